@@ -1,0 +1,1 @@
+"""Hephaestus: durable workflows on AWS Lambda and DynamoDB."""
