@@ -1,1 +1,56 @@
-"""Hephaestus: durable workflows on AWS Lambda and DynamoDB."""
+"""Hephaestus: durable workflows on AWS Lambda, DynamoDB, EventBridge Scheduler and SQS.
+
+What a workflow's author needs is here; importing it touches neither AWS nor the network.
+"""
+
+from hephaestus.context import Instance, StepContext
+from hephaestus.definition.results import Completed, Pending, Result
+from hephaestus.definition.steps import DONE, Choice, Done, Step, step
+from hephaestus.definition.workflow import Workflow
+from hephaestus.errors import (
+    AlreadyRunning,
+    AmbiguousEvent,
+    DefinitionError,
+    HephaestusError,
+    InstanceClosed,
+    InstanceNotFound,
+    InvalidInput,
+    NonRetryable,
+    PayloadTooLarge,
+    UnexpectedEvent,
+    UnknownStep,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.retry import Retry
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DONE",
+    "AlreadyRunning",
+    "AmbiguousEvent",
+    "Choice",
+    "Completed",
+    "DefinitionError",
+    "Done",
+    "HephaestusError",
+    "Instance",
+    "InstanceClosed",
+    "InstanceNotFound",
+    "InvalidInput",
+    "NonRetryable",
+    "Pending",
+    "PayloadTooLarge",
+    "Result",
+    "Retry",
+    "Step",
+    "StepContext",
+    "UnexpectedEvent",
+    "UnknownStep",
+    "UnknownVersion",
+    "UnknownWorkflow",
+    "Workflow",
+    "__version__",
+    "step",
+]

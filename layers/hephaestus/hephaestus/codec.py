@@ -1,0 +1,145 @@
+"""Log entries and snapshots as bytes, and back.
+
+An event becomes ``[name, {field: value}]`` with the fields that hold their default left out, so that a new field with
+a default reads old logs. The bytes start with one marker: ``J`` for plain JSON, ``Z`` for deflated JSON.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine import events as ev
+from hephaestus.engine.state import Received, State, StepState, Timer
+from hephaestus.errors import CorruptLog
+from hephaestus.values import freeze, from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMPRESS_ABOVE: Final = 512
+SCHEMA: Final = 1
+
+_EVENTS: Final[Mapping[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        ev.InstanceStarted,
+        ev.Claimed,
+        ev.EventReceived,
+        ev.TimerSet,
+        ev.StepCompleted,
+        ev.StepWaiting,
+        ev.StepFailed,
+        ev.StepsSkipped,
+        ev.Suspended,
+        ev.HandedOver,
+        ev.Parked,
+        ev.CancelRequested,
+        ev.InstanceFinished,
+    )
+}
+_VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
+_TUPLES: Final = frozenset({"tags", "taken", "steps", "event_ids"})
+
+
+def _plan(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in fields(kind))
+
+
+_PLANS: Final = {kind: _plan(kind) for kind in (*_EVENTS.values(), ev.Failure, StepState, Timer, Received, State)}
+
+
+def _pack(record: Any) -> dict[str, Any]:
+    """The fields of ``record`` that differ from their defaults; nested records are packed, too."""
+    packed: dict[str, Any] = {}
+    for name, default in _PLANS[type(record)]:
+        value = getattr(record, name)
+        if value is default or (default is not MISSING and value == default):
+            continue
+        packed[name] = _pack(value) if type(value) in _PLANS else value
+    return packed
+
+
+def _unpack(kind: type[Any], packed: Mapping[str, Any]) -> Any:
+    values = dict(packed)
+    for name, value in packed.items():
+        if name in _VALUES:
+            values[name] = freeze(value)
+        elif name == "error" and value is not None:
+            values[name] = _unpack(ev.Failure, value)
+        elif name in _TUPLES and isinstance(value, list):
+            values[name] = tuple(value)
+    return kind(**values)
+
+
+def dump_events(events: tuple[ev.Event, ...]) -> bytes:
+    """The events of one entry as bytes."""
+    return _squeeze(to_json([[type(event).__name__, _pack(event)] for event in events]))
+
+
+def load_events(data: bytes) -> tuple[ev.Event, ...]:
+    """What ``dump_events`` was given.
+
+    Raises:
+        CorruptLog: the bytes are damaged, or were written by a newer release.
+    """
+    try:
+        return tuple(_unpack(_EVENTS[name], packed) for name, packed in from_json(_stretch(data)))
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        message = f"a log entry cannot be read ({type(error).__name__}): damaged, or written by a newer release"
+        raise CorruptLog(message) from error
+
+
+def dump_state(state: State) -> bytes:
+    """A snapshot as bytes."""
+    packed = _pack(state)
+    packed["steps"] = {key: _pack(step) for key, step in state.steps.items()}
+    packed["timers"] = [_pack(timer) for timer in state.timers]
+    packed["inbox"] = {key: _pack(received) for key, received in state.inbox.items()}
+    packed["schema"] = SCHEMA
+    return _squeeze(to_json({key: value for key, value in packed.items() if value not in ({}, [])}))
+
+
+def load_state(data: bytes) -> State:
+    """What ``dump_state`` was given.
+
+    Raises:
+        CorruptLog: the bytes are damaged, or were written by a newer release.
+    """
+    try:
+        packed = from_json(_stretch(data))
+        if packed.pop("schema") > SCHEMA:
+            message = "a snapshot was written by a newer release: deploy that release again"
+            raise CorruptLog(message)
+        steps = {key: _unpack(StepState, step) for key, step in packed.pop("steps", {}).items()}
+        timers = tuple(_unpack(Timer, timer) for timer in packed.pop("timers", ()))
+        inbox = {key: _unpack(Received, received) for key, received in packed.pop("inbox", {}).items()}
+        if (cancel := packed.pop("cancel", None)) is not None:
+            packed["cancel"] = _unpack(ev.CancelRequested, cancel)
+        state: State = _unpack(State, {**packed, "steps": steps, "timers": timers, "inbox": inbox})
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        message = f"a snapshot cannot be read ({type(error).__name__}): damaged, or written by a newer release"
+        raise CorruptLog(message) from error
+    return state
+
+
+def size(value: Any) -> int:
+    """The bytes that ``value`` takes in the store, compressed."""
+    return len(_squeeze(to_json(value)))
+
+
+def _squeeze(text: str) -> bytes:
+    raw = text.encode()
+    if len(raw) <= COMPRESS_ABOVE:
+        return b"J" + raw
+    return b"Z" + zlib.compress(raw, 6)
+
+
+def _stretch(data: bytes) -> str:
+    if data[:1] == b"J":
+        return data[1:].decode()
+    if data[:1] == b"Z":
+        return zlib.decompress(data[1:]).decode()
+    message = "unknown marker"
+    raise ValueError(message)

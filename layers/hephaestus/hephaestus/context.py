@@ -1,0 +1,58 @@
+"""What a step is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+
+def _unlimited() -> timedelta:
+    return timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Whose step it is."""
+
+    id: str
+    workflow: str
+    version: int
+    generation: int = 1
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Everything a step may know; build one yourself to test a step without an engine.
+
+    Attributes:
+        initial: the immutable start data; an instance of the workflow's ``Input`` model where it has one is
+            ``ctx.input``.
+        steps: the results so far, by step: what each step returned as updates, an event's payload for a wait.
+        config: the configuration given with the target that led here.
+        instance: id, workflow, version, generation, tags and metadata.
+        attempt: which attempt this is, from 1.
+        idempotency_key: the same for every attempt of this step in this generation, across retries and crashes; give it
+            to services that take one.
+        events: the event each completed step emitted.
+        remaining_time: how long this invocation still lasts.
+        input: the start data as the workflow's ``Input`` model, or ``None``.
+    """
+
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    instance: Instance = field(default_factory=lambda: Instance("test::1", "Test", 1))
+    attempt: int = 1
+    idempotency_key: str = "test"
+    events: Mapping[str, str] = field(default_factory=dict)
+    remaining_time: Callable[[], timedelta] = _unlimited
+    input: Any = None
+
+    @property
+    def instance_id(self) -> str:
+        """The instance's id."""
+        return self.instance.id

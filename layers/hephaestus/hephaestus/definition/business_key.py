@@ -1,0 +1,62 @@
+"""Business keys: the caller's value makes the instance's id, and the id makes the instance unique."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, get_args
+
+from hephaestus.errors import BadRequest
+
+Scope: TypeAlias = Literal["workflow", "version", "global", "none"]
+SCOPES: Final[tuple[str, ...]] = get_args(Scope)
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+VALUE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}::[A-Za-z0-9._-]{1,128}(::[A-Za-z0-9._-]{1,64})?")
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessKey:
+    """How a workflow's ids are made.
+
+    Attributes:
+        name: what the value is, as in ``orderid::abc123``.
+        scope: where a value is unique: within the ``workflow`` (the key belongs to it alone), within a ``version``
+            (the id ends in ``::v2``), ``global`` among all workflows that share the key, or ``none``: every start is a
+            new instance (the id ends in a random suffix).
+    """
+
+    name: str
+    scope: Scope = "workflow"
+
+    def instance_id(self, value: str, version: int, suffix: str) -> str:
+        """The id for a value of the key; a whole id of this key is taken as it is.
+
+        Raises:
+            BadRequest: the value is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
+        """
+        if isinstance(value, str) and value.startswith(f"{self.name}::"):
+            value = value.removeprefix(f"{self.name}::")
+            if self.scope == "version":
+                value = value.removesuffix(f"::v{version}")
+        if not isinstance(value, str) or not VALUE.fullmatch(value):
+            shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"  # noqa: PLR2004 - enough to recognise it
+            message = (
+                f"the business key {self.name!r} has the value {shown}: it must be 1 to 128 letters, digits, '.', '_' or '-'"
+            )
+            raise BadRequest(message)
+        ending = {"version": f"::v{version}", "none": f"::{suffix}"}.get(self.scope, "")
+        return f"{self.name}::{value}{ending}"
+
+
+def check_id(instance_id: object) -> str:
+    """``instance_id`` if it could be one.
+
+    Raises:
+        BadRequest: it is not of the form ``key::value``.
+    """
+    if isinstance(instance_id, str) and ID.fullmatch(instance_id):
+        return instance_id
+    shown = repr(instance_id)
+    message = f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: ids look like 'orderid::abc123'"  # noqa: PLR2004 - enough to recognise it
+    raise BadRequest(message)

@@ -1,0 +1,39 @@
+"""What a step gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The step is done and emits ``event``.
+
+    Attributes:
+        event: one of the step's declared events.
+        updates: the step's results, which later steps read as ``ctx.steps[key]``.
+        metadata: merged into the instance's metadata, for people and for searching; later values win.
+    """
+
+    event: str
+    updates: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The step waits for ``resume``, with one of its declared events.
+
+    Attributes:
+        timeout: how long it waits (a ``timedelta``) or until when (an aware ``datetime``); ``None`` for ever.
+        emits: the event that the step is given when the time is up.
+    """
+
+    timeout: timedelta | datetime | None = None
+    emits: str = "timeout"
+
+
+Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any]"

@@ -1,0 +1,232 @@
+"""Steps: a function with ``@step``, or a class derived from ``Step``; and the targets that transitions name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, overload
+
+from hephaestus.definition.results import Completed, Pending, Result
+
+if TYPE_CHECKING:
+    from hephaestus.context import Instance, StepContext
+    from hephaestus.retry import Retry
+
+STEP_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+StepFunction: TypeAlias = "Callable[[StepContext], Result | Awaitable[Result]]"
+
+
+class Step:
+    """One unit of work. Derive from it and write ``execute``, or put ``@step`` on a function.
+
+    Attributes:
+        events: the events the step may emit.
+        step_key: the step's name in its workflow; by default the class's or function's name in snake case.
+        retry: how failed attempts are repeated; ``None`` takes the workflow's policy.
+        timeout: how long one attempt may take; ``None`` for as long as the invocation lasts.
+        waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
+    """
+
+    events: ClassVar[Sequence[str]] | Sequence[str] = ("done",)
+    step_key: ClassVar[str | None] | str | None = None
+    retry: ClassVar[Retry | None] | Retry | None = None
+    timeout: ClassVar[timedelta | None] | timedelta | None = None
+    waits: bool = False
+
+    @property
+    def key(self) -> str:
+        """The step's name in its workflow."""
+        return self.step_key or snake_case(type(self).__name__)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the step is a coroutine function."""
+        return inspect.iscoroutinefunction(self.execute)
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:
+        """Do the work; ``async def`` works, too.
+
+        Args:
+            instance: whose step this is: id, workflow, version, tags, metadata.
+            config: the configuration given with the target (``MyStep.configured(...)``).
+            context: the start data, earlier results, attempt and idempotency key.
+
+        Returns:
+            An event's name, ``Completed``, a mapping of updates (where the step declares one event), or ``Pending()``.
+
+        Raises:
+            Exception: to fail this attempt.
+        """
+        raise NotImplementedError
+
+    def run(self, context: StepContext) -> Any:
+        """Call ``execute`` the way the engine does."""
+        return self.execute(context.instance, context.config, context)
+
+    def named(self, key: str) -> Step:
+        """Give the same step another key, to use it twice in one workflow."""
+        twin = copy(self)
+        twin.step_key = key
+        return twin
+
+    def configured(self, **config: Any) -> Configured:
+        """Name this step as a target, with a configuration it reads as ``ctx.config``."""
+        return Configured(self, config)
+
+    def __repr__(self) -> str:
+        """``<step validate_order>``."""
+        return f"<step {self.key}>"
+
+
+class FunctionStep(Step):
+    """A step made of a function; calling it calls the function, so a test needs no engine."""
+
+    def __init__(
+        self,
+        function: StepFunction,
+        events: Sequence[str],
+        key: str | None,
+        retry: Retry | None,
+        timeout: timedelta | None,
+    ) -> None:
+        self.function = function
+        self.events = events
+        self.step_key = key or getattr(function, "__name__", None)
+        self.retry = retry
+        self.timeout = timeout
+        self.__doc__ = function.__doc__
+        self.__name__ = getattr(function, "__name__", "step")
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    def __call__(self, context: StepContext) -> Any:
+        """Call the function."""
+        return self.function(context)
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:  # noqa: ARG002 - the signature of every step
+        """Call the function."""
+        return self.function(context)
+
+
+@overload
+def step(function: StepFunction, /) -> FunctionStep: ...
+@overload
+def step(
+    *,
+    events: Sequence[str] = ("done",),
+    key: str | None = None,
+    retry: Retry | None = None,
+    timeout: timedelta | float | None = None,
+) -> Callable[[StepFunction], FunctionStep]: ...
+def step(
+    function: StepFunction | None = None,
+    /,
+    *,
+    events: Sequence[str] = ("done",),
+    key: str | None = None,
+    retry: Retry | None = None,
+    timeout: timedelta | float | None = None,
+) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
+    """Make a step of a function that takes the context and returns a result.
+
+    Args:
+        function: the function, when the decorator is used without parentheses.
+        events: the events it may emit; by default only ``"done"``.
+        key: the step's name in its workflow; by default the function's.
+        retry: how failed attempts are repeated; by default as the workflow says.
+        timeout: how long one attempt may take, in seconds or as a ``timedelta``; by default unlimited.
+    """
+    limit = timedelta(seconds=timeout) if isinstance(timeout, (int, float)) else timeout
+
+    def decorate(function: StepFunction) -> FunctionStep:
+        return FunctionStep(function, (events,) if isinstance(events, str) else tuple(events), key, retry, limit)
+
+    return decorate if function is None else decorate(function)
+
+
+class Done(Step):
+    """The end of a path. Use the ready-made ``DONE`` or this class as a target; it never runs."""
+
+    step_key = "DONE"
+    events = ()
+
+
+DONE: Final = Done()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Configured:
+    """A step as a target, with the configuration it gets when it is reached this way."""
+
+    step: Step
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Route on data: ``function`` sees the context and returns one of ``targets``, or a list of several.
+
+    Attributes:
+        function: takes the context of the step that just completed, its results included.
+        targets: every target it may return, so that the graph is known before anything runs.
+    """
+
+    function: Callable[[StepContext], Any]
+    targets: Sequence[StepLike | Configured]
+
+
+StepLike: TypeAlias = "Step | type[Step]"
+TargetLike: TypeAlias = "StepLike | Configured | Choice | Sequence[StepLike | Configured]"
+Transitions: TypeAlias = "Mapping[StepLike, Mapping[str, TargetLike]]"
+
+
+def snake_case(name: str) -> str:
+    """``ChargePayment`` → ``charge_payment``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def read_result(result: Any, events: Sequence[str], step_key: str) -> Completed | Pending:
+    """What a step returned, made uniform.
+
+    Args:
+        result: what the step returned.
+        events: the events that may be emitted: those declared, and ``timeout`` or ``error`` where routed.
+        step_key: for the message.
+
+    Raises:
+        ValueError: nothing was returned, an event was not declared, or it is not clear which event is meant.
+        TypeError: something else was returned.
+    """
+    if isinstance(result, Pending):
+        return result
+    if isinstance(result, str):
+        result = Completed(result)
+    elif isinstance(result, Mapping):
+        if len(events) != 1:
+            message = f"step {step_key} returned only updates but declares {_listed(events)}: return Completed(event, updates)"
+            raise ValueError(message)
+        result = Completed(events[0], result)
+    elif result is None:
+        message = f"step {step_key} returned nothing: return one of {_listed(events)}, Completed(...) or Pending()"
+        raise ValueError(message)
+    elif not isinstance(result, Completed):
+        message = f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
+        raise TypeError(message)
+    if result.event not in events:
+        message = f"step {step_key} emitted {result.event!r}, which it does not declare: it declares {_listed(events)}"
+        raise ValueError(message)
+    return result
+
+
+def _listed(events: Sequence[str]) -> str:
+    return ", ".join(repr(event) for event in events) or "no event"

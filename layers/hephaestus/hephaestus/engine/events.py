@@ -1,0 +1,176 @@
+"""What can happen to an instance: the vocabulary of the log.
+
+A log entry holds the events of one commit. Events carry decisions already made (the branches a ``Choice`` took, the
+time of a retry), so folding them needs neither the graph nor a clock. Times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.values import FrozenDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOTHING: Final[Mapping[str, Any]] = FrozenDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as history keeps it: the type's name, the message, and where it was raised."""
+
+    type: str
+    message: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStarted:
+    """The first event of a generation."""
+
+    workflow: str
+    version: int
+    initial: Mapping[str, Any] = NOTHING
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = NOTHING
+    start_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """``owner`` alone runs steps until ``lease_until``."""
+
+    owner: str
+    lease_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventReceived:
+    """An event from outside, accepted for ``step``; kept until that step waits."""
+
+    step: str
+    event: str
+    event_id: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSet:
+    """A deadline for ``step`` asked for from outside: at ``due_at`` it is given the event ``emits``."""
+
+    token: str
+    step: str
+    due_at: int
+    emits: str = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompleted:
+    """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead."""
+
+    step: str
+    event: str
+    taken: tuple[str, ...]
+    updates: Mapping[str, Any] = NOTHING
+    metadata: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StepWaiting:
+    """``step`` ran and waits; at ``due_at`` (if any) it is given the event ``emits``.
+
+    ``scheduled`` says that a one-shot schedule is made for the deadline, which must be removed when the wait ends early.
+    """
+
+    step: str
+    started_at: int = 0
+    attempt: int = 1
+    token: str = ""
+    due_at: int | None = None
+    emits: str = "timeout"
+    scheduled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """An attempt of ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
+
+    step: str
+    attempt: int
+    error: Failure
+    started_at: int = 0
+    retry_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepsSkipped:
+    """Every incoming edge of these steps is dead: they will not run."""
+
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The owner leaves: nothing can run before an event arrives or ``wake_at`` comes."""
+
+    wake_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The owner leaves because its time is up; another invocation goes on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The instance cannot go on for a reason outside of it; it is looked at again at ``wake_at``."""
+
+    reason: str
+    wake_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """No further step starts; the instance ends as soon as nothing runs."""
+
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFinished:
+    """The last event of a generation; ``status`` is ``completed``, ``failed`` or ``cancelled``."""
+
+    status: str
+    error: Failure | None = None
+
+
+Event = (
+    InstanceStarted
+    | Claimed
+    | EventReceived
+    | TimerSet
+    | StepCompleted
+    | StepWaiting
+    | StepFailed
+    | StepsSkipped
+    | Suspended
+    | HandedOver
+    | Parked
+    | CancelRequested
+    | InstanceFinished
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One commit: the events that became true together, at ``at`` (ms), written by ``commit_id``."""
+
+    sequence: int
+    commit_id: str
+    at: int
+    events: tuple[Event, ...]

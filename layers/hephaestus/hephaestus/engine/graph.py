@@ -1,0 +1,137 @@
+"""The step graph of one workflow version, and what is wrong with it.
+
+A graph is data: keys of steps, the events each may emit, and the steps each event leads to. ``DONE`` is not a
+step: an event that leads to it leads to no step at all. Analysis happens once, when the workflow is defined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hephaestus.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Steps and edges, with the orders the engine reads derived once.
+
+    ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
+    the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time.
+    """
+
+    start: str
+    edges: Mapping[str, Mapping[str, tuple[str, ...]]]
+    waits: frozenset[str] = frozenset()
+    order: tuple[str, ...] = field(init=False)
+    predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the topological order and the predecessors; the graph must be free of cycles."""
+        predecessors: dict[str, dict[str, None]] = {step: {} for step in self.edges}
+        for step in self.edges:
+            for target in successors(self.edges, step):
+                predecessors[target][step] = None
+        object.__setattr__(self, "predecessors", {step: tuple(found) for step, found in predecessors.items()})
+        object.__setattr__(self, "order", tuple(topological(self.edges, self.start)))
+
+    def events(self, step: str) -> tuple[str, ...]:
+        """The events ``step`` may emit, in the order of its transitions."""
+        return tuple(self.edges[step])
+
+
+def successors(edges: Mapping[str, Mapping[str, Sequence[str]]], step: str) -> Iterator[str]:
+    """Every step that some event of ``step`` may lead to, each once."""
+    yield from dict.fromkeys(target for targets in edges.get(step, {}).values() for target in targets)
+
+
+def reachable(edges: Mapping[str, Mapping[str, Sequence[str]]], origins: Iterable[str]) -> dict[str, None]:
+    """The steps reachable from ``origins``, themselves included, in the order of discovery."""
+    found = dict.fromkeys(origins)
+    frontier = list(found)
+    while frontier:
+        for target in successors(edges, frontier.pop()):
+            if target not in found:
+                found[target] = None
+                frontier.append(target)
+    return found
+
+
+def topological(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) -> list[str]:
+    """The steps reachable from ``start``, each after all of its predecessors (Kahn 1962).
+
+    Steps on a cycle, and those behind one, are left out: a result shorter than the reachable set means a cycle.
+    """
+    members = reachable(edges, [start])
+    open_edges = dict.fromkeys(members, 0)
+    for step in members:
+        for target in successors(edges, step):
+            open_edges[target] += 1
+    ready = [step for step in members if not open_edges[step]]
+    order: list[str] = []
+    while ready:
+        step = ready.pop()
+        order.append(step)
+        for target in successors(edges, step):
+            open_edges[target] -= 1
+            if not open_edges[target]:
+                ready.append(target)
+    return order
+
+
+def find_cycle(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) -> tuple[str, ...]:
+    """One cycle reachable from ``start`` as the steps along it, or nothing."""
+    acyclic = set(topological(edges, start))
+    step = next((step for step in reachable(edges, [start]) if step not in acyclic and _leads_back(edges, step)), None)
+    if step is None:
+        return ()
+    path = [step]
+    while True:
+        following = next(t for t in successors(edges, path[-1]) if t not in acyclic and step in reachable(edges, [t]))
+        if following == step:
+            return tuple(path)
+        if following in path:
+            return tuple(path[path.index(following) :])
+        path.append(following)
+
+
+def _leads_back(edges: Mapping[str, Mapping[str, Sequence[str]]], step: str) -> bool:
+    return step in reachable(edges, successors(edges, step))
+
+
+def check_graph(
+    start: str,
+    edges: Mapping[str, Mapping[str, Sequence[str]]],
+    fan_outs: Iterable[tuple[str, str, Sequence[str]]],
+) -> list[Problem]:
+    """Everything wrong with the shape of a graph: cycles, unreachable steps, branches that never meet.
+
+    ``fan_outs`` are ``(step, event, branches)`` of every list target with two or more branches.
+    """
+    problems: list[Problem] = []
+    cycle = find_cycle(edges, start)
+    if cycle:
+        path = " → ".join((*cycle, cycle[0]))
+        problems.append(
+            Problem(cycle[0], f"is on a cycle: {path}", "A workflow is acyclic: remove one of these transitions")
+        )
+    found = reachable(edges, [start])
+    problems.extend(
+        Problem(step, f"cannot be reached from the first step {start!r}", "Route an event to it or remove it")
+        for step in edges
+        if step not in found
+    )
+    for step, event, branches in fan_outs:
+        if not set.intersection(*(set(reachable(edges, [branch])) for branch in branches)):
+            named = ", ".join(branches)
+            problems.append(
+                Problem(
+                    step,
+                    f"event {event!r} fans out to {named}, which never meet again before DONE",
+                    "Lead every branch to one common step",
+                )
+            )
+    return problems

@@ -1,0 +1,71 @@
+"""Which step an event from outside is for.
+
+A step that waits comes first. If none does, the event is kept for a step that can still be reached: one that is sure
+to wait (``WaitForEvent``) before one that may. Each step keeps one event at a time, so an instance can never hold
+more events than it has steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.advance import is_reachable
+from hephaestus.errors import AmbiguousEvent, InstanceClosed, UnexpectedEvent, UnknownStep
+
+if TYPE_CHECKING:
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+
+
+def accept(graph: Graph, state: State, event: str, step: str | None = None) -> str:
+    """The step that ``event`` is for, ``step`` if the caller named one.
+
+    Raises:
+        InstanceClosed: the instance has ended or is being cancelled.
+        UnknownStep: the workflow has no step named ``step``.
+        UnexpectedEvent: no step that waits or can still be reached declares the event.
+        AmbiguousEvent: several do.
+    """
+    if state.closed or state.cancel:
+        status = state.status if state.closed else "being cancelled"
+        message = f"instance {state.instance_id} is {status}: it takes no event; start it again or look at its history"
+        raise InstanceClosed(message)
+    if step is not None and step not in graph.predecessors:
+        message = (
+            f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has "
+            + ", ".join(graph.order)
+        )
+        raise UnknownStep(message)
+    candidates = [key for key in takers(graph, state) if event in graph.events(key) and step in (None, key)]
+    for group in (
+        [key for key in candidates if state.step_status(key) == "waiting"],
+        [key for key in candidates if key in graph.waits],
+        candidates,
+    ):
+        if len(group) == 1:
+            return group[0]
+        if group:
+            message = (
+                f"instance {state.instance_id}: event {event!r} could be for {', '.join(group)}; "
+                "name the step that is meant"
+            )
+            raise AmbiguousEvent(message, group)
+    accepted = accepted_events(graph, state)
+    listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
+    meant = f" for step {step}" if step else ""
+    message = f"instance {state.instance_id} takes no event {event!r}{meant} now; it would take {listing}"
+    raise UnexpectedEvent(message, accepted)
+
+
+def takers(graph: Graph, state: State) -> list[str]:
+    """The steps that may take an event now or later and hold none yet, in the graph's order."""
+    return [step for step in graph.order if step not in state.inbox and is_reachable(graph, state, step)]
+
+
+def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
+    """The events that would be taken, by step: those of waiting steps, and of steps that are sure to wait."""
+    return {
+        step: graph.events(step)
+        for step in takers(graph, state)
+        if state.step_status(step) == "waiting" or step in graph.waits
+    }

@@ -1,0 +1,192 @@
+"""Every error a caller can meet, as one small tree whose branches are the policy.
+
+* ``CallerError``: the call was wrong. Repeating it unchanged gives the same answer (HTTP 4xx).
+* ``RetryLater``: nothing is wrong with the call; the same call may succeed later (HTTP 503).
+* ``EngineError``: a defect, or stored data that the engine refuses to guess about (HTTP 500).
+* ``DefinitionError``: a workflow class is not a workflow; raised when the class is defined.
+
+A message says what happened, to which instance and step, and what to do next. It never holds table
+names, stack traces or payloads, so every ``CallerError`` may be shown to an API's caller as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class HephaestusError(Exception):
+    """The root of the tree."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """What a program needs beside the message, as JSON-safe members of a problem document."""
+        return {}
+
+
+class CallerError(HephaestusError):
+    """The caller's mistake; nothing was changed."""
+
+    status = 400
+    title = "Bad request"
+
+
+class RetryLater(HephaestusError):
+    """A passing condition; nothing was lost and the same call may be made again."""
+
+    status = 503
+    title = "Try again later"
+
+
+class EngineError(HephaestusError):
+    """A defect or unreadable stored data; the instance is left as it was."""
+
+
+class BadRequest(CallerError):
+    """Malformed: wrong JSON, wrong types, illegal characters."""
+
+
+class InvalidInput(CallerError):
+    """The start context does not fit the workflow's ``Input``, or cannot be stored."""
+
+    status = 422
+    title = "Invalid input"
+
+    def __init__(self, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        lines = "".join(f"\n  {field}: {problem}" for field, problem in fields)
+        super().__init__(message + lines)
+        self.fields = tuple(fields)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """``errors``: one object a field, with ``field`` and ``problem``."""
+        return {"errors": [{"field": field, "problem": problem} for field, problem in self.fields]}
+
+
+class UnknownWorkflow(CallerError):
+    """No deployed workflow has that name."""
+
+    status = 404
+    title = "Unknown workflow"
+
+
+class UnknownVersion(CallerError):
+    """The workflow is deployed, but not in that version."""
+
+    status = 404
+    title = "Unknown version"
+
+
+class UnknownStep(CallerError):
+    """The instance's workflow has no such step."""
+
+    status = 404
+    title = "Unknown step"
+
+
+class InstanceNotFound(CallerError):
+    """No instance has that id."""
+
+    status = 404
+    title = "Instance not found"
+
+
+class AlreadyRunning(CallerError):
+    """An instance with this business key is active."""
+
+    status = 409
+    title = "Already running"
+
+
+class InstanceClosed(CallerError):
+    """The instance has ended: it takes no more events."""
+
+    status = 409
+    title = "Instance closed"
+
+
+class UnexpectedEvent(CallerError):
+    """No step that waits, or can still be reached, declares the event."""
+
+    status = 422
+    title = "Unexpected event"
+
+    def __init__(self, message: str, accepted: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(message)
+        self.accepted = {step: tuple(events) for step, events in accepted.items()}
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """``accepted``: the events that would be taken now, by step."""
+        return {"accepted": {step: list(events) for step, events in self.accepted.items()}}
+
+
+class AmbiguousEvent(CallerError):
+    """Several steps could take the event: name the one that is meant."""
+
+    status = 422
+    title = "Ambiguous event"
+
+    def __init__(self, message: str, steps: Sequence[str]) -> None:
+        super().__init__(message)
+        self.steps = tuple(steps)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """``steps``: the steps that could take the event."""
+        return {"steps": list(self.steps)}
+
+
+class PayloadTooLarge(CallerError):
+    """A value is larger than the store takes, even compressed."""
+
+    status = 413
+    title = "Payload too large"
+
+
+class StoreUnavailable(RetryLater):
+    """The store throttled, timed out or could not be reached."""
+
+
+class TooBusy(RetryLater):
+    """So many writers changed the instance at once that this call gave up; nothing was changed by it."""
+
+
+class CorruptLog(EngineError):
+    """A stored head or log entry cannot be read or does not follow from the one before."""
+
+
+class InvariantBroken(EngineError):
+    """The engine met a state that its own rules exclude."""
+
+
+class NonRetryable(Exception):  # noqa: N818 - a user raises it as a statement about the failure, not as an engine's error
+    """Raised by a step to fail at once, whatever its retry policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a definition: where, what, and how to mend it."""
+
+    step: str
+    problem: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.problem}. {self.mend}."
+
+
+class DefinitionError(HephaestusError):
+    """A workflow class that is not a workflow, with everything that is wrong with it at once."""
+
+    def __init__(self, workflow: str, problems: Sequence[Problem]) -> None:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"workflow {workflow} has {len(problems)} definition error(s):{lines}")
+        self.workflow = workflow
+        self.problems = tuple(problems)

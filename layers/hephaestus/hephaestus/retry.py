@@ -1,0 +1,60 @@
+"""How a failed step is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from hephaestus.errors import NonRetryable
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A retry policy: the step's own, else the workflow's, else this class's defaults.
+
+    Attributes:
+        max_attempts: attempts in all, the first included; 1 never retries.
+        backoff: how the delay grows with the attempts: doubled, added, or constant.
+        delay: the delay after the first failed attempt.
+        max_delay: no delay is longer.
+        jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
+            (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
+        retry_on: only these exceptions are tried again; ``NonRetryable`` never is.
+
+    Raises:
+        ValueError: fewer than one attempt, a negative delay, or an unknown backoff or jitter.
+    """
+
+    max_attempts: int = 5
+    backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    delay: timedelta = timedelta(seconds=1)
+    max_delay: timedelta = timedelta(seconds=60)
+    jitter: Literal["none", "half", "full"] = "full"
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work."""
+        problem = None
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            problem = f"max_attempts is {self.max_attempts!r}: it must be a whole number of at least 1"
+        elif self.delay < timedelta(0) or self.max_delay < timedelta(0):
+            problem = "delay and max_delay must not be negative"
+        elif self.backoff not in ("exponential", "linear", "constant"):
+            problem = f"backoff is {self.backoff!r}: it must be 'exponential', 'linear' or 'constant'"
+        elif self.jitter not in ("none", "half", "full"):
+            problem = f"jitter is {self.jitter!r}: it must be 'none', 'half' or 'full'"
+        if problem:
+            raise ValueError(problem)
+
+    def allows(self, error: BaseException, attempt: int) -> bool:
+        """Whether ``error``, raised by attempt number ``attempt``, is to be tried again."""
+        return attempt < self.max_attempts and isinstance(error, self.retry_on) and not isinstance(error, NonRetryable)
+
+    def delay_ms(self, attempt: int, random: float) -> int:
+        """The delay in milliseconds after attempt number ``attempt``; ``random`` is drawn from 0 up to 1."""
+        factor = {"exponential": 2 ** min(attempt - 1, 40), "linear": attempt, "constant": 1}[self.backoff]
+        millisecond = timedelta(milliseconds=1)
+        longest = min(self.delay / millisecond * factor, self.max_delay / millisecond)
+        share = {"none": 1.0, "half": 0.5 + random / 2, "full": random}[self.jitter]
+        return round(longest * share)

@@ -1,0 +1,1 @@
+"""What runs workflows: the ports to the outside, the executor, the runner and the sweeper."""

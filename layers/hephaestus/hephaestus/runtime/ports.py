@@ -1,0 +1,170 @@
+"""What the runtime needs from outside, as small protocols; AWS is one set of adapters, memory another.
+
+Every adapter passes the same contract suite. Times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hephaestus.engine.events import Entry
+from hephaestus.engine.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the listing index knows of an instance; it may lag its head by a moment."""
+
+    instance_id: str
+    workflow: str
+    version: int
+    generation: int
+    status: str
+    tags: tuple[str, ...]
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a listing, newest first; ``cursor`` continues it, ``None`` at its end."""
+
+    items: tuple[Listed, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """An instance whose alarm (``wake_at``, ms) the index shows."""
+
+    instance_id: str
+    wake_at: int
+
+
+class Store(Protocol):
+    """Instances: one small head each, and an append-only log a generation.
+
+    The log is the lock: an entry's number can be written once. The head holds the first entry of its generation, and
+    a snapshot as of the last commit that changed what the outside sees (a *boundary*). Every method reads consistently
+    except ``overdue`` and ``list``, which read indexes.
+
+    Raises (any method):
+        StoreUnavailable: throttled, timed out or unreachable, after the adapter's own retries.
+        CorruptLog: what is stored cannot be read.
+    """
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest single value it takes, in bytes after compression; ``None`` where large ones go elsewhere."""
+
+    def create(self, state: State, first: Entry) -> State | None:
+        """Start a generation with one conditional write: no instance has the id, or the one that has it is closed.
+
+        Args:
+            state: generation 1 of a new instance after ``first``; where a closed instance has the id, its next
+                generation number is taken instead (and the old first entry is kept in the old generation's log).
+            first: entry number 1.
+
+        Returns:
+            The state as stored (with its real generation), or ``None`` where an instance that is not closed has the
+            id and was not written by ``first.commit_id``. A repeated call with the same commit id succeeds again.
+        """
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state: the head's snapshot, and the log behind it only where an owner may have written more."""
+
+    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+        """Write ``entry``; with ``boundary`` update the head and its snapshot in the same transaction.
+
+        Args:
+            state: the state *after* ``entry``.
+            entry: its number is ``state.sequence``.
+            boundary: whether the commit changes what the outside sees. Must be true unless somebody owns the
+                instance before and after.
+
+        Returns:
+            ``True`` when written, also when only the answer to an earlier try with the same commit id had been lost;
+            ``False`` when another writer took the number (or the generation is over): load the tail and decide again.
+
+        Raises:
+            PayloadTooLarge: a value is larger than the store takes; nothing was written.
+        """
+
+    def tail(self, state: State) -> Sequence[Entry]:
+        """The entries of ``state``'s generation after ``state.sequence``, in order."""
+
+    def history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
+        """A page of a generation's log: its number and at most ``limit`` entries after number ``after``, in order.
+
+        ``generation`` ``None`` is the newest. ``None`` when there is no such instance or generation.
+        """
+
+    def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
+        """At most ``limit`` instances a shard whose alarm is at or before ``now``, the most overdue of each shard first."""
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        workflows: Sequence[str],
+        statuses: Sequence[str],
+        *,
+        tag: str | None,
+        since: int | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Listing:
+        """Instances of any of ``workflows`` in any of ``statuses``, newest start first.
+
+        ``since`` (ms) leaves out what started before it. A page may hold fewer than ``limit`` items and still have a
+        cursor, when a tag is rare.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """What a one-shot schedule carries: the wait it was made for."""
+
+    instance_id: str
+    generation: int
+    step: str
+    token: str
+    due_at: int
+
+
+class Timers(Protocol):
+    """One-shot schedules for deadlines and long waits."""
+
+    def schedule(self, timeout: Timeout) -> str:
+        """Make a schedule that calls the resume handler at ``timeout.due_at`` or shortly after; return its name.
+
+        The name is derived from the timeout, so making it twice makes one schedule.
+        """
+
+    def cancel(self, timeout: Timeout) -> None:
+        """Remove the schedule made for ``timeout``; one that is gone is no error."""
+
+
+class WorkQueue(Protocol):
+    """Asks for an instance to be looked at, now or within 15 minutes."""
+
+    def wake(self, instance_id: str, delay_ms: int = 0) -> None:
+        """Send a message that has the instance continued after ``delay_ms`` (0 to 900,000) milliseconds."""
+
+
+class Clock(Protocol):
+    """Time, randomness and names; tests bring their own."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def sleep(self, milliseconds: int) -> None:
+        """Wait."""
+
+    def random(self) -> float:
+        """A number from 0 up to 1."""
+
+    def unique(self) -> str:
+        """A name that nobody else has: 16 or more of ``0-9a-z``."""

@@ -1,0 +1,197 @@
+"""What a caller sees of an instance: plain, frozen data made from the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hephaestus.engine.inbox import accepted_events
+from hephaestus.values import for_display
+
+if TYPE_CHECKING:
+    from hephaestus.engine.events import Entry, Failure
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Listed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of an instance; times are aware ``datetime`` objects in UTC."""
+
+    status: str
+    attempt: int = 0
+    event: str | None = None
+    updates: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    retry_at: datetime | None = None
+    deadline: datetime | None = None
+    accepts: Sequence[str] = ()
+    error: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """An instance as the outside sees it.
+
+    Attributes:
+        status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
+        steps: every step that something has happened to.
+        accepts: the events that would be taken now, by step.
+        wake_at: when the instance is looked at again at the latest, if nothing happens before.
+        parked: why it cannot go on until something outside of it is mended, if that is so.
+        error: why it failed: ``type`` and ``message``.
+    """
+
+    id: str
+    workflow: str
+    version: int
+    generation: int
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, StepView] = field(default_factory=dict)
+    accepts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    wake_at: datetime | None = None
+    cancel_requested: str | None = None
+    parked: str | None = None
+    error: Mapping[str, str] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.status in ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One log entry: what became true together."""
+
+    sequence: int
+    at: datetime
+    events: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many; ``cursor`` asks for what follows, ``None`` at the end."""
+
+    items: Sequence[T]
+    cursor: str | None = None
+
+    def __iter__(self) -> Any:
+        """Iterate over this page's items."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """How many items this page has."""
+        return len(self.items)
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """An aware ``datetime`` in UTC; ``None`` for none."""
+    if not milliseconds:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def view(state: State, graph: Graph | None) -> InstanceView:
+    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
+    accepts = accepted_events(graph, state) if graph and not state.closed and not state.cancel else {}
+    deadlines: dict[str, int] = {}
+    for timer in state.timers:
+        deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
+    steps = {
+        key: StepView(
+            status=step.status,
+            attempt=step.attempt,
+            event=step.event,
+            updates=step.updates,
+            started_at=moment(step.started_at),
+            ended_at=moment(step.ended_at),
+            retry_at=moment(step.retry_at),
+            deadline=moment(deadlines.get(key)),
+            accepts=accepts.get(key, ()) if step.status == "waiting" else (),
+            error=_error(step.error),
+        )
+        for key, step in state.steps.items()
+    }
+    return InstanceView(
+        id=state.instance_id,
+        workflow=state.workflow,
+        version=state.version,
+        generation=state.generation,
+        status=state.status,
+        created_at=_moment(state.created_at),
+        updated_at=_moment(state.updated_at),
+        tags=state.tags,
+        metadata=state.metadata,
+        context=state.initial,
+        steps=steps,
+        accepts=accepts,
+        wake_at=moment(state.wake_at),
+        cancel_requested=state.cancel.reason if state.cancel else None,
+        parked=state.parked,
+        error=_error(state.error),
+    )
+
+
+def view_listed(listed: Listed) -> InstanceView:
+    """Show what the listing index knows; steps and data are left out."""
+    return InstanceView(
+        id=listed.instance_id,
+        workflow=listed.workflow,
+        version=listed.version,
+        generation=listed.generation,
+        status=listed.status,
+        created_at=_moment(listed.created_at),
+        updated_at=_moment(listed.updated_at),
+        tags=listed.tags,
+    )
+
+
+def view_entry(entry: Entry) -> HistoryEntry:
+    """Show one log entry; each event names its ``type``."""
+    events = [{"type": type(event).__name__, **_shown(asdict(event))} for event in entry.events]
+    return HistoryEntry(entry.sequence, _moment(entry.at), events)
+
+
+def _shown(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields worth showing: no empty ones, no stack traces, times as times."""
+    shown = {}
+    for name, value in fields.items():
+        if value in (None, "", (), {}, []) or name in ("start_id", "owner"):
+            continue
+        if name == "error":
+            shown[name] = {"type": value["type"], "message": value["message"]}
+        elif name.endswith(("_at", "_until")):
+            shown[name] = moment(value)
+        else:
+            shown[name] = value
+    return shown
+
+
+def to_json_object(shown: Any) -> dict[str, Any]:
+    """A view as JSON's own types, empty members left out."""
+    members = {
+        key: for_display(value) for key, value in asdict(shown).items() if value not in (None, (), {}, []) or key == "items"
+    }
+    if isinstance(shown, InstanceView) and shown.steps:
+        members["steps"] = {key: to_json_object(step) for key, step in shown.steps.items()}
+    return members
+
+
+def _error(failure: Failure | None) -> Mapping[str, str] | None:
+    return {"type": failure.type, "message": failure.message} if failure else None
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
