@@ -195,13 +195,14 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def read_result(result: Any, events: Sequence[str], step_key: str) -> Completed | Pending:
+def read_result(result: Any, events: Sequence[str], step_key: str, routed: Sequence[str] = ()) -> Completed | Pending:
     """What a step returned, made uniform.
 
     Args:
         result: what the step returned.
-        events: the events that may be emitted: those declared, and ``timeout`` or ``error`` where routed.
+        events: the events that the step declares.
         step_key: for the message.
+        routed: events that may be emitted though they are not declared: ``timeout`` or ``error`` where routed.
 
     Raises:
         ValueError: nothing was returned, an event was not declared, or it is not clear which event is meant.
@@ -222,7 +223,7 @@ def read_result(result: Any, events: Sequence[str], step_key: str) -> Completed 
     elif not isinstance(result, Completed):
         message = f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
         raise TypeError(message)
-    if result.event not in events:
+    if result.event not in events and result.event not in routed:
         message = f"step {step_key} emitted {result.event!r}, which it does not declare: it declares {_listed(events)}"
         raise ValueError(message)
     return result
