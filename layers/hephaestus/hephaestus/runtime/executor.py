@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.context import Instance, StepContext
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.definition.workflow import Definition
-    from hephaestus.engine.state import State, Timer
+    from hephaestus.engine.advance import Command
+    from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
     from hephaestus.runtime.workers import Workers
@@ -115,27 +116,21 @@ class Executor:
 
 def _effects(executor: Executor, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
     effects: list[Callable[[], object]] = []
-    instance_id = after.instance_id
-
-    def cancel(timer: Timer) -> None:
-        if timer.scheduled and timer.due_at > entry.at:
-            effects.append(lambda: executor.timers.cancel(_timeout(after, timer.step, timer.token, timer.due_at)))
-
     left = {timer.token for timer in after.timers}
     for timer in before.timers:
-        if timer.token not in left:
-            cancel(timer)
+        if timer.token not in left and timer.scheduled and timer.due_at > entry.at:
+            effects.append(partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)))
     for event in entry.events:
         match event:
             case StepWaiting(scheduled=True, due_at=int(due_at)) if event.token in left:
                 timeout = _timeout(after, event.step, event.token, due_at)
-                effects.append(lambda timeout=timeout: executor.timers.schedule(timeout))
+                effects.append(partial(executor.timers.schedule, timeout))
             case Suspended(wake_at=int(wake_at)):
                 wake = _wake_message(executor, after, wake_at, entry.at)
                 if wake is not None:
                     effects.append(wake)
             case HandedOver():
-                effects.append(lambda: executor.queue.wake(instance_id))
+                effects.append(partial(executor.queue.wake, after.instance_id))
             case _:
                 pass
     return effects
@@ -147,9 +142,9 @@ def _wake_message(executor: Executor, state: State, wake_at: int, now: int) -> C
         return None
     delay = max(wake_at - now, 0)
     if delay <= LONGEST_DELAY_MS:
-        return lambda: executor.queue.wake(state.instance_id, delay)
+        return partial(executor.queue.wake, state.instance_id, delay)
     step = next((key for key, step in state.steps.items() if step.retry_at == wake_at), "")
-    return lambda: executor.timers.schedule(_timeout(state, step, f"{step}.retry", wake_at))
+    return partial(executor.timers.schedule, _timeout(state, step, f"{step}.retry", wake_at))
 
 
 def _timeout(state: State, step: str, token: str, due_at: int) -> Timeout:
@@ -398,7 +393,7 @@ class _Execution:
             return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
         return StepCompleted(step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt)
 
-    def rest(self, command: Close | Sleep | None, now: int) -> bool:
+    def rest(self, command: Command | None, now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
         match command:
             case Close(status, error):
@@ -413,7 +408,7 @@ class _Execution:
                         self.clock.sleep(wake_at - now)
                     return False
                 return self.commit(Suspended(wake_at))
-            case None:
+            case _:
                 return True
         return False
 
