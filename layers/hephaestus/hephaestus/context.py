@@ -12,6 +12,10 @@ def _unlimited() -> timedelta:
     return timedelta(days=365)
 
 
+def _no_input() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Whose step it is."""
@@ -29,8 +33,7 @@ class StepContext:
     """Everything a step may know; build one yourself to test a step without an engine.
 
     Attributes:
-        initial: the immutable start data; an instance of the workflow's ``Input`` model where it has one is
-            ``ctx.input``.
+        initial: the immutable start data.
         steps: the results so far, by step: what each step returned as updates, an event's payload for a wait.
         config: the configuration given with the target that led here.
         instance: id, workflow, version, generation, tags and metadata.
@@ -39,7 +42,7 @@ class StepContext:
             to services that take one.
         events: the event each completed step emitted.
         remaining_time: how long this invocation still lasts.
-        input: the start data as the workflow's ``Input`` model, or ``None``.
+        read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
     """
 
     initial: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +53,16 @@ class StepContext:
     idempotency_key: str = "test"
     events: Mapping[str, str] = field(default_factory=dict)
     remaining_time: Callable[[], timedelta] = _unlimited
-    input: Any = None
+    read_input: Callable[[], Any] = _no_input
+
+    @property
+    def input(self) -> Any:
+        """The start data as the workflow's ``Input`` model, or ``None`` where it has none.
+
+        Raises:
+            InvalidInput: the data does not fit the model any more.
+        """
+        return self.read_input()
 
     @property
     def instance_id(self) -> str:

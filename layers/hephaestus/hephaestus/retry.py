@@ -53,7 +53,7 @@ class Retry:
 
     def delay_ms(self, attempt: int, random: float) -> int:
         """The delay in milliseconds after attempt number ``attempt``; ``random`` is drawn from 0 up to 1."""
-        factor = {"exponential": 2 ** min(attempt - 1, 40), "linear": attempt, "constant": 1}[self.backoff]
+        factor: int = {"exponential": 2 ** min(attempt - 1, 40), "linear": attempt, "constant": 1}[self.backoff]
         millisecond = timedelta(milliseconds=1)
         longest = min(self.delay / millisecond * factor, self.max_delay / millisecond)
         share = {"none": 1.0, "half": 0.5 + random / 2, "full": random}[self.jitter]

@@ -13,8 +13,11 @@ import math
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TAG: Final = "$hephaestus"
 MAX_DEPTH: Final = 64
@@ -32,7 +35,7 @@ def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
 class FrozenDict(dict[str, Any]):
     """A ``dict`` that refuses to change."""
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> NoReturn:  # type: ignore[override]
         """Unhashable, like the ``dict`` it is."""
@@ -51,8 +54,8 @@ class FrozenDict(dict[str, Any]):
 class FrozenList(list[Any]):
     """A ``list`` that refuses to change."""
 
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
-    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
     def __copy__(self) -> list[Any]:
         """Give a plain, mutable copy."""
@@ -143,7 +146,7 @@ def _tag(value: Any) -> dict[str, list[str]]:
     raise NotSerializable(message)
 
 
-_UNTAG: Final = {
+_UNTAG: Final[dict[str, Callable[[str], Any]]] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "timedelta": lambda text: timedelta(microseconds=int(text)),

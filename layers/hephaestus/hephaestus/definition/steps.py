@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from hephaestus.definition.results import Completed, Pending, Result
 
@@ -32,10 +32,10 @@ class Step:
         waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
     """
 
-    events: ClassVar[Sequence[str]] | Sequence[str] = ("done",)
-    step_key: ClassVar[str | None] | str | None = None
-    retry: ClassVar[Retry | None] | Retry | None = None
-    timeout: ClassVar[timedelta | None] | timedelta | None = None
+    events: Sequence[str] = ("done",)
+    step_key: str | None = None
+    retry: Retry | None = None
+    timeout: timedelta | None = None
     waits: bool = False
 
     @property
@@ -195,37 +195,41 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def read_result(result: Any, events: Sequence[str], step_key: str) -> Completed | Pending:
+def read_result(result: Any, events: Sequence[str], step_key: str, routed: Sequence[str] = ()) -> Completed | Pending:
     """What a step returned, made uniform.
 
     Args:
         result: what the step returned.
-        events: the events that may be emitted: those declared, and ``timeout`` or ``error`` where routed.
+        events: the events that the step declares.
         step_key: for the message.
+        routed: events that may be emitted though they are not declared: ``timeout`` or ``error`` where routed.
 
     Raises:
         ValueError: nothing was returned, an event was not declared, or it is not clear which event is meant.
         TypeError: something else was returned.
     """
+    read: Completed
     if isinstance(result, Pending):
         return result
     if isinstance(result, str):
-        result = Completed(result)
+        read = Completed(result)
     elif isinstance(result, Mapping):
         if len(events) != 1:
             message = f"step {step_key} returned only updates but declares {_listed(events)}: return Completed(event, updates)"
             raise ValueError(message)
-        result = Completed(events[0], result)
+        read = Completed(events[0], result)
     elif result is None:
         message = f"step {step_key} returned nothing: return one of {_listed(events)}, Completed(...) or Pending()"
         raise ValueError(message)
-    elif not isinstance(result, Completed):
+    elif isinstance(result, Completed):
+        read = result
+    else:
         message = f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
         raise TypeError(message)
-    if result.event not in events:
-        message = f"step {step_key} emitted {result.event!r}, which it does not declare: it declares {_listed(events)}"
+    if read.event not in events and read.event not in routed:
+        message = f"step {step_key} emitted {read.event!r}, which it does not declare: it declares {_listed(events)}"
         raise ValueError(message)
-    return result
+    return read
 
 
 def _listed(events: Sequence[str]) -> str:

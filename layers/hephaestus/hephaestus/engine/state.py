@@ -256,7 +256,7 @@ def _event_received(state: State, event: EventReceived, at: int) -> State:
         state,
         inbox={**state.inbox, event.step: received},
         event_ids=(*state.event_ids, event.event_id),
-        wake_at=_sooner(state, at),
+        wake_at=_sooner(state, at) if state.step_status(event.step) == "waiting" else state.wake_at,
     )
 
 
@@ -296,7 +296,7 @@ def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
     if event.due_at is None:
         return replace(state, steps=steps)
     timer = Timer(event.token, event.step, event.due_at, event.emits, event.scheduled)
-    return replace(state, steps=steps, timers=(*state.timers, timer), timers_set=state.timers_set + 1)
+    return replace(state, steps=steps, timers=(*state.timers, timer))
 
 
 def _step_failed(state: State, event: StepFailed, at: int) -> State:

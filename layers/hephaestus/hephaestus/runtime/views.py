@@ -166,7 +166,7 @@ def view_entry(entry: Entry) -> HistoryEntry:
 
 def _shown(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields worth showing: no empty ones, no stack traces, times as times."""
-    shown = {}
+    shown: dict[str, Any] = {}
     for name, value in fields.items():
         if value in (None, "", (), {}, []) or name in ("start_id", "owner"):
             continue

@@ -1,0 +1,202 @@
+"""One attempt of one step: call the user's code, catch whatever it does, and say what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.results import Completed, Pending
+from hephaestus.definition.steps import Choice, Configured, Done, Step, read_result
+from hephaestus.engine.events import Failure
+from hephaestus.errors import NonRetryable, PayloadTooLarge
+from hephaestus.values import NotSerializable, freeze, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.context import StepContext
+    from hephaestus.definition.workflow import Definition
+
+MAX_MESSAGE: Final = 1_000
+MAX_TRACE: Final = 2_000
+
+
+class StepTimedOut(TimeoutError):  # noqa: N818 - a fact about an attempt
+    """An attempt took longer than the step's timeout."""
+
+
+class InvalidResult(NonRetryable):
+    """What a step returned is not a result; running it again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an attempt: a result and the targets it takes, a wait, or an error."""
+
+    step: str
+    attempt: int
+    started_at: int
+    completed: Completed | None = None
+    taken: tuple[str, ...] = ()
+    pending: Pending | None = None
+    error: BaseException | None = None
+
+
+def perform(  # noqa: PLR0913 - one attempt's whole setting
+    definition: Definition, key: str, attempt: int, context: StepContext, started_at: int, limit: int | None
+) -> Outcome:
+    """Run a step once. Nothing that its code raises gets out, ``SystemExit`` included.
+
+    Args:
+        definition: the workflow version.
+        key: the step.
+        attempt: the number of the attempt.
+        context: what the step is given.
+        started_at: now, in milliseconds.
+        limit: the largest result in bytes, ``None`` for unlimited.
+    """
+    try:
+        step = definition.steps[key]
+        result = step.run(context)
+        if asyncio.iscoroutine(result):
+            result = event_loop().run(result)
+        return _outcome(definition, key, attempt, context, started_at, limit, result)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
+        return Outcome(key, attempt, started_at, error=error)
+
+
+def _outcome(  # noqa: PLR0913 - one attempt's whole setting
+    definition: Definition,
+    key: str,
+    attempt: int,
+    context: StepContext,
+    started_at: int,
+    limit: int | None,
+    result: Any,
+) -> Outcome:
+    events = definition.graph.events(key)
+    try:
+        read = read_result(result, tuple(definition.steps[key].events), key, routed=events)
+        if isinstance(read, Pending):
+            _check_pending(read, events, key)
+            return Outcome(key, attempt, started_at, pending=read)
+        if not isinstance(read.updates, dict) and not hasattr(read.updates, "items"):
+            message = f"step {key} returned the updates {type(read.updates).__name__}: updates are a mapping"
+            raise InvalidResult(message)
+        updates = freeze(dict(read.updates), f"step {key}: updates")
+        metadata = freeze(dict(read.metadata), f"step {key}: metadata")
+        check_size(updates, limit, f"step {key}: its updates")
+        check_size(metadata, limit, f"step {key}: its metadata")
+    except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
+        raise InvalidResult(str(error)) from error
+    completed = Completed(read.event, updates, metadata)
+    return Outcome(key, attempt, started_at, completed, route(definition, key, read.event, updates, context))
+
+
+def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
+    if pending.timeout is None:
+        return
+    if pending.emits not in events:
+        message = f"step {key} waits with a timeout, but its transitions do not route {pending.emits!r}: add it"
+        raise ValueError(message)
+    if isinstance(pending.timeout, datetime):
+        if pending.timeout.tzinfo is None:
+            message = f"step {key} waits until a datetime without a time zone: use an aware one"
+            raise ValueError(message)
+    elif not isinstance(pending.timeout, timedelta):
+        message = f"step {key} waits with timeout={pending.timeout!r}: use a timedelta or an aware datetime"
+        raise TypeError(message)
+
+
+def check_size(value: Any, limit: int | None, what: str) -> None:
+    """Refuse a value that is too large for the store.
+
+    Raises:
+        PayloadTooLarge: with the size and the limit in bytes.
+    """
+    if limit is None:
+        return
+    raw = len(to_json(value).encode())
+    if raw <= limit:
+        return
+    from hephaestus.codec import size  # noqa: PLC0415 - compression is tried only for what is large
+
+    compressed = size(value)
+    if compressed > limit:
+        message = f"{what} take {compressed} bytes compressed; at most {limit} are stored: keep large data in S3 and pass its key"
+        raise PayloadTooLarge(message)
+
+
+def route(
+    definition: Definition, key: str, event: str, updates: Mapping[str, Any], context: StepContext
+) -> tuple[str, ...]:
+    """The steps that ``event`` of step ``key`` leads to.
+
+    Raises:
+        InvalidResult: a ``Choice`` picked something that is not among its targets.
+    """
+    found = definition.routes[key][event]
+    if found.choice is None:
+        return found.targets
+    seen = replace(
+        context, steps={**context.steps, key: updates}, events={**context.events, key: event}
+    )
+    picked = found.choice.function(seen)
+    listed = picked if isinstance(picked, (list, tuple)) else [picked]
+    taken = tuple(dict.fromkeys(_target_key(one, found.choice, key, event) for one in listed))
+    return tuple(target for target in taken if target in found.targets)
+
+
+def _target_key(picked: object, choice: Choice, key: str, event: str) -> str:
+    for target in choice.targets:
+        if picked is target or _step_of(picked) is not None and _step_of(picked) == _step_of(target):
+            return _step_of(target) or ""
+    message = f"step {key}: the Choice of {event!r} picked {picked!r}, which is not among its targets"
+    raise InvalidResult(message)
+
+
+def _step_of(target: object) -> str | None:
+    if isinstance(target, Configured):
+        target = target.step
+    if isinstance(target, type) and issubclass(target, Done):
+        return Done.step_key
+    if isinstance(target, type) and issubclass(target, Step):
+        return target().key
+    return target.key if isinstance(target, Step) else None
+
+
+def failure(error: BaseException) -> Failure:
+    """An error as history keeps it, bounded in size."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    trace = "".join(traceback.format_list(frames))
+    text = str(error) or type(error).__name__
+    return Failure(type(error).__name__, text[:MAX_MESSAGE], trace[-MAX_TRACE:])
+
+
+class _Loop:
+    """One event loop for every ``async def`` step of the process, so that their clients may be kept between steps."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="hephaestus-loop", daemon=True).start()
+
+    def run(self, coroutine: Any) -> Any:
+        """Run a coroutine to its end from a thread that is not the loop's."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+
+_lock = threading.Lock()
+_loop: _Loop | None = None
+
+
+def event_loop() -> _Loop:
+    """The process's loop, made on first use."""
+    global _loop  # noqa: PLW0603 - one a process, made late because most processes need none
+    with _lock:
+        if _loop is None:
+            _loop = _Loop()
+        return _loop

@@ -1,0 +1,34 @@
+"""Where work goes after its commit: into this invocation, or to the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The time an execution has.
+
+    Attributes:
+        deadline: when the invocation ends, in milliseconds since the epoch; a lease lasts a little longer.
+        start_until: no step starts after this time (``Prefer: wait=N``); by default, as long as one still fits.
+    """
+
+    deadline: int
+    start_until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Commit, then leave the work to whoever takes the message from the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """Commit, then run in this invocation."""
+
+    budget: Budget
+
+
+Dispatch: TypeAlias = Enqueue | InPlace

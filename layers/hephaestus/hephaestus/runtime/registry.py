@@ -1,0 +1,98 @@
+"""The deployed workflows, by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from hephaestus.definition.workflow import Workflow
+from hephaestus.errors import DefinitionError, Problem, UnknownWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from hephaestus.definition.workflow import Definition
+    from hephaestus.engine.state import State
+
+
+class Registry:
+    """Workflows by name. A version that belongs to an umbrella is reached through the umbrella.
+
+    Raises:
+        DefinitionError: two workflows have one name, or share a business key without ``scope="global"``.
+    """
+
+    def __init__(self, workflows: Iterable[type[Workflow]] = (), *, modules: Sequence[str] = ()) -> None:
+        self._modules = tuple(modules)
+        self._given = tuple(workflows)
+        self._by_name: dict[str, type[Workflow]] | None = None
+
+    @classmethod
+    def load(cls, modules: Sequence[str]) -> Registry:
+        """All workflows that ``modules`` hold; the modules are imported on first use."""
+        return cls(modules=modules)
+
+    def get(self, name: str) -> type[Workflow]:
+        """The workflow of that name.
+
+        Raises:
+            UnknownWorkflow: none is deployed.
+        """
+        found = self._workflows().get(name) if isinstance(name, str) else None
+        if found is None:
+            deployed = ", ".join(self.names()) or "none"
+            message = f"there is no workflow {str(name)[:64]!r}: deployed are {deployed}"
+            raise UnknownWorkflow(message)
+        return found
+
+    def definition(self, state: State) -> Definition:
+        """The definition that an instance runs on.
+
+        Raises:
+            UnknownWorkflow, UnknownVersion: it is not deployed (any more).
+        """
+        return self.get(state.workflow).definition(state.version)
+
+    def names(self) -> list[str]:
+        """The names of all workflows, sorted."""
+        return sorted(self._workflows())
+
+    def __iter__(self) -> Iterator[type[Workflow]]:
+        """Every workflow, by name."""
+        return iter([self._workflows()[name] for name in self.names()])
+
+    def _workflows(self) -> dict[str, type[Workflow]]:
+        if self._by_name is None:
+            found = dict.fromkeys(self._given)
+            for module in self._modules:
+                found.update(dict.fromkeys(_workflows_in(module)))
+            self._by_name = _index(list(found))
+        return self._by_name
+
+
+def _workflows_in(module: str) -> list[type[Workflow]]:
+    values = vars(importlib.import_module(module)).values()
+    return [value for value in values if isinstance(value, type) and issubclass(value, Workflow) and value is not Workflow]
+
+
+def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
+    members = {member for workflow in workflows for member in workflow.versions.values() if member is not workflow}
+    by_name: dict[str, type[Workflow]] = {}
+    owners: dict[str, type[Workflow]] = {}
+    for workflow in workflows:
+        if workflow in members:
+            continue
+        other = by_name.setdefault(workflow.name, workflow)
+        if other is not workflow:
+            problem = Problem(workflow.name, "two workflows have this name", "Rename one of them: name=...")
+            raise DefinitionError(workflow.name, [problem])
+        key = workflow.business_key
+        sharer = owners.setdefault(key.name, workflow)
+        if sharer is not workflow and {key.scope, sharer.business_key.scope} != {"global"}:
+            problem = Problem(
+                workflow.name,
+                f"its business key {key.name!r} belongs to {sharer.name}",
+                'Take another key, or share it: scope="global" in both',
+            )
+            raise DefinitionError(workflow.name, [problem])
+    return by_name

@@ -1,0 +1,47 @@
+"""Runs attempts side by side and tells which have ended."""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.runtime.attempt import Outcome
+
+
+class Workers(Protocol):
+    """Where attempts run. One object serves one execution, from one thread."""
+
+    def start(self, attempt: Callable[[], Outcome]) -> None:
+        """Run ``attempt`` beside what runs already."""
+
+    def wait(self, timeout_ms: int | None) -> list[Outcome]:
+        """Every outcome that is there; if there is none, the next one, or nothing after ``timeout_ms``."""
+
+
+class ThreadWorkers:
+    """A daemon thread an attempt: a step that never returns keeps neither its execution nor its process alive."""
+
+    def __init__(self) -> None:
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+
+    def start(self, attempt: Callable[[], Outcome]) -> None:
+        """Run ``attempt`` in a thread of its own, with the caller's context variables."""
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=lambda: self._outcomes.put(context.run(attempt)), name="hephaestus-step", daemon=True
+        ).start()
+
+    def wait(self, timeout_ms: int | None) -> list[Outcome]:
+        """Every outcome that is there; if there is none, the next one, or nothing after ``timeout_ms``."""
+        outcomes: list[Outcome] = []
+        try:
+            outcomes.append(self._outcomes.get(timeout=None if timeout_ms is None else max(timeout_ms, 0) / 1000))
+            while True:
+                outcomes.append(self._outcomes.get_nowait())
+        except queue.Empty:
+            return outcomes

@@ -1,0 +1,142 @@
+"""Run workflows in a test: everything in memory, time moved by hand, no AWS.
+
+    >>> from hephaestus import DONE, Workflow, step
+    >>> @step
+    ... def greet(ctx):
+    ...     return {"text": f"hello {ctx.initial['name']}"}
+    >>> class Greeting(Workflow, key="name"):
+    ...     start_at = greet
+    ...     transitions = {greet: {"done": DONE}}
+    >>> local = LocalRuntime(Greeting)
+    >>> instance = local.start(Greeting, "ann", {"name": "Ann"})
+    >>> instance.status, instance.steps["greet"].updates["text"]
+    ('completed', 'hello Ann')
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.runtime.dispatch import Budget, Enqueue
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+from hephaestus.runtime.sweeper import Sweeper, SweepReport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.runtime.executor import Limits
+    from hephaestus.runtime.ports import Store, Timeout
+    from hephaestus.runtime.views import InstanceView
+
+INVOCATION: Final = timedelta(minutes=15)
+
+
+class VirtualClock:
+    """Time that stands still until it is moved; randomness and names that repeat."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        start = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._now = int(start.timestamp() * 1000)
+        self._names = 0
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return self._now
+
+    def sleep(self, milliseconds: int) -> None:
+        """Move on at once."""
+        self._now += milliseconds
+
+    def random(self) -> float:
+        """Always one half."""
+        return 0.5
+
+    def unique(self) -> str:
+        """The next of a sequence of names."""
+        self._names += 1
+        return f"{self._names:020x}"
+
+    def move_to(self, now: int) -> None:
+        """Set the time (ms); it never goes back."""
+        self._now = max(self._now, now)
+
+
+class LocalRuntime:
+    """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
+
+    Args:
+        workflows: the workflows it knows.
+        store: another store than memory's.
+        limits: what executions keep to.
+    """
+
+    def __init__(self, *workflows: type[Workflow], store: Store | None = None, limits: Limits | None = None) -> None:
+        self.clock = VirtualClock()
+        self.store: Store = store or MemoryStore()
+        self.timers = MemoryTimers()
+        self.queue = MemoryQueue(self.clock)
+        self.runner = Runner(
+            self.store,
+            self.timers,
+            self.queue,
+            Registry(workflows),
+            clock=self.clock,
+            dispatch=Enqueue(),
+            limits=limits,
+        )
+        self.sweeper = Sweeper(self.store, self.queue, self.clock)
+
+    def start(self, workflow: type[Workflow], value: str, context: Mapping[str, Any] | None = None) -> InstanceView:
+        """Start an instance and run what can run now."""
+        instance_id = self.runner.start_instance(workflow, context or {}, id=value)
+        self.settle()
+        return self.runner.get(instance_id)
+
+    def resume(
+        self, instance_id: str, event: str, payload: Any = None, *, step: str | None = None, event_id: str | None = None
+    ) -> InstanceView:
+        """Deliver an event and run what can run now."""
+        self.runner.resume(instance_id, event, payload, step=step, event_id=event_id)
+        self.settle()
+        return self.runner.get(instance_id)
+
+    def settle(self) -> None:
+        """Deliver every message and fire every schedule that is due, until none is."""
+        while True:
+            messages = self.queue.pop_due(self.clock.now())
+            fired = self.timers.pop_due(self.clock.now())
+            if not messages and not fired:
+                return
+            for instance_id in messages:
+                self.runner.wake(instance_id, budget=self.budget())
+            for timeout in fired:
+                self.fire(timeout)
+
+    def fire(self, timeout: Timeout) -> None:
+        """Call the runner as a fired schedule does."""
+        self.runner.timeout(timeout, budget=self.budget())
+
+    def advance(self, duration: timedelta) -> None:
+        """Let time pass, delivering and firing everything on the way, each at its time."""
+        end = self.clock.now() + round(duration / timedelta(milliseconds=1))
+        while True:
+            self.settle()
+            due = [at for at in (self.queue.next_due(), self.timers.next_due()) if at is not None and at <= end]
+            if not due:
+                break
+            self.clock.move_to(min(due))
+        self.clock.move_to(end)
+
+    def sweep(self) -> SweepReport:
+        """Do what happens once a minute, and run what it wakes."""
+        report = self.sweeper.sweep(self.budget())
+        self.settle()
+        return report
+
+    def budget(self) -> Budget:
+        """A whole invocation's time from now."""
+        return Budget(self.clock.now() + round(INVOCATION / timedelta(milliseconds=1)))
