@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
@@ -77,6 +78,24 @@ class Request:
         if value.isascii() and value.isdigit() and len(value) <= len(str(most)) and 1 <= int(value) <= most:
             return int(value)
         message = f"the query parameter {name!r} is {value[:40]!r}: it must be a whole number from 1 to {most}"
+        raise BadRequest(message)
+
+    def time(self, name: str) -> datetime | None:
+        """A query parameter that is a time in ISO 8601, in UTC where it names no zone.
+
+        Raises:
+            BadRequest: it is something else.
+        """
+        value = self.query(name)
+        if value is None:
+            return None
+        for text in (value, "+".join(value.rsplit(" ", 1))):  # a plus sign that was not encoded arrives as a space
+            try:
+                found = datetime.fromisoformat(text)
+            except ValueError:
+                continue
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+        message = f"the query parameter {name!r} is {value[:40]!r}: it must be a time as in 2026-01-31T12:00:00Z"
         raise BadRequest(message)
 
     @property
