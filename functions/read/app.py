@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import runner_from_environment
 from hephaestus.definition.business_key import check_id
+from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
 from hephaestus.http.describe import describe
 from hephaestus.observability import observed
 from hephaestus.runtime.views import to_json_object
+from hephaestus.triggers import trigger
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Response
@@ -58,4 +60,7 @@ def workflows() -> Response[str]:
 @observed
 def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     """Answer an API call."""
+    if trigger(event) != "api":
+        message = "this function answers the API only: in Python, call a runner's get, history and list"
+        raise BadRequest(message)
     return api(event, context)

@@ -70,15 +70,9 @@ def read_start(source: object, **known: str | None) -> Start:
         BadRequest: a member is missing, unknown or of the wrong type.
         UnknownWorkflow: no workflow can have that name.
     """
-    given = {
-        **_members(
-            source,
-            known,
-            required={"workflow": str, "id": str},
-            optional={"context": dict, "version": int, "tags": list, "metadata": dict, "start_id": str},
-        )
-    }
-    start = Start(**given)
+    required: dict[str, type[Any]] = {"workflow": str, "id": str}
+    optional: dict[str, type[Any]] = {"context": dict, "version": int, "tags": list, "metadata": dict, "start_id": str}
+    start = Start(**_members(source, known, required=required, optional=optional))
     if not NAME.fullmatch(start.workflow):
         message = f"there is no workflow {_shown(start.workflow)}"
         raise UnknownWorkflow(message)
