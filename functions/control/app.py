@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hephaestus.triggers import Invocation
 
 runner = runner_from_environment()
-api = Api()
+api = Api(runner)
 
 
 @api.post("/instances/<instance_id>/cancel")
@@ -31,7 +31,7 @@ def cancel(instance_id: str) -> Response[str]:
     incoming = api.incoming
     call = read_cancel(incoming.body(), instance_id=api.part(instance_id), request_id=incoming.idempotency_key)
     _cancel(call, api.dispatch)
-    return api.accepted(runner, call.instance_id, {})
+    return api.accepted(call.instance_id, {})
 
 
 @observed
@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     match event.get("action"):
         case "cancel":
             call = read_cancel(event)
-            _cancel(call, in_place(context))
+            _cancel(call, in_place(context, runner.clock))
             return {"id": call.instance_id, "status": runner.get(call.instance_id).status}
         case "schedule_resume":
             wanted = read_schedule_resume(event)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_GENERATION = 999_999
 
 runner = runner_from_environment()
-api = Api()
+api = Api(runner)
 
 
 @api.get("/instances/<instance_id>")

@@ -40,7 +40,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
             return _time_out(event, context)
         case "direct":
             call = read_deliver(event)
-            _deliver(call, in_place(context))
+            _deliver(call, in_place(context, runner.clock))
             return {"id": call.instance_id, "status": runner.get(call.instance_id).status}
 
 
@@ -48,14 +48,14 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
 def _api() -> Api:
     from hephaestus.http.api import Api  # noqa: PLC0415 - see above
 
-    api = Api()
+    api = Api(runner)
 
     @api.post("/instances/<instance_id>/events")
     def deliver(instance_id: str) -> Response[str]:
         incoming = api.incoming
         call = read_deliver(incoming.body(), instance_id=api.part(instance_id), event_id=incoming.idempotency_key)
         _deliver(call, api.dispatch)
-        return api.accepted(runner, call.instance_id, {"event": call.event})
+        return api.accepted(call.instance_id, {"event": call.event})
 
     return api
 
@@ -64,7 +64,7 @@ def _time_out(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     try:
         timeout = read_timeout(event)
         logger.append_keys(instance_id=timeout.instance_id, step=timeout.step)
-        runner.timeout(timeout, budget=budget(context))
+        runner.timeout(timeout, budget=budget(context, runner.clock))
     except CallerError as error:
         logger.exception("timeout dropped: repeating it cannot help")
         return {"dropped": str(error)}

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from hephaestus.triggers import Invocation
 
 runner = runner_from_environment()
-api = Api()
+api = Api(runner)
 
 
 @api.post("/workflows/<workflow>/instances")
 def start(workflow: str) -> Response[str]:
     """202 with the id and ``Location``; 200 with the state where the caller waited for it."""
     call = read_start(api.incoming.body(), workflow=api.part(workflow), start_id=api.incoming.idempotency_key)
-    return api.accepted(runner, _start(call, api.dispatch), {"status": "pending"})
+    return api.accepted(_start(call, api.dispatch), {"status": "pending"})
 
 
 @observed
@@ -35,7 +35,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     """Answer an API call, or start directly."""
     if trigger(event) == "api":
         return api(event, context)
-    instance_id = _start(read_start(event), in_place(context))
+    instance_id = _start(read_start(event), in_place(context, runner.clock))
     return {"id": instance_id, "status": runner.get(instance_id).status}
 
 

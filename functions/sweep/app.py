@@ -20,7 +20,7 @@ sweeper = sweeper_from_environment()
 @observed
 def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Sweep, and tell how much was overdue and for how long."""
-    report = sweeper.sweep(budget(context))
+    report = sweeper.sweep(budget(context, sweeper.clock))
     metrics.add_metric(name="SweepBacklog", unit=MetricUnit.Count, value=report.found)
     metrics.add_metric(name="SweepOldestOverdueSeconds", unit=MetricUnit.Seconds, value=report.oldest_ms / 1000)
     if report.found:

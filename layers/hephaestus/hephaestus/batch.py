@@ -35,7 +35,7 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
         What an event source with ``ReportBatchItemFailures`` expects.
     """
     records = event["Records"]
-    whole = budget(context)
+    whole = budget(context, runner.clock)
 
     def wake(record: SQSRecord) -> None:
         try:

@@ -7,14 +7,13 @@ apart and read here; one that is nobody's is refused before anything is touched.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, InPlace
-from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.ports import Clock, Timeout
 
 TIMER_SOURCE: Final = "hephaestus.timer"
 QUEUE_SOURCE: Final = "hephaestus.queue"
@@ -52,14 +51,14 @@ def trigger(event: object) -> Trigger:
     return "direct"
 
 
-def budget(context: Invocation) -> Budget:
+def budget(context: Invocation, clock: Clock) -> Budget:
     """The rest of this invocation."""
-    return Budget(time.time_ns() // 1_000_000 + context.get_remaining_time_in_millis())
+    return Budget(clock.now() + context.get_remaining_time_in_millis())
 
 
-def in_place(context: Invocation) -> InPlace:
+def in_place(context: Invocation, clock: Clock) -> InPlace:
     """Run in this invocation."""
-    return InPlace(budget(context))
+    return InPlace(budget(context, clock))
 
 
 def read_timeout(event: Mapping[str, Any]) -> Timeout:

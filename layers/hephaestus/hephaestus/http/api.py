@@ -18,14 +18,12 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolv
 from hephaestus.errors import CallerError, RetryLater
 from hephaestus.http import prefer, problem
 from hephaestus.http.request import Request
-from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
 from hephaestus.runtime.views import to_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hephaestus.runtime.ports import Clock
     from hephaestus.runtime.runner import Runner
     from hephaestus.runtime.views import InstanceView, Page
     from hephaestus.triggers import Invocation
@@ -55,9 +53,10 @@ class Api(APIGatewayRestResolver):
     incoming: Request
     preferences: prefer.Preferences
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__(debug=False)
-        self.clock: Clock = clock or SystemClock()
+        self.runner = runner
+        self.clock = runner.clock
         self._invocation: Invocation | None = None
         self._ends = self._wait_until = 0
         self.exception_handler(Exception)(self._refuse)
@@ -111,25 +110,24 @@ class Api(APIGatewayRestResolver):
                 return self.answer(body)
             limit //= 2
 
-    def accepted(self, runner: Runner, instance_id: str, known: Mapping[str, Any]) -> Response[str]:
+    def accepted(self, instance_id: str, known: Mapping[str, Any]) -> Response[str]:
         """Answer a call that was accepted: 200 with the state if it settles while the request waits, else 202.
 
         Args:
-            runner: shows the instance while the request waits for it.
             instance_id: the instance that the call was about.
             known: what a 202 says beside the id, when nobody waits.
         """
         location = {"Location": f"{self.incoming.base}/instances/{quote(instance_id, safe=':')}"}
         if not self.preferences.wait:
             return self.answer({"id": instance_id, **known}, 202, location)
-        shown = self._settle(runner, instance_id)
+        shown = self._settle(instance_id)
         return self.answer(to_json_object(shown), 200 if _settled(shown) else 202, location)
 
-    def _settle(self, runner: Runner, instance_id: str) -> InstanceView:
+    def _settle(self, instance_id: str) -> InstanceView:
         """The instance as soon as it ends or waits, or as it is when the request's time is up."""
         pause = FIRST_PAUSE_MS
         while True:
-            shown = runner.get(instance_id)
+            shown = self.runner.get(instance_id)
             left = self._wait_until - self.clock.now()
             if _settled(shown) or left <= 0:
                 return shown
