@@ -16,6 +16,7 @@ from hephaestus.engine.state import State, apply, begin, fold
 from hephaestus.errors import CorruptLog, InstanceClosed
 from tests.property.cases import Case, cases
 from tests.property.driver import Driver
+from tests.unit.play import one_of_each
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -112,25 +113,6 @@ def test_invariant_8_a_closed_instance_never_changes(case: Case, seed: int) -> N
     for event in one_of_each():
         with pytest.raises(CorruptLog, match=f"is {state.status}"):
             apply(state, [event], driver.now)
-
-
-def one_of_each() -> tuple[ev.Event, ...]:
-    """An event of every type."""
-    return (
-        ev.InstanceStarted("Flow", 1),
-        ev.Claimed("owner", 5),
-        ev.EventReceived("s0", "e0", "id"),
-        ev.TimerSet("token", "s0", 5),
-        ev.StepCompleted("s0", "e0", ()),
-        ev.StepWaiting("s0"),
-        ev.StepFailed("s0", 1, ev.Failure("Boom", "")),
-        ev.StepsSkipped(("s0",)),
-        ev.Suspended(),
-        ev.HandedOver(),
-        ev.Parked("reason", 5),
-        ev.CancelRequested(),
-        ev.InstanceFinished("completed"),
-    )
 
 
 def _at(driver: Driver, sequence: int) -> State:

@@ -6,6 +6,7 @@ step: an event that leads to it leads to no step at all. Analysis happens once, 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def reachable(edges: Mapping[str, Mapping[str, Sequence[str]]], origins: Iterabl
 
 
 def topological(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) -> list[str]:
-    """The steps reachable from ``start``, each after all of its predecessors (Kahn 1962).
+    """The steps reachable from ``start``, each after all of its predecessors (Kahn 1962), else as the edges name them.
 
     Steps on a cycle, and those behind one, are left out: a result shorter than the reachable set means a cycle.
     """
@@ -70,10 +71,10 @@ def topological(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) ->
     for step in members:
         for target in successors(edges, step):
             open_edges[target] += 1
-    ready = [step for step in members if not open_edges[step]]
+    ready = deque(step for step in members if not open_edges[step])
     order: list[str] = []
     while ready:
-        step = ready.pop()
+        step = ready.popleft()
         order.append(step)
         for target in successors(edges, step):
             open_edges[target] -= 1
