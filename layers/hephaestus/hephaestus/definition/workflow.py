@@ -386,10 +386,11 @@ class _Reader:
         if step.key not in self.steps:
             self.steps[step.key] = step
             self.check_step(step)
-        elif self.steps[step.key] is not step:
+        known = self.steps[step.key]
+        if known is not step and (type(known) is not type(step) or vars(known) != vars(step)):
             self.wrong(step.key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
             return None
-        return step
+        return known
 
     def check_step(self, step: Step) -> None:
         problems: list[tuple[str, str]] = []

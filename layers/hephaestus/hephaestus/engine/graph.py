@@ -6,7 +6,6 @@ step: an event that leads to it leads to no step at all. Analysis happens once, 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,16 +52,15 @@ def reachable(edges: Mapping[str, Mapping[str, Sequence[str]]], origins: Iterabl
     """The steps reachable from ``origins``, themselves included, in the order of discovery."""
     found = dict.fromkeys(origins)
     frontier = list(found)
-    while frontier:
-        for target in successors(edges, frontier.pop()):
-            if target not in found:
-                found[target] = None
-                frontier.append(target)
+    for step in frontier:  # it grows as it is read
+        new = [target for target in successors(edges, step) if target not in found]
+        found.update(dict.fromkeys(new))
+        frontier.extend(new)
     return found
 
 
 def topological(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) -> list[str]:
-    """The steps reachable from ``start``, each after all of its predecessors (Kahn 1962), else as the edges name them.
+    """The steps reachable from ``start``, each after all of its predecessors (Kahn 1962), else as defined.
 
     Steps on a cycle, and those behind one, are left out: a result shorter than the reachable set means a cycle.
     """
@@ -71,16 +69,13 @@ def topological(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) ->
     for step in members:
         for target in successors(edges, step):
             open_edges[target] += 1
-    ready = deque(step for step in members if not open_edges[step])
-    order: list[str] = []
-    while ready:
-        step = ready.popleft()
-        order.append(step)
+    ready = [step for step in members if not open_edges[step]]
+    for step in ready:  # it grows as it is read
         for target in successors(edges, step):
             open_edges[target] -= 1
             if not open_edges[target]:
                 ready.append(target)
-    return order
+    return ready
 
 
 def find_cycle(edges: Mapping[str, Mapping[str, Sequence[str]]], start: str) -> tuple[str, ...]:

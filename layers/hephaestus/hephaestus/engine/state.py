@@ -7,7 +7,7 @@ the documentation are drawn from them. An event that a table does not allow mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from hephaestus.engine.events import (
@@ -131,7 +131,7 @@ class Received:
     payload: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds."""
 
@@ -178,6 +178,14 @@ class State:
         return self.step_status(step) in ("completed", "skipped")
 
 
+def evolve(state: State, **changes: Any) -> State:
+    """``state`` with some fields changed: ``dataclasses.replace`` at a tenth of its cost, for the engine's inner loop."""
+    changed = object.__new__(State)
+    changed.__dict__.update(state.__dict__)
+    changed.__dict__.update(changes)
+    return changed
+
+
 def begin(instance_id: str, generation: int, entry: Entry) -> State:
     """The state after the first entry of a generation.
 
@@ -215,7 +223,7 @@ def fold(state: State, entries: Iterable[Entry]) -> State:
         if entry.sequence != state.sequence + 1:
             message = f"instance {state.instance_id}: log entry {entry.sequence} follows entry {state.sequence}"
             raise CorruptLog(message)
-        state = replace(apply(state, entry.events, entry.at), sequence=entry.sequence)
+        state = evolve(apply(state, entry.events, entry.at), sequence=entry.sequence)
     return state
 
 
@@ -231,14 +239,13 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
         if following is None:
             message = f"instance {state.instance_id} is {state.status}: {type(event).__name__} cannot happen to it"
             raise CorruptLog(message)
-        state = _CHANGES[type(event)](state, event, at)
         if following == "closed":
             following = event.status  # type: ignore[union-attr]  # only InstanceFinished closes
             if following not in CLOSED:
                 message = f"instance {state.instance_id} cannot end as {following!r}"
                 raise CorruptLog(message)
         status = state.status if following == "=" else following
-        state = replace(state, status=status, updated_at=at)  # type: ignore[arg-type]  # the table holds statuses
+        state = evolve(_CHANGES[type(event)](state, event, at), status=status, updated_at=at)
     return state
 
 
@@ -254,12 +261,12 @@ def _move(state: State, step: str, event: Event) -> StepStatus:
 
 
 def _claimed(state: State, event: Claimed, _at: int) -> State:
-    return replace(state, owner=event.owner, lease_until=event.lease_until, wake_at=event.lease_until, parked=None)
+    return evolve(state, owner=event.owner, lease_until=event.lease_until, wake_at=event.lease_until, parked=None)
 
 
 def _event_received(state: State, event: EventReceived, at: int) -> State:
     received = Received(event.event, event.event_id, event.payload)
-    return replace(
+    return evolve(
         state,
         inbox={**state.inbox, event.step: received},
         event_ids=(*state.event_ids, event.event_id),
@@ -270,7 +277,7 @@ def _event_received(state: State, event: EventReceived, at: int) -> State:
 def _timer_set(state: State, event: TimerSet, _at: int) -> State:
     timer = Timer(event.token, event.step, event.due_at, event.emits, scheduled=True)
     wakes = state.step_status(event.step) == "waiting"
-    return replace(
+    return evolve(
         state,
         timers=(*state.timers, timer),
         timers_set=state.timers_set + 1,
@@ -290,7 +297,7 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     step = StepState(
         status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at
     )
-    return replace(
+    return evolve(
         _settled(state, event.step),
         steps={**state.steps, event.step: step},
         metadata=FrozenDict({**state.metadata, **event.metadata}) if event.metadata else state.metadata,
@@ -301,9 +308,9 @@ def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
     status = _move(state, event.step, event)
     steps = {**state.steps, event.step: StepState(status, event.attempt, started_at=event.started_at)}
     if event.due_at is None:
-        return replace(state, steps=steps)
+        return evolve(state, steps=steps)
     timer = Timer(event.token, event.step, event.due_at, event.emits, event.scheduled)
-    return replace(state, steps=steps, timers=(*state.timers, timer))
+    return evolve(state, steps=steps, timers=(*state.timers, timer))
 
 
 def _step_failed(state: State, event: StepFailed, at: int) -> State:
@@ -314,14 +321,14 @@ def _step_failed(state: State, event: StepFailed, at: int) -> State:
     if status == "failed":
         state = _settled(state, event.step)
     elif state.step_status(event.step) == "waiting":  # the deadlines were those of a wait that is over
-        state = replace(state, timers=tuple(timer for timer in state.timers if timer.step != event.step))
-    return replace(state, steps={**state.steps, event.step: step})
+        state = evolve(state, timers=tuple(timer for timer in state.timers if timer.step != event.step))
+    return evolve(state, steps={**state.steps, event.step: step})
 
 
 def _steps_skipped(state: State, event: StepsSkipped, at: int) -> State:
     for step in event.steps:
         skipped = StepState(_move(state, step, event), ended_at=at)
-        state = replace(_settled(state, step), steps={**state.steps, step: skipped})
+        state = evolve(_settled(state, step), steps={**state.steps, step: skipped})
     return state
 
 
@@ -329,7 +336,7 @@ def _settled(state: State, step: str) -> State:
     """``step`` is decided: its timers and its unconsumed event are of no more use."""
     if not state.timers and step not in state.inbox:
         return state
-    return replace(
+    return evolve(
         state,
         timers=tuple(timer for timer in state.timers if timer.step != step),
         inbox={key: received for key, received in state.inbox.items() if key != step},
@@ -337,23 +344,23 @@ def _settled(state: State, step: str) -> State:
 
 
 def _suspended(state: State, event: Suspended, _at: int) -> State:
-    return replace(state, owner=None, lease_until=0, wake_at=event.wake_at)
+    return evolve(state, owner=None, lease_until=0, wake_at=event.wake_at)
 
 
 def _handed_over(state: State, _event: HandedOver, at: int) -> State:
-    return replace(state, owner=None, lease_until=0, wake_at=at)
+    return evolve(state, owner=None, lease_until=0, wake_at=at)
 
 
 def _parked(state: State, event: Parked, _at: int) -> State:
-    return replace(state, owner=None, lease_until=0, wake_at=event.wake_at, parked=event.reason)
+    return evolve(state, owner=None, lease_until=0, wake_at=event.wake_at, parked=event.reason)
 
 
 def _cancel_requested(state: State, event: CancelRequested, at: int) -> State:
-    return replace(state, cancel=event, wake_at=_sooner(state, at))
+    return evolve(state, cancel=event, wake_at=_sooner(state, at))
 
 
 def _finished(state: State, event: InstanceFinished, _at: int) -> State:
-    return replace(state, owner=None, lease_until=0, wake_at=None, timers=(), inbox={}, error=event.error)
+    return evolve(state, owner=None, lease_until=0, wake_at=None, timers=(), inbox={}, error=event.error)
 
 
 _CHANGES: Final[dict[type[Event], Callable[[State, Any, int], State]]] = {

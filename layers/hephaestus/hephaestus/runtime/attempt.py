@@ -118,7 +118,7 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
     Raises:
         PayloadTooLarge: with the size and the limit in bytes.
     """
-    if limit is None:
+    if limit is None or not value:
         return
     raw = len(to_json(value).encode())
     if raw <= limit:

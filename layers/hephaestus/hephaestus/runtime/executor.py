@@ -8,7 +8,7 @@ up for any that a crash swallows. The executor never claims: whoever hands it an
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +26,7 @@ from hephaestus.engine.events import (
     StepWaiting,
     Suspended,
 )
-from hephaestus.engine.state import apply, fold
+from hephaestus.engine.state import apply, evolve, fold
 from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.attempt import Outcome, StepTimedOut, failure, perform, route
 from hephaestus.runtime.ports import Timeout
@@ -172,9 +172,6 @@ class _Execution:
         self.workers: Workers | None = None
         self.ran = False
         self.read_input = cache(lambda: definition.read_input(state.initial))
-        self.instance = Instance(
-            state.instance_id, state.workflow, state.version, state.generation, state.tags, state.metadata
-        )
 
     def run(self) -> None:
         """Decide, act, record, until there is nothing more to do here."""
@@ -283,13 +280,18 @@ class _Execution:
             initial=self.draft.initial,
             steps={key: known.updates for key, known in done.items()},
             config=self.definition.config(step, taken),
-            instance=replace(self.instance, metadata=self.draft.metadata),
+            instance=self.instance(),
             attempt=attempt,
             idempotency_key=f"{self.draft.instance_id}:{self.draft.generation}:{step}",
             events={key: known.event or "" for key, known in done.items()},
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=self.read_input,
         )
+
+    def instance(self) -> Instance:
+        """Whose steps they are."""
+        state = self.draft
+        return Instance(state.instance_id, state.workflow, state.version, state.generation, state.tags, state.metadata)
 
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""
@@ -423,7 +425,7 @@ class _Execution:
         """
         events = (*self.decided, *closing)
         now = self.clock.now()
-        after = replace(apply(self.committed, events, now), sequence=self.committed.sequence + 1)
+        after = evolve(apply(self.committed, events, now), sequence=self.committed.sequence + 1)
         entry = Entry(after.sequence, self.clock.unique(), now, events)
         if not self.store.append(after, entry, boundary=bool(closing)):
             self.rebase()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +28,7 @@ from hephaestus.engine.events import (
     TimerSet,
 )
 from hephaestus.engine.inbox import accept, accepted_events
-from hephaestus.engine.state import STATUSES, apply, begin, fold
+from hephaestus.engine.state import STATUSES, apply, begin, evolve, fold
 from hephaestus.errors import (
     AlreadyRunning,
     BadRequest,
@@ -441,7 +440,7 @@ class Runner:
 
         While somebody owns the instance, only the log grows; otherwise the head follows in the same transaction.
         """
-        after = replace(apply(state, events, now), sequence=state.sequence + 1)
+        after = evolve(apply(state, events, now), sequence=state.sequence + 1)
         entry = Entry(after.sequence, self.clock.unique(), now, events)
         boundary = state.owner is None or after.owner != state.owner or after.closed
         if not self.store.append(after, entry, boundary=boundary):
