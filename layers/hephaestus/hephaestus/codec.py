@@ -94,11 +94,14 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
 def dump_state(state: State) -> bytes:
     """A snapshot as bytes."""
     packed = _pack(state)
-    packed["steps"] = {key: _pack(step) for key, step in state.steps.items()}
-    packed["timers"] = [_pack(timer) for timer in state.timers]
-    packed["inbox"] = {key: _pack(received) for key, received in state.inbox.items()}
+    if state.steps:
+        packed["steps"] = {key: _pack(step) for key, step in state.steps.items()}
+    if state.timers:
+        packed["timers"] = [_pack(timer) for timer in state.timers]
+    if state.inbox:
+        packed["inbox"] = {key: _pack(received) for key, received in state.inbox.items()}
     packed["schema"] = SCHEMA
-    return _squeeze(to_json({key: value for key, value in packed.items() if value not in ({}, [])}))
+    return _squeeze(to_json(packed))
 
 
 def load_state(data: bytes) -> State:
