@@ -57,7 +57,7 @@ class LazyClient:
             if self._client is None:
                 import boto3  # noqa: PLC0415 - costs a cold start that most invocations need not pay
 
-                session = boto3.Session(botocore_session=shared_session())
+                session: Any = boto3.Session(botocore_session=shared_session())
                 self._client = session.client(
                     self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=client_config()
                 )
