@@ -48,12 +48,17 @@ PYTEST_ARGS ?=
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
 check: ## Lint, format, types and template, all of them even if one fails
-	@failed=""; \
-	for check in $(CHECKS); do \
-		echo "check-$$check"; \
-		$(MAKE) check-$$check || failed="$$failed $$check"; \
-	done; \
+	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
+
+# Leaves the names of those that failed in $$failed.
+define run-checks
+failed=""; \
+for check in $(CHECKS); do \
+	echo "check-$$check"; \
+	$(MAKE) check-$$check || failed="$$failed $$check"; \
+done
+endef
 
 check-lint: .venvs/dev/.stamp
 	@$(DEV)/ruff check --quiet .
@@ -74,10 +79,11 @@ check-cloudformation: .venvs/dev/.stamp
 check-sam: .venvs/sam/.stamp
 	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
-# pytest runs last and in any case; it is told when a check has failed, so that its summary and its status say so too.
+# pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
 test: .venvs/dev/.stamp ## The checks, then every tier of tests
-	@failed=""; $(MAKE) check || failed=yes; \
-	HEPHAESTUS_CHECKS_FAILED=$$failed $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
+	@$(run-checks); \
+	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
+	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
 
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
