@@ -100,7 +100,9 @@ def next_wake(graph: Graph, state: State) -> int | None:
 
 def is_reachable(graph: Graph, state: State, step: str) -> bool:
     """Whether ``step`` may still wait for an event: it waits, or it has neither ended nor been ruled out."""
-    return step in graph.predecessors and state.step_status(step) in ("pending", "retrying", "waiting")
+    if step not in graph.predecessors or state.step_status(step) not in ("pending", "retrying", "waiting"):
+        return False
+    return step not in _dead(graph, state)
 
 
 def _incoming(graph: Graph, state: State, step: str) -> tuple[bool, bool]:

@@ -30,6 +30,7 @@ from hephaestus.engine.events import (
     TimerSet,
 )
 from hephaestus.errors import CorruptLog
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,15 +83,16 @@ INSTANCE_TRANSITIONS: Final[Mapping[str, Mapping[type[Event], str]]] = {
     },
 }
 
-STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], StepStatus]]] = {
+# (status, event) → status; "retrying or failed" is retrying when the event names the time of another attempt.
+STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], StepStatus | Literal["retrying or failed"]]]] = {
     "pending": {
         StepCompleted: "completed",
         StepWaiting: "waiting",
-        StepFailed: "failed",
+        StepFailed: "retrying or failed",
         StepsSkipped: "skipped",
     },
-    "retrying": {StepCompleted: "completed", StepWaiting: "waiting", StepFailed: "failed"},
-    "waiting": {StepCompleted: "completed", StepFailed: "failed"},
+    "retrying": {StepCompleted: "completed", StepWaiting: "waiting", StepFailed: "retrying or failed"},
+    "waiting": {StepCompleted: "completed", StepFailed: "retrying or failed"},
 }
 
 
@@ -239,6 +241,9 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
             raise CorruptLog(message)
         if following == "closed":
             following = event.status  # type: ignore[union-attr]  # only InstanceFinished closes
+            if following not in CLOSED:
+                message = f"instance {state.instance_id} cannot end as {following!r}"
+                raise CorruptLog(message)
         status = state.status if following == "=" else following
         state = evolve(_CHANGES[type(event)](state, event, at), status=status, updated_at=at)
     return state
@@ -250,6 +255,8 @@ def _move(state: State, step: str, event: Event) -> StepStatus:
     if following is None:
         message = f"instance {state.instance_id}: step {step} is {current}: {type(event).__name__} cannot happen to it"
         raise CorruptLog(message)
+    if following == "retrying or failed":
+        return "failed" if event.retry_at is None else "retrying"  # type: ignore[union-attr]  # only StepFailed may go either way
     return following
 
 
@@ -293,7 +300,7 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     return evolve(
         _settled(state, event.step),
         steps={**state.steps, event.step: step},
-        metadata={**state.metadata, **event.metadata} if event.metadata else state.metadata,
+        metadata=FrozenDict({**state.metadata, **event.metadata}) if event.metadata else state.metadata,
     )
 
 
@@ -308,12 +315,13 @@ def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
 
 def _step_failed(state: State, event: StepFailed, at: int) -> State:
     status = _move(state, event.step, event)
-    if event.retry_at is not None:
-        status = "retrying"
     step = StepState(
         status, event.attempt, started_at=event.started_at, ended_at=at, retry_at=event.retry_at, error=event.error
     )
-    state = _settled(state, event.step) if status == "failed" else state
+    if status == "failed":
+        state = _settled(state, event.step)
+    elif state.step_status(event.step) == "waiting":  # the deadlines were those of a wait that is over
+        state = evolve(state, timers=tuple(timer for timer in state.timers if timer.step != event.step))
     return evolve(state, steps={**state.steps, event.step: step})
 
 

@@ -1,0 +1,66 @@
+"""Look: ``GET /instances/{id}``, its ``/history``, ``GET /instances`` and ``GET /workflows``. Nothing is ever changed here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.aws import runner_from_environment
+from hephaestus.definition.business_key import check_id
+from hephaestus.errors import BadRequest
+from hephaestus.http.api import Api
+from hephaestus.http.describe import describe
+from hephaestus.observability import observed
+from hephaestus.runtime.views import to_json_object
+from hephaestus.triggers import trigger
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.api_gateway import Response
+
+    from hephaestus.triggers import Invocation
+
+MAX_GENERATION = 999_999
+
+runner = runner_from_environment()
+api = Api(runner)
+
+
+@api.get("/instances/<instance_id>")
+def instance(instance_id: str) -> Response[str]:
+    """One instance as it is now."""
+    return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)))))
+
+
+@api.get("/instances/<instance_id>/history")
+def history(instance_id: str) -> Response[str]:
+    """A page of its log, oldest first."""
+    known, asked = check_id(api.part(instance_id)), api.incoming
+    generation, cursor = asked.number("generation", None, MAX_GENERATION), asked.query("cursor")
+    return api.page(lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100)
+
+
+@api.get("/instances")
+def instances() -> Response[str]:
+    """A page of instances, newest first."""
+    asked = api.incoming
+    names = ("workflow", "status", "tag", "cursor")
+    workflow, status, tag, cursor = (asked.query(name) for name in names)
+    since = asked.time("since")
+    return api.page(
+        lambda limit: runner.list(workflow=workflow, status=status, tag=tag, since=since, limit=limit, cursor=cursor),
+        default=50,
+    )
+
+
+@api.get("/workflows")
+def workflows() -> Response[str]:
+    """What is deployed."""
+    return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
+
+
+@observed
+def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
+    """Answer an API call."""
+    if trigger(event) != "api":
+        message = "this function answers the API only: in Python, call a runner's get, history and list"
+        raise BadRequest(message)
+    return api(event, context)

@@ -1,0 +1,28 @@
+"""Wake what is overdue, once a minute; whatever the event says, a sweep is a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from hephaestus.aws import sweeper_from_environment
+from hephaestus.observability import logger, metrics, observed
+from hephaestus.triggers import budget
+
+if TYPE_CHECKING:
+    from hephaestus.triggers import Invocation
+
+sweeper = sweeper_from_environment()
+
+
+@observed
+def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Sweep, and tell how much was overdue and for how long."""
+    report = sweeper.sweep(budget(context, sweeper.clock))
+    metrics.add_metric(name="SweepBacklog", unit=MetricUnit.Count, value=report.found)
+    metrics.add_metric(name="SweepOldestOverdueSeconds", unit=MetricUnit.Seconds, value=report.oldest_ms / 1000)
+    if report.found:
+        logger.info("overdue instances were sent to the queue", extra=asdict(report))
+    return asdict(report)

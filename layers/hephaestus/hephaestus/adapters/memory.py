@@ -1,0 +1,249 @@
+"""Everything in memory: the adapters behind the testing kit.
+
+They keep bytes, as the real ones do, so that nothing a caller holds is shared with what is stored.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import insort
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.adapters.names import schedule_name
+from hephaestus.codec import dump_events, dump_state, load_events, load_state
+from hephaestus.engine.events import Entry
+from hephaestus.engine.state import begin, fold
+from hephaestus.errors import BadRequest
+from hephaestus.runtime.ports import Listed, Listing, Timeout, Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Clock
+
+MAX_VALUE_BYTES: Final = 64 * 1024
+
+
+class _Item:
+    """A head: the numbers others look for, and the snapshot as bytes."""
+
+    __slots__ = ("listed", "owner", "snapshot", "start_commit", "wake_at")
+
+    def __init__(self, state: State, start_commit: str) -> None:
+        self.start_commit = start_commit
+        self.update(state)
+
+    def update(self, state: State) -> None:
+        """Follow a boundary."""
+        self.snapshot = dump_state(state)
+        self.owner = state.owner
+        self.wake_at = state.wake_at
+        self.listed = Listed(
+            state.instance_id,
+            state.workflow,
+            state.version,
+            state.generation,
+            state.status,
+            state.tags,
+            state.created_at,
+            state.updated_at,
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether the generation has ended."""
+        return self.listed.status in ("completed", "failed", "cancelled")
+
+
+class MemoryStore:
+    """A ``Store`` in memory; safe to use from many threads."""
+
+    def __init__(self, max_value_bytes: int | None = MAX_VALUE_BYTES) -> None:
+        self._lock = threading.Lock()
+        self._heads: dict[str, _Item] = {}
+        self._logs: dict[tuple[str, int], list[tuple[int, str, int, bytes]]] = {}
+        self._max_value_bytes = max_value_bytes
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest single value it takes, in bytes after compression."""
+        return self._max_value_bytes
+
+    def create(self, state: State, first: Entry) -> State | None:
+        """Start a generation; see ``Store``."""
+        with self._lock:
+            head = self._heads.get(state.instance_id)
+            if head is not None:
+                if head.start_commit == first.commit_id:
+                    return self._load(state.instance_id)
+                if not head.closed:
+                    return None
+                state = begin(state.instance_id, head.listed.generation + 1, first)
+            self._heads[state.instance_id] = _Item(state, first.commit_id)
+            self._logs[state.instance_id, state.generation] = [_row(first)]
+            return state
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state; see ``Store``."""
+        with self._lock:
+            return self._load(instance_id)
+
+    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+        """Write an entry; see ``Store``."""
+        row = _row(entry)
+        with self._lock:
+            log = self._logs.get((state.instance_id, state.generation), [])
+            head = self._heads.get(state.instance_id)
+            if len(log) != entry.sequence - 1 or head is None or head.listed.generation != state.generation:
+                return len(log) >= entry.sequence and log[entry.sequence - 1][1] == entry.commit_id
+            log.append(row)
+            if boundary:
+                head.update(state)
+            return True
+
+    def tail(self, state: State) -> Sequence[Entry]:
+        """The entries after the state's; see ``Store``."""
+        with self._lock:
+            return [_entry(row) for row in self._logs[state.instance_id, state.generation][state.sequence :]]
+
+    def history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
+        """A page of a log; see ``Store``."""
+        with self._lock:
+            head = self._heads.get(instance_id)
+            if head is None:
+                return None
+            number = head.listed.generation if generation is None else generation
+            log = self._logs.get((instance_id, number))
+            return None if log is None else (number, [_entry(row) for row in log[after : after + limit]])
+
+    def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
+        """What the alarms say; see ``Store``."""
+        with self._lock:
+            found = [
+                Wakeup(instance_id, head.wake_at)
+                for instance_id, head in self._heads.items()
+                if head.wake_at is not None and head.wake_at <= now
+            ]
+        return sorted(found, key=lambda wakeup: (wakeup.wake_at, wakeup.instance_id))[:limit]
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        workflows: Sequence[str],
+        statuses: Sequence[str],
+        *,
+        tag: str | None,
+        since: int | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Listing:
+        """A page of instances; see ``Store``."""
+        before = _read_cursor(cursor)
+        with self._lock:
+            found = [
+                head.listed
+                for head in self._heads.values()
+                if head.listed.workflow in workflows
+                and head.listed.status in statuses
+                and (tag is None or tag in head.listed.tags)
+                and (since is None or head.listed.created_at >= since)
+                and (before is None or (head.listed.created_at, head.listed.instance_id) < before)
+            ]
+        found.sort(key=lambda listed: (listed.created_at, listed.instance_id), reverse=True)
+        last = found[limit - 1] if len(found) > limit else None
+        return Listing(tuple(found[:limit]), f"{last.created_at}#{last.instance_id}" if last else None)
+
+    def _load(self, instance_id: str) -> State | None:
+        head = self._heads.get(instance_id)
+        if head is None:
+            return None
+        state = load_state(head.snapshot)
+        if head.owner is None:
+            return state
+        rows = self._logs[instance_id, state.generation][state.sequence :]
+        return fold(state, [_entry(row) for row in rows])
+
+
+def _row(entry: Entry) -> tuple[int, str, int, bytes]:
+    return entry.sequence, entry.commit_id, entry.at, dump_events(entry.events)
+
+
+def _entry(row: tuple[int, str, int, bytes]) -> Entry:
+    sequence, commit_id, at, data = row
+    return Entry(sequence, commit_id, at, load_events(data))
+
+
+def _read_cursor(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    time, _, instance_id = cursor.partition("#")
+    if not time.isdecimal() or not instance_id:
+        message = "the cursor is not one that a listing gave"
+        raise BadRequest(message)
+    return int(time), instance_id
+
+
+class MemoryTimers:
+    """``Timers`` in memory: they fire when somebody asks what is due."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._timeouts: dict[str, Timeout] = {}
+
+    def schedule(self, timeout: Timeout) -> str:
+        """Keep a timeout; return its schedule's name."""
+        name = schedule_name(timeout)
+        with self._lock:
+            self._timeouts.setdefault(name, timeout)
+        return name
+
+    def cancel(self, timeout: Timeout) -> None:
+        """Forget a timeout; one that is gone is no error."""
+        with self._lock:
+            self._timeouts.pop(schedule_name(timeout), None)
+
+    def names(self) -> list[str]:
+        """The names of all schedules that have not fired."""
+        with self._lock:
+            return sorted(self._timeouts)
+
+    def next_due(self) -> int | None:
+        """When the next one fires (ms)."""
+        with self._lock:
+            return min((timeout.due_at for timeout in self._timeouts.values()), default=None)
+
+    def pop_due(self, now: int) -> list[Timeout]:
+        """Remove and return what is due at ``now`` (ms), the earliest first."""
+        with self._lock:
+            due = sorted((timeout.due_at, name) for name, timeout in self._timeouts.items() if timeout.due_at <= now)
+            return [self._timeouts.pop(name) for _, name in due]
+
+
+class MemoryQueue:
+    """A ``WorkQueue`` in memory: messages wait until somebody asks what is due."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._messages: list[tuple[int, str]] = []
+
+    def wake(self, instance_id: str, delay_ms: int = 0) -> None:
+        """Keep a message until its delay is over."""
+        with self._lock:
+            insort(self._messages, (self._clock.now() + delay_ms, instance_id))
+
+    def next_due(self) -> int | None:
+        """When the next message is due (ms)."""
+        with self._lock:
+            return self._messages[0][0] if self._messages else None
+
+    def pop_due(self, now: int) -> list[str]:
+        """Remove and return the instances whose messages are due at ``now`` (ms), the earliest first."""
+        with self._lock:
+            due = [message for message in self._messages if message[0] <= now]
+            self._messages = self._messages[len(due) :]
+        return [instance_id for _, instance_id in due]
+
+

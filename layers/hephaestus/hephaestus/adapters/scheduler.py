@@ -1,0 +1,151 @@
+"""One-shot schedules on EventBridge Scheduler.
+
+Limits, from the service's API reference: a name has 1 to 64 of ``0-9a-zA-Z-_.``; an ``at`` expression has whole seconds
+and no zone; a schedule fires within 60 seconds of its time; the input of a Lambda target has at most 256 KB.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.adapters.aws_errors import translate
+from hephaestus.adapters.names import SCHEDULE_NAME, schedule_name
+from hephaestus.adapters.session import LazyClient
+from hephaestus.errors import BadRequest, EngineError
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.ports import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.runtime.ports import Clock
+
+SOURCE: Final = "hephaestus.timer"
+MAX_INPUT: Final = 256 * 1024
+SOONEST: Final = timedelta(seconds=2)  # a time that has passed on arrival would be refused
+RETRY_HOURS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerTimers:
+    """``Timers`` on EventBridge Scheduler.
+
+    Attributes:
+        group: the schedule group.
+        role_arn: the role that Scheduler assumes to invoke the target.
+        target_arn: the resume function.
+        dlq_arn: the queue for schedules that could not be delivered.
+        client: the boto3 client.
+        clock: the time, for schedules that would be in the past.
+    """
+
+    group: str
+    role_arn: str
+    target_arn: str
+    dlq_arn: str | None = None
+    client: LazyClient = field(default_factory=lambda: LazyClient("scheduler"))
+    clock: Clock = field(default_factory=SystemClock)
+
+    def schedule(self, timeout: Timeout) -> str:
+        """Make the schedule of ``timeout``; one that is there already is success.
+
+        Raises:
+            StoreUnavailable: Scheduler throttled or did not answer.
+            EngineError: Scheduler refused the request.
+        """
+        request = self.request(timeout)
+        name = str(request["Name"])
+        client = self.client.get()
+        try:
+            client.create_schedule(**request)
+        except client.exceptions.ConflictException:
+            return name
+        except Exception as error:
+            raise _translated(error) from error
+        return name
+
+    def cancel(self, timeout: Timeout) -> None:
+        """Remove the schedule of ``timeout``; one that is gone is no error.
+
+        Raises:
+            StoreUnavailable: Scheduler throttled or did not answer.
+            EngineError: Scheduler refused the request.
+        """
+        client = self.client.get()
+        try:
+            client.delete_schedule(GroupName=self.group, Name=schedule_name(timeout))
+        except client.exceptions.ResourceNotFoundException:
+            return
+        except Exception as error:
+            raise _translated(error) from error
+
+    def request(self, timeout: Timeout) -> Mapping[str, Any]:
+        """The request that makes a schedule, checked against the service's rules.
+
+        Raises:
+            EngineError: it breaks a rule, which would be a defect of this library.
+        """
+        name, payload = schedule_name(timeout), timeout_payload(timeout)
+        if not SCHEDULE_NAME.fullmatch(name) or len(payload.encode()) > MAX_INPUT:
+            message = f"instance {timeout.instance_id}: the schedule for step {timeout.step} breaks Scheduler's limits"
+            raise EngineError(message)
+        target: dict[str, Any] = {
+            "Arn": self.target_arn,
+            "RoleArn": self.role_arn,
+            "Input": payload,
+            "RetryPolicy": {"MaximumEventAgeInSeconds": RETRY_HOURS * 3600, "MaximumRetryAttempts": 185},
+        }
+        if self.dlq_arn:
+            target["DeadLetterConfig"] = {"Arn": self.dlq_arn}
+        return {
+            "Name": name,
+            "GroupName": self.group,
+            "ScheduleExpression": self.expression(timeout.due_at),
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": target,
+        }
+
+    def expression(self, due_at: int) -> str:
+        """``at(...)`` for the first whole second that is not before ``due_at`` (ms) nor in the past."""
+        soonest = self.clock.now() + int(SOONEST / timedelta(milliseconds=1))
+        seconds = -(-max(due_at, soonest) // 1000)
+        return f"at({datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S})"
+
+
+def timeout_payload(timeout: Timeout) -> str:
+    """What a schedule sends to the resume function."""
+    return json.dumps(
+        {
+            "source": SOURCE,
+            "event": "timeout",
+            "instance_id": timeout.instance_id,
+            "generation": timeout.generation,
+            "step": timeout.step,
+            "token": timeout.token,
+            "due_at": timeout.due_at,
+        }
+    )
+
+
+def read_timeout(payload: Mapping[str, Any]) -> Timeout:
+    """What ``timeout_payload`` was given.
+
+    Raises:
+        BadRequest: it is not a payload of ours.
+    """
+    kinds = {"instance_id": str, "generation": int, "step": str, "token": str, "due_at": int}
+    if payload.get("source") != SOURCE or any(type(payload.get(key)) is not kind for key, kind in kinds.items()):
+        message = f"not a timeout of Hephaestus: it needs source={SOURCE!r} and {', '.join(kinds)}"
+        raise BadRequest(message)
+    return Timeout(**{key: payload[key] for key in kinds})
+
+
+def _translated(error: Exception) -> Exception:
+    response = getattr(error, "response", None)
+    code = response["Error"]["Code"] if response else None
+    return translate("EventBridge Scheduler", code, error)

@@ -1,0 +1,64 @@
+"""One botocore session a process, shared by PynamoDB and by the few boto3 clients, each made on first use."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from botocore.client import Config
+    from botocore.session import Session
+
+CONNECT_TIMEOUT: Final = 2.0  # seconds; inside one region a connection takes milliseconds
+READ_TIMEOUT: Final = 5.0  # seconds; an answer takes milliseconds, a lost one is asked for again
+MAX_ATTEMPTS: Final = 4  # the first one included
+
+
+@cache
+def shared_session() -> Session:
+    """The process's botocore session."""
+    import botocore.session  # noqa: PLC0415 - the heaviest import there is: only where AWS is used
+
+    return botocore.session.get_session()
+
+
+def client_config() -> Config:
+    """Timeouts and retries that fit a Lambda invocation: short, and few."""
+    from botocore.config import Config  # noqa: PLC0415 - only where AWS is used
+
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
+    )
+
+
+@dataclass(slots=True)
+class LazyClient:
+    """A boto3 client made when it is first used.
+
+    Attributes:
+        service: the service's name.
+        region: where; by default as the environment says.
+        endpoint_url: another endpoint than AWS's own.
+    """
+
+    service: str
+    region: str | None = None
+    endpoint_url: str | None = None
+    _client: Any = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self) -> Any:
+        """The client."""
+        with self._lock:
+            if self._client is None:
+                import boto3  # noqa: PLC0415 - costs a cold start that most invocations need not pay
+
+                session: Any = boto3.Session(botocore_session=shared_session())
+                self._client = session.client(
+                    self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=client_config()
+                )
+        return self._client

@@ -1,0 +1,67 @@
+"""The work queue on SQS: a standard queue; a message's delay is at most 15 minutes (SendMessage: DelaySeconds)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.adapters.aws_errors import translate
+from hephaestus.adapters.session import LazyClient
+from hephaestus.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SOURCE: Final = "hephaestus.queue"
+LONGEST_DELAY: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class SqsQueue:
+    """A ``WorkQueue`` on SQS.
+
+    Attributes:
+        url: the queue's URL.
+        client: the boto3 client.
+    """
+
+    url: str
+    client: LazyClient = field(default_factory=lambda: LazyClient("sqs"))
+
+    def wake(self, instance_id: str, delay_ms: int = 0) -> None:
+        """Send a message that has the instance continued after a delay, rounded up to whole seconds.
+
+        Raises:
+            ValueError: the delay is negative or longer than 15 minutes.
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS refused the request.
+        """
+        seconds = -(-delay_ms // 1000)
+        if not 0 <= seconds <= LONGEST_DELAY:
+            message = f"a message can be delayed by 0 to {LONGEST_DELAY} s, not by {seconds} s"
+            raise ValueError(message)
+        client = self.client.get()
+        try:
+            client.send_message(QueueUrl=self.url, MessageBody=wake_message(instance_id), DelaySeconds=seconds)
+        except Exception as error:
+            response = getattr(error, "response", None)
+            raise translate("SQS", response["Error"]["Code"] if response else None, error) from error
+
+
+def wake_message(instance_id: str) -> str:
+    """What a message says."""
+    return json.dumps({"source": SOURCE, "instance_id": instance_id})
+
+
+def read_wake_message(message: Mapping[str, Any]) -> str:
+    """The instance that a message is about.
+
+    Raises:
+        BadRequest: it is not a message of ours.
+    """
+    instance_id = message.get("instance_id")
+    if message.get("source") != SOURCE or not isinstance(instance_id, str):
+        text = f"not a message of Hephaestus: it needs source={SOURCE!r} and an instance_id"
+        raise BadRequest(text)
+    return instance_id

@@ -1,0 +1,180 @@
+"""The runtime on AWS, put together from environment variables.
+
+Importing this is cheap, and making a runner touches no network: boto3 and the clients of Scheduler, SQS and S3 come
+with the first call that needs them, the workflows with the first instance that runs.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.errors import HephaestusError
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.runtime.ports import Store
+    from hephaestus.runtime.sweeper import Sweeper
+
+MAX_SHARDS: Final = 64
+
+
+class BadSettings(HephaestusError):
+    """The environment does not say what a runtime on AWS needs; the message names every variable that is wrong."""
+
+    title = "Bad settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; the variable's name is in brackets.
+
+    Attributes:
+        table: the DynamoDB table [HEPHAESTUS_TABLE].
+        queue_url: the work queue [HEPHAESTUS_QUEUE_URL].
+        schedule_group: the group of the one-shot schedules [HEPHAESTUS_SCHEDULE_GROUP].
+        schedule_role_arn: the role that Scheduler assumes to call the resume function [HEPHAESTUS_SCHEDULE_ROLE_ARN].
+        resume_arn: the resume function [HEPHAESTUS_RESUME_ARN].
+        schedule_dlq_arn: where a schedule's call goes that cannot be delivered [HEPHAESTUS_SCHEDULE_DLQ_ARN].
+        workflows: the modules that hold the workflows, separated by commas [HEPHAESTUS_WORKFLOWS].
+        bucket: where large values go; without it they are refused [HEPHAESTUS_BUCKET].
+        wake_shards: shards of the index of alarms, 1 to 64 [HEPHAESTUS_WAKE_SHARDS].
+        list_shards: shards of the listing index, 1 to 64 [HEPHAESTUS_LIST_SHARDS].
+        retention_days: how long an ended instance is kept; ``None`` for ever [HEPHAESTUS_RETENTION_DAYS].
+        tracing: whether X-Ray traces are made [HEPHAESTUS_TRACING].
+    """
+
+    table: str
+    queue_url: str
+    schedule_group: str
+    schedule_role_arn: str
+    resume_arn: str
+    schedule_dlq_arn: str | None = None
+    workflows: tuple[str, ...] = ("workflows",)
+    bucket: str | None = None
+    wake_shards: int = 4
+    list_shards: int = 4
+    retention_days: int | None = None
+    tracing: bool = False
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings in ``environment``.
+
+        Raises:
+            BadSettings: naming every variable that is missing or malformed.
+        """
+        reader = _Reader(environment)
+        settings = cls(
+            table=reader.text("TABLE"),
+            queue_url=reader.text("QUEUE_URL"),
+            schedule_group=reader.text("SCHEDULE_GROUP"),
+            schedule_role_arn=reader.text("SCHEDULE_ROLE_ARN"),
+            resume_arn=reader.text("RESUME_ARN"),
+            schedule_dlq_arn=reader.optional("SCHEDULE_DLQ_ARN"),
+            workflows=tuple(name.strip() for name in (reader.optional("WORKFLOWS") or "workflows").split(",") if name.strip()),
+            bucket=reader.optional("BUCKET"),
+            wake_shards=reader.number("WAKE_SHARDS", MAX_SHARDS) or 4,
+            list_shards=reader.number("LIST_SHARDS", MAX_SHARDS) or 4,
+            retention_days=reader.number("RETENTION_DAYS", 36_500),
+            tracing=is_on(reader.optional("TRACING")),
+        )
+        if reader.problems:
+            message = f"the environment is incomplete: {'; '.join(reader.problems)}"
+            raise BadSettings(message)
+        return settings
+
+
+class _Reader:
+    """Reads variables one by one and keeps what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def optional(self, name: str) -> str | None:
+        return self._environment.get(f"HEPHAESTUS_{name}", "").strip() or None
+
+    def text(self, name: str) -> str:
+        value = self.optional(name)
+        if value is None:
+            self.problems.append(f"HEPHAESTUS_{name} is not set")
+        return value or ""
+
+    def number(self, name: str, most: int) -> int | None:
+        value = self.optional(name)
+        if value is None:
+            return None
+        if value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most:
+            return int(value)
+        self.problems.append(f"HEPHAESTUS_{name} is {value[:40]!r}: it must be a whole number from 1 to {most}")
+        return None
+
+
+def is_on(value: str | None) -> bool:
+    """Whether a variable switches something on."""
+    return (value or "").strip().lower() in ("1", "true", "on", "yes")
+
+
+@cache
+def settings_from_environment() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    return Settings.read(os.environ)
+
+
+@cache
+def runner_from_environment() -> Runner:
+    """The runner of this process, made once; handlers ask for it when they are imported.
+
+    Raises:
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
+
+    settings = settings_from_environment()
+    timers = SchedulerTimers(
+        group=settings.schedule_group,
+        role_arn=settings.schedule_role_arn,
+        target_arn=settings.resume_arn,
+        dlq_arn=settings.schedule_dlq_arn,
+    )
+    return Runner(_store(settings), timers, SqsQueue(settings.queue_url), Registry.load(settings.workflows))
+
+
+def sweeper_from_environment() -> Sweeper:
+    """A sweeper over the store and the queue of ``runner_from_environment``.
+
+    Raises:
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    from hephaestus.runtime.sweeper import Sweeper  # noqa: PLC0415 - only the sweep function needs it
+
+    runner = runner_from_environment()
+    return Sweeper(runner.store, runner.queue, runner.clock)
+
+
+def _store(settings: Settings) -> Store:
+    from hephaestus.adapters.dynamodb import DynamoStore, Table  # noqa: PLC0415 - settings are checked before AWS is imported
+
+    blobs = None
+    if settings.bucket:
+        from hephaestus.adapters.s3 import S3Blobs  # noqa: PLC0415 - only where there is a bucket
+
+        blobs = S3Blobs(settings.bucket)
+    return DynamoStore(
+        Table(settings.table),
+        blobs=blobs,
+        wake_shards=settings.wake_shards,
+        list_shards=settings.list_shards,
+        retention_days=settings.retention_days,
+    )

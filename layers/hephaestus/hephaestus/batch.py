@@ -1,0 +1,58 @@
+"""A batch of the work queue: every message on its own, the failed ones reported back alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
+
+from hephaestus.errors import BadRequest, TooBusy
+from hephaestus.runtime.dispatch import Budget
+from hephaestus.triggers import budget, read_wake
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+    from hephaestus.runtime.runner import Runner
+    from hephaestus.triggers import Invocation
+
+LEAST_MS: Final = 2_000
+
+_logger = logging.getLogger("hephaestus.batch")
+
+
+def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> dict[str, Any]:
+    """Go on with the instance of every message.
+
+    The first instance may use the whole invocation; the others start no step that does not fit in what is left, they
+    hand over instead. A message whose turn comes too late, or that fails, goes back to the queue; one that is not ours
+    ends up in the dead-letter queue, where somebody sees it.
+
+    Returns:
+        What an event source with ``ReportBatchItemFailures`` expects.
+    """
+    records = event["Records"]
+    whole = budget(context, runner.clock)
+
+    def wake(record: SQSRecord) -> None:
+        try:
+            instance_id = read_wake(record.body)
+            if context.get_remaining_time_in_millis() < LEAST_MS:
+                message = f"instance {instance_id}: no time is left in this invocation"
+                raise TooBusy(message)
+            is_first = record.message_id == records[0].get("messageId")
+            runner.wake(instance_id, budget=whole if is_first else Budget(whole.deadline, start_until=whole.deadline))
+        except BadRequest as error:
+            _logger.error("message %s is not ours: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
+            raise
+        except Exception:
+            _logger.exception("message %s failed and goes back to the queue", record.message_id)
+            raise
+
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    with processor(records=records, handler=wake):
+        processor.process()
+    return dict(processor.response())

@@ -1,0 +1,171 @@
+"""What a caller asks for, read from a JSON object: the body of an API request or the event of a direct invocation.
+
+Members are checked for presence and type here, all mistakes reported together; what they *mean* is the runner's
+business. Nothing here imports AWS, the HTTP layer or the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hephaestus.definition.business_key import NAME, check_id
+from hephaestus.errors import BadRequest, UnknownWorkflow
+
+MAX_NAME: Final = 128
+MAX_REASON: Final = 1000
+MAX_TAGS: Final = 20
+MAX_TAG: Final = 64
+
+_JSON_NAMES: Final = {str: "a string", int: "a whole number", dict: "an object", list: "a list", object: "anything"}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start an instance of ``workflow``; see ``Runner.start_instance``."""
+
+    workflow: str
+    id: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+    version: int | None = None
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
+    start_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Deliver an event to an instance; see ``Runner.resume``."""
+
+    instance_id: str
+    event: str
+    payload: Any = None
+    step: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel an instance; see ``Runner.cancel``."""
+
+    instance_id: str
+    reason: str = ""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleResume:
+    """Give a step a deadline from outside; see ``Runner.schedule_resume``, which judges ``delay_ms``."""
+
+    instance_id: str
+    step: str
+    delay_ms: Any
+
+
+def read_start(source: object, **known: str | None) -> Start:
+    """The start that ``source`` describes; ``known`` members come from elsewhere, as from the path.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type.
+        UnknownWorkflow: no workflow can have that name.
+    """
+    required: dict[str, type[Any]] = {"workflow": str, "id": str}
+    optional: dict[str, type[Any]] = {"context": dict, "version": int, "tags": list, "metadata": dict, "start_id": str}
+    start = Start(**_members(source, known, required=required, optional=optional))
+    if not NAME.fullmatch(start.workflow):
+        message = f"there is no workflow {_shown(start.workflow)}"
+        raise UnknownWorkflow(message)
+    if len(start.tags) > MAX_TAGS or not all(isinstance(tag, str) and 1 <= len(tag) <= MAX_TAG for tag in start.tags):
+        message = f"'tags' must be at most {MAX_TAGS} strings of 1 to {MAX_TAG} characters"
+        raise BadRequest(message)
+    _check_key("start_id", start.start_id)
+    return start
+
+
+def read_deliver(source: object, **known: str | None) -> Deliver:
+    """The event that ``source`` describes.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    optional: dict[str, type[Any]] = {"payload": object, "step": str, "event_id": str}
+    deliver = Deliver(**_members(source, known, required={"instance_id": str, "event": str}, optional=optional))
+    check_id(deliver.instance_id)
+    _check_name("event", deliver.event)
+    _check_name("step", deliver.step)
+    _check_key("event_id", deliver.event_id)
+    return deliver
+
+
+def read_cancel(source: object, **known: str | None) -> Cancel:
+    """The cancellation that ``source`` describes.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    optional: dict[str, type[Any]] = {"reason": str, "request_id": str}
+    cancel = Cancel(**_members(source, known, required={"instance_id": str}, optional=optional))
+    check_id(cancel.instance_id)
+    if len(cancel.reason) > MAX_REASON:
+        message = f"'reason' is longer than {MAX_REASON} characters"
+        raise BadRequest(message)
+    _check_key("request_id", cancel.request_id)
+    return cancel
+
+
+def read_schedule_resume(source: object) -> ScheduleResume:
+    """The deadline that ``source`` asks for.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    required: dict[str, type[Any]] = {"instance_id": str, "step": str, "delay_ms": object}
+    call = ScheduleResume(**_members(source, {}, required=required, optional={}))
+    check_id(call.instance_id)
+    _check_name("step", call.step)
+    return call
+
+
+def _members(
+    source: object, known: Mapping[str, str | None], *, required: Mapping[str, type[Any]], optional: Mapping[str, type[Any]]
+) -> dict[str, Any]:
+    """The members of ``source`` and ``known`` that are not null, each of its type.
+
+    ``action`` is the direct invocation's own member: it chose what to read, and is left out.
+    """
+    if not isinstance(source, Mapping):
+        message = "a JSON object is needed, as {...}"
+        raise BadRequest(message)
+    expected = {**required, **optional}
+    given = {name: value for name, value in source.items() if value is not None and name != "action"}
+    problems = [f"{_shown(name)} is not known" for name in given if name not in expected or name in known]
+    given.update({name: value for name, value in known.items() if value is not None})
+    problems += [f"{name!r} is missing" for name in required if name not in given]
+    problems += [
+        f"{name!r} must be {_JSON_NAMES[kind]}"
+        for name, kind in expected.items()
+        if name in given and (not isinstance(given[name], kind) or (kind is int and isinstance(given[name], bool)))
+    ]
+    if problems:
+        names = ", ".join(name for name in expected if name not in known)
+        message = f"the request is malformed: {'; '.join(problems[:10])}. Its members are: {names}"
+        raise BadRequest(message)
+    return given
+
+
+def _check_name(member: str, name: str | None) -> None:
+    if name is not None and not 1 <= len(name) <= MAX_NAME:
+        message = f"{member!r} must be 1 to {MAX_NAME} characters"
+        raise BadRequest(message)
+
+
+def _check_key(member: str, key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= MAX_NAME and all("!" <= letter <= "~" for letter in key)):
+        message = f"{member!r} must be 1 to {MAX_NAME} visible ASCII characters"
+        raise BadRequest(message)
+
+
+def _shown(name: object) -> str:
+    shown = repr(name)
+    return shown if len(shown) <= MAX_TAG else f"{shown[:MAX_TAG]}…"

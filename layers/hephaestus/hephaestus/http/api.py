@@ -1,0 +1,178 @@
+"""The API: Powertools' resolver with this project's way to read a request, wait, answer and refuse.
+
+Every function serves some of ``ROUTES``. A route's function reads what it needs from ``api.incoming``, makes one call, and
+answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes a problem document.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+
+from hephaestus.errors import CallerError, RetryLater
+from hephaestus.http import prefer, problem
+from hephaestus.http.request import Request
+from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
+from hephaestus.runtime.views import to_json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.runtime.runner import Runner
+    from hephaestus.runtime.views import InstanceView, Page
+    from hephaestus.triggers import Invocation
+
+ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/workflows": ("GET",),
+    "/workflows/<workflow>/instances": ("POST",),
+    "/instances": ("GET",),
+    "/instances/<instance_id>": ("GET",),
+    "/instances/<instance_id>/history": ("GET",),
+    "/instances/<instance_id>/events": ("POST",),
+    "/instances/<instance_id>/cancel": ("POST",),
+}
+VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
+MAX_LIMIT: Final = 200
+MAX_ANSWER: Final = 2_500_000  # characters; Lambda takes 6 MB, in which every quote and backslash counts twice
+ANSWER_MS: Final = 500
+FIRST_PAUSE_MS: Final = 50
+LONGEST_PAUSE_MS: Final = 1_000
+
+_logger = logging.getLogger("hephaestus.http")
+
+
+class Api(APIGatewayRestResolver):
+    """The routes of one function. One object serves one request at a time, as Lambda does."""
+
+    incoming: Request
+    preferences: prefer.Preferences
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(debug=False)
+        self.runner = runner
+        self.clock = runner.clock
+        self._invocation: Invocation | None = None
+        self._ends = self._wait_until = 0
+        self.exception_handler(Exception)(self._refuse)
+        self.not_found(self._no_route)
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one proxy event."""
+        self.incoming = Request(event)
+        self.preferences = prefer.read(self.incoming.header("Prefer"))
+        self._invocation = context
+        now = self.clock.now()
+        self._ends = now + context.get_remaining_time_in_millis()
+        self._wait_until = min(now + (self.preferences.wait or 0) * 1000, self._ends - ANSWER_MS)
+        return super().resolve({**event, "path": self.incoming.path}, context)
+
+    @property
+    def dispatch(self) -> Dispatch:
+        """Where the request wants its work done: in this invocation if it waits for it, else by the queue."""
+        if not self.preferences.wait:
+            return Enqueue()
+        return InPlace(Budget(self._ends, start_until=self._wait_until))
+
+    def part(self, matched: str) -> str:
+        """A part of the path as it was meant: ``orderid%3A%3Aabc`` → ``orderid::abc``."""
+        return unquote(matched)
+
+    def answer(self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response[str]:
+        """Answer with JSON; what would be too large for an answer goes without the values it carries."""
+        applied = self.preferences.applied if self.incoming.method == "POST" else ""
+        text = _dump(body)
+        if len(text) > MAX_ANSWER:
+            text = _dump({**_without_values(body), "left_out": "the data: it is larger than an answer may be"})
+        return Response(
+            status_code=status,
+            content_type="application/json",
+            body=text,
+            headers={
+                "Cache-Control": "no-store",
+                **({"Preference-Applied": applied} if applied else {}),
+                **(headers or {}),
+            },
+        )
+
+    def page(self, fetch: Callable[[int], Page[Any]], default: int) -> Response[str]:
+        """Answer with a page of at most ``limit`` items, or fewer where they are large; ``cursor`` asks for the rest."""
+        limit = self.incoming.number("limit", default, MAX_LIMIT) or default
+        while True:
+            page = fetch(limit)
+            body = {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}
+            if limit == 1 or len(_dump(body)) <= MAX_ANSWER:
+                return self.answer(body)
+            limit //= 2
+
+    def accepted(self, instance_id: str, known: Mapping[str, Any]) -> Response[str]:
+        """Answer a call that was accepted: 200 with the state if it settles while the request waits, else 202.
+
+        Args:
+            instance_id: the instance that the call was about.
+            known: what a 202 says beside the id, when nobody waits.
+        """
+        location = {"Location": f"{self.incoming.base}/instances/{quote(instance_id, safe=':')}"}
+        if not self.preferences.wait:
+            return self.answer({"id": instance_id, **known}, 202, location)
+        shown = self._settle(instance_id)
+        return self.answer(to_json_object(shown), 200 if _settled(shown) else 202, location)
+
+    def _settle(self, instance_id: str) -> InstanceView:
+        """The instance as soon as it ends or waits, or as it is when the request's time is up."""
+        pause = FIRST_PAUSE_MS
+        while True:
+            shown = self.runner.get(instance_id)
+            left = self._wait_until - self.clock.now()
+            if _settled(shown) or left <= 0:
+                return shown
+            self.clock.sleep(min(pause, left))
+            pause = min(pause * 2, LONGEST_PAUSE_MS)
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        """A problem document for whatever a route raised; only what is nobody's mistake goes to the log in full."""
+        request_id = self._invocation.aws_request_id if self._invocation else ""
+        about = {"method": self.incoming.method, "path": self.incoming.path[:512], "problem": type(error).__name__}
+        if isinstance(error, CallerError):
+            _logger.info("request refused", extra=about)
+        elif isinstance(error, RetryLater):
+            _logger.warning("request could not be served now", extra=about, exc_info=error)
+        else:
+            _logger.error("request failed", extra=about, exc_info=error)
+        document = problem.document(error, self.incoming.path, request_id)
+        return Response(
+            status_code=document["status"],
+            content_type=problem.CONTENT_TYPE,
+            body=_dump(document),
+            headers={"Cache-Control": "no-store", **problem.headers(error)},
+        )
+
+    def _no_route(self, _error: Exception) -> Response[str]:
+        for rule, methods in ROUTES.items():
+            if self.incoming.method not in methods and re.fullmatch(re.sub(r"<\w+>", "[^/]+", rule) + "/*", self.incoming.path):
+                message = f"{self.incoming.path[:200]} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
+                return self._refuse(problem.MethodNotAllowed(message, methods))
+        return self._refuse(problem.NoSuchRoute(f"there is no {self.incoming.path[:200]}"))
+
+
+def _settled(shown: InstanceView) -> bool:
+    """Whether nothing happens to the instance before somebody or some time comes."""
+    return shown.closed or shown.status == "waiting" or shown.parked is not None
+
+
+def _without_values(shown: Any) -> Any:
+    """``shown`` without what workflows carry: only the engine's own members are left."""
+    if isinstance(shown, Mapping):
+        return {key: _without_values(value) for key, value in shown.items() if key not in VALUES}
+    if isinstance(shown, list):
+        return [_without_values(item) for item in shown]
+    return shown
+
+
+def _dump(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

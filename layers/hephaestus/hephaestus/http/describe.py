@@ -1,0 +1,41 @@
+"""What is deployed, for ``GET /workflows``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.definition.steps import DONE
+
+if TYPE_CHECKING:
+    from hephaestus.definition.workflow import Definition, Workflow
+
+
+def describe(workflow: type[Workflow]) -> dict[str, Any]:
+    """A workflow in JSON's own types: its key, its versions, and for each its steps, routes and input."""
+    return {
+        "name": workflow.name,
+        "key": workflow.business_key.name,
+        "scope": workflow.business_key.scope,
+        "tags": list(workflow.tags),
+        "current": workflow.current,
+        "versions": [_version(definition) for _, definition in sorted(workflow.definitions.items())],
+    }
+
+
+def _version(definition: Definition) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "version": definition.version,
+        "start": definition.graph.start,
+        "steps": [
+            {
+                "key": key,
+                "waits": step.waits,
+                "events": list(step.events),
+                "routes": {event: list(route.targets) or [DONE.key] for event, route in definition.routes[key].items()},
+            }
+            for key, step in definition.steps.items()
+        ],
+    }
+    if definition.input_model is not None:
+        described["input"] = definition.input_model.model_json_schema()
+    return described

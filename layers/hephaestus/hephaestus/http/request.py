@@ -1,0 +1,194 @@
+"""A REST API proxy event, read with suspicion.
+
+Paths come with or without a stage or a base path in front, ids in them encoded or not, headers in any case, bodies in
+base64 or not, and anything may be missing, huge or malformed. What cannot be meant is a ``CallerError``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import quote
+
+from hephaestus.errors import BadRequest, PayloadTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
+MAX_KEY: Final = 128
+
+
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        method: in upper case.
+        path: as the API's routes are written, without stage and base path.
+        base: the stage or base path in front of it, as the caller sees it: ``""`` or ``"/prod"``.
+        id: what the gateway calls this request.
+    """
+
+    def __init__(self, event: Mapping[str, Any]) -> None:
+        self._event = event
+        context = event.get("requestContext") or {}
+        self.method = str(event.get("httpMethod") or "GET").upper()
+        self.path = _own_path(str(event.get("path") or "/"), str(event.get("resource") or ""), context.get("stage"))
+        self.base = _base(str(context.get("path") or ""), self.path)
+        self.id = str(context.get("requestId") or "")
+
+    def header(self, name: str) -> str:
+        """The value of a header, several lines joined with commas; ``""`` when it is missing."""
+        name = name.lower()
+        for key, values in (self._event.get("multiValueHeaders") or {}).items():
+            if key.lower() == name and values:
+                return ", ".join(str(value) for value in values)
+        for key, value in (self._event.get("headers") or {}).items():
+            if key.lower() == name:
+                return str(value or "")
+        return ""
+
+    def query(self, name: str, longest: int = 2048) -> str | None:
+        """A query parameter, the last one where it is repeated; ``None`` when it is missing or empty.
+
+        Raises:
+            BadRequest: it is longer than ``longest``.
+        """
+        value = (self._event.get("queryStringParameters") or {}).get(name)
+        if not value:
+            return None
+        if len(value) > longest:
+            message = f"the query parameter {name!r} is longer than {longest} characters"
+            raise BadRequest(message)
+        return str(value)
+
+    def number(self, name: str, default: int | None, most: int) -> int | None:
+        """A query parameter that is a whole number from 1 to ``most``.
+
+        Raises:
+            BadRequest: it is something else.
+        """
+        value = self.query(name)
+        if value is None:
+            return default
+        if value.isascii() and value.isdigit() and len(value) <= len(str(most)) and 1 <= int(value) <= most:
+            return int(value)
+        message = f"the query parameter {name!r} is {value[:40]!r}: it must be a whole number from 1 to {most}"
+        raise BadRequest(message)
+
+    def time(self, name: str) -> datetime | None:
+        """A query parameter that is a time in ISO 8601, in UTC where it names no zone.
+
+        Raises:
+            BadRequest: it is something else.
+        """
+        value = self.query(name)
+        if value is None:
+            return None
+        for text in (value, "+".join(value.rsplit(" ", 1))):  # a plus sign that was not encoded arrives as a space
+            try:
+                found = datetime.fromisoformat(text)
+            except ValueError:
+                continue
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+        message = f"the query parameter {name!r} is {value[:40]!r}: it must be a time as in 2026-01-31T12:00:00Z"
+        raise BadRequest(message)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The ``Idempotency-Key``, bare or in double quotes; ``None`` when it is missing.
+
+        Raises:
+            BadRequest: it is not 1 to 128 visible ASCII characters.
+        """
+        header = self.header("Idempotency-Key").strip()
+        if not header:
+            return None
+        key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
+        if 1 <= len(key) <= MAX_KEY and all("!" <= letter <= "~" and letter not in '",' for letter in key):
+            return key
+        message = f"the Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters without '\"' and ','"
+        raise BadRequest(message)
+
+    def body(self) -> Any:
+        """The body as JSON, whatever its content type says; an empty body is an empty object.
+
+        Raises:
+            PayloadTooLarge: it is larger than ``MAX_BODY``.
+            BadRequest: it is not JSON in UTF-8.
+        """
+        text = self._event.get("body") or ""
+        if len(text) > MAX_BODY * 2:
+            raise _too_large()
+        try:
+            raw = base64.b64decode(text, validate=True) if self._event.get("isBase64Encoded") else text.encode()
+            if len(raw) > MAX_BODY:
+                raise _too_large()
+            return read_json(raw.decode()) if raw.strip() else {}
+        except (UnicodeError, binascii.Error) as error:
+            message = "the body is not text in UTF-8"
+            raise BadRequest(message) from error
+
+
+def read_json(text: str) -> Any:
+    """``text`` as JSON, strictly: no NaN, no Infinity, no number beyond a double, no half of a surrogate pair.
+
+    Raises:
+        BadRequest: it is something else.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        message = f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise BadRequest(message) from error
+    except UnicodeEncodeError as error:
+        message = "the body is not JSON: a string holds half of a surrogate pair"
+        raise BadRequest(message) from error
+    except RecursionError as error:
+        message = "the body is nested too deeply"
+        raise BadRequest(message) from error
+    except ValueError as error:
+        message = "the body is not JSON: a number is not finite, or too long"
+        raise BadRequest(message) from error
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text[:20])
+    return number
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference")
+
+
+def _own_path(path: str, resource: str, stage: object) -> str:
+    """``path`` as the routes are written: what precedes the matched resource removed, everything unusual encoded."""
+    segments = path.split("/")[1:]
+    template = resource.split("/")[1:]
+    surplus = len(segments) - len(template)
+    if resource and "+}" not in resource and surplus > 0:
+        tail = segments[surplus:]
+        if all(part.startswith("{") or part == own for part, own in zip(template, tail, strict=True)):
+            segments = tail
+    elif len(segments) > 1 and segments[0] == stage and (not resource or "+}" in resource):
+        segments = segments[1:]
+    return quote("/" + "/".join(segments), safe="/%:@!$&'()*+,;=~")
+
+
+def _base(full: str, own: str) -> str:
+    """What the caller sees in front of the API's own paths."""
+    segments = full.rstrip("/").split("/")
+    return "/".join(segments[: max(len(segments) - len(own.rstrip("/").split("/")) + 1, 1)]) if full else ""

@@ -1,0 +1,158 @@
+"""An order: checked, paid, reserved and confirmed side by side, approved by a person in time, shipped or refunded.
+
+    validate_order ─ charge_payment ─┬─ reserve_stock ─┬─ approval ─┬─ ship ─── end
+          │                │         └─ send_receipt ──┘            └─ refund ─ end
+          └── reject_order ┘
+
+The services behind the steps only pretend (``workflows.services``): put real ones there.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
+from hephaestus.steps import WaitForEvent
+from workflows.services import CardDeclined, carrier, mail, payments, warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus import Instance
+
+TWO_DAYS: Final = 48 * 3600
+THIRTY_DAYS: Final = 30 * 24 * 3600
+MAX_TOTAL_CENTS: Final = 1_000_000
+
+
+class Strict(BaseModel):
+    """A model that takes no member it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Item(Strict):
+    """One line of an order."""
+
+    sku: str = Field(min_length=1, max_length=64)
+    quantity: int = Field(default=1, ge=1, le=1000)
+    price_cents: int = Field(ge=0)
+
+
+class Customer(Strict):
+    """Who ordered."""
+
+    name: str = Field(min_length=1, max_length=200)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
+
+
+class Order(Strict):
+    """What starts an order."""
+
+    customer: Customer
+    items: list[Item] = Field(min_length=1, max_length=100)
+    card: str = Field(default="tok_visa", description="a payment token; tok_declined is declined, tok_flaky needs retries")
+    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    approval_timeout_seconds: int = Field(default=TWO_DAYS, ge=1, le=THIRTY_DAYS)
+
+
+@step(events=("valid", "invalid"))
+def validate_order(ctx: StepContext) -> Completed:
+    """Add up the order, and say what this shop would not sell."""
+    order: Order = ctx.input
+    total = sum(item.quantity * item.price_cents for item in order.items)
+    if total > MAX_TOTAL_CENTS:
+        return Completed("invalid", {"reason": f"the total of {total} cents is above the limit of {MAX_TOTAL_CENTS}"})
+    unknown = [item.sku for item in order.items if not warehouse.sells(item.sku)]
+    if unknown:
+        return Completed("invalid", {"reason": f"not for sale: {', '.join(unknown)}"})
+    return Completed("valid", {"total_cents": total, "currency": order.currency}, metadata={"total_cents": total})
+
+
+@step(
+    events=("paid", "declined"),
+    retry=Retry(max_attempts=5, backoff="exponential", delay=timedelta(milliseconds=200)),
+    timeout=10,
+)
+def charge_payment(ctx: StepContext) -> Completed:
+    """Charge the card. The idempotency key makes a repeated attempt the same charge."""
+    order: Order = ctx.input
+    bill = ctx.steps["validate_order"]
+    try:
+        charge = payments.charge(bill["total_cents"], bill["currency"], order.card, ctx.idempotency_key, ctx.attempt)
+    except CardDeclined as refused:
+        return Completed("declined", {"reason": str(refused)})
+    return Completed("paid", {"charge_id": charge.id})
+
+
+@step
+def reserve_stock(ctx: StepContext) -> dict[str, Any]:
+    """Put the items aside until the order is decided."""
+    order: Order = ctx.input
+    wanted = [(item.sku, item.quantity) for item in order.items]
+    return {"reservation_id": warehouse.reserve(wanted, ctx.idempotency_key)}
+
+
+@step
+async def send_receipt(ctx: StepContext) -> dict[str, Any]:
+    """Tell the customer that the money has arrived."""
+    order: Order = ctx.input
+    message_id = await mail.send(order.customer.email, f"Receipt for {ctx.instance_id}", ctx.idempotency_key)
+    return {"message_id": message_id}
+
+
+class Approval(WaitForEvent):
+    """Wait for a person to approve or reject, for as long as the order says."""
+
+    def __init__(self) -> None:
+        super().__init__("approved", "rejected", timeout=timedelta(seconds=TWO_DAYS), name="approval")
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
+        """Suspend until somebody decides or the time is up."""
+        order: Order = context.input
+        return Pending(timeout=timedelta(seconds=order.approval_timeout_seconds))
+
+
+approval: Final = Approval()
+
+
+@step
+def ship(ctx: StepContext) -> dict[str, Any]:
+    """Hand the parcel to the carrier."""
+    reservation = ctx.steps["reserve_stock"]["reservation_id"]
+    return {"tracking_id": carrier.ship(reservation, ctx.idempotency_key)}
+
+
+@step
+def refund(ctx: StepContext) -> dict[str, Any]:
+    """Give the money back and the items free, whether a person or the deadline decided."""
+    warehouse.release(ctx.steps["reserve_stock"]["reservation_id"])
+    charge_id = ctx.steps["charge_payment"]["charge_id"]
+    return {"refund_id": payments.refund(charge_id, ctx.idempotency_key), "why": ctx.events["approval"]}
+
+
+@step
+def reject_order(ctx: StepContext) -> dict[str, Any]:
+    """Close an order that was invalid or could not be paid."""
+    reasons = [ctx.steps[key]["reason"] for key in ("validate_order", "charge_payment") if "reason" in ctx.steps.get(key, {})]
+    return {"reason": reasons[0]}
+
+
+class OrderFlow(Workflow, key="orderid", version=1, tags=["sales"]):
+    """One order from basket to parcel; ``orderid::<number>`` is active once."""
+
+    Input = Order
+    start_at = validate_order
+    transitions = {  # noqa: RUF012 - read once, when the class is defined
+        validate_order: {"valid": charge_payment, "invalid": reject_order},
+        charge_payment: {"paid": [reserve_stock, send_receipt], "declined": reject_order},
+        reserve_stock: {"done": approval},
+        send_receipt: {"done": approval},
+        approval: {"approved": ship, "rejected": refund, "timeout": refund},
+        ship: {"done": DONE},
+        refund: {"done": DONE},
+        reject_order: {"done": DONE},
+    }

@@ -1,0 +1,233 @@
+"""The life-cycle tables and the fold."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from hephaestus.engine import events as ev
+from hephaestus.engine.events import NOTHING
+from hephaestus.engine.state import (
+    CLOSED,
+    INSTANCE_TRANSITIONS,
+    STATUSES,
+    STEP_TRANSITIONS,
+    State,
+    apply,
+    begin,
+    fold,
+)
+from hephaestus.errors import CorruptLog
+from tests.unit.play import NOW, Play, one_of_each
+
+FAILURE = ev.Failure("Boom", "no")
+
+
+def entry(sequence: int, *events: ev.Event, at: int = NOW) -> ev.Entry:
+    """One commit."""
+    return ev.Entry(sequence, f"c{sequence}", at, events)
+
+
+def started(*more: ev.Event) -> State:
+    """A fresh instance."""
+    return begin("order::1", 1, entry(1, ev.InstanceStarted("Flow", 2, tags=("a",), start_id="s"), *more))
+
+
+def in_status(status: str) -> State:
+    """An instance in a status of the table."""
+    state = started()
+    if status == "pending":
+        return state
+    state = apply(state, [ev.Claimed("me", NOW + 5)], NOW)
+    return state if status == "running" else apply(state, [ev.Suspended()], NOW)
+
+
+def test_an_instance_begins_with_its_start() -> None:
+    """Pending, with what the start says, and an alarm at once."""
+    state = started()
+    assert (state.workflow, state.version, state.tags, state.start_id) == ("Flow", 2, ("a",), "s")
+    assert (state.status, state.sequence, state.wake_at, state.created_at) == ("pending", 1, NOW, NOW)
+    assert not state.owned(NOW)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [entry(1), entry(1, ev.Claimed("me", 5)), entry(2, ev.InstanceStarted("Flow", 1))],
+    ids=["empty", "not a start", "not number 1"],
+)
+def test_what_does_not_begin_with_a_start_is_no_generation(first: ev.Entry) -> None:
+    """Corrupt, not guessed at."""
+    with pytest.raises(CorruptLog, match="order::1: generation 3 does not begin with a start"):
+        begin("order::1", 3, first)
+
+
+@pytest.mark.parametrize("status", ["pending", "running", "waiting"])
+@pytest.mark.parametrize("event", one_of_each(), ids=lambda event: type(event).__name__)
+def test_an_instance_obeys_its_table(status: str, event: ev.Event) -> None:
+    """What the table allows leads where it says; anything else is a corrupt log."""
+    state = in_status(status)
+    following = INSTANCE_TRANSITIONS[status].get(type(event))
+    if following is None:
+        with pytest.raises(CorruptLog, match=f"order::1 is {status}: {type(event).__name__} cannot happen to it"):
+            apply(state, [event], NOW)
+    else:
+        after = apply(state, [event], NOW + 1)
+        assert after.status == {"=": status, "closed": "completed"}.get(following, following)
+        assert after.updated_at == NOW + 1
+
+
+@pytest.mark.parametrize("status", ["pending", "retrying", "waiting", "completed", "failed", "skipped"])
+@pytest.mark.parametrize(
+    ("event", "leads_to"),
+    [
+        (ev.StepCompleted("a", "done", ()), "completed"),
+        (ev.StepWaiting("a"), "waiting"),
+        (ev.StepFailed("a", 1, FAILURE), "failed"),
+        (ev.StepFailed("a", 1, FAILURE, retry_at=NOW), "retrying"),
+        (ev.StepsSkipped(("a",)), "skipped"),
+    ],
+    ids=["completed", "waiting", "failed", "retrying", "skipped"],
+)
+def test_a_step_obeys_its_table(status: str, event: ev.Event, leads_to: str) -> None:
+    """What the table allows leads where it says; anything else is a corrupt log."""
+    before: dict[str, list[ev.Event]] = {
+        "retrying": [ev.StepFailed("a", 1, FAILURE, retry_at=NOW)],
+        "waiting": [ev.StepWaiting("a")],
+        "completed": [ev.StepCompleted("a", "done", ())],
+        "failed": [ev.StepFailed("a", 1, FAILURE)],
+        "skipped": [ev.StepsSkipped(("a",))],
+    }
+    state = apply(in_status("running"), before.get(status, []), NOW)
+    allowed = STEP_TRANSITIONS.get(status, {}).get(type(event))  # type: ignore[call-overload]  # a status of the table
+    if allowed is None:
+        with pytest.raises(CorruptLog, match=f"step a is {status}: {type(event).__name__} cannot happen to it"):
+            apply(state, [event], NOW)
+    else:
+        assert leads_to in allowed.split(" or ")
+        assert apply(state, [event], NOW).step_status("a") == leads_to
+
+
+def test_the_tables_speak_of_known_statuses_only() -> None:
+    """Every status that a table leads to is one, and a closed one leads nowhere."""
+    targets = {to for allowed in INSTANCE_TRANSITIONS.values() for to in allowed.values()}
+    assert targets - {"=", "closed"} <= set(STATUSES)
+    assert not CLOSED & set(INSTANCE_TRANSITIONS)
+
+
+def test_an_instance_ends_in_a_closed_status_only() -> None:
+    """An end that is none is a corrupt log."""
+    with pytest.raises(CorruptLog, match="order::1 cannot end as 'running'"):
+        apply(started(), [ev.InstanceFinished("running")], NOW)
+
+
+@pytest.mark.parametrize("sequence", [1, 3, 0])
+def test_a_log_with_a_gap_is_corrupt(sequence: int) -> None:
+    """Invariant 1: the log is linear and gapless."""
+    with pytest.raises(CorruptLog, match=f"order::1: log entry {sequence} follows entry 1"):
+        fold(started(), [entry(sequence, ev.Claimed("me", 5))])
+
+
+def test_a_claim_and_its_end() -> None:
+    """While somebody owns the instance the alarm is the lease's end; whoever leaves says when to look again."""
+    state = apply(started(), [ev.Claimed("me", NOW + 50)], NOW)
+    assert (state.owner, state.lease_until, state.wake_at) == ("me", NOW + 50, NOW + 50)
+    assert state.owned(NOW + 49)
+    assert not state.owned(NOW + 50)
+    for leaving, alarm in (
+        (ev.Suspended(NOW + 70), NOW + 70),
+        (ev.Suspended(), None),
+        (ev.HandedOver(), NOW + 3),
+        (ev.Parked("version 2 is not deployed", NOW + 90), NOW + 90),
+    ):
+        after = apply(state, [leaving], NOW + 3)
+        assert (after.owner, after.lease_until, after.wake_at) == (None, 0, alarm)
+    assert after.parked == "version 2 is not deployed"
+    assert apply(after, [ev.Claimed("you", NOW + 99)], NOW + 90).parked is None
+
+
+def test_the_alarm_of_a_sleeping_instance_comes_sooner_never_later() -> None:
+    """An event for the waiting step, a cancellation or a nearer deadline bring it forward; others leave it."""
+    play = Play({"a": {"yes": [], "timeout": []}}, waits=["a"])
+    play.waits("a", NOW + 500).happens(ev.Suspended(NOW + 500))
+    assert play.state.wake_at == NOW + 500
+    assert play.happens(ev.TimerSet("a.s1", "a", NOW + 900)).state.wake_at == NOW + 500
+    assert play.happens(ev.TimerSet("a.s2", "a", NOW + 300)).state.wake_at == NOW + 300
+    assert play.happens(ev.TimerSet("b.s3", "b", NOW + 100)).state.wake_at == NOW + 300
+    assert play.receives("b", "yes").state.wake_at == NOW + 300
+    assert play.state.timers_set == 3  # noqa: PLR2004 - the three above
+    cancelled = apply(play.state, [ev.CancelRequested()], NOW + 20)
+    assert cancelled.wake_at == NOW + 20
+    play.now = NOW + 10
+    assert play.receives("a", "yes").state.wake_at == NOW + 10
+
+
+def test_the_alarm_of_an_owned_instance_is_its_lease() -> None:
+    """Its owner meets the event at its next commit; the alarm is for the owner's death."""
+    play = Play({"a": {"yes": []}}, waits=["a"]).waits("a")
+    assert play.receives("a", "yes").state.wake_at == play.state.lease_until
+
+
+def test_an_alarm_is_set_where_there_was_none() -> None:
+    """A wait without a deadline sleeps without an alarm until an event comes."""
+    play = Play({"a": {"yes": []}}, waits=["a"]).waits("a").happens(ev.Suspended())
+    assert play.state.wake_at is None
+    assert play.receives("a", "yes").state.wake_at == NOW
+
+
+def test_a_decided_step_leaves_no_timer_and_no_event_behind() -> None:
+    """Those of other steps stay."""
+    play = Play({"a": {"done": ["b", "c"]}, "b": {"yes": []}, "c": {"yes": []}}, waits=["b", "c"]).done("a")
+    play.waits("b", NOW + 5).waits("c", NOW + 6).receives("b", "yes").receives("c", "yes").done("b", "yes")
+    assert [timer.step for timer in play.state.timers] == ["c"]
+    assert list(play.state.inbox) == ["c"]
+    failed = apply(play.state, [ev.StepFailed("c", 1, FAILURE)], NOW)
+    assert (failed.timers, dict(failed.inbox)) == ((), {})
+    assert play.state.event_ids == ("b-yes", "c-yes")
+
+
+def test_a_failed_attempt_keeps_what_came_early() -> None:
+    """The event or the deadline is for the wait that the next attempt begins."""
+    play = Play({"a": {"yes": []}}).receives("a", "yes").happens(ev.TimerSet("a.s1", "a", NOW + 50))
+    play.happens(ev.StepFailed("a", 1, FAILURE, retry_at=NOW + 5))
+    assert list(play.state.inbox) == ["a"]
+    assert [timer.token for timer in play.state.timers] == ["a.s1"]
+
+
+def test_what_a_step_did_is_kept() -> None:
+    """Event, targets, results, attempt, times; metadata is merged into the instance's."""
+    state = in_status("running")
+    state = apply(state, [ev.StepCompleted("a", "done", ("b",), {"n": 1}, {"x": 1, "y": 1}, NOW, 2)], NOW + 4)
+    state = apply(state, [ev.StepCompleted("b", "done", (), metadata={"y": 2})], NOW + 5)
+    step = state.steps["a"]
+    assert (step.event, step.taken, step.updates, step.attempt) == ("done", ("b",), {"n": 1}, 2)
+    assert (step.started_at, step.ended_at) == (NOW, NOW + 4)
+    assert state.metadata == {"x": 1, "y": 2}
+    assert state.waits_for_nothing("a")
+    assert not state.waits_for_nothing("c")
+
+
+def test_a_finished_instance_keeps_its_results_and_drops_its_alarms() -> None:
+    """No owner, no alarm, no timer, no event; the error is kept."""
+    play = Play({"a": {"yes": []}}).waits("a", NOW + 5).receives("a", "yes").happens(ev.InstanceFinished("failed", FAILURE))
+    state = play.state
+    assert (state.owner, state.wake_at, state.timers, dict(state.inbox)) == (None, None, (), {})
+    assert state.error == FAILURE
+    assert state.closed
+
+
+def test_a_state_cannot_be_changed() -> None:
+    """Neither its fields nor what it holds."""
+    state = in_status("running")
+    state = apply(state, [ev.StepCompleted("a", "done", (), metadata={"y": 2})], NOW)
+    with pytest.raises(FrozenInstanceError):
+        state.status = "completed"  # type: ignore[misc]
+    for mapping in (state.initial, state.metadata, NOTHING):
+        with pytest.raises(TypeError, match="immutable"):
+            mapping["y"] = 3  # type: ignore[index]
+
+
+def test_an_event_the_fold_has_not_heard_of_is_a_corrupt_log() -> None:
+    """A newer release's event is never skipped over."""
+    with pytest.raises(CorruptLog, match="str cannot happen to it"):
+        apply(in_status("running"), ["a new event"], NOW)  # type: ignore[list-item]
