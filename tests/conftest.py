@@ -61,9 +61,9 @@ def _failed_checks() -> str:
     return os.environ.get("HEPHAESTUS_FAILED_CHECKS", "")
 
 
-_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("dev", max_examples=150, **_PATIENT)
-settings.register_profile("ci", max_examples=600, derandomize=True, database=None, print_blob=True, **_PATIENT)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", _PATIENT, max_examples=150)
+settings.register_profile("ci", _PATIENT, max_examples=600, derandomize=True, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if engines.in_ci() else "dev"))
 
 
@@ -82,7 +82,7 @@ def moto_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def moto() -> Iterator[None]:
+def moto_in_process() -> Iterator[None]:
     """An empty AWS in this process, for this test."""
     with engines.moto_in_process():
         yield

@@ -79,7 +79,8 @@ def one_dynamodb_call_at_a_time() -> Iterator[None]:
 
     def call_action(self: DynamoHandler) -> TYPE_RESPONSE:
         with turn:
-            return unguarded(self)
+            answer: TYPE_RESPONSE = unguarded(self)
+            return answer
 
     with patch.object(DynamoHandler, "call_action", call_action):
         yield

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 THREADS = 16
 
 
-@pytest.fixture(params=["moto", "moto_server", "dynamodb_local"])
+@pytest.fixture(params=["moto_in_process", "moto_server", "dynamodb_local"])
 def client(request: pytest.FixtureRequest) -> DynamoDBClient:
     """A client of each engine in turn."""
     endpoint: str | None = request.getfixturevalue(request.param)
