@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Choice, Completed, NonRetryable, Pending, Retry, Step, StepContext, Workflow, step
+from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import Claimed, Entry
-from hephaestus.engine.state import apply
+from hephaestus.engine.state import State, apply
+from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.executor import Limits
@@ -243,7 +245,7 @@ def test_a_retry_after_hours_gets_a_schedule() -> None:
 
 def test_exhausted_retries_fail_the_instance_with_the_story() -> None:
     """The error names the step, the attempts and the last message."""
-    ended = run_one(lambda _ctx: {}["nothing"], retry=FAST)
+    ended = run_one(lambda ctx: ctx.metadata["nothing"], retry=FAST)
     assert ended.status == "failed"
     assert ended.error == {"type": "KeyError", "message": "step only failed after 3 attempt(s): 'nothing'"}
 
@@ -392,6 +394,60 @@ def test_invariant_2_a_fenced_owner_stops_and_records_nothing() -> None:
     local.sweep()
     ended = local.runner.get("only::x")
     assert (ended.status, ended.steps["only"].updates) == ("completed", {"run": 2})
+
+
+class Outage(MemoryStore):
+    """A store that answers every third write only; some of the others happened all the same."""
+
+    calls = 0
+
+    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+        """Write, or not, and say nothing of it."""
+        self.calls += 1
+        if self.calls % 3 == 1:
+            raise StoreUnavailable
+        written = super().append(state, entry, boundary=boundary)
+        if self.calls % 3 == 2:
+            raise StoreUnavailable
+        return written
+
+
+def test_invariant_2_an_outage_of_the_store_runs_no_step_twice() -> None:
+    """Inside an execution a commit is asked for again, and one whose answer was lost is written once."""
+    runs: list[str] = []
+
+    def work(ctx: StepContext) -> str:
+        runs.append(ctx.idempotency_key)
+        return "done"
+
+    flow = fan(5, work)
+    store = Outage()
+    local = LocalRuntime(flow, store=store)
+    budget = InPlace(Budget(local.clock.now() + 900_000))
+    local.runner.start_instance(flow, {}, id="x", dispatch=budget)
+    ended = local.runner.get("fan::x")
+    assert ended.status == "completed"
+    assert len(runs) == 5
+    numbers = [entry.sequence for entry in local.runner.history("fan::x")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_an_outage_that_outlasts_the_invocation_is_reported() -> None:
+    """The lease ends, and another invocation goes on."""
+    flow = one_step(lambda _ctx: "done")
+    local = LocalRuntime(flow)
+    append = local.store.append
+    local.store.append = _unavailable  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        local.runner.start_instance(flow, {}, id="x", dispatch=InPlace(Budget(local.clock.now() + 20_000)))
+    local.store.append = append  # type: ignore[method-assign]
+    local.clock.sleep(30_000)
+    local.sweep()
+    assert local.runner.get("only::x").status == "completed"
+
+
+def _unavailable(*_args: object, **_options: object) -> bool:
+    raise StoreUnavailable
 
 
 def recurse(ctx: StepContext) -> Any:

@@ -1,25 +1,24 @@
 """The runtime on AWS, put together from environment variables.
 
-Importing this is cheap, and making a runner touches no network: the adapters for Scheduler, SQS and S3 are imported
-when they are first needed, the workflows when the first one is run.
+Importing this is cheap, and making a runner touches no network: boto3 and the clients of Scheduler, SQS and S3 come
+with the first call that needs them, the workflows with the first instance that runs.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError
-from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from hephaestus.runtime.ports import Store, Timeout, Timers, WorkQueue
+    from hephaestus.runtime.ports import Store
     from hephaestus.runtime.sweeper import Sweeper
 
 MAX_SHARDS: Final = 64
@@ -122,37 +121,6 @@ def is_on(value: str | None) -> bool:
     return (value or "").strip().lower() in ("1", "true", "on", "yes")
 
 
-class _LaterTimers:
-    """``Timers`` made when the first schedule is."""
-
-    def __init__(self, make: Callable[[], Timers]) -> None:
-        self._make = make
-
-    @cached_property
-    def _timers(self) -> Timers:
-        return self._make()
-
-    def schedule(self, timeout: Timeout) -> str:
-        return self._timers.schedule(timeout)
-
-    def cancel(self, timeout: Timeout) -> None:
-        self._timers.cancel(timeout)
-
-
-class _LaterQueue:
-    """A ``WorkQueue`` made when the first message is sent."""
-
-    def __init__(self, make: Callable[[], WorkQueue]) -> None:
-        self._make = make
-
-    @cached_property
-    def _queue(self) -> WorkQueue:
-        return self._make()
-
-    def wake(self, instance_id: str, delay_ms: int = 0) -> None:
-        self._queue.wake(instance_id, delay_ms)
-
-
 @cache
 def settings_from_environment() -> Settings:
     """The settings of this process, read once.
@@ -170,44 +138,43 @@ def runner_from_environment() -> Runner:
     Raises:
         BadSettings: naming every variable that is missing or malformed.
     """
+    from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
+
     settings = settings_from_environment()
-    timers = _LaterTimers(lambda: _timers(settings))
-    queue = _LaterQueue(lambda: _queue(settings))
-    return Runner(_store(settings), timers, queue, Registry.load(settings.workflows))
-
-
-def sweeper_from_environment() -> Sweeper:
-    """A sweeper over the store and the queue of ``runner_from_environment``."""
-    from hephaestus.runtime.sweeper import Sweeper  # noqa: PLC0415 - only the sweep function needs it
-
-    runner = runner_from_environment()
-    return Sweeper(runner.store, runner.queue, SystemClock())
-
-
-def _store(settings: Settings) -> Store:
-    from hephaestus.adapters.dynamodb import DynamoStore  # noqa: PLC0415 - settings are checked before AWS is imported
-
-    return DynamoStore(
-        table=settings.table,
-        wake_shards=settings.wake_shards,
-        list_shards=settings.list_shards,
-        retention_days=settings.retention_days,
-        bucket=settings.bucket,
-    )
-
-
-def _timers(settings: Settings) -> Timers:
-    from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - most invocations make no schedule
-
-    return SchedulerTimers(
+    timers = SchedulerTimers(
         group=settings.schedule_group,
         role_arn=settings.schedule_role_arn,
         target_arn=settings.resume_arn,
         dlq_arn=settings.schedule_dlq_arn,
     )
+    return Runner(_store(settings), timers, SqsQueue(settings.queue_url), Registry.load(settings.workflows))
 
 
-def _queue(settings: Settings) -> WorkQueue:
-    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - most invocations send no message
+def sweeper_from_environment() -> Sweeper:
+    """A sweeper over the store and the queue of ``runner_from_environment``.
 
-    return SqsQueue(url=settings.queue_url)
+    Raises:
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    from hephaestus.runtime.sweeper import Sweeper  # noqa: PLC0415 - only the sweep function needs it
+
+    runner = runner_from_environment()
+    return Sweeper(runner.store, runner.queue, runner.clock)
+
+
+def _store(settings: Settings) -> Store:
+    from hephaestus.adapters.dynamodb import DynamoStore, Table  # noqa: PLC0415 - settings are checked before AWS is imported
+
+    blobs = None
+    if settings.bucket:
+        from hephaestus.adapters.s3 import S3Blobs  # noqa: PLC0415 - only where there is a bucket
+
+        blobs = S3Blobs(settings.bucket)
+    return DynamoStore(
+        Table(settings.table),
+        blobs=blobs,
+        wake_shards=settings.wake_shards,
+        list_shards=settings.list_shards,
+        retention_days=settings.retention_days,
+    )

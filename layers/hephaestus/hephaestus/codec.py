@@ -39,6 +39,10 @@ _EVENTS: Final[Mapping[str, type[Any]]] = {
         ev.InstanceFinished,
     )
 }
+# Everything that damaged bytes can make of the reading below.
+_UNREADABLE: Final = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError, zlib.error
+)
 _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
 _TUPLES: Final = frozenset({"tags", "taken", "steps", "event_ids"})
 
@@ -86,7 +90,7 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
     """
     try:
         return tuple(_unpack(_EVENTS[name], packed) for name, packed in from_json(_stretch(data)))
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+    except _UNREADABLE as error:
         message = f"a log entry cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error
 
@@ -121,7 +125,7 @@ def load_state(data: bytes) -> State:
         if (cancel := packed.pop("cancel", None)) is not None:
             packed["cancel"] = _unpack(ev.CancelRequested, cancel)
         state: State = _unpack(State, {**packed, "steps": steps, "timers": timers, "inbox": inbox})
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+    except _UNREADABLE as error:
         message = f"a snapshot cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error
     return state
@@ -133,7 +137,7 @@ def size(value: Any) -> int:
 
 
 def _squeeze(text: str) -> bytes:
-    raw = text.encode()
+    raw = text.encode(errors="surrogatepass")  # an error's message may hold an undecodable file name
     if len(raw) <= COMPRESS_ABOVE:
         return b"J" + raw
     return b"Z" + zlib.compress(raw, 6)
@@ -141,8 +145,8 @@ def _squeeze(text: str) -> bytes:
 
 def _stretch(data: bytes) -> str:
     if data[:1] == b"J":
-        return data[1:].decode()
+        return data[1:].decode(errors="surrogatepass")
     if data[:1] == b"Z":
-        return zlib.decompress(data[1:]).decode()
+        return zlib.decompress(data[1:]).decode(errors="surrogatepass")
     message = "unknown marker"
     raise ValueError(message)

@@ -23,7 +23,8 @@ class Retry:
         retry_on: only these exceptions are tried again; ``NonRetryable`` never is.
 
     Raises:
-        ValueError: fewer than one attempt, a negative delay, or an unknown backoff or jitter.
+        ValueError: fewer than one attempt, a delay that is negative or no ``timedelta``, an unknown backoff or jitter,
+            or a ``retry_on`` that is not a tuple of exception types.
     """
 
     max_attempts: int = 5
@@ -38,12 +39,16 @@ class Retry:
         problem = None
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             problem = f"max_attempts is {self.max_attempts!r}: it must be a whole number of at least 1"
+        elif not isinstance(self.delay, timedelta) or not isinstance(self.max_delay, timedelta):
+            problem = f"delay is {self.delay!r} and max_delay {self.max_delay!r}: both must be timedeltas"
         elif self.delay < timedelta(0) or self.max_delay < timedelta(0):
             problem = "delay and max_delay must not be negative"
         elif self.backoff not in ("exponential", "linear", "constant"):
             problem = f"backoff is {self.backoff!r}: it must be 'exponential', 'linear' or 'constant'"
         elif self.jitter not in ("none", "half", "full"):
             problem = f"jitter is {self.jitter!r}: it must be 'none', 'half' or 'full'"
+        elif not isinstance(self.retry_on, tuple) or not all(_is_exception(kind) for kind in self.retry_on):
+            problem = f"retry_on is {self.retry_on!r}: it must be a tuple of exception types"
         if problem:
             raise ValueError(problem)
 
@@ -58,3 +63,7 @@ class Retry:
         longest = min(self.delay / millisecond * factor, self.max_delay / millisecond)
         share = {"none": 1.0, "half": 0.5 + random / 2, "full": random}[self.jitter]
         return round(longest * share)
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)

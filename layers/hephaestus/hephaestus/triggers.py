@@ -1,22 +1,21 @@
 """What invoked the function, and for how long.
 
 The functions are invoked by API Gateway, by EventBridge Scheduler, by the work queue, or directly. Their events are told
-apart and read here; one that is nobody's is refused before anything is touched. Nothing here imports AWS.
+apart and read here; one that is nobody's is refused before anything is touched. Nothing here imports
+AWS.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
+from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.ports import Clock, Timeout
-
-TIMER_SOURCE: Final = "hephaestus.timer"
-QUEUE_SOURCE: Final = "hephaestus.queue"
 
 Trigger: TypeAlias = Literal["api", "queue", "timer", "direct"]
 
@@ -43,7 +42,7 @@ def trigger(event: object) -> Trigger:
         raise BadRequest(message)
     if "httpMethod" in event and "requestContext" in event:
         return "api"
-    if event.get("source") == TIMER_SOURCE:
+    if event.get("source") == scheduler.SOURCE:
         return "timer"
     records = event.get("Records")
     if isinstance(records, list) and all(isinstance(it, Mapping) and it.get("eventSource") == "aws:sqs" for it in records):
@@ -65,15 +64,11 @@ def read_timeout(event: Mapping[str, Any]) -> Timeout:
     """What a one-shot schedule of ours carries.
 
     Raises:
-        BadRequest: it is not ours, or incomplete.
+        BadRequest: it is not ours, or damaged.
     """
-    names: Mapping[str, type] = {"instance_id": str, "generation": int, "step": str, "token": str, "due_at": int}
-    wrong = [name for name, kind in names.items() if not isinstance(event.get(name), kind) or event.get(name) is True]
-    if event.get("source") != TIMER_SOURCE or wrong:
-        message = f"the event is no timeout that this engine scheduled: {', '.join(wrong) or 'source'} missing or malformed"
-        raise BadRequest(message)
-    check_id(event["instance_id"])
-    return Timeout(**{name: event[name] for name in names})
+    timeout = scheduler.read_timeout(event)
+    check_id(timeout.instance_id)
+    return timeout
 
 
 def read_wake(body: str) -> str:
@@ -86,7 +81,4 @@ def read_wake(body: str) -> str:
         message = json.loads(body)
     except (ValueError, RecursionError):
         message = None
-    if not isinstance(message, Mapping) or message.get("source") != QUEUE_SOURCE:
-        reason = "the message is not one that this engine sent"
-        raise BadRequest(reason)
-    return check_id(message.get("instance_id"))
+    return check_id(sqs.read_wake_message(message if isinstance(message, dict) else {}))

@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import json
 import math
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TAG: Final = "$hephaestus"
 MAX_DEPTH: Final = 64
+MAX_INT_BITS: Final = 4096  # Python refuses to read or write a whole number of more than 4,300 digits
 
 
 class NotSerializable(TypeError):  # noqa: N818 - says what is wrong with the value; not a branch of the error tree
@@ -35,6 +36,7 @@ def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
 class FrozenDict(dict[str, Any]):
     """A ``dict`` that refuses to change."""
 
+    __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> NoReturn:  # type: ignore[override]
@@ -54,6 +56,7 @@ class FrozenDict(dict[str, Any]):
 class FrozenList(list[Any]):
     """A ``list`` that refuses to change."""
 
+    __slots__ = ()
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
@@ -81,16 +84,16 @@ def freeze(value: Any, place: str = "value", depth: int = 0) -> Any:
         NotSerializable: the value, or something inside of it, cannot be stored.
     """
     kind = type(value)
-    if value is None or kind is str or kind is int or kind is bool or kind is FrozenDict or kind is FrozenList:
+    if value is None or kind is bool or (kind is str and value.isascii()):
         return value
-    if kind is float:
-        if math.isfinite(value):
-            return value
-        message = f"{place} is {value}: JSON has no such number"
-        raise NotSerializable(message)
-    if depth >= MAX_DEPTH:
+    if kind is str or kind is int or kind is float:
+        return _freeze_scalar(value, place)
+    frozen = kind is FrozenDict or kind is FrozenList
+    if depth + (_depth(value) if frozen else 1) > MAX_DEPTH:
         message = f"{place} is nested more than {MAX_DEPTH} deep, or contains itself"
         raise NotSerializable(message)
+    if frozen:
+        return value
     if isinstance(value, dict):
         return FrozenDict({_key(key, place): freeze(item, f"{place}.{key}", depth + 1) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
@@ -98,10 +101,42 @@ def freeze(value: Any, place: str = "value", depth: int = 0) -> Any:
     return _freeze_object(value, place, depth)
 
 
+def _freeze_scalar(value: str | float, place: str) -> str | float:
+    """A text or number, if JSON in UTF-8 can hold it and Python can read it back."""
+    if isinstance(value, str):
+        if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
+            return value
+        problem = "is a text with half a surrogate pair, which UTF-8 cannot hold"
+    elif isinstance(value, int):
+        if value.bit_length() <= MAX_INT_BITS:
+            return value
+        problem = f"is a whole number of more than {MAX_INT_BITS} bits"
+    else:
+        if math.isfinite(value):
+            return value
+        problem = f"is {value}: JSON has no such number"
+    message = f"{place} {problem}"
+    raise NotSerializable(message)
+
+
+def _depth(value: Any) -> int:
+    """How deep something frozen is nested; results that carry results on grow by one each time."""
+    if isinstance(value, FrozenDict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, FrozenList):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
 def _freeze_object(value: Any, place: str, depth: int) -> Any:
     if isinstance(value, Enum):
         return freeze(value.value, place, depth + 1)
-    if isinstance(value, (datetime, date, timedelta, Decimal, UUID)):
+    if isinstance(value, datetime):
+        return _freeze_datetime(value, place)
+    if isinstance(value, Decimal) and not value.is_finite():
+        message = f"{place} is {value}: only finite decimals can be stored"
+        raise NotSerializable(message)
+    if isinstance(value, (date, timedelta, Decimal, UUID)):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
@@ -112,11 +147,22 @@ def _freeze_object(value: Any, place: str, depth: int) -> Any:
         return freeze(sorted(value, key=repr), place, depth + 1)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return freeze(fields, place, depth + 1)
-    if hasattr(value, "model_dump"):
-        return freeze(value.model_dump(), place, depth + 1)
+        return freeze(fields, place, depth)
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return freeze(value.model_dump(), place, depth)
     message = f"{place} is a {type(value).__name__}, which cannot be stored as JSON"
     raise NotSerializable(message)
+
+
+def _freeze_datetime(value: datetime, place: str) -> datetime:
+    """With a fixed offset instead of a zone's rules, as it would come back: else the two could compare unequal."""
+    if type(value) is datetime and (value.tzinfo is None or type(value.tzinfo) is timezone):
+        return value
+    try:
+        return datetime.fromisoformat(value.isoformat())
+    except ValueError as error:
+        message = f"{place} is {value!r}, which is no point in time"
+        raise NotSerializable(message) from error
 
 
 def _key(key: object, place: str) -> str:
@@ -126,7 +172,11 @@ def _key(key: object, place: str) -> str:
     if key == TAG:
         message = f"{place} has the key {TAG!r}, which is reserved"
         raise NotSerializable(message)
-    return str(key)
+    if type(key) is str and key.isascii():
+        return key
+    plain = str.__str__(key)  # the value of an enum's member, not its name
+    _freeze_scalar(plain, f"a key of {place}")
+    return plain
 
 
 def _tag(value: Any) -> dict[str, list[str]]:
@@ -164,7 +214,14 @@ def _untag(mapping: dict[str, Any]) -> Any:
 
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_tag)
-_decoder = json.JSONDecoder(object_hook=_untag)
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+_decoder = json.JSONDecoder(object_hook=_untag, parse_constant=_no_constant)
 
 
 def to_json(value: Any) -> str:

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.context import Instance, StepContext
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep, advance, next_wake
@@ -27,7 +27,7 @@ from hephaestus.engine.events import (
     Suspended,
 )
 from hephaestus.engine.state import apply, evolve, fold
-from hephaestus.errors import StoreUnavailable
+from hephaestus.errors import RetryLater, StoreUnavailable
 from hephaestus.runtime.attempt import Outcome, StepTimedOut, failure, perform, route
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.telemetry import emit
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 
 LONGEST_DELAY_MS: Final = 15 * 60 * 1000  # SQS: DelaySeconds is at most 900
 IN_PLACE_MS: Final = 1_000
+FIRST_PAUSE_MS: Final = 100
+LONGEST_PAUSE_MS: Final = 5_000
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("hephaestus.executor")
 
@@ -427,7 +431,7 @@ class _Execution:
         now = self.clock.now()
         after = evolve(apply(self.committed, events, now), sequence=self.committed.sequence + 1)
         entry = Entry(after.sequence, self.clock.unique(), now, events)
-        if not self.store.append(after, entry, boundary=bool(closing)):
+        if not self.insist(lambda: self.store.append(after, entry, boundary=bool(closing))):
             self.rebase()
             return False
         before, self.committed, self.draft = self.committed, after, after
@@ -441,14 +445,19 @@ class _Execution:
 
     def peek(self) -> None:
         """Look whether an event has come in while steps run."""
-        if self.store.tail(self.committed):
+        try:
+            behind = bool(self.store.tail(self.committed))
+        except RetryLater:
+            return  # it was only a look; the next commit will tell
+        if behind:
             self.rebase()
 
     def rebase(self) -> None:
         """Fold what others wrote, and put what was decided here on top of it."""
-        tail = self.store.tail(self.committed)
-        if not tail and (found := self.store.load(self.committed.instance_id)) is not None:
-            if found.generation != self.committed.generation:
+        tail = self.insist(lambda: self.store.tail(self.committed))
+        if not tail:
+            found = self.insist(lambda: self.store.load(self.committed.instance_id))
+            if found is None or found.generation != self.committed.generation:
                 raise Fenced
             message = f"instance {self.committed.instance_id}: its log is contended; its lease will end and it goes on"
             raise StoreUnavailable(message)
@@ -457,6 +466,26 @@ class _Execution:
             raise Fenced
         self.decided = [event for event in self.decided if not self.derived(event)]
         self.draft = apply(self.committed, self.decided, self.clock.now())
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """What ``call`` gives, asked for again for as long as the store may come back within this invocation.
+
+        A commit that is asked for again carries the same commit id, so it is written once. What has run is not thrown
+        away because of a passing outage.
+
+        Raises:
+            StoreUnavailable: it did not come back in time.
+        """
+        pause = FIRST_PAUSE_MS
+        while True:
+            try:
+                return call()
+            except RetryLater:
+                if self.clock.now() + pause + self.limits.margin_ms > self.budget.deadline:
+                    raise
+                _logger.warning("instance %s: the store did not answer, trying again", self.committed.instance_id)
+            self.clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_MS)
 
     def derived(self, event: Event) -> bool:
         """Whether a decision follows from the state alone, so that it is to be made again after a rebase.

@@ -1,0 +1,84 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- Environments -------------------------------------------------------------------------------------------------------
+# One virtual environment a role, as their botocores differ. A `.stamp` is written last, so a cut installation is redone.
+
+DEV := .venvs/dev/bin
+
+.venvs/dev/.stamp: pyproject.toml
+	@echo "installing the development environment (.venvs/dev)"
+	@$(call make-venv,.venvs/dev)
+	@$(DEV)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# .venvs/NAME holds what tools/requirements-NAME.txt lists.
+.venvs/%/.stamp: tools/requirements-%.txt
+	@echo "installing $< (.venvs/$*)"
+	@$(call make-venv,.venvs/$*)
+	@.venvs/$*/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+define make-venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "Python 3.11 or later is needed; choose one with: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+$(PYTHON) -m venv $(1) \
+	|| { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
+endef
+
+# --- Checks and tests ---------------------------------------------------------------------------------------------------
+
+TIERS := unit property contract integration docs e2e
+TEMPLATE := $(wildcard template.yaml)
+CHECKS := lint format types $(if $(TEMPLATE),cloudformation sam)
+# More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
+PYTEST_ARGS ?=
+
+.PHONY: check test $(TIERS) $(CHECKS:%=check-%)
+
+check: ## Lint, format, types and template, all of them even if one fails
+	@$(run-checks); \
+	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
+
+# Leaves the names of those that failed in $$failed.
+define run-checks
+failed=""; \
+for check in $(CHECKS); do \
+	echo "check-$$check"; \
+	$(MAKE) check-$$check || failed="$$failed $$check"; \
+done
+endef
+
+check-lint: .venvs/dev/.stamp
+	@$(DEV)/ruff check --quiet .
+
+check-format: .venvs/dev/.stamp
+	@$(DEV)/ruff format --check --quiet .
+
+check-types: .venvs/dev/.stamp
+	@$(DEV)/mypy --no-error-summary
+
+check-cloudformation: .venvs/dev/.stamp
+	@$(DEV)/cfn-lint template.yaml
+
+check-sam: .venvs/sam/.stamp
+	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
+
+# pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
+test: .venvs/dev/.stamp ## The checks, then every tier of tests
+	@$(run-checks); \
+	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
+	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
+
+$(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
+	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@

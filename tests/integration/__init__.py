@@ -1,0 +1,1 @@
+"""Tests over the real seams: handlers, adapters, moto."""

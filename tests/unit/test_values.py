@@ -1,0 +1,316 @@
+"""The values that a workflow carries."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import BaseModel
+
+from hephaestus.values import MAX_DEPTH, FrozenDict, FrozenList, NotSerializable, for_display, freeze, from_json, to_json
+
+
+class Colour(Enum):
+    """A plain one."""
+
+    RED = "red"
+
+
+class Size(str, Enum):  # noqa: UP042 - the older way, whose str() is not the value
+    """One that is a string, too."""
+
+    BIG = "big"
+
+
+class Level(IntEnum):
+    """One that is a number, too."""
+
+    HIGH = 3
+
+
+class Kind(StrEnum):
+    """The newer way."""
+
+    NEW = "new"
+
+
+@dataclasses.dataclass
+class Item:
+    """A record."""
+
+    sku: str
+    prices: list[Decimal]
+
+
+class Order(BaseModel):
+    """A model."""
+
+    number: int
+    items: list[str]
+    at: date
+
+
+class Loud(str):  # noqa: FURB189, SLOT000 - a subclass in need of plainness
+    """A string of its own kind."""
+
+
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - one without annotations
+
+
+def nested(depth: int) -> Any:
+    """``depth`` mappings in one another."""
+    value: Any = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (Colour.RED, "red"),
+        (Size.BIG, "big"),
+        (Level.HIGH, 3),
+        (Kind.NEW, "new"),
+        (Loud("hey"), "hey"),
+        ((1, "a"), [1, "a"]),
+        (Point(1, 2), [1, 2]),
+        ({3, 1, 2}, [1, 2, 3]),
+        (frozenset("ba"), ["a", "b"]),
+        ({1, "a"}, ["a", 1]),
+        (Item("x", [Decimal("1.10")]), {"sku": "x", "prices": [Decimal("1.10")]}),
+        (Order(number=1, items=["x"], at=date(2026, 1, 2)), {"number": 1, "items": ["x"], "at": date(2026, 1, 2)}),
+        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        ({Size.BIG: 1, Loud("k"): 2}, {"big": 1, "k": 2}),
+        (bytearray(b"ab"), b"ab"),
+        (memoryview(b"ab"), b"ab"),
+        (timedelta(days=-1, microseconds=1), timedelta(days=-1, microseconds=1)),
+        (UUID(int=5), UUID(int=5)),
+        ("naïve 😀", "naïve 😀"),
+        (2**4096 - 1, 2**4096 - 1),
+    ],
+    ids=repr,
+)
+def test_a_value_is_kept_as_the_plain_thing_it_is(given: Any, kept: Any) -> None:
+    """Frozen, and again after its way through the store."""
+    frozen = freeze({"v": given})["v"]
+    assert frozen == kept
+    assert frozen == freeze(from_json(to_json({"v": frozen})))["v"]
+    assert not isinstance(frozen, (Enum, Loud))
+
+
+def test_a_key_that_is_an_enum_is_kept_as_its_value() -> None:
+    """Not as its name."""
+    assert [type(key) for key in freeze({Size.BIG: 1})] == [str]
+    assert list(freeze({Size.BIG: 1})) == ["big"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (math.nan, r"total\.v is nan: JSON has no such number"),
+        (-math.inf, r"total\.v is -inf"),
+        (Decimal("NaN"), r"total\.v is NaN: only finite decimals"),
+        (Decimal("sNaN"), r"only finite decimals"),
+        (Decimal("Infinity"), r"only finite decimals"),
+        (2**4096, r"total\.v is a whole number of more than 4096 bits"),
+        ("\ud800", r"total\.v is a text with half a surrogate pair"),
+        ({"\udcff": 1}, r"a key of total\.v is a text with half a surrogate pair"),
+        ({1: "a"}, r"total\.v has the key 1: keys must be strings"),
+        ({None: "a"}, r"total\.v has the key None"),
+        ({"$hephaestus": "a"}, r"total\.v has the key '\$hephaestus', which is reserved"),
+        ([1, {"a": object()}], r"total\.v\[1\]\.a is a object, which cannot be stored as JSON"),
+        (lambda: 1, r"total\.v is a function"),
+        (Order, r"total\.v is a ModelMetaclass"),
+        (Item, r"total\.v is a type"),
+        (1j, r"total\.v is a complex"),
+        (range(3), r"total\.v is a range"),
+        (ValueError("x"), r"total\.v is a ValueError"),
+        ({Item}, r"total\.v\[0\] is a type"),
+    ],
+    ids=ascii,
+)
+def test_what_cannot_be_stored_is_refused_with_its_place(given: Any, problem: str) -> None:
+    """Before anything is committed."""
+    with pytest.raises(NotSerializable, match=problem):
+        freeze({"v": given}, "total")
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    """Mappings and lists alike, without recursing to the interpreter's end."""
+    mapping: dict[str, Any] = {}
+    mapping["me"] = [mapping]
+    listed: list[Any] = []
+    listed.append(listed)
+    for value in (mapping, listed):
+        with pytest.raises(NotSerializable, match="contains itself"):
+            freeze(value)
+
+
+def test_nesting_has_a_limit() -> None:
+    """64 deep is stored and read; one more is refused."""
+    frozen = freeze(nested(MAX_DEPTH))
+    assert freeze(from_json(to_json(frozen))) == frozen
+    with pytest.raises(NotSerializable, match="more than 64 deep"):
+        freeze(nested(MAX_DEPTH + 1))
+
+
+def test_results_that_carry_results_on_meet_the_limit_too() -> None:
+    """What was frozen before counts: else a log could be written that can never be read again."""
+    carried = freeze({})
+    for _ in range(MAX_DEPTH - 1):
+        carried = freeze({"previous": carried})
+    assert freeze(from_json(to_json(carried))) == carried
+    for grown in ({"previous": carried}, {"all": [carried]}, [carried]):
+        with pytest.raises(NotSerializable, match="more than 64 deep"):
+            freeze(grown)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=-3, seconds=7))),
+        datetime(2026, 1, 1),  # noqa: DTZ001 - without a zone on purpose
+    ],
+    ids=str,
+)
+def test_a_time_comes_back_as_the_time_it_was(moment: datetime) -> None:
+    """Also in the hour that a zone has twice, or not at all: the offset is kept, the zone's rules are not."""
+    frozen = freeze(moment)
+    back = from_json(to_json(frozen))
+    assert back == frozen
+    assert back.isoformat() == moment.isoformat()
+    assert back.utcoffset() == moment.utcoffset()
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    """Some libraries' subclasses hold a not-a-time."""
+
+    class NotATime(datetime):
+        def isoformat(self, *_: Any, **__: Any) -> str:
+            return "NaT"
+
+    with pytest.raises(NotSerializable, match="no point in time"):
+        freeze(NotATime(2026, 1, 1))  # noqa: DTZ001 - whatever it is
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.__setitem__("a", 1),
+        lambda d: d.__delitem__("a"),
+        lambda d: d.__ior__({"b": 1}),
+        lambda d: d.clear(),
+        lambda d: d.pop("a"),
+        lambda d: d.popitem(),
+        lambda d: d.setdefault("b", 1),
+        lambda d: d.update(b=1),
+    ],
+)
+def test_a_frozen_mapping_refuses_every_change(change: Callable[[Any], object]) -> None:
+    """And says what to do instead."""
+    frozen = freeze({"a": {"b": 1}})
+    for place in (frozen, frozen["a"]):
+        with pytest.raises(TypeError, match="immutable: return updates from the step"):
+            change(place)
+    assert frozen == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v.__setitem__(0, 1),
+        lambda v: v.__delitem__(0),
+        lambda v: v.__iadd__([1]),
+        lambda v: v.__imul__(2),
+        lambda v: v.append(1),
+        lambda v: v.clear(),
+        lambda v: v.extend([1]),
+        lambda v: v.insert(0, 1),
+        lambda v: v.pop(),
+        lambda v: v.remove(1),
+        lambda v: v.reverse(),
+        lambda v: v.sort(),
+    ],
+)
+def test_a_frozen_list_refuses_every_change(change: Callable[[Any], object]) -> None:
+    """And says what to do instead."""
+    frozen = freeze([1, [2]])
+    with pytest.raises(TypeError, match="immutable"):
+        change(frozen)
+    with pytest.raises(TypeError, match="immutable"):
+        change(frozen[1])
+    assert frozen == [1, [2]]
+
+
+def test_no_way_to_change_the_frozen_was_forgotten() -> None:
+    """Every method of ``dict`` and ``list`` either leaves it as it is or refuses."""
+    harmless = {"copy", "count", "fromkeys", "get", "index", "items", "keys", "values"}
+    for frozen, plain in ((FrozenDict, dict), (FrozenList, list)):
+        for name in dir(plain):
+            if not name.startswith("_") and name not in harmless:
+                assert getattr(frozen, name) is not getattr(plain, name), name
+    for frozen_one in (freeze({}), freeze([])):
+        with pytest.raises(AttributeError):
+            frozen_one.note = 1
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(frozen_one)
+
+
+def test_a_copy_of_the_frozen_is_plain_and_may_be_changed() -> None:
+    """Shallow and deep."""
+    frozen = freeze({"a": [1, {"b": 2}]})
+    shallow, deep, listed = copy.copy(frozen), copy.deepcopy(frozen), copy.copy(frozen["a"])
+    shallow["c"] = 3
+    deep["a"][1]["b"] = 4
+    listed.append(5)
+    assert copy.deepcopy(frozen["a"]) == [1, {"b": 2}]
+    assert frozen == {"a": [1, {"b": 2}]}
+    assert frozen | {"c": 1} == {"a": [1, {"b": 2}], "c": 1}
+
+
+def test_what_json_lacks_is_refused_where_freezing_was_forgotten() -> None:
+    """The encoder guesses at nothing."""
+    with pytest.raises(NotSerializable, match="a set cannot be stored"):
+        to_json({"a": {1}})
+    with pytest.raises(ValueError, match="NaN is not JSON"):
+        from_json('{"a": NaN}')
+
+
+def test_values_are_displayed_as_people_and_programs_expect() -> None:
+    """ISO 8601, seconds, base64, and numbers without loss."""
+    shown = for_display(
+        freeze(
+            {
+                "at": datetime(2026, 1, 1, tzinfo=UTC),
+                "day": date(2026, 1, 1),
+                "for": timedelta(minutes=1.5),
+                "price": Decimal("1.10"),
+                "raw": b"ab",
+                "id": UUID(int=1),
+                "list": [1, 2.5, True, None],
+            }
+        )
+    )
+    assert shown == {
+        "at": "2026-01-01T00:00:00+00:00",
+        "day": "2026-01-01",
+        "for": 90.0,
+        "price": "1.10",
+        "raw": "YWI=",
+        "id": "00000000-0000-0000-0000-000000000001",
+        "list": [1, 2.5, True, None],
+    }
