@@ -84,7 +84,7 @@ def _packages(environment: dict[str, str]) -> Counter[str]:
     """Microseconds by package; this library's own by module."""
     spent: Counter[str] = Counter()
     for own, _, module in LINE.findall(_python(["-X", "importtime", "-c", HANDLER], environment).stderr):
-        parts = module.split(".")
+        parts = module.split(".") if module != "app" else ["app, wiring and client"]
         spent[".".join(parts[:2]) if parts[0] == OURS else parts[0]] += int(own)
     return spent
 

@@ -2,7 +2,7 @@
 
 Who is told: an API caller gets a problem document, a direct caller the error itself (Lambda's ``errorType``), and a
 message that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot mend is
-logged and dropped, the rest is raised so that Lambda repeats it. What only some triggers need is imported when they come.
+logged and dropped, the rest is raised so that Lambda repeats it. What only some triggers need is imported with them.
 """
 
 from __future__ import annotations
