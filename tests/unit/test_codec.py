@@ -70,7 +70,9 @@ def test_a_snapshot_of_a_newer_release_is_refused() -> None:
     packed = json.loads(dump_state(state)[1:])
     with pytest.raises(CorruptLog, match="newer release: deploy that release again"):
         load_state(b"J" + json.dumps({**packed, "schema": 2}).encode())
-    for changed in ({**packed, "colour": "red"}, {key: value for key, value in packed.items() if key != "schema"}, [], None):
+    without = {key: value for key, value in packed.items() if key != "schema"}
+    damaged: list[object] = [{**packed, "colour": "red"}, without, [], None]
+    for changed in damaged:
         with pytest.raises(CorruptLog, match=NEWER):
             load_state(b"J" + json.dumps(changed).encode())
 
