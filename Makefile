@@ -39,7 +39,6 @@ endef
 # --- Checks and tests ---------------------------------------------------------------------------------------------------
 
 TIERS := unit property contract integration docs e2e
-FUNCTIONS := $(wildcard functions/*/app.py)
 TEMPLATE := $(wildcard template.yaml)
 CHECKS := lint format types $(if $(TEMPLATE),cloudformation sam)
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
@@ -48,12 +47,17 @@ PYTEST_ARGS ?=
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
 check: ## Lint, format, types and template, all of them even if one fails
-	@failed=""; \
-	for check in $(CHECKS); do \
-		echo "check-$$check"; \
-		$(MAKE) check-$$check || failed="$$failed $$check"; \
-	done; \
+	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
+
+# Leaves the names of those that failed in $$failed.
+define run-checks
+failed=""; \
+for check in $(CHECKS); do \
+	echo "check-$$check"; \
+	$(MAKE) check-$$check || failed="$$failed $$check"; \
+done
+endef
 
 check-lint: .venvs/dev/.stamp
 	@$(DEV)/ruff check --quiet .
@@ -61,12 +65,8 @@ check-lint: .venvs/dev/.stamp
 check-format: .venvs/dev/.stamp
 	@$(DEV)/ruff format --check --quiet .
 
-# Each function is a module named `app`, so each is checked in a run of its own; the cache makes that cheap.
 check-types: .venvs/dev/.stamp
-	@status=0; \
-	$(DEV)/mypy --no-error-summary || status=1; \
-	for app in $(FUNCTIONS); do $(DEV)/mypy --no-error-summary "$$app" || status=1; done; \
-	exit $$status
+	@$(DEV)/mypy --no-error-summary
 
 check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
@@ -74,10 +74,11 @@ check-cloudformation: .venvs/dev/.stamp
 check-sam: .venvs/sam/.stamp
 	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
-# pytest runs last and in any case; it is told when a check has failed, so that its summary and its status say so too.
+# pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
 test: .venvs/dev/.stamp ## The checks, then every tier of tests
-	@failed=""; $(MAKE) check || failed=yes; \
-	HEPHAESTUS_CHECKS_FAILED=$$failed $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
+	@$(run-checks); \
+	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
+	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
 
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@

@@ -45,10 +45,10 @@ def main() -> int:
         for code, measured in times.items():
             measured.append(float(_python(["-c", TIMED.format(code)], environment).stdout))
     baseline, handler = (statistics.median(measured[1:]) for measured in times.values())
-    best = min(times[HANDLER][1:]) / min(times[BASELINE][1:])
+    pairs = statistics.median(slow / fast for fast, slow in zip(times[BASELINE][1:], times[HANDLER][1:], strict=True))
     print(f"boto3 with a DynamoDB client      {baseline:7.0f} ms  (median of {arguments.runs})")
     print(f"{arguments.function} handler with its client    {handler:7.0f} ms")
-    print(f"ratio                             {handler / baseline:7.2f}     (of the fastest runs: {best:.2f})")
+    print(f"ratio                             {handler / baseline:7.2f}     (median of the rounds' own ratios: {pairs:.2f})")
     print("\nwhere the handler's time goes (ms, own time of modules by package):")
     for package, spent in _packages(environment).most_common(SHOWN):
         print(f"  {package:<32}{spent / 1000:7.1f}")

@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import runner_from_environment
-from hephaestus.calls import Deliver, read_deliver
 from hephaestus.errors import CallerError
 from hephaestus.observability import logger, observed
 from hephaestus.triggers import budget, in_place, read_timeout, trigger
@@ -19,6 +18,7 @@ from hephaestus.triggers import budget, in_place, read_timeout, trigger
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
+    from hephaestus.calls import Deliver
     from hephaestus.http.api import Api
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.triggers import Invocation
@@ -39,6 +39,8 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
         case "timer":
             return _time_out(event, context)
         case "direct":
+            from hephaestus.calls import read_deliver  # noqa: PLC0415 - see above
+
             call = read_deliver(event)
             _deliver(call, in_place(context, runner.clock))
             return {"id": call.instance_id, "status": runner.get(call.instance_id).status}
@@ -46,6 +48,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
 
 @cache
 def _api() -> Api:
+    from hephaestus.calls import read_deliver  # noqa: PLC0415 - see above
     from hephaestus.http.api import Api  # noqa: PLC0415 - see above
 
     api = Api(runner)

@@ -391,7 +391,8 @@ class TestRead:
         deployment.started()
         whole = deployment.call("read", sample("api-history"))[1]["items"]
         assert whole[0]["events"][0]["type"] == "InstanceStarted"
-        pages, cursor = [], None
+        pages: list[Any] = []
+        cursor = None
         while not pages or cursor:
             event = api("api-history", queryStringParameters={"limit": "1", "cursor": cursor, "generation": "1"})
             status, page, _ = deployment.call("read", event)

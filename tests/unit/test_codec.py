@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
 import pytest
 
@@ -70,9 +71,9 @@ def test_a_snapshot_of_a_newer_release_is_refused() -> None:
     packed = json.loads(dump_state(state)[1:])
     with pytest.raises(CorruptLog, match="newer release: deploy that release again"):
         load_state(b"J" + json.dumps({**packed, "schema": 2}).encode())
-    without = {key: value for key, value in packed.items() if key != "schema"}
-    damaged: list[object] = [{**packed, "colour": "red"}, without, [], None]
-    for changed in damaged:
+    unnumbered = {key: value for key, value in packed.items() if key != "schema"}
+    newer: list[Any] = [{**packed, "colour": "red"}, unnumbered, [], None]
+    for changed in newer:
         with pytest.raises(CorruptLog, match=NEWER):
             load_state(b"J" + json.dumps(changed).encode())
 

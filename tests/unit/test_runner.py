@@ -233,15 +233,15 @@ def test_cancel_of_a_running_instance_lets_its_step_end() -> None:
 
     @step
     def slow(ctx: Any) -> dict[str, int]:
-        local.runner.cancel(ctx.instance_id, "stop")
+        kit.runner.cancel(ctx.instance_id, "stop")
         return {"n": 1}
 
     class Slow(Workflow, key="slow"):
         start_at = slow
         transitions = {slow: {"done": join}, join: {"done": DONE}}
 
-    local = LocalRuntime(Slow)
-    ended = local.start(Slow, "s")
+    kit = LocalRuntime(Slow)
+    ended = kit.start(Slow, "s")
     assert ended.status == "cancelled"
     assert ended.steps["slow"].updates == {"n": 1}
     assert "join" not in ended.steps
@@ -252,7 +252,7 @@ def test_an_event_that_comes_while_a_step_runs_is_met_at_the_next_commit() -> No
 
     @step
     def slow(ctx: Any) -> str:
-        local.runner.resume(ctx.instance_id, "yes", {"n": 2})
+        kit.runner.resume(ctx.instance_id, "yes", {"n": 2})
         return "done"
 
     from tests.unit.flows import later
@@ -261,10 +261,10 @@ def test_an_event_that_comes_while_a_step_runs_is_met_at_the_next_commit() -> No
         start_at = slow
         transitions = {slow: {"done": later}, later: {"yes": join}, join: {"done": DONE}}
 
-    local = LocalRuntime(Racy)
-    ended = local.start(Racy, "r")
+    kit = LocalRuntime(Racy)
+    ended = kit.start(Racy, "r")
     assert (ended.status, ended.steps["later"].updates) == ("completed", {"n": 2})
-    numbers = [entry.sequence for entry in local.runner.history("racy::r")]
+    numbers = [entry.sequence for entry in kit.runner.history("racy::r")]
     assert numbers == list(range(1, len(numbers) + 1)), "invariant 1: the log has no gap"
 
 

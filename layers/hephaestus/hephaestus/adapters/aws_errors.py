@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
+
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 
+SERVER_ERROR: Final = 500
 PASSING: Final = frozenset(
     {
+        "InternalFailure",
         "InternalServerError",
         "InternalServerException",
-        "InternalFailure",
-        "ItemCollectionSizeLimitExceededException",
         "LimitExceededException",
+        "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
         "ServiceUnavailable",
         "ServiceUnavailableException",
         "SlowDown",
-        "ThrottlingException",
+        "ThrottledException",
         "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
         "TooManyRequestsException",
         "TransactionConflictException",
         "TransactionInProgressException",
@@ -27,15 +36,28 @@ PASSING: Final = frozenset(
 )
 
 
-def translate(service: str, code: str | None, cause: BaseException | None) -> HephaestusError:
-    """The error to raise instead.
+def error_code(error: BaseException | None) -> str | None:
+    """AWS's code for an error; ``None`` where no answer came."""
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else None
+
+
+def translate(service: str, error: BaseException | None) -> HephaestusError:
+    """The error to raise instead of botocore's.
 
     Args:
         service: for the message, as in ``DynamoDB``.
-        code: AWS's error code, ``None`` where no answer came.
-        cause: the original error.
+        error: what botocore raised: an answer that is an error, or a failure to get one.
     """
-    if code is None or code in PASSING or code.startswith("5"):
-        what = code or type(cause).__name__
+    what = error_code(error) or type(error).__name__
+    if isinstance(error, (ConnectionError, HTTPClientError)) or what in PASSING or _status(error) >= SERVER_ERROR:
         return StoreUnavailable(f"{service} did not answer ({what}); nothing is lost, try again")
-    return EngineError(f"{service} refused a request ({code}): see the function's permissions and configuration")
+    return EngineError(f"{service} refused a request ({what}): see the function's permissions and configuration")
+
+
+def _status(error: BaseException | None) -> int:
+    """The HTTP status of an answer; PynamoDB keeps it in the error behind its own."""
+    while error is not None:
+        if isinstance(error, ClientError) and "ResponseMetadata" in error.response:
+            return int(error.response["ResponseMetadata"].get("HTTPStatusCode", 0))
+        error = error.__cause__
+    return 0

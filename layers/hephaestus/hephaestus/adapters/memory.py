@@ -105,7 +105,7 @@ class MemoryStore:
     def tail(self, state: State) -> Sequence[Entry]:
         """The entries after the state's; see ``Store``."""
         with self._lock:
-            return [_entry(row) for row in self._logs[state.instance_id, state.generation][state.sequence :]]
+            return [_entry(row) for row in self._logs.get((state.instance_id, state.generation), [])[state.sequence :]]
 
     def history(
         self, instance_id: str, generation: int | None, after: int, limit: int

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hephaestus.adapters.aws_errors import translate
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.session import LazyClient
 
 
@@ -15,8 +17,8 @@ class Blobs(Protocol):
     def put(self, key: str, data: bytes) -> None:
         """Keep ``data`` under ``key``; what was there is replaced."""
 
-    def get(self, key: str) -> bytes:
-        """What is kept under ``key``."""
+    def get(self, key: str) -> bytes | None:
+        """What is kept under ``key``; ``None`` where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,20 @@ class S3Blobs:
         """
         try:
             self.client.get().put_object(Bucket=self.bucket, Key=key, Body=data)
-        except Exception as error:
-            raise _translated(error) from error
+        except (BotoCoreError, ClientError) as error:
+            raise translate("S3", error) from error
 
-    def get(self, key: str) -> bytes:
-        """What is kept under ``key``.
+    def get(self, key: str) -> bytes | None:
+        """What is kept under ``key``; ``None`` where there is nothing.
 
         Raises:
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 refused the request, or nothing is there.
+            EngineError: S3 refused the request.
         """
         try:
             data: bytes = self.client.get().get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        except Exception as error:
-            raise _translated(error) from error
+        except (BotoCoreError, ClientError) as error:
+            if error_code(error) == "NoSuchKey":
+                return None
+            raise translate("S3", error) from error
         return data
-
-
-def _translated(error: Exception) -> Exception:
-    response = getattr(error, "response", None)
-    return translate("S3", response["Error"]["Code"] if response else None, error)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.names import SCHEDULE_NAME, schedule_name
 from hephaestus.adapters.session import LazyClient
@@ -63,8 +65,8 @@ class SchedulerTimers:
             client.create_schedule(**request)
         except client.exceptions.ConflictException:
             return name
-        except Exception as error:
-            raise _translated(error) from error
+        except (BotoCoreError, ClientError) as error:
+            raise translate("EventBridge Scheduler", error) from error
         return name
 
     def cancel(self, timeout: Timeout) -> None:
@@ -79,8 +81,8 @@ class SchedulerTimers:
             client.delete_schedule(GroupName=self.group, Name=schedule_name(timeout))
         except client.exceptions.ResourceNotFoundException:
             return
-        except Exception as error:
-            raise _translated(error) from error
+        except (BotoCoreError, ClientError) as error:
+            raise translate("EventBridge Scheduler", error) from error
 
     def request(self, timeout: Timeout) -> Mapping[str, Any]:
         """The request that makes a schedule, checked against the service's rules.
@@ -144,8 +146,3 @@ def read_timeout(payload: Mapping[str, Any]) -> Timeout:
         raise BadRequest(message)
     return Timeout(**{key: payload[key] for key in kinds})
 
-
-def _translated(error: Exception) -> Exception:
-    response = getattr(error, "response", None)
-    code = response["Error"]["Code"] if response else None
-    return translate("EventBridge Scheduler", code, error)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT: Final = 2.0  # seconds; inside one region a connection takes milliseconds
 READ_TIMEOUT: Final = 5.0  # seconds; an answer takes milliseconds, a lost one is asked for again
 MAX_ATTEMPTS: Final = 4  # the first one included
+CREATING: Final = threading.RLock()  # held while a client is made: botocore's sessions do not allow two at once
 
 
 @cache
@@ -48,12 +49,13 @@ class LazyClient:
     service: str
     region: str | None = None
     endpoint_url: str | None = None
-    _client: Any = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _client: Any = field(default=None, repr=False, compare=False)
 
     def get(self) -> Any:
         """The client."""
-        with self._lock:
+        if self._client is not None:
+            return self._client
+        with CREATING:
             if self._client is None:
                 import boto3  # noqa: PLC0415 - costs a cold start that most invocations need not pay
 

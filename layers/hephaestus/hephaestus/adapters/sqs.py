@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest
@@ -44,9 +46,8 @@ class SqsQueue:
         client = self.client.get()
         try:
             client.send_message(QueueUrl=self.url, MessageBody=wake_message(instance_id), DelaySeconds=seconds)
-        except Exception as error:
-            response = getattr(error, "response", None)
-            raise translate("SQS", response["Error"]["Code"] if response else None, error) from error
+        except (BotoCoreError, ClientError) as error:
+            raise translate("SQS", error) from error
 
 
 def wake_message(instance_id: str) -> str:

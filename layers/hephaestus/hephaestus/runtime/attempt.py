@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +62,7 @@ def perform(  # noqa: PLR0913 - one attempt's whole setting
     try:
         step = definition.steps[key]
         result = step.run(context)
-        if asyncio.iscoroutine(result):
+        if isinstance(result, Coroutine):
             result = event_loop().run(result)
         return _outcome(definition, key, attempt, context, started_at, limit, result)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
@@ -181,12 +181,15 @@ class _Loop:
     """One event loop for every ``async def`` step of the process, so that their clients may be kept between steps."""
 
     def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415 - a tenth of a cold start, which only ``async def`` steps need
+
+        self._submit = asyncio.run_coroutine_threadsafe
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, name="hephaestus-loop", daemon=True).start()
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine to its end from a thread that is not the loop's."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        return self._submit(coroutine, self.loop).result()
 
 
 _lock = threading.Lock()

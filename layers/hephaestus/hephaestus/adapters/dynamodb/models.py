@@ -1,22 +1,54 @@
-"""PynamoDB models of the one table."""
+"""PynamoDB models of the one table, and how its keys are made.
+
+| item      | ``pk``          | ``sk``                                | indexes                                       |
+|-----------|-----------------|---------------------------------------|-----------------------------------------------|
+| head      | the instance id | ``head``                              | ``wake`` (only with an alarm), ``listing``    |
+| log entry | the instance id | ``log#<generation:6>#<sequence:8>``   | none                                          |
+
+``wake``: ``wake_shard`` (``wake#<n>``), ``wake_at`` (ms). ``listing``: ``list_key`` (``<workflow>#<status>#<n>``),
+``list_at`` (the start's time, ``#``, the id). ``<n>`` is derived from the id.
+"""
 
 from __future__ import annotations
 
+import zlib
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.attributes import BinaryAttribute, ListAttribute, NumberAttribute, TTLAttribute, UnicodeAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
-from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT
-
 HEAD: Final = "head"
 LISTED: Final = ("workflow", "version", "status", "generation", "tags", "created_at", "updated_at")
+SCHEMA: Final = 1
+LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
 
 def log_key(generation: int, sequence: int) -> str:
     """The sort key of a log entry; keys sort as their numbers do."""
     return f"log#{generation:06d}#{sequence:08d}"
+
+
+def wake_key(shard: int) -> str:
+    """The partition of the alarms in a shard."""
+    return f"wake#{shard}"
+
+
+def list_key(workflow: str, status: str, shard: int) -> str:
+    """The partition of a workflow's instances with a status in a shard."""
+    return f"{workflow}#{status}#{shard}"
+
+
+def list_time(milliseconds: int) -> str:
+    """A time as text that sorts as times do."""
+    seconds, rest = divmod(min(max(milliseconds, 0), LAST_MS), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}"
+
+
+def shard_of(instance_id: str, shards: int) -> int:
+    """The shard of an instance. More shards may be added later; fewer would hide what is in the others."""
+    return zlib.crc32(instance_id.encode()) % shards
 
 
 class WakeIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB leaves a hook untyped
@@ -45,22 +77,17 @@ class ListingIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] 
 
     list_key = UnicodeAttribute(hash_key=True)
     list_at = UnicodeAttribute(range_key=True)
-    pk = UnicodeAttribute()
-    workflow = UnicodeAttribute()
-    version = NumberAttribute()
-    status = UnicodeAttribute()
-    generation = NumberAttribute()
-    tags = UnicodeSetAttribute(null=True)
-    created_at = NumberAttribute()
-    updated_at = NumberAttribute()
 
 
 class HeadItem(Model):
-    """The head of an instance: its newest generation as of the last boundary."""
+    """The head of an instance: its newest generation as of the last boundary, and that generation's first entry.
+
+    ``snapshot`` lacks what ``first`` has; there is none before the first boundary, nor while it would not fit.
+    """
 
     pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True, default=HEAD)
-    schema = NumberAttribute(default=1)
+    sk = UnicodeAttribute(range_key=True, default_for_new=HEAD)
+    schema = NumberAttribute(default_for_new=SCHEMA)
     workflow = UnicodeAttribute()
     version = NumberAttribute()
     generation = NumberAttribute()
@@ -72,44 +99,36 @@ class HeadItem(Model):
     wake_at = NumberAttribute(null=True)
     list_key = UnicodeAttribute()
     list_at = UnicodeAttribute()
-    tags = UnicodeSetAttribute(null=True)
+    tags: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute, null=True)
     created_at = NumberAttribute()
     updated_at = NumberAttribute()
     first = BinaryAttribute(legacy_encoding=False)
     first_commit = UnicodeAttribute()
     snapshot = BinaryAttribute(null=True, legacy_encoding=False)
-    snapshot_sequence = NumberAttribute(null=True)
-    ttl = NumberAttribute(null=True)
+    ttl = TTLAttribute(null=True)
 
     wake = WakeIndex()
     listing = ListingIndex()
 
 
 class LogItem(Model):
-    """One commit of one generation."""
+    """One commit of one generation.
+
+    ``created_at`` is when the generation began: an entry that outlived an expired instance is older than that of
+    the instance which has the id now.
+    """
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default_for_new=SCHEMA)
+    created_at = NumberAttribute()
     commit_id = UnicodeAttribute()
     at = NumberAttribute()
     data = BinaryAttribute(legacy_encoding=False)
-    ttl = NumberAttribute(null=True)
+    ttl = TTLAttribute(null=True)
 
 
-def bind(model: type[Model], table: str, region: str | None, host: str | None) -> Any:
-    """A subclass of ``model`` for one table, with timeouts and retries that fit a Lambda invocation."""
-    meta = type(
-        "Meta",
-        (),
-        {
-            "table_name": table,
-            "region": region,
-            "host": host,
-            "billing_mode": "PAY_PER_REQUEST",
-            "connect_timeout_seconds": CONNECT_TIMEOUT,
-            "read_timeout_seconds": READ_TIMEOUT,
-            "max_retry_attempts": MAX_ATTEMPTS - 1,
-            "max_pool_connections": 20,
-        },
-    )
+def bind(model: type[Model], table: str) -> Any:
+    """A subclass of ``model`` for one table."""
+    meta = type("Meta", (), {"table_name": table, "billing_mode": "PAY_PER_REQUEST"})
     return type(model.__name__, (model,), {"Meta": meta})

@@ -3,26 +3,29 @@
 * A start is one conditional put: the head, with the first entry in it.
 * A commit is one conditional put of the next number; at a boundary, a transaction with the head's update.
 * A wake-up reads one item: the log is read only where an owner may have written more than its head shows.
+
+With a retention, a closed head expires that long after its end. So does the entry that closed it; every other entry
+expires a year later, as its writer cannot know when the instance will end. What an open instance needs is in its head.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import zlib
-from datetime import UTC, datetime
+import hashlib
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.models import HeadItem, LogItem, log_key
-from hephaestus.codec import SCHEMA, dump_events, dump_state, load_events, load_state
-from hephaestus.engine.events import NOTHING, Entry, InstanceStarted
+from hephaestus.adapters.dynamodb.models import HeadItem, LogItem, list_key, list_time, log_key, shard_of, wake_key
+from hephaestus.codec import dump_events, dump_state, load_events, load_state
+from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.ports import Listed, Listing, Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pynamodb.expressions.update import Action
 
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
     from hephaestus.adapters.s3 import Blobs
 
 MAX_VALUE_BYTES: Final = 64 * 1024
-MAX_ENTRY_BYTES: Final = 380 * 1024  # DynamoDB: an item has at most 400 KB, names and keys included
-MAX_SNAPSHOT_BYTES: Final = 250 * 1024  # the head holds the first entry, too
-LONGEST_LIFE_S: Final = 366 * 24 * 3600
-START_TRIES: Final = 5
+MAX_ENTRY_BYTES: Final = 390 * 1024  # DynamoDB: an item has at most 400 KB, names and keys included
+MAX_FIRST_BYTES: Final = 130 * 1024  # one value of start data and one of metadata
+MAX_SNAPSHOT_BYTES: Final = 250 * 1024  # beside the first entry
+LONGEST_LIFE: Final = timedelta(days=366)
+START_TRIES: Final = 8
+PARALLEL_QUERIES: Final = 8
 IN_S3: Final = b"S"
+LAST: Final = "~"  # sorts after every time
 
 
 class DynamoStore:
@@ -43,7 +49,7 @@ class DynamoStore:
     Args:
         table: the table.
         blobs: where values above the threshold go; without it they are refused.
-        wake_shards, list_shards: how many partitions the indexes are spread over.
+        wake_shards, list_shards: how many partitions the indexes are spread over; may grow, must not shrink.
         retention_days: how long a closed instance is kept; ``None`` for ever.
         threshold: the largest value kept in the table, in bytes after compression.
     """
@@ -62,7 +68,7 @@ class DynamoStore:
         self.blobs = blobs
         self.wake_shards = wake_shards
         self.list_shards = list_shards
-        self.retention = None if retention_days is None else retention_days * 24 * 3600
+        self.retention = None if retention_days is None else timedelta(days=retention_days)
         self.threshold = threshold
 
     @property
@@ -72,8 +78,9 @@ class DynamoStore:
 
     def create(self, state: State, first: Entry) -> State | None:
         """Start a generation; see ``Store``."""
+        data = self._first_data(state, first)
         for _ in range(START_TRIES):
-            if self.table.put_new_head(self._head(state, first)):
+            if self.table.put_new_head(self._head(state, first, data)):
                 return state
             found = self.table.get_head(state.instance_id)
             if found is None:
@@ -83,15 +90,8 @@ class DynamoStore:
             if found.status not in CLOSED:
                 return None
             following = begin(state.instance_id, int(found.generation) + 1, first)
-            old = self.table.log(
-                found.pk,
-                log_key(int(found.generation), 1),
-                commit_id=found.first_commit,
-                at=found.created_at,
-                data=found.first,
-                ttl=found.ttl,
-            )
-            if self.table.replace_closed_head(self._head(following, first), found, old, first.commit_id[:36]):
+            head, old, token = self._head(following, first, data), self._old_first(found), _token(following, first)
+            if self.table.replace_closed_head(head, found, old, token):
                 return following
         message = f"instance {state.instance_id} is being started and ended by many callers at once; try again"
         raise StoreUnavailable(message)
@@ -105,9 +105,8 @@ class DynamoStore:
         """Write an entry; see ``Store``."""
         item = self._item(state, entry)
         if boundary:
-            written = self.table.put_entry_and_update_head(
-                item, state.generation, self._actions(state, entry), entry.commit_id[:36]
-            )
+            actions, token = self._actions(state, entry), _token(state, entry)
+            written = self.table.put_entry_and_update_head(item, state.generation, actions, token)
         else:
             written = self.table.put_entry(item)
         if written:
@@ -117,8 +116,7 @@ class DynamoStore:
 
     def tail(self, state: State) -> Sequence[Entry]:
         """The entries after the state's; see ``Store``."""
-        items = self.table.query_log(state.instance_id, state.generation, max(state.sequence, 1))
-        return [self._entry(item) for item in items]
+        return self._entries(state.instance_id, state.generation, state.created_at, max(state.sequence, 1))
 
     def history(
         self, instance_id: str, generation: int | None, after: int, limit: int
@@ -129,21 +127,21 @@ class DynamoStore:
             return None
         newest = int(head.generation)
         number = newest if generation is None else generation
-        if not 1 <= number <= newest:
-            return None
-        entries: list[Entry] = []
         if number == newest:
-            entries = [] if after else [self._first(head)]
-            after = max(after, 1)
+            first = self._first(head)
+        elif 1 <= number < newest and (item := self.table.get_entry(instance_id, number, 1)) is not None:
+            first = self._entry(item)
+        else:
+            return None
+        entries = [first] if after < 1 and limit > 0 else []
         if len(entries) < limit:
-            items = self.table.query_log(instance_id, number, after, limit - len(entries))
-            entries += [self._entry(item) for item in items]
+            entries += self._entries(instance_id, number, first.at, max(after, 1), limit - len(entries))
         return number, entries
 
     def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
         """What the alarms say; see ``Store``."""
-        shards = [f"wake#{number}" for number in range(self.wake_shards)]
-        return [Wakeup(*found) for shard in shards for found in self.table.query_overdue(shard, now, limit)]
+        keys = [wake_key(shard) for shard in range(self.wake_shards)]
+        return [Wakeup(*found) for key in keys for found in self.table.query_overdue(key, now, limit)]
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
@@ -156,27 +154,35 @@ class DynamoStore:
         cursor: str | None,
     ) -> Listing:
         """A page of instances; see ``Store``."""
-        before = None if cursor is None else _read_cursor(cursor)
-        earliest = _list_time(since or 0)
-        found: list[Any] = []
-        more = False
-        for workflow, status, shard in product(workflows, statuses, range(self.list_shards)):
-            key = f"{workflow}#{status}#{shard}"
-            items, rest = self.table.query_listing(key, since=earliest, before=before, tag=tag, limit=limit)
-            found += items
-            more = more or rest
-        found.sort(key=lambda item: str(item.list_at), reverse=True)
-        page = found[:limit]
-        more = more or len(found) > limit
-        return Listing(tuple(_listed(item) for item in page), _cursor(page[-1].list_at) if more and page else None)
+        earliest, before = list_time(since or 0), LAST if cursor is None else _read_cursor(cursor)
+        if before <= earliest:
+            return Listing((), None)
+        keys = [list_key(*part) for part in product(workflows, statuses, range(self.list_shards))]
+        parts = _in_parallel(
+            lambda key: self.table.query_listing(key, since=earliest, before=before, tag=tag, limit=limit), keys
+        )
+        # Below a partition's horizon lies what was not read of it, so nothing older than that can come next.
+        horizon = max((until for _, until in parts if until is not None), default="")
+        found = sorted((item for items, _ in parts for item in items if item.list_at >= horizon), key=_by_start)
+        found.reverse()
+        page = tuple(_listed(item) for item in found[:limit])
+        if len(found) > limit:
+            return Listing(page, _cursor(found[limit - 1].list_at))
+        return Listing(page, _cursor(horizon) if horizon else None)
 
-    def _head(self, state: State, first: Entry) -> HeadItem:
+    def _first_data(self, state: State, first: Entry) -> bytes:
+        data = self._offload(dump_events(first.events), f"{state.instance_id}/{first.commit_id}-first")
+        if len(data) > MAX_FIRST_BYTES:
+            message = f"instance {state.instance_id}: its start data takes {len(data)} bytes, at most {MAX_FIRST_BYTES} fit"
+            raise PayloadTooLarge(message)
+        return data
+
+    def _head(self, state: State, first: Entry, data: bytes) -> HeadItem:
         """The head of a generation that begins."""
         return self.table.head(
             state.instance_id,
-            first=self._offload(dump_events(first.events), state, first, "first"),
+            first=data,
             first_commit=first.commit_id,
-            schema=SCHEMA,
             workflow=state.workflow,
             version=state.version,
             generation=state.generation,
@@ -184,51 +190,75 @@ class DynamoStore:
             sequence=state.sequence,
             owner=state.owner,
             lease_until=state.lease_until or None,
-            wake_shard=self._wake_shard(state) if state.wake_at is not None else None,
+            wake_shard=self._wake_key(state),
             wake_at=state.wake_at,
             list_key=self._list_key(state),
-            list_at=f"{_list_time(state.created_at)}#{state.instance_id}",
-            tags=set(state.tags) or None,
+            list_at=f"{list_time(state.created_at)}#{state.instance_id}",
+            tags=list(state.tags) or None,
             created_at=state.created_at,
             updated_at=state.updated_at,
         )
 
+    def _old_first(self, head: HeadItem) -> LogItem:
+        """The first entry of a closed generation, as an item of its log."""
+        return self.table.log(
+            head.pk,
+            log_key(int(head.generation), 1),
+            created_at=head.created_at,
+            commit_id=head.first_commit,
+            at=head.created_at,
+            data=head.first,
+            ttl=head.ttl,
+        )
+
     def _actions(self, state: State, entry: Entry) -> Iterable[Action]:
-        """What a boundary changes in the head. Start data and tags are in its first entry, not in the snapshot."""
-        ttl = entry.at // 1000 + self.retention if state.closed and self.retention is not None else None
+        """What a boundary changes in the head. A snapshot that would not fit is left out: the log has it all."""
         changes: dict[str, Any] = {
             "status": state.status,
             "sequence": state.sequence,
             "owner": state.owner,
             "lease_until": state.lease_until or None,
-            "wake_shard": self._wake_shard(state) if state.wake_at is not None else None,
+            "wake_shard": self._wake_key(state),
             "wake_at": state.wake_at,
             "list_key": self._list_key(state),
             "updated_at": state.updated_at,
-            "ttl": ttl,
+            "ttl": self._expiry(state, entry) if state.closed else None,
         }
+        # Start data and tags do not change: they are in the first entry.
         snapshot = dump_state(evolve(state, initial=NOTHING, tags=()))
-        if self.blobs is not None or len(snapshot) <= MAX_SNAPSHOT_BYTES:
-            changes["snapshot"] = self._offload(snapshot, state, entry, "snapshot")
-            changes["snapshot_sequence"] = state.sequence
+        snapshot = self._offload(snapshot, f"{_blob_key(state, entry)}-snapshot")
+        if len(snapshot) <= MAX_SNAPSHOT_BYTES:
+            changes["snapshot"] = snapshot
         for name, value in changes.items():
             attribute = getattr(HeadItem, name)
             yield attribute.remove() if value is None else attribute.set(value)
 
     def _item(self, state: State, entry: Entry) -> LogItem:
-        data = self._offload(dump_events(entry.events), state, entry, "log")
+        data = self._offload(dump_events(entry.events), f"{_blob_key(state, entry)}-events")
         if len(data) > MAX_ENTRY_BYTES:
-            message = f"instance {state.instance_id}: log entry {entry.sequence} takes {len(data)} bytes, at most {MAX_ENTRY_BYTES} fit"
+            message = f"instance {state.instance_id}: a commit of {len(data)} bytes is too large, at most {MAX_ENTRY_BYTES} fit"
             raise PayloadTooLarge(message)
-        ttl = None if self.retention is None else entry.at // 1000 + LONGEST_LIFE_S + self.retention
-        key = log_key(state.generation, entry.sequence)
-        return self.table.log(state.instance_id, key, commit_id=entry.commit_id, at=entry.at, data=data, ttl=ttl)
+        return self.table.log(
+            state.instance_id,
+            log_key(state.generation, entry.sequence),
+            created_at=state.created_at,
+            commit_id=entry.commit_id,
+            at=entry.at,
+            data=data,
+            ttl=self._expiry(state, entry),
+        )
 
-    def _offload(self, data: bytes, state: State, entry: Entry, kind: str) -> bytes:
+    def _expiry(self, state: State, entry: Entry) -> datetime | None:
+        """When what ``entry`` writes is no longer needed, whatever happens to its instance."""
+        if self.retention is None:
+            return None
+        written = datetime.fromtimestamp(entry.at // 1000, UTC)
+        return written + self.retention + (timedelta() if state.closed else LONGEST_LIFE)
+
+    def _offload(self, data: bytes, key: str) -> bytes:
         """``data``, or where it was put if it is large and there is a bucket."""
         if self.blobs is None or len(data) <= self.threshold:
             return data
-        key = f"{state.instance_id}/{state.generation:06d}/{entry.sequence:08d}-{kind}-{entry.commit_id}"
         self.blobs.put(key, data)
         return IN_S3 + key.encode()
 
@@ -238,23 +268,21 @@ class DynamoStore:
         if self.blobs is None:
             message = f"instance {instance_id}: a value is in S3, but no bucket is configured"
             raise CorruptLog(message)
-        return self.blobs.get(data[1:].decode())
+        found = self.blobs.get(data[1:].decode())
+        if found is None:
+            message = f"instance {instance_id}: a value is missing in S3"
+            raise CorruptLog(message)
+        return found
 
     def _read(self, head: HeadItem) -> State:
         """The state that a head shows, with the log behind it where it may lag."""
-        if int(head.schema) > SCHEMA:
-            message = f"instance {head.pk} was written by a newer release: deploy that release again"
-            raise CorruptLog(message)
-        first = self._first(head)
-        state = begin(head.pk, int(head.generation), first)
+        state = begin(head.pk, int(head.generation), self._first(head))
         if head.snapshot is not None:
-            started = first.events[0]
-            assert isinstance(started, InstanceStarted)  # noqa: S101 - begin has checked it
-            snapshot = _named(head.pk, load_state, self._fetch(head.snapshot, head.pk))
-            state = evolve(snapshot, initial=started.initial, tags=started.tags)
-        if state.instance_id != head.pk or state.generation != int(head.generation):
-            message = f"instance {head.pk}: its snapshot is another's"
-            raise CorruptLog(message)
+            snapshot: State = _decoded(head.pk, load_state, self._fetch(head.snapshot, head.pk))
+            if (snapshot.instance_id, snapshot.generation) != (head.pk, state.generation):
+                message = f"instance {head.pk}: its snapshot is of another instance or generation"
+                raise CorruptLog(message)
+            state = evolve(snapshot, initial=state.initial, tags=state.tags)
         if head.owner is None and state.sequence == int(head.sequence):
             return state
         state = fold(state, self.tail(state))
@@ -264,21 +292,32 @@ class DynamoStore:
         return state
 
     def _first(self, head: HeadItem) -> Entry:
-        events = _named(head.pk, load_events, self._fetch(head.first, head.pk))
+        events = _decoded(head.pk, load_events, self._fetch(head.first, head.pk))
         return Entry(1, head.first_commit, int(head.created_at), events)
 
+    def _entries(
+        self, instance_id: str, generation: int, created_at: int, after: int, limit: int | None = None
+    ) -> Sequence[Entry]:
+        items = self.table.query_log(instance_id, generation, created_at, after, limit)
+        entries = [self._entry(item) for item in items]
+        for number, entry in enumerate(entries, after + 1):
+            if entry.sequence != number:
+                message = f"instance {instance_id}: entry {number} of generation {generation} is missing from its log"
+                raise CorruptLog(message)
+        return entries
+
     def _entry(self, item: LogItem) -> Entry:
-        events = _named(item.pk, load_events, self._fetch(item.data, item.pk))
+        events = _decoded(item.pk, load_events, self._fetch(item.data, item.pk))
         return Entry(int(item.sk.rpartition("#")[2]), item.commit_id, int(item.at), events)
 
-    def _wake_shard(self, state: State) -> str:
-        return f"wake#{_shard(state.instance_id, self.wake_shards)}"
+    def _wake_key(self, state: State) -> str | None:
+        return None if state.wake_at is None else wake_key(shard_of(state.instance_id, self.wake_shards))
 
     def _list_key(self, state: State) -> str:
-        return f"{state.workflow}#{state.status}#{_shard(state.instance_id, self.list_shards)}"
+        return list_key(state.workflow, state.status, shard_of(state.instance_id, self.list_shards))
 
 
-def _named(instance_id: str, read: Any, data: bytes) -> Any:
+def _decoded(instance_id: str, read: Callable[[bytes], Any], data: bytes) -> Any:
     """What ``read`` makes of ``data``, its errors naming the instance."""
     try:
         return read(data)
@@ -287,13 +326,28 @@ def _named(instance_id: str, read: Any, data: bytes) -> Any:
         raise CorruptLog(message) from error
 
 
-def _shard(instance_id: str, shards: int) -> int:
-    return zlib.crc32(instance_id.encode()) % shards
+def _token(state: State, entry: Entry) -> str:
+    """A transaction's own name, the same when it is tried again; DynamoDB takes up to 36 characters."""
+    own = f"{state.instance_id} {state.generation} {entry.sequence} {entry.commit_id} {entry.at}"
+    return hashlib.sha256(own.encode()).hexdigest()[:36]
 
 
-def _list_time(milliseconds: int) -> str:
-    """A time as text that sorts as times do."""
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}"
+def _blob_key(state: State, entry: Entry) -> str:
+    return f"{state.instance_id}/{state.generation:06d}/{entry.sequence:08d}-{entry.commit_id}"
+
+
+def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[str]) -> list[tuple[Any, str | None]]:
+    """What ``query`` gives for each of ``keys``."""
+    if len(keys) <= 1:
+        return [query(key) for key in keys]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
+
+    with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys))) as pool:
+        return list(pool.map(query, keys))
+
+
+def _by_start(item: HeadItem) -> str:
+    return item.list_at
 
 
 def _cursor(list_at: str) -> str:
@@ -301,25 +355,32 @@ def _cursor(list_at: str) -> str:
 
 
 def _read_cursor(cursor: str) -> str:
+    """The ``list_at`` that a cursor holds.
+
+    Raises:
+        BadRequest: no listing gave it.
+    """
     try:
-        text = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, ValueError) as error:
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+        time, separator, instance_id = text.partition("#")
+        datetime.fromisoformat(time)
+    except (binascii.Error, ValueError, AttributeError) as error:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message) from error
-    if "#" not in text:
+    if not separator or not instance_id:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message)
     return text
 
 
-def _listed(item: Any) -> Listed:
+def _listed(item: HeadItem) -> Listed:
     return Listed(
         item.pk,
         item.workflow,
         int(item.version),
         int(item.generation),
         item.status,
-        tuple(sorted(item.tags or ())),
+        tuple(item.tags or ()),
         int(item.created_at),
         int(item.updated_at),
     )

@@ -5,27 +5,38 @@ Writes are always conditional. AWS's errors become the library's own here, so no
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pynamodb.connection import Connection
 from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from hephaestus.adapters.aws_errors import translate
-from hephaestus.adapters.dynamodb.models import HEAD, HeadItem, LogItem, bind, log_key
-from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT, shared_session
-from hephaestus.errors import PayloadTooLarge, StoreUnavailable
+from hephaestus.adapters.dynamodb.connection import SharedConnection, share
+from hephaestus.adapters.dynamodb.models import HEAD, SCHEMA, HeadItem, LogItem, bind, log_key
+from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT
+from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pynamodb.expressions.update import Action
 
 CONFLICT_TRIES: Final = 8
 CONFLICT_PAUSE: Final = 0.02  # seconds; a transaction holds its items for some milliseconds
+LAST_SEQUENCE: Final = 99_999_999
+TAG_PAGE: Final = 250
+TAG_PAGES: Final = 4
+HELD: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+HELD_ANSWERS: Final = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+# A token that was used for another transaction: one with the same commit id has been tried before. Look what is there.
+NOT_WRITTEN: Final = frozenset({"ConditionalCheckFailedException", "IdempotentParameterMismatchException"})
 TOO_LARGE: Final = ("exceeded the maximum allowed size", "Item size", "ItemSizeLimitExceeded")
+
+Item = TypeVar("Item", HeadItem, LogItem)
 
 
 class Table:
@@ -35,86 +46,125 @@ class Table:
         name: the table's name.
         region: where; by default as the environment says.
         host: another endpoint than AWS's own.
+        connect_timeout, read_timeout: in seconds.
+        max_attempts: of a request that is throttled or not answered, the first one included.
     """
 
-    def __init__(self, name: str, region: str | None = None, host: str | None = None) -> None:
-        self.head: type[HeadItem] = bind(HeadItem, name, region, host)
-        self.log: type[LogItem] = bind(LogItem, name, region, host)
-        self.connection = Connection(
+    def __init__(  # noqa: PLR0913 - a connection's settings
+        self,
+        name: str,
+        region: str | None = None,
+        host: str | None = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> None:
+        self.name = name
+        self.head: type[HeadItem] = bind(HeadItem, name)
+        self.log: type[LogItem] = bind(LogItem, name)
+        self.connection = SharedConnection(
             region=region,
             host=host,
-            connect_timeout_seconds=CONNECT_TIMEOUT,
-            read_timeout_seconds=READ_TIMEOUT,
-            max_retry_attempts=MAX_ATTEMPTS - 1,
+            connect_timeout_seconds=connect_timeout,
+            read_timeout_seconds=read_timeout,
+            retry_configuration={"total_max_attempts": max_attempts, "mode": "standard"},
+            max_pool_connections=20,
         )
-        for model in (self.head, self.log):
-            connection: Any = model._get_connection().connection  # noqa: SLF001 - no public way to share one client
-            connection._local = self.connection._local  # noqa: SLF001
-        self.connection._local.session = shared_session()  # noqa: SLF001
+        share(self.connection, (self.head, self.log))
+
+    @property
+    def client(self) -> Any:
+        """The botocore client, made on first use; asked for while a function is loaded, the first request is faster."""
+        return self.connection.client
 
     def create(self) -> None:
         """Make the table with its indexes; for tests and benchmarks, ``template.yaml`` makes the real one."""
-        self.head.create_table(wait=True)
+        with _errors():
+            self.head.create_table(wait=True)
 
     def put_new_head(self, head: HeadItem) -> bool:
         """Put a head where no instance has the id (``pk``, ``sk = head``); whether it was written."""
         with _errors():
             return _conditional(lambda: head.save(condition=HeadItem.pk.does_not_exist()))
 
+    def replace_closed_head(self, head: HeadItem, closed: HeadItem, first: LogItem, token: str) -> bool:
+        """Put the head of the next generation where ``closed`` still is, and the old first entry into its log.
+
+        (``pk``, ``sk = head`` and ``sk = log#g#1``.) Whether it was done.
+        """
+        unchanged = (
+            (HeadItem.generation == closed.generation)
+            & (HeadItem.created_at == closed.created_at)
+            & (HeadItem.sequence == closed.sequence)
+            & (HeadItem.status == closed.status)
+        )
+
+        def add(writes: TransactWrite) -> None:
+            writes.save(head, condition=unchanged)
+            writes.save(first)
+
+        with _errors():
+            return self._transact(token, add)
+
     def get_head(self, instance_id: str) -> HeadItem | None:
         """Get a head (``pk``, ``sk = head``), consistently."""
-        with _errors():
+        with _errors(), _readable(instance_id):
             try:
-                return self.head.get(instance_id, HEAD, consistent_read=True)
+                return _whole(self.head.get(instance_id, HEAD, consistent_read=True))
             except DoesNotExist:
                 return None
 
     def get_entry(self, instance_id: str, generation: int, sequence: int) -> LogItem | None:
         """Get one log entry (``pk``, ``sk = log#g#n``), consistently."""
-        with _errors():
+        with _errors(), _readable(instance_id):
             try:
-                return self.log.get(instance_id, log_key(generation, sequence), consistent_read=True)
+                return _whole(self.log.get(instance_id, log_key(generation, sequence), consistent_read=True))
             except DoesNotExist:
                 return None
 
     def put_entry(self, entry: LogItem) -> bool:
         """Put a log entry whose number is free (``pk``, ``sk = log#g#n``); whether it was written."""
         with _errors():
-            return _conditional(lambda: entry.save(condition=LogItem.pk.does_not_exist()))
+            return _conditional(lambda: entry.save(condition=_free(entry)))
 
     def put_entry_and_update_head(
         self, entry: LogItem, generation: int, actions: Iterable[Action], token: str
     ) -> bool:
-        """Put a log entry whose number is free and update its generation's head, both or neither; whether it was done."""
+        """Put a log entry whose number is free and update its generation's head, both or neither; whether it was done.
+
+        (``pk``, ``sk = log#g#n`` and ``sk = head``.)
+        """
         head = self.head(entry.pk, HEAD)
-        with _errors():
-            return self._transact(
-                token,
-                lambda transaction: (
-                    transaction.save(entry, condition=LogItem.pk.does_not_exist()),
-                    transaction.update(head, actions=list(actions), condition=HeadItem.generation == generation),
-                ),
-            )
+        current = (HeadItem.generation == generation) & (HeadItem.created_at == entry.created_at)
+        changes = list(actions)
 
-    def replace_closed_head(self, head: HeadItem, closed: HeadItem, first: LogItem, token: str) -> bool:
-        """Put the head of the next generation where ``closed`` still is, and the old first entry into its log."""
-        condition = (HeadItem.generation == closed.generation) & (HeadItem.status == closed.status)
-        with _errors():
-            return self._transact(
-                token, lambda transaction: (transaction.save(head, condition=condition), transaction.save(first))
-            )
+        def add(writes: TransactWrite) -> None:
+            writes.save(entry, condition=_free(entry))
+            writes.update(head, actions=changes, condition=current)
 
-    def query_log(self, instance_id: str, generation: int, after: int, limit: int | None = None) -> list[LogItem]:
-        """Query log entries after number ``after`` (``pk``, ``sk > log#g#after`` within ``log#g#``), consistently."""
         with _errors():
+            return self._transact(token, add)
+
+    def query_log(
+        self, instance_id: str, generation: int, created_at: int, after: int, limit: int | None = None
+    ) -> list[LogItem]:
+        """Query log entries after number ``after`` (``pk``, ``log#g#after < sk``), consistently, in order.
+
+        What an expired instance of the same id left behind is not among them (``created_at``).
+        """
+        if after >= LAST_SEQUENCE:
+            return []
+        with _errors(), _readable(instance_id):
             found = self.log.query(
                 instance_id,
-                LogItem.sk.between(log_key(generation, after + 1), f"log#{generation:06d}#99999999"),
+                LogItem.sk.between(log_key(generation, after + 1), log_key(generation, LAST_SEQUENCE)),
+                LogItem.created_at == created_at,
                 consistent_read=True,
                 limit=limit,
                 page_size=limit,
             )
-            return list(found)
+            return [_whole(item) for item in found]
 
     def query_overdue(self, shard: str, now: int, limit: int) -> list[tuple[str, int]]:
         """Query one shard of the alarms up to ``now`` (``wake_shard``, ``wake_at <= now``): ids and times (ms)."""
@@ -122,58 +172,104 @@ class Table:
             found = self.head.wake.query(shard, HeadItem.wake_at <= now, limit=limit, page_size=limit)
             return [(item.pk, int(item.wake_at)) for item in found]
 
-    def query_listing(  # noqa: PLR0913 - a listing's filters
-        self, key: str, *, since: str, before: str | None, tag: str | None, limit: int
-    ) -> tuple[list[Any], bool]:
+    def query_listing(
+        self, key: str, *, since: str, before: str, tag: str | None, limit: int
+    ) -> tuple[list[HeadItem], str | None]:
         """Query one partition of the listing, newest first (``list_key``, ``since <= list_at < before``).
 
         Returns:
-            At most ``limit`` items, and whether the partition may hold more. With a tag, one page is read and filtered.
+            What was found, and, if the partition may hold more, the ``list_at`` down to which it was read. With a
+            tag, a bounded number of pages is read and filtered.
         """
-        keys = HeadItem.list_at >= since if before is None else HeadItem.list_at.between(since, before)
-        condition = HeadItem.tags.contains(tag) if tag is not None else None
-        page = limit + 1 if tag is None else max(limit * 10, 200)
+        page, pages = (limit + 2, 1) if tag is None else (TAG_PAGE, TAG_PAGES)
         with _errors():
             found = self.head.listing.query(
-                key, keys, condition, scan_index_forward=False, limit=limit + 1, page_size=page
+                key,
+                HeadItem.list_at.between(since, before),
+                None if tag is None else HeadItem.tags.contains(tag),
+                scan_index_forward=False,
+                page_size=page,
             )
-            items = [item for item in found if item.list_at != before]
-        return items[:limit], len(items) > limit
+            raw = [item for answer in islice(found.page_iter, pages) for item in answer["Items"]]
+            last = found.page_iter.last_evaluated_key
+        items = [self.head.from_raw_data(item) for item in raw]
+        return [item for item in items if item.list_at < before], last["list_at"]["S"] if last else None
 
-    def _transact(self, token: str, add: Any) -> bool:
-        """Commit what ``add`` puts into a transaction; whether its conditions held."""
-        for attempt in range(CONFLICT_TRIES):
-            try:
-                with TransactWrite(connection=self.connection, client_request_token=token) as transaction:
-                    add(transaction)
-            except TransactWriteError as error:
-                codes = {reason.code for reason in error.cancellation_reasons if reason is not None}
-                if "ConditionalCheckFailed" in codes:
-                    return False
-                if not codes & {"TransactionConflict"} and error.cause_response_code != "TransactionInProgressException":
-                    raise
-                time.sleep(CONFLICT_PAUSE * (attempt + 1))
-            else:
-                return True
-        message = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
-        raise StoreUnavailable(message)
+    def _transact(self, token: str, add: Callable[[TransactWrite], None]) -> bool:
+        """Commit what ``add`` puts into a transaction; whether its conditions held.
+
+        The token makes a transaction whose answer was lost succeed again when botocore repeats it.
+        """
+
+        def commit() -> None:
+            with TransactWrite(connection=self.connection, client_request_token=token) as writes:
+                add(writes)
+
+        return _conditional(commit)
 
 
-def _conditional(write: Any) -> bool:
-    """Do a conditional write; whether its condition held."""
+def _free(entry: LogItem) -> Any:
+    """The number is not taken in this life of the id; what an expired instance left there is written over."""
+    return LogItem.pk.does_not_exist() | (LogItem.created_at < entry.created_at)
+
+
+def _conditional(write: Callable[[], object]) -> bool:
+    """Do a conditional write; whether its condition held.
+
+    Another transaction may hold one of the items for a moment: then it is tried again.
+
+    Raises:
+        StoreUnavailable: others held the items all the time.
+    """
     for attempt in range(CONFLICT_TRIES):
         try:
             write()
         except PynamoDBException as error:
-            if error.cause_response_code == "ConditionalCheckFailedException":
+            reasons = _reasons(error)
+            if error.cause_response_code in NOT_WRITTEN or "ConditionalCheckFailed" in reasons:
                 return False
-            if error.cause_response_code != "TransactionConflictException":
+            if not reasons & HELD and error.cause_response_code not in HELD_ANSWERS:
                 raise
-            time.sleep(CONFLICT_PAUSE * (attempt + 1))
+            time.sleep(CONFLICT_PAUSE * (attempt + random.random()))  # noqa: S311 - jitter
         else:
             return True
     message = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
     raise StoreUnavailable(message)
+
+
+def _reasons(error: PynamoDBException) -> set[str]:
+    """Why a transaction was cancelled."""
+    if not isinstance(error, TransactWriteError):
+        return set()
+    return {reason.code for reason in error.cancellation_reasons if reason is not None}
+
+
+def _whole(item: Item) -> Item:
+    """``item``, which must have all that an item of its kind has.
+
+    Raises:
+        CorruptLog: something is missing, or a newer release wrote it.
+    """
+    missing = [
+        name for name, attribute in item.get_attributes().items() if not attribute.null and name not in item.attribute_values
+    ]
+    if missing:
+        message = f"instance {item.pk}: the item {item.sk} lacks {', '.join(missing)}"
+        raise CorruptLog(message)
+    if item.schema > SCHEMA:
+        message = f"instance {item.pk}: the item {item.sk} was written by a newer release: deploy that release again"
+        raise CorruptLog(message)
+    return item
+
+
+@contextmanager
+def _readable(instance_id: str) -> Iterator[None]:
+    """Refuse items that hold other types than they should."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError) as error:
+        message = f"instance {instance_id}: a stored item cannot be read ({type(error).__name__})"
+        raise CorruptLog(message) from error
 
 
 @contextmanager
@@ -182,8 +278,15 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except PynamoDBException as error:
-        text = error.cause_response_message or str(error)
+        text = f"{error.cause_response_message or ''} {' '.join(_messages(error))}"
         if any(mark in text for mark in TOO_LARGE):
             message = "the item would be larger than the 400 KB that DynamoDB takes: keep large data in S3 and pass its key"
             raise PayloadTooLarge(message) from error
-        raise translate("DynamoDB", error.cause_response_code, error.cause) from error
+        raise translate("DynamoDB", error.cause) from error
+
+
+def _messages(error: PynamoDBException) -> list[str]:
+    """What a cancelled transaction says of each of its items."""
+    if not isinstance(error, TransactWriteError):
+        return []
+    return [reason.message or "" for reason in error.cancellation_reasons if reason is not None]

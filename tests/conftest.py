@@ -1,0 +1,88 @@
+"""What every tier shares: no way to a real AWS account, the order of the tiers, Hypothesis profiles, the engines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import engines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIERS = ("unit", "property", "contract", "integration", "docs", "e2e")
+"""The folders of tests, cheapest first, so that what is broken is seen early. Each is a marker, too."""
+
+TESTS = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take every AWS setting of the caller away before anything can read one; name the tiers."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(engines.HARMLESS_AWS)
+    for tier in TIERS:
+        config.addinivalue_line("markers", f"{tier}: tests in tests/{tier}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tiers in their order; keep a tier that shares one emulator on one worker of pytest-xdist."""
+    for item in items:
+        tier = _tier(item)
+        if tier in TIERS:
+            item.add_marker(tier)
+        if tier == "e2e":
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+    items.sort(key=lambda item: TIERS.index(tier) if (tier := _tier(item)) in TIERS else len(TIERS))
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A check that failed before pytest started makes the whole run red, even when every test is green."""
+    if _failed_checks() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end, where it is read, that a check failed further up."""
+    if failed := _failed_checks():
+        terminalreporter.section("checks", red=True)
+        terminalreporter.write_line(f"FAILED, see above the tests: {failed}", red=True)
+
+
+def _failed_checks() -> str:
+    return os.environ.get("HEPHAESTUS_FAILED_CHECKS", "")
+
+
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", _PATIENT, max_examples=150)
+settings.register_profile("ci", _PATIENT, max_examples=600, derandomize=True, database=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if engines.in_ci() else "dev"))
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local() -> Iterator[str]:
+    """The endpoint URL of Amazon's DynamoDB Local; one for the session, so every test makes a table of its own."""
+    with engines.dynamodb_local() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """The endpoint URL of moto's server; one for the session, so every test makes resources of its own."""
+    with engines.moto_server() as url:
+        yield url
+
+
+@pytest.fixture
+def moto_in_process() -> Iterator[None]:
+    """An empty AWS in this process, for this test."""
+    with engines.moto_in_process():
+        yield

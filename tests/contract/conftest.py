@@ -1,0 +1,114 @@
+"""One suite over every adapter: memory, moto in process, moto's server, Amazon's DynamoDB Local."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from hephaestus.adapters.dynamodb import DynamoStore, Table
+from hephaestus.adapters.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hephaestus.runtime.ports import Store
+
+ENGINES: Final = ("moto", "moto-server", "dynamodb-local")
+_tables = itertools.count(1)
+
+
+@dataclass
+class Dynamo:
+    """An empty table on one of the engines, and what is asked of it."""
+
+    engine: str
+    endpoint: str | None
+    table: Table = field(init=False)
+    requests: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Make the table, and count requests from then on."""
+        self.table = self.another_table()
+        self.table.create()
+        self.table.client.meta.events.register("before-send.dynamodb.*", self._count, unique_id="count")
+
+    def another_table(self) -> Table:
+        """A table that is not there yet."""
+        return Table(f"hephaestus-{next(_tables)}", host=self.endpoint)
+
+    def store(self, **settings: Any) -> DynamoStore:
+        """A store on the table."""
+        return DynamoStore(self.table, **settings)
+
+    def again(self) -> DynamoStore:
+        """A store of another process: the same table through a connection of its own."""
+        return DynamoStore(Table(self.table.name, host=self.endpoint))
+
+    def item(self, instance_id: str, sort_key: str = "head") -> dict[str, Any] | None:
+        """An item as it is stored."""
+        key = {"pk": {"S": instance_id}, "sk": {"S": sort_key}}
+        found: dict[str, Any] = self.table.client.get_item(TableName=self.table.name, Key=key, ConsistentRead=True)
+        return found.get("Item")
+
+    def overwrite(self, instance_id: str, sort_key: str, name: str, value: dict[str, Any] | None) -> None:
+        """Change one attribute behind the store's back; ``None`` removes it."""
+        change: dict[str, Any] = {"UpdateExpression": "REMOVE #n"}
+        if value is not None:
+            change = {"UpdateExpression": "SET #n = :v", "ExpressionAttributeValues": {":v": value}}
+        self.table.client.update_item(
+            TableName=self.table.name,
+            Key={"pk": {"S": instance_id}, "sk": {"S": sort_key}},
+            ExpressionAttributeNames={"#n": name},
+            **change,
+        )
+
+    def delete(self, instance_id: str, sort_key: str) -> None:
+        """Delete an item behind the store's back."""
+        key = {"pk": {"S": instance_id}, "sk": {"S": sort_key}}
+        self.table.client.delete_item(TableName=self.table.name, Key=key)
+
+    def _count(self, request: Any, **_: Any) -> None:
+        self.requests[request.headers["X-Amz-Target"].decode().rpartition(".")[2]] += 1
+
+
+def _dynamo(request: pytest.FixtureRequest, engine: str) -> Dynamo:
+    match engine:
+        case "moto":
+            request.getfixturevalue("moto_in_process")
+            return Dynamo(engine, None)
+        case "moto-server":
+            return Dynamo(engine, request.getfixturevalue("moto_server"))
+        case _:
+            return Dynamo(engine, request.getfixturevalue("dynamodb_local"))
+
+
+@pytest.fixture(params=ENGINES)
+def dynamo(request: pytest.FixtureRequest) -> Dynamo:
+    """An empty table, on each of the engines."""
+    return _dynamo(request, request.param)
+
+
+@pytest.fixture
+def local(request: pytest.FixtureRequest) -> Dynamo:
+    """An empty table on Amazon's DynamoDB Local, the reference."""
+    return _dynamo(request, "dynamodb-local")
+
+
+@pytest.fixture(params=("memory", *ENGINES))
+def make_store(request: pytest.FixtureRequest) -> Iterator[Callable[..., Store]]:
+    """Makes an empty store, of each of the adapters; all of them are of one table."""
+    if request.param == "memory":
+        memory = MemoryStore()
+        yield lambda **_settings: memory
+        return
+    yield _dynamo(request, request.param).store
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    """An empty store, of each of the adapters."""
+    return make_store()
