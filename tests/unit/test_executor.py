@@ -245,7 +245,7 @@ def test_a_retry_after_hours_gets_a_schedule() -> None:
 
 def test_exhausted_retries_fail_the_instance_with_the_story() -> None:
     """The error names the step, the attempts and the last message."""
-    ended = run_one(lambda _ctx: dict[str, str]()["nothing"], retry=FAST)
+    ended = run_one(lambda ctx: ctx.initial["nothing"], retry=FAST)
     assert ended.status == "failed"
     assert ended.error == {"type": "KeyError", "message": "step only failed after 3 attempt(s): 'nothing'"}
 

@@ -304,7 +304,9 @@ class _Execution:
         times = [now + self.limits.peek_ms] if waiting else []
         times += [due for due in (next_wake(self.graph, self.draft), self.next_timeout()) if due is not None]
         outcomes = self.workers.wait(max(min(times) - now, 1) if times else None)
-        current = [outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt]
+        current = [
+            outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt
+        ]
         self.finish(current or self.timed_out())
         if not outcomes and waiting:
             self.peek()
@@ -440,7 +442,9 @@ class _Execution:
         self.executor.after_commit(before, entry, after)
         for event in events:
             if isinstance(event, StepCompleted) and event.taken:
-                emit("hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken))
+                emit(
+                    "hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken)
+                )
         return True
 
     def peek(self) -> None:
