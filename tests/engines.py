@@ -62,7 +62,7 @@ def in_ci() -> bool:
 
 
 def missing_engine(reason: str) -> NoReturn:
-    """Skip what needs an engine this machine does not have; under ``CI=true`` fail, for there nothing may go unproven."""
+    """Skip what needs an engine that this machine lacks; under ``CI=true`` fail, as there nothing may go unproven."""
     if in_ci():
         pytest.fail(f"{reason} (a failure because CI=true)", pytrace=False)
     pytest.skip(reason)
@@ -72,8 +72,8 @@ def missing_engine(reason: str) -> NoReturn:
 def one_dynamodb_call_at_a_time() -> Iterator[None]:
     """Make moto's DynamoDB exact under threads.
 
-    moto checks a condition and writes in two moves, with nothing between threads: two of them win one conditional put, and
-    updates get lost. DynamoDB serializes the writes of an item; this serializes all calls.
+    moto checks a condition and writes in two moves, with nothing between threads: two of them win one conditional
+    put, and updates get lost. DynamoDB serializes the writes of an item; this serializes all calls.
     """
     turn = threading.RLock()
     unguarded = DynamoHandler.call_action

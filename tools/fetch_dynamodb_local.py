@@ -1,7 +1,7 @@
 """Fetch Amazon's DynamoDB Local, once, into ``.local/`` (git-ignored), and print the folder it is in.
 
-The copy inside the npm package ``amplify-dynamodb-simulator`` is taken: npm is on every machine that builds this project,
-and its licence allows use but no redistribution, so it is fetched and never committed. The tarball's digest is pinned.
+It is taken from the npm package ``amplify-dynamodb-simulator``, whose tarball is pinned by its digest. Its licence
+allows use but no redistribution: it is never committed.
 
 Must not write a lock file or install the package's dependencies: neither is needed to run a jar.
 """
