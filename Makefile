@@ -82,3 +82,30 @@ test: .venvs/dev/.stamp ## The checks, then every tier of tests
 
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
+
+# --- The local AWS ------------------------------------------------------------------------------------------------------
+
+# Where it listens, on loopback: make up PORT=4570
+PORT ?= 4566
+EMULATOR := .venvs/sam/bin/python tools/emulator.py
+FUNCTION ?= start
+EVENT ?= events/direct-start.json
+
+.PHONY: up down status invoke clean
+
+up: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
+	@$(EMULATOR) up --port $(PORT)
+	@.venvs/sam/bin/python tools/tour.py
+
+down: .venvs/sam/.stamp ## Stop the local AWS; its data are kept
+	@$(EMULATOR) down
+
+status: .venvs/sam/.stamp ## Say whether the local AWS runs, and where what is
+	@$(EMULATOR) status
+
+invoke: .venvs/sam/.stamp ## Invoke a function there: make invoke FUNCTION=start EVENT=events/direct-start.json
+	@$(EMULATOR) invoke $(FUNCTION) $(EVENT)
+
+clean: ## Stop the local AWS and remove its data and what was built; the environments stay
+	@if [ -x .venvs/sam/bin/python ]; then $(EMULATOR) down; fi
+	@rm -rf .local/emulator .local/build .local/build-cache .local/build.digest

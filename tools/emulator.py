@@ -60,6 +60,7 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": nowhere,
         "AWS_EC2_METADATA_DISABLED": "true",
         "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "1",
         "__SAM_CLI_APP_DIR": str(LOCAL / "sam"),
         # SAM looks for the interpreter of the runtime, and the layer's Makefile for one with pip.
         "PATH": f"{VENVS / 'sam' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -283,7 +284,20 @@ def deploy(emulator: Emulator, more: Mapping[str, str] | None = None, *, stack: 
         *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
         *("--parameter-overrides", *overrides),
     )
-    return outputs(emulator, stack)
+    found = outputs(emulator, stack)
+    _complete(emulator, found)
+    return found
+
+
+def _complete(emulator: Emulator, deployed: Mapping[str, str]) -> None:
+    """Do what the template says and the emulator's CloudFormation leaves out, though the emulator itself can do it."""
+    table = client("dynamodb", emulator.endpoint)
+    if table.describe_time_to_live(TableName=deployed["TableName"])["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED":
+        setting = {"AttributeName": "ttl", "Enabled": True}
+        table.update_time_to_live(TableName=deployed["TableName"], TimeToLiveSpecification=setting)
+    client("lambda", emulator.endpoint).put_function_recursion_config(
+        FunctionName=deployed["ResumeFunctionName"], RecursiveLoop="Allow"
+    )
 
 
 def outputs(emulator: Emulator, stack: str = STACK) -> dict[str, str]:

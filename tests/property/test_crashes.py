@@ -21,6 +21,7 @@ from tests.unit.flows import Early, Order, Routed, TwoWaits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 class Crash(BaseException):
     """The process is gone."""
 
@@ -128,7 +129,9 @@ def test_invariants_1_2_3_and_5_hold_whatever_dies(
     for number, (event, step) in enumerate(events):
         for _ in range(60):
             try:
-                local.runner.resume(instance_id, event, {"n": number}, step=step, event_id=f"e{number}", dispatch=dispatch())
+                local.runner.resume(
+                    instance_id, event, {"n": number}, step=step, event_id=f"e{number}", dispatch=dispatch()
+                )
             except Crash:
                 deliver()
             else:

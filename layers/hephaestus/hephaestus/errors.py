@@ -166,7 +166,7 @@ class InvariantBroken(EngineError):
     """The engine met a state that its own rules exclude."""
 
 
-class NonRetryable(Exception):  # noqa: N818 - a user raises it as a statement about the failure, not as an engine's error
+class NonRetryable(Exception):
     """Raised by a step to fail at once, whatever its retry policy."""
 
 

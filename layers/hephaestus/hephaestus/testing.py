@@ -1,16 +1,16 @@
 """Run workflows in a test: everything in memory, time moved by hand, no AWS.
 
-    >>> from hephaestus import DONE, Workflow, step
-    >>> @step
-    ... def greet(ctx):
-    ...     return {"text": f"hello {ctx.initial['name']}"}
-    >>> class Greeting(Workflow, key="name"):
-    ...     start_at = greet
-    ...     transitions = {greet: {"done": DONE}}
-    >>> local = LocalRuntime(Greeting)
-    >>> instance = local.start(Greeting, "ann", {"name": "Ann"})
-    >>> instance.status, instance.steps["greet"].updates["text"]
-    ('completed', 'hello Ann')
+>>> from hephaestus import DONE, Workflow, step
+>>> @step
+... def greet(ctx):
+...     return {"text": f"hello {ctx.initial['name']}"}
+>>> class Greeting(Workflow, key="name"):
+...     start_at = greet
+...     transitions = {greet: {"done": DONE}}
+>>> local = LocalRuntime(Greeting)
+>>> instance = local.start(Greeting, "ann", {"name": "Ann"})
+>>> instance.status, instance.steps["greet"].updates["text"]
+('completed', 'hello Ann')
 """
 
 from __future__ import annotations

@@ -21,6 +21,19 @@ STEP_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 StepFunction: TypeAlias = "Callable[[StepContext], Result | Awaitable[Result]]"
 
 
+class _Configure:
+    """``configured``, on a step and on a step's class alike."""
+
+    def __get__(self, step: Step | None, owner: type[Step]) -> Callable[..., Configured]:
+        target = owner if step is None else step
+
+        def configured(**config: Any) -> Configured:
+            """Name this step as a target, with a configuration it reads as ``ctx.config``."""
+            return Configured(target, config)
+
+        return configured
+
+
 class Step:
     """One unit of work. Derive from it and write ``execute``, or put ``@step`` on a function.
 
@@ -74,9 +87,7 @@ class Step:
         twin.step_key = key
         return twin
 
-    def configured(self, **config: Any) -> Configured:
-        """Name this step as a target, with a configuration it reads as ``ctx.config``."""
-        return Configured(self, config)
+    configured = _Configure()
 
     def __repr__(self) -> str:
         """``<step validate_order>``."""
@@ -168,7 +179,7 @@ DONE: Final = Done()
 class Configured:
     """A step as a target, with the configuration it gets when it is reached this way."""
 
-    step: Step
+    step: StepLike
     config: Mapping[str, Any] = field(default_factory=dict)
 
 

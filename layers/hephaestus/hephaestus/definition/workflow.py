@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES, BusinessKey, Scope
 from hephaestus.definition.steps import DONE, STEP_KEY, Choice, Configured, Done, Step, StepLike, TargetLike, Transitions
 from hephaestus.engine.graph import Graph, check_graph
-from hephaestus.errors import DefinitionError, InvalidInput, Problem, UnknownVersion
+from hephaestus.errors import BadRequest, DefinitionError, InvalidInput, Problem, UnknownVersion
 from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
@@ -133,7 +134,8 @@ class Workflow:
         super().__init_subclass__()
         cls.name = name or cls.__name__
         cls.version = version
-        cls.tags = tuple(tags) if not isinstance(tags, str) else (tags,)
+        listed: Any = tags if isinstance(tags, (list, tuple, set, frozenset)) else [tags]
+        cls.tags = tuple(listed)
         cls.metadata = metadata or {}
         problems = _check_header(cls, key, scope)
         if versions is not None:
@@ -143,8 +145,8 @@ class Workflow:
             definition = _Reader(cls).read(problems)
             if definition is not None:
                 cls.definitions = {version: definition}
-            cls.versions = {version: cls}
-            cls.current = version
+                cls.versions = {version: cls}
+                cls.current = version
         if problems:
             raise DefinitionError(cls.name, problems)
 
@@ -224,7 +226,12 @@ class Workflow:
 
     @classmethod
     def _id(cls, value: str) -> str:
-        return value if "::" in value else cls.business_key.instance_id(value, cls.current, "")
+        if "::" in value:
+            return value
+        if cls.business_key.scope == "none":
+            message = f"ids of {cls.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"
+            raise BadRequest(message)
+        return cls.business_key.instance_id(value, cls.current, "")
 
 
 def _runner() -> Runner:
@@ -278,6 +285,9 @@ def tags_problem(tags: Sequence[object]) -> str | None:
 def _read_umbrella(
     cls: type[Workflow], key: str | None, versions: Mapping[int, type[Workflow]], current: int | None
 ) -> list[Problem]:
+    if not isinstance(versions, Mapping) or not all(map(_is_version, versions.values())):
+        mend = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
+        return [Problem(cls.__name__, f"its versions are {versions!r}", mend)]
     problems: list[Problem] = []
     members = list(versions.values())
     keys = {member.business_key for member in members}
@@ -310,6 +320,13 @@ def _read_umbrella(
     return problems
 
 
+def _is_version(member: object) -> bool:
+    """Whether ``member`` is one version of a workflow."""
+    if not isinstance(member, type) or not issubclass(member, Workflow) or member is Workflow:
+        return False
+    return member.__dict__.get("versions") == {member.version: member}
+
+
 def _renamed(definition: Definition, name: str) -> Definition:
     return replace(definition, name=name)
 
@@ -337,7 +354,9 @@ class _Reader:
             self.wrong(self.cls.__name__, "has no first step or no transitions", "Set start_at and transitions")
             return None
         first, start_config = self.target(start, self.cls.__name__)
-        if first is None:
+        if first == DONE.key:
+            self.wrong(self.cls.__name__, "starts at DONE", "Set start_at to the first step")
+        if first is None or first == DONE.key:
             return None
         for source, routes in transitions.items():
             self.read_step(source, routes)
@@ -372,7 +391,7 @@ class _Reader:
             if like not in self.classes:
                 try:
                     self.classes[like] = like()
-                except TypeError as error:
+                except (TypeError, ValueError) as error:
                     self.wrong(place, f"{like.__name__} cannot be made without arguments ({error})", "Use an instance of it")
                     return None
             step = self.classes[like]
@@ -394,13 +413,22 @@ class _Reader:
 
     def check_step(self, step: Step) -> None:
         problems: list[tuple[str, str]] = []
-        if not STEP_KEY.fullmatch(step.key):
-            problems.append((f"the key {step.key!r} is invalid", "Use up to 64 letters, digits, '_', '.' and '-'"))
+        if isinstance(step.events, str):
+            problems.append((f"declares the events {step.events!r}", f"Write a tuple: events=({step.events!r},)"))
+        if step.retry is not None and not isinstance(step.retry, Retry):
+            problems.append((f"has the retry policy {step.retry!r}", "Give a Retry(...)"))
+        if step.timeout is not None and not (isinstance(step.timeout, timedelta) and step.timeout > timedelta(0)):
+            problems.append((f"has the timeout {step.timeout!r}", "Give a positive timedelta, or seconds to @step"))
+        if type(step).execute is Step.execute:
+            problems.append(("has no execute", "Write execute(self, instance, config, context)"))
+        if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
+            mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
+            problems.append((f"the key {step.key!r} is invalid", mend))
         if step.key == DONE.key:
             problems.append(("the key 'DONE' is taken", "Give the step another key"))
         if not step.events:
             problems.append(("declares no event", 'Declare at least one, as in events=("done",)'))
-        if any(not isinstance(event, str) or not event for event in step.events):
+        elif not isinstance(step.events, str) and not all(event and isinstance(event, str) for event in step.events):
             problems.append((f"declares the events {step.events!r}", "Events are non-empty strings"))
         for problem, mend in problems:
             self.wrong(step.key, problem, mend)
@@ -431,11 +459,12 @@ class _Reader:
             self.wrong(step.key, "its transitions are not a mapping", "Write {event: target}")
             return
         self.routes[step.key] = {}
-        for event in step.events:
+        events = (step.events,) if isinstance(step.events, str) else tuple(step.events)
+        for event in events:
             if event not in routes:
                 self.wrong(step.key, f"declares {event!r} but no transition routes it", f"Add {event!r}: ... to its transitions")
         for event, target in routes.items():
-            if event not in step.events and event not in IMPLICIT_EVENTS:
+            if event not in events and event not in IMPLICIT_EVENTS:
                 self.wrong(
                     step.key,
                     f"routes {event!r}, which the step does not declare",
@@ -447,7 +476,7 @@ class _Reader:
         choice = target if isinstance(target, Choice) else None
         listed: Sequence[object]
         if isinstance(target, Choice):
-            listed = target.targets
+            listed = target.targets if isinstance(target.targets, (list, tuple)) else [target.targets]
             if not callable(target.function):
                 self.wrong(source, f"event {event!r} routes to a Choice without a function", "Give Choice a callable")
         elif isinstance(target, (list, tuple)):

@@ -25,7 +25,7 @@ MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000
 
 
-class StepTimedOut(TimeoutError):  # noqa: N818 - a fact about an attempt
+class StepTimedOut(TimeoutError):
     """An attempt took longer than the step's timeout."""
 
 
@@ -46,7 +46,7 @@ class Outcome:
     error: BaseException | None = None
 
 
-def perform(  # noqa: PLR0913 - one attempt's whole setting
+def perform(  # noqa: PLR0913, PLR0917 - one attempt's whole setting
     definition: Definition, key: str, attempt: int, context: StepContext, started_at: int, limit: int | None
 ) -> Outcome:
     """Run a step once. Nothing that its code raises gets out, ``SystemExit`` included.
@@ -69,7 +69,7 @@ def perform(  # noqa: PLR0913 - one attempt's whole setting
         return Outcome(key, attempt, started_at, error=error)
 
 
-def _outcome(  # noqa: PLR0913 - one attempt's whole setting
+def _outcome(  # noqa: PLR0913, PLR0917 - one attempt's whole setting
     definition: Definition,
     key: str,
     attempt: int,
@@ -127,7 +127,7 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
 
     compressed = size(value)
     if compressed > limit:
-        message = f"{what} take {compressed} bytes compressed; at most {limit} are stored: keep large data in S3 and pass its key"
+        message = f"{what} take {compressed} bytes compressed; at most {limit} are stored: pass a key to S3"
         raise PayloadTooLarge(message)
 
 
@@ -142,9 +142,7 @@ def route(
     found = definition.routes[key][event]
     if found.choice is None:
         return found.targets
-    seen = replace(
-        context, steps={**context.steps, key: updates}, events={**context.events, key: event}
-    )
+    seen = replace(context, steps={**context.steps, key: updates}, events={**context.events, key: event})
     picked = found.choice.function(seen)
     listed = picked if isinstance(picked, (list, tuple)) else [picked]
     taken = tuple(dict.fromkeys(_target_key(one, found.choice, key, event) for one in listed))
@@ -153,7 +151,7 @@ def route(
 
 def _target_key(picked: object, choice: Choice, key: str, event: str) -> str:
     for target in choice.targets:
-        if picked is target or _step_of(picked) is not None and _step_of(picked) == _step_of(target):
+        if picked is target or (_step_of(picked) is not None and _step_of(picked) == _step_of(target)):
             return _step_of(target) or ""
     message = f"step {key}: the Choice of {event!r} picked {picked!r}, which is not among its targets"
     raise InvalidResult(message)

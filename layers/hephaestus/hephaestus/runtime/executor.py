@@ -119,11 +119,13 @@ class Executor:
 
 
 def _effects(executor: Executor, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
-    effects: list[Callable[[], object]] = []
     left = {timer.token for timer in after.timers}
-    for timer in before.timers:
-        if timer.token not in left and timer.scheduled and timer.due_at > entry.at:
-            effects.append(partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)))
+    ended_early = [
+        timer for timer in before.timers if timer.token not in left and timer.scheduled and timer.due_at > entry.at
+    ]
+    effects: list[Callable[[], object]] = [
+        partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)) for timer in ended_early
+    ]
     for event in entry.events:
         match event:
             case StepWaiting(scheduled=True, due_at=int(due_at)) if event.token in left:
@@ -304,7 +306,9 @@ class _Execution:
         times = [now + self.limits.peek_ms] if waiting else []
         times += [due for due in (next_wake(self.graph, self.draft), self.next_timeout()) if due is not None]
         outcomes = self.workers.wait(max(min(times) - now, 1) if times else None)
-        current = [outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt]
+        current = [
+            outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt
+        ]
         self.finish(current or self.timed_out())
         if not outcomes and waiting:
             self.peek()
@@ -440,7 +444,9 @@ class _Execution:
         self.executor.after_commit(before, entry, after)
         for event in events:
             if isinstance(event, StepCompleted) and event.taken:
-                emit("hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken))
+                emit(
+                    "hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken)
+                )
         return True
 
     def peek(self) -> None:

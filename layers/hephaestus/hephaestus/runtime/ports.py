@@ -5,12 +5,14 @@ Every adapter passes the same contract suite. Times are milliseconds since the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hephaestus.engine.events import Entry
-from hephaestus.engine.state import State
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Store(Protocol):
         """
 
     def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
-        """At most ``limit`` instances a shard whose alarm is at or before ``now``, the most overdue of each shard first."""
+        """At most ``limit`` instances a shard whose alarm is at or before ``now``, each shard's most overdue first."""
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,

@@ -71,8 +71,8 @@ class Registry:
 
 
 def _workflows_in(module: str) -> list[type[Workflow]]:
-    values = vars(importlib.import_module(module)).values()
-    return [value for value in values if isinstance(value, type) and issubclass(value, Workflow) and value is not Workflow]
+    classes = [value for value in vars(importlib.import_module(module)).values() if isinstance(value, type)]
+    return [found for found in classes if issubclass(found, Workflow) and found is not Workflow]
 
 
 def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:

@@ -157,7 +157,8 @@ class Runner:
         first = Entry(1, _digest(f"{instance_id} {name}"), now, (started, claim) if claim else (started,))
         state = self.store.create(begin(instance_id, 1, first), first)
         if state is None:
-            message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {flow.business_key.name}"
+            key = flow.business_key.name
+            message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
             raise AlreadyRunning(message)
         if state.sequence != 1:
             return instance_id
@@ -227,7 +228,7 @@ class Runner:
         raise TooBusy(_busy(instance_id))
 
     def schedule_resume(self, instance_id: str, step_ref: str | Step, delay_ms: int) -> str:
-        """Give a step the event ``"timeout"`` after a delay, if it waits then; an EventBridge one-shot schedule does it.
+        """Give a step the event ``"timeout"`` after a delay, if it waits then; a one-shot schedule does it.
 
         Args:
             instance_id: the instance.
@@ -245,14 +246,16 @@ class Runner:
             UnexpectedEvent: the step has ended already.
         """
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, int) or not 0 < delay_ms <= LONGEST_SCHEDULE_MS:
-            message = f"delay_ms is {delay_ms!r}: it must be a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
+            bounds = f"a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
+            message = f"delay_ms is {delay_ms!r}: it must be {bounds}"
             raise ValueError(message)
         step = step_ref.key if isinstance(step_ref, Step) else step_ref
         state = self._load(instance_id)
         for _ in range(TRIES):
             graph = self.registry.definition(state).graph
             if step not in graph.predecessors:
-                message = f"instance {instance_id}: workflow {state.workflow} has no step {step!r}; it has {', '.join(graph.order)}"
+                steps = ", ".join(graph.order)
+                message = f"instance {instance_id}: workflow {state.workflow} has no step {step!r}; it has {steps}"
                 raise UnknownStep(message)
             if state.closed:
                 message = f"instance {instance_id} is {state.status}: nothing can be scheduled for it"
@@ -533,7 +536,7 @@ def _digest(text: str) -> str:
 
 
 def _busy(instance_id: str) -> str:
-    return f"instance {instance_id} is being changed by many callers at once; nothing was changed by this call, try again"
+    return f"instance {instance_id} is being changed by many callers at once; this call changed nothing, try again"
 
 
 def _about(state: State) -> dict[str, object]:
@@ -543,5 +546,3 @@ def _about(state: State) -> dict[str, object]:
         "version": state.version,
         "generation": state.generation,
     }
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,6 +10,8 @@ from hephaestus.engine.inbox import accepted_events
 from hephaestus.values import for_display
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from hephaestus.engine.events import Entry, Failure
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
@@ -182,7 +183,9 @@ def _shown(fields: dict[str, Any]) -> dict[str, Any]:
 def to_json_object(shown: Any) -> dict[str, Any]:
     """A view as JSON's own types, empty members left out."""
     members = {
-        key: for_display(value) for key, value in asdict(shown).items() if value not in (None, (), {}, []) or key == "items"
+        key: for_display(value)
+        for key, value in asdict(shown).items()
+        if value not in (None, (), {}, []) or key == "items"
     }
     if isinstance(shown, InstanceView) and shown.steps:
         members["steps"] = {key: to_json_object(step) for key, step in shown.steps.items()}

@@ -1,0 +1,428 @@
+"""What is wrong with a definition is said when the class is defined: all of it, each with the step and the mend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflow, step
+from hephaestus.definition.steps import Configured
+from hephaestus.steps import Wait, WaitForEvent
+
+
+@step
+def first(ctx: Any) -> str:
+    """Declares ``done``."""
+    return "done"
+
+
+@step(events=("left", "right"))
+def fork(ctx: Any) -> str:
+    """Declares two events."""
+    return "left"
+
+
+@step
+def left(ctx: Any) -> str:
+    """A branch."""
+    return "done"
+
+
+@step
+def right(ctx: Any) -> str:
+    """Another."""
+    return "done"
+
+
+@step
+def last(ctx: Any) -> str:
+    """Where branches meet."""
+    return "done"
+
+
+class Named(Step):
+    """A class with arguments."""
+
+    def __init__(self, name: str) -> None:
+        self.step_key = name
+
+    def execute(self, instance: Any, config: Any, context: Any) -> str:
+        """Go on."""
+        return "done"
+
+
+class Idle(Step):
+    """A class that does nothing."""
+
+
+ONE_STEP = {first: {"done": DONE}}
+
+
+def problems(
+    start_at: Any = first, transitions: Any = None, /, body: Any = None, **header: Any
+) -> list[tuple[str, str, str]]:
+    """What is wrong with a workflow, as (step, problem, mend)."""
+    namespace = {"start_at": start_at, "transitions": ONE_STEP if transitions is None else transitions, **(body or {})}
+    header = {"key": "orderid", **header}
+    with pytest.raises(DefinitionError) as caught:
+        type("Flow", (Workflow,), namespace, **header)
+    found = [(problem.step, problem.problem, problem.mend) for problem in caught.value.problems]
+    for where, problem, mend in found:
+        assert f"\n  - {where}: {problem}. {mend}." in str(caught.value)
+        assert mend[0].isupper()
+    assert f"has {len(found)} definition error(s):" in str(caught.value)
+    return found
+
+
+CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
+    "a cycle": (
+        first,
+        {first: {"done": fork}, fork: {"left": first, "right": DONE}},
+        ("first", "is on a cycle: first → fork → first", "A workflow is acyclic"),
+    ),
+    "a step that leads to itself": (first, {first: {"done": first}}, ("first", "is on a cycle: first → first", "remove one")),
+    "an unreachable step": (
+        first,
+        {**ONE_STEP, last: {"done": DONE}},
+        ("last", "cannot be reached from the first step 'first'", "Route an event to it or remove it"),
+    ),
+    "a path that does not end in DONE": (
+        first,
+        {first: {"done": last}},
+        ("last", "does not end in DONE: it has no transitions", "Add last: {...: DONE}"),
+    ),
+    "a first step without transitions": (first, {}, ("first", "does not end in DONE", "Add first")),
+    "a declared event with no transition": (
+        fork,
+        {fork: {"left": DONE}},
+        ("fork", "declares 'right' but no transition routes it", "Add 'right': ... to its transitions"),
+    ),
+    "a transition on an undeclared event": (
+        first,
+        {first: {"done": DONE, "finished": DONE}},
+        ("first", "routes 'finished', which the step does not declare", "Add 'finished' to its events or remove"),
+    ),
+    "a fan-out whose branches never meet": (
+        first,
+        {first: {"done": [left, right]}, left: {"done": DONE}, right: {"done": DONE}},
+        ("first", "event 'done' fans out to left, right, which never meet again before DONE", "Lead every branch"),
+    ),
+    "a fan-out to DONE": (
+        first,
+        {first: {"done": [left, DONE]}, left: {"done": DONE}},
+        ("first", "event 'done' fans out to DONE", "A fan-out leads to steps only"),
+    ),
+    "two steps with one key": (
+        first,
+        {first: {"done": Named("twin")}, Named("twin"): {"done": left.named("twin")}},
+        ("twin", "two steps have this key", "Give one of them another: step.named(...)"),
+    ),
+    "a target named twice": (
+        first,
+        {first: {"done": [last, last]}, last: {"done": DONE}},
+        ("first", "event 'done' leads to last twice", "Name each target once"),
+    ),
+    "an empty fan-out": (first, {first: {"done": []}}, ("first", "event 'done' leads nowhere", "Route it to a step or to DONE")),
+    "an empty Choice": (
+        first,
+        {first: {"done": Choice(lambda _: DONE, targets=[])}},
+        ("first", "event 'done' leads nowhere", "Route it to a step"),
+    ),
+    "a Choice without a function": (
+        first,
+        {first: {"done": Choice("left", targets=[DONE])}},  # type: ignore[arg-type]  # that is the mistake
+        ("first", "event 'done' routes to a Choice without a function", "Give Choice a callable"),
+    ),
+    "a Choice without a list": (
+        first,
+        {first: {"done": Choice(lambda _: DONE, targets=None)}},  # type: ignore[arg-type]  # that is the mistake
+        ("first", "None is not a step", "Use a function with @step"),
+    ),
+    "a target that is no step": (
+        first,
+        {first: {"done": print}},
+        ("first", "<built-in function print> is not a step", "Use a function with @step, a Step class or DONE"),
+    ),
+    "a fan-out in a fan-out": (first, {first: {"done": [[last]]}}, ("first", "is not a step", "Use a function with @step")),
+    "transitions of what is no step": (
+        first,
+        {**ONE_STEP, "last": {"done": DONE}},
+        ("Flow", "'last' is not a step", "Use a function with @step"),
+    ),
+    "transitions of DONE": (first, {**ONE_STEP, DONE: {"done": last}}, ("DONE", "has transitions", "DONE ends a path")),
+    "transitions written twice": (
+        first,
+        {first: {"done": Named("x")}, Named("x"): {"done": DONE}, Named("x"): {"done": DONE}},  # two objects
+        ("x", "has transitions twice", "Merge them"),
+    ),
+    "transitions that are no mapping": (
+        first,
+        {first: DONE},
+        ("first", "its transitions are not a mapping", "Write {event: target}"),
+    ),
+    "no first step": (None, None, ("Flow", "has no first step or no transitions", "Set start_at and transitions")),
+    "a start at DONE": (DONE, {}, ("Flow", "starts at DONE", "Set start_at to the first step")),
+    "a start that is no step": ([first, last], None, ("Flow", "is not a step", "Use a function with @step")),
+    "a class that needs arguments": (
+        Named,
+        {Named: {"done": DONE}},
+        ("Flow", "Named cannot be made without arguments", "Use an instance of it"),
+    ),
+    "a built-in step as a class": (
+        first,
+        {first: {"done": WaitForEvent}},
+        ("first", "WaitForEvent cannot be made without arguments", "Use an instance of it"),
+    ),
+    "a class without execute": (
+        Idle,
+        {Idle: {"done": DONE}},
+        ("idle", "has no execute", "Write execute(self, instance, config, context)"),
+    ),
+    "configuration that cannot be stored": (
+        first,
+        {first: {"done": last.configured(rate=math.nan)}, last: {"done": DONE}},
+        ("first", "config.rate is nan", "Configuration holds JSON-safe values only"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("start_at", "transitions", "expected"), CASES.values(), ids=CASES)
+def test_a_mistake_in_the_graph_is_reported(start_at: Any, transitions: Any, expected: tuple[str, str, str]) -> None:
+    """With the step, what is wrong, and the mend."""
+    found = problems(start_at, transitions)
+    assert any(
+        (where, said) == (expected[0], said) and expected[1] in said and expected[2] in mend for where, said, mend in found
+    ), found
+
+
+STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
+    "a key with a space": (
+        lambda: first.named("charge payment"),
+        ("charge payment", "the key 'charge payment' is invalid", "Use up to 64 letters"),
+    ),
+    "a long key": (lambda: first.named("x" * 65), ("x" * 65, "is invalid", "Use up to 64 letters")),
+    "a lambda": (lambda: step(lambda _: "done"), ("<lambda>", "the key '<lambda>' is invalid", "a letter or '_' first")),
+    "a key that is no text": (lambda: first.named(5), ("5", "the key 5 is invalid", "Use up to 64")),  # type: ignore[arg-type]
+    "the key DONE": (lambda: first.named("DONE"), ("DONE", "the key 'DONE' is taken", "Give the step another key")),
+    "no event": (lambda: step(events=(), key="x")(lambda _: "done"), ("x", "declares no event", "Declare at least one")),
+    "an empty event": (lambda: step(events=("",), key="x")(lambda _: ""), ("x", "declares the events", "non-empty strings")),
+    "an event that is no text": (
+        lambda: step(events=(1,), key="x")(lambda _: "1"),  # type: ignore[arg-type]
+        ("x", "declares the events (1,)", "non-empty strings"),
+    ),
+    "a retry policy that is none": (
+        lambda: step(retry=5, key="x")(lambda _: "done"),  # type: ignore[call-overload]
+        ("x", "has the retry policy 5", "Give a Retry(...)"),
+    ),
+    "no time at all": (
+        lambda: step(timeout=0, key="x")(lambda _: "done"),
+        ("x", "has the timeout datetime.timedelta(0)", "Give a positive timedelta"),
+    ),
+    "a timeout that is none": (
+        lambda: step(timeout="30", key="x")(lambda _: "done"),  # type: ignore[call-overload]
+        ("x", "has the timeout '30'", "Give a positive timedelta"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "expected"), STEP_CASES.values(), ids=STEP_CASES)
+def test_a_mistake_in_a_step_is_reported(make: Callable[[], Step], expected: tuple[str, str, str]) -> None:
+    """With its key, what is wrong, and the mend."""
+    made = make()
+    found = problems(made, {made: {"done": DONE}})
+    assert any(str(where) == expected[0] and expected[1] in said and expected[2] in mend for where, said, mend in found), found
+
+
+def test_events_written_as_one_text_are_not_taken_letter_by_letter() -> None:
+    """On a class; ``@step`` takes one event as a text."""
+
+    class Once(Named):
+        events = "done"
+
+    once = Once("once")
+    assert problems(once, {once: {"done": DONE}}) == [
+        ("once", "declares the events 'done'", "Write a tuple: events=('done',)")
+    ]
+    assert step(events="paid")(lambda _: "paid").events == ("paid",)
+
+
+NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ({"key": None}, ("has no business key", 'Define it with key="...", as in key="orderid"')),
+        ({"key": "order id"}, ("the business key 'order id' is invalid", NAME_MEND)),
+        ({"key": "a::b"}, ("the business key 'a::b' is invalid", NAME_MEND)),
+        ({"key": "1st"}, ("the business key '1st' is invalid", NAME_MEND)),
+        ({"key": "k" * 65}, (f"the business key {'k' * 65!r} is invalid", NAME_MEND)),
+        ({"key": 5}, ("the business key 5 is invalid", NAME_MEND)),
+        ({"name": "Order Flow"}, ("the name 'Order Flow' is invalid", NAME_MEND)),
+        ({"name": 5}, ("the name 5 is invalid", NAME_MEND)),
+        ({"scope": "planet"}, ("the scope 'planet' is unknown", "Use one of workflow, version, global, none")),
+        ({"scope": None}, ("the scope None is unknown", "Use one of workflow, version, global, none")),
+        *(
+            ({"version": version}, (f"the version {version!r} is invalid", "Use a whole number of at least 1"))
+            for version in (0, -1, True, 1.0, "1", None, [1])
+        ),
+        *(
+            ({"tags": tags}, (problem, "Use at most 20 strings of 1 to 64 characters"))
+            for tags, problem in (
+                ([""], "the tag '' is invalid"),
+                (["a" * 65], f"the tag {'a' * 64!r} is invalid"),
+                (["a\nb"], "the tag 'a\\nb' is invalid"),
+                ([1], "the tag '1' is invalid"),
+                ([["a"]], "the tag \"['a']\" is invalid"),
+                (5, "the tag '5' is invalid"),
+                (None, "the tag 'None' is invalid"),
+                ([str(number) for number in range(21)], "there are 21 tags"),
+            )
+        ),
+        ({"metadata": {"a": {1, 2j}}}, (None, "Metadata holds JSON-safe values only")),
+        ({"metadata": {"rate": math.inf}}, ("metadata.rate is inf: JSON has no such number", "Metadata holds JSON-safe values only")),
+        ({"metadata": {1: "a"}}, ("metadata has the key 1: keys must be strings", "Metadata holds JSON-safe values only")),
+        ({"metadata": "sales"}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
+        ({"metadata": [("a", 1)]}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
+        ({"body": {"retry": 5}}, ("retry is 5", "Give a Retry(...)")),
+        ({"body": {"Input": dict}}, ("Input is <class 'dict'>", "Give a class derived from pydantic.BaseModel")),
+    ],
+    ids=repr,
+)
+def test_a_mistake_in_the_header_is_reported(header: dict[str, Any], expected: tuple[str | None, str]) -> None:
+    """Key, name, scope, version, tags, metadata, retry, Input: each alone, and with its mend."""
+    ((where, problem, mend),) = problems(**header)
+    assert where == "Flow"
+    assert expected[0] in (None, problem)
+    assert mend == expected[1]
+
+
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
+    """One error with one line a problem, in the header and in the graph."""
+    found = problems(
+        fork,
+        {fork: {"left": [left, right], "up": first}, left: {"done": DONE}, right: {"done": fork}, last: {"done": DONE}},
+        key="order id",
+        version=0,
+        tags=["a\nb"],
+        metadata={"a": object()},
+        scope="planet",
+    )
+    assert {(where, problem.split(" ")[0]) for where, problem, _ in found} == {
+        ("Flow", "the"),
+        ("Flow", "metadata.a"),
+        ("fork", "declares"),
+        ("fork", "routes"),
+        ("fork", "is"),
+        ("last", "cannot"),
+        ("first", "does"),
+    }
+    assert len([problem for where, problem, _ in found if where == "Flow"]) == 5  # noqa: PLR2004 - one each
+    assert len(found) == 10  # noqa: PLR2004 - and the graph's
+
+
+class V1(Workflow, key="orderid", version=1):
+    """The first version."""
+
+    start_at = first
+    transitions = {first: {"done": DONE}}
+
+
+class V2(Workflow, key="orderid", version=2):
+    """The second."""
+
+    start_at = first
+    transitions = {first: {"done": last}, last: {"done": DONE}}
+
+
+class Other(Workflow, key="customerid", version=2):
+    """Of another key."""
+
+    start_at = first
+    transitions = {first: {"done": DONE}}
+
+
+class Scoped(Workflow, key="orderid", scope="version", version=2):
+    """Of another scope."""
+
+    start_at = first
+    transitions = {first: {"done": DONE}}
+
+
+class Both(Workflow, versions={1: V1, 2: V2}, current=2):
+    """A sound umbrella."""
+
+
+NO_VERSIONS = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
+
+
+@pytest.mark.parametrize(
+    ("umbrella", "expected"),
+    [
+        ({"versions": {1: V1, 2: Other}}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
+        ({"versions": {1: V1, 2: Scoped}}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
+        ({"versions": {1: V1}, "key": "customerid"}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
+        ({"versions": {1: V1, 3: V2}}, [("V2", "is version 2 but stands under 3", "Define it with version=3")]),
+        ({"versions": {1: V1, 2: V2}, "current": 3}, [("Flow", "current is 3, which is not among the versions", "Name one of them")]),
+        ({"versions": {}}, [("Flow", "current is 0, which is not among the versions", "Name one of them")]),
+        ({"versions": [V1, V2]}, [("Flow", f"its versions are {[V1, V2]!r}", NO_VERSIONS)]),
+        ({"versions": {1: "V1"}}, [("Flow", "its versions are {1: 'V1'}", NO_VERSIONS)]),
+        ({"versions": {1: first}}, [("Flow", f"its versions are { {1: first}!r}", NO_VERSIONS)]),
+        ({"versions": {1: Both}}, [("Flow", f"its versions are { {1: Both}!r}", NO_VERSIONS)]),
+        ({"versions": {1: Workflow}}, [("Flow", f"its versions are { {1: Workflow}!r}", NO_VERSIONS)]),
+        (
+            {"versions": {2: V1}, "current": 1, "tags": [""]},
+            [
+                ("Flow", "the tag '' is invalid", "Use at most 20 strings of 1 to 64 characters"),
+                ("V1", "is version 1 but stands under 2", "Define it with version=2"),
+                ("Flow", "current is 1, which is not among the versions", "Name one of them"),
+            ],
+        ),
+    ],
+    ids=lambda given: repr(given)[:60],
+)
+def test_a_mistake_in_an_umbrella_is_reported(umbrella: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
+    """Keys, scopes, numbers and the current version fit, and its versions are workflows."""
+    assert problems(**{"key": None, **umbrella}) == expected
+
+
+def test_what_is_right_is_not_reported() -> None:
+    """Implicit events may be routed, a fan-out may meet at one of its branches, DONE may be written in two ways."""
+
+    class Flow(Workflow, key="orderid"):
+        start_at = first
+        transitions = {
+            first: {"done": [left, last], "error": right, "timeout": right},
+            left: {"done": last},
+            last: {"done": Done},
+            right: {"done": DONE},
+        }
+
+    assert set(Flow.definition(1).graph.order) == {"first", "left", "last", "right"}
+
+
+def test_steps_that_are_alike_in_everything_are_one_step() -> None:
+    """A built-in step written out twice needs no variable."""
+
+    class Flow(Workflow, key="orderid"):
+        start_at = first
+        transitions = {first: {"done": Wait(5)}, Wait(5): {"done": DONE}}
+
+    assert Flow.definition(1).graph.order == ("first", "wait")
+
+
+def test_a_target_may_be_configured_by_hand() -> None:
+    """``Configured`` takes a step or its class."""
+    named = Named("x")
+
+    class Flow(Workflow, key="orderid"):
+        start_at = Configured(named, {"a": 1})
+        retry = Retry(max_attempts=2)
+        transitions = {named: {"done": DONE}}
+
+    assert Flow.definition(1).config("x", {}) == {"a": 1}
+    assert Flow.definition(1).retry.delay == timedelta(seconds=1)

@@ -1,0 +1,47 @@
+"""The environment is read once and completely, and what is missing is said at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from hephaestus.aws import BadSettings, Settings
+
+NEEDED = {
+    "HEPHAESTUS_TABLE": "t",
+    "HEPHAESTUS_QUEUE_URL": "https://queue",
+    "HEPHAESTUS_SCHEDULE_GROUP": "g",
+    "HEPHAESTUS_SCHEDULE_ROLE_ARN": "arn:role",
+    "HEPHAESTUS_RESUME_ARN": "arn:resume",
+}
+
+
+def test_what_is_optional_has_a_default() -> None:
+    """Empty is as good as missing: templates cannot leave a variable out."""
+    bare = Settings.read({**NEEDED, "HEPHAESTUS_BUCKET": "", "HEPHAESTUS_SCHEDULE_DLQ_ARN": " "})
+    assert bare == Settings("t", "https://queue", "g", "arn:role", "arn:resume")
+    assert (bare.workflows, bare.wake_shards, bare.list_shards, bare.retention_days) == (("workflows",), 4, 4, None)
+
+
+def test_everything_can_be_set() -> None:
+    """Each variable has its place."""
+    optional = {
+        "HEPHAESTUS_SCHEDULE_DLQ_ARN": "arn:dlq",
+        "HEPHAESTUS_WORKFLOWS": "orders, returns,",
+        "HEPHAESTUS_BUCKET": "b",
+        "HEPHAESTUS_WAKE_SHARDS": "8",
+        "HEPHAESTUS_LIST_SHARDS": "2",
+        "HEPHAESTUS_RETENTION_DAYS": "30",
+        "HEPHAESTUS_TRACING": "True",
+    }
+    expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True)
+    assert Settings.read({**NEEDED, **optional}) == Settings("t", "https://queue", "g", "arn:role", "arn:resume", *expected)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    """Every variable that is missing or malformed, by name."""
+    with pytest.raises(BadSettings) as raised:
+        Settings.read({"HEPHAESTUS_TABLE": "t", "HEPHAESTUS_WAKE_SHARDS": "0", "HEPHAESTUS_RETENTION_DAYS": "soon"})
+    text = str(raised.value)
+    for name in ("QUEUE_URL", "SCHEDULE_GROUP", "SCHEDULE_ROLE_ARN", "RESUME_ARN", "WAKE_SHARDS", "RETENTION_DAYS"):
+        assert f"HEPHAESTUS_{name}" in text
+    assert "HEPHAESTUS_TABLE" not in text

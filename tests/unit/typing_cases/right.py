@@ -1,0 +1,159 @@
+"""A user's module in every way of writing; mypy --strict has nothing to say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from hephaestus import (
+    DONE,
+    Choice,
+    Completed,
+    Done,
+    Instance,
+    NonRetryable,
+    Pending,
+    Result,
+    Retry,
+    Step,
+    StepContext,
+    Workflow,
+    step,
+)
+from hephaestus.steps import Debug, Wait, WaitForEvent
+
+
+class OrderInput(BaseModel):
+    """What an order needs."""
+
+    mail: str
+    items: list[int]
+
+
+@step
+def note(ctx: StepContext) -> str:
+    """Without parentheses."""
+    return "done"
+
+
+@step(events=("valid", "invalid"))
+def validate_order(ctx: StepContext) -> Completed | str:
+    """An outcome or an event."""
+    if not ctx.initial["items"]:
+        return "invalid"
+    return Completed("valid", {"total": len(ctx.initial["items"])}, metadata={"size": "small"})
+
+
+@step(events=("paid", "declined"), key="charge", retry=Retry(max_attempts=5, backoff="linear"), timeout=30)
+def charge_payment(ctx: StepContext) -> Result:
+    """Any result."""
+    total: Any = ctx.steps["validate_order"]["total"]
+    if total > ctx.config["limit"]:
+        raise NonRetryable(ctx.idempotency_key)
+    return "paid" if ctx.attempt < 3 and ctx.remaining_time() > timedelta(seconds=1) else "declined"  # noqa: PLR2004
+
+
+@step(timeout=timedelta(minutes=1))
+async def send_receipt(ctx: StepContext) -> Mapping[str, Any]:
+    """Asynchronous, with updates only."""
+    return {"to": ctx.initial["mail"], "for": ctx.instance_id}
+
+
+@step(events="asked")
+def ask(ctx: StepContext) -> Pending:
+    """A function that waits."""
+    return Pending(timeout=datetime(2030, 1, 1, tzinfo=UTC), emits="asked")
+
+
+class ReserveStock(Step):
+    """A class."""
+
+    events = ("reserved", "sold_out")
+    retry = Retry(max_attempts=2, retry_on=(OSError,))
+    timeout = timedelta(seconds=5)
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> str:
+        """Take some."""
+        return "reserved" if config["stock"] else "sold_out"
+
+
+class Ship(Step):
+    """An asynchronous class with arguments and a key of its own."""
+
+    step_key = "ship"
+
+    def __init__(self, carrier: str) -> None:
+        self.carrier = carrier
+
+    async def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Completed:
+        """Send it."""
+        return Completed("done", {"carrier": self.carrier, "order": instance.id})
+
+
+def route(ctx: StepContext) -> Step | Sequence[Step]:
+    """Where a Choice leads."""
+    return [ship, note] if ctx.events["approval"] == "approved" else note
+
+
+ship = Ship("bike")
+approval = WaitForEvent("approved", "rejected", name="approval", timeout=timedelta(hours=48))
+cool_off = Wait(minutes=5).named("cool_off")
+
+
+class OrderV1(Workflow, key="orderid", version=1, tags=["sales"], metadata={"team": "a"}, scope="version"):
+    """Every kind of target."""
+
+    start_at = validate_order.configured(strict=True)
+    retry = Retry(delay=timedelta(seconds=2), jitter="half")
+    Input = OrderInput
+    transitions = {
+        validate_order: {"valid": charge_payment.configured(limit=100), "invalid": DONE},
+        charge_payment: {"paid": [ReserveStock.configured(stock=5), send_receipt], "declined": Done, "error": note},
+        ReserveStock: {"reserved": approval, "sold_out": note},
+        send_receipt: {"done": approval},
+        approval: {"approved": Choice(route, targets=[ship, note]), "rejected": cool_off, "timeout": ask},
+        cool_off: {"done": note},
+        ask: {"asked": Debug("asked")},
+        Debug("asked"): {"done": note},
+        ship: {"done": note},
+        note: {"done": DONE},
+    }
+
+
+class OrderV2(Workflow, key="orderid", version=2, scope="version"):
+    """A model of its own."""
+
+    class Input(BaseModel):
+        """Nested."""
+
+        mail: str
+
+    start_at = note
+    transitions = {note: {"done": DONE}}
+
+
+class Orders(Workflow, versions={1: OrderV1, 2: OrderV2}, current=2):
+    """An umbrella."""
+
+    @classmethod
+    def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int:
+        """Route new instances."""
+        return max(versions)
+
+
+def use() -> None:
+    """The facade."""
+    instance_id: str = Orders.start("abc", {"mail": "a@b"}, version=2, tags=["vip"], metadata={"by": "me"})
+    Orders.resume(instance_id, "approved", {"by": "ann"}, step="approval", event_id="1")
+    print(Orders.get("abc").status, [entry.sequence for entry in Orders.history("abc").items])  # noqa: T201
+    print([shown.id for shown in Orders.list(status="failed", limit=5).items])  # noqa: T201
+    Orders.cancel("abc", "changed my mind")
+
+
+def test_steps() -> None:
+    """Steps are called without an engine."""
+    outcome: Any = validate_order(StepContext(initial={"items": [1]}))
+    assert outcome == Completed("valid", {"total": 1}, {"size": "small"})
