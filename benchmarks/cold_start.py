@@ -49,8 +49,12 @@ def main() -> int:
     times: dict[str, list[list[float]]] = {BASELINE: [], HANDLER: []}
     for _ in range(arguments.runs + 1):  # the first round warms the disk's cache and writes the bytecode
         for code, measured in times.items():
-            measured.append([float(figure) for figure in _python(["-c", TIMED.format(code)], environment).stdout.split()])
-    baseline, handler = ([statistics.median(column) for column in zip(*runs[1:], strict=True)] for runs in times.values())
+            measured.append(
+                [float(figure) for figure in _python(["-c", TIMED.format(code)], environment).stdout.split()]
+            )
+    baseline, handler = (
+        [statistics.median(column) for column in zip(*runs[1:], strict=True)] for runs in times.values()
+    )
     ratios = [slow / fast for slow, fast in zip(handler, baseline, strict=True)]
     print(f"{f'median of {arguments.runs} processes (ms)':<40}{'elapsed':>8}{'processor':>11}")
     print(f"{'boto3 and its DynamoDB client':<40}{baseline[0]:8.0f}{baseline[1]:11.0f}")
@@ -80,7 +84,7 @@ def _packages(environment: dict[str, str]) -> Counter[str]:
     """Microseconds by package; this library's own by module."""
     spent: Counter[str] = Counter()
     for own, _, module in LINE.findall(_python(["-X", "importtime", "-c", HANDLER], environment).stderr):
-        parts = module.split(".")
+        parts = module.split(".") if module != "app" else ["app, wiring and client"]
         spent[".".join(parts[:2]) if parts[0] == OURS else parts[0]] += int(own)
     return spent
 

@@ -1,12 +1,13 @@
 """Continue instances: events by API or directly, timeouts by EventBridge Scheduler, wake-ups by the work queue.
 
-Who is told: an API caller gets a problem document, a direct caller the error itself (Lambda's ``errorType``), and a message
-that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot mend is logged and
-dropped, the rest is raised so that Lambda repeats it. What only some triggers need is imported when they come.
+Who is told: an API caller gets a problem document, a direct caller the error itself (Lambda's ``errorType``), and a
+message that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot mend is
+logged and dropped, the rest is raised so that Lambda repeats it. What only some triggers need is imported with them.
 """
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - the garbage collector is paused before anything else is imported
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start

@@ -6,11 +6,9 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,10 +28,14 @@ from hephaestus.errors import (
 )
 from hephaestus.http import api as http_api
 from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from workflows import Onboarding, OrderFlow
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from hephaestus.runtime.ports import Timeout
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("start", "resume", "control", "read", "sweep")
@@ -80,7 +82,9 @@ class Deployment:
 
     def invoke(self, function: str, event: Any, **context: Any) -> Any:
         """Invoke a function as Lambda does: what goes in and out is JSON."""
-        return json.loads(json.dumps(self.functions[function].handler(json.loads(json.dumps(event)), Context(**context))))
+        return json.loads(
+            json.dumps(self.functions[function].handler(json.loads(json.dumps(event)), Context(**context)))
+        )
 
     def call(self, function: str, event: Any, **context: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
         """Invoke a function by API: the status, the body and the headers."""
@@ -108,7 +112,9 @@ def sample(name: str) -> dict[str, Any]:
     return loaded
 
 
-def api(name: str, *, body: Any = None, raw: str | None = None, prefer: str | None = None, **change: Any) -> dict[str, Any]:
+def api(
+    name: str, *, body: Any = None, raw: str | None = None, prefer: str | None = None, **change: Any
+) -> dict[str, Any]:
     """A sample API event with another body, preference or other members."""
     event = {**sample(name), **change}
     if body is not None or raw is not None:
@@ -127,7 +133,7 @@ def batch(*instance_ids: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """The functions, imported afresh as in a cold start, over a store in memory."""
     clock = SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
@@ -135,13 +141,15 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
     deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:
-        spec = importlib.util.spec_from_file_location(f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py")
+        spec = importlib.util.spec_from_file_location(
+            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         deployed.functions[name] = module
-    yield deployed
+    return deployed
 
 
 @pytest.fixture
@@ -189,7 +197,11 @@ class TestStart:
         other = api("api-start")
         other["headers"]["Idempotency-Key"] = "another"
         status, body, _ = deployment.call("start", other)
-        assert (status, body["type"], body["instance"]) == (409, "/problems/already-running", "/workflows/OrderFlow/instances")
+        assert (status, body["type"], body["instance"]) == (
+            409,
+            "/problems/already-running",
+            "/workflows/OrderFlow/instances",
+        )
 
     def test_direct_start_runs_in_place(self, deployment: Deployment) -> None:
         """The answer is the id and the state reached."""
@@ -204,7 +216,9 @@ class TestStart:
             ({"context": {"items": [float("nan")]}}, InvalidInput),
         ],
     )
-    def test_a_wrong_direct_start_raises(self, deployment: Deployment, change: dict[str, Any], error: type[Exception]) -> None:
+    def test_a_wrong_direct_start_raises(
+        self, deployment: Deployment, change: dict[str, Any], error: type[Exception]
+    ) -> None:
         """Lambda reports the error's type and message."""
         with pytest.raises(error):
             deployment.invoke("start", {**sample("direct-start"), **change})
@@ -297,7 +311,9 @@ class TestResume:
         assert deployment.invoke("resume", sample("sqs-continue")) == {"batchItemFailures": []}
         assert deployment.runner.get(SAMPLE).status == "waiting"
 
-    @pytest.mark.parametrize("poison", ["", "{", "[]", '{"instance_id": "orderid::sample-1"}', '{"source": "hephaestus.queue"}'])
+    @pytest.mark.parametrize(
+        "poison", ["", "{", "[]", '{"instance_id": "orderid::sample-1"}', '{"source": "hephaestus.queue"}']
+    )
     def test_one_poisoned_record_fails_alone(self, deployment: Deployment, poison: str) -> None:
         """The others of its batch are done."""
         ids = []
@@ -310,7 +326,9 @@ class TestResume:
         assert deployment.invoke("resume", event) == {"batchItemFailures": [{"itemIdentifier": "poisoned"}]}
         assert [deployment.runner.get(instance_id).status for instance_id in ids] == ["waiting"] * 3
 
-    def test_messages_that_fail_go_back_to_the_queue(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_messages_that_fail_go_back_to_the_queue(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A store that is away, or no time left: every message comes again."""
         everything = {"batchItemFailures": [{"itemIdentifier": "m-0"}, {"itemIdentifier": "m-1"}]}
         event = batch("orderid::1", "orderid::2")
@@ -407,7 +425,12 @@ class TestRead:
         deployment.call("start", sample("api-start"))
         deployment.pump()
         assert [item["id"] for item in deployment.call("read", sample("api-list"))[1]["items"]] == [SAMPLE]
-        for change, found in (({"status": "failed"}, 0), ({"tag": "other"}, 0), ({"since": "2999-01-01"}, 0), ({"tag": ""}, 1)):
+        for change, found in (
+            ({"status": "failed"}, 0),
+            ({"tag": "other"}, 0),
+            ({"since": "2999-01-01"}, 0),
+            ({"tag": ""}, 1),
+        ):
             query = {**sample("api-list")["queryStringParameters"], **change}
             assert len(deployment.call("read", api("api-list", queryStringParameters=query))[1]["items"]) == found
 
@@ -420,7 +443,10 @@ class TestRead:
         assert (order["key"], order["scope"], order["tags"]) == ("orderid", "workflow", ["sales"])
         (version,) = order["versions"]
         steps = {step["key"]: step for step in version["steps"]}
-        assert steps["charge_payment"]["routes"] == {"paid": ["reserve_stock", "send_receipt"], "declined": ["reject_order"]}
+        assert steps["charge_payment"]["routes"] == {
+            "paid": ["reserve_stock", "send_receipt"],
+            "declined": ["reject_order"],
+        }
         assert (steps["approval"]["waits"], steps["ship"]["routes"]) == (True, {"done": ["DONE"]})
         assert "customer" in version["input"]["properties"]
 
@@ -512,10 +538,14 @@ class TestBadInput:
 
     def test_invalid_input_names_the_fields(self, deployment: Deployment) -> None:
         """One member a field, and one line a field in the text."""
-        body = self.refused(deployment, "start", api("api-start", body={"id": "1", "context": {}}), 422, "invalid-input")
+        body = self.refused(
+            deployment, "start", api("api-start", body={"id": "1", "context": {}}), 422, "invalid-input"
+        )
         assert [line["field"] for line in body["errors"]] == ["customer", "items"]
 
-    @pytest.mark.parametrize("path", ["/workflows/Nothing/instances", "/workflows/%22/instances", "/workflows/x%20y/instances"])
+    @pytest.mark.parametrize(
+        "path", ["/workflows/Nothing/instances", "/workflows/%22/instances", "/workflows/x%20y/instances"]
+    )
     def test_an_unknown_workflow(self, deployment: Deployment, path: str) -> None:
         """404, whatever its name."""
         self.refused(deployment, "start", api("api-start", path=path), 404, "unknown-workflow")
@@ -602,7 +632,9 @@ class TestBadInput:
         assert (status, body["type"], headers["Retry-After"]) == (503, "/problems/store-unavailable", "1")
         assert "secret" not in json.dumps(body)
 
-    @pytest.mark.parametrize("error", [RuntimeError("secret"), CorruptLog("secret"), KeyError("secret"), RecursionError("secret")])
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("secret"), CorruptLog("secret"), KeyError("secret"), RecursionError("secret")]
+    )
     def test_a_defect_shows_a_request_id_only(
         self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, logs: io.StringIO, error: Exception
     ) -> None:

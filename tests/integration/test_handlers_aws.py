@@ -1,6 +1,6 @@
 """The functions on moto, put together from the environment: real messages, real schedules, their real payloads.
 
-Lambda is the only thing that is played: what SQS and Scheduler hold is taken from them and given to the resume function.
+Only Lambda is played: what SQS and Scheduler hold is taken from them and given to the resume function.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -24,6 +22,10 @@ from hephaestus import aws
 from hephaestus.adapters import session
 from hephaestus.adapters.dynamodb import Table
 from hephaestus.aws import BadSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-central-1"
@@ -57,7 +59,9 @@ class Stack:
     def invoke(self, function: str, event: Any) -> Any:
         """Invoke a function as Lambda does, importing it when it is first needed."""
         if function not in self.functions:
-            spec = importlib.util.spec_from_file_location(f"hephaestus_aws_{function}", ROOT / "functions" / function / "app.py")
+            spec = importlib.util.spec_from_file_location(
+                f"hephaestus_aws_{function}", ROOT / "functions" / function / "app.py"
+            )
             assert spec is not None
             assert spec.loader is not None
             self.functions[function] = importlib.util.module_from_spec(spec)

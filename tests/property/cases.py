@@ -6,13 +6,16 @@ and recurses, where the engine reads statuses and walks a topological order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
 from hephaestus.engine.graph import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Outcome = tuple[str, tuple[str, ...]]
 
@@ -21,8 +24,8 @@ Outcome = tuple[str, tuple[str, ...]]
 class Plan:
     """What a step does, whatever the interleaving: fails ``failures`` times, then takes ``outcome``.
 
-    ``way`` is how it gets there: it ``runs``, or waits for an ``event``, for a ``timer``, or for ``either``, where the timer
-    leads to ``late`` instead. ``dies`` makes it fail for good.
+    ``way`` is how it gets there: it ``runs``, or waits for an ``event``, for a ``timer``, or for ``either``, where the
+    timer leads to ``late`` instead. ``dies`` makes it fail for good.
     """
 
     outcome: Outcome

@@ -18,7 +18,7 @@ from hephaestus.engine.advance import Close, Command, Deliver, Run, Skip, Sleep,
 from hephaestus.engine.graph import Graph
 from hephaestus.engine.inbox import accept
 from hephaestus.engine.state import State, apply, begin, fold
-from hephaestus.errors import UnexpectedEvent
+from hephaestus.errors import InstanceClosed, UnexpectedEvent
 from hephaestus.values import freeze
 from tests.property.cases import Case, Outcome, Reference
 
@@ -135,7 +135,9 @@ class Driver:
         if plan.way == "event":
             return ev.StepWaiting(step, self.now, attempt)
         emits = (plan.outcome if plan.way == "timer" else plan.late)[0]
-        return ev.StepWaiting(step, self.now, attempt, f"{step}.{attempt}", self.now + self.random.randint(0, 80), emits)
+        return ev.StepWaiting(
+            step, self.now, attempt, f"{step}.{attempt}", self.now + self.random.randint(0, 80), emits
+        )
 
     def delivered(self, command: Deliver) -> ev.Event:
         """A waiting step gets its event and completes."""
@@ -146,7 +148,9 @@ class Driver:
 
     def completed(self, step: str, outcome: Outcome, attempt: int) -> ev.StepCompleted:
         """With results of every kind."""
-        updates = freeze({"price": Decimal("1.50"), "at": datetime.fromtimestamp(self.now, UTC), "raw": b"\x00", "step": step})
+        updates = freeze(
+            {"price": Decimal("1.50"), "at": datetime.fromtimestamp(self.now, UTC), "raw": b"\x00", "step": step}
+        )
         metadata = freeze({"last": step}) if self.random.random() < 0.3 else ev.NOTHING
         return ev.StepCompleted(step, *outcome, updates, metadata, self.now, attempt)
 
@@ -176,7 +180,7 @@ class Driver:
     # -- what comes from outside -----------------------------------------------------------------------------------
 
     def outside(self) -> None:
-        """Time passes; perhaps an event comes, a crash, a cancellation. While nobody owns the instance, something must."""
+        """Time passes; an event may come, a crash, a cancellation. While nobody owns the instance, something must."""
         asleep = self.committed.owner is None
         self.now += self.random.randint(0, 20)
         if self.random.random() < (0.6 if asleep else 0.15):
@@ -202,7 +206,7 @@ class Driver:
                 target = accept(self.case.graph, state, plan.outcome[0], step)
             except UnexpectedEvent:
                 continue
-            except Exception:
+            except InstanceClosed:
                 assert state.closed or state.cancel
                 return
             assert target == step
@@ -310,7 +314,8 @@ def _for_good(event: ev.Event | None) -> bool:
 
 
 def _is_for(event: ev.Event, command: Deliver) -> bool:
-    return (
-        isinstance(event, ev.EventReceived)
-        and (event.step, event.event, event.payload) == (command.step, command.event, command.payload)
+    return isinstance(event, ev.EventReceived) and (event.step, event.event, event.payload) == (
+        command.step,
+        command.event,
+        command.payload,
     )

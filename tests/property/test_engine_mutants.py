@@ -42,7 +42,12 @@ def skips_too_much(graph: Graph, state: State, now: int, in_flight: Collection[s
     for step in graph.order:
         for source in graph.predecessors[step]:
             known = state.steps.get(source)
-            if step not in state.steps and known and known.status in ("completed", "skipped") and step not in known.taken:
+            if (
+                step not in state.steps
+                and known
+                and known.status in ("completed", "skipped")
+                and step not in known.taken
+            ):
                 return (Skip((step,)),)
     return advance(graph, state, now, in_flight)
 

@@ -23,7 +23,7 @@ SHARES = st.floats(0, 1, exclude_max=True)
     st.integers(1, 10_000),
     SHARES,
 )
-def test_a_delay_is_never_negative_nor_longer_than_the_longest(  # noqa: PLR0913 - a policy has that many parts
+def test_a_delay_is_never_negative_nor_longer_than_the_longest(  # noqa: PLR0913, PLR0917 - a policy has that many parts
     backoff: Any, jitter: Any, delay: timedelta, longest: timedelta, attempt: int, share: float
 ) -> None:
     """Whatever the attempt's number, and always whole milliseconds."""

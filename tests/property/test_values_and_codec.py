@@ -142,7 +142,7 @@ def test_what_is_frozen_is_a_copy_that_nobody_can_change(value: Any) -> None:
 @given(VALUES)
 def test_a_value_is_displayed_in_json_types(value: Any) -> None:
     """Whatever it holds, an API can answer with it."""
-    import json  # noqa: PLC0415 - the one from outside, not ours
+    import json
 
     json.dumps(for_display(freeze(value)), allow_nan=False)
 
@@ -167,7 +167,11 @@ def test_invariant_9_a_state_comes_back_as_it_was(state: State) -> None:
     assert isinstance(back.initial, FrozenDict)
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(b"J".__add__) | st.binary().map(lambda raw: b"Z" + zlib.compress(raw)))
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=200).map(b"J".__add__)
+    | st.binary().map(lambda raw: b"Z" + zlib.compress(raw))
+)
 @example(b"")
 @example(b"J" + b"[" * 200_000)
 @example(b"J" + b'{"a":' * 200_000)
@@ -175,7 +179,10 @@ def test_invariant_9_a_state_comes_back_as_it_was(state: State) -> None:
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":[]}}]]')
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","x"]}}]]')
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","NaN"]}}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["timedelta","%s"]}}]]' % (b"9" * 30))
+@example(
+    b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["timedelta","%s"]}}]]'
+    % (b"9" * 30)
+)
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["pickle","x"]}}]]')
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":null}}]]')
 @example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":%s}]]' % (b"9" * 5_000))

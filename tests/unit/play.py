@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import Close, Command, Deliver, Run, Skip, advance
 from hephaestus.engine.graph import Graph
 from hephaestus.engine.state import State, apply, begin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NOW = 1_000
 
@@ -17,7 +19,9 @@ class Play:
     """An instance of a graph that starts at ``a``; skips are recorded as they come."""
 
     def __init__(self, edges: Mapping[str, Mapping[str, Sequence[str]]], waits: Sequence[str] = ()) -> None:
-        self.edges = {step: {event: tuple(targets) for event, targets in events.items()} for step, events in edges.items()}
+        self.edges = {
+            step: {event: tuple(targets) for event, targets in events.items()} for step, events in edges.items()
+        }
         self.graph = Graph("a", self.edges, frozenset(waits))
         self.now = NOW
         first = ev.Entry(1, "c1", self.now, (ev.InstanceStarted("Flow", 1), ev.Claimed("me", 10_000)))

@@ -20,7 +20,10 @@ NEWER = "written by a newer release"
 
 def test_fields_that_hold_their_default_take_no_room() -> None:
     """So a field that a later release adds, with a default, reads old logs."""
-    assert dump_events((ev.StepCompleted("a", "done", ()),)) == b'J[["StepCompleted",{"step":"a","event":"done","taken":[]}]]'
+    assert (
+        dump_events((ev.StepCompleted("a", "done", ()),))
+        == b'J[["StepCompleted",{"step":"a","event":"done","taken":[]}]]'
+    )
 
 
 def test_every_type_of_event_comes_back() -> None:

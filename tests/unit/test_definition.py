@@ -7,9 +7,8 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, Field
@@ -35,6 +34,9 @@ from hephaestus.definition.steps import Configured, read_result, snake_case
 from hephaestus.definition.workflow import Route
 from hephaestus.errors import BadRequest
 from hephaestus.steps import Debug, Wait, WaitForEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @step
@@ -219,7 +221,9 @@ def pick(ctx: StepContext) -> Any:
     return finish
 
 
-class OrderFlow(Workflow, key="orderid", version=3, tags=["sales", "eu"], metadata={"team": "a", "since": date(2026, 1, 1)}):
+class OrderFlow(
+    Workflow, key="orderid", version=3, tags=["sales", "eu"], metadata={"team": "a", "since": date(2026, 1, 1)}
+):
     """Every kind of target."""
 
     start_at = plain.configured(first=True)
@@ -229,7 +233,10 @@ class OrderFlow(Workflow, key="orderid", version=3, tags=["sales", "eu"], metada
         plain: {"done": charge_payment.configured(limit=100), "error": finish},
         charge_payment: {"paid": [send_receipt, ReserveStock.configured(stock=5)], "declined": DONE},
         send_receipt: {"sent": NotifyHTTPServer},
-        ReserveStock: {"reserved": Choice(pick, targets=[NotifyHTTPServer, finish.configured(why="x"), DONE]), "sold_out": Done},
+        ReserveStock: {
+            "reserved": Choice(pick, targets=[NotifyHTTPServer, finish.configured(why="x"), DONE]),
+            "sold_out": Done,
+        },
         NotifyHTTPServer: {"done": finish},
         finish: {"done": DONE},
     }
@@ -265,7 +272,7 @@ def test_a_workflow_carries_its_header() -> None:
     assert OrderFlow.definition(3).retry == Retry(max_attempts=9)
     assert OrderFlow.business_key == BusinessKey("orderid", "workflow")
     assert OrderFlow.versions == {3: OrderFlow}
-    assert OrderFlow.version_for(OrderFlow.versions, {}) == 3  # noqa: PLR2004 - the one above
+    assert OrderFlow.version_for(OrderFlow.versions, {}) == 3
 
 
 def test_a_step_gets_the_configuration_of_the_target_that_led_to_it() -> None:
@@ -276,7 +283,9 @@ def test_a_step_gets_the_configuration_of_the_target_that_led_to_it() -> None:
     assert definition.config("finish", {"plain": ("error", ("finish",))}) == {}
     both = {"reserve_stock": ("reserved", ("notify", "finish")), "notify": ("done", ("finish",))}
     assert definition.config("finish", both) == {"why": "x"}
-    assert definition.config("finish", {"reserve_stock": ("reserved", ("notify",)), "notify": ("done", ("finish",))}) == {}
+    assert (
+        definition.config("finish", {"reserve_stock": ("reserved", ("notify",)), "notify": ("done", ("finish",))}) == {}
+    )
 
 
 def test_of_two_configurations_the_later_step_s_wins() -> None:
@@ -354,12 +363,14 @@ def test_start_data_that_does_not_fit_is_refused_with_one_line_a_field() -> None
     lines = str(caught.value).splitlines()
     assert lines[0] == "the context does not fit OrderFlow version 3:"
     assert [line.split(":")[0] for line in lines[1:]] == ["  mail", "  items.0", "  day"]
-    assert caught.value.details == {"errors": [{"field": field, "problem": said} for field, said in caught.value.fields]}
+    assert caught.value.details == {
+        "errors": [{"field": field, "problem": said} for field, said in caught.value.fields]
+    }
 
 
 def test_a_problem_of_the_whole_input_is_a_problem_of_the_context() -> None:
     """A validator of the whole model names no field."""
-    from pydantic import model_validator  # noqa: PLC0415 - this test's alone
+    from pydantic import model_validator
 
     class Pair(BaseModel):
         a: int
@@ -398,7 +409,7 @@ def test_any_model_will_do_that_validates_like_pydantic() -> None:
         transitions = {plain: {"done": DONE}}
 
     assert Flow.definition(1).read_input({}) == "fine"
-    with pytest.raises(ValueError, match="^no$"):
+    with pytest.raises(ValueError, match=r"^no$"):
         Flow.definition(1).read_input({"a": 1})
 
 
@@ -447,7 +458,7 @@ def test_an_umbrella_may_route_new_instances() -> None:
         def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int:
             return max(versions) if "beta" in opts["tags"] else min(versions)
 
-    assert Orders.version_for(Orders.versions, {"tags": ("beta",)}) == 2  # noqa: PLR2004 - the newer
+    assert Orders.version_for(Orders.versions, {"tags": ("beta",)}) == 2
     assert Orders.version_for(Orders.versions, {"tags": ()}) == 1
 
 
@@ -480,21 +491,41 @@ def test_a_value_is_1_to_128_letters_digits_dots_dashes_and_underscores(value: s
 
 
 @pytest.mark.parametrize(
-    "value", ["", "a" * 129, "a b", "a/b", "a:b", "a::b", "é", "a\n", "other::a", "k::", "k::a::b", None, 5, b"a", ["a"], "x" * 10_000]
+    "value",
+    [
+        "",
+        "a" * 129,
+        "a b",
+        "a/b",
+        "a:b",
+        "a::b",
+        "é",
+        "a\n",
+        "other::a",
+        "k::",
+        "k::a::b",
+        None,
+        5,
+        b"a",
+        ["a"],
+        "x" * 10_000,
+    ],
 )
 def test_another_value_is_refused_without_being_repeated_at_length(value: Any) -> None:
     """The message names the key and the rule."""
-    with pytest.raises(BadRequest, match="the business key 'k' has the value .* it must be 1 to 128 letters") as caught:
+    with pytest.raises(BadRequest, match=r"key 'k' has the value .* it must be 1 to 128 letters") as caught:
         BusinessKey("k").instance_id(value, 1, "")
-    assert len(str(caught.value)) < 250  # noqa: PLR2004 - short
+    assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("found", ["", "abc", "::a", "k::", "k::a::", "k::a::b::c", "k::a b", "k::a\n", "1::a", None, 5, "x" * 10_000])
+@pytest.mark.parametrize(
+    "found", ["", "abc", "::a", "k::", "k::a::", "k::a::b::c", "k::a b", "k::a\n", "1::a", None, 5, "x" * 10_000]
+)
 def test_what_could_be_no_id_is_refused(found: Any) -> None:
     """Before anything is read from the store."""
     with pytest.raises(BadRequest, match="is not an instance id: ids look like 'orderid::abc123'") as caught:
         check_id(found)
-    assert len(str(caught.value)) < 250  # noqa: PLR2004 - short
+    assert len(str(caught.value)) < 250
 
 
 def test_the_facade_takes_a_value_or_a_whole_id() -> None:
@@ -549,7 +580,7 @@ def test_wait_waits_for_a_time_and_emits_done(wait: Wait, until: timedelta | dat
 )
 def test_a_wait_for_no_time_is_refused(arguments: dict[str, Any]) -> None:
     """Where it is written."""
-    with pytest.raises(ValueError, match="^Wait "):
+    with pytest.raises(ValueError, match=r"^Wait "):
         Wait(**arguments)
 
 
@@ -563,7 +594,7 @@ def test_wait_for_event_takes_its_events_and_maybe_a_timeout() -> None:
     assert WaitForEvent("paid").run(StepContext()) == Pending()
     assert WaitForEvent("timeout", timeout=timedelta(1)).events == ("timeout",)
     for arguments, options in (((), {}), (("a",), {"timeout": timedelta(0)}), (("a",), {"timeout": timedelta(-1)})):
-        with pytest.raises(ValueError, match="^WaitForEvent needs"):
+        with pytest.raises(ValueError, match=r"^WaitForEvent needs"):
             WaitForEvent(*arguments, **options)  # type: ignore[arg-type]
 
 
@@ -608,7 +639,7 @@ print(sorted(heavy & set(sys.modules)))
 
 def test_defining_a_workflow_imports_nothing_of_aws() -> None:
     """Neither boto3 nor PynamoDB, Powertools or pydantic: a workflow is importable and testable by itself."""
-    shown = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout  # noqa: S603 - ours
+    shown = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
     assert shown == "[]\n"
 
 

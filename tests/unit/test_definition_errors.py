@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflow, step
 from hephaestus.definition.steps import Configured
 from hephaestus.steps import Wait, WaitForEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @step
@@ -84,7 +86,11 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
         {first: {"done": fork}, fork: {"left": first, "right": DONE}},
         ("first", "is on a cycle: first → fork → first", "A workflow is acyclic"),
     ),
-    "a step that leads to itself": (first, {first: {"done": first}}, ("first", "is on a cycle: first → first", "remove one")),
+    "a step that leads to itself": (
+        first,
+        {first: {"done": first}},
+        ("first", "is on a cycle: first → first", "remove one"),
+    ),
     "an unreachable step": (
         first,
         {**ONE_STEP, last: {"done": DONE}},
@@ -126,7 +132,11 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
         {first: {"done": [last, last]}, last: {"done": DONE}},
         ("first", "event 'done' leads to last twice", "Name each target once"),
     ),
-    "an empty fan-out": (first, {first: {"done": []}}, ("first", "event 'done' leads nowhere", "Route it to a step or to DONE")),
+    "an empty fan-out": (
+        first,
+        {first: {"done": []}},
+        ("first", "event 'done' leads nowhere", "Route it to a step or to DONE"),
+    ),
     "an empty Choice": (
         first,
         {first: {"done": Choice(lambda _: DONE, targets=[])}},
@@ -147,7 +157,11 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
         {first: {"done": print}},
         ("first", "<built-in function print> is not a step", "Use a function with @step, a Step class or DONE"),
     ),
-    "a fan-out in a fan-out": (first, {first: {"done": [[last]]}}, ("first", "is not a step", "Use a function with @step")),
+    "a fan-out in a fan-out": (
+        first,
+        {first: {"done": [[last]]}},
+        ("first", "is not a step", "Use a function with @step"),
+    ),
     "transitions of what is no step": (
         first,
         {**ONE_STEP, "last": {"done": DONE}},
@@ -195,7 +209,8 @@ def test_a_mistake_in_the_graph_is_reported(start_at: Any, transitions: Any, exp
     """With the step, what is wrong, and the mend."""
     found = problems(start_at, transitions)
     assert any(
-        (where, said) == (expected[0], said) and expected[1] in said and expected[2] in mend for where, said, mend in found
+        (where, said) == (expected[0], said) and expected[1] in said and expected[2] in mend
+        for where, said, mend in found
     ), found
 
 
@@ -205,11 +220,20 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
         ("charge payment", "the key 'charge payment' is invalid", "Use up to 64 letters"),
     ),
     "a long key": (lambda: first.named("x" * 65), ("x" * 65, "is invalid", "Use up to 64 letters")),
-    "a lambda": (lambda: step(lambda _: "done"), ("<lambda>", "the key '<lambda>' is invalid", "a letter or '_' first")),
+    "a lambda": (
+        lambda: step(lambda _: "done"),
+        ("<lambda>", "the key '<lambda>' is invalid", "a letter or '_' first"),
+    ),
     "a key that is no text": (lambda: first.named(5), ("5", "the key 5 is invalid", "Use up to 64")),  # type: ignore[arg-type]
     "the key DONE": (lambda: first.named("DONE"), ("DONE", "the key 'DONE' is taken", "Give the step another key")),
-    "no event": (lambda: step(events=(), key="x")(lambda _: "done"), ("x", "declares no event", "Declare at least one")),
-    "an empty event": (lambda: step(events=("",), key="x")(lambda _: ""), ("x", "declares the events", "non-empty strings")),
+    "no event": (
+        lambda: step(events=(), key="x")(lambda _: "done"),
+        ("x", "declares no event", "Declare at least one"),
+    ),
+    "an empty event": (
+        lambda: step(events=("",), key="x")(lambda _: ""),
+        ("x", "declares the events", "non-empty strings"),
+    ),
     "an event that is no text": (
         lambda: step(events=(1,), key="x")(lambda _: "1"),  # type: ignore[arg-type]
         ("x", "declares the events (1,)", "non-empty strings"),
@@ -234,7 +258,9 @@ def test_a_mistake_in_a_step_is_reported(make: Callable[[], Step], expected: tup
     """With its key, what is wrong, and the mend."""
     made = make()
     found = problems(made, {made: {"done": DONE}})
-    assert any(str(where) == expected[0] and expected[1] in said and expected[2] in mend for where, said, mend in found), found
+    assert any(
+        str(where) == expected[0] and expected[1] in said and expected[2] in mend for where, said, mend in found
+    ), found
 
 
 def test_events_written_as_one_text_are_not_taken_letter_by_letter() -> None:
@@ -284,8 +310,14 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
             )
         ),
         ({"metadata": {"a": {1, 2j}}}, (None, "Metadata holds JSON-safe values only")),
-        ({"metadata": {"rate": math.inf}}, ("metadata.rate is inf: JSON has no such number", "Metadata holds JSON-safe values only")),
-        ({"metadata": {1: "a"}}, ("metadata has the key 1: keys must be strings", "Metadata holds JSON-safe values only")),
+        (
+            {"metadata": {"rate": math.inf}},
+            ("metadata.rate is inf: JSON has no such number", "Metadata holds JSON-safe values only"),
+        ),
+        (
+            {"metadata": {1: "a"}},
+            ("metadata has the key 1: keys must be strings", "Metadata holds JSON-safe values only"),
+        ),
         ({"metadata": "sales"}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
         ({"metadata": [("a", 1)]}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
         ({"body": {"retry": 5}}, ("retry is 5", "Give a Retry(...)")),
@@ -321,8 +353,8 @@ def test_everything_that_is_wrong_is_reported_at_once() -> None:
         ("last", "cannot"),
         ("first", "does"),
     }
-    assert len([problem for where, problem, _ in found if where == "Flow"]) == 5  # noqa: PLR2004 - one each
-    assert len(found) == 10  # noqa: PLR2004 - and the graph's
+    assert len([problem for where, problem, _ in found if where == "Flow"]) == 5
+    assert len(found) == 10
 
 
 class V1(Workflow, key="orderid", version=1):
@@ -363,11 +395,23 @@ NO_VERSIONS = "Give a dict of version numbers and workflow classes, none of them
 @pytest.mark.parametrize(
     ("umbrella", "expected"),
     [
-        ({"versions": {1: V1, 2: Other}}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
-        ({"versions": {1: V1, 2: Scoped}}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
-        ({"versions": {1: V1}, "key": "customerid"}, [("Flow", "its versions have different business keys", "Give every version the same key and scope")]),
+        (
+            {"versions": {1: V1, 2: Other}},
+            [("Flow", "its versions have different business keys", "Give every version the same key and scope")],
+        ),
+        (
+            {"versions": {1: V1, 2: Scoped}},
+            [("Flow", "its versions have different business keys", "Give every version the same key and scope")],
+        ),
+        (
+            {"versions": {1: V1}, "key": "customerid"},
+            [("Flow", "its versions have different business keys", "Give every version the same key and scope")],
+        ),
         ({"versions": {1: V1, 3: V2}}, [("V2", "is version 2 but stands under 3", "Define it with version=3")]),
-        ({"versions": {1: V1, 2: V2}, "current": 3}, [("Flow", "current is 3, which is not among the versions", "Name one of them")]),
+        (
+            {"versions": {1: V1, 2: V2}, "current": 3},
+            [("Flow", "current is 3, which is not among the versions", "Name one of them")],
+        ),
         ({"versions": {}}, [("Flow", "current is 0, which is not among the versions", "Name one of them")]),
         ({"versions": [V1, V2]}, [("Flow", f"its versions are {[V1, V2]!r}", NO_VERSIONS)]),
         ({"versions": {1: "V1"}}, [("Flow", "its versions are {1: 'V1'}", NO_VERSIONS)]),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import Close, Deliver, Run, Sleep, advance, is_reachable, next_wake
-from hephaestus.engine.state import State
 from hephaestus.errors import InvariantBroken
 from tests.unit.play import NOW, Play
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
 
 
 def test_a_linear_workflow_runs_step_by_step_to_its_end() -> None:
@@ -26,7 +29,9 @@ def test_a_linear_workflow_runs_step_by_step_to_its_end() -> None:
 @pytest.mark.parametrize(("event", "ran", "dead"), [("valid", "b", "c"), ("invalid", "c", "b")])
 def test_exclusive_branches_merge(event: str, ran: str, dead: str) -> None:
     """Where one of two branches ran, the step behind both runs, once."""
-    play = Play({"a": {"valid": ["b"], "invalid": ["c"]}, "b": {"done": ["d"]}, "c": {"done": ["d"]}, "d": {"done": []}})
+    play = Play(
+        {"a": {"valid": ["b"], "invalid": ["c"]}, "b": {"done": ["d"]}, "c": {"done": ["d"]}, "d": {"done": []}}
+    )
     assert play.done("a", event).runs() == {ran}
     assert play.skipped == [dead]
     assert play.done(ran).runs() == {"d"}
@@ -143,7 +148,9 @@ def test_a_join_waits_for_its_branches_in_any_order(order: tuple[str, ...]) -> N
 
 def test_a_ready_step_starts_while_an_unrelated_one_runs() -> None:
     """Only the steps behind a running step have to wait for it."""
-    play = Play({"a": {"done": ["b", "c"]}, "b": {"done": ["d"]}, "c": {"done": ["e"]}, "d": {"done": ["e"]}, "e": {"done": []}})
+    play = Play(
+        {"a": {"done": ["b", "c"]}, "b": {"done": ["d"]}, "c": {"done": ["e"]}, "d": {"done": ["e"]}, "e": {"done": []}}
+    )
     assert play.done("a").done("c").runs("b") == set()
     assert play.done("b").runs() == {"d"}
 
@@ -175,7 +182,14 @@ def test_several_steps_wait_at_once_each_with_its_own_timeout() -> None:
 
 def test_deadlines_that_have_passed_together_are_delivered_together() -> None:
     """One answer for all, and one event a step: of two deadlines the earlier, and an event before any deadline."""
-    play = Play({"a": {"done": ["b", "c"]}, "b": {"yes": ["d"], "timeout": ["d"], "late": ["d"]}, "c": {"yes": ["d"], "timeout": ["d"]}, "d": {"done": []}})
+    play = Play(
+        {
+            "a": {"done": ["b", "c"]},
+            "b": {"yes": ["d"], "timeout": ["d"], "late": ["d"]},
+            "c": {"yes": ["d"], "timeout": ["d"]},
+            "d": {"done": []},
+        }
+    )
     play.done("a").waits("b", NOW + 2).waits("c", NOW + 1).happens(ev.TimerSet("b.s1", "b", NOW + 1, "late"))
     play.receives("c", "yes")
     play.now = NOW + 5
@@ -230,7 +244,7 @@ def test_a_wait_that_fails_and_is_tried_again_begins_with_no_old_deadline() -> N
 
 
 def test_a_step_that_failed_for_good_ends_the_instance_once_nothing_runs() -> None:
-    """No further step starts, running ones are left to end, and the story names the step, its attempts and the error."""
+    """No further step starts, running ones are left to end, the story names the step, its attempts and the error."""
     play = Play({"a": {"done": ["b", "c"]}, "b": {"done": ["d"]}, "c": {"done": ["d"]}, "d": {"done": []}})
     play.done("a").happens(ev.StepFailed("b", 5, ev.Failure("ValueError", "no stock", "trace")))
     assert play.next("c") == ()
@@ -267,7 +281,7 @@ def test_a_state_that_the_rules_exclude_is_reported_as_a_defect() -> None:
 @pytest.mark.parametrize(
     ("event", "reachable"), [(None, True), ("go", True), ("stop", False)], ids=["undecided", "taken", "dead"]
 )
-def test_a_step_is_reachable_until_it_is_ruled_out(event: str | None, reachable: bool) -> None:  # noqa: FBT001 - a case
+def test_a_step_is_reachable_until_it_is_ruled_out(event: str | None, reachable: bool) -> None:
     """Also in the moment before its skipping is recorded."""
     play = Play({"a": {"go": ["b"], "stop": []}, "b": {"done": ["c"]}, "c": {"done": []}})
     if event:

@@ -16,7 +16,18 @@ from hephaestus.engine.state import STATUSES
 
 ENGINE = Path(hephaestus.engine.__file__).parent
 OWN = ("hephaestus.errors", "hephaestus.values", "hephaestus.engine")
-IMPURE = {"asyncio", "datetime", "io", "logging", "multiprocessing", "os", "random", "secrets", "socket", "subprocess"} | {
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+} | {
     "threading",
     "time",
     "uuid",
@@ -46,7 +57,11 @@ def test_the_engine_imports_nothing_that_touches_the_world(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_the_engine_calls_nothing_that_touches_the_world(path: Path) -> None:
     """No file, no clock, no code made at run time; only the diagram's command prints."""
-    calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     assert not calls & IMPURE_CALLS
     assert "print" not in calls or path.stem == "diagram"
 
@@ -75,7 +90,7 @@ def test_the_diagram_of_a_step_shows_the_whole_table() -> None:
 
 def test_the_command_prints_both_diagrams_between_their_markers() -> None:
     """As the documentation holds them."""
-    shown = subprocess.run(  # noqa: S603 - our own interpreter, our own module
+    shown = subprocess.run(
         [sys.executable, "-m", "hephaestus.engine.diagram"], capture_output=True, text=True, check=True
     ).stdout
     assert shown == diagram.documented() + "\n"

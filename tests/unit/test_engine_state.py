@@ -155,7 +155,7 @@ def test_the_alarm_of_a_sleeping_instance_comes_sooner_never_later() -> None:
     assert play.happens(ev.TimerSet("a.s2", "a", NOW + 300)).state.wake_at == NOW + 300
     assert play.happens(ev.TimerSet("b.s3", "b", NOW + 100)).state.wake_at == NOW + 300
     assert play.receives("b", "yes").state.wake_at == NOW + 300
-    assert play.state.timers_set == 3  # noqa: PLR2004 - the three above
+    assert play.state.timers_set == 3
     cancelled = apply(play.state, [ev.CancelRequested()], NOW + 20)
     assert cancelled.wake_at == NOW + 20
     play.now = NOW + 10
@@ -209,7 +209,12 @@ def test_what_a_step_did_is_kept() -> None:
 
 def test_a_finished_instance_keeps_its_results_and_drops_its_alarms() -> None:
     """No owner, no alarm, no timer, no event; the error is kept."""
-    play = Play({"a": {"yes": []}}).waits("a", NOW + 5).receives("a", "yes").happens(ev.InstanceFinished("failed", FAILURE))
+    play = (
+        Play({"a": {"yes": []}})
+        .waits("a", NOW + 5)
+        .receives("a", "yes")
+        .happens(ev.InstanceFinished("failed", FAILURE))
+    )
     state = play.state
     assert (state.owner, state.wake_at, state.timers, dict(state.inbox)) == (None, None, (), {})
     assert state.error == FAILURE

@@ -95,7 +95,9 @@ def test_an_id_that_no_instance_can_have_is_malformed(instance_id: str) -> None:
         assert len(str(raised.value)) < 250
 
 
-@pytest.mark.parametrize("change", [{"event": ""}, {"event": "x" * 129}, {"step": ""}, {"event_id": "ä"}, {"event_id": ""}])
+@pytest.mark.parametrize(
+    "change", [{"event": ""}, {"event": "x" * 129}, {"step": ""}, {"event_id": "ä"}, {"event_id": ""}]
+)
 def test_a_malformed_event_is_refused(change: dict[str, Any]) -> None:
     """Names have bounds."""
     with pytest.raises(BadRequest):

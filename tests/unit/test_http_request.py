@@ -128,7 +128,13 @@ def test_query_parameters_may_be_empty_or_missing() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00", "2026-01-31T13:00:00+01:00", "2026-01-31T13:00:00 01:00", "2026-01-31 12:00"],
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00",
+        "2026-01-31T13:00:00+01:00",
+        "2026-01-31T13:00:00 01:00",
+        "2026-01-31 12:00",
+    ],
 )
 def test_a_time_is_read_in_any_usual_spelling(text: str) -> None:
     """Also with a plus sign that was not encoded and became a space."""

@@ -34,7 +34,9 @@ def test_everything_can_be_set() -> None:
         "HEPHAESTUS_TRACING": "True",
     }
     expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True)
-    assert Settings.read({**NEEDED, **optional}) == Settings("t", "https://queue", "g", "arn:role", "arn:resume", *expected)
+    assert Settings.read({**NEEDED, **optional}) == Settings(
+        "t", "https://queue", "g", "arn:role", "arn:resume", *expected
+    )
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -26,7 +26,10 @@ from workflows.services import PaymentUnavailable
 
 BASKET: dict[str, Any] = {
     "customer": {"name": "Ada", "email": "ada@example.com"},
-    "items": [{"sku": "anvil", "quantity": 1, "price_cents": 12_900}, {"sku": "tongs", "quantity": 2, "price_cents": 1_850}],
+    "items": [
+        {"sku": "anvil", "quantity": 1, "price_cents": 12_900},
+        {"sku": "tongs", "quantity": 2, "price_cents": 1_850},
+    ],
 }
 
 
@@ -38,7 +41,9 @@ def context(order: dict[str, Any] | None = None, **known: Any) -> StepContext:
 
 def test_a_valid_order_is_added_up() -> None:
     """The total is part of the result and of the instance's metadata."""
-    assert validate_order(context()) == Completed("valid", {"total_cents": 16_600, "currency": "EUR"}, {"total_cents": 16_600})
+    assert validate_order(context()) == Completed(
+        "valid", {"total_cents": 16_600, "currency": "EUR"}, {"total_cents": 16_600}
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,8 @@ def test_an_order_that_is_none_is_refused_at_start(change: dict[str, Any], field
 
 
 @pytest.mark.parametrize(
-    ("event", "last", "why"), [("approved", "ship", None), ("rejected", "refund", "rejected"), (None, "refund", "timeout")]
+    ("event", "last", "why"),
+    [("approved", "ship", None), ("rejected", "refund", "rejected"), (None, "refund", "timeout")],
 )
 def test_the_whole_flow_ends_by_decision_or_deadline(event: str | None, last: str, why: str | None) -> None:
     """Approved ships; rejected, or nobody in time, refunds."""
@@ -133,4 +139,7 @@ def test_onboarding_starts_with_its_current_version() -> None:
     local.advance(timedelta(seconds=6))
     shown = local.resume(shown.id, "happy")
     assert (shown.version, shown.status) == (2, "completed")
-    assert local.runner.get(local.runner.start_instance(Onboarding, {"email": "b@example.com"}, id="b", version=1)).version == 1
+    assert (
+        local.runner.get(local.runner.start_instance(Onboarding, {"email": "b@example.com"}, id="b", version=1)).version
+        == 1
+    )

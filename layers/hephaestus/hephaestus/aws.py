@@ -78,7 +78,9 @@ class Settings:
             schedule_role_arn=reader.text("SCHEDULE_ROLE_ARN"),
             resume_arn=reader.text("RESUME_ARN"),
             schedule_dlq_arn=reader.optional("SCHEDULE_DLQ_ARN"),
-            workflows=tuple(name.strip() for name in (reader.optional("WORKFLOWS") or "workflows").split(",") if name.strip()),
+            workflows=tuple(
+                name.strip() for name in (reader.optional("WORKFLOWS") or "workflows").split(",") if name.strip()
+            ),
             bucket=reader.optional("BUCKET"),
             wake_shards=reader.number("WAKE_SHARDS", MAX_SHARDS) or 4,
             list_shards=reader.number("LIST_SHARDS", MAX_SHARDS) or 4,
@@ -173,7 +175,9 @@ def _store(settings: Settings) -> Store:
 
         blobs = S3Blobs(settings.bucket)
     table = Table(settings.table)
-    _ = table.connection.client  # made while Lambda initialises: then the processor is faster and the time is not the caller's
+    _ = (
+        table.connection.client
+    )  # made while Lambda initialises: then the processor is faster and the time is not the caller's
     return DynamoStore(
         table,
         blobs=blobs,

@@ -40,9 +40,7 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
     def wake(record: SQSRecord) -> None:
         try:
             instance_id = read_wake(record.body)
-            if context.get_remaining_time_in_millis() < LEAST_MS:
-                message = f"instance {instance_id}: no time is left in this invocation"
-                raise TooBusy(message)
+            _check_time(context, instance_id)
             is_first = record.message_id == records[0].get("messageId")
             runner.wake(instance_id, budget=whole if is_first else Budget(whole.deadline, start_until=whole.deadline))
         except BadRequest as error:
@@ -56,3 +54,9 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
     with processor(records=records, handler=wake):
         processor.process()
     return dict(processor.response())
+
+
+def _check_time(context: Invocation, instance_id: str) -> None:
+    if context.get_remaining_time_in_millis() < LEAST_MS:
+        message = f"instance {instance_id}: no time is left in this invocation"
+        raise TooBusy(message)

@@ -128,7 +128,11 @@ def read_schedule_resume(source: object) -> ScheduleResume:
 
 
 def _members(
-    source: object, known: Mapping[str, str | None], *, required: Mapping[str, type[Any]], optional: Mapping[str, type[Any]]
+    source: object,
+    known: Mapping[str, str | None],
+    *,
+    required: Mapping[str, type[Any]],
+    optional: Mapping[str, type[Any]],
 ) -> dict[str, Any]:
     """The members of ``source`` and ``known`` that are not null, each of its type.
 

@@ -41,7 +41,14 @@ _EVENTS: Final[Mapping[str, type[Any]]] = {
 }
 # Everything that damaged bytes can make of the reading below.
 _UNREADABLE: Final = (
-    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError, zlib.error
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    zlib.error,
 )
 _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
 _TUPLES: Final = frozenset({"tags", "taken", "steps", "event_ids"})

@@ -1,7 +1,7 @@
 """Logs, metrics and traces of the Lambda functions, by Powertools.
 
-``observed`` goes around every handler; ``count`` turns the engine's telemetry into metrics. Names of instances, workflows
-and steps are logged, what they carry never is.
+``observed`` goes around every handler; ``count`` turns the engine's telemetry into metrics. Names of instances,
+workflows and steps are logged, what they carry never is.
 
 Metrics (namespace ``POWERTOOLS_METRICS_NAMESPACE``, by default ``Hephaestus``; dimension ``service``):
 ``InstancesStarted``, ``InstancesCompleted``, ``InstancesFailed``, ``InstancesCancelled``, ``StepRetries``,
@@ -83,7 +83,7 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
 
 
 def _adopt(library: logging.Logger) -> None:
-    """Have the library's own loggers write as Powertools' logger does; they are its children where the service's name is theirs."""
+    """Have the library's own loggers write as Powertools' logger does; under the service's default name they do."""
     if library.name != logger.name:
         library.handlers = list(logger.handlers)
         library.setLevel(logger.log_level)
@@ -91,7 +91,7 @@ def _adopt(library: logging.Logger) -> None:
 
 
 def _traced(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """``handler`` in an X-Ray segment, where tracing is switched on; importing the X-Ray SDK costs a third of a second."""
+    """``handler`` in an X-Ray segment, where tracing is on; importing the X-Ray SDK costs a third of a second."""
     if os.environ.get("HEPHAESTUS_TRACING", "").strip().lower() not in ("1", "true", "on", "yes"):
         return handler
     from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415 - see above

@@ -35,7 +35,7 @@ class Wait(Step):
     waits = True
     events = ("done",)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as timedelta has them
         self,
         seconds: float = 0,
         *,

@@ -1,21 +1,22 @@
 """What invoked the function, and for how long.
 
-The functions are invoked by API Gateway, by EventBridge Scheduler, by the work queue, or directly. Their events are told
-apart and read here; one that is nobody's is refused before anything is touched. Nothing here imports
-AWS.
+The functions are invoked by API Gateway, by EventBridge Scheduler, by the work queue, or directly. Their events are
+told apart and read here; one that is nobody's is refused before anything is touched. Nothing here imports AWS.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, InPlace
-from hephaestus.runtime.ports import Clock, Timeout
+
+if TYPE_CHECKING:
+    from hephaestus.runtime.ports import Clock, Timeout
 
 Trigger: TypeAlias = Literal["api", "queue", "timer", "direct"]
 
@@ -45,7 +46,9 @@ def trigger(event: object) -> Trigger:
     if event.get("source") == scheduler.SOURCE:
         return "timer"
     records = event.get("Records")
-    if isinstance(records, list) and all(isinstance(it, Mapping) and it.get("eventSource") == "aws:sqs" for it in records):
+    if isinstance(records, list) and all(
+        isinstance(it, Mapping) and it.get("eventSource") == "aws:sqs" for it in records
+    ):
         return "queue"
     return "direct"
 

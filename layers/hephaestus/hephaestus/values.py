@@ -1,7 +1,8 @@
 """Values that a workflow carries: what is allowed, how it is frozen, how it becomes JSON and comes back.
 
-Allowed are JSON's own types and ``datetime``, ``date``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, ``Enum`` members
-(kept as their value), dataclasses and pydantic models (kept as mappings), tuples and sets (kept as lists). Nothing is ever pickled.
+Allowed are JSON's own types and ``datetime``, ``date``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, ``Enum``
+members (kept as their value), dataclasses and pydantic models (kept as mappings), tuples and sets (kept as lists).
+Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAX_DEPTH: Final = 64
 MAX_INT_BITS: Final = 4096  # Python refuses to read or write a whole number of more than 4,300 digits
 
 
-class NotSerializable(TypeError):  # noqa: N818 - says what is wrong with the value; not a branch of the error tree
+class NotSerializable(TypeError):
     """A value that cannot be stored; the message names its place."""
 
 
@@ -140,16 +141,20 @@ def _freeze_object(value: Any, place: str, depth: int) -> Any:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    if isinstance(value, (str, int, float)):
-        base = next(kind for kind in (str, int, float) if isinstance(value, kind))
-        return freeze(base(value), place, depth + 1)
+    return freeze(_plain(value, place), place, depth + 1)
+
+
+def _plain(value: Any, place: str) -> Any:
+    """The mapping, list, text or number that stands for ``value``."""
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return base(value)
     if isinstance(value, (set, frozenset)):
-        return freeze(sorted(value, key=repr), place, depth + 1)
+        return sorted(value, key=repr)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return freeze(fields, place, depth)
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(value, "model_dump") and not isinstance(value, type):
-        return freeze(value.model_dump(), place, depth)
+        return value.model_dump()
     message = f"{place} is a {type(value).__name__}, which cannot be stored as JSON"
     raise NotSerializable(message)
 

@@ -33,14 +33,14 @@ class OnboardingV1(Workflow, key="customerid", version=1):
     """Greet and ask at once."""
 
     start_at = welcome
-    transitions = {welcome: {"done": ask}, ask: {"done": DONE}}  # noqa: RUF012 - read once, when the class is defined
+    transitions = {welcome: {"done": ask}, ask: {"done": DONE}}
 
 
 class OnboardingV2(Workflow, key="customerid", version=2):
     """Greet, wait, ask, and wait for an answer."""
 
     start_at = welcome
-    transitions = {  # noqa: RUF012 - read once, when the class is defined
+    transitions = {
         welcome: {"done": settle_in},
         settle_in: {"done": ask},
         ask: {"done": feedback},

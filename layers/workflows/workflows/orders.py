@@ -54,7 +54,9 @@ class Order(Strict):
 
     customer: Customer
     items: list[Item] = Field(min_length=1, max_length=100)
-    card: str = Field(default="tok_visa", description="a payment token; tok_declined is declined, tok_flaky needs retries")
+    card: str = Field(
+        default="tok_visa", description="a payment token; tok_declined is declined, tok_flaky needs retries"
+    )
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     approval_timeout_seconds: int = Field(default=TWO_DAYS, ge=1, le=THIRTY_DAYS)
 
@@ -137,7 +139,9 @@ def refund(ctx: StepContext) -> dict[str, Any]:
 @step
 def reject_order(ctx: StepContext) -> dict[str, Any]:
     """Close an order that was invalid or could not be paid."""
-    reasons = [ctx.steps[key]["reason"] for key in ("validate_order", "charge_payment") if "reason" in ctx.steps.get(key, {})]
+    reasons = [
+        ctx.steps[key]["reason"] for key in ("validate_order", "charge_payment") if "reason" in ctx.steps.get(key, {})
+    ]
     return {"reason": reasons[0]}
 
 
@@ -146,7 +150,7 @@ class OrderFlow(Workflow, key="orderid", version=1, tags=["sales"]):
 
     Input = Order
     start_at = validate_order
-    transitions = {  # noqa: RUF012 - read once, when the class is defined
+    transitions = {
         validate_order: {"valid": charge_payment, "invalid": reject_order},
         charge_payment: {"paid": [reserve_stock, send_receipt], "declined": reject_order},
         reserve_stock: {"done": approval},

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 FLAKY_ATTEMPTS: Final = 2
 
 
-class CardDeclined(Exception):  # noqa: N818 - an answer of the payment service
+class CardDeclined(Exception):
     """The card was refused for good."""
 
 
-class PaymentUnavailable(Exception):  # noqa: N818 - an answer of the payment service
+class PaymentUnavailable(Exception):
     """The payment service did not answer; ask again."""
 
 

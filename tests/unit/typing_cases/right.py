@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -24,6 +23,9 @@ from hephaestus import (
     step,
 )
 from hephaestus.steps import Debug, Wait, WaitForEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class OrderInput(BaseModel):
@@ -53,7 +55,7 @@ def charge_payment(ctx: StepContext) -> Result:
     total: Any = ctx.steps["validate_order"]["total"]
     if total > ctx.config["limit"]:
         raise NonRetryable(ctx.idempotency_key)
-    return "paid" if ctx.attempt < 3 and ctx.remaining_time() > timedelta(seconds=1) else "declined"  # noqa: PLR2004
+    return "paid" if ctx.attempt < 3 and ctx.remaining_time() > timedelta(seconds=1) else "declined"
 
 
 @step(timeout=timedelta(minutes=1))

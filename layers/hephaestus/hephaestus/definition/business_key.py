@@ -41,9 +41,8 @@ class BusinessKey:
                 value = value.removesuffix(f"::v{version}")
         if not isinstance(value, str) or not VALUE.fullmatch(value):
             shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"  # noqa: PLR2004 - enough to recognise it
-            message = (
-                f"the business key {self.name!r} has the value {shown}: it must be 1 to 128 letters, digits, '.', '_' or '-'"
-            )
+            rule = "it must be 1 to 128 letters, digits, '.', '_' or '-'"
+            message = f"the business key {self.name!r} has the value {shown}: {rule}"
             raise BadRequest(message)
         ending = {"version": f"::v{version}", "none": f"::{suffix}"}.get(self.scope, "")
         return f"{self.name}::{value}{ending}"
@@ -58,5 +57,7 @@ def check_id(instance_id: object) -> str:
     if isinstance(instance_id, str) and ID.fullmatch(instance_id):
         return instance_id
     shown = repr(instance_id)
-    message = f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: ids look like 'orderid::abc123'"  # noqa: PLR2004 - enough to recognise it
+    message = (
+        f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: ids look like 'orderid::abc123'"  # noqa: PLR2004 - enough to recognise it
+    )
     raise BadRequest(message)

@@ -226,7 +226,8 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
         read = Completed(result)
     elif isinstance(result, Mapping):
         if len(events) != 1:
-            message = f"step {step_key} returned only updates but declares {_listed(events)}: return Completed(event, updates)"
+            mend = "return Completed(event, updates)"
+            message = f"step {step_key} returned only updates but declares {_listed(events)}: {mend}"
             raise ValueError(message)
         read = Completed(events[0], result)
     elif result is None:
@@ -235,7 +236,9 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
     elif isinstance(result, Completed):
         read = result
     else:
-        message = f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
+        message = (
+            f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
+        )
         raise TypeError(message)
     if read.event not in events and read.event not in routed:
         message = f"step {step_key} emitted {read.event!r}, which it does not declare: it declares {_listed(events)}"

@@ -8,13 +8,24 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES, BusinessKey, Scope
-from hephaestus.definition.steps import DONE, STEP_KEY, Choice, Configured, Done, Step, StepLike, TargetLike, Transitions
+from hephaestus.definition.steps import (
+    DONE,
+    STEP_KEY,
+    Choice,
+    Configured,
+    Done,
+    Step,
+    StepLike,
+    TargetLike,
+    Transitions,
+)
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import BadRequest, DefinitionError, InvalidInput, Problem, UnknownVersion
 from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from hephaestus.runtime.runner import Runner
@@ -77,7 +88,9 @@ class Definition:
             details = getattr(error, "errors", None)
             if details is None:
                 raise
-            fields = [(".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()]
+            fields = [
+                (".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()
+            ]
             message = f"the context does not fit {self.name} version {self.version}:"
             raise InvalidInput(message, fields) from error
 
@@ -118,7 +131,7 @@ class Workflow:
     versions: ClassVar[Mapping[int, type[Workflow]]]
     current: ClassVar[int]
 
-    def __init_subclass__(
+    def __init_subclass__(  # noqa: PLR0913 - a workflow's header
         cls,
         *,
         key: str | None = None,
@@ -229,7 +242,9 @@ class Workflow:
         if "::" in value:
             return value
         if cls.business_key.scope == "none":
-            message = f"ids of {cls.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"
+            message = (
+                f"ids of {cls.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"
+            )
             raise BadRequest(message)
         return cls.business_key.instance_id(value, cls.current, "")
 
@@ -241,35 +256,36 @@ def _runner() -> Runner:
 
 
 def _check_header(cls: type[Workflow], key: str | None, scope: str) -> list[Problem]:
-    problems: list[Problem] = []
+    found = [*_names_wrong(cls, key, scope), *_values_wrong(cls)]
+    return [Problem(cls.__name__, problem, mend) for problem, mend in found]
 
-    def wrong(problem: str, mend: str) -> None:
-        problems.append(Problem(cls.__name__, problem, mend))
 
+def _names_wrong(cls: type[Workflow], key: str | None, scope: str) -> Iterator[tuple[str, str]]:
     if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
-        wrong(f"the name {cls.name!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
+        yield (f"the name {cls.name!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
     if "versions" not in cls.__dict__ and key is not None and not NAME.fullmatch(str(key)):
-        wrong(f"the business key {key!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
+        yield (f"the business key {key!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
     if scope not in SCOPES:
-        wrong(f"the scope {scope!r} is unknown", f"Use one of {', '.join(SCOPES)}")
+        yield (f"the scope {scope!r} is unknown", f"Use one of {', '.join(SCOPES)}")
     if isinstance(cls.version, bool) or not isinstance(cls.version, int) or cls.version < 1:
-        wrong(f"the version {cls.version!r} is invalid", "Use a whole number of at least 1")
+        yield (f"the version {cls.version!r} is invalid", "Use a whole number of at least 1")
+
+
+def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
     problem = tags_problem(cls.tags)
     if problem:
-        wrong(problem, f"Use at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters")
-    try:
-        if not isinstance(cls.metadata, Mapping):
-            wrong("the metadata is not a mapping", "Give a dict of JSON-safe values")
-        cls.metadata = freeze(dict(cls.metadata), "metadata")
-    except NotSerializable as error:
-        wrong(str(error), "Metadata holds JSON-safe values only")
-    except (TypeError, ValueError):
-        cls.metadata = {}
+        yield (problem, f"Use at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters")
+    if isinstance(cls.metadata, Mapping):
+        try:
+            cls.metadata = freeze(dict(cls.metadata), "metadata")
+        except NotSerializable as error:
+            yield (str(error), "Metadata holds JSON-safe values only")
+    else:
+        yield ("the metadata is not a mapping", "Give a dict of JSON-safe values")
     if not isinstance(cls.retry, Retry):
-        wrong(f"retry is {cls.retry!r}", "Give a Retry(...)")
+        yield (f"retry is {cls.retry!r}", "Give a Retry(...)")
     if cls.Input is not None and not hasattr(cls.Input, "model_validate"):
-        wrong(f"Input is {cls.Input!r}", "Give a class derived from pydantic.BaseModel")
-    return problems
+        yield (f"Input is {cls.Input!r}", "Give a class derived from pydantic.BaseModel")
 
 
 def tags_problem(tags: Sequence[object]) -> str | None:
@@ -295,7 +311,9 @@ def _read_umbrella(
         cls.business_key = keys.pop()
     elif keys and keys != {BusinessKey(key or "", members[0].business_key.scope)}:
         problems.append(
-            Problem(cls.__name__, "its versions have different business keys", "Give every version the same key and scope")
+            Problem(
+                cls.__name__, "its versions have different business keys", "Give every version the same key and scope"
+            )
         )
     for number, member in versions.items():
         if number != member.version:
@@ -314,9 +332,7 @@ def _read_umbrella(
     cls.versions = dict(versions)
     if not problems:
         cls.business_key = members[0].business_key
-        cls.definitions = {
-            number: _renamed(member.definition(number), cls.name) for number, member in versions.items()
-        }
+        cls.definitions = {number: _renamed(member.definition(number), cls.name) for number, member in versions.items()}
     return problems
 
 
@@ -360,9 +376,7 @@ class _Reader:
             return None
         for source, routes in transitions.items():
             self.read_step(source, routes)
-        edges = {
-            key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps
-        }
+        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
         for key in self.steps:
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
@@ -392,7 +406,9 @@ class _Reader:
                 try:
                     self.classes[like] = like()
                 except (TypeError, ValueError) as error:
-                    self.wrong(place, f"{like.__name__} cannot be made without arguments ({error})", "Use an instance of it")
+                    self.wrong(
+                        place, f"{like.__name__} cannot be made without arguments ({error})", "Use an instance of it"
+                    )
                     return None
             step = self.classes[like]
         elif isinstance(like, Step):
@@ -434,7 +450,7 @@ class _Reader:
             self.wrong(step.key, problem, mend)
 
     def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
-        """The key and configuration of one target; the key is ``None`` where it is not a step, ``"DONE"`` for the end."""
+        """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
         config: Mapping[str, Any] = {}
         if isinstance(like, Configured):
             try:
@@ -462,7 +478,11 @@ class _Reader:
         events = (step.events,) if isinstance(step.events, str) else tuple(step.events)
         for event in events:
             if event not in routes:
-                self.wrong(step.key, f"declares {event!r} but no transition routes it", f"Add {event!r}: ... to its transitions")
+                self.wrong(
+                    step.key,
+                    f"declares {event!r} but no transition routes it",
+                    f"Add {event!r}: ... to its transitions",
+                )
         for event, target in routes.items():
             if event not in events and event not in IMPLICIT_EVENTS:
                 self.wrong(
@@ -474,15 +494,10 @@ class _Reader:
 
     def read_route(self, source: str, event: str, target: TargetLike) -> Route:
         choice = target if isinstance(target, Choice) else None
-        listed: Sequence[object]
-        if isinstance(target, Choice):
-            listed = target.targets if isinstance(target.targets, (list, tuple)) else [target.targets]
-            if not callable(target.function):
-                self.wrong(source, f"event {event!r} routes to a Choice without a function", "Give Choice a callable")
-        elif isinstance(target, (list, tuple)):
-            listed = target
-        else:
-            listed = [target]
+        if choice and not callable(choice.function):
+            self.wrong(source, f"event {event!r} routes to a Choice without a function", "Give Choice a callable")
+        candidates: Any = choice.targets if choice else target
+        listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
         if not listed:
             self.wrong(source, f"event {event!r} leads nowhere", "Route it to a step or to DONE")
         keys: list[str] = []
@@ -499,6 +514,6 @@ class _Reader:
         if choice is None and len(keys) > 1:
             if len(steps) < len(keys):
                 self.wrong(source, f"event {event!r} fans out to DONE", "A fan-out leads to steps only")
-            elif len(steps) > 1:
+            else:
                 self.fan_outs.append((source, event, steps))
         return Route(steps, choice)

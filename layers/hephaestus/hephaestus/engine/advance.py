@@ -80,7 +80,9 @@ def advance(graph: Graph, state: State, now: int, in_flight: Container[str] = ()
     if deliveries:
         return deliveries
     runs = tuple(
-        Run(step, attempt) for step in graph.order if step not in in_flight and (attempt := _due(graph, state, step, now))
+        Run(step, attempt)
+        for step in graph.order
+        if step not in in_flight and (attempt := _due(graph, state, step, now))
     )
     if runs or _any_in_flight(graph, in_flight):
         return runs

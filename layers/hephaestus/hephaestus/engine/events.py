@@ -83,7 +83,7 @@ class StepCompleted:
 class StepWaiting:
     """``step`` ran and waits; at ``due_at`` (if any) it is given the event ``emits``.
 
-    ``scheduled`` says that a one-shot schedule is made for the deadline, which must be removed when the wait ends early.
+    ``scheduled`` says that a one-shot schedule is made for the deadline, to be removed when the wait ends early.
     """
 
     step: str

@@ -31,9 +31,8 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         message = f"instance {state.instance_id} is {status}: it takes no event; start it again or look at its history"
         raise InstanceClosed(message)
     if step is not None and step not in graph.predecessors:
-        message = (
-            f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has "
-            + ", ".join(graph.order)
+        message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has " + ", ".join(
+            graph.order
         )
         raise UnknownStep(message)
     candidates = [key for key in takers(graph, state) if event in graph.events(key) and step in (None, key)]

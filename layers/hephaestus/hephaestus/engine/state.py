@@ -179,7 +179,7 @@ class State:
 
 
 def evolve(state: State, **changes: Any) -> State:
-    """``state`` with some fields changed: ``dataclasses.replace`` at a tenth of its cost, for the engine's inner loop."""
+    """``state`` with some fields changed: ``dataclasses.replace`` at a tenth of its cost, for the inner loop."""
     changed = object.__new__(State)
     changed.__dict__.update(state.__dict__)
     changed.__dict__.update(changes)
@@ -294,9 +294,7 @@ def _sooner(state: State, at: int) -> int | None:
 
 def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     status = _move(state, event.step, event)
-    step = StepState(
-        status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at
-    )
+    step = StepState(status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at)
     return evolve(
         _settled(state, event.step),
         steps={**state.steps, event.step: step},

@@ -1,7 +1,7 @@
 """The API: Powertools' resolver with this project's way to read a request, wait, answer and refuse.
 
-Every function serves some of ``ROUTES``. A route's function reads what it needs from ``api.incoming``, makes one call, and
-answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes a problem document.
+Every function serves some of ``ROUTES``. A route's function reads what it needs from ``api.incoming``, makes one call,
+and answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes a problem document.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class Api(APIGatewayRestResolver):
         """A part of the path as it was meant: ``orderid%3A%3Aabc`` → ``orderid::abc``."""
         return unquote(matched)
 
-    def answer(self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response[str]:
+    def answer(
+        self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response[str]:
         """Answer with JSON; what would be too large for an answer goes without the values it carries."""
         applied = self.preferences.applied if self.incoming.method == "POST" else ""
         text = _dump(body)
@@ -101,7 +103,7 @@ class Api(APIGatewayRestResolver):
         )
 
     def page(self, fetch: Callable[[int], Page[Any]], default: int) -> Response[str]:
-        """Answer with a page of at most ``limit`` items, or fewer where they are large; ``cursor`` asks for the rest."""
+        """Answer with a page of at most ``limit`` items, fewer where they are large; ``cursor`` asks for the rest."""
         limit = self.incoming.number("limit", default, MAX_LIMIT) or default
         while True:
             page = fetch(limit)
@@ -154,7 +156,9 @@ class Api(APIGatewayRestResolver):
 
     def _no_route(self, _error: Exception) -> Response[str]:
         for rule, methods in ROUTES.items():
-            if self.incoming.method not in methods and re.fullmatch(re.sub(r"<\w+>", "[^/]+", rule) + "/*", self.incoming.path):
+            if self.incoming.method not in methods and re.fullmatch(
+                re.sub(r"<\w+>", "[^/]+", rule) + "/*", self.incoming.path
+            ):
                 message = f"{self.incoming.path[:200]} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
                 return self._refuse(problem.MethodNotAllowed(message, methods))
         return self._refuse(problem.NoSuchRoute(f"there is no {self.incoming.path[:200]}"))

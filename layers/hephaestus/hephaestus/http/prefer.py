@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_WAIT: Final = 25  # seconds; API Gateway gives up on an integration after 29
 MAX_LENGTH: Final = 4096
 
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP's grammar
 _PREFERENCE: Final = re.compile(rf"({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|\"((?:[^\"\\]|\\.)*)\"))?")
 _ELEMENT: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _PART: Final = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*"?)+')
@@ -51,7 +51,7 @@ def read(header: str) -> Preferences:
 
 
 def parse(header: str) -> Mapping[str, str]:
-    """Every well-formed preference: its name in lower case and its value, ``""`` for none; the first of a name counts."""
+    """Every well-formed preference: name in lower case, and value (``""`` for none); the first of a name counts."""
     found: dict[str, str] = {}
     if len(header) > MAX_LENGTH:
         return found

@@ -41,8 +41,8 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
     """The problem document for ``error``.
 
     Args:
-        error: what was raised. A caller's mistake is told as it is; anything else only that it happened, and under which
-            request id the logs have it.
+        error: what was raised. A caller's mistake is told as it is; of anything else only that it happened, and under
+            which request id the logs have it.
         path: the path of the request.
         request_id: the id of this invocation.
     """
@@ -50,7 +50,9 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
         known = {"title": error.title, "status": error.status, "detail": str(error)}
         return {"type": type_of(error), **known, "instance": path, **error.details}
     if isinstance(error, RetryLater):
-        detail = "The engine could not answer just now. Nothing is lost: repeat the call, with the same Idempotency-Key."
+        detail = (
+            "The engine could not answer just now. Nothing is lost: repeat the call, with the same Idempotency-Key."
+        )
         known = {"title": error.title, "status": error.status, "detail": detail}
         return {"type": type_of(error), **known, "instance": path, "request_id": request_id}
     return {
