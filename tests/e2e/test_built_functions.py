@@ -116,9 +116,10 @@ def stack(build: Path, moto_server: str) -> Iterator[Stack]:
 
 def _create_table(name: str, endpoint: str) -> None:
     """As ``template.yaml`` has it, without what moto does nothing with."""
-    index: dict[str, Any] = {"Projection": {"ProjectionType": "ALL"}}
+    dynamodb: Any = boto3.client("dynamodb", endpoint_url=endpoint)
+    index = {"Projection": {"ProjectionType": "ALL"}}
     keys = {"pk": "S", "sk": "S", "wake_shard": "S", "wake_at": "N", "list_key": "S", "list_at": "S"}
-    boto3.client("dynamodb", endpoint_url=endpoint).create_table(
+    dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()],
@@ -130,7 +131,7 @@ def _create_table(name: str, endpoint: str) -> None:
     )
 
 
-def _key(partition: str, sort: str) -> list[Any]:
+def _key(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
