@@ -34,7 +34,7 @@ class Dynamo:
         """Make the table, and count requests from then on."""
         self.table = self.another_table()
         self.table.create()
-        self.table.client.meta.events.register("before-send.dynamodb.*", self._count, unique_id="count")
+        self.table.client.meta.events.register_first("before-send.dynamodb.*", self._count, unique_id="count")
 
     def another_table(self) -> Table:
         """A table that is not there yet."""
@@ -72,7 +72,9 @@ class Dynamo:
         self.table.client.delete_item(TableName=self.table.name, Key=key)
 
     def _count(self, request: Any, **_: Any) -> None:
-        self.requests[request.headers["X-Amz-Target"].decode().rpartition(".")[2]] += 1
+        target = request.headers["X-Amz-Target"]
+        target = target.decode() if isinstance(target, bytes) else target
+        self.requests[target.rpartition(".")[2]] += 1
 
 
 def _dynamo(request: pytest.FixtureRequest, engine: str) -> Dynamo:

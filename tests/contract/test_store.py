@@ -225,11 +225,8 @@ def test_the_most_overdue_come_first(store: Store) -> None:
     for number in range(30):
         started(store, f"orderid::{number}", at=T0 + (number * 7) % 30)
     found = store.overdue(T0 + 100, 3)
-    by_shard: dict[str, list[int]] = {}
     assert min(wakeup.wake_at for wakeup in found) == T0
     assert 3 <= len(found) < 30
-    for wakeup in found:
-        by_shard.setdefault("all", []).append(wakeup.wake_at)
     assert len(store.overdue(T0 + 100, 100)) == 30
 
 
@@ -276,13 +273,13 @@ def test_a_listing_filters_by_tag_and_time(store: Store) -> None:
 @pytest.mark.parametrize("tag", [None, "even"])
 def test_the_pages_of_a_listing_are_the_listing(store: Store, tag: str | None) -> None:
     """Following the cursor shows each instance once, in order, even while new ones start and old ones end."""
-    for number in range(60):
+    for number in range(40):
         started(store, f"orderid::{number:02d}", at=T0 + number // 3, tags=("even",) if number % 2 == 0 else ("odd",))
-    wanted = [f"orderid::{number:02d}" for number in reversed(range(60)) if tag is None or number % 2 == 0]
+    wanted = [f"orderid::{number:02d}" for number in reversed(range(40)) if tag is None or number % 2 == 0]
     seen: list[str] = []
     cursor = None
     while True:
-        page = store.list(["OrderFlow"], STATUSES, tag=tag, since=T0, limit=7, cursor=cursor)
+        page = store.list(["OrderFlow"], ["pending", "completed"], tag=tag, since=T0, limit=7, cursor=cursor)
         assert len(page.items) <= 7
         seen += [item.instance_id for item in page.items]
         cursor = page.cursor

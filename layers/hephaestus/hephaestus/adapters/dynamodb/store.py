@@ -224,8 +224,8 @@ class DynamoStore:
             "updated_at": state.updated_at,
             "ttl": self._expiry(state, entry) if state.closed else None,
         }
-        # Start data and tags do not change: they are in the first entry.
-        snapshot = dump_state(evolve(state, initial=NOTHING, tags=()))
+        # What never changes is in the first entry already.
+        snapshot = dump_state(evolve(state, initial=NOTHING, tags=(), start_id=""))
         snapshot = self._offload(snapshot, f"{_blob_key(state, entry)}-snapshot")
         if len(snapshot) <= MAX_SNAPSHOT_BYTES:
             changes["snapshot"] = snapshot
@@ -282,7 +282,7 @@ class DynamoStore:
             if (snapshot.instance_id, snapshot.generation) != (head.pk, state.generation):
                 message = f"instance {head.pk}: its snapshot is of another instance or generation"
                 raise CorruptLog(message)
-            state = evolve(snapshot, initial=state.initial, tags=state.tags)
+            state = evolve(snapshot, initial=state.initial, tags=state.tags, start_id=state.start_id)
         if head.owner is None and state.sequence == int(head.sequence):
             return state
         state = fold(state, self.tail(state))

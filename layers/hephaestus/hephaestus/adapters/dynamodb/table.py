@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from botocore.exceptions import ClientError
 from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
-from hephaestus.adapters.aws_errors import translate
+from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.connection import SharedConnection, share
 from hephaestus.adapters.dynamodb.models import HEAD, SCHEMA, HeadItem, LogItem, bind, log_key
 from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT
@@ -23,6 +24,7 @@ from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pynamodb.exceptions import CancellationReason
     from pynamodb.expressions.update import Action
 
 CONFLICT_TRIES: Final = 8
@@ -225,10 +227,10 @@ def _conditional(write: Callable[[], object]) -> bool:
         try:
             write()
         except PynamoDBException as error:
-            reasons = _reasons(error)
-            if error.cause_response_code in NOT_WRITTEN or "ConditionalCheckFailed" in reasons:
+            code, reasons = error_code(error.cause), {reason.code for reason in _reasons(error)}
+            if code in NOT_WRITTEN or "ConditionalCheckFailed" in reasons:
                 return False
-            if not reasons & HELD and error.cause_response_code not in HELD_ANSWERS:
+            if not reasons & HELD and code not in HELD_ANSWERS:
                 raise
             time.sleep(CONFLICT_PAUSE * (attempt + random.random()))  # noqa: S311 - jitter
         else:
@@ -237,11 +239,11 @@ def _conditional(write: Callable[[], object]) -> bool:
     raise StoreUnavailable(message)
 
 
-def _reasons(error: PynamoDBException) -> set[str]:
+def _reasons(error: PynamoDBException) -> list[CancellationReason]:
     """Why a transaction was cancelled."""
     if not isinstance(error, TransactWriteError):
-        return set()
-    return {reason.code for reason in error.cancellation_reasons if reason is not None}
+        return []
+    return [reason for reason in error.cancellation_reasons if reason is not None]
 
 
 def _whole(item: Item) -> Item:
@@ -278,15 +280,16 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except PynamoDBException as error:
-        text = f"{error.cause_response_message or ''} {' '.join(_messages(error))}"
-        if any(mark in text for mark in TOO_LARGE):
+        if any(mark in text for text in _texts(error) for mark in TOO_LARGE):
             message = "the item would be larger than the 400 KB that DynamoDB takes: keep large data in S3 and pass its key"
             raise PayloadTooLarge(message) from error
+        if {reason.code for reason in _reasons(error)} & HELD:
+            message = "DynamoDB throttled a transaction; nothing is lost, try again"
+            raise StoreUnavailable(message) from error
         raise translate("DynamoDB", error.cause) from error
 
 
-def _messages(error: PynamoDBException) -> list[str]:
-    """What a cancelled transaction says of each of its items."""
-    if not isinstance(error, TransactWriteError):
-        return []
-    return [reason.message or "" for reason in error.cancellation_reasons if reason is not None]
+def _texts(error: PynamoDBException) -> list[str]:
+    """What DynamoDB said, of the request and, in a transaction, of each item; PynamoDB's own way fails on a timeout."""
+    answer = error.cause.response if isinstance(error.cause, ClientError) else {}
+    return [str(answer.get("Error", {}).get("Message")), *(reason.message or "" for reason in _reasons(error))]

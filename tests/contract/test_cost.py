@@ -1,0 +1,103 @@
+"""What commits cost on DynamoDB, indexes included, in exact numbers (measured on Amazon's DynamoDB Local)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hephaestus.engine.events import Claimed, EventReceived, InstanceFinished, StepWaiting, Suspended
+from tests.contract.instances import LEASE_MS, T0, claim, start, started, step, write
+from tests.costs import Meter
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Dynamo
+
+
+@pytest.fixture
+def meter(local: Dynamo) -> Meter:
+    """A meter on an empty table."""
+    return Meter(local.table, local.again().table)
+
+
+def spent(meter: Meter) -> tuple[list[str], float]:
+    """Requests and write units since the last look; what the database reports of single writes must agree."""
+    for request in meter.requests:
+        assert request.reported in (None, request.units)
+    found = meter.operations, meter.units
+    meter.requests = []
+    return found
+
+
+def test_a_start_costs_three_units(local: Dynamo, meter: Meter) -> None:
+    """A start is one write of the head and its two index entries."""
+    started(local.store(), "orderid::abc123", tags=("sales",), owner="me")
+    assert spent(meter) == (["PutItem"], 3)
+
+
+def test_a_step_costs_one_unit(local: Dynamo, meter: Meter) -> None:
+    """A checkpoint is one write of one small item, however large the instance is."""
+    state = started(local.store(), "orderid::abc123", owner="me", initial={"blob": "x" * 50_000})
+    spent(meter)
+    for number in range(3):
+        state = write(local.store(), state, step(f"step-{number}", f"step-{number + 1}", total=number))
+    assert spent(meter) == (["PutItem"] * 3, 3)
+
+
+def test_a_finish_costs_seven_units(local: Dynamo, meter: Meter) -> None:
+    """Entry and head twice each, the alarm's deletion, and the listing's move."""
+    state = started(local.store(), "orderid::abc123", owner="me")
+    spent(meter)
+    write(local.store(), state, step("last"), InstanceFinished("completed"))
+    assert spent(meter) == (["TransactWriteItems"], 7)
+
+
+def test_a_wake_costs_one_read_and_at_most_three_writes(local: Dynamo, meter: Meter) -> None:
+    """An event claims in its own commit, the step's outcome and the suspension are one more: 1 read, 2 writes."""
+    store = local.store()
+    state = write(store, started(store, "orderid::abc123", owner="me"), StepWaiting("approval", T0), Suspended(None))
+    spent(meter)
+    loaded = store.load("orderid::abc123")
+    assert loaded == state
+    state = write(store, state, EventReceived("approval", "ok", "e1"), Claimed("two", state.updated_at + LEASE_MS))
+    write(store, state, step("approval", "next"), StepWaiting("next", T0), Suspended(T0 + 10**9))
+    # A claim: two items twice, an alarm put, a move in the listing. The suspension: the same, and the alarm moves.
+    assert spent(meter) == (["GetItem", "TransactWriteItems", "TransactWriteItems"], 7 + 8)
+
+
+def test_ten_linear_steps_cost_eleven_requests_and_nineteen_units(local: Dynamo, meter: Meter) -> None:
+    """The budget is 12 requests and 20 write units: what the runtime commits for ten linear steps."""
+    store = local.store()
+    data = {"order": "abc123", "items": [{"sku": "a-17", "price": 1250}, {"sku": "b-3", "price": 99}]}
+    state = started(
+        store, "orderid::abc123", owner="0123456789abcdef0123", initial=data, tags=("sales",), metadata={"team": "checkout"}
+    )
+    for number in range(9):
+        done = step(f"step_number_{number}", f"step_number_{number + 1}", reference=f"ref-{number * 7919}", total=number)
+        state = write(store, state, done, at=state.updated_at + 7 + number)
+    write(store, state, step("step_number_9", reference="ref-9"), InstanceFinished("completed"))
+    requests = meter.requests
+    largest = [max(request.sizes) for request in requests]
+    assert max(largest) <= 1024, largest
+    assert spent(meter) == (["PutItem"] * 10 + ["TransactWriteItems"], 19)
+
+
+def test_a_refused_commit_costs_one_more_read(local: Dynamo, meter: Meter) -> None:
+    """Whoever lost a number reads the entry that took it, to see whether it is its own."""
+    store = local.store()
+    state = claim(store, started(store, "orderid::abc123"))
+    write(store, state, EventReceived("b", "go", "e1"))
+    meter.clear()
+    with pytest.raises(AssertionError):
+        write(store, state, EventReceived("b", "go", "e2"))
+    assert spent(meter) == (["PutItem", "GetItem"], 1)
+
+
+def test_a_start_of_a_closed_instance_costs_one_read_more_and_a_transaction(local: Dynamo, meter: Meter) -> None:
+    """Only an id that was used before pays for keeping its old first entry."""
+    store = local.store()
+    write(store, started(store, "orderid::abc123", owner="me"), InstanceFinished("completed"))
+    meter.clear()
+    assert start("orderid::abc123", at=T0 + 10_000).write(store) is not None
+    assert meter.operations == ["GetItem", "TransactWriteItems"]
+    assert meter.units == 4 + 1 + 2
