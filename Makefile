@@ -41,6 +41,8 @@ endef
 TIERS := unit property contract integration docs e2e
 TEMPLATE := $(wildcard template.yaml)
 CHECKS := lint format types $(if $(TEMPLATE),cloudformation sam)
+# What tests run on, beside the development environment. Amazon's runtime emulator exists for Linux only.
+ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell uname -s)),.venvs/rie/.stamp)
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
 PYTEST_ARGS ?=
 
@@ -75,11 +77,12 @@ check-sam: .venvs/sam/.stamp
 	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
 # pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
-test: .venvs/dev/.stamp ## The checks, then every tier of tests
+test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
 	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
 
+e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
 

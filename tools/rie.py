@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".aws-sam" / "build"
+"""Where `sam build` puts what it makes, unless told otherwise."""
 PYTHON = ROOT / ".venvs" / "rie" / "bin" / "python"
 SAM = ROOT / ".venvs" / "sam"
 
@@ -176,7 +177,7 @@ def find_emulator() -> Path:
     return copy
 
 
-def built_layers(build: Path = BUILD) -> list[Path]:
+def built_layers(build: Path) -> list[Path]:
     """Return the layers in the output of `sam build`."""
     return sorted(path.parent for path in build.glob("*/python"))
 
@@ -199,7 +200,8 @@ def _lambda_environment(code: Path, layers: Sequence[Path], handler: str, timeou
         "LAMBDA_TASK_ROOT": str(code),
         "_HANDLER": handler,
         "PYTHONPATH": os.pathsep.join([str(code), *(str(layer / "python") for layer in layers)]),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the build output stays what was built
+        # Compiled once, though not into the build output, which stays what was built.
+        "PYTHONPYCACHEPREFIX": str(ROOT / ".local" / "rie" / "pycache"),
         "TZ": ":UTC",
     }
 
@@ -240,16 +242,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a built function without a container.")
     parser.add_argument("function", help="its name in template.yaml, such as StartFunction")
     parser.add_argument("event", type=Path, help="a JSON file")
+    parser.add_argument("--build", type=Path, default=BUILD, help="what `sam build` made (default: .aws-sam/build)")
     parser.add_argument("--env-vars", type=Path, help="a JSON file as for `sam local invoke`")
     parser.add_argument("--timeout", type=int, default=30, help="seconds (default: 30)")
     arguments = parser.parse_args()
-    code = BUILD / arguments.function
+    code = arguments.build.resolve() / arguments.function
     if not code.is_dir():
-        parser.error(f"there is no {code.relative_to(ROOT)}: run `sam build`, and give a function of template.yaml")
+        parser.error(f"there is no {code}: run `sam build`, and give the name of a function in template.yaml")
     variables = json.loads(arguments.env_vars.read_text("utf-8")) if arguments.env_vars else {}
     environment = {**variables.get("Parameters", {}), **variables.get(arguments.function, {})}
     try:
-        with running(code, layers=built_layers(), environment=environment, timeout=arguments.timeout) as function:
+        with running(
+            code, layers=built_layers(code.parent), environment=environment, timeout=arguments.timeout
+        ) as function:
             try:
                 print(json.dumps(function.invoke(json.loads(arguments.event.read_text("utf-8"))), indent=2))
             finally:

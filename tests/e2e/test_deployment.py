@@ -41,7 +41,7 @@ def acting_as(deployment: Deployment, function: str) -> Aws:
     """Clients with what a function's role may do. The emulator lets its deployer assume what only Lambda may."""
     assumed = deployment.client("sts").assume_role(RoleArn=role_of(deployment, function), RoleSessionName="test")
     keys = assumed["Credentials"]
-    session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION)
+    session: Any = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION)
     return lambda service: session.client(service, endpoint_url=deployment.emulator.endpoint)
 
 
@@ -105,7 +105,7 @@ FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
 ALLOWED: dict[str, list[tuple[str, Call]]] = {
     "read": [("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key"))],
     "sweep": [("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard"))],
-    "start": [("schedules", lambda aws, it: schedule(aws, it))],
+    "start": [("schedules", schedule)],
     "control": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],
 }
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus import Workflow
 from hephaestus.errors import HephaestusError
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.testing import LocalRuntime
@@ -20,6 +19,8 @@ from tests.unit.flows import Early, Order, Routed, TwoWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hephaestus import Workflow
 
 
 class Crash(BaseException):
@@ -89,7 +90,7 @@ faults = st.lists(st.sampled_from(["none", "none", "none", "before", "after"]), 
     going=st.sampled_from(["enqueue", "in place", "slice"]),
     lose=st.lists(st.sampled_from(["deliver", "lose", "double"]), max_size=10),
 )
-def test_invariants_1_2_3_and_5_hold_whatever_dies(
+def test_invariants_1_2_3_and_5_hold_whatever_dies(  # noqa: C901 - one story, from the first fault to the last event
     flow: type[Workflow], drawn: list[str], lose: list[str], going: str
 ) -> None:
     """Linear log, each step once, an end for every instance, every acknowledged event consumed once."""

@@ -224,7 +224,9 @@ def test_retry_waits_as_long_as_the_policy_says() -> None:
 
 def test_a_short_retry_is_waited_for_in_place() -> None:
     """Below a second no message is sent; time passes here."""
-    flow = one_step(lambda ctx: 1 / 0 if ctx.attempt == 1 else "done", retry=replace(FAST, delay=timedelta(seconds=0.5)))
+    flow = one_step(
+        lambda ctx: 1 / 0 if ctx.attempt == 1 else "done", retry=replace(FAST, delay=timedelta(seconds=0.5))
+    )
     local = LocalRuntime(flow)
     before = local.clock.now()
     assert local.start(flow, "x").status == "completed"
@@ -233,7 +235,9 @@ def test_a_short_retry_is_waited_for_in_place() -> None:
 
 def test_a_retry_after_hours_gets_a_schedule() -> None:
     """SQS delays at most 15 minutes; beyond that EventBridge Scheduler brings the instance back."""
-    slow = Retry(max_attempts=2, backoff="constant", delay=timedelta(hours=2), max_delay=timedelta(hours=2), jitter="none")
+    slow = Retry(
+        max_attempts=2, backoff="constant", delay=timedelta(hours=2), max_delay=timedelta(hours=2), jitter="none"
+    )
     flow = one_step(lambda ctx: 1 / 0 if ctx.attempt == 1 else "done", retry=slow)
     local = LocalRuntime(flow)
     local.start(flow, "x")
@@ -564,7 +568,11 @@ def test_context_config_and_class_steps(caplog: pytest.LogCaptureFixture) -> Non
 
     class Greeting(Workflow, key="greeting"):
         start_at = fork
-        transitions = {fork: {"done": Greet().configured(word="hello")}, Greet: {"done": Debug("look")}, Debug("look"): {"done": DONE}}
+        transitions = {
+            fork: {"done": Greet().configured(word="hello")},
+            Greet: {"done": Debug("look")},
+            Debug("look"): {"done": DONE},
+        }
 
     local = LocalRuntime(Greeting)
     with caplog.at_level("DEBUG", logger="hephaestus.debug"):

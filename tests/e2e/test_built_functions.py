@@ -1,0 +1,158 @@
+"""What `sam build` makes runs as Lambda runs it: every sample of ``events/``, on Amazon's runtime emulator.
+
+Proven here is what only a build has: the layers hold all that the functions import, the handlers are where the template
+says, and answers survive the way through JSON. Behind the functions is moto's server.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from tests.engines import REGION, missing_engine
+from tools import emulator, rie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RESUME_ARN = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
+SAMPLE = {"id": "orderid::sample-1"}
+
+# Each life of an order begins with an empty table. A step of it is the function, the sample, and what comes of it: the
+# status of an answer to the API, or a direct caller's result.
+LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
+    "approved over the API": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("read", "api-get", 200),
+        ("read", "api-history", 200),
+        ("read", "api-list", 200),
+        ("read", "api-workflows", 200),
+        ("resume", "api-resume", 200),
+        ("control", "api-cancel", 409),
+    ],
+    "found by the sweep, then cancelled": [
+        ("start", "api-start", 202),
+        ("sweep", "sweep", {"found": 1, "sent": 1}),
+        ("control", "api-cancel", 202),
+    ],
+    "approved by another function": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("resume", "direct-resume", SAMPLE | {"status": "completed"}),
+    ],
+    "timed out by its schedule": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("resume", "scheduler-timeout", SAMPLE),
+    ],
+    "started and waited for": [
+        ("start", "api-start-wait", 200),
+        ("start", "direct-start", {"id": "orderid::sample-3", "status": "waiting"}),
+    ],
+    "given another deadline": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("control", "direct-schedule-resume", {}),
+        ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+    ],
+}
+
+
+@dataclass
+class Stack:
+    """The built functions, each started when it is first invoked."""
+
+    build: Path
+    environment: dict[str, str]
+    started: ExitStack
+    functions: dict[str, rie.Function] = field(default_factory=dict)
+
+    def invoke(self, name: str, event: object) -> Any:
+        """Invoke a function by the name of its folder."""
+        if name not in self.functions:
+            code = self.build / f"{name.capitalize()}Function"
+            layers = rie.built_layers(self.build)
+            function = rie.running(code, layers=layers, environment=self.environment)
+            self.functions[name] = self.started.enter_context(function)
+        return self.functions[name].invoke(event)
+
+
+@pytest.fixture(scope="module")
+def build() -> Path:
+    """The output of `sam build`."""
+    try:
+        rie.find_emulator()
+    except rie.EmulatorMissing as missing:
+        missing_engine(str(missing))
+    return emulator.build().parent
+
+
+@pytest.fixture
+def stack(build: Path, moto_server: str) -> Iterator[Stack]:
+    """A table, a queue and a schedule group of one test, and functions whose environment names them."""
+    name = f"rie-{uuid4()}"
+    _create_table(name, moto_server)
+    queue_url = boto3.client("sqs", endpoint_url=moto_server).create_queue(QueueName=name)["QueueUrl"]
+    boto3.client("scheduler", endpoint_url=moto_server).create_schedule_group(Name=name)
+    environment = {
+        "AWS_ENDPOINT_URL": moto_server,
+        "HEPHAESTUS_TABLE": name,
+        "HEPHAESTUS_QUEUE_URL": queue_url,
+        "HEPHAESTUS_SCHEDULE_GROUP": name,
+        "HEPHAESTUS_SCHEDULE_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
+        "HEPHAESTUS_RESUME_ARN": RESUME_ARN,
+    }
+    with ExitStack() as started:
+        yield Stack(build, environment, started)
+
+
+def _create_table(name: str, endpoint: str) -> None:
+    """As ``template.yaml`` has it, without what moto does nothing with."""
+    dynamodb: Any = boto3.client("dynamodb", endpoint_url=endpoint)
+    index = {"Projection": {"ProjectionType": "ALL"}}
+    keys = {"pk": "S", "sk": "S", "wake_shard": "S", "wake_at": "N", "list_key": "S", "list_at": "S"}
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()],
+        KeySchema=_key("pk", "sk"),
+        GlobalSecondaryIndexes=[
+            {"IndexName": "wake", "KeySchema": _key("wake_shard", "wake_at"), **index},
+            {"IndexName": "listing", "KeySchema": _key("list_key", "list_at"), **index},
+        ],
+    )
+
+
+def _key(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_an_order_lives(stack: Stack, life: str) -> None:
+    """One life of the sample order, function by function."""
+    for function, sample, expected in LIVES[life]:
+        result = stack.invoke(function, read_sample(sample))
+        if isinstance(expected, int):
+            assert result["statusCode"] == expected, (sample, result)
+            assert json.loads(result["body"]) is not None
+        else:
+            assert expected.items() <= result.items(), (sample, result)
+
+
+def test_every_sample_is_used() -> None:
+    """A new file in ``events/`` needs a place in a life."""
+    used = {sample for life in LIVES.values() for _, sample, _ in life}
+    assert used == {path.stem for path in (emulator.ROOT / "events").glob("*.json")} - {"env"}
+
+
+def read_sample(sample: str) -> Any:
+    """A file of ``events/``."""
+    return json.loads((emulator.ROOT / "events" / f"{sample}.json").read_text("utf-8"))
