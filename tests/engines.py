@@ -27,6 +27,7 @@ import pytest
 from moto import mock_aws
 from moto.dynamodb.responses import DynamoHandler
 
+from tools.emulator import VENVS, Emulator, stop
 from tools.fetch_dynamodb_local import FetchError, fetch
 
 if TYPE_CHECKING:
@@ -144,6 +145,21 @@ def dynamodb_local() -> Iterator[str]:
     with _ended(process):
         wait_for_port(port, process)
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def ministack(home: Path, *, auth: bool = True) -> Iterator[Emulator]:
+    """Run a whole AWS that starts from nothing, keeps its data in ``home`` and enforces IAM unless told otherwise."""
+    for environment in ("emulator", "sam"):
+        if not (VENVS / environment / ".stamp").exists():
+            missing_engine(f"the emulator is not installed: make .venvs/{environment}/.stamp")
+    emulator = Emulator(free_port(), home, auth=auth)
+    process = emulator.start()
+    try:
+        yield emulator
+    finally:
+        stop(process.pid)
+        process.wait()
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ class EmulatorError(Exception):
     """Something the person at the keyboard can mend; the text says how."""
 
 
-# --- Environments ---------------------------------------------------------------------------------------------------------
+# --- Environments ---
 
 
 def aws_environment(endpoint: str | None = None) -> dict[str, str]:
@@ -75,7 +76,7 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
 
 def client(service: str, endpoint: str) -> Any:
     """A boto3 client of the emulator, as its all-powerful deployer."""
-    import boto3  # noqa: PLC0415 - most commands need none
+    import boto3
 
     return boto3.client(
         service,
@@ -86,7 +87,7 @@ def client(service: str, endpoint: str) -> Any:
     )
 
 
-# --- The emulator's process -------------------------------------------------------------------------------------------------
+# --- The emulator's process ---
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class Emulator:
             message = "the emulator is not installed: make .venvs/emulator/.stamp"
             raise EmulatorError(message)
         temporary = self.home / "tmp"
-        temporary.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # what functions of an earlier run left
+        temporary.mkdir(parents=True)
         environment = aws_environment() | {
             "BIND_HOST": HOST,
             "GATEWAY_PORT": str(self.port),
@@ -142,8 +144,13 @@ class Emulator:
             "LOG_LEVEL": os.environ.get("EMULATOR_LOG_LEVEL", "INFO"),
         }
         with self.log.open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own environment's program
-                [str(program)], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            process = subprocess.Popen(
+                [str(program)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.is_healthy():
@@ -194,7 +201,7 @@ def free_port() -> int:
 
 def is_alive(pid: int) -> bool:
     """Whether ``pid`` is one of our emulators, and not a later process with its number."""
-    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603,S607
+    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
     return "ministack" in found.stdout
 
 
@@ -211,12 +218,14 @@ def stop(pid: int) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > deadline:
-            message = f"the emulator (process {pid}) does not end; its last data are not saved if you kill it: kill -9 {pid}"
+            message = (
+                f"the emulator (process {pid}) does not end; its last data are not saved if you kill it: kill -9 {pid}"
+            )
             raise EmulatorError(message)
         time.sleep(0.1)
 
 
-# --- Build and deploy -------------------------------------------------------------------------------------------------------
+# --- Build and deploy ---
 
 
 def digest(more: Mapping[str, str] | None = None) -> str:
@@ -234,7 +243,8 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The stack's parameters on this machine."""
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    return {"PythonRuntime": runtime, "Architecture": architecture} | dict(more or {})
+    # The emulator's IAM takes every schedule for one of the group `default`, so a policy for another group lets none be made.
+    return {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"} | dict(more or {})
 
 
 @contextlib.contextmanager
@@ -281,7 +291,13 @@ def deploy(emulator: Emulator, more: Mapping[str, str] | None = None, *, stack: 
     _sam(
         aws_environment(emulator.endpoint),
         *("deploy", "--template", str(template), "--stack-name", stack, "--s3-bucket", ARTIFACTS, "--s3-prefix", stack),
-        *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
+        *(
+            "--capabilities",
+            "CAPABILITY_IAM",
+            "--no-confirm-changeset",
+            "--no-fail-on-empty-changeset",
+            "--no-progressbar",
+        ),
         *("--parameter-overrides", *overrides),
     )
     found = outputs(emulator, stack)
@@ -292,7 +308,10 @@ def deploy(emulator: Emulator, more: Mapping[str, str] | None = None, *, stack: 
 def _complete(emulator: Emulator, deployed: Mapping[str, str]) -> None:
     """Do what the template says and the emulator's CloudFormation leaves out, though the emulator itself can do it."""
     table = client("dynamodb", emulator.endpoint)
-    if table.describe_time_to_live(TableName=deployed["TableName"])["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED":
+    if (
+        table.describe_time_to_live(TableName=deployed["TableName"])["TimeToLiveDescription"]["TimeToLiveStatus"]
+        == "DISABLED"
+    ):
         setting = {"AttributeName": "ttl", "Enabled": True}
         table.update_time_to_live(TableName=deployed["TableName"], TimeToLiveSpecification=setting)
     client("lambda", emulator.endpoint).put_function_recursion_config(
@@ -315,7 +334,7 @@ def _sam(environment: Mapping[str, str], *arguments: str) -> None:
         message = "SAM is not installed: make .venvs/sam/.stamp"
         raise EmulatorError(message)
     verbose = bool(os.environ.get("VERBOSE"))
-    done = subprocess.run(  # noqa: S603 - our own environment's program
+    done = subprocess.run(
         [str(program), *arguments],
         cwd=ROOT,
         env=dict(environment),
@@ -331,7 +350,7 @@ def _sam(environment: Mapping[str, str], *arguments: str) -> None:
         raise EmulatorError(message)
 
 
-# --- Commands ---------------------------------------------------------------------------------------------------------------
+# --- Commands ---
 
 HOME: Final = LOCAL / "emulator"
 STATE: Final = HOME / "running.json"

@@ -1,0 +1,122 @@
+"""The stack deploys with IAM enforced, and its permissions are enough and not more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.e2e.deployment import Deployment
+from tools.emulator import REGION, STACK
+
+Aws = Callable[[str], Any]
+Call = Callable[[Aws, Deployment], object]
+
+
+def test_a_permitted_caller_is_answered(deployment: Deployment) -> None:
+    answer = deployment.call("GET", "/workflows")
+    assert answer.status == 200, answer.body
+    assert answer.json()["items"]
+
+
+def test_a_caller_without_permission_is_refused(deployment: Deployment) -> None:
+    assert deployment.call("GET", "/workflows", by=deployment.stranger).status == 403
+
+
+def test_an_unsigned_call_is_refused(deployment: Deployment) -> None:
+    assert deployment.call("GET", "/workflows", signed=False).status == 403
+
+
+def role_of(deployment: Deployment, function: str) -> str:
+    """The ARN of a function's role."""
+    found = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-{function}")
+    return str(found["Role"])
+
+
+def acting_as(deployment: Deployment, function: str) -> Aws:
+    """Clients with what a function's role may do. The emulator lets its deployer assume what only Lambda may."""
+    assumed = deployment.client("sts").assume_role(RoleArn=role_of(deployment, function), RoleSessionName="test")
+    keys = assumed["Credentials"]
+    session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION)
+    return lambda service: session.client(service, endpoint_url=deployment.emulator.endpoint)
+
+
+def by_shard(aws: Aws, deployment: Deployment, index: str, key: str) -> None:
+    """Query an index."""
+    values = {":shard": {"S": "0"}}
+    aws("dynamodb").query(
+        TableName=deployment.table,
+        IndexName=index,
+        KeyConditionExpression=f"{key} = :shard",
+        ExpressionAttributeValues=values,
+    )
+
+
+def schedule(aws: Aws, deployment: Deployment, *, group: str | None = None, role: str | None = None) -> None:
+    """Create a schedule for the far future."""
+    resume = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-resume")["FunctionArn"]
+    aws("scheduler").create_schedule(
+        Name=f"test-{uuid4()}",
+        GroupName=group or deployment.outputs["ScheduleGroupName"],
+        ScheduleExpression="at(2099-01-01T00:00:00)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": resume, "RoleArn": role or deployment.outputs["SchedulerRoleArn"], "Input": "{}"},
+    )
+
+
+def cases(known: dict[str, list[tuple[str, Call]]]) -> list[Any]:
+    """Parameters of a test, each named as ``function claim``."""
+    return [
+        pytest.param(function, call, id=f"{function} {claim}")
+        for function, calls in known.items()
+        for claim, call in calls
+    ]
+
+
+NOTHING: Any = {"pk": {"S": "nothing"}, "sk": {"S": "head"}}
+FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
+    "read": [
+        ("writes", lambda aws, it: aws("dynamodb").put_item(TableName=it.table, Item=NOTHING)),
+        ("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard")),
+        ("sends work", lambda aws, it: aws("sqs").send_message(QueueUrl=it.outputs["WorkQueueUrl"], MessageBody="{}")),
+    ],
+    "sweep": [
+        ("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING)),
+        ("writes", lambda aws, it: aws("dynamodb").put_item(TableName=it.table, Item=NOTHING)),
+        ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
+    ],
+    "start": [
+        ("deletes", lambda aws, it: aws("dynamodb").delete_item(TableName=it.table, Key=NOTHING)),
+        ("scans", lambda aws, it: aws("dynamodb").scan(TableName=it.table)),
+        ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
+    ],
+    "resume": [
+        (
+            "takes dead letters",
+            lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["ScheduleDeadLettersUrl"]),
+        ),
+        ("invokes a function", lambda aws, it: aws("lambda").invoke(FunctionName=it.outputs["StartFunctionName"])),
+    ],
+}
+ALLOWED: dict[str, list[tuple[str, Call]]] = {
+    "read": [("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key"))],
+    "sweep": [("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard"))],
+    "start": [("schedules", lambda aws, it: schedule(aws, it))],
+    "control": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],
+}
+
+
+@pytest.mark.parametrize(("function", "call"), cases(FORBIDDEN))
+def test_no_function_can_do_what_is_not_its_business(deployment: Deployment, function: str, call: Call) -> None:
+    with pytest.raises(ClientError) as refused:
+        call(acting_as(deployment, function), deployment)
+    assert "AccessDenied" in refused.value.response["Error"]["Code"]
+
+
+@pytest.mark.parametrize(("function", "call"), cases(ALLOWED))
+def test_a_function_can_do_what_is(deployment: Deployment, function: str, call: Call) -> None:
+    call(acting_as(deployment, function), deployment)
