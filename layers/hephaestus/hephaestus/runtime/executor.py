@@ -119,11 +119,13 @@ class Executor:
 
 
 def _effects(executor: Executor, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
-    effects: list[Callable[[], object]] = []
     left = {timer.token for timer in after.timers}
-    for timer in before.timers:
-        if timer.token not in left and timer.scheduled and timer.due_at > entry.at:
-            effects.append(partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)))
+    ended_early = [
+        timer for timer in before.timers if timer.token not in left and timer.scheduled and timer.due_at > entry.at
+    ]
+    effects: list[Callable[[], object]] = [
+        partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)) for timer in ended_early
+    ]
     for event in entry.events:
         match event:
             case StepWaiting(scheduled=True, due_at=int(due_at)) if event.token in left:
