@@ -6,7 +6,6 @@ Directly: ``{"action": "cancel", "instance_id", "reason"}``, and ``{"action": "s
 
 from __future__ import annotations
 
-# ruff: noqa: E402 - the garbage collector is paused before anything else is imported
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start

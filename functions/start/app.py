@@ -5,7 +5,6 @@ A direct start runs in place, answers ``{"id", "status"}``, and raises what is w
 
 from __future__ import annotations
 
-# ruff: noqa: E402 - the garbage collector is paused before anything else is imported
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start

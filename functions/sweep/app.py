@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E402 - the garbage collector is paused before anything else is imported
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start
