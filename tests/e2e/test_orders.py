@@ -13,6 +13,8 @@ import pytest
 from tools.emulator import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.e2e.deployment import Deployment
 
 PATIENCE: Final = 90.0  # seconds; a busy machine starts functions slowly
@@ -60,6 +62,20 @@ def test_ids_with_colons_work_in_paths(deployment: Deployment, spelling: Any) ->
     assert approved.json()["status"] == "completed"
 
 
+@pytest.fixture
+def without_sweeps(deployment: Deployment) -> Iterator[None]:
+    """Nothing is swept meanwhile."""
+    events = deployment.client("events")
+    rules = [rule["Name"] for rule in events.list_rules()["Rules"]]
+    assert rules
+    for name in rules:
+        events.disable_rule(Name=name)
+    yield
+    for name in rules:
+        events.enable_rule(Name=name)
+
+
+@pytest.mark.usefixtures("without_sweeps")
 def test_a_schedule_fires_when_nobody_approves(deployment: Deployment) -> None:
     """Made with the deadline, delivered by Scheduler, and gone afterwards."""
     instance_id, body = order(approval_timeout_seconds=5)
