@@ -75,7 +75,11 @@ check-sam: .venvs/sam/.stamp
 	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
 # pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
-test: .venvs/dev/.stamp ## The checks, then every tier of tests
+# The e2e tier runs the local AWS and Amazon's runtime emulator.
+E2E := .venvs/emulator/.stamp .venvs/sam/.stamp .venvs/lambda/.stamp
+e2e: $(E2E)
+
+test: .venvs/dev/.stamp $(E2E) ## The checks, then every tier of tests
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
 	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))

@@ -49,7 +49,7 @@ class EmulatorError(Exception):
 
 
 def aws_environment(endpoint: str | None = None) -> dict[str, str]:
-    """This process's environment for a tool that calls AWS: with the emulator's address, without anybody's credentials."""
+    """This process's environment for a tool that calls AWS: the emulator's address, and nobody's credentials."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     nowhere = str(LOCAL / "no-aws-profile")
     kept |= {
@@ -78,7 +78,8 @@ def client(service: str, endpoint: str) -> Any:
     """A boto3 client of the emulator, as its all-powerful deployer."""
     import boto3
 
-    return boto3.client(
+    make: Any = boto3.client  # typed for literal names only
+    return make(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
@@ -243,7 +244,7 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The stack's parameters on this machine."""
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    # The emulator's IAM takes every schedule for one of the group `default`, so a policy for another group lets none be made.
+    # The emulator's IAM takes every schedule for one of the group `default`: a policy for another one forbids them all.
     return {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"} | dict(more or {})
 
 

@@ -1,0 +1,95 @@
+"""The example's orders on the deployed stack, from the API's door to the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+
+from tools.emulator import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.deployment import Deployment
+
+PATIENCE: Final = 90.0  # seconds; a busy machine starts functions slowly
+
+
+def order(approval_timeout_seconds: int = 3600) -> tuple[str, dict[str, Any]]:
+    """The id of an order that no other test knows, and the body that starts it."""
+    value = uuid4().hex
+    body = json.loads(json.loads((ROOT / "events" / "api-start.json").read_text())["body"])
+    body["context"]["approval_timeout_seconds"] = approval_timeout_seconds
+    return f"orderid::{value}", body | {"id": value}
+
+
+def eventually(deployment: Deployment, instance_id: str, status: str) -> dict[str, Any]:
+    """The instance, once it has that status."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found: dict[str, Any] = deployment.call("GET", f"/instances/{instance_id}").json()
+        if found.get("status") == status:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def test_an_order_goes_through_the_queue_to_its_approval(deployment: Deployment) -> None:
+    """Answered at once, carried on by a message, ended by an event."""
+    instance_id, body = order()
+    started = deployment.call("POST", "/workflows/OrderFlow/instances", body, {"Prefer": "respond-async"})
+    assert (started.status, started.json()["status"]) == (202, "pending")
+    assert started.headers["location"] == f"/v1/instances/{instance_id}"
+    eventually(deployment, instance_id, "waiting")
+    approved = deployment.call("POST", f"/instances/{instance_id}/events", {"event": "approved"})
+    assert approved.status == 202, approved.body
+    assert eventually(deployment, instance_id, "completed")["steps"]["ship"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("spelling", [str, quote], ids=["plain", "encoded"])
+def test_ids_with_colons_work_in_paths(deployment: Deployment, spelling: Any) -> None:
+    instance_id, body = order()
+    deployment.call("POST", "/workflows/OrderFlow/instances", body, {"Prefer": "wait=20"})
+    path = f"/instances/{spelling(instance_id)}"
+    assert deployment.call("GET", path).json()["id"] == instance_id
+    approved = deployment.call("POST", f"{path}/events", {"event": "rejected"}, {"Prefer": "wait=20"})
+    assert (approved.status, approved.headers["preference-applied"]) == (200, "wait=20")
+    assert approved.json()["status"] == "completed"
+
+
+@pytest.fixture
+def without_sweeps(deployment: Deployment) -> Iterator[None]:
+    """Nothing is swept meanwhile."""
+    events = deployment.client("events")
+    rules = [rule["Name"] for rule in events.list_rules()["Rules"]]
+    assert rules
+    for name in rules:
+        events.disable_rule(Name=name)
+    yield
+    for name in rules:
+        events.enable_rule(Name=name)
+
+
+@pytest.mark.usefixtures("without_sweeps")
+def test_a_schedule_fires_when_nobody_approves(deployment: Deployment) -> None:
+    """Made with the deadline, delivered by Scheduler, and gone afterwards."""
+    instance_id, body = order(approval_timeout_seconds=5)
+    waiting = deployment.call("POST", "/workflows/OrderFlow/instances", body, {"Prefer": "wait=20"}).json()
+    assert waiting["status"] == "waiting"
+    scheduler = deployment.client("scheduler")
+    group = deployment.outputs["ScheduleGroupName"]
+
+    def schedules() -> list[str]:
+        names = [schedule["Name"] for schedule in scheduler.list_schedules(GroupName=group)["Schedules"]]
+        found = [scheduler.get_schedule(Name=name, GroupName=group)["Target"]["Input"] for name in names]
+        return [text for text in found if json.loads(text)["instance_id"] == instance_id]
+
+    assert len(schedules()) == 1
+    ended = eventually(deployment, instance_id, "completed")
+    assert ended["steps"]["approval"]["event"] == "timeout"
+    assert schedules() == []
