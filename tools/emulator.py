@@ -78,7 +78,8 @@ def client(service: Any, endpoint: str) -> Any:
     """A boto3 client of the emulator, as its all-powerful deployer."""
     import boto3
 
-    return boto3.client(
+    make: Any = boto3.client  # typed for literal names only
+    return make(
         service,
         endpoint_url=endpoint,
         region_name=REGION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.e2e.deployment import Deployment
-from tools.emulator import REGION, STACK
+from tools.emulator import REGION, ROOT, STACK
 
 Aws = Callable[[str], Any]
 Call = Callable[[Aws, Deployment], object]
@@ -29,6 +30,13 @@ def test_a_caller_without_permission_is_refused(deployment: Deployment) -> None:
 
 def test_an_unsigned_call_is_refused(deployment: Deployment) -> None:
     assert deployment.call("GET", "/workflows", signed=False).status == 403
+
+
+def test_the_file_of_variables_names_those_of_the_template(deployment: Deployment) -> None:
+    """`sam local invoke` ignores a variable that the template does not have."""
+    found = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-start")
+    variables = json.loads((ROOT / "events" / "env.json").read_text())["Parameters"]
+    assert variables.keys() == found["Environment"]["Variables"].keys() | {"AWS_ENDPOINT_URL"}
 
 
 def role_of(deployment: Deployment, function: str) -> str:
@@ -56,15 +64,15 @@ def by_shard(aws: Aws, deployment: Deployment, index: str, key: str) -> None:
     )
 
 
-def schedule(aws: Aws, deployment: Deployment, *, group: str | None = None, role: str | None = None) -> None:
+def schedule(aws: Aws, deployment: Deployment) -> None:
     """Create a schedule for the far future."""
     resume = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-resume")["FunctionArn"]
     aws("scheduler").create_schedule(
         Name=f"test-{uuid4()}",
-        GroupName=group or deployment.outputs["ScheduleGroupName"],
+        GroupName=deployment.outputs["ScheduleGroupName"],
         ScheduleExpression="at(2099-01-01T00:00:00)",
         FlexibleTimeWindow={"Mode": "OFF"},
-        Target={"Arn": resume, "RoleArn": role or deployment.outputs["SchedulerRoleArn"], "Input": "{}"},
+        Target={"Arn": resume, "RoleArn": deployment.outputs["SchedulerRoleArn"], "Input": "{}"},
     )
 
 
