@@ -2,7 +2,7 @@
 
 An event becomes ``[name, {field: value}]`` with the fields that hold their default left out, so that a new field with
 a default reads old logs. The bytes start with one marker: ``J`` for plain JSON, ``Z`` for JSON deflated with
-the dictionary below (a quarter smaller, which keeps the head of an instance with ten small steps within one write unit).
+the dictionary below (a quarter smaller, so that the head of an instance with ten small steps costs one write unit).
 """
 
 from __future__ import annotations
@@ -53,7 +53,14 @@ _EVENTS: Final[Mapping[str, type[Any]]] = {
 }
 # Everything that damaged bytes can make of the reading below.
 _UNREADABLE: Final = (
-    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError, zlib.error
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    zlib.error,
 )
 _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
 _TUPLES: Final = frozenset({"tags", "taken", "steps", "event_ids"})
