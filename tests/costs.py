@@ -22,7 +22,7 @@ KB: Final = 1024
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was made: write units by the rule, and as the database reported them (``None`` in transactions)."""
+    """A request: write units by the rule, and as the database reported them (``None`` in transactions)."""
 
     operation: str
     units: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from hephaestus.engine.events import (
@@ -24,6 +26,9 @@ from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Store, Wakeup
 from hephaestus.values import freeze
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
+
+if TYPE_CHECKING:
+    from hephaestus.engine.events import Entry, Event
 
 LONG = "ключ::" + "x" * 128
 
@@ -75,9 +80,8 @@ def test_a_closed_instance_is_started_as_the_next_generation(store: Store) -> No
     assert [entry.sequence for entry in before] == [1, 2, 3, 4]
     assert store.history("orderid::a", 1, 0, 100) == (1, before)
     assert store.history("orderid::a", None, 0, 100) == (2, everything(store, new))
-    third = started(store, "orderid::a", at=T0 + 20_000) if finish(store, new) else None
-    assert third is not None
-    assert third.generation == 3
+    finish(store, new)
+    assert started(store, "orderid::a", at=T0 + 20_000).generation == 3
     assert store.history("orderid::a", 1, 0, 100) == (1, before)
 
 
@@ -103,13 +107,16 @@ def test_entries_are_loaded_in_order(store: Store) -> None:
 def test_every_event_comes_back_as_it_was(store: Store) -> None:
     """Invariant 9: with every kind of event, a snapshot plus the rest of the log is the folded log, at every point."""
     state = started(store, "orderid::a", owner="me", initial={"n": 1}, tags=("t",))
-    commits = [
+    commits: list[tuple[Event, ...]] = [
         (StepWaiting("approval", T0, 1, "approval.1", T0 + 50_000, scheduled=True), step("b", "c", total=3)),
         (EventReceived("approval", "approved", "e1", freeze({"by": "ü"})), TimerSet("approval.s2", "approval", T0 + 9)),
         (StepFailed("c", 1, Error("ValueError", "no", "trace"), T0, T0 + 500),),
         (Suspended(T0 + 500),),
         (Claimed("two", T0 + 90_000),),
-        (StepCompleted("approval", "approved", ("d",), freeze({"by": "ü"}), freeze({"seen": True})), StepsSkipped(("e",))),
+        (
+            StepCompleted("approval", "approved", ("d",), freeze({"by": "ü"}), freeze({"seen": True})),
+            StepsSkipped(("e",)),
+        ),
         (HandedOver(),),
         (Parked("version 3 is not deployed", T0 + 99_000),),
         (Claimed("three", T0 + 190_000),),
@@ -186,7 +193,7 @@ def test_history_in_pages(store: Store) -> None:
     for number in range(7):
         state = write(store, state, step(f"step-{number}"))
     whole = everything(store, state)
-    pages = []
+    pages: list[Entry] = []
     while (page := store.history("orderid::a", None, pages[-1].sequence if pages else 0, 4)) is not None and page[1]:
         assert len(page[1]) <= 4
         pages += page[1]
@@ -252,7 +259,7 @@ def test_a_listing_shows_the_newest_first(store: Store) -> None:
 def test_a_listing_filters_by_tag_and_time(store: Store) -> None:
     """A tag is matched whole; ``since`` leaves out what started before it."""
     for number in range(8):
-        tags = (("sales", "eu") if number % 2 == 0 else ("sal",))
+        tags = ("sales", "eu") if number % 2 == 0 else ("sal",)
         started(store, f"orderid::{number}", at=T0 + number, tags=tags)
 
     def ids(tag: str | None, since: int | None) -> list[int]:
@@ -301,7 +308,9 @@ def test_a_cursor_that_no_listing_gave_is_refused(store: Store, cursor: str) -> 
 def test_ids_and_values_may_be_any_text(store: Store) -> None:
     """Nothing about an id or a value confuses the keys."""
     for instance_id in (LONG, "a::b::v2", "log#000001::x", "head::head"):
-        state = claim(store, started(store, instance_id, initial={"": "", "é": ["\u0000", "𝄞", "a#b"]}, tags=("#", "é")))
+        state = claim(
+            store, started(store, instance_id, initial={"": "", "é": ["\u0000", "𝄞", "a#b"]}, tags=("#", "é"))
+        )
         state = finish(store, write(store, state, step("a", text="\u2028")))
         assert store.load(instance_id) == state
         assert len(everything(store, state)) == 4

@@ -2,7 +2,7 @@
 
 An event becomes ``[name, {field: value}]`` with the fields that hold their default left out, so that a new field with
 a default reads old logs. The bytes start with one marker: ``J`` for plain JSON, ``Z`` for JSON deflated with
-the dictionary below (a quarter smaller, which keeps the head of an instance with ten small steps within one write unit).
+the dictionary below (a quarter smaller, so that the head of an instance with ten small steps costs one write unit).
 """
 
 from __future__ import annotations

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 
 SERVER_ERROR: Final = 500
+NO_ANSWER: Final = (ConnectionError, CredentialRetrievalError, HTTPClientError, IncompleteReadError)
 PASSING: Final = frozenset(
     {
         "InternalFailure",
@@ -41,15 +48,15 @@ def error_code(error: BaseException | None) -> str | None:
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else None
 
 
-def translate(service: str, error: BaseException | None) -> HephaestusError:
+def translate(error: BaseException | None, service: str) -> HephaestusError:
     """The error to raise instead of botocore's.
 
     Args:
-        service: for the message, as in ``DynamoDB``.
         error: what botocore raised: an answer that is an error, or a failure to get one.
+        service: for the message, as in ``DynamoDB``.
     """
     what = error_code(error) or type(error).__name__
-    if isinstance(error, (ConnectionError, HTTPClientError)) or what in PASSING or _status(error) >= SERVER_ERROR:
+    if isinstance(error, NO_ANSWER) or what in PASSING or _status(error) >= SERVER_ERROR:
         return StoreUnavailable(f"{service} did not answer ({what}); nothing is lost, try again")
     return EngineError(f"{service} refused a request ({what}): see the function's permissions and configuration")
 

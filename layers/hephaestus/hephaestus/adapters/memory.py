@@ -245,5 +245,3 @@ class MemoryQueue:
             due = [message for message in self._messages if message[0] <= now]
             self._messages = self._messages[len(due) :]
         return [instance_id for _, instance_id in due]
-
-

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.session import LazyClient
+
+SERVICE: Final = "S3"
 
 
 class Blobs(Protocol):
@@ -27,7 +29,7 @@ class S3Blobs:
 
     Attributes:
         bucket: the bucket's name.
-        client: the boto3 client.
+        client: the service's client.
     """
 
     bucket: str
@@ -43,7 +45,7 @@ class S3Blobs:
         try:
             self.client.get().put_object(Bucket=self.bucket, Key=key, Body=data)
         except (BotoCoreError, ClientError) as error:
-            raise translate("S3", error) from error
+            raise translate(error, SERVICE) from error
 
     def get(self, key: str) -> bytes | None:
         """What is kept under ``key``; ``None`` where there is nothing.
@@ -57,5 +59,5 @@ class S3Blobs:
         except (BotoCoreError, ClientError) as error:
             if error_code(error) == "NoSuchKey":
                 return None
-            raise translate("S3", error) from error
+            raise translate(error, SERVICE) from error
         return data

@@ -29,6 +29,7 @@ SOURCE: Final = "hephaestus.timer"
 MAX_INPUT: Final = 256 * 1024
 SOONEST: Final = timedelta(seconds=2)  # a time that has passed on arrival would be refused
 RETRY_HOURS: Final = 24
+SERVICE: Final = "EventBridge Scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class SchedulerTimers:
         role_arn: the role that Scheduler assumes to invoke the target.
         target_arn: the resume function.
         dlq_arn: the queue for schedules that could not be delivered.
-        client: the boto3 client.
+        client: the service's client.
         clock: the time, for schedules that would be in the past.
     """
 
@@ -66,7 +67,7 @@ class SchedulerTimers:
         except client.exceptions.ConflictException:
             return name
         except (BotoCoreError, ClientError) as error:
-            raise translate("EventBridge Scheduler", error) from error
+            raise translate(error, SERVICE) from error
         return name
 
     def cancel(self, timeout: Timeout) -> None:
@@ -82,7 +83,7 @@ class SchedulerTimers:
         except client.exceptions.ResourceNotFoundException:
             return
         except (BotoCoreError, ClientError) as error:
-            raise translate("EventBridge Scheduler", error) from error
+            raise translate(error, SERVICE) from error
 
     def request(self, timeout: Timeout) -> Mapping[str, Any]:
         """The request that makes a schedule, checked against the service's rules.
@@ -145,4 +146,3 @@ def read_timeout(payload: Mapping[str, Any]) -> Timeout:
         message = f"not a timeout of Hephaestus: it needs source={SOURCE!r} and {', '.join(kinds)}"
         raise BadRequest(message)
     return Timeout(**{key: payload[key] for key in kinds})
-

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "hephaestus.queue"
 LONGEST_DELAY: Final = 900
+SERVICE: Final = "SQS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class SqsQueue:
 
     Attributes:
         url: the queue's URL.
-        client: the boto3 client.
+        client: the service's client.
     """
 
     url: str
@@ -47,7 +48,7 @@ class SqsQueue:
         try:
             client.send_message(QueueUrl=self.url, MessageBody=wake_message(instance_id), DelaySeconds=seconds)
         except (BotoCoreError, ClientError) as error:
-            raise translate("SQS", error) from error
+            raise translate(error, SERVICE) from error
 
 
 def wake_message(instance_id: str) -> str:

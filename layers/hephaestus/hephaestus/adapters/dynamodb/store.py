@@ -173,7 +173,9 @@ class DynamoStore:
     def _first_data(self, state: State, first: Entry) -> bytes:
         data = self._offload(dump_events(first.events), f"{state.instance_id}/{first.commit_id}-first")
         if len(data) > MAX_FIRST_BYTES:
-            message = f"instance {state.instance_id}: its start data takes {len(data)} bytes, at most {MAX_FIRST_BYTES} fit"
+            message = (
+                f"instance {state.instance_id}: its start data takes {len(data)} bytes, at most {MAX_FIRST_BYTES} fit"
+            )
             raise PayloadTooLarge(message)
         return data
 
@@ -236,7 +238,7 @@ class DynamoStore:
     def _item(self, state: State, entry: Entry) -> LogItem:
         data = self._offload(dump_events(entry.events), f"{_blob_key(state, entry)}-events")
         if len(data) > MAX_ENTRY_BYTES:
-            message = f"instance {state.instance_id}: a commit of {len(data)} bytes is too large, at most {MAX_ENTRY_BYTES} fit"
+            message = f"instance {state.instance_id}: a commit takes {len(data)} bytes, at most {MAX_ENTRY_BYTES} fit"
             raise PayloadTooLarge(message)
         return self.table.log(
             state.instance_id,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pynamodb.exceptions import CancellationReason
     from pynamodb.expressions.update import Action
 
+SERVICE: Final = "DynamoDB"
 CONFLICT_TRIES: Final = 8
 CONFLICT_PAUSE: Final = 0.02  # seconds; a transaction holds its items for some milliseconds
 LAST_SEQUENCE: Final = 99_999_999
@@ -130,9 +131,7 @@ class Table:
         with _errors():
             return _conditional(lambda: entry.save(condition=_free(entry)))
 
-    def put_entry_and_update_head(
-        self, entry: LogItem, generation: int, actions: Iterable[Action], token: str
-    ) -> bool:
+    def put_entry_and_update_head(self, entry: LogItem, generation: int, actions: Iterable[Action], token: str) -> bool:
         """Put a log entry whose number is free and update its generation's head, both or neither; whether it was done.
 
         (``pk``, ``sk = log#g#n`` and ``sk = head``.)
@@ -253,7 +252,9 @@ def _whole(item: Item) -> Item:
         CorruptLog: something is missing, or a newer release wrote it.
     """
     missing = [
-        name for name, attribute in item.get_attributes().items() if not attribute.null and name not in item.attribute_values
+        name
+        for name, attribute in item.get_attributes().items()
+        if not attribute.null and name not in item.attribute_values
     ]
     if missing:
         message = f"instance {item.pk}: the item {item.sk} lacks {', '.join(missing)}"
@@ -281,12 +282,14 @@ def _errors() -> Iterator[None]:
         yield
     except PynamoDBException as error:
         if any(mark in text for text in _texts(error) for mark in TOO_LARGE):
-            message = "the item would be larger than the 400 KB that DynamoDB takes: keep large data in S3 and pass its key"
+            message = (
+                "the item would be larger than the 400 KB that DynamoDB takes: keep large data in S3 and pass its key"
+            )
             raise PayloadTooLarge(message) from error
         if {reason.code for reason in _reasons(error)} & HELD:
             message = "DynamoDB throttled a transaction; nothing is lost, try again"
             raise StoreUnavailable(message) from error
-        raise translate("DynamoDB", error.cause) from error
+        raise translate(error.cause, SERVICE) from error
 
 
 def _texts(error: PynamoDBException) -> list[str]:
