@@ -86,6 +86,11 @@ e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
 
+.PHONY: bench
+bench: .venvs/dev/.stamp ## Measure the engine's own cost and a cold start, each beside what it is compared with
+	@$(DEV)/python benchmarks/engine.py
+	@$(DEV)/python benchmarks/cold_start.py
+
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 
 # Where it listens, on loopback: make up PORT=4570
