@@ -62,10 +62,10 @@ done
 endef
 
 check-lint: .venvs/dev/.stamp
-	@$(DEV)/ruff check --quiet .
+	@$(DEV)/ruff check --quiet --output-format concise .
 
 check-format: .venvs/dev/.stamp
-	@$(DEV)/ruff format --check --quiet .
+	@$(DEV)/ruff format --check --quiet --output-format concise .
 
 check-types: .venvs/dev/.stamp
 	@$(DEV)/mypy --no-error-summary
