@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """An emulator of the tests' own, with IAM enforced, and the stack as in production: its API wants signatures."""
-=======
-"""An emulator of the tests' own, IAM enforced and the stack deployed as in production: its API wants a signature."""
->>>>>>> ci
 
 from __future__ import annotations
 
