@@ -16,17 +16,25 @@ help: ## Show what can be made
 
 DEV := .venvs/dev/bin
 
-.venvs/dev/.stamp: pyproject.toml
+# uv installs in seconds what pip takes minutes to resolve.
+UV := .venvs/uv/bin/uv pip install --quiet
+
+.venvs/uv/.stamp: tools/requirements-uv.txt
+	@$(call make-venv,.venvs/uv)
+	@.venvs/uv/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+.venvs/dev/.stamp: pyproject.toml .venvs/uv/.stamp
 	@echo "installing the development environment (.venvs/dev)"
 	@$(call make-venv,.venvs/dev)
-	@$(DEV)/python -m pip install --quiet --editable '.[dev]'
+	@$(UV) --python $(DEV)/python --editable '.[dev]'
 	@touch $@
 
 # .venvs/NAME holds what tools/requirements-NAME.txt lists.
-.venvs/%/.stamp: tools/requirements-%.txt
+.venvs/%/.stamp: tools/requirements-%.txt .venvs/uv/.stamp
 	@echo "installing $< (.venvs/$*)"
 	@$(call make-venv,.venvs/$*)
-	@.venvs/$*/bin/python -m pip install --quiet --requirement $<
+	@$(UV) --python .venvs/$*/bin/python --requirement $<
 	@touch $@
 
 define make-venv
