@@ -62,10 +62,10 @@ done
 endef
 
 check-lint: .venvs/dev/.stamp
-	@$(DEV)/ruff check --quiet .
+	@$(DEV)/ruff check --quiet --output-format concise .
 
 check-format: .venvs/dev/.stamp
-	@$(DEV)/ruff format --check --quiet .
+	@$(DEV)/ruff format --check --quiet --output-format concise .
 
 check-types: .venvs/dev/.stamp
 	@$(DEV)/mypy --no-error-summary
@@ -86,6 +86,11 @@ test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
 e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
+
+.PHONY: bench
+bench: .venvs/dev/.stamp ## Measure the engine's own cost and a cold start, each beside what it is compared with
+	@$(DEV)/python benchmarks/engine.py
+	@$(DEV)/python benchmarks/cold_start.py
 
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""An emulator of the tests' own, with IAM enforced and the stack deployed as in production: its API wants signatures."""
+"""An emulator of the tests' own, with IAM enforced, and the stack as in production: its API wants signatures."""
 
 from __future__ import annotations
 
