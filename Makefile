@@ -82,7 +82,8 @@ check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
 
 check-sam: .venvs/sam/.stamp
-	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
+	@env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_DEFAULT_REGION=eu-west-1 \
+		SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$(CURDIR)/.local/sam .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
 # pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
 test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
