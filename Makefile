@@ -74,7 +74,9 @@ check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
 
 check-sam: .venvs/sam/.stamp
-	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
+	@env AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none AWS_DEFAULT_REGION=eu-west-1 AWS_CONFIG_FILE=/dev/null \
+		SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=.local/sam \
+		.venvs/sam/bin/sam validate --lint --template template.yaml | { grep -v 'is a valid SAM Template' || true; }
 
 # pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
 test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
