@@ -339,13 +339,14 @@ def _blob_key(state: State, entry: Entry) -> str:
 
 
 def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[str]) -> list[tuple[Any, str | None]]:
-    """What ``query`` gives for each of ``keys``."""
-    if len(keys) <= 1:
-        return [query(key) for key in keys]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
+    """What ``query`` gives for each of ``keys``; the first one alone, so that a table in trouble is not asked by all."""
+    found = [query(key) for key in keys[:1]]
+    if len(keys) > 1:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
-    with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys))) as pool:
-        return list(pool.map(query, keys))
+        with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
+            found += pool.map(query, keys[1:])
+    return found
 
 
 def _by_start(item: HeadItem) -> str:
