@@ -41,7 +41,7 @@ define make-venv
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	|| { echo "Python 3.11 or later is needed; choose one with: make PYTHON=/path/to/python3" >&2; exit 1; }; \
 $(PYTHON) -m venv $(1) \
-	|| { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
+	|| { echo "$(PYTHON) made no virtual environment (on Debian and Ubuntu it needs the package python3-venv)" >&2; exit 1; }
 endef
 
 # --- Checks and tests ---------------------------------------------------------------------------------------------------
