@@ -339,7 +339,7 @@ def _blob_key(state: State, entry: Entry) -> str:
 
 
 def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[str]) -> list[tuple[Any, str | None]]:
-    """What ``query`` gives for each of ``keys``; the first one alone, so that a table in trouble is not asked by all."""
+    """What ``query`` gives for each of ``keys``; the first goes alone, so that a table in trouble is asked once."""
     found = [query(key) for key in keys[:1]]
     if len(keys) > 1:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
