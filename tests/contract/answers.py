@@ -36,7 +36,8 @@ class _Body:
 def error(status: int, code: str, **more: Any) -> AWSResponse:
     """An error as DynamoDB answers it."""
     told = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"{code}, says the test", **more}
-    return AWSResponse("http://test", status, {"x-amzn-requestid": "test"}, _Body(json.dumps(told).encode()))
+    headers: Any = {"x-amzn-requestid": "test"}
+    return AWSResponse("http://test", status, headers, _Body(json.dumps(told).encode()))
 
 
 def cancelled(*codes: str) -> AWSResponse:
