@@ -21,7 +21,7 @@ from hephaestus.steps import WaitForEvent
 from tests.contract.instances import T0, commit, everything, finish, start, started, suspend, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hephaestus.runtime.ports import Store
 
@@ -40,6 +40,11 @@ def at_once(count: int, call: Callable[[int], Answer]) -> list[Answer]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(meet, range(count)))
+
+
+def race(calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    """What the calls return, all begun at the same moment, a thread each."""
+    return at_once(len(calls), lambda number: calls[number]())
 
 
 def folded(state: State, log: list[Entry]) -> State:
@@ -82,7 +87,7 @@ def test_invariant_1_sixteen_boundaries_race_for_one_number(store: Store) -> Non
     for number in range(3):
         state = suspend(store, started(store, f"race::{number}", owner="me"))
         tries = [commit(state, Claimed(f"owner-{writer}", T0 + 10**7)) for writer in range(WRITERS)]
-        won = at_once(WRITERS, lambda writer, tries=tries: store.append(*tries[writer], boundary=True))
+        won = race([partial(store.append, after, entry, boundary=True) for after, entry in tries])
         assert won.count(True) == 1
         assert store.load(state.instance_id) == tries[won.index(True)][0]
         assert len(everything(store, state)) == 3
@@ -108,7 +113,7 @@ def test_sixteen_starts_of_one_id_have_one_winner(store: Store) -> None:
     """The others are told that it is active."""
     for number in range(3):
         starts = [start(f"race::{number}", initial={"n": writer}) for writer in range(WRITERS)]
-        created = at_once(WRITERS, lambda writer, starts=starts: starts[writer].write(store))
+        created = race([partial(each.write, store) for each in starts])
         [winner] = [state for state in created if state is not None]
         assert store.load(f"race::{number}") == winner
 
