@@ -18,10 +18,10 @@ from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import WaitForEvent
-from tests.contract.instances import T0, commit, everything, finish, start, started, suspend, unique
+from tests.contract.instances import T0, Start, commit, everything, finish, start, started, suspend, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hephaestus.runtime.ports import Store
 
@@ -40,11 +40,6 @@ def at_once(count: int, call: Callable[[int], Answer]) -> list[Answer]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(meet, range(count)))
-
-
-def race(calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
-    """What the calls return, all begun at the same moment, a thread each."""
-    return at_once(len(calls), lambda number: calls[number]())
 
 
 def folded(state: State, log: list[Entry]) -> State:
@@ -82,12 +77,20 @@ def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
     assert sorted(state.event_ids) == sorted(f"{writer}-{n}" for writer in range(WRITERS) for n in range(each))
 
 
+def _append_one(store: Store, tries: list[tuple[State, Entry]], writer: int) -> bool:
+    return store.append(*tries[writer], boundary=True)
+
+
+def _start_one(store: Store, starts: list[Start], writer: int) -> State | None:
+    return starts[writer].write(store)
+
+
 def test_invariant_1_sixteen_boundaries_race_for_one_number(store: Store) -> None:
     """Transactions race like plain writes do: one claims, and the head says who."""
     for number in range(3):
         state = suspend(store, started(store, f"race::{number}", owner="me"))
         tries = [commit(state, Claimed(f"owner-{writer}", T0 + 10**7)) for writer in range(WRITERS)]
-        won = race([partial(store.append, after, entry, boundary=True) for after, entry in tries])
+        won = at_once(WRITERS, partial(_append_one, store, tries))
         assert won.count(True) == 1
         assert store.load(state.instance_id) == tries[won.index(True)][0]
         assert len(everything(store, state)) == 3
@@ -113,7 +116,7 @@ def test_sixteen_starts_of_one_id_have_one_winner(store: Store) -> None:
     """The others are told that it is active."""
     for number in range(3):
         starts = [start(f"race::{number}", initial={"n": writer}) for writer in range(WRITERS)]
-        created = race([partial(each.write, store) for each in starts])
+        created = at_once(WRITERS, partial(_start_one, store, starts))
         [winner] = [state for state in created if state is not None]
         assert store.load(f"race::{number}") == winner
 
