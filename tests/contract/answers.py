@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from moto.core.models import botocore_stubber
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class _Body:
 def error(status: int, code: str, **more: Any) -> AWSResponse:
     """An error as DynamoDB answers it."""
     told = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"{code}, says the test", **more}
-    return AWSResponse("http://test", status, {"x-amzn-requestid": "test"}, _Body(json.dumps(told).encode()))
+    return AWSResponse("http://test", status, HTTPHeaders(), _Body(json.dumps(told).encode()))
 
 
 def cancelled(*codes: str) -> AWSResponse:

@@ -18,7 +18,7 @@ from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import WaitForEvent
-from tests.contract.instances import T0, commit, everything, finish, start, started, suspend, unique
+from tests.contract.instances import T0, Start, commit, everything, finish, start, started, suspend, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,14 @@ def at_once(count: int, call: Callable[[int], Answer]) -> list[Answer]:
 def folded(state: State, log: list[Entry]) -> State:
     """What the log alone says."""
     return fold(begin(state.instance_id, state.generation, log[0]), log[1:])
+
+
+def _append(store: Store, tries: list[tuple[State, Entry]], writer: int) -> bool:
+    return store.append(*tries[writer], boundary=True)
+
+
+def _start(store: Store, starts: list[Start], writer: int) -> State | None:
+    return starts[writer].write(store)
 
 
 def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
@@ -82,7 +90,7 @@ def test_invariant_1_sixteen_boundaries_race_for_one_number(store: Store) -> Non
     for number in range(3):
         state = suspend(store, started(store, f"race::{number}", owner="me"))
         tries = [commit(state, Claimed(f"owner-{writer}", T0 + 10**7)) for writer in range(WRITERS)]
-        won = at_once(WRITERS, lambda writer, tries=tries: store.append(*tries[writer], boundary=True))
+        won = at_once(WRITERS, partial(_append, store, tries))
         assert won.count(True) == 1
         assert store.load(state.instance_id) == tries[won.index(True)][0]
         assert len(everything(store, state)) == 3
@@ -108,7 +116,7 @@ def test_sixteen_starts_of_one_id_have_one_winner(store: Store) -> None:
     """The others are told that it is active."""
     for number in range(3):
         starts = [start(f"race::{number}", initial={"n": writer}) for writer in range(WRITERS)]
-        created = at_once(WRITERS, lambda writer, starts=starts: starts[writer].write(store))
+        created = at_once(WRITERS, partial(_start, store, starts))
         [winner] = [state for state in created if state is not None]
         assert store.load(f"race::{number}") == winner
 
@@ -130,7 +138,7 @@ def test_sixteen_starts_of_a_closed_id_make_one_generation(store: Store) -> None
     """The next generation is as unique as the first, and the old history stays complete."""
     old = finish(store, started(store, "race::a"))
     starts = [start("race::a", initial={"n": writer}, at=T0 + 10_000) for writer in range(WRITERS)]
-    created = at_once(WRITERS, lambda writer: starts[writer].write(store))
+    created = at_once(WRITERS, partial(_start, store, starts))
     [winner] = [state for state in created if state is not None]
     assert (winner.generation, store.load("race::a")) == (2, winner)
     assert folded(old, everything(store, old)) == old
