@@ -1,0 +1,147 @@
+"""The work queue on SQS: what is really sent, on moto."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hephaestus.adapters.session import LazyClient
+from hephaestus.adapters.sqs import LONGEST_DELAY, SOURCE, SqsQueue, read_wake_message, wake_message
+from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+texts = st.text(st.characters(codec="utf-8"), max_size=200)
+
+
+@pytest.fixture
+def queue(moto_in_process: None) -> SqsQueue:
+    """An empty queue."""
+    client = LazyClient("sqs")
+    return SqsQueue(client.get().create_queue(QueueName="work")["QueueUrl"], client)
+
+
+@pytest.fixture
+def delays(queue: SqsQueue) -> list[int]:
+    """The delays that are asked for, in seconds."""
+    seen: list[int] = []
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        seen.append(params["DelaySeconds"])
+
+    queue.client.get().meta.events.register("before-parameter-build.sqs.SendMessage", note)
+    return seen
+
+
+def received(queue: SqsQueue) -> list[str]:
+    """The instances whose messages can be received now."""
+    answer = queue.client.get().receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10)
+    return [read_wake_message(json.loads(message["Body"])) for message in answer.get("Messages", [])]
+
+
+def test_a_message_comes_back(queue: SqsQueue) -> None:
+    """At once, with the id of the instance, whatever it is."""
+    queue.wake("orderid::abc123")
+    queue.wake("schlüssel::👩‍🚀")
+    assert sorted(received(queue)) == ["orderid::abc123", "schlüssel::👩‍🚀"]
+
+
+def test_a_delayed_message_comes_later(queue: SqsQueue) -> None:
+    """Not before its delay is over."""
+    queue.wake("orderid::abc123", 700)
+    assert received(queue) == []
+    time.sleep(1.05)
+    assert received(queue) == ["orderid::abc123"]
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "seconds"),
+    [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (899_001, 900), (900_000, 900)],
+)
+def test_a_delay_is_rounded_up(queue: SqsQueue, delays: list[int], delay_ms: int, seconds: int) -> None:
+    """To whole seconds, so that nothing is woken before its time."""
+    queue.wake("orderid::abc123", delay_ms)
+    assert delays == [seconds]
+
+
+@pytest.mark.parametrize("delay_ms", [-1_000, -1_001, 900_001, 10**12])
+def test_a_delay_out_of_bounds_is_refused(queue: SqsQueue, delays: list[int], delay_ms: int) -> None:
+    """The queue holds a message back for 15 minutes at most; nothing is sent."""
+    with pytest.raises(ValueError, match=f"0 to {LONGEST_DELAY} s"):
+        queue.wake("orderid::abc123", delay_ms)
+    assert delays == []
+
+
+@given(texts)
+def test_a_body_is_read_as_it_was_written(instance_id: str) -> None:
+    """Any text survives JSON."""
+    assert read_wake_message(json.loads(wake_message(instance_id))) == instance_id
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(texts, json_values, max_size=8))
+def test_a_foreign_message_is_refused(message: Mapping[str, Any]) -> None:
+    """Whatever it is: a bad request, never a crash."""
+    with pytest.raises(BadRequest, match="not a message"):
+        read_wake_message(message)
+
+
+@pytest.mark.parametrize("instance_id", [None, 1, True, ["orderid::a"], {"S": "orderid::a"}, ...])
+def test_a_message_without_an_id_is_refused(instance_id: Any) -> None:
+    """The id must be text."""
+    message = {"source": SOURCE} if instance_id is ... else {"source": SOURCE, "instance_id": instance_id}
+    with pytest.raises(BadRequest, match="instance_id"):
+        read_wake_message(message)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("RequestThrottled", 400, StoreUnavailable),
+        ("ThrottlingException", 400, StoreUnavailable),
+        ("InternalError", 500, StoreUnavailable),
+        ("AccessDenied", 403, EngineError),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, EngineError),
+    ],
+)
+def test_an_error_says_whether_to_come_back(queue: SqsQueue, code: str, status: int, kind: type[Exception]) -> None:
+    """Throttled and broken: later. Refused: a matter of permissions and settings, whose names stay inside."""
+    with Stubber(queue.client.get()) as stubber:
+        stubber.add_client_error("send_message", code, f"{queue.url} is not yours", status)
+        with pytest.raises(kind, match=code) as caught:
+            queue.wake("orderid::abc123")
+    assert isinstance(caught.value, StoreUnavailable) == (kind is StoreUnavailable)
+    assert queue.url not in str(caught.value)
+
+
+def test_no_answer_is_a_passing_condition(queue: SqsQueue) -> None:
+    """Whoever called may call again."""
+
+    def silence(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="http://test")
+
+    queue.client.get().meta.events.register_first("before-send.sqs", silence)
+    with pytest.raises(StoreUnavailable, match="try again"):
+        queue.wake("orderid::abc123")
+
+
+def test_a_queue_that_is_not_there_is_an_engine_error(queue: SqsQueue) -> None:
+    """And its address stays inside."""
+    lost = SqsQueue(f"{queue.url}-lost", queue.client)
+    with pytest.raises(EngineError, match="SQS refused") as caught:
+        lost.wake("orderid::abc123")
+    assert "lost" not in str(caught.value)
