@@ -16,24 +16,32 @@ help: ## Show what can be made
 
 DEV := .venvs/dev/bin
 
-.venvs/dev/.stamp: pyproject.toml
+# uv installs in seconds what pip takes minutes to resolve.
+UV := .venvs/uv/bin/uv pip install --quiet
+
+.venvs/uv/.stamp: tools/requirements-uv.txt
+	@$(call make-venv,.venvs/uv)
+	@.venvs/uv/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+.venvs/dev/.stamp: pyproject.toml .venvs/uv/.stamp
 	@echo "installing the development environment (.venvs/dev)"
 	@$(call make-venv,.venvs/dev)
-	@$(DEV)/python -m pip install --quiet --editable '.[dev]'
+	@$(UV) --python $(DEV)/python --editable '.[dev]'
 	@touch $@
 
 # .venvs/NAME holds what tools/requirements-NAME.txt lists.
-.venvs/%/.stamp: tools/requirements-%.txt
+.venvs/%/.stamp: tools/requirements-%.txt .venvs/uv/.stamp
 	@echo "installing $< (.venvs/$*)"
 	@$(call make-venv,.venvs/$*)
-	@.venvs/$*/bin/python -m pip install --quiet --requirement $<
+	@$(UV) --python .venvs/$*/bin/python --requirement $<
 	@touch $@
 
 define make-venv
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	|| { echo "Python 3.11 or later is needed; choose one with: make PYTHON=/path/to/python3" >&2; exit 1; }; \
 $(PYTHON) -m venv $(1) \
-	|| { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
+	|| { echo "$(PYTHON) made no virtual environment (on Debian and Ubuntu it needs the package python3-venv)" >&2; exit 1; }
 endef
 
 # --- Checks and tests ---------------------------------------------------------------------------------------------------
@@ -74,7 +82,8 @@ check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
 
 check-sam: .venvs/sam/.stamp
-	@AWS_DEFAULT_REGION=eu-west-1 SAM_CLI_TELEMETRY=0 .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
+	@env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_DEFAULT_REGION=eu-west-1 \
+		SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$(CURDIR)/.local/sam .venvs/sam/bin/sam validate --lint --template template.yaml >/dev/null
 
 # pytest runs last and in any case; it is told which checks failed, so that its summary and its status say so, too.
 test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests

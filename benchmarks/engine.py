@@ -116,7 +116,8 @@ def bare_writes(table: Table) -> Callable[[], None]:
         table.head(key, **fields).save(condition=HeadItem.pk.does_not_exist())
         for number in range(2, STEPS + 1):
             entry(key, number).save(condition=LogItem.pk.does_not_exist())
-        changes: list[Any] = [HeadItem.status.set("completed"), HeadItem.snapshot.set(data * 3), HeadItem.sequence.set(STEPS + 1)]
+        changes: list[Any] = [HeadItem.status.set("completed"), HeadItem.snapshot.set(data * 3)]
+        changes.append(HeadItem.sequence.set(STEPS + 1))
         changes += [HeadItem.wake_at.remove(), HeadItem.wake_shard.remove(), HeadItem.list_key.set("Bare#completed#0")]
         with TransactWrite(connection=table.connection) as writes:
             writes.save(entry(key, STEPS + 1), condition=LogItem.pk.does_not_exist())

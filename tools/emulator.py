@@ -75,16 +75,25 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
 
 
 def client(service: Any, endpoint: str) -> Any:
-    """A boto3 client of the emulator, as its all-powerful deployer."""
+    """A boto3 client of the emulator, as its all-powerful deployer; no profile, settings or proxy of anybody's."""
     import boto3
+    import botocore.session
+    from botocore.config import Config
 
-    make: Any = boto3.client  # typed for literal names only
-    return make(
+    # Where a setting comes from: the name in a profile, in the environment, and what it is without either.
+    unset: dict[str, tuple[None, None, str | None, None]] = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    session: Any = boto3.Session(botocore_session=botocore.session.Session(session_vars=unset))  # any service's name
+    return session.client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the emulator's own
+        config=Config(proxies={}),
     )
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from moto.core.models import botocore_stubber
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ class _Body:
 def error(status: int, code: str, **more: Any) -> AWSResponse:
     """An error as DynamoDB answers it."""
     told = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"{code}, says the test", **more}
-    return AWSResponse("http://test", status, HTTPHeaders(), _Body(json.dumps(told).encode()))
+    headers: Any = {"x-amzn-requestid": "test"}
+    return AWSResponse("http://test", status, headers, _Body(json.dumps(told).encode()))
 
 
 def cancelled(*codes: str) -> AWSResponse:

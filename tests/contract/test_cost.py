@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hephaestus import DONE, Step, StepContext, Workflow
+from hephaestus import step as make_step
+from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import Claimed, EventReceived, InstanceFinished, StepWaiting, Suspended
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.dispatch import Budget, InPlace
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+from hephaestus.steps import WaitForEvent
 from tests.contract.instances import LEASE_MS, T0, claim, start, started, step, write
 from tests.costs import Meter
 
@@ -87,6 +95,58 @@ def test_ten_linear_steps_cost_eleven_requests_and_nineteen_units(local: Dynamo,
     largest = [max(request.sizes) for request in requests]
     assert max(largest) <= 1024, largest
     assert spent(meter) == (["PutItem"] * 10 + ["TransactWriteItems"], 19)
+
+
+def chain(length: int, *ends: Step) -> type[Workflow]:
+    """A workflow of ``length`` steps in a row, then ``ends``."""
+
+    def work(ctx: StepContext) -> dict[str, object]:
+        return {"reference": f"ref-{ctx.attempt * 7919}", "total": 1349}
+
+    steps = [*(make_step(key=f"step_number_{number}")(work) for number in range(length)), *ends]
+    routes = zip(steps, [*steps[1:], DONE], strict=True)
+
+    class Chain(Workflow, key="orderid", tags=["sales"], metadata={"team": "checkout"}):
+        start_at = steps[0]
+        transitions = {one: dict.fromkeys(one.events, after) for one, after in routes}
+
+    return Chain
+
+
+def runner_on(local: Dynamo, workflow: type[Workflow]) -> Runner:
+    """A runner on the table, which runs everything in the invocation that asks for it."""
+    clock = SystemClock()
+    going = InPlace(Budget(clock.now() + 600_000))
+    return Runner(local.store(), MemoryTimers(), MemoryQueue(clock), Registry([workflow]), clock=clock, dispatch=going)
+
+
+def test_ten_linear_steps_stay_in_their_budget_through_the_runner(local: Dynamo, meter: Meter) -> None:
+    """The whole way from ``start_instance`` to the end, in one invocation: at most 12 requests and 20 write units."""
+    workflow = chain(10)
+    runner = runner_on(local, workflow)
+    data = {"order": "abc123", "items": [{"sku": "a-17", "price": 1250}, {"sku": "b-3", "price": 99}]}
+    meter.clear()
+    runner.start_instance(workflow, data, id="abc123")
+    operations, units = spent(meter)
+    assert runner.get("orderid::abc123").status == "completed"
+    assert operations == ["PutItem"] * 10 + ["TransactWriteItems"]
+    assert units == 19
+
+
+def test_a_wake_costs_the_same_however_old_the_instance_is(local: Dynamo, meter: Meter) -> None:
+    """An event comes, one step runs, the instance suspends: one read and two writes, at the first wake and the last."""
+    waits = [WaitForEvent("go", name=f"wait_{number}") for number in range(24)]
+    workflow = chain(1, *waits)
+    runner = runner_on(local, workflow)
+    runner.start_instance(workflow, {}, id="abc123")
+    wakes = []
+    for _ in range(23):
+        meter.clear()
+        waiting = next(key for key, step in runner.get("orderid::abc123").steps.items() if step.status == "waiting")
+        meter.clear()
+        runner.resume("orderid::abc123", "go", {"by": "ann"}, step=waiting)
+        wakes.append(spent(meter)[0])
+    assert wakes == [["GetItem", "TransactWriteItems", "TransactWriteItems"]] * 23
 
 
 def test_a_refused_commit_costs_one_more_read(local: Dynamo, meter: Meter) -> None:

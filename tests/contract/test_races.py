@@ -47,14 +47,6 @@ def folded(state: State, log: list[Entry]) -> State:
     return fold(begin(state.instance_id, state.generation, log[0]), log[1:])
 
 
-def _append(store: Store, tries: list[tuple[State, Entry]], writer: int) -> bool:
-    return store.append(*tries[writer], boundary=True)
-
-
-def _start(store: Store, starts: list[Start], writer: int) -> State | None:
-    return starts[writer].write(store)
-
-
 def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
     """Each number has one winner, the log has no gap, and nobody's event is lost or doubled."""
     each = 3
@@ -85,12 +77,20 @@ def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
     assert sorted(state.event_ids) == sorted(f"{writer}-{n}" for writer in range(WRITERS) for n in range(each))
 
 
+def _append_one(store: Store, tries: list[tuple[State, Entry]], writer: int) -> bool:
+    return store.append(*tries[writer], boundary=True)
+
+
+def _start_one(store: Store, starts: list[Start], writer: int) -> State | None:
+    return starts[writer].write(store)
+
+
 def test_invariant_1_sixteen_boundaries_race_for_one_number(store: Store) -> None:
     """Transactions race like plain writes do: one claims, and the head says who."""
     for number in range(3):
         state = suspend(store, started(store, f"race::{number}", owner="me"))
         tries = [commit(state, Claimed(f"owner-{writer}", T0 + 10**7)) for writer in range(WRITERS)]
-        won = at_once(WRITERS, partial(_append, store, tries))
+        won = at_once(WRITERS, partial(_append_one, store, tries))
         assert won.count(True) == 1
         assert store.load(state.instance_id) == tries[won.index(True)][0]
         assert len(everything(store, state)) == 3
@@ -116,7 +116,7 @@ def test_sixteen_starts_of_one_id_have_one_winner(store: Store) -> None:
     """The others are told that it is active."""
     for number in range(3):
         starts = [start(f"race::{number}", initial={"n": writer}) for writer in range(WRITERS)]
-        created = at_once(WRITERS, partial(_start, store, starts))
+        created = at_once(WRITERS, partial(_start_one, store, starts))
         [winner] = [state for state in created if state is not None]
         assert store.load(f"race::{number}") == winner
 
@@ -138,7 +138,7 @@ def test_sixteen_starts_of_a_closed_id_make_one_generation(store: Store) -> None
     """The next generation is as unique as the first, and the old history stays complete."""
     old = finish(store, started(store, "race::a"))
     starts = [start("race::a", initial={"n": writer}, at=T0 + 10_000) for writer in range(WRITERS)]
-    created = at_once(WRITERS, partial(_start, store, starts))
+    created = at_once(WRITERS, lambda writer: starts[writer].write(store))
     [winner] = [state for state in created if state is not None]
     assert (winner.generation, store.load("race::a")) == (2, winner)
     assert folded(old, everything(store, old)) == old

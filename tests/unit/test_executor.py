@@ -16,7 +16,7 @@ from hephaestus import DONE, Choice, Completed, NonRetryable, Pending, Retry, St
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import Claimed, Entry
 from hephaestus.engine.state import State, apply
-from hephaestus.errors import StoreUnavailable
+from hephaestus.errors import PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.executor import Limits
@@ -24,7 +24,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Debug, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
-from tests.unit.flows import FAST, fork, join
+from tests.unit.flows import FAST, TwoWaits, fork, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -434,6 +434,40 @@ def test_invariant_2_an_outage_of_the_store_runs_no_step_twice() -> None:
     assert len(runs) == 5
     numbers = [entry.sequence for entry in local.runner.history("fan::x")]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+class Narrow(MemoryStore):
+    """A store whose entries hold few events."""
+
+    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+        """Write what fits."""
+        if len(entry.events) > 2:
+            message = "too large"
+            raise PayloadTooLarge(message)
+        return super().append(state, entry, boundary=boundary)
+
+
+def test_what_is_too_much_for_one_entry_becomes_several() -> None:
+    """Large results that end together, and large events that came together, are written one after the other."""
+    ready = threading.Barrier(6)
+
+    def together(_ctx: StepContext) -> str:
+        ready.wait(timeout=30)
+        return "done"
+
+    flow = fan(6, together)
+    local = LocalRuntime(flow, TwoWaits, store=Narrow())
+    assert local.start(flow, "x").status == "completed"
+    local.start(TwoWaits, "t")
+    for waits in ("first", "second"):
+        local.runner.resume("two::t", "go", {"large": waits}, step=waits)
+    local.settle()
+    ended = local.runner.get("two::t")
+    assert ended.status == "completed"
+    assert {key: ended.steps[key].updates for key in ("first", "second")} == {
+        "first": {"large": "first"},
+        "second": {"large": "second"},
+    }
 
 
 def test_an_outage_that_outlasts_the_invocation_is_reported() -> None:

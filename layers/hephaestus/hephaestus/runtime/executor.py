@@ -27,7 +27,7 @@ from hephaestus.engine.events import (
     Suspended,
 )
 from hephaestus.engine.state import apply, evolve, fold
-from hephaestus.errors import RetryLater, StoreUnavailable
+from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
 from hephaestus.runtime.attempt import Outcome, StepTimedOut, failure, perform, route
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.telemetry import emit
@@ -435,7 +435,14 @@ class _Execution:
         now = self.clock.now()
         after = evolve(apply(self.committed, events, now), sequence=self.committed.sequence + 1)
         entry = Entry(after.sequence, self.clock.unique(), now, events)
-        if not self.insist(lambda: self.store.append(after, entry, boundary=bool(closing))):
+        try:
+            written = self.insist(lambda: self.store.append(after, entry, boundary=bool(closing)))
+        except PayloadTooLarge:
+            if not self.decided or len(events) == 1:
+                raise
+            self.commit_some(max(len(self.decided) // 2, 1))
+            return False
+        if not written:
             self.rebase()
             return False
         before, self.committed, self.draft = self.committed, after, after
@@ -448,6 +455,17 @@ class _Execution:
                     "hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken)
                 )
         return True
+
+    def commit_some(self, number: int) -> None:
+        """Write the first of the decided events: each fits an entry, all of them together do not."""
+        later = self.decided[number:]
+        self.decided = self.decided[:number]
+        written = self.commit()
+        self.decided = [*self.decided, *later]
+        if not written:
+            self.decided = [event for event in self.decided if not self.derived(event)]
+        self.draft = apply(self.committed, self.decided, self.clock.now())
+        self.must_commit = bool(self.decided)
 
     def peek(self) -> None:
         """Look whether an event has come in while steps run."""

@@ -40,6 +40,7 @@ LONGEST_LIFE: Final = timedelta(days=366)
 START_TRIES: Final = 8
 PARALLEL_QUERIES: Final = 8
 IN_S3: Final = b"S"
+MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
 LAST: Final = "~"  # sorts after every time
 
 
@@ -339,13 +340,14 @@ def _blob_key(state: State, entry: Entry) -> str:
 
 
 def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[str]) -> list[tuple[Any, str | None]]:
-    """What ``query`` gives for each of ``keys``."""
-    if len(keys) <= 1:
-        return [query(key) for key in keys]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
+    """What ``query`` gives for each of ``keys``; the first goes alone, so that a table in trouble is asked once."""
+    found = [query(key) for key in keys[:1]]
+    if len(keys) > 1:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
-    with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys))) as pool:
-        return list(pool.map(query, keys))
+        with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
+            found += pool.map(query, keys[1:])
+    return found
 
 
 def _by_start(item: HeadItem) -> str:
@@ -369,7 +371,7 @@ def _read_cursor(cursor: str) -> str:
     except (binascii.Error, ValueError, AttributeError) as error:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message) from error
-    if not separator or not instance_id:
+    if not separator or not instance_id or len(text.encode()) > MAX_SORT_KEY_BYTES:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message)
     return text
