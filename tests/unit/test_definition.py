@@ -30,8 +30,8 @@ from hephaestus import (
     step,
 )
 from hephaestus.definition.business_key import BusinessKey, check_id
+from hephaestus.definition.definition import Route
 from hephaestus.definition.steps import Configured, read_result, snake_case
-from hephaestus.definition.workflow import Route
 from hephaestus.errors import BadRequest
 from hephaestus.steps import Debug, Wait, WaitForEvent
 

@@ -3,96 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from hephaestus.definition.business_key import NAME, SCOPES, BusinessKey, Scope
-from hephaestus.definition.steps import (
-    DONE,
-    STEP_KEY,
-    Choice,
-    Configured,
-    Done,
-    Step,
-    StepLike,
-    TargetLike,
-    Transitions,
-)
-from hephaestus.engine.graph import Graph, check_graph
-from hephaestus.errors import BadRequest, DefinitionError, InvalidInput, Problem, UnknownVersion
+from hephaestus.definition.business_key import BusinessKey, Scope
+from hephaestus.definition.header import check_header
+from hephaestus.definition.reader import Reader
+from hephaestus.errors import BadRequest, DefinitionError, Problem, UnknownVersion
 from hephaestus.retry import Retry
-from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.steps import Configured, StepLike, Transitions
     from hephaestus.runtime.runner import Runner
     from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
-
-MAX_TAGS: Final = 20
-MAX_TAG_LENGTH: Final = 64
-IMPLICIT_EVENTS: Final = ("error", "timeout")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where one event of a step leads: every target, or those that ``choice`` picks among them."""
-
-    targets: tuple[str, ...]
-    choice: Choice | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One version of a workflow, as the runtime reads it."""
-
-    name: str
-    version: int
-    graph: Graph
-    steps: Mapping[str, Step]
-    routes: Mapping[str, Mapping[str, Route]]
-    configs: Mapping[tuple[str, str, str], Mapping[str, Any]]
-    retry: Retry
-    input_model: type[Any] | None = None
-    start_config: Mapping[str, Any] = field(default_factory=dict)
-
-    def config(self, step: str, taken: Mapping[str, tuple[str, tuple[str, ...]]]) -> Mapping[str, Any]:
-        """The configuration of ``step``: that of every taken edge into it, later steps' values winning.
-
-        Args:
-            step: the step's key.
-            taken: by completed step, its event and the targets it took.
-        """
-        if not self.configs:
-            return self.start_config if step == self.graph.start else {}
-        merged: dict[str, Any] = dict(self.start_config) if step == self.graph.start else {}
-        for source in self.graph.predecessors[step]:
-            event, targets = taken.get(source, ("", ()))
-            if step in targets:
-                merged.update(self.configs.get((source, event, step), {}))
-        return merged
-
-    def read_input(self, context: Mapping[str, Any]) -> Any:
-        """The start data as the workflow's ``Input`` model; ``None`` without one.
-
-        Raises:
-            InvalidInput: the data does not fit, with one line a field.
-        """
-        if self.input_model is None:
-            return None
-        try:
-            return self.input_model.model_validate(dict(context))
-        except ValueError as error:
-            details = getattr(error, "errors", None)
-            if details is None:
-                raise
-            fields = [
-                (".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()
-            ]
-            message = f"the context does not fit {self.name} version {self.version}:"
-            raise InvalidInput(message, fields) from error
 
 
 class Workflow:
@@ -150,12 +76,12 @@ class Workflow:
         listed: Any = tags if isinstance(tags, (list, tuple, set, frozenset)) else [tags]
         cls.tags = tuple(listed)
         cls.metadata = metadata or {}
-        problems = _check_header(cls, key, scope)
+        problems = check_header(cls, key, scope)
         if versions is not None:
             problems += _read_umbrella(cls, key, versions, current)
         else:
             cls.business_key = BusinessKey(key or "", scope)
-            definition = _Reader(cls).read(problems)
+            definition = Reader(cls).read(problems)
             if definition is not None:
                 cls.definitions = {version: definition}
                 cls.versions = {version: cls}
@@ -255,49 +181,6 @@ def _runner() -> Runner:
     return default_runner()
 
 
-def _check_header(cls: type[Workflow], key: str | None, scope: str) -> list[Problem]:
-    found = [*_names_wrong(cls, key, scope), *_values_wrong(cls)]
-    return [Problem(cls.__name__, problem, mend) for problem, mend in found]
-
-
-def _names_wrong(cls: type[Workflow], key: str | None, scope: str) -> Iterator[tuple[str, str]]:
-    if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
-        yield (f"the name {cls.name!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
-    if "versions" not in cls.__dict__ and key is not None and not NAME.fullmatch(str(key)):
-        yield (f"the business key {key!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
-    if scope not in SCOPES:
-        yield (f"the scope {scope!r} is unknown", f"Use one of {', '.join(SCOPES)}")
-    if isinstance(cls.version, bool) or not isinstance(cls.version, int) or cls.version < 1:
-        yield (f"the version {cls.version!r} is invalid", "Use a whole number of at least 1")
-
-
-def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
-    problem = tags_problem(cls.tags)
-    if problem:
-        yield (problem, f"Use at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters")
-    if isinstance(cls.metadata, Mapping):
-        try:
-            cls.metadata = freeze(dict(cls.metadata), "metadata")
-        except NotSerializable as error:
-            yield (str(error), "Metadata holds JSON-safe values only")
-    else:
-        yield ("the metadata is not a mapping", "Give a dict of JSON-safe values")
-    if not isinstance(cls.retry, Retry):
-        yield (f"retry is {cls.retry!r}", "Give a Retry(...)")
-    if cls.Input is not None and not hasattr(cls.Input, "model_validate"):
-        yield (f"Input is {cls.Input!r}", "Give a class derived from pydantic.BaseModel")
-
-
-def tags_problem(tags: Sequence[object]) -> str | None:
-    """What is wrong with a list of tags, or ``None``."""
-    if len(tags) > MAX_TAGS:
-        return f"there are {len(tags)} tags"
-    for tag in tags:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= MAX_TAG_LENGTH or not tag.isprintable():
-            return f"the tag {str(tag)[:MAX_TAG_LENGTH]!r} is invalid"
-    return None
-
-
 def _read_umbrella(
     cls: type[Workflow], key: str | None, versions: Mapping[int, type[Workflow]], current: int | None
 ) -> list[Problem]:
@@ -345,175 +228,3 @@ def _is_version(member: object) -> bool:
 
 def _renamed(definition: Definition, name: str) -> Definition:
     return replace(definition, name=name)
-
-
-class _Reader:
-    """Reads the transitions of one workflow class into a definition, noting what is wrong on the way."""
-
-    def __init__(self, cls: type[Workflow]) -> None:
-        self.cls = cls
-        self.problems: list[Problem] = []
-        self.steps: dict[str, Step] = {}
-        self.classes: dict[type[Step], Step] = {}
-        self.routes: dict[str, dict[str, Route]] = {}
-        self.configs: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-        self.fan_outs: list[tuple[str, str, tuple[str, ...]]] = []
-
-    def read(self, problems: list[Problem]) -> Definition | None:
-        """The definition, or ``None`` with the reasons added to ``problems``."""
-        self.problems = problems
-        if not self.cls.business_key.name:
-            self.wrong(self.cls.__name__, "has no business key", 'Define it with key="...", as in key="orderid"')
-        start = getattr(self.cls, "start_at", None)
-        transitions = getattr(self.cls, "transitions", None)
-        if start is None or not isinstance(transitions, Mapping):
-            self.wrong(self.cls.__name__, "has no first step or no transitions", "Set start_at and transitions")
-            return None
-        first, start_config = self.target(start, self.cls.__name__)
-        if first == DONE.key:
-            self.wrong(self.cls.__name__, "starts at DONE", "Set start_at to the first step")
-        if first is None or first == DONE.key:
-            return None
-        for source, routes in transitions.items():
-            self.read_step(source, routes)
-        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
-        for key in self.steps:
-            if key not in self.routes:
-                self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
-        problems.extend(check_graph(first, edges, self.fan_outs))
-        if problems:
-            return None
-        waits = frozenset(key for key, step in self.steps.items() if step.waits)
-        return Definition(
-            name=self.cls.name,
-            version=self.cls.version,
-            graph=Graph(first, edges, waits),
-            steps=self.steps,
-            routes=self.routes,
-            configs=self.configs,
-            retry=self.cls.retry,
-            input_model=self.cls.Input,
-            start_config=start_config,
-        )
-
-    def wrong(self, step: str, problem: str, mend: str) -> None:
-        self.problems.append(Problem(step, problem, mend))
-
-    def register(self, like: object, place: str) -> Step | None:
-        """The step that ``like`` stands for, known by its key from now on."""
-        if isinstance(like, type) and issubclass(like, Step):
-            if like not in self.classes:
-                try:
-                    self.classes[like] = like()
-                except (TypeError, ValueError) as error:
-                    self.wrong(
-                        place, f"{like.__name__} cannot be made without arguments ({error})", "Use an instance of it"
-                    )
-                    return None
-            step = self.classes[like]
-        elif isinstance(like, Step):
-            step = like
-        else:
-            self.wrong(place, f"{like!r} is not a step", "Use a function with @step, a Step class or DONE")
-            return None
-        if isinstance(step, Done):
-            return DONE
-        if step.key not in self.steps:
-            self.steps[step.key] = step
-            self.check_step(step)
-        known = self.steps[step.key]
-        if known is not step and (type(known) is not type(step) or vars(known) != vars(step)):
-            self.wrong(step.key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
-            return None
-        return known
-
-    def check_step(self, step: Step) -> None:
-        problems: list[tuple[str, str]] = []
-        if isinstance(step.events, str):
-            problems.append((f"declares the events {step.events!r}", f"Write a tuple: events=({step.events!r},)"))
-        if step.retry is not None and not isinstance(step.retry, Retry):
-            problems.append((f"has the retry policy {step.retry!r}", "Give a Retry(...)"))
-        if step.timeout is not None and not (isinstance(step.timeout, timedelta) and step.timeout > timedelta(0)):
-            problems.append((f"has the timeout {step.timeout!r}", "Give a positive timedelta, or seconds to @step"))
-        if type(step).execute is Step.execute:
-            problems.append(("has no execute", "Write execute(self, instance, config, context)"))
-        if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
-            mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
-            problems.append((f"the key {step.key!r} is invalid", mend))
-        if step.key == DONE.key:
-            problems.append(("the key 'DONE' is taken", "Give the step another key"))
-        if not step.events:
-            problems.append(("declares no event", 'Declare at least one, as in events=("done",)'))
-        elif not isinstance(step.events, str) and not all(event and isinstance(event, str) for event in step.events):
-            problems.append((f"declares the events {step.events!r}", "Events are non-empty strings"))
-        for problem, mend in problems:
-            self.wrong(step.key, problem, mend)
-
-    def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
-        """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
-        config: Mapping[str, Any] = {}
-        if isinstance(like, Configured):
-            try:
-                config = freeze(dict(like.config), "config")
-            except NotSerializable as error:
-                self.wrong(place, str(error), "Configuration holds JSON-safe values only")
-            like = like.step
-        step = self.register(like, place)
-        return (step.key if step else None), config
-
-    def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
-        step = self.register(source, self.cls.__name__)
-        if step is None:
-            return
-        if step is DONE:
-            self.wrong("DONE", "has transitions", "DONE ends a path: remove its transitions")
-            return
-        if step.key in self.routes:
-            self.wrong(step.key, "has transitions twice", "Merge them")
-            return
-        if not isinstance(routes, Mapping):
-            self.wrong(step.key, "its transitions are not a mapping", "Write {event: target}")
-            return
-        self.routes[step.key] = {}
-        events = (step.events,) if isinstance(step.events, str) else tuple(step.events)
-        for event in events:
-            if event not in routes:
-                self.wrong(
-                    step.key,
-                    f"declares {event!r} but no transition routes it",
-                    f"Add {event!r}: ... to its transitions",
-                )
-        for event, target in routes.items():
-            if event not in events and event not in IMPLICIT_EVENTS:
-                self.wrong(
-                    step.key,
-                    f"routes {event!r}, which the step does not declare",
-                    f"Add {event!r} to its events or remove the transition",
-                )
-            self.routes[step.key][event] = self.read_route(step.key, event, target)
-
-    def read_route(self, source: str, event: str, target: TargetLike) -> Route:
-        choice = target if isinstance(target, Choice) else None
-        if choice and not callable(choice.function):
-            self.wrong(source, f"event {event!r} routes to a Choice without a function", "Give Choice a callable")
-        candidates: Any = choice.targets if choice else target
-        listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
-        if not listed:
-            self.wrong(source, f"event {event!r} leads nowhere", "Route it to a step or to DONE")
-        keys: list[str] = []
-        for one in listed:
-            key, config = self.target(one, source)
-            if key is None:
-                continue
-            if key in keys:
-                self.wrong(source, f"event {event!r} leads to {key} twice", "Name each target once")
-            keys.append(key)
-            if config:
-                self.configs[source, event, key] = config
-        steps = tuple(key for key in keys if key != DONE.key)
-        if choice is None and len(keys) > 1:
-            if len(steps) < len(keys):
-                self.wrong(source, f"event {event!r} fans out to DONE", "A fan-out leads to steps only")
-            else:
-                self.fan_outs.append((source, event, steps))
-        return Route(steps, choice)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.steps import DONE
 
 if TYPE_CHECKING:
-    from hephaestus.definition.workflow import Definition, Workflow
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
 
 
 def describe(workflow: type[Workflow]) -> dict[str, Any]:

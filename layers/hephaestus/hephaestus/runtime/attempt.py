@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.context import StepContext
-    from hephaestus.definition.workflow import Definition
+    from hephaestus.definition.definition import Definition
 
 MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000

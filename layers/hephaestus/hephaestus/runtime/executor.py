@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.context import Instance, StepContext
@@ -29,7 +29,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.state import apply, evolve, fold
 from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
 from hephaestus.runtime.attempt import Outcome, StepTimedOut, failure, perform, route
-from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.effects import LONGEST_DELAY_MS
 from hephaestus.runtime.telemetry import emit
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.values import FrozenDict
@@ -37,14 +37,14 @@ from hephaestus.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hephaestus.definition.workflow import Definition
+    from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
-    from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
+    from hephaestus.runtime.effects import Effects
+    from hephaestus.runtime.ports import Clock, Store
     from hephaestus.runtime.workers import Workers
 
-LONGEST_DELAY_MS: Final = 15 * 60 * 1000  # SQS: DelaySeconds is at most 900
 IN_PLACE_MS: Final = 1_000
 FIRST_PAUSE_MS: Final = 100
 LONGEST_PAUSE_MS: Final = 5_000
@@ -83,8 +83,7 @@ class Executor:
     """Runs claimed instances; one object serves any number of executions."""
 
     store: Store
-    timers: Timers
-    queue: WorkQueue
+    effects: Effects
     clock: Clock
     limits: Limits = Limits()
     workers: Callable[[], Workers] = ThreadWorkers
@@ -101,60 +100,6 @@ class Executor:
         except Fenced:
             _logger.info("instance %s: another invocation took over, stopping", state.instance_id)
         return execution.committed
-
-    def after_commit(self, before: State, entry: Entry, after: State) -> None:
-        """Make the schedules and send the messages that a commit calls for.
-
-        What fails here is logged and left to the sweeper: the commit has set the alarm.
-        """
-        for effect in _effects(self, before, entry, after):
-            try:
-                effect()
-            except Exception:
-                _logger.exception(
-                    "instance %s: an effect of log entry %d failed; the sweeper will make up for it",
-                    after.instance_id,
-                    entry.sequence,
-                )
-
-
-def _effects(executor: Executor, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
-    left = {timer.token for timer in after.timers}
-    ended_early = [
-        timer for timer in before.timers if timer.token not in left and timer.scheduled and timer.due_at > entry.at
-    ]
-    effects: list[Callable[[], object]] = [
-        partial(executor.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)) for timer in ended_early
-    ]
-    for event in entry.events:
-        match event:
-            case StepWaiting(scheduled=True, due_at=int(due_at)) if event.token in left:
-                timeout = _timeout(after, event.step, event.token, due_at)
-                effects.append(partial(executor.timers.schedule, timeout))
-            case Suspended(wake_at=int(wake_at)):
-                wake = _wake_message(executor, after, wake_at, entry.at)
-                if wake is not None:
-                    effects.append(wake)
-            case HandedOver():
-                effects.append(partial(executor.queue.wake, after.instance_id))
-            case _:
-                pass
-    return effects
-
-
-def _wake_message(executor: Executor, state: State, wake_at: int, now: int) -> Callable[[], object] | None:
-    """What wakes a suspended instance at ``wake_at``, unless a deadline's schedule does."""
-    if any(timer.scheduled and timer.due_at == wake_at for timer in state.timers):
-        return None
-    delay = max(wake_at - now, 0)
-    if delay <= LONGEST_DELAY_MS:
-        return partial(executor.queue.wake, state.instance_id, delay)
-    step = next((key for key, step in state.steps.items() if step.retry_at == wake_at), "")
-    return partial(executor.timers.schedule, _timeout(state, step, f"{step}.retry", wake_at))
-
-
-def _timeout(state: State, step: str, token: str, due_at: int) -> Timeout:
-    return Timeout(state.instance_id, state.generation, step, token, due_at)
 
 
 class _Execution:
@@ -448,7 +393,7 @@ class _Execution:
         before, self.committed, self.draft = self.committed, after, after
         self.decided = []
         self.must_commit = False
-        self.executor.after_commit(before, entry, after)
+        self.executor.effects.perform(before, entry, after)
         for event in events:
             if isinstance(event, StepCompleted) and event.taken:
                 emit(

@@ -11,7 +11,7 @@ from hephaestus.errors import DefinitionError, Problem, UnknownWorkflow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hephaestus.definition.workflow import Definition
+    from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
 
 

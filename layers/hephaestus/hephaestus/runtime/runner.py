@@ -6,15 +6,12 @@ dispatch says; if neither happens because the process dies, the alarm in the hea
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.steps import Step
-from hephaestus.definition.workflow import Workflow, tags_problem
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import (
     CancelRequested,
@@ -34,7 +31,6 @@ from hephaestus.errors import (
     BadRequest,
     InstanceClosed,
     InstanceNotFound,
-    InvalidInput,
     TooBusy,
     UnexpectedEvent,
     UnknownStep,
@@ -44,17 +40,29 @@ from hephaestus.errors import (
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
+from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.intake import (
+    check_limit,
+    check_text,
+    digest,
+    read_context,
+    read_metadata,
+    read_sequence,
+    read_tags,
+    read_value,
+)
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.telemetry import emit
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 from hephaestus.runtime.workers import ThreadWorkers
-from hephaestus.values import NotSerializable, freeze
+from hephaestus.values import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from hephaestus.definition.workflow import Definition
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
@@ -64,8 +72,6 @@ LONGEST_SCHEDULE_MS: Final = 366 * 24 * 3600 * 1000
 PARK_MS: Final = 10 * 60 * 1000
 EARLY_MS: Final = 5_000
 TRIES: Final = 20
-MAX_LIMIT: Final = 200
-MAX_TEXT: Final = 128
 MAX_REASON: Final = 1_000
 
 _logger = logging.getLogger("hephaestus.runner")
@@ -102,7 +108,8 @@ class Runner:
         self.clock: Clock = clock or SystemClock()
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
-        self.executor = Executor(store, timers, queue, self.clock, self.limits, workers)
+        self.effects = Effects(timers, queue)
+        self.executor = Executor(store, self.effects, self.clock, self.limits, workers)
         emit("hephaestus.runner.init", {}, {"runner": type(self).__name__})
 
     def start_instance(  # noqa: PLR0913 - the family's contract
@@ -140,21 +147,21 @@ class Runner:
             PayloadTooLarge: the context is larger than the store takes.
         """
         flow = workflow if isinstance(workflow, type) else self.registry.get(workflow)
-        initial = _start_data(context)
-        all_tags = _all_tags(flow, tags)
+        initial = read_context(context)
+        all_tags = read_tags(flow, tags)
         opts = {"context": initial, "id": id, "tags": all_tags}
         definition = flow.definition(version if version is not None else flow.version_for(flow.versions, opts))
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
-        suffix = _digest(start_id)[:20] if start_id else self.clock.unique()
+        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         instance_id = flow.business_key.instance_id(id, definition.version, suffix)
-        metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **_metadata(telemetry_metadata)}
+        metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **read_metadata(telemetry_metadata)}
         name = start_id or self.clock.unique()
         started = InstanceStarted(flow.name, definition.version, initial, all_tags, freeze(metadata), name)
         now = self.clock.now()
         going = dispatch or self.dispatch
         claim = self._claim(going.budget) if isinstance(going, InPlace) else None
-        first = Entry(1, _digest(f"{instance_id} {name}"), now, (started, claim) if claim else (started,))
+        first = Entry(1, digest(f"{instance_id} {name}"), now, (started, claim) if claim else (started,))
         state = self.store.create(begin(instance_id, 1, first), first)
         if state is None:
             key = flow.business_key.name
@@ -199,10 +206,10 @@ class Runner:
             InvalidInput: the payload cannot be stored.
             PayloadTooLarge: the payload is larger than the store takes.
         """
-        _check_text("event", event)
+        check_text("event", event)
         if event_id is not None:
-            _check_text("event_id", event_id)
-        kept = _freeze_input(payload, "payload")
+            check_text("event_id", event_id)
+        kept = read_value(payload, "payload")
         check_size(kept, self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
         name = event_id or self.clock.unique()
@@ -291,7 +298,7 @@ class Runner:
             message = f"reason must be a string of at most {MAX_REASON} characters"
             raise BadRequest(message)
         if request_id is not None:
-            _check_text("request_id", request_id)
+            check_text("request_id", request_id)
         state = self._load(instance_id)
         for _ in range(TRIES):
             if state.cancel and (not state.closed or (request_id and state.cancel.request_id == request_id)):
@@ -338,8 +345,8 @@ class Runner:
             BadRequest: the limit or the cursor is malformed.
         """
         check_id(instance_id)
-        _check_limit(limit)
-        after = _sequence(cursor)
+        check_limit(limit)
+        after = read_sequence(cursor)
         found = self.store.history(instance_id, generation, after, limit + 1)
         if found is None:
             which = "" if generation is None else f" with a generation {generation}"
@@ -373,7 +380,7 @@ class Runner:
             UnknownWorkflow: no such workflow is deployed.
             BadRequest: a filter is malformed.
         """
-        _check_limit(limit)
+        check_limit(limit)
         if status is not None and status not in STATUSES:
             message = f"there is no status {status!r}: there are {', '.join(STATUSES)}"
             raise BadRequest(message)
@@ -448,7 +455,7 @@ class Runner:
         boundary = state.owner is None or after.owner != state.owner or after.closed
         if not self.store.append(after, entry, boundary=boundary):
             return None
-        self.executor.after_commit(state, entry, after)
+        self.effects.perform(state, entry, after)
         return after
 
     def _claim(self, budget: Budget) -> Claimed:
@@ -473,66 +480,6 @@ def _has_work(definition: Definition, state: State, now: int) -> bool:
         return True
     commands = advance(definition.graph, state, now)
     return not (len(commands) == 1 and isinstance(commands[0], Sleep))
-
-
-def _start_data(context: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(context, Mapping):
-        message = f"the context is a {type(context).__name__}: it must be a mapping (a JSON object)"
-        raise InvalidInput(message)
-    frozen: Mapping[str, Any] = _freeze_input(dict(context), "context")
-    return frozen
-
-
-def _freeze_input(value: Any, place: str) -> Any:
-    try:
-        return freeze(value, place)
-    except NotSerializable as error:
-        raise InvalidInput(str(error)) from error
-
-
-def _all_tags(flow: type[Workflow], tags: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        message = "tags must be a list of strings"
-        raise BadRequest(message)
-    found = tuple(dict.fromkeys((*flow.tags, *tags))) if all(isinstance(tag, str) for tag in tags) else tuple(tags)
-    problem = tags_problem(found)
-    if problem:
-        message = f"{problem}: use at most 20 printable strings of 1 to 64 characters"
-        raise BadRequest(message)
-    return found
-
-
-def _metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if metadata is not None and not isinstance(metadata, Mapping):
-        message = "metadata must be a mapping (a JSON object)"
-        raise BadRequest(message)
-    frozen: Mapping[str, Any] = _freeze_input(dict(metadata or {}), "metadata")
-    return frozen
-
-
-def _check_text(what: str, text: object) -> None:
-    if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT or not text.isprintable():
-        message = f"{what} must be a printable string of 1 to {MAX_TEXT} characters"
-        raise BadRequest(message)
-
-
-def _check_limit(limit: object) -> None:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        message = f"limit must be a whole number from 1 to {MAX_LIMIT}"
-        raise BadRequest(message)
-
-
-def _sequence(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not isinstance(cursor, str) or not cursor.isdecimal() or len(cursor) > len("99999999"):
-        message = "the cursor is not one that a history page gave"
-        raise BadRequest(message)
-    return int(cursor)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _busy(instance_id: str) -> str:

@@ -1,0 +1,74 @@
+"""One version of a workflow as data: what the runtime reads of a workflow class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.definition.steps import Choice, Step
+    from hephaestus.engine.graph import Graph
+    from hephaestus.retry import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one event of a step leads: every target, or those that ``choice`` picks among them."""
+
+    targets: tuple[str, ...]
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One version of a workflow, as the runtime reads it."""
+
+    name: str
+    version: int
+    graph: Graph
+    steps: Mapping[str, Step]
+    routes: Mapping[str, Mapping[str, Route]]
+    configs: Mapping[tuple[str, str, str], Mapping[str, Any]]
+    retry: Retry
+    input_model: type[Any] | None = None
+    start_config: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, step: str, taken: Mapping[str, tuple[str, tuple[str, ...]]]) -> Mapping[str, Any]:
+        """The configuration of ``step``: that of every taken edge into it, later steps' values winning.
+
+        Args:
+            step: the step's key.
+            taken: by completed step, its event and the targets it took.
+        """
+        if not self.configs:
+            return self.start_config if step == self.graph.start else {}
+        merged: dict[str, Any] = dict(self.start_config) if step == self.graph.start else {}
+        for source in self.graph.predecessors[step]:
+            event, targets = taken.get(source, ("", ()))
+            if step in targets:
+                merged.update(self.configs.get((source, event, step), {}))
+        return merged
+
+    def read_input(self, context: Mapping[str, Any]) -> Any:
+        """The start data as the workflow's ``Input`` model; ``None`` without one.
+
+        Raises:
+            InvalidInput: the data does not fit, with one line a field.
+        """
+        if self.input_model is None:
+            return None
+        try:
+            return self.input_model.model_validate(dict(context))
+        except ValueError as error:
+            details = getattr(error, "errors", None)
+            if details is None:
+                raise
+            fields = [
+                (".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()
+            ]
+            message = f"the context does not fit {self.name} version {self.version}:"
+            raise InvalidInput(message, fields) from error
