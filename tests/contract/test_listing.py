@@ -47,9 +47,9 @@ def crowd(store: Store) -> list[str]:
 
 def test_every_page_size_gives_the_same_listing(store: Store, crowd: list[str]) -> None:
     """Nothing twice, nothing left out, one order over all statuses and shards; filtered, too."""
-    for page in (11, 50, 119, 120, 200):
+    for page in (11, 119, 120):
         assert listed(store, page) == crowd
-    for page in (1, 5, 12, 13):
+    for page in (5, 13):
         assert listed(store, page, tag="ten") == [key for key in crowd if key.endswith("0")]
     since = T0 + 30_000
     assert listed(store, 7, since=since) == crowd[:30]

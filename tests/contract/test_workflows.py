@@ -1,4 +1,4 @@
-"""Whole workflows over every store: the paths a user sees, limits of size, and what a wake-up costs."""
+"""Whole workflows over every store: the paths a user sees, and the limits of size."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ from hephaestus import DONE, AlreadyRunning, StepContext, UnexpectedEvent, Workf
 from hephaestus.adapters.dynamodb.store import MAX_VALUE_BYTES
 from hephaestus.engine.state import begin, fold
 from hephaestus.errors import PayloadTooLarge
-from hephaestus.runtime.dispatch import InPlace
-from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.contract.instances import everything
-from tests.costs import Meter
 from tests.unit.flows import Early, Order, Routed, TwoWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.runtime.ports import Store
-    from tests.contract.conftest import Dynamo
 
 ITEMS = {"items": [1, 2, 3]}
-WAITS = 100
 
 
 @pytest.fixture
@@ -190,80 +185,10 @@ def _wide(count: int) -> type[Workflow]:
     return Wide
 
 
-TOGETHER = "what finishes together is one log entry, which may be larger than an item; the executor does not divide it"
-
-
-@pytest.mark.xfail(raises=PayloadTooLarge, strict=True, reason=TOGETHER)
-def test_large_results_that_finish_together_are_all_kept(local: Dynamo) -> None:
+def test_large_results_that_finish_together_are_all_kept(store: Store) -> None:
     """Each fits; together they are more than one item holds, and the instance goes on all the same."""
     wide = _wide(12)
-    runtime = LocalRuntime(wide, store=local.store())
+    runtime = LocalRuntime(wide, store=store)
     ended = runtime.start(wide, "w")
     assert (ended.status, ended.steps["gather"].updates) == ("completed", {"count": 720_000})
-    assert_log_is_state(runtime.store, "wide::w")
-
-
-def _chain(count: int) -> type[Workflow]:
-    """``count`` waits, one after the other, each with a step before it."""
-    waits = [WaitForEvent("go", name=f"wait_{number}") for number in range(count)]
-
-    def work(number: int) -> Any:
-        @step(key=f"work_{number}")
-        def run(ctx: StepContext) -> dict[str, Any]:
-            return {"n": number}
-
-        return run
-
-    works = [work(number) for number in range(count)]
-    targets: list[Any] = [*works[1:], DONE]
-    rest: dict[Any, Any] = {one: {"go": target} for one, target in zip(waits, targets, strict=True)}
-    rest |= {one: {"done": wait} for one, wait in zip(works, waits, strict=True)}
-
-    class Chain(Workflow, key="chain"):
-        start_at = works[0]
-        transitions = rest
-
-    return Chain
-
-
-def test_a_wake_up_costs_the_same_after_a_hundred(local: Dynamo) -> None:
-    """One read and three writes, however long the instance has lived; its snapshot is all that grows."""
-    chain = _chain(WAITS + 2)
-    runtime = LocalRuntime(chain, store=local.store())
-    runtime.start(chain, "c")
-    meter = Meter(local.table, local.again().table)
-    costs: list[tuple[list[str], float]] = []
-    for number in range(WAITS + 1):
-        meter.clear()
-        runtime.runner.resume("chain::c", "go", {"n": number}, dispatch=InPlace(runtime.budget()))
-        costs.append((meter.operations, meter.units))
-    assert runtime.runner.get("chain::c").steps[f"work_{WAITS + 1}"].updates == {"n": WAITS + 1}
-    assert costs[0] == (["GetItem", "TransactWriteItems", "PutItem", "TransactWriteItems"], 15)
-    assert {tuple(operations) for operations, _ in costs} == {tuple(costs[0][0])}
-    assert costs[-1][1] <= 24, "each of the two heads written has a snapshot of 202 steps, 2.3 KB"
-
-
-def test_ten_linear_steps_in_one_invocation_through_the_runner(local: Dynamo) -> None:
-    """The budget is 12 requests and 20 write units, indexes included; a real run needs 11 and 19."""
-
-    def work(number: int) -> Any:
-        @step(key=f"step_{number}")
-        def run(ctx: StepContext) -> dict[str, Any]:
-            return {"reference": f"ref-{number * 7919}", "total": number}
-
-        return run
-
-    works = [work(number) for number in range(10)]
-    following: list[Any] = [*works[1:], DONE]
-
-    class Linear(Workflow, key="linear", tags=["sales"], metadata={"team": "checkout"}):
-        start_at = works[0]
-        transitions = {one: {"done": target} for one, target in zip(works, following, strict=True)}
-
-    runtime = LocalRuntime(Linear, store=local.store())
-    meter = Meter(local.table, local.again().table)
-    data = {"order": "abc123", "items": [{"sku": "a-17", "price": 1250}, {"sku": "b-3", "price": 99}]}
-    runtime.runner.start_instance(Linear, data, id="abc123", dispatch=InPlace(runtime.budget()))
-    assert meter.operations == ["PutItem"] * 10 + ["TransactWriteItems"]
-    assert meter.units == 19
-    assert runtime.runner.get("linear::abc123").status == "completed"
+    assert_log_is_state(store, "wide::w")

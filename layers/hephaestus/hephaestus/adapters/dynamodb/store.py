@@ -40,6 +40,7 @@ LONGEST_LIFE: Final = timedelta(days=366)
 START_TRIES: Final = 8
 PARALLEL_QUERIES: Final = 8
 IN_S3: Final = b"S"
+MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
 LAST: Final = "~"  # sorts after every time
 
 
@@ -370,7 +371,7 @@ def _read_cursor(cursor: str) -> str:
     except (binascii.Error, ValueError, AttributeError) as error:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message) from error
-    if not separator or not instance_id:
+    if not separator or not instance_id or len(text.encode()) > MAX_SORT_KEY_BYTES:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message)
     return text
