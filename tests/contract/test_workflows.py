@@ -12,16 +12,21 @@ from hephaestus import DONE, AlreadyRunning, StepContext, UnexpectedEvent, Workf
 from hephaestus.adapters.dynamodb.store import MAX_VALUE_BYTES
 from hephaestus.engine.state import begin, fold
 from hephaestus.errors import PayloadTooLarge
+from hephaestus.runtime.dispatch import InPlace
+from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.contract.instances import everything
+from tests.costs import Meter
 from tests.unit.flows import Early, Order, Routed, TwoWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.runtime.ports import Store
+    from tests.contract.conftest import Dynamo
 
 ITEMS = {"items": [1, 2, 3]}
+WAITS = 100
 
 
 @pytest.fixture
@@ -192,3 +197,43 @@ def test_large_results_that_finish_together_are_all_kept(store: Store) -> None:
     ended = runtime.start(wide, "w")
     assert (ended.status, ended.steps["gather"].updates) == ("completed", {"count": 720_000})
     assert_log_is_state(store, "wide::w")
+
+
+def _chain(count: int) -> type[Workflow]:
+    """``count`` waits, one after the other, each with a step before it."""
+    waits = [WaitForEvent("go", name=f"wait_{number}") for number in range(count)]
+
+    def work(number: int) -> Any:
+        @step(key=f"work_{number}")
+        def run(ctx: StepContext) -> dict[str, Any]:
+            return {"n": number}
+
+        return run
+
+    works = [work(number) for number in range(count)]
+    targets: list[Any] = [*works[1:], DONE]
+    rest: dict[Any, Any] = {one: {"go": target} for one, target in zip(waits, targets, strict=True)}
+    rest |= {one: {"done": wait} for one, wait in zip(works, waits, strict=True)}
+
+    class Chain(Workflow, key="chain"):
+        start_at = works[0]
+        transitions = rest
+
+    return Chain
+
+
+def test_a_wake_up_costs_the_same_after_a_hundred(local: Dynamo) -> None:
+    """An event, a step, the next wait: one read and three writes, however old; its snapshot is all that grows."""
+    chain = _chain(WAITS + 2)
+    runtime = LocalRuntime(chain, store=local.store())
+    runtime.start(chain, "c")
+    meter = Meter(local.table, local.again().table)
+    costs: list[tuple[list[str], float]] = []
+    for number in range(WAITS + 1):
+        meter.clear()
+        runtime.runner.resume("chain::c", "go", {"n": number}, dispatch=InPlace(runtime.budget()))
+        costs.append((meter.operations, meter.units))
+    assert runtime.runner.get("chain::c").steps[f"work_{WAITS + 1}"].updates == {"n": WAITS + 1}
+    assert costs[0] == (["GetItem", "TransactWriteItems", "PutItem", "TransactWriteItems"], 15)
+    assert {tuple(operations) for operations, _ in costs} == {tuple(costs[0][0])}
+    assert costs[-1][1] <= 24, "each of the two heads written has a snapshot of 202 steps, 2.3 KB"
