@@ -1,0 +1,54 @@
+"""Tracing is a switch: the X-Ray SDK is there where it is on, and is not imported where it is off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SETTINGS = {
+    "HEPHAESTUS_TABLE": "table",
+    "HEPHAESTUS_QUEUE_URL": "https://queue.test/1/work",
+    "HEPHAESTUS_SCHEDULE_GROUP": "group",
+    "HEPHAESTUS_SCHEDULE_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
+    "HEPHAESTUS_RESUME_ARN": "arn:aws:lambda:eu-west-1:123456789012:function:resume",
+}
+
+# A payload that is nobody's is refused before anything is touched, by a handler that is traced like any other.
+SCRIPT = """
+import sys
+import app
+from hephaestus.errors import BadRequest
+
+class Context:
+    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
+    def get_remaining_time_in_millis(self):
+        return 30_000
+
+try:
+    app.handler({"nobody": "knows"}, Context())
+except BadRequest as refused:
+    print("refused", file=sys.stderr)
+print("aws_xray_sdk" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("switch", "imported"), [("on", "True"), ("off", "False")])
+def test_the_x_ray_sdk_is_imported_only_where_tracing_is_on(switch: str, imported: str) -> None:
+    """A handler answers the same way in both cases."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=os.environ | SETTINGS | {"HEPHAESTUS_TRACING": switch, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=ROOT / "functions" / "resume",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == imported
+    assert "refused" in done.stderr
