@@ -17,12 +17,11 @@ from hephaestus.calls import Cancel, read_cancel, read_schedule_resume
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
 from hephaestus.observability import logger, observed
-from hephaestus.triggers import in_place, trigger
+from hephaestus.triggers import trigger
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
-    from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.triggers import Invocation
 
 runner = runner_from_environment()
@@ -35,7 +34,7 @@ def cancel(instance_id: str) -> Response[str]:
     """202; 200 with the state where the caller waited for it."""
     incoming = api.incoming
     call = read_cancel(incoming.body(), instance_id=api.part(instance_id), request_id=incoming.idempotency_key)
-    _cancel(call, api.dispatch)
+    _cancel(call)
     return api.accepted(call.instance_id, {})
 
 
@@ -47,7 +46,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     match event.get("action"):
         case "cancel":
             call = read_cancel(event)
-            _cancel(call, in_place(context, runner.clock))
+            _cancel(call)
             return {"id": call.instance_id, "status": runner.get(call.instance_id).status}
         case "schedule_resume":
             wanted = read_schedule_resume(event)
@@ -58,6 +57,6 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
             raise BadRequest(message)
 
 
-def _cancel(call: Cancel, dispatch: Dispatch) -> None:
+def _cancel(call: Cancel) -> None:
     logger.append_keys(instance_id=call.instance_id)
-    runner.cancel(call.instance_id, call.reason, request_id=call.request_id, dispatch=dispatch)
+    runner.cancel(call.instance_id, call.reason, request_id=call.request_id)

@@ -277,23 +277,19 @@ class Runner:
             state = self._reload(state)
         raise TooBusy(_busy(instance_id))
 
-    def cancel(
-        self, instance_id: str, reason: str = "", *, request_id: str | None = None, dispatch: Dispatch | None = None
-    ) -> None:
+    def cancel(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
         """Start nothing more; the instance ends as ``cancelled`` at once, or when the steps that run now have ended.
 
         Args:
             instance_id: the instance.
             reason: kept in its history, up to 1,000 characters.
             request_id: the same request twice is one; the second call answers as the first did.
-            dispatch: taken for the sake of uniformity; a cancellation needs no execution.
 
         Raises:
             InstanceNotFound: there is no such instance.
             InstanceClosed: it has ended already.
             BadRequest: the reason or the request id is malformed.
         """
-        del dispatch
         if not isinstance(reason, str) or len(reason) > MAX_REASON:
             message = f"reason must be a string of at most {MAX_REASON} characters"
             raise BadRequest(message)
