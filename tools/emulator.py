@@ -211,7 +211,7 @@ def free_port() -> int:
 
 def is_alive(pid: int) -> bool:
     """Whether ``pid`` is one of our emulators, and not a later process with its number."""
-    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607 - ps is where the system has it
     return "ministack" in found.stdout
 
 

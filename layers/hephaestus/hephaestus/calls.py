@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hephaestus.definition.business_key import NAME, check_id
+from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
 from hephaestus.errors import BadRequest, UnknownWorkflow
 
 MAX_NAME: Final = 128
 MAX_REASON: Final = 1000
-MAX_TAGS: Final = 20
-MAX_TAG: Final = 64
+SHOWN: Final = 64
 
 _JSON_NAMES: Final = {str: "a string", int: "a whole number", dict: "an object", list: "a list", object: "anything"}
 
@@ -76,8 +76,10 @@ def read_start(source: object, **known: str | None) -> Start:
     if not NAME.fullmatch(start.workflow):
         message = f"there is no workflow {_shown(start.workflow)}"
         raise UnknownWorkflow(message)
-    if len(start.tags) > MAX_TAGS or not all(isinstance(tag, str) and 1 <= len(tag) <= MAX_TAG for tag in start.tags):
-        message = f"'tags' must be at most {MAX_TAGS} strings of 1 to {MAX_TAG} characters"
+    if len(start.tags) > MAX_TAGS or not all(
+        isinstance(tag, str) and 1 <= len(tag) <= MAX_TAG_LENGTH for tag in start.tags
+    ):
+        message = f"'tags' must be at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
         raise BadRequest(message)
     _check_key("start_id", start.start_id)
     return start
@@ -172,4 +174,4 @@ def _check_key(member: str, key: str | None) -> None:
 
 def _shown(name: object) -> str:
     shown = repr(name)
-    return shown if len(shown) <= MAX_TAG else f"{shown[:MAX_TAG]}…"
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"

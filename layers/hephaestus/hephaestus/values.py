@@ -40,7 +40,7 @@ class FrozenDict(dict[str, Any]):
     __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
-    def __hash__(self) -> NoReturn:  # type: ignore[override]
+    def __hash__(self) -> NoReturn:  # type: ignore[override]  # as `dict` itself says it: None
         """Unhashable, like the ``dict`` it is."""
         message = "unhashable type: 'FrozenDict'"
         raise TypeError(message)
