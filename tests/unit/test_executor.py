@@ -27,10 +27,11 @@ from hephaestus.testing import LocalRuntime
 from tests.unit.flows import FAST, TwoWaits, fork, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus import Instance
     from hephaestus.runtime.views import InstanceView
+    from hephaestus.writes import Write
 
 
 def one_step(function: Callable[[StepContext], Any], **options: Any) -> type[Workflow]:
@@ -405,12 +406,12 @@ class Outage(MemoryStore):
 
     calls = 0
 
-    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write, or not, and say nothing of it."""
         self.calls += 1
         if self.calls % 3 == 1:
             raise StoreUnavailable
-        written = super().append(state, entry, boundary=boundary)
+        written = super().append(state, entry, boundary=boundary, writes=writes)
         if self.calls % 3 == 2:
             raise StoreUnavailable
         return written
@@ -439,12 +440,12 @@ def test_invariant_2_an_outage_of_the_store_runs_no_step_twice() -> None:
 class Narrow(MemoryStore):
     """A store whose entries hold few events."""
 
-    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write what fits."""
         if len(entry.events) > 2:
             message = "too large"
             raise PayloadTooLarge(message)
-        return super().append(state, entry, boundary=boundary)
+        return super().append(state, entry, boundary=boundary, writes=writes)
 
 
 def test_what_is_too_much_for_one_entry_becomes_several() -> None:

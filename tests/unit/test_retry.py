@@ -40,14 +40,51 @@ def test_the_library_s_default() -> None:
 
 def test_attempts_are_counted_and_errors_told_apart() -> None:
     """The last attempt is not tried again, nor is an error that the policy does not name, nor NonRetryable ever."""
-    policy = Retry(max_attempts=3, retry_on=(OSError, NonRetryable))
-    assert policy.allows(OSError(), 1)
-    assert policy.allows(TimeoutError(), 2)
-    assert not policy.allows(OSError(), 3)
-    assert not policy.allows(ValueError(), 1)
-    assert not policy.allows(NonRetryable(), 1)
-    assert not Retry(max_attempts=1).allows(OSError(), 1)
-    assert not Retry().allows(SystemExit(), 1)
+    policy = Retry(max_attempts=3, retry_on=(OSError, NonRetryable), jitter="none", backoff="constant")
+    assert policy.again(OSError(), 1, 0.5) == 1_000
+    assert policy.again(TimeoutError(), 2, 0.5) == 1_000
+    assert policy.again(OSError(), 3, 0.5) is None
+    assert policy.again(ValueError(), 1, 0.5) is None
+    assert policy.again(NonRetryable(), 1, 0.5) is None
+    assert Retry(max_attempts=1).again(OSError(), 1, 0.5) is None
+    assert Retry().again(SystemExit(), 1, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("decision", "delay"),
+    [
+        (timedelta(seconds=7), 7_000),
+        (timedelta(seconds=-7), 0),
+        (True, 1_000),
+        (False, None),
+        (None, None),
+        ("soon", None),
+    ],
+)
+def test_a_function_decides_special_cases(decision: Any, delay: int | None) -> None:
+    """It names the delay, gives up, insists, or leaves it to ``retry_on``; it never adds attempts."""
+    seen: list[tuple[type[BaseException], int]] = []
+
+    def decide(error: BaseException, attempt: int) -> Any:
+        seen.append((type(error), attempt))
+        return decision
+
+    policy = Retry(max_attempts=3, retry_on=(), jitter="none", backoff="constant", decide=decide)
+    assert policy.again(OSError(), 2, 0.5) == delay
+    assert policy.again(OSError(), 3, 0.5) is None
+    assert policy.again(NonRetryable(), 1, 0.5) is None
+    assert seen == [(OSError, 2)]
+
+
+def test_a_deciding_function_that_fails_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of the policy holds, and the log says so."""
+
+    def decide(error: BaseException, attempt: int) -> bool:
+        raise RuntimeError
+
+    policy = Retry(jitter="none", decide=decide)
+    assert policy.again(OSError(), 1, 0.5) == 1_000
+    assert "decide failed" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import Received, State, StepState, Timer
+from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import freeze, from_json, to_json
 
@@ -37,17 +37,26 @@ _EVENTS: Final[Mapping[str, type[Any]]] = {
     kind.__name__: kind
     for kind in (
         ev.InstanceStarted,
+        ev.Forked,
         ev.Claimed,
+        ev.StepsStarted,
         ev.EventReceived,
         ev.TimerSet,
+        ev.HeartbeatReceived,
         ev.StepCompleted,
         ev.StepWaiting,
         ev.StepFailed,
         ev.StepsSkipped,
+        ev.CompensationStarted,
+        ev.StepCompensated,
+        ev.CompensationFailed,
         ev.Suspended,
         ev.HandedOver,
         ev.Parked,
         ev.CancelRequested,
+        ev.Paused,
+        ev.Continued,
+        ev.Redriven,
         ev.InstanceFinished,
     )
 }
@@ -62,15 +71,25 @@ _UNREADABLE: Final = (
     MemoryError,
     zlib.error,
 )
+_RECORDS: Final[Mapping[str, type[Any]]] = {
+    "error": ev.Failure,
+    "cancel": ev.CancelRequested,
+    "paused": ev.Paused,
+    "compensation": Compensation,
+}
 _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
-_TUPLES: Final = frozenset({"tags", "taken", "steps", "event_ids"})
+_TUPLES: Final = frozenset(
+    {"tags", "taken", "steps", "event_ids", "writes", "running", "left", "skipped", "reset", "again", "undo"}
+)
 
 
 def _plan(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, field.default) for field in fields(kind))
 
 
-_PLANS: Final = {kind: _plan(kind) for kind in (*_EVENTS.values(), ev.Failure, StepState, Timer, Received, State)}
+_PLANS: Final = {
+    kind: _plan(kind) for kind in (*_EVENTS.values(), ev.Failure, StepState, Timer, Received, Compensation, State)
+}
 
 
 def _pack(record: Any) -> dict[str, Any]:
@@ -80,7 +99,12 @@ def _pack(record: Any) -> dict[str, Any]:
         value = getattr(record, name)
         if value is default or (default is not MISSING and value == default):
             continue
-        packed[name] = _pack(value) if type(value) in _PLANS else value
+        if type(value) in _PLANS:
+            packed[name] = _pack(value)
+        elif name == "completed":
+            packed[name] = [_pack(done) for done in value]
+        else:
+            packed[name] = value
     return packed
 
 
@@ -89,8 +113,10 @@ def _unpack(kind: type[Any], packed: Mapping[str, Any]) -> Any:
     for name, value in packed.items():
         if name in _VALUES:
             values[name] = freeze(value)
-        elif name == "error" and value is not None:
-            values[name] = _unpack(ev.Failure, value)
+        elif name in _RECORDS and value is not None:
+            values[name] = _unpack(_RECORDS[name], value)
+        elif name == "completed":
+            values[name] = tuple(_unpack(ev.StepCompleted, done) for done in value)
         elif name in _TUPLES and isinstance(value, list):
             values[name] = tuple(value)
     return kind(**values)
@@ -141,8 +167,6 @@ def load_state(data: bytes) -> State:
         steps = {key: _unpack(StepState, step) for key, step in packed.pop("steps", {}).items()}
         timers = tuple(_unpack(Timer, timer) for timer in packed.pop("timers", ()))
         inbox = {key: _unpack(Received, received) for key, received in packed.pop("inbox", {}).items()}
-        if (cancel := packed.pop("cancel", None)) is not None:
-            packed["cancel"] = _unpack(ev.CancelRequested, cancel)
         state: State = _unpack(State, {**packed, "steps": steps, "timers": timers, "inbox": inbox})
     except _UNREADABLE as error:
         message = f"a snapshot cannot be read ({type(error).__name__}): damaged, or written by a newer release"

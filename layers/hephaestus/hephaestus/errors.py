@@ -111,6 +111,13 @@ class InstanceClosed(CallerError):
     title = "Instance closed"
 
 
+class NotRedrivable(CallerError):
+    """The instance is neither failed nor cancelled nor parked: there is nothing to go on with."""
+
+    status = 409
+    title = "Not redrivable"
+
+
 class UnexpectedEvent(CallerError):
     """No step that waits, or can still be reached, declares the event."""
 

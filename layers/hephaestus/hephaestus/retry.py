@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hephaestus.errors import NonRetryable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Decision: TypeAlias = "timedelta | bool | None"
+
+_logger = logging.getLogger("hephaestus.retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +29,14 @@ class Retry:
         jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
             (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
         retry_on: only these exceptions are tried again; ``NonRetryable`` never is.
+        decide: for special cases, called with the error and the number of the attempt that failed. It returns how long
+            to wait before the next attempt (as a service's ``Retry-After`` says), ``False`` to give up, ``True`` to try
+            again after the usual delay, or ``None`` to leave it to ``retry_on``. It never adds attempts to
+            ``max_attempts``. One that raises is logged and left out.
 
     Raises:
         ValueError: fewer than one attempt, a delay that is negative or no ``timedelta``, an unknown backoff or jitter,
-            or a ``retry_on`` that is not a tuple of exception types.
+            a ``retry_on`` that is not a tuple of exception types, or a ``decide`` that cannot be called.
     """
 
     max_attempts: int = 5
@@ -33,6 +45,7 @@ class Retry:
     max_delay: timedelta = timedelta(seconds=60)
     jitter: Literal["none", "half", "full"] = "full"
     retry_on: tuple[type[BaseException], ...] = (Exception,)
+    decide: Callable[[BaseException, int], Decision] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""
@@ -49,12 +62,33 @@ class Retry:
             problem = f"jitter is {self.jitter!r}: it must be 'none', 'half' or 'full'"
         elif not isinstance(self.retry_on, tuple) or not all(_is_exception(kind) for kind in self.retry_on):
             problem = f"retry_on is {self.retry_on!r}: it must be a tuple of exception types"
+        elif self.decide is not None and not callable(self.decide):
+            problem = f"decide is {self.decide!r}: it must be a function of an error and the number of an attempt"
         if problem:
             raise ValueError(problem)
 
-    def allows(self, error: BaseException, attempt: int) -> bool:
-        """Whether ``error``, raised by attempt number ``attempt``, is to be tried again."""
-        return attempt < self.max_attempts and isinstance(error, self.retry_on) and not isinstance(error, NonRetryable)
+    def again(self, error: BaseException, attempt: int, random: float) -> int | None:
+        """In how many milliseconds to try again after ``error`` of attempt number ``attempt``; ``None`` for never.
+
+        ``random`` is drawn from 0 up to 1.
+        """
+        if attempt >= self.max_attempts or isinstance(error, NonRetryable):
+            return None
+        decision = self._decision(error, attempt)
+        if isinstance(decision, timedelta):
+            return max(round(decision / timedelta(milliseconds=1)), 0)
+        tried = isinstance(error, self.retry_on) if decision is None else decision
+        return self.delay_ms(attempt, random) if tried else None
+
+    def _decision(self, error: BaseException, attempt: int) -> Decision:
+        if self.decide is None:
+            return None
+        try:
+            decision = self.decide(error, attempt)
+        except Exception:
+            _logger.exception("a retry policy's decide failed; retry_on decides")
+            return None
+        return decision if isinstance(decision, (timedelta, bool)) else None
 
     def delay_ms(self, attempt: int, random: float) -> int:
         """The delay in milliseconds after attempt number ``attempt``; ``random`` is drawn from 0 up to 1."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DONE", "Debug", "Done", "Wait", "WaitForEvent"]
 
 
-class Wait(Step):
+class Wait(Step, pure=True):
     """Wait for a time to pass, or until a time has come, then emit ``"done"``.
 
     Args:
@@ -60,34 +60,45 @@ class Wait(Step):
         return Pending(timeout=self.until, emits="done")
 
 
-class WaitForEvent(Step):
+class WaitForEvent(Step, pure=True):
     """Wait for one of ``events`` from outside; its payload becomes the step's results.
 
     Args:
         events: the events it takes, at least one.
         timeout: emit ``"timeout"`` when none has come after this long; the transitions must route it.
+        heartbeat: emit ``"timeout"``, with the results ``{"missed": "heartbeat"}``, as soon as whoever is working on
+            it has not sent a heartbeat for this long (``Runner.heartbeat``), counted from the wait's beginning.
         name: the step's key; by default ``wait_for_`` and the first event.
 
     Raises:
-        ValueError: no event, or a timeout that is not positive.
+        ValueError: no event, or a timeout or heartbeat that is not positive.
     """
 
     waits = True
 
-    def __init__(self, *events: str, timeout: timedelta | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *events: str,
+        timeout: timedelta | None = None,
+        heartbeat: timedelta | None = None,
+        name: str | None = None,
+    ) -> None:
         if not events:
             message = "WaitForEvent needs at least one event"
             raise ValueError(message)
-        if timeout is not None and timeout <= timedelta(0):
-            message = f"WaitForEvent needs a positive timeout, not {timeout}"
-            raise ValueError(message)
-        self.events = (*events, "timeout") if timeout is not None and "timeout" not in events else events
+        for what, duration in (("timeout", timeout), ("heartbeat", heartbeat)):
+            if duration is not None and duration <= timedelta(0):
+                message = f"WaitForEvent needs a positive {what}, not {duration}"
+                raise ValueError(message)
+        limited = timeout is not None or heartbeat is not None
+        self.events = (*events, "timeout") if limited and "timeout" not in events else events
         self.wait_timeout = timeout
+        self.heartbeat = heartbeat
         self.step_key = name or f"wait_for_{events[0]}"
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
         """Suspend until an event comes or the time is up."""
-        return Pending(timeout=self.wait_timeout)
+        return Pending(timeout=self.wait_timeout, heartbeat=self.heartbeat)
 
 
 class Debug(Step):

@@ -15,12 +15,14 @@ from hephaestus.engine.events import Entry
 from hephaestus.engine.state import begin, fold
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Listing, Timeout, Wakeup
+from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock
+    from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 
@@ -89,8 +91,11 @@ class MemoryStore:
         with self._lock:
             return self._load(instance_id)
 
-    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write an entry; see ``Store``."""
+        if writes:
+            message = f"instance {state.instance_id}: this store takes no writes beside an entry"
+            raise WriteFailed(message)
         row = _row(entry)
         with self._lock:
             log = self._logs.get((state.instance_id, state.generation), [])
@@ -245,3 +250,6 @@ class MemoryQueue:
             due = [message for message in self._messages if message[0] <= now]
             self._messages = self._messages[len(due) :]
         return [instance_id for _, instance_id in due]
+
+    def remove_schedule(self, timeout: Timeout) -> None:
+        """Stub."""

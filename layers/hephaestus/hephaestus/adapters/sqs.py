@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,6 +14,8 @@ from hephaestus.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from hephaestus.runtime.ports import Timeout
 
 SOURCE: Final = "hephaestus.queue"
 LONGEST_DELAY: Final = 900
@@ -49,6 +51,23 @@ class SqsQueue:
             client.send_message(QueueUrl=self.url, MessageBody=wake_message(instance_id), DelaySeconds=seconds)
         except (BotoCoreError, ClientError) as error:
             raise translate(error, SERVICE) from error
+
+    def remove_schedule(self, timeout: Timeout) -> None:
+        """Send a message that has the schedule of ``timeout`` removed.
+
+        Raises:
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS refused the request.
+        """
+        try:
+            self.client.get().send_message(QueueUrl=self.url, MessageBody=removal_message(timeout))
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, SERVICE) from error
+
+
+def removal_message(timeout: Timeout) -> str:
+    """What such a message says."""
+    return json.dumps({"source": SOURCE, "remove_schedule": asdict(timeout)})
 
 
 def wake_message(instance_id: str) -> str:

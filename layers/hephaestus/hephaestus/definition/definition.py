@@ -37,6 +37,14 @@ class Definition:
     input_model: type[Any] | None = None
     start_config: Mapping[str, Any] = field(default_factory=dict)
 
+    def policy(self, step: str) -> Retry:
+        """How failed attempts of ``step`` are repeated."""
+        return self.steps[step].retry or self.retry
+
+    def undo_policy(self, step: str) -> Retry:
+        """How failed attempts to undo ``step`` are repeated."""
+        return self.steps[step].compensate_retry or self.retry
+
     def config(self, step: str, taken: Mapping[str, tuple[str, tuple[str, ...]]]) -> Mapping[str, Any]:
         """The configuration of ``step``: that of every taken edge into it, later steps' values winning.
 

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.steps import DONE, STEP_KEY, Choice, Configured, Done, Step
+from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, Choice, Configured, Done, Step
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
 from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hephaestus.definition.steps import StepLike, TargetLike
     from hephaestus.definition.workflow import Workflow
@@ -62,7 +62,7 @@ class Reader:
         return Definition(
             name=self.cls.name,
             version=self.cls.version,
-            graph=Graph(first, edges, waits),
+            graph=Graph(first, edges, waits, frozenset(key for key, step in self.steps.items() if step.compensates)),
             steps=self.steps,
             routes=self.routes,
             configs=self.configs,
@@ -108,8 +108,12 @@ class Reader:
         problems: list[tuple[str, str]] = []
         if isinstance(step.events, str):
             problems.append((f"declares the events {step.events!r}", f"Write a tuple: events=({step.events!r},)"))
-        if step.retry is not None and not isinstance(step.retry, Retry):
-            problems.append((f"has the retry policy {step.retry!r}", "Give a Retry(...)"))
+        problems.extend(
+            (f"has the retry policy {policy!r}", "Give a Retry(...)")
+            for policy in (step.retry, step.compensate_retry)
+            if policy is not None and not isinstance(policy, Retry)
+        )
+        problems.extend(_semantics_wrong(step))
         if step.timeout is not None and not (isinstance(step.timeout, timedelta) and step.timeout > timedelta(0)):
             problems.append((f"has the timeout {step.timeout!r}", "Give a positive timedelta, or seconds to @step"))
         if type(step).execute is Step.execute:
@@ -196,3 +200,19 @@ class Reader:
             else:
                 self.fan_outs.append((source, event, steps))
         return Route(steps, choice)
+
+
+def _semantics_wrong(step: Step) -> Iterator[tuple[str, str]]:
+    """What contradicts itself in how often a step may run, and how it is undone."""
+    if step.semantics not in SEMANTICS:
+        yield (f"has the semantics {step.semantics!r}", f"Use one of {', '.join(SEMANTICS)}")
+    if step.semantics == "at_most_once" and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
+        yield (
+            "is at_most_once and has a retry policy",
+            "A step that never runs twice is never retried: drop one of them",
+        )
+    compensation = getattr(step, "compensation", None)
+    if compensation is not None and not callable(compensation):
+        yield (f"has the compensation {compensation!r}", "Give a function that takes the context")
+    if step.compensate_retry is not None and not step.compensates:
+        yield ("has compensate_retry but no compensation", "Give compensate=..., or drop it")

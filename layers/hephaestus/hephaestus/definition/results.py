@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from hephaestus.writes import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +20,13 @@ class Completed:
         event: one of the step's declared events.
         updates: the step's results, which later steps read as ``ctx.steps[key]``.
         metadata: merged into the instance's metadata, for people and for searching; later values win.
+        writes: writes to your own DynamoDB tables, committed together with this result: exactly once.
     """
 
     event: str
     updates: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    writes: Sequence[Write] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,12 @@ class Pending:
     Attributes:
         timeout: how long it waits (a ``timedelta``) or until when (an aware ``datetime``); ``None`` for ever.
         emits: the event that the step is given when the time is up.
+        heartbeat: the step is given ``"timeout"`` as soon as no heartbeat has come for that long.
     """
 
     timeout: timedelta | datetime | None = None
     emits: str = "timeout"
+    heartbeat: timedelta | None = None
 
 
 Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any]"

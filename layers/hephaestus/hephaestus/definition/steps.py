@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, overload
 
 from hephaestus.definition.results import Completed, Pending, Result
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 STEP_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
+Semantics: TypeAlias = Literal["at_least_once", "at_most_once"]
 StepFunction: TypeAlias = "Callable[[StepContext], Result | Awaitable[Result]]"
+SEMANTICS: Final[tuple[str, ...]] = get_args(Semantics)
+CompensationFunction: TypeAlias = "Callable[[StepContext], Any]"
 
 
 class _Configure:
@@ -42,14 +45,26 @@ class Step:
         step_key: the step's name in its workflow; by default the class's or function's name in snake case.
         retry: how failed attempts are repeated; ``None`` takes the workflow's policy.
         timeout: how long one attempt may take; ``None`` for as long as the invocation lasts.
+        semantics: ``at_least_once``, or ``at_most_once``: once it has started it never runs again, whatever happens.
+        compensate_retry: how failed attempts to undo the step are repeated; ``None`` takes the workflow's policy.
         waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
+        pure: whether ``execute`` is the library's own and touches nothing outside, so that its start is no matter.
     """
 
     events: Sequence[str] = ("done",)
     step_key: str | None = None
     retry: Retry | None = None
     timeout: timedelta | None = None
+    semantics: Semantics = "at_least_once"
+    compensate_retry: Retry | None = None
     waits: bool = False
+    pure: bool = False
+
+    def __init_subclass__(cls, *, pure: bool = False, **more: Any) -> None:
+        """Take ``execute`` for one with effects, unless the class says otherwise."""
+        super().__init_subclass__(**more)
+        if "execute" in cls.__dict__:
+            cls.pure = pure
 
     @property
     def key(self) -> str:
@@ -77,9 +92,37 @@ class Step:
         """
         raise NotImplementedError
 
+    def compensate(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:
+        """Undo what ``execute`` did; a class that can, overrides it, and ``async def`` works, too.
+
+        It runs when the instance fails for good, or is cancelled so, if the step had completed. It may run more than
+        once: ``context.idempotency_key`` is the same each time, and another than that of ``execute``.
+
+        Args:
+            instance: whose step this is.
+            config: as ``execute`` had it.
+            context: as ``execute`` had it; ``context.steps`` now holds this step's own results, too.
+
+        Returns:
+            Nothing, a mapping that is kept in history, or ``Completed`` (for its ``updates`` and ``writes``).
+
+        Raises:
+            Exception: to fail this attempt.
+        """
+        raise NotImplementedError
+
+    @property
+    def compensates(self) -> bool:
+        """Whether the step can be undone."""
+        return type(self).compensate is not Step.compensate
+
     def run(self, context: StepContext) -> Any:
         """Call ``execute`` the way the engine does."""
         return self.execute(context.instance, context.config, context)
+
+    def undo(self, context: StepContext) -> Any:
+        """Call ``compensate`` the way the engine does."""
+        return self.compensate(context.instance, context.config, context)
 
     def named(self, key: str) -> Step:
         """Give the same step another key, to use it twice in one workflow."""
@@ -97,19 +140,26 @@ class Step:
 class FunctionStep(Step):
     """A step made of a function; calling it calls the function, so a test needs no engine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a step is made of
         self,
         function: StepFunction,
-        events: Sequence[str],
-        key: str | None,
-        retry: Retry | None,
-        timeout: timedelta | None,
+        *,
+        events: Sequence[str] = ("done",),
+        key: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        semantics: Semantics = "at_least_once",
+        compensate: CompensationFunction | None = None,
+        compensate_retry: Retry | None = None,
     ) -> None:
         self.function = function
         self.events = events
         self.step_key = key or getattr(function, "__name__", None)
         self.retry = retry
         self.timeout = timeout
+        self.semantics = semantics
+        self.compensation = compensate
+        self.compensate_retry = compensate_retry
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", "step")
         self.__module__ = function.__module__
@@ -128,6 +178,15 @@ class FunctionStep(Step):
         """Call the function."""
         return self.function(context)
 
+    def compensate(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:  # noqa: ARG002 - as every step's
+        """Call the function given as ``compensate``."""
+        return self.compensation(context) if self.compensation is not None else None
+
+    @property
+    def compensates(self) -> bool:
+        """Whether there is such a function."""
+        return self.compensation is not None
+
 
 @overload
 def step(function: StepFunction, /) -> FunctionStep: ...
@@ -138,8 +197,11 @@ def step(
     key: str | None = None,
     retry: Retry | None = None,
     timeout: timedelta | float | None = None,
+    semantics: Semantics = "at_least_once",
+    compensate: CompensationFunction | None = None,
+    compensate_retry: Retry | None = None,
 ) -> Callable[[StepFunction], FunctionStep]: ...
-def step(
+def step(  # noqa: PLR0913 - what a step is made of
     function: StepFunction | None = None,
     /,
     *,
@@ -147,6 +209,9 @@ def step(
     key: str | None = None,
     retry: Retry | None = None,
     timeout: timedelta | float | None = None,
+    semantics: Semantics = "at_least_once",
+    compensate: CompensationFunction | None = None,
+    compensate_retry: Retry | None = None,
 ) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
     """Make a step of a function that takes the context and returns a result.
 
@@ -156,11 +221,24 @@ def step(
         key: the step's name in its workflow; by default the function's.
         retry: how failed attempts are repeated; by default as the workflow says.
         timeout: how long one attempt may take, in seconds or as a ``timedelta``; by default unlimited.
+        semantics: ``at_most_once`` for a step that, once started, must never run again: it is not retried, and it fails
+            if its Lambda dies in the middle of it.
+        compensate: undoes what the step did, should the instance fail later; it takes the context, too.
+        compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
     """
     limit = timedelta(seconds=timeout) if isinstance(timeout, (int, float)) else timeout
 
     def decorate(function: StepFunction) -> FunctionStep:
-        return FunctionStep(function, (events,) if isinstance(events, str) else tuple(events), key, retry, limit)
+        return FunctionStep(
+            function,
+            events=(events,) if isinstance(events, str) else tuple(events),
+            key=key,
+            retry=retry,
+            timeout=limit,
+            semantics=semantics,
+            compensate=compensate,
+            compensate_retry=compensate_retry,
+        )
 
     return decorate if function is None else decorate(function)
 

@@ -159,9 +159,42 @@ class Workflow:
         return _runner().list(workflow=cls.name, status=status, tag=tag, since=since, limit=limit, cursor=cursor)
 
     @classmethod
-    def cancel(cls, value: str, reason: str = "") -> None:
+    def cancel(cls, value: str, reason: str = "", *, compensate: bool = False) -> None:
         """Cancel the instance with this id or value; see ``Runner.cancel``."""
-        _runner().cancel(cls._id(value), reason)
+        _runner().cancel(cls._id(value), reason, compensate=compensate)
+
+    @classmethod
+    def pause(cls, value: str, reason: str = "") -> None:
+        """Pause the instance with this id or value; see ``Runner.pause``."""
+        _runner().pause(cls._id(value), reason)
+
+    @classmethod
+    def unpause(cls, value: str) -> None:
+        """Continue the paused instance with this id or value; see ``Runner.unpause``."""
+        _runner().unpause(cls._id(value))
+
+    @classmethod
+    def redrive(cls, value: str) -> None:
+        """Have the failed, cancelled or parked instance with this id or value go on; see ``Runner.redrive``."""
+        _runner().redrive(cls._id(value))
+
+    @classmethod
+    def fork(
+        cls,
+        value: str,
+        at: int | None = None,
+        *,
+        new_value: str,
+        context: Mapping[str, Any] | None = None,
+        results: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Start a new instance from a point in the history of the one with this id or value; see ``Runner.fork``."""
+        return _runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)
+
+    @classmethod
+    def heartbeat(cls, value: str, step: StepLike | str | None = None) -> None:
+        """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
+        _runner().heartbeat(cls._id(value), step)
 
     @classmethod
     def _id(cls, value: str) -> str:

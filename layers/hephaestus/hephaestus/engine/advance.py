@@ -4,6 +4,9 @@ Joins follow dead-path elimination (as in BPEL, and in Leymann and Roller's "Pro
 edge is *taken* when its step completed with an event that led here, *dead* when its step was skipped or completed
 otherwise, else *undecided*. A step runs when no incoming edge is undecided and at least one is taken; it is skipped
 when all are dead.
+
+An instance that fails, or is cancelled so, undoes what it did: the completed steps that have a compensation, one after
+the other in reverse order of completion (Garcia-Molina and Salem, "Sagas", 1987).
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hephaestus.engine.events import Failure
 from hephaestus.errors import InvariantBroken
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Collection
 
     from hephaestus.engine.graph import Graph
-    from hephaestus.engine.state import State, Timer
+    from hephaestus.engine.state import Compensation, State, Timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,38 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Give the waiting ``step`` its ``event``, which came from outside or from a timer that is due."""
+    """Give the waiting ``step`` its ``event``, which came from outside or from a timer that is due.
+
+    ``heartbeat`` says that the timer was that of a heartbeat which did not come.
+    """
 
     step: str
     event: str
     payload: Any = None
     timed_out: bool = False
+    heartbeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Run ``step``; this is attempt number ``attempt``, the first being 1."""
+
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compensate:
+    """Before the instance ends as ``status``, undo these ``steps``, in this order."""
+
+    status: str
+    steps: tuple[str, ...]
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Undo what ``step`` did; this is attempt number ``attempt``, the first being 1."""
 
     step: str
     attempt: int
@@ -61,21 +86,27 @@ class Sleep:
     wake_at: int | None
 
 
-Command: TypeAlias = Skip | Deliver | Run | Close | Sleep
+Command: TypeAlias = Skip | Deliver | Run | Compensate | Undo | Close | Sleep
 
 
-def advance(graph: Graph, state: State, now: int, in_flight: Container[str] = ()) -> tuple[Command, ...]:
+def advance(  # noqa: PLR0911 - a list of what comes before what
+    graph: Graph, state: State, now: int, in_flight: Collection[str] = ()
+) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the steps ``in_flight`` run.
 
-    Skips and deliveries come alone: they change the state, so ask again after recording them. No command at all
-    means that what comes next depends on a step in flight.
+    Skips, deliveries and ``Compensate`` come alone: they change the state, so ask again after recording them. No
+    command at all means that what comes next depends on a step in flight.
     """
     if state.closed:
         return ()
+    if state.paused is not None:
+        return () if in_flight else (Sleep(None),)
+    if state.compensation is not None:
+        return () if in_flight else (_undo(state, state.compensation, now),)
     if dead := _dead(graph, state):
         return (Skip(dead),)
     if (ending := _ending(state)) is not None:
-        return () if _any_in_flight(graph, in_flight) else (ending,)
+        return () if in_flight else (_compensate(graph, state, ending) or ending,)
     deliveries = _deliveries(graph, state, now)
     if deliveries:
         return deliveries
@@ -84,7 +115,7 @@ def advance(graph: Graph, state: State, now: int, in_flight: Container[str] = ()
         for step in graph.order
         if step not in in_flight and (attempt := _due(graph, state, step, now))
     )
-    if runs or _any_in_flight(graph, in_flight):
+    if runs or in_flight:
         return runs
     return (_rest(graph, state),)
 
@@ -98,6 +129,16 @@ def next_wake(graph: Graph, state: State) -> int | None:
         if step.status == "retrying" and step.retry_at is not None and key in graph.predecessors
     ]
     return min(times, default=None)
+
+
+def compensable(graph: Graph, state: State) -> tuple[str, ...]:
+    """The completed steps that can be undone, the last completed first.
+
+    Times in a log never go back; of steps that completed together, the later in the graph comes first.
+    """
+    place = {step: number for number, step in enumerate(graph.order)}
+    done = [step for step in graph.order if step in graph.compensates and state.step_status(step) == "completed"]
+    return tuple(sorted(done, key=lambda step: (state.steps[step].ended_at, place[step]), reverse=True))
 
 
 def is_reachable(graph: Graph, state: State, step: str) -> bool:
@@ -153,7 +194,9 @@ def _deliveries(graph: Graph, state: State, now: int) -> tuple[Deliver, ...]:
             found[step] = Deliver(step, received.event, received.payload)
     for timer in sorted(state.timers, key=_by_time):
         if timer.due_at <= now and timer.step not in found and state.step_status(timer.step) == "waiting":
-            found[timer.step] = Deliver(timer.step, timer.emits, timed_out=True)
+            missed = bool(timer.heartbeat_ms)
+            payload = FrozenDict(missed="heartbeat") if missed else None
+            found[timer.step] = Deliver(timer.step, timer.emits, payload, timed_out=True, heartbeat=missed)
     return tuple(found.values())
 
 
@@ -171,8 +214,32 @@ def _ending(state: State) -> Close | None:
     return Close("cancelled") if state.cancel else None
 
 
-def _any_in_flight(graph: Graph, in_flight: Container[str]) -> bool:
-    return any(step in in_flight for step in graph.order)
+def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
+    """What is undone before ``ending``: everything when a step failed, and when a cancellation asks for it."""
+    if ending.status == "cancelled" and not (state.cancel and state.cancel.compensate):
+        return None
+    steps = compensable(graph, state)
+    return Compensate(ending.status, steps, ending.error) if steps else None
+
+
+def _undo(state: State, undoing: Compensation, now: int) -> Command:
+    if not undoing.left:
+        return _undone(state, undoing)
+    if undoing.retry_at is not None and undoing.retry_at > now:
+        return Sleep(undoing.retry_at)
+    return Undo(undoing.left[0], undoing.attempt + 1)
+
+
+def _undone(state: State, undoing: Compensation) -> Close:
+    """How the instance ends after its compensations: as it would have, unless one of them failed for good."""
+    failed = {key: step.error for key, step in state.steps.items() if step.status == "compensation_failed"}
+    if not failed:
+        return Close(undoing.status, undoing.error)
+    reason = undoing.error.message if undoing.error else undoing.status
+    stories = [f"compensation of step {key} failed: {error.message}" for key, error in failed.items() if error]
+    undone = [key for key, step in state.steps.items() if step.status == "compensated"]
+    story = "; ".join([reason, *stories, f"compensated: {', '.join(undone) or 'none'}"])
+    return Close("failed", Failure("CompensationFailed", story))
 
 
 def _rest(graph: Graph, state: State) -> Close | Sleep:

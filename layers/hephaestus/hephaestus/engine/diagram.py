@@ -20,7 +20,7 @@ def instance_diagram() -> str:
     ends = [status for status in STATUSES if status in CLOSED]
     for source, allowed in INSTANCE_TRANSITIONS.items():
         for event, target in allowed.items():
-            targets = ends if target == "closed" else [source if target == "=" else target]
+            targets = [source if target == "=" else target for target in target.split("|")]
             edges += [(source, event.__name__, to) for to in targets]
     return _mermaid(edges, ends)
 
@@ -31,7 +31,7 @@ def step_diagram() -> str:
     for source, allowed in STEP_TRANSITIONS.items():
         for event, target in allowed.items():
             edges += [(source, event.__name__, to) for to in target.split(" or ")]
-    ends = dict.fromkeys(to for _, _, to in edges if to not in STEP_TRANSITIONS)
+    ends = dict.fromkeys(to for _, _, to in edges if to == "completed" or to not in STEP_TRANSITIONS)
     return _mermaid([("[*]", "", "pending"), *edges], ends)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOTHING: Final[Mapping[str, Any]] = FrozenDict()
+LONGEST_MESSAGE_MS: Final = 15 * 60 * 1000  # SQS: DelaySeconds is at most 900; what comes later needs a schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,36 @@ class InstanceStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Forked:
+    """The generation begins where another instance was after its log entry ``sequence``.
+
+    ``completed`` are the outcomes it takes over, with the results that the fork was given; ``skipped`` the steps that
+    were ruled out there.
+    """
+
+    instance_id: str
+    generation: int
+    sequence: int
+    completed: tuple[StepCompleted, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """``owner`` alone runs steps until ``lease_until``."""
 
     owner: str
     lease_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepsStarted:
+    """The owner starts an attempt of each of these steps right after this commit, or their compensation.
+
+    A step that is named here and has no outcome when another owner comes may have run: its attempt is spent.
+    """
+
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +93,20 @@ class TimerSet:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatReceived:
+    """Who works for the waiting ``step`` is alive: its heartbeat is now missed at ``due_at``."""
+
+    step: str
+    token: str
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepCompleted:
-    """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead."""
+    """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead.
+
+    ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    """
 
     step: str
     event: str
@@ -77,13 +115,15 @@ class StepCompleted:
     metadata: Mapping[str, Any] = NOTHING
     started_at: int = 0
     attempt: int = 1
+    writes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StepWaiting:
     """``step`` ran and waits; at ``due_at`` (if any) it is given the event ``emits``.
 
-    ``scheduled`` says that a one-shot schedule is made for the deadline, to be removed when the wait ends early.
+    ``scheduled`` says that a one-shot schedule is made for the deadline, to be removed when the wait ends early. With
+    ``heartbeat_ms`` it is given ``timeout`` as soon as no heartbeat has come for that long, first at ``heartbeat_at``.
     """
 
     step: str
@@ -93,6 +133,8 @@ class StepWaiting:
     due_at: int | None = None
     emits: str = "timeout"
     scheduled: bool = False
+    heartbeat_ms: int = 0
+    heartbeat_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +153,37 @@ class StepsSkipped:
     """Every incoming edge of these steps is dead: they will not run."""
 
     steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationStarted:
+    """The instance will end as ``status``; before that, what these ``steps`` did is undone, in this order."""
+
+    status: str
+    steps: tuple[str, ...]
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompensated:
+    """What ``step`` did is undone."""
+
+    step: str
+    attempt: int = 1
+    updates: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    writes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationFailed:
+    """An attempt to undo ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
+
+    step: str
+    attempt: int
+    error: Failure
+    started_at: int = 0
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +208,41 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """No further step starts; the instance ends as soon as nothing runs."""
+    """No further step starts; the instance ends when nothing runs, having undone what it did if ``compensate``."""
 
     reason: str = ""
+    request_id: str = ""
+    compensate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """No further step starts and no event is delivered before the instance is continued."""
+
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The instance is no longer paused."""
+
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """A closed instance goes on, in ``status``; one that was parked goes on as it was.
+
+    ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, or follow
+    from one that was, so that running them is a new activation. ``undo`` are the steps whose compensation failed and is
+    tried again.
+    """
+
+    status: str
+    reset: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
     request_id: str = ""
 
 
@@ -151,17 +256,26 @@ class InstanceFinished:
 
 Event = (
     InstanceStarted
+    | Forked
     | Claimed
+    | StepsStarted
     | EventReceived
     | TimerSet
+    | HeartbeatReceived
     | StepCompleted
     | StepWaiting
     | StepFailed
     | StepsSkipped
+    | CompensationStarted
+    | StepCompensated
+    | CompensationFailed
     | Suspended
     | HandedOver
     | Parked
     | CancelRequested
+    | Paused
+    | Continued
+    | Redriven
     | InstanceFinished
 )
 

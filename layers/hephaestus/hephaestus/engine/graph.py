@@ -20,12 +20,14 @@ class Graph:
     """Steps and edges, with the orders the engine reads derived once.
 
     ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
-    the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time.
+    the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
+    those whose effects can be undone.
     """
 
     start: str
     edges: Mapping[str, Mapping[str, tuple[str, ...]]]
     waits: frozenset[str] = frozenset()
+    compensates: frozenset[str] = frozenset()
     order: tuple[str, ...] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
 

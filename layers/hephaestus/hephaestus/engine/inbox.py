@@ -26,8 +26,8 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         UnexpectedEvent: no step that waits or can still be reached declares the event.
         AmbiguousEvent: several do.
     """
-    if state.closed or state.cancel:
-        status = state.status if state.closed else "being cancelled"
+    if state.closed or state.cancel or state.compensation:
+        status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
         message = f"instance {state.instance_id} is {status}: it takes no event; start it again or look at its history"
         raise InstanceClosed(message)
     if step is not None and step not in graph.predecessors:

@@ -7,24 +7,34 @@ the documentation are drawn from them. An event that a table does not allow mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from hephaestus.engine.events import (
+    LONGEST_MESSAGE_MS,
     NOTHING,
     CancelRequested,
     Claimed,
+    CompensationFailed,
+    CompensationStarted,
+    Continued,
     Entry,
     Event,
     EventReceived,
     Failure,
+    Forked,
     HandedOver,
+    HeartbeatReceived,
     InstanceFinished,
     InstanceStarted,
     Parked,
+    Paused,
+    Redriven,
+    StepCompensated,
     StepCompleted,
     StepFailed,
     StepsSkipped,
+    StepsStarted,
     StepWaiting,
     Suspended,
     TimerSet,
@@ -36,7 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
-StepStatus: TypeAlias = Literal["pending", "waiting", "retrying", "completed", "failed", "skipped"]
+StepStatus: TypeAlias = Literal[
+    "pending", "waiting", "retrying", "completed", "failed", "skipped", "compensated", "compensation_failed"
+]
 
 STATUSES: Final[tuple[Status, ...]] = (
     "pending",
@@ -49,42 +61,71 @@ STATUSES: Final[tuple[Status, ...]] = (
 )
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
-# (status, event) → status; "=" stays, "closed" is the status that the event names.
+# (status, event) → status; "=" stays, of "one|other" it is the one that the event names.
 INSTANCE_TRANSITIONS: Final[Mapping[str, Mapping[type[Event], str]]] = {
     "pending": {
+        Forked: "=",
         Claimed: "running",
         EventReceived: "=",
         TimerSet: "=",
         CancelRequested: "=",
+        Paused: "=",
+        Continued: "=",
         Parked: "=",
-        InstanceFinished: "closed",
+        Redriven: "=",
+        InstanceFinished: "completed|failed|cancelled",
     },
     "running": {
         Claimed: "running",
+        StepsStarted: "=",
         EventReceived: "=",
         TimerSet: "=",
+        HeartbeatReceived: "=",
         CancelRequested: "=",
+        Paused: "=",
+        Continued: "=",
         StepCompleted: "=",
         StepWaiting: "=",
         StepFailed: "=",
         StepsSkipped: "=",
         Parked: "=",
+        Redriven: "=",
         HandedOver: "=",
         Suspended: "waiting",
-        InstanceFinished: "closed",
+        CompensationStarted: "compensating",
+        InstanceFinished: "completed|failed|cancelled",
     },
     "waiting": {
         Claimed: "running",
         EventReceived: "=",
         TimerSet: "=",
+        HeartbeatReceived: "=",
         CancelRequested: "=",
+        Paused: "=",
+        Continued: "=",
         Parked: "=",
-        InstanceFinished: "closed",
+        Redriven: "=",
+        InstanceFinished: "completed|failed|cancelled",
     },
+    "compensating": {
+        Claimed: "=",
+        StepsStarted: "=",
+        Paused: "=",
+        Continued: "=",
+        StepCompensated: "=",
+        CompensationFailed: "=",
+        Parked: "=",
+        Redriven: "=",
+        HandedOver: "=",
+        Suspended: "=",
+        InstanceFinished: "failed|cancelled",
+    },
+    "failed": {Redriven: "pending|compensating"},
+    "cancelled": {Redriven: "pending|compensating"},
 }
 
-# (status, event) → status; "retrying or failed" is retrying when the event names the time of another attempt.
-STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], StepStatus | Literal["retrying or failed"]]]] = {
+# (status, event) → status; of "one or other" it is the first when the event names the time of another attempt.
+STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], str]]] = {
     "pending": {
         StepCompleted: "completed",
         StepWaiting: "waiting",
@@ -93,6 +134,7 @@ STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], StepStatus | Li
     },
     "retrying": {StepCompleted: "completed", StepWaiting: "waiting", StepFailed: "retrying or failed"},
     "waiting": {StepCompleted: "completed", StepFailed: "retrying or failed"},
+    "completed": {StepCompensated: "compensated", CompensationFailed: "completed or compensation_failed"},
 }
 
 
@@ -113,13 +155,17 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """At ``due_at`` (ms) ``step`` is given the event ``emits``; ``scheduled``: a one-shot schedule was made for it."""
+    """At ``due_at`` (ms) ``step`` is given the event ``emits``.
+
+    ``scheduled``: a one-shot schedule was made for it. ``heartbeat_ms``: a heartbeat moves it this far from then on.
+    """
 
     token: str
     step: str
     due_at: int
     emits: str = "timeout"
     scheduled: bool = False
+    heartbeat_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +175,20 @@ class Received:
     event: str
     event_id: str
     payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compensation:
+    """How far undoing has come: ``left`` are the steps still to be undone, the first of them next.
+
+    ``status`` is how the instance ends afterwards, and ``error`` why; ``attempt`` attempts at the first failed.
+    """
+
+    status: str
+    left: tuple[str, ...]
+    error: Failure | None = None
+    attempt: int = 0
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,17 +211,24 @@ class State:
     lease_until: int = 0
     wake_at: int | None = None
     steps: Mapping[str, StepState] = NOTHING
+    running: tuple[str, ...] = ()
+    again: Mapping[str, int] = NOTHING
     timers: tuple[Timer, ...] = ()
     timers_set: int = 0
     inbox: Mapping[str, Received] = NOTHING
     event_ids: tuple[str, ...] = ()
     cancel: CancelRequested | None = None
+    paused: Paused | None = None
+    compensation: Compensation | None = None
     error: Failure | None = None
     parked: str | None = None
+    parks: int = 0
+    forked_from: str = ""
+    request_id: str = ""
 
     @property
     def closed(self) -> bool:
-        """Whether the generation has ended; a closed one never changes."""
+        """Whether the generation has ended; a closed one changes by nothing but ``Redriven``."""
         return self.status in CLOSED
 
     def owned(self, now: int) -> bool:
@@ -173,9 +240,12 @@ class State:
         known = self.steps.get(step)
         return known.status if known else "pending"
 
-    def waits_for_nothing(self, step: str) -> bool:
-        """Whether ``step`` has completed or is skipped: its outgoing edges are decided."""
-        return self.step_status(step) in ("completed", "skipped")
+    def attempt(self, step: str) -> int:
+        """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""
+        if self.compensation is not None:
+            return self.compensation.attempt + 1
+        known = self.steps.get(step)
+        return 1 if known is None else known.attempt + (known.status == "retrying")
 
 
 def evolve(state: State, **changes: Any) -> State:
@@ -234,16 +304,18 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
         CorruptLog: an event is not allowed in the state.
     """
     for event in events:
-        allowed = INSTANCE_TRANSITIONS.get(state.status, {})
-        following = allowed.get(type(event))
+        following = INSTANCE_TRANSITIONS.get(state.status, {}).get(type(event))
         if following is None:
             message = f"instance {state.instance_id} is {state.status}: {type(event).__name__} cannot happen to it"
             raise CorruptLog(message)
-        if following == "closed":
-            following = event.status  # type: ignore[union-attr]  # only InstanceFinished closes
-            if following not in CLOSED:
-                message = f"instance {state.instance_id} cannot end as {following!r}"
+        if "|" in following:
+            named = event.status  # type: ignore[union-attr]  # such an event has one
+            if named not in following.split("|"):
+                message = (
+                    f"instance {state.instance_id} is {state.status}: {type(event).__name__} cannot lead to {named!r}"
+                )
                 raise CorruptLog(message)
+            following = named
         status = state.status if following == "=" else following
         state = evolve(_CHANGES[type(event)](state, event, at), status=status, updated_at=at)
     return state
@@ -255,13 +327,25 @@ def _move(state: State, step: str, event: Event) -> StepStatus:
     if following is None:
         message = f"instance {state.instance_id}: step {step} is {current}: {type(event).__name__} cannot happen to it"
         raise CorruptLog(message)
-    if following == "retrying or failed":
-        return "failed" if event.retry_at is None else "retrying"  # type: ignore[union-attr]  # only StepFailed may go either way
-    return following
+    again, _, for_good = following.partition(" or ")
+    return for_good if for_good and event.retry_at is None else again  # type: ignore[union-attr, return-value]  # see the table
+
+
+def _forked(state: State, event: Forked, at: int) -> State:
+    steps: dict[str, StepState] = {step: StepState("skipped", ended_at=at) for step in event.skipped}
+    for done in event.completed:
+        steps[done.step] = _outcome("completed", done, at)
+    source = f"{event.instance_id}#{event.generation}#{event.sequence}"
+    return evolve(state, steps=steps, forked_from=source)
 
 
 def _claimed(state: State, event: Claimed, _at: int) -> State:
-    return evolve(state, owner=event.owner, lease_until=event.lease_until, wake_at=event.lease_until, parked=None)
+    alarm = event.lease_until
+    return evolve(state, owner=event.owner, lease_until=alarm, wake_at=alarm, parked=None, parks=0)
+
+
+def _steps_started(state: State, event: StepsStarted, _at: int) -> State:
+    return evolve(state, running=tuple(dict.fromkeys((*state.running, *event.steps))))
 
 
 def _event_received(state: State, event: EventReceived, at: int) -> State:
@@ -270,19 +354,38 @@ def _event_received(state: State, event: EventReceived, at: int) -> State:
         state,
         inbox={**state.inbox, event.step: received},
         event_ids=(*state.event_ids, event.event_id),
-        wake_at=_sooner(state, at) if state.step_status(event.step) == "waiting" else state.wake_at,
+        wake_at=_sooner(state, at) if _wakes(state, event.step) else state.wake_at,
     )
 
 
 def _timer_set(state: State, event: TimerSet, _at: int) -> State:
     timer = Timer(event.token, event.step, event.due_at, event.emits, scheduled=True)
-    wakes = state.step_status(event.step) == "waiting"
+    wakes = _wakes(state, event.step)
     return evolve(
         state,
         timers=(*state.timers, timer),
         timers_set=state.timers_set + 1,
         wake_at=_sooner(state, event.due_at) if wakes else state.wake_at,
     )
+
+
+def _heartbeat_received(state: State, event: HeartbeatReceived, _at: int) -> State:
+    beating = next((timer for timer in state.timers if timer.step == event.step and timer.heartbeat_ms), None)
+    if beating is None:
+        message = f"instance {state.instance_id}: step {event.step} has a heartbeat, but does not wait for one"
+        raise CorruptLog(message)
+    moved = replace(beating, token=event.token, due_at=event.due_at)
+    timers = tuple(moved if timer is beating else timer for timer in state.timers)
+    waiting = [timer.due_at for timer in timers if state.step_status(timer.step) == "waiting"]
+    later = state.owner is None and state.paused is None and state.wake_at == beating.due_at
+    # Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it.
+    times = [*waiting, *(step.retry_at for step in state.steps.values() if step.retry_at is not None)]
+    return evolve(state, timers=timers, wake_at=min(times) if later else state.wake_at)
+
+
+def _wakes(state: State, step: str) -> bool:
+    """Whether something for ``step`` is to be looked at before the step asks for it."""
+    return state.step_status(step) == "waiting" and state.paused is None
 
 
 def _sooner(state: State, at: int) -> int | None:
@@ -294,21 +397,38 @@ def _sooner(state: State, at: int) -> int | None:
 
 def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     status = _move(state, event.step, event)
-    step = StepState(status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at)
     return evolve(
         _settled(state, event.step),
-        steps={**state.steps, event.step: step},
+        steps={**state.steps, event.step: _outcome(status, event, at)},
+        running=_without(state.running, event.step),
         metadata=FrozenDict({**state.metadata, **event.metadata}) if event.metadata else state.metadata,
     )
+
+
+def _outcome(status: StepStatus, event: StepCompleted, at: int) -> StepState:
+    return StepState(status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at)
+
+
+def _without(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
+    return tuple(one for one in steps if one != step) if step in steps else steps
 
 
 def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
     status = _move(state, event.step, event)
     steps = {**state.steps, event.step: StepState(status, event.attempt, started_at=event.started_at)}
-    if event.due_at is None:
-        return evolve(state, steps=steps)
-    timer = Timer(event.token, event.step, event.due_at, event.emits, event.scheduled)
-    return evolve(state, steps=steps, timers=(*state.timers, timer))
+    timers = list(state.timers)
+    if event.due_at is not None:
+        timers.append(Timer(event.token, event.step, event.due_at, event.emits, event.scheduled))
+    if event.heartbeat_ms:
+        token = heartbeat_token(event.step, event.attempt, event.heartbeat_at)
+        scheduled = event.heartbeat_ms > LONGEST_MESSAGE_MS
+        timers.append(Timer(token, event.step, event.heartbeat_at, "timeout", scheduled, event.heartbeat_ms))
+    return evolve(state, steps=steps, timers=tuple(timers), running=_without(state.running, event.step))
+
+
+def heartbeat_token(step: str, attempt: int, due_at: int) -> str:
+    """What the deadline of a heartbeat is called: each has a name of its own."""
+    return f"{step}.{attempt}.h{due_at}"
 
 
 def _step_failed(state: State, event: StepFailed, at: int) -> State:
@@ -316,6 +436,7 @@ def _step_failed(state: State, event: StepFailed, at: int) -> State:
     step = StepState(
         status, event.attempt, started_at=event.started_at, ended_at=at, retry_at=event.retry_at, error=event.error
     )
+    state = evolve(state, running=_without(state.running, event.step))
     if status == "failed":
         state = _settled(state, event.step)
     elif state.step_status(event.step) == "waiting":  # the deadlines were those of a wait that is over
@@ -341,37 +462,136 @@ def _settled(state: State, step: str) -> State:
     )
 
 
+def _compensation_started(state: State, event: CompensationStarted, _at: int) -> State:
+    return evolve(state, compensation=Compensation(event.status, event.steps, event.error))
+
+
+def _step_compensated(state: State, event: StepCompensated, _at: int) -> State:
+    return _undone(state, event, replace(state.steps[event.step], status=_move(state, event.step, event)))
+
+
+def _compensation_failed(state: State, event: CompensationFailed, _at: int) -> State:
+    status = _move(state, event.step, event)
+    undoing = _undoing(state, event.step)
+    if status == "compensation_failed":
+        return _undone(state, event, replace(state.steps[event.step], status=status, error=event.error))
+    undoing = replace(undoing, attempt=event.attempt, retry_at=event.retry_at)
+    return evolve(state, compensation=undoing, running=_without(state.running, event.step))
+
+
+def _undone(state: State, event: StepCompensated | CompensationFailed, step: StepState) -> State:
+    """``event.step`` is undone or cannot be: the next one's turn."""
+    undoing = _undoing(state, event.step)
+    return evolve(
+        state,
+        steps={**state.steps, event.step: step},
+        compensation=replace(undoing, left=undoing.left[1:], attempt=0, retry_at=None),
+        running=_without(state.running, event.step),
+    )
+
+
+def _undoing(state: State, step: str) -> Compensation:
+    if state.compensation is None or state.compensation.left[:1] != (step,):
+        message = f"instance {state.instance_id}: step {step} is not the one to be compensated"
+        raise CorruptLog(message)
+    return state.compensation
+
+
 def _suspended(state: State, event: Suspended, _at: int) -> State:
-    return evolve(state, owner=None, lease_until=0, wake_at=event.wake_at)
+    return evolve(state, owner=None, lease_until=0, running=(), wake_at=event.wake_at)
 
 
 def _handed_over(state: State, _event: HandedOver, at: int) -> State:
-    return evolve(state, owner=None, lease_until=0, wake_at=at)
+    return evolve(state, owner=None, lease_until=0, running=(), wake_at=at)
 
 
 def _parked(state: State, event: Parked, _at: int) -> State:
-    return evolve(state, owner=None, lease_until=0, wake_at=event.wake_at, parked=event.reason)
+    return evolve(
+        state,
+        owner=None,
+        lease_until=0,
+        running=(),
+        wake_at=event.wake_at,
+        parked=event.reason,
+        parks=state.parks + 1,
+    )
 
 
 def _cancel_requested(state: State, event: CancelRequested, at: int) -> State:
-    return evolve(state, cancel=event, wake_at=_sooner(state, at))
+    return evolve(state, cancel=event, paused=None, wake_at=_sooner(state, at))
+
+
+def _paused(state: State, event: Paused, _at: int) -> State:
+    wake_at = None if state.owner is None else state.wake_at
+    return evolve(state, paused=event, request_id=event.request_id, wake_at=wake_at)
+
+
+def _continued(state: State, event: Continued, at: int) -> State:
+    return evolve(state, paused=None, request_id=event.request_id, wake_at=_sooner(state, at))
+
+
+def _redriven(state: State, event: Redriven, at: int) -> State:
+    """Time stood still while the generation was closed: its waits last as long as they would have."""
+    pause = at - state.updated_at if state.closed else 0
+    steps = {key: step for key, step in state.steps.items() if key not in event.reset}
+    for key in event.undo:
+        steps[key] = replace(steps[key], status="completed", error=None)
+    undoing = None
+    if state.compensation is not None and (event.status == "compensating" or not state.closed):
+        undoing = replace(state.compensation, left=event.undo or state.compensation.left, attempt=0, retry_at=None)
+    return evolve(
+        state,
+        steps=steps,
+        again={**state.again, **{key: state.again.get(key, 0) + 1 for key in event.again}},
+        timers=tuple(
+            replace(timer, due_at=timer.due_at + pause) for timer in state.timers if timer.step not in event.reset
+        ),
+        compensation=undoing,
+        cancel=None if state.closed and undoing is None else state.cancel,
+        paused=None,
+        error=None,
+        parked=None,
+        request_id=event.request_id,
+        wake_at=at,
+    )
 
 
 def _finished(state: State, event: InstanceFinished, _at: int) -> State:
-    return evolve(state, owner=None, lease_until=0, wake_at=None, timers=(), inbox={}, error=event.error)
+    over = event.status == "completed"  # the other ends may be followed by a redrive, which needs what was still open
+    return evolve(
+        state,
+        owner=None,
+        lease_until=0,
+        running=(),
+        wake_at=None,
+        paused=None,
+        parked=None,
+        timers=() if over else state.timers,
+        inbox={} if over else state.inbox,
+        error=event.error,
+    )
 
 
 _CHANGES: Final[dict[type[Event], Callable[[State, Any, int], State]]] = {
+    Forked: _forked,
     Claimed: _claimed,
+    StepsStarted: _steps_started,
     EventReceived: _event_received,
     TimerSet: _timer_set,
+    HeartbeatReceived: _heartbeat_received,
     StepCompleted: _step_completed,
     StepWaiting: _step_waiting,
     StepFailed: _step_failed,
     StepsSkipped: _steps_skipped,
+    CompensationStarted: _compensation_started,
+    StepCompensated: _step_compensated,
+    CompensationFailed: _compensation_failed,
     Suspended: _suspended,
     HandedOver: _handed_over,
     Parked: _parked,
     CancelRequested: _cancel_requested,
+    Paused: _paused,
+    Continued: _continued,
+    Redriven: _redriven,
     InstanceFinished: _finished,
 }

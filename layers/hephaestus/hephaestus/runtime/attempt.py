@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.runtime.ports import Store
 
 MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000
@@ -27,6 +28,10 @@ MAX_TRACE: Final = 2_000
 
 class StepTimedOut(TimeoutError):
     """An attempt took longer than the step's timeout."""
+
+
+class Interrupted(RuntimeError):
+    """The Lambda that ran the step ended in the middle of it; whether the step did its work is not known."""
 
 
 class InvalidResult(NonRetryable):
@@ -46,58 +51,84 @@ class Outcome:
     error: BaseException | None = None
 
 
-def perform(  # noqa: PLR0913, PLR0917 - one attempt's whole setting
-    definition: Definition, key: str, attempt: int, context: StepContext, started_at: int, limit: int | None
-) -> Outcome:
-    """Run a step once. Nothing that its code raises gets out, ``SystemExit`` included.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of one step, or of its compensation: everything that it needs, ready to be called in any thread.
 
-    Args:
+    Attributes:
         definition: the workflow version.
-        key: the step.
-        attempt: the number of the attempt.
+        step: the step's key.
+        number: the number of the attempt, from 1.
         context: what the step is given.
-        started_at: now, in milliseconds.
-        limit: the largest result in bytes, ``None`` for unlimited.
+        started_at: when it starts, in milliseconds.
+        store: what its results must fit.
+        undo: whether the step's effects are to be undone.
     """
-    try:
-        step = definition.steps[key]
-        result = step.run(context)
-        if isinstance(result, Coroutine):
-            result = event_loop().run(result)
-        return _outcome(definition, key, attempt, context, started_at, limit, result)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
-        return Outcome(key, attempt, started_at, error=error)
 
+    definition: Definition
+    step: str
+    number: int
+    context: StepContext
+    started_at: int
+    store: Store
+    undo: bool = False
 
-def _outcome(  # noqa: PLR0913, PLR0917 - one attempt's whole setting
-    definition: Definition,
-    key: str,
-    attempt: int,
-    context: StepContext,
-    started_at: int,
-    limit: int | None,
-    result: Any,
-) -> Outcome:
-    events = definition.graph.events(key)
-    try:
-        read = read_result(result, tuple(definition.steps[key].events), key, routed=events)
-        if isinstance(read, Pending):
-            _check_pending(read, events, key)
-            return Outcome(key, attempt, started_at, pending=read)
+    def __call__(self) -> Outcome:
+        """Run it. Nothing that its code raises gets out, ``SystemExit`` included."""
+        step = self.definition.steps[self.step]
+        try:
+            result = step.undo(self.context) if self.undo else step.run(self.context)
+            if isinstance(result, Coroutine):
+                result = event_loop().run(result)
+            return self._undone(result) if self.undo else self._ended(result)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
+            return Outcome(self.step, self.number, self.started_at, error=error)
+
+    def _ended(self, result: Any) -> Outcome:
+        events = self.definition.graph.events(self.step)
+        try:
+            read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
+            if isinstance(read, Pending):
+                _check_pending(read, events, self.step)
+                return Outcome(self.step, self.number, self.started_at, pending=read)
+            completed = self._checked(read)
+        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
+            raise InvalidResult(str(error)) from error
+        taken = route(self.definition, self.step, completed.event, completed.updates, self.context)
+        return Outcome(self.step, self.number, self.started_at, completed, taken)
+
+    def _undone(self, result: Any) -> Outcome:
+        try:
+            read = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
+            completed = self._checked(read)
+        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
+            raise InvalidResult(str(error)) from error
+        return Outcome(self.step, self.number, self.started_at, completed)
+
+    def _checked(self, read: Completed) -> Completed:
+        """The result as it is stored.
+
+        Raises:
+            WriteRefused, TypeError, ValueError, PayloadTooLarge: it cannot be.
+        """
         if not isinstance(read.updates, dict) and not hasattr(read.updates, "items"):
-            message = f"step {key} returned the updates {type(read.updates).__name__}: updates are a mapping"
+            message = f"step {self.step} returned the updates {type(read.updates).__name__}: updates are a mapping"
             raise InvalidResult(message)
-        updates = freeze(dict(read.updates), f"step {key}: updates")
-        metadata = freeze(dict(read.metadata), f"step {key}: metadata")
-        check_size(updates, limit, f"step {key}: its updates")
-        check_size(metadata, limit, f"step {key}: its metadata")
-    except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
-        raise InvalidResult(str(error)) from error
-    completed = Completed(read.event, updates, metadata)
-    return Outcome(key, attempt, started_at, completed, route(definition, key, read.event, updates, context))
+        updates = freeze(dict(read.updates), f"step {self.step}: updates")
+        metadata = freeze(dict(read.metadata), f"step {self.step}: metadata")
+        check_size(updates, self.store.max_value_bytes, f"step {self.step}: its updates")
+        check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
+        return Completed(read.event, updates, metadata)
 
 
 def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
+    if pending.heartbeat is not None:
+        if not isinstance(pending.heartbeat, timedelta) or pending.heartbeat <= timedelta(0):
+            message = f"step {key} waits with heartbeat={pending.heartbeat!r}: use a positive timedelta"
+            raise ValueError(message)
+        if "timeout" not in events:
+            message = f"step {key} waits with a heartbeat, but its transitions do not route 'timeout': add it"
+            raise ValueError(message)
     if pending.timeout is None:
         return
     if pending.emits not in events:

@@ -1,7 +1,9 @@
-"""What follows a commit: schedules made and removed, messages sent.
+"""What goes with a commit: schedules made and removed, messages sent.
 
-Effects come after the commit that decided them, never before, and may fail: the commit has set the alarm, so the
-sweeper makes up for whatever does not happen here.
+A schedule is made and a message is sent after the commit that decided it, never before; a schedule is removed before
+the commit that ends its wait. Either way a crash in between leaves an instance whose alarm is right, and no schedule
+that nobody needs. All of it may fail: the alarm has the sweeper make up for what was not made, the queue for what was
+not removed.
 """
 
 from __future__ import annotations
@@ -9,19 +11,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from hephaestus.engine.events import HandedOver, StepWaiting, Suspended
+from hephaestus.engine.events import LONGEST_MESSAGE_MS, HandedOver, HeartbeatReceived, Suspended, TimerSet
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.engine.events import Entry
-    from hephaestus.engine.state import State
+    from hephaestus.engine.state import State, Timer
     from hephaestus.runtime.ports import Timers, WorkQueue
-
-LONGEST_DELAY_MS: Final = 15 * 60 * 1000  # SQS: DelaySeconds is at most 900
 
 _logger = logging.getLogger("hephaestus.effects")
 
@@ -32,6 +32,21 @@ class Effects:
 
     timers: Timers
     queue: WorkQueue
+
+    def prepare(self, before: State, entry: Entry, after: State) -> None:
+        """Remove the schedules of the waits that ``entry``, about to be committed, ends early.
+
+        Args:
+            before: the state before the commit.
+            entry: what is to be committed.
+            after: the state after it.
+        """
+        if not before.timers or before.closed:
+            return
+        left = _open(after)
+        for token, timer in _open(before).items():
+            if token not in left and timer.scheduled and timer.due_at > entry.at:
+                self._remove(_timeout(before, timer))
 
     def perform(self, before: State, entry: Entry, after: State) -> None:
         """Make the schedules and send the messages that ``entry`` calls for.
@@ -51,22 +66,37 @@ class Effects:
                     entry.sequence,
                 )
 
+    def _remove(self, timeout: Timeout) -> None:
+        try:
+            self.timers.cancel(timeout)
+        except Exception:  # noqa: BLE001 - whatever it was, the queue tries again
+            _logger.warning("instance %s: a schedule could not be removed; queued", timeout.instance_id)
+            self._attempt(timeout.instance_id, partial(self.queue.remove_schedule, timeout))
+
+    def _attempt(self, instance_id: str, effect: Callable[[], object]) -> None:
+        try:
+            effect()
+        except Exception:
+            _logger.exception("instance %s: a schedule is left behind; it will fire once, for nothing", instance_id)
+
     def _called_for(self, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
-        left = {timer.token for timer in after.timers}
-        ended_early = [
-            timer for timer in before.timers if timer.token not in left and timer.scheduled and timer.due_at > entry.at
-        ]
+        asked = {
+            event.token for event in entry.events if isinstance(event, TimerSet)
+        }  # whoever asked makes it, for its name
+        known = _open(before)
         effects: list[Callable[[], object]] = [
-            partial(self.timers.cancel, _timeout(after, timer.step, timer.token, timer.due_at)) for timer in ended_early
+            partial(self.timers.schedule, _timeout(after, timer))
+            for token, timer in _open(after).items()
+            if timer.scheduled and token not in known and token not in asked
         ]
         for event in entry.events:
             match event:
-                case StepWaiting(scheduled=True, due_at=int(due_at)) if event.token in left:
-                    effects.append(partial(self.timers.schedule, _timeout(after, event.step, event.token, due_at)))
                 case Suspended(wake_at=int(wake_at)):
                     effects += self._wake(after, wake_at, entry.at)
                 case HandedOver():
                     effects.append(partial(self.queue.wake, after.instance_id))
+                case HeartbeatReceived(due_at=due_at) if after.owner is None and after.paused is None:
+                    effects += self._wake(after, due_at, entry.at)
                 case _:
                     pass
         return effects
@@ -76,11 +106,18 @@ class Effects:
         if any(timer.scheduled and timer.due_at == wake_at for timer in state.timers):
             return []
         delay = max(wake_at - now, 0)
-        if delay <= LONGEST_DELAY_MS:
+        if delay <= LONGEST_MESSAGE_MS:
             return [partial(self.queue.wake, state.instance_id, delay)]
-        step = next((key for key, step in state.steps.items() if step.retry_at == wake_at), "")
-        return [partial(self.timers.schedule, _timeout(state, step, f"{step}.retry", wake_at))]
+        undoing = state.compensation.left[:1] if state.compensation else ()
+        steps = [*undoing, *(key for key, step in state.steps.items() if step.retry_at == wake_at), ""]
+        retry = Timeout(state.instance_id, state.generation, steps[0], f"{steps[0]}.retry{wake_at}", wake_at)
+        return [partial(self.timers.schedule, retry)]
 
 
-def _timeout(state: State, step: str, token: str, due_at: int) -> Timeout:
-    return Timeout(state.instance_id, state.generation, step, token, due_at)
+def _open(state: State) -> dict[str, Timer]:
+    """The timers that may still fire, by token: a closed instance has none."""
+    return {} if state.closed else {timer.token: timer for timer in state.timers}
+
+
+def _timeout(state: State, timer: Timer) -> Timeout:
+    return Timeout(state.instance_id, state.generation, timer.step, timer.token, timer.due_at)

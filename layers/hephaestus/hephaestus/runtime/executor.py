@@ -1,41 +1,41 @@
-"""Runs a claimed instance until it ends, waits, or the time is up.
+"""Runs an instance until it ends, waits, or the time is up.
 
-Decide, act, record: ``advance`` says what follows from the state, steps run, their outcomes become one commit. Only a
-commit makes anything true; schedules and messages are sent after the commit that decided them, and the sweeper makes
-up for any that a crash swallows. The executor never claims: whoever hands it an instance has done so.
+Decide, act, record: ``advance`` says what follows from the state, steps run, their outcomes become one commit. The
+first commit is the claim; each commit names the steps that start right after it, so that whoever takes over from a dead
+owner knows which attempts are spent. Only a commit makes anything true; schedules and messages follow it, and the
+sweeper makes up for any that a crash swallows.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.context import Instance, StepContext
-from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep, advance, next_wake
+from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
 from hephaestus.engine.events import (
-    Entry,
+    CompensationStarted,
     Event,
     HandedOver,
     InstanceFinished,
     StepCompleted,
-    StepFailed,
     StepsSkipped,
-    StepWaiting,
+    StepsStarted,
     Suspended,
 )
-from hephaestus.engine.state import apply, evolve, fold
-from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
-from hephaestus.runtime.attempt import Outcome, StepTimedOut, failure, perform, route
-from hephaestus.runtime.effects import LONGEST_DELAY_MS
+from hephaestus.errors import PayloadTooLarge
+from hephaestus.runtime.attempt import Attempt, Outcome, StepTimedOut
+from hephaestus.runtime.journal import Fenced, Journal, Outrun
+from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.telemetry import emit
 from hephaestus.runtime.workers import ThreadWorkers
-from hephaestus.values import FrozenDict
+from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
@@ -44,12 +44,9 @@ if TYPE_CHECKING:
     from hephaestus.runtime.effects import Effects
     from hephaestus.runtime.ports import Clock, Store
     from hephaestus.runtime.workers import Workers
+    from hephaestus.writes import Write
 
 IN_PLACE_MS: Final = 1_000
-FIRST_PAUSE_MS: Final = 100
-LONGEST_PAUSE_MS: Final = 5_000
-
-T = TypeVar("T")
 
 _logger = logging.getLogger("hephaestus.executor")
 
@@ -74,13 +71,9 @@ class Limits:
     peek_ms: int = 2_000
 
 
-class Fenced(BaseException):
-    """Somebody else owns the instance now: stop at once. Not an ``Exception``, so that nothing swallows it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Runs claimed instances; one object serves any number of executions."""
+    """Runs instances; one object serves any number of executions."""
 
     store: Store
     effects: Effects
@@ -88,152 +81,172 @@ class Executor:
     limits: Limits = Limits()
     workers: Callable[[], Workers] = ThreadWorkers
 
-    def run(self, state: State, definition: Definition, budget: Budget) -> State:
-        """Run a claimed instance as far as it goes now, and return the last state this execution knows.
+    def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
+        """Claim an instance and run it as far as it goes now.
+
+        Args:
+            state: the instance as it was read.
+            opening: the events to commit first, ``Claimed`` among them; none where that is done already.
+            definition: the workflow version.
+            budget: how long it may take.
+
+        Returns:
+            The last state that this execution knows; ``None`` where another writer was faster than the opening: nothing
+            has happened, so read again and decide anew.
 
         Raises:
             StoreUnavailable: the store did not answer; the instance stays claimed until its lease ends.
+            InvariantBroken: the engine met a state that its own rules exclude.
         """
-        execution = _Execution(self, state, definition, budget)
+        execution = _Execution(self, state, opening, definition, budget)
         try:
             execution.run()
+        except Outrun:
+            return None
         except Fenced:
             _logger.info("instance %s: another invocation took over, stopping", state.instance_id)
-        return execution.committed
+        return execution.journal.committed
 
 
 class _Execution:
-    """One claim of one instance: what is committed, what is decided but not yet committed, and what runs."""
+    """One claim of one instance: what is decided, and what runs."""
 
-    def __init__(self, executor: Executor, state: State, definition: Definition, budget: Budget) -> None:
+    def __init__(
+        self, executor: Executor, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget
+    ) -> None:
         self.executor = executor
-        self.store = executor.store
         self.clock = executor.clock
         self.limits = executor.limits
         self.definition = definition
         self.graph = definition.graph
         self.budget = budget
-        self.owner = state.owner
-        self.committed = state
-        self.draft = state
-        self.decided: list[Event] = []
-        self.must_commit = False
-        self.in_flight: dict[str, Run] = {}
+        pure = [key for key, step in definition.steps.items() if step.pure]
+        give_up_at = budget.deadline - executor.limits.margin_ms
+        self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at)
+        self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.journal.open)
+        self.interrupted = state.running if opening else ()
+        self.in_flight: dict[str, Run | Undo] = {}
         self.started: dict[str, int] = {}
         self.workers: Workers | None = None
         self.ran = False
         self.read_input = cache(lambda: definition.read_input(state.initial))
 
+    @property
+    def draft(self) -> State:
+        """The state as it will be once everything decided is committed."""
+        return self.journal.draft
+
     def run(self) -> None:
         """Decide, act, record, until there is nothing more to do here."""
+        self.recover()
         while True:
-            now = self.clock.now()
+            now = self.journal.now()
             commands = advance(self.graph, self.draft, now, self.in_flight)
-            if self.record(commands):
+            if self.record(commands, now):
                 continue
-            runs = [command for command in commands if isinstance(command, Run)]
-            if self.in_flight or runs:
-                if self.must_commit and not self.commit():
-                    continue
-                self.launch(runs, now)
-                if not self.in_flight:
-                    if not self.must_commit and self.commit(HandedOver()):
-                        return
-                    continue
-                self.collect(now)
-            elif self.rest(commands[0] if commands else None, now):
+            runs = [command for command in commands if isinstance(command, (Run, Undo))]
+            if self.work(runs, now) if runs or self.in_flight else self.rest(commands, now):
                 return
 
-    def record(self, commands: tuple[Any, ...]) -> bool:
-        """Note what the commands decide without running anything; whether there was any such thing."""
-        events: list[Event] = []
+    def recover(self) -> None:
+        """What a dead owner had started and not recorded is an attempt spent."""
+        for step in self.interrupted:
+            if step in self.graph.predecessors:
+                self.journal.decide(self.judge.interrupted(self.draft, step))
+
+    def record(self, commands: tuple[Command, ...], now: int) -> bool:
+        """Note what the commands decide without running anybody's code; whether there was any such thing."""
+        noted = False
         for command in commands:
-            match command:
-                case Skip(steps):
-                    events.append(StepsSkipped(steps))
-                case Deliver():
-                    events.append(self.deliver(command))
-                case _:
-                    pass
-        self.decide(*events)
-        return bool(events)
+            event = self.decision(command, now)
+            if event is not None:
+                self.journal.decide(event)
+                noted = True
+        return noted
 
-    def decide(self, *events: Event) -> None:
-        """Add events to the next commit."""
-        if events:
-            self.draft = apply(self.draft, events, self.clock.now())
-            self.decided.extend(events)
+    def decision(self, command: Command, now: int) -> Event | None:
+        """The event that a command comes to at once, if it does."""
+        match command:
+            case Skip(steps):
+                return StepsSkipped(steps)
+            case Compensate(status, steps, error):
+                return CompensationStarted(status, steps, error)
+            case Deliver(step=step, event=event):
+                emit("hephaestus.step.resume", {}, self.about(step=step, event=event))
+                return self.judge.delivered(command, self.draft)
+            case Run(step=step, attempt=attempt) if self.definition.steps[step].pure:
+                emit("hephaestus.step.start", {}, self.about(step=step, attempt=attempt))
+                return self.told(command, self.attempt(command, now)())
+            case _:
+                return None
 
-    def deliver(self, command: Deliver) -> Event:
-        """A waiting step gets its event: it completes, or fails where nothing routes the event."""
-        step, event = command.step, command.event
-        attempt, started_at = self.draft.steps[step].attempt, self.draft.steps[step].started_at
-        if event not in self.definition.routes[step]:
-            error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
-            return self.failed(Outcome(step, attempt, started_at, error=error), final=True)
-        updates = _as_updates(command.payload)
-        emit("hephaestus.step.resume", {}, self.about(step=step, event=event))
-        # What depends on the clock or on a user's function is committed before anything is built on it.
-        chosen = self.definition.routes[step][event].choice is not None
-        self.must_commit = self.must_commit or chosen or command.timed_out
-        try:
-            taken = route(self.definition, step, event, updates, self.context(step, attempt))
-        except Exception as error:  # noqa: BLE001 - a user's Choice may raise anything
-            return self.failed(Outcome(step, attempt, started_at, error=error), final=True)
-        return StepCompleted(step, event, taken, updates, started_at=started_at, attempt=attempt)
-
-    def launch(self, runs: list[Run], now: int) -> None:
-        """Start the steps that fit: in a thread each, or right here where there is only one thing to do."""
+    def work(self, runs: Sequence[Run | Undo], now: int) -> bool:
+        """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
         fitting = [run for run in runs if self.fits(run, now)][: self.limits.concurrency - len(self.in_flight)]
-        if len(fitting) == 1 and not self.in_flight and self.may_block(fitting[0]):
-            self.note_start(fitting[0], now)
-            self.finish([self.attempt(fitting[0], now)()])
+        if not fitting and not self.in_flight:
+            return self.commit(HandedOver())
+        if unnamed := tuple(run.step for run in fitting if run.step not in self.draft.running):
+            self.journal.decide(StepsStarted(unnamed))
+        if not self.flush():
+            return False
+        self.launch(fitting, now)
+        if self.in_flight:
+            self.collect(now)
+        return False
+
+    def launch(self, runs: Sequence[Run | Undo], now: int) -> None:
+        """Start steps: in a thread each, or right here where there is only one thing to do."""
+        for run in runs:
+            self.ran = True
+            self.started[run.step] = now
+            emit("hephaestus.step.start", {}, self.about(step=run.step, attempt=run.attempt))
+        if len(runs) == 1 and not self.in_flight and self.may_block(runs[0]):
+            self.in_flight[runs[0].step] = runs[0]
+            self.finish([self.attempt(runs[0], now)()])
             return
-        for run in fitting:
-            self.note_start(run, now)
+        for run in runs:
             self.in_flight[run.step] = run
             self.workers = self.workers or self.executor.workers()
             self.workers.start(self.attempt(run, now))
 
-    def fits(self, run: Run, now: int) -> bool:
+    def fits(self, run: Run | Undo, now: int) -> bool:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
         if self.budget.start_until is not None and now >= self.budget.start_until:
             return False
         timeout = self.definition.steps[run.step].timeout
-        needed = _milliseconds(timeout) if timeout is not None else self.limits.reserve_ms
+        needed = milliseconds(timeout) if timeout is not None else self.limits.reserve_ms
         if now + needed + self.limits.margin_ms <= self.budget.deadline:
             return True
         return not self.ran and self.budget.start_until is None
 
-    def may_block(self, run: Run) -> bool:
+    def may_block(self, run: Run | Undo) -> bool:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
-        waiting = any(step.status in ("waiting", "retrying") for step in self.draft.steps.values())
+        others = [step for key, step in self.draft.steps.items() if key != run.step]
+        waiting = any(step.status in ("waiting", "retrying") for step in others)
         return not waiting and self.definition.steps[run.step].timeout is None
 
-    def note_start(self, run: Run, now: int) -> None:
-        """Remember when a step started and tell of it."""
-        self.ran = True
-        self.started[run.step] = now
-        emit("hephaestus.step.start", {}, self.about(step=run.step, attempt=run.attempt))
+    def attempt(self, run: Run | Undo, now: int) -> Attempt:
+        """One attempt of a step or of its compensation, ready to be called in any thread."""
+        undo = isinstance(run, Undo)
+        context = self.context(run.step, run.attempt, undo=undo)
+        return Attempt(self.definition, run.step, run.attempt, context, now, self.executor.store, undo)
 
-    def attempt(self, run: Run, now: int) -> Callable[[], Outcome]:
-        """One attempt of a step, ready to be called in any thread."""
-        context = self.context(run.step, run.attempt)
-        limit = self.store.max_value_bytes
-        return lambda: perform(self.definition, run.step, run.attempt, context, now, limit)
-
-    def context(self, step: str, attempt: int) -> StepContext:
+    def context(self, step: str, attempt: int, *, undo: bool = False) -> StepContext:
         """What a step is given."""
-        done = {key: known for key, known in self.draft.steps.items() if known.status == "completed"}
+        state = self.draft
+        done = {key: known for key, known in state.steps.items() if known.event is not None}
         taken = {key: (known.event or "", known.taken) for key, known in done.items()}
         deadline = self.budget.deadline - self.limits.margin_ms
+        again = state.again.get(step, 0)
         return StepContext(
-            initial=self.draft.initial,
+            initial=state.initial,
             steps={key: known.updates for key, known in done.items()},
             config=self.definition.config(step, taken),
             instance=self.instance(),
             attempt=attempt,
-            idempotency_key=f"{self.draft.instance_id}:{self.draft.generation}:{step}",
+            idempotency_key=f"{state.instance_id}:{state.generation}:{step}"
+            + (f":{again}" if again else "")
+            + (":undo" if undo else ""),
             events={key: known.event or "" for key, known in done.items()},
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=self.read_input,
@@ -256,12 +269,12 @@ class _Execution:
         ]
         self.finish(current or self.timed_out())
         if not outcomes and waiting:
-            self.peek()
+            self.journal.peek()
 
     def next_timeout(self) -> int | None:
         """When the first of the running steps has run too long (ms)."""
         times = [
-            self.started[key] + _milliseconds(timeout)
+            self.started[key] + milliseconds(timeout)
             for key in self.in_flight
             if (timeout := self.definition.steps[key].timeout) is not None
         ]
@@ -273,206 +286,103 @@ class _Execution:
         late = []
         for key, run in self.in_flight.items():
             timeout = self.definition.steps[key].timeout
-            if timeout is not None and self.started[key] + _milliseconds(timeout) <= now:
+            if timeout is not None and self.started[key] + milliseconds(timeout) <= now:
                 error = StepTimedOut(f"step {key} ran longer than its timeout of {timeout.total_seconds():g} s")
                 late.append(Outcome(key, run.attempt, self.started[key], error=error))
         return late
 
     def finish(self, outcomes: list[Outcome]) -> None:
-        """Decide what the outcomes mean; they are committed together."""
-        for outcome in outcomes:
-            self.in_flight.pop(outcome.step, None)
-            now = self.clock.now()
-            duration = {"duration_ms": float(now - outcome.started_at)}
-            if outcome.error is not None:
-                event: Event = self.failed(outcome)
-                emit("hephaestus.step.exception", duration, self.about(step=outcome.step, error=outcome.error))
-            elif outcome.pending is not None:
-                event = self.waiting(outcome, now)
-                emit("hephaestus.step.async", duration, self.about(step=outcome.step))
-            else:
-                event = self.completed(outcome)
-                emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=event.event))
-            self.decide(event)
-            self.must_commit = True
+        """Decide what the outcomes mean. They are committed together, but for those with writes: each goes alone."""
+        ended = [(self.in_flight.pop(outcome.step), outcome) for outcome in outcomes]
+        for run, outcome in ended:
+            if not _writes(outcome):
+                self.journal.decide(self.told(run, outcome))
+        for run, outcome in ended:
+            if _writes(outcome):
+                self.write(run, outcome)
 
-    def completed(self, outcome: Outcome) -> StepCompleted:
-        """A step that ended with an event."""
-        done = outcome.completed
-        assert done is not None  # noqa: S101 - its caller has looked
-        return StepCompleted(
-            outcome.step, done.event, outcome.taken, done.updates, done.metadata, outcome.started_at, outcome.attempt
-        )
-
-    def waiting(self, outcome: Outcome, now: int) -> StepWaiting:
-        """A step that waits: a deadline gets a schedule, a short wait that the engine makes itself does not."""
-        pending = outcome.pending
-        assert pending is not None  # noqa: S101 - its caller has looked
-        if pending.timeout is None:
-            return StepWaiting(outcome.step, outcome.started_at, outcome.attempt)
-        if isinstance(pending.timeout, datetime):
-            due_at = int(pending.timeout.timestamp() * 1000)
+    def told(self, run: Run | Undo, outcome: Outcome) -> Event:
+        """The event that an outcome comes to, with what it means told to whoever listens."""
+        event = self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+        duration = {"duration_ms": float(self.clock.now() - outcome.started_at)}
+        if outcome.error is not None:
+            emit("hephaestus.step.exception", duration, self.about(step=outcome.step, error=outcome.error))
+        elif outcome.pending is not None:
+            emit("hephaestus.step.async", duration, self.about(step=outcome.step))
         else:
-            due_at = now + _milliseconds(pending.timeout)
-        scheduled = pending.emits == "timeout" or due_at - now > LONGEST_DELAY_MS
-        token = f"{outcome.step}.{outcome.attempt}"
-        return StepWaiting(
-            outcome.step, outcome.started_at, outcome.attempt, token, due_at, pending.emits, scheduled=scheduled
-        )
+            emitted = event.event if isinstance(event, StepCompleted) else "compensated"
+            emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=emitted))
+        return event
 
-    def failed(self, outcome: Outcome, *, final: bool = False) -> StepFailed | StepCompleted:
-        """A failed attempt: tried again, routed as ``timeout`` or ``error``, or the end of the step."""
-        step, error = outcome.step, outcome.error
-        assert error is not None  # noqa: S101 - its caller has looked
-        routes = self.definition.routes[step]
-        if isinstance(error, StepTimedOut) and "timeout" in routes:
-            return self.routed(outcome, "timeout")
-        policy = self.definition.steps[step].retry or self.definition.retry
-        story = failure(error)
-        if not final and policy.allows(error, outcome.attempt):
-            retry_at = self.clock.now() + policy.delay_ms(outcome.attempt, self.clock.random())
-            return StepFailed(step, outcome.attempt, story, outcome.started_at, retry_at)
-        if "error" in routes:
-            return self.routed(outcome, "error")
-        return StepFailed(step, outcome.attempt, story, outcome.started_at)
-
-    def routed(self, outcome: Outcome, event: str) -> StepFailed | StepCompleted:
-        """A failure that the transitions route: the next step finds it in this step's results."""
-        step, error = outcome.step, outcome.error
-        assert error is not None  # noqa: S101 - its caller has looked
-        story = failure(error)
-        updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
+    def write(self, run: Run | Undo, outcome: Outcome) -> None:
+        """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
+        while not self.flush():
+            pass  # its neighbours first: a condition of its own must not undo them
+        event = self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+        self.journal.decide(event)
         try:
-            taken = route(self.definition, step, event, updates, self.context(step, outcome.attempt))
-        except Exception as problem:  # noqa: BLE001 - a user's Choice may raise anything
-            return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
-        return StepCompleted(step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt)
+            while not self.commit(writes=_writes(outcome)):
+                pass  # the number was taken: nothing of it was written, and the next one is tried
+        except (WriteFailed, PayloadTooLarge) as refused:
+            self.journal.drop()
+            outcome = replace(outcome, completed=None, error=refused)
+            self.journal.decide(self.told(run, outcome))
+        else:
+            emitted = event.event if isinstance(event, StepCompleted) else "compensated"
+            duration = {"duration_ms": float(self.clock.now() - outcome.started_at)}
+            emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=emitted))
 
-    def rest(self, command: Command | None, now: int) -> bool:
+    def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
-        match command:
-            case Close(status, error):
+        match commands:
+            case [Close(status, error)]:
                 if self.commit(InstanceFinished(status, error)):
-                    duration = {"duration_ms": float(self.clock.now() - self.committed.created_at)}
+                    duration = {"duration_ms": float(self.clock.now() - self.draft.created_at)}
                     name = "exception" if status == "failed" else "stop"
                     emit(f"hephaestus.workflow.{name}", duration, self.about(status=status))
                     return True
-            case Sleep(wake_at):
-                if wake_at is not None and 0 < wake_at - now < IN_PLACE_MS and wake_at < self.budget.deadline:
-                    if not self.must_commit or self.commit():
-                        self.clock.sleep(wake_at - now)
-                    return False
-                return self.commit(Suspended(wake_at))
+            case [Sleep(wake_at)]:
+                if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
+                    return self.commit(Suspended(wake_at))
+                self.name_retries(wake_at)
+                if self.flush():
+                    self.clock.sleep(wake_at - now)
             case _:
                 return True
         return False
 
-    def commit(self, *closing: Event) -> bool:
-        """Write what was decided as one log entry; with a closing event, also the head and a snapshot.
+    def name_retries(self, at: int) -> None:
+        """Name the steps that are tried again at ``at`` in the commit before the pause: none is needed after it."""
+        undoing = self.draft.compensation
+        if undoing is not None:
+            due = undoing.left[:1]
+        else:
+            due = tuple(key for key, step in self.draft.steps.items() if step.retry_at == at)
+        if unnamed := tuple(step for step in due if step not in self.draft.running):
+            self.journal.decide(StepsStarted(unnamed))
 
-        Returns:
-            Whether it was written. If not, another writer was faster: what it wrote is part of the state now.
+    def flush(self) -> bool:
+        """Commit what is decided, if anything is; whether nothing is left to commit."""
+        return self.told_of(self.journal.flush)
 
-        Raises:
-            Fenced: another owner has claimed the instance, or it has ended.
-        """
-        events = (*self.decided, *closing)
-        now = self.clock.now()
-        after = evolve(apply(self.committed, events, now), sequence=self.committed.sequence + 1)
-        entry = Entry(after.sequence, self.clock.unique(), now, events)
-        try:
-            written = self.insist(lambda: self.store.append(after, entry, boundary=bool(closing)))
-        except PayloadTooLarge:
-            if not self.decided or len(events) == 1:
-                raise
-            self.commit_some(max(len(self.decided) // 2, 1))
-            return False
-        if not written:
-            self.rebase()
-            return False
-        before, self.committed, self.draft = self.committed, after, after
-        self.decided = []
-        self.must_commit = False
-        self.executor.effects.perform(before, entry, after)
-        for event in events:
+    def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
+        """Commit what is decided and ``closing``; see ``Journal.commit``."""
+        return self.told_of(lambda: self.journal.commit(*closing, writes=writes))
+
+    def told_of(self, commit: Callable[[], bool]) -> bool:
+        """Commit, and tell whoever listens of the transitions that became true."""
+        decided = self.journal.decided
+        written = commit()
+        for event in decided if written else ():
             if isinstance(event, StepCompleted) and event.taken:
                 emit(
                     "hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken)
                 )
-        return True
-
-    def commit_some(self, number: int) -> None:
-        """Write the first of the decided events: each fits an entry, all of them together do not."""
-        later = self.decided[number:]
-        self.decided = self.decided[:number]
-        written = self.commit()
-        self.decided = [*self.decided, *later]
-        if not written:
-            self.decided = [event for event in self.decided if not self.derived(event)]
-        self.draft = apply(self.committed, self.decided, self.clock.now())
-        self.must_commit = bool(self.decided)
-
-    def peek(self) -> None:
-        """Look whether an event has come in while steps run."""
-        try:
-            behind = bool(self.store.tail(self.committed))
-        except RetryLater:
-            return  # it was only a look; the next commit will tell
-        if behind:
-            self.rebase()
-
-    def rebase(self) -> None:
-        """Fold what others wrote, and put what was decided here on top of it."""
-        tail = self.insist(lambda: self.store.tail(self.committed))
-        if not tail:
-            found = self.insist(lambda: self.store.load(self.committed.instance_id))
-            if found is None or found.generation != self.committed.generation:
-                raise Fenced
-            message = f"instance {self.committed.instance_id}: its log is contended; its lease will end and it goes on"
-            raise StoreUnavailable(message)
-        self.committed = fold(self.committed, tail)
-        if self.committed.closed or self.committed.owner != self.owner:
-            raise Fenced
-        self.decided = [event for event in self.decided if not self.derived(event)]
-        self.draft = apply(self.committed, self.decided, self.clock.now())
-
-    def insist(self, call: Callable[[], T]) -> T:
-        """What ``call`` gives, asked for again for as long as the store may come back within this invocation.
-
-        A commit that is asked for again carries the same commit id, so it is written once. What has run is not thrown
-        away because of a passing outage.
-
-        Raises:
-            StoreUnavailable: it did not come back in time.
-        """
-        pause = FIRST_PAUSE_MS
-        while True:
-            try:
-                return call()
-            except RetryLater:
-                if self.clock.now() + pause + self.limits.margin_ms > self.budget.deadline:
-                    raise
-                _logger.warning("instance %s: the store did not answer, trying again", self.committed.instance_id)
-            self.clock.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_MS)
-
-    def derived(self, event: Event) -> bool:
-        """Whether a decision follows from the state alone, so that it is to be made again after a rebase.
-
-        An event that came in meanwhile goes before a timeout that was decided but not written.
-        """
-        waited = {earlier.step for earlier in self.decided if isinstance(earlier, StepWaiting)}
-        match event:
-            case StepsSkipped():
-                return True
-            case StepCompleted(step=step) | StepFailed(step=step):
-                return step in waited or self.committed.step_status(step) == "waiting"
-            case _:
-                return False
+        return written
 
     def about(self, **more: object) -> dict[str, object]:
         """What every telemetry event says, and more."""
-        state = self.committed
+        state = self.draft
         return {
             **more,
             "instance_id": state.instance_id,
@@ -485,12 +395,5 @@ class _Execution:
 _NO_RUN: Final = Run("", 0)
 
 
-def _as_updates(payload: Any) -> FrozenDict:
-    """An event's payload as a step's results: a mapping as it is, anything else under ``value``."""
-    if isinstance(payload, FrozenDict):
-        return payload
-    return FrozenDict() if payload is None else FrozenDict(value=payload)
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))
+def _writes(outcome: Outcome) -> Sequence[Write]:
+    return outcome.completed.writes if outcome.completed is not None else ()

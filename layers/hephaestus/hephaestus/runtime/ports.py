@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
+    from hephaestus.writes import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Store(Protocol):
     def load(self, instance_id: str) -> State | None:
         """The newest state: the head's snapshot, and the log behind it only where an owner may have written more."""
 
-    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write ``entry``; with ``boundary`` update the head and its snapshot in the same transaction.
 
         Args:
@@ -154,6 +155,9 @@ class WorkQueue(Protocol):
 
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Send a message that has the instance continued after ``delay_ms`` (0 to 900,000) milliseconds."""
+
+    def remove_schedule(self, timeout: Timeout) -> None:
+        """Send a message that has the schedule of ``timeout`` removed: it could not be, just now."""
 
 
 class Clock(Protocol):

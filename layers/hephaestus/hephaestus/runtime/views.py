@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.state import StepState
 from hephaestus.values import for_display
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class InstanceView:
         accepts: the events that would be taken now, by step.
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
         parked: why it cannot go on until something outside of it is mended, if that is so.
+        paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
+        forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         error: why it failed: ``type`` and ``message``.
     """
 
@@ -63,6 +66,8 @@ class InstanceView:
     accepts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wake_at: datetime | None = None
     cancel_requested: str | None = None
+    paused: str | None = None
+    forked_from: str | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
 
@@ -106,14 +111,16 @@ def moment(milliseconds: int | None) -> datetime | None:
 
 def view(state: State, graph: Graph | None) -> InstanceView:
     """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
-    accepts = accepted_events(graph, state) if graph and not state.closed and not state.cancel else {}
+    open_ = not state.closed and not state.cancel and state.compensation is None
+    accepts = accepted_events(graph, state) if graph and open_ else {}
     deadlines: dict[str, int] = {}
-    for timer in state.timers:
+    for timer in () if state.closed else state.timers:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
+    known = {**state.steps, **{key: StepState("pending") for key in state.running if key not in state.steps}}
     steps = {
         key: StepView(
-            status=step.status,
-            attempt=step.attempt,
+            status="running" if key in state.running and state.compensation is None else step.status,
+            attempt=state.attempt(key) if key in state.running and state.compensation is None else step.attempt,
             event=step.event,
             updates=step.updates,
             started_at=moment(step.started_at),
@@ -123,7 +130,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
             accepts=accepts.get(key, ()) if step.status == "waiting" else (),
             error=_error(step.error),
         )
-        for key, step in state.steps.items()
+        for key, step in known.items()
     }
     return InstanceView(
         id=state.instance_id,
@@ -140,6 +147,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
+        paused=state.paused.reason if state.paused else None,
+        forked_from=state.forked_from or None,
         parked=state.parked,
         error=_error(state.error),
     )

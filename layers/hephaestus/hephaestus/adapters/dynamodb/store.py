@@ -23,6 +23,7 @@ from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.ports import Listed, Listing, Wakeup
+from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.dynamodb.table import Table
     from hephaestus.adapters.s3 import Blobs
+    from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_ENTRY_BYTES: Final = 390 * 1024  # DynamoDB: an item has at most 400 KB, names and keys included
@@ -102,8 +104,11 @@ class DynamoStore:
         head = self.table.get_head(instance_id)
         return None if head is None else self._read(head)
 
-    def append(self, state: State, entry: Entry, *, boundary: bool) -> bool:
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write an entry; see ``Store``."""
+        if writes:
+            message = f"instance {state.instance_id}: this store takes no writes beside an entry"
+            raise WriteFailed(message)
         item = self._item(state, entry)
         if boundary:
             actions, token = self._actions(state, entry), _token(state, entry)

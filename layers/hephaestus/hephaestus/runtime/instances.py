@@ -1,0 +1,186 @@
+"""Reads and changes instances one commit at a time: what every part of the runner is built on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.business_key import check_id
+from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
+from hephaestus.engine.state import apply, begin, evolve, fold
+from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
+from hephaestus.runtime.effects import Effects
+from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.intake import digest
+from hephaestus.runtime.telemetry import emit
+from hephaestus.runtime.workers import ThreadWorkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.definition.definition import Definition
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Budget
+    from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
+    from hephaestus.runtime.registry import Registry
+    from hephaestus.runtime.workers import Workers
+
+TRIES: Final = 20
+
+_logger = logging.getLogger("hephaestus.runner")
+
+
+class Instances:
+    """The adapters put together, and the few moves that every change of an instance is made of.
+
+    Args:
+        store, timers, queue: the adapters.
+        registry: the deployed workflows.
+        clock: time and randomness.
+        dispatch: where work goes when a call does not say.
+        limits: what executions keep to.
+        workers: where steps run.
+    """
+
+    def __init__(  # noqa: PLR0913 - the place where everything is put together
+        self,
+        store: Store,
+        timers: Timers,
+        queue: WorkQueue,
+        registry: Registry,
+        *,
+        clock: Clock | None = None,
+        dispatch: Dispatch | None = None,
+        limits: Limits | None = None,
+        workers: Callable[[], Workers] = ThreadWorkers,
+    ) -> None:
+        self.store = store
+        self.timers = timers
+        self.queue = queue
+        self.registry = registry
+        self.clock: Clock = clock or SystemClock()
+        self.dispatch: Dispatch = dispatch or Enqueue()
+        self.limits = limits or Limits()
+        self.effects = Effects(timers, queue)
+        self.executor = Executor(store, self.effects, self.clock, self.limits, workers)
+
+    def _load(self, instance_id: str) -> State:
+        state = self.store.load(check_id(instance_id))
+        if state is None:
+            message = f"there is no instance {instance_id}"
+            raise InstanceNotFound(message)
+        return state
+
+    def _change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
+        """Have ``decide`` change the newest state; whenever another writer was faster, have it decide again.
+
+        Args:
+            instance_id: the instance.
+            decide: given the state and the time (ms), it commits and returns the state after; ``None`` if it lost.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            TooBusy: others were faster every time.
+        """
+        state = self._load(instance_id)
+        for _ in range(TRIES):
+            after = decide(state, self._now(state))
+            if after is not None:
+                return after
+            state = self._reload(state)
+        message = (
+            f"instance {instance_id} is being changed by many callers at once; this call changed nothing, try again"
+        )
+        raise TooBusy(message)
+
+    def _reload(self, state: State) -> State:
+        """The state after what others wrote meanwhile."""
+        tail = self.store.tail(state)
+        return fold(state, tail) if tail else self._load(state.instance_id)
+
+    def _append(self, state: State, now: int, *events: Event) -> State | None:
+        """The state after one more commit, its effects done; ``None`` if another writer was faster.
+
+        While somebody owns the instance, only the log grows; otherwise the head follows in the same transaction.
+        """
+        after = evolve(apply(state, events, now), sequence=state.sequence + 1)
+        entry = Entry(after.sequence, self.clock.unique(), now, events)
+        boundary = state.owner is None or after.owner != state.owner or after.closed
+        self.effects.prepare(state, entry, after)
+        if not self.store.append(after, entry, boundary=boundary):
+            return None
+        self.effects.perform(state, entry, after)
+        return after
+
+    def _go_on(self, state: State, going: Dispatch, now: int, *events: Event) -> State | None:
+        """Commit ``events`` and have the instance go on: in this invocation or by the queue, unless somebody is at it.
+
+        Returns:
+            The state after; ``None`` if another writer was faster, and nothing has happened.
+        """
+        if isinstance(going, InPlace) and not state.owned(now):
+            definition = self.registry.definition(state)
+            return self.executor.run(state, (*events, self._claim(going.budget)), definition, going.budget)
+        after = self._append(state, now, *events)
+        if after is not None and not after.owned(now):
+            self._enqueue(after)
+        return after
+
+    def _create(
+        self, instance_id: str, definition: Definition, beginning: tuple[Event, ...], key: str, going: Dispatch
+    ) -> State:
+        """Commit a new instance and have it go on. The same start made twice is one: its commit id says so.
+
+        Raises:
+            AlreadyRunning: an instance with this id is active.
+        """
+        now = self.clock.now()
+        first = beginning[0]
+        assert isinstance(first, InstanceStarted)  # noqa: S101 - every log begins with it
+        claim = self._claim(going.budget) if isinstance(going, InPlace) else None
+        opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
+        entry = Entry(1, digest(f"{instance_id} {first.start_id}"), now, (*beginning, *opening))
+        state = self.store.create(begin(instance_id, 1, entry), entry)
+        if state is None:
+            message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
+            raise AlreadyRunning(message)
+        if state.sequence != 1:
+            return state
+        emit("hephaestus.workflow.start", {}, about(state))
+        if claim is None:
+            self._enqueue(state)
+        elif isinstance(going, InPlace) and state.owner == claim.owner:
+            return self.executor.run(state, (), definition, going.budget) or state
+        return state
+
+    def _now(self, state: State) -> int:
+        """The time, but never before the newest entry's: the times in a log do not go back."""
+        return max(self.clock.now(), state.updated_at)
+
+    def _claim(self, budget: Budget) -> Claimed:
+        return Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
+
+    def _enqueue(self, state: State) -> None:
+        """Ask for an execution; if that fails, the alarm set by the commit has the sweeper ask again."""
+        try:
+            self.queue.wake(state.instance_id)
+        except Exception:
+            _logger.exception("instance %s: could not be queued; the sweeper will", state.instance_id)
+
+
+def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event, ...]:
+    """The first step, as about to start: of an instance that begins, everybody knows what runs first."""
+    start = definition.graph.start
+    return () if len(beginning) > 1 or definition.steps[start].pure else (StepsStarted((start,)),)
+
+
+def about(state: State) -> dict[str, Any]:
+    """What every telemetry event says of an instance."""
+    return {
+        "instance_id": state.instance_id,
+        "workflow": state.workflow,
+        "version": state.version,
+        "generation": state.generation,
+    }

@@ -1,0 +1,229 @@
+"""What one execution has committed and what it has decided on top of that; only a commit makes anything true.
+
+The claim that opens an execution is the first thing it commits, together with whatever follows from it without running
+anybody's code. Whoever loses a number reads what the winner wrote, drops what followed from the old state alone, and
+decides it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from hephaestus.engine.events import (
+    CompensationStarted,
+    Entry,
+    Event,
+    StepCompleted,
+    StepFailed,
+    StepsSkipped,
+    StepsStarted,
+    StepWaiting,
+)
+from hephaestus.engine.state import apply, evolve, fold
+from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.effects import Effects
+    from hephaestus.runtime.ports import Clock, Store
+    from hephaestus.writes import Write
+
+FIRST_PAUSE_MS: Final = 100
+LONGEST_PAUSE_MS: Final = 5_000
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("hephaestus.journal")
+
+
+class Fenced(BaseException):
+    """Somebody else owns the instance now: stop at once. Not an ``Exception``, so that nothing swallows it."""
+
+
+class Outrun(BaseException):
+    """Another writer took the number of the opening commit: nothing has happened, look again and decide anew."""
+
+
+class Journal:
+    """One execution's side of the log.
+
+    Args:
+        store, effects, clock: the adapters.
+        state: the instance as it was read.
+        opening: the events of the first commit, the claim among them; none when they are committed already.
+        pure: the steps whose waiting follows from the state alone.
+        give_up_at: until when (ms) a store that does not answer is asked again.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what an execution has
+        self,
+        store: Store,
+        effects: Effects,
+        clock: Clock,
+        state: State,
+        opening: tuple[Event, ...],
+        pure: Collection[str],
+        give_up_at: int,
+    ) -> None:
+        self.store = store
+        self.effects = effects
+        self.clock = clock
+        self.pure = pure
+        self.give_up_at = give_up_at
+        self.opening = opening
+        self.committed = state
+        self.decided: list[Event] = []
+        self.draft = apply(state, opening, self.now())
+        self.owner = self.draft.owner
+
+    def now(self) -> int:
+        """Milliseconds since the epoch; the times in a log never go back, whichever machine's clock they are from."""
+        return max(self.clock.now(), self.committed.updated_at)
+
+    def decide(self, *events: Event) -> None:
+        """Add events to the next commit."""
+        if events:
+            self.draft = apply(self.draft, events, self.now())
+            self.decided.extend(events)
+
+    def drop(self) -> None:
+        """Forget what is decided and not committed."""
+        self.decided = []
+        self.draft = apply(self.committed, self.opening, self.now())
+
+    def open(self) -> None:
+        """Commit the opening, if it is not: from now on nobody else runs this instance.
+
+        Raises:
+            Outrun: another writer was faster.
+        """
+        if self.opening:
+            self.commit()
+
+    def flush(self) -> bool:
+        """Commit what is decided, if anything is; whether nothing is left to commit."""
+        return not (self.opening or self.decided) or self.commit()
+
+    def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
+        """Write what was decided as one log entry; with a closing event, also the head and a snapshot.
+
+        Returns:
+            Whether it was written. If not, another writer was faster: what it wrote is part of the state now.
+
+        Raises:
+            Outrun: the opening was not written.
+            Fenced: another owner has claimed the instance, or it has ended.
+            WriteFailed: one of ``writes`` was refused, and nothing was written.
+        """
+        before = self.committed
+        events = (*self.opening, *self.decided, *closing)
+        now = self.now()
+        after = evolve(apply(before, events, now), sequence=before.sequence + 1)
+        entry = Entry(after.sequence, self.clock.unique(), now, events)
+        boundary = bool(self.opening or closing) or after.status != before.status
+        self.effects.prepare(before, entry, after)
+        try:
+            written = self._append(after, entry, boundary=boundary, writes=writes)
+        except PayloadTooLarge:
+            if bool(self.opening) + len(self.decided) + bool(closing) < 2:  # noqa: PLR2004 - nothing to take apart
+                raise
+            self._commit_some(0 if self.opening else max(len(self.decided) // 2, 1))
+            return False
+        if not written:
+            self.rebase()
+            return False
+        self.opening = ()
+        self.decided = []
+        self.committed = self.draft = after
+        self.effects.perform(before, entry, after)
+        return True
+
+    def peek(self) -> None:
+        """Look whether an event has come in while steps run."""
+        try:
+            behind = bool(self.store.tail(self.committed))
+        except RetryLater:
+            return  # it was only a look; the next commit will tell
+        if behind:
+            self.rebase()
+
+    def rebase(self) -> None:
+        """Fold what others wrote, and put what was decided here on top of it.
+
+        Raises:
+            Outrun, Fenced: see ``commit``.
+            StoreUnavailable: the store refuses a number that is free.
+        """
+        if self.opening:
+            raise Outrun
+        tail = self.insist(lambda: self.store.tail(self.committed))
+        if not tail:
+            found = self.insist(lambda: self.store.load(self.committed.instance_id))
+            if found is None or found.generation != self.committed.generation:
+                raise Fenced
+            message = f"instance {self.committed.instance_id}: its log is contended; its lease will end and it goes on"
+            raise StoreUnavailable(message)
+        self.committed = fold(self.committed, tail)
+        if self.committed.closed or self.committed.owner != self.owner:
+            raise Fenced
+        self._keep(self.decided)
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """What ``call`` gives, asked for again for as long as the store may come back within this invocation.
+
+        A commit that is asked for again carries the same commit id, so it is written once. What has run is not thrown
+        away because of a passing outage.
+
+        Raises:
+            StoreUnavailable: it did not come back in time.
+        """
+        pause = FIRST_PAUSE_MS
+        while True:
+            try:
+                return call()
+            except RetryLater:
+                if self.clock.now() + pause > self.give_up_at:
+                    raise
+                _logger.warning("instance %s: the store did not answer, trying again", self.committed.instance_id)
+            self.clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_MS)
+
+    def _append(self, after: State, entry: Entry, *, boundary: bool, writes: Sequence[Write]) -> bool:
+        def append() -> bool:
+            return self.store.append(after, entry, boundary=boundary, writes=writes)
+
+        # Before the claim nothing has run that would be lost: whoever called is told at once, and comes again.
+        return append() if self.opening else self.insist(append)
+
+    def _commit_some(self, number: int) -> None:
+        """Write the opening, or the first of the decided events: each fits an entry, all of them together do not."""
+        later = self.decided[number:]
+        self.decided = self.decided[:number]
+        if self.commit():
+            self._keep(later, derived=False)
+        else:
+            self._keep([*self.decided, *later])
+
+    def _keep(self, decided: Sequence[Event], *, derived: bool = True) -> None:
+        """Go on with ``decided`` on top of what is committed, without what is to be decided again."""
+        self.decided = [event for event in decided if not (derived and self._is_derived(event, decided))]
+        self.draft = apply(self.committed, self.decided, self.now())
+
+    def _is_derived(self, event: Event, decided: Sequence[Event]) -> bool:
+        """Whether a decision follows from the state alone, so that it is to be made again after a rebase.
+
+        An event that came in meanwhile goes before a timeout that was decided but not written.
+        """
+        match event:
+            case StepsSkipped() | StepsStarted() | CompensationStarted():
+                return True
+            case StepWaiting(step=step):
+                return step in self.pure
+            case StepCompleted(step=step) | StepFailed(step=step):
+                waited = any(isinstance(earlier, StepWaiting) and earlier.step == step for earlier in decided)
+                return step in self.pure or waited or self.committed.step_status(step) == "waiting"
+            case _:
+                return False

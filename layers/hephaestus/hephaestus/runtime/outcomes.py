@@ -1,0 +1,180 @@
+"""What an attempt's outcome means for the instance: which event it becomes.
+
+Nothing here writes, runs a step or looks at other steps; of a user's code only the functions of ``Choice`` and of retry
+policies are called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine.events import (
+    LONGEST_MESSAGE_MS,
+    CompensationFailed,
+    Event,
+    Failure,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepWaiting,
+)
+from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, failure, route
+from hephaestus.values import FrozenDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hephaestus.context import StepContext
+    from hephaestus.definition.definition import Definition
+    from hephaestus.engine.advance import Deliver
+    from hephaestus.engine.state import State
+    from hephaestus.retry import Retry
+
+ONE: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Turns outcomes into events.
+
+    Attributes:
+        definition: the workflow version.
+        now: the time, in milliseconds.
+        random: draws a number from 0 up to 1.
+        context: what a ``Choice`` is given, for a step and the number of its attempt.
+        before_choice: called before a ``Choice`` is: nobody's code runs before the claim is committed.
+    """
+
+    definition: Definition
+    now: Callable[[], int]
+    random: Callable[[], float]
+    context: Callable[[str, int], StepContext]
+    before_choice: Callable[[], None]
+
+    def ended(self, outcome: Outcome) -> Event:
+        """An attempt of a step came to its end."""
+        if outcome.error is not None:
+            return self.failed(outcome, outcome.error)
+        if outcome.pending is not None:
+            return self._waiting(outcome)
+        done = outcome.completed
+        assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
+        return StepCompleted(
+            outcome.step,
+            done.event,
+            outcome.taken,
+            done.updates,
+            done.metadata,
+            outcome.started_at,
+            outcome.attempt,
+            writes=tuple(write.label for write in done.writes),
+        )
+
+    def undone(self, outcome: Outcome) -> Event:
+        """An attempt to undo a step came to its end."""
+        step, done = outcome.step, outcome.completed
+        if outcome.error is None and done is not None:
+            labels = tuple(write.label for write in done.writes)
+            return StepCompensated(step, outcome.attempt, done.updates, outcome.started_at, labels)
+        assert outcome.error is not None  # noqa: S101 - see above
+        retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
+        return CompensationFailed(step, outcome.attempt, failure(outcome.error), outcome.started_at, retry_at)
+
+    def interrupted(self, state: State, step: str) -> Event:
+        """An attempt was under way when the Lambda that ran it ended: it is spent."""
+        attempt = state.attempt(step)
+        what = "step" if state.compensation is None else "the compensation of step"
+        error = Interrupted(
+            f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
+            "by its timeout, its memory or a crash; see the function's log"
+        )
+        outcome = Outcome(step, attempt, 0, error=error)
+        return self.failed(outcome, error) if state.compensation is None else self.undone(outcome)
+
+    def delivered(self, command: Deliver, state: State) -> Event:
+        """A waiting step gets its event: it completes, or fails where nothing routes the event."""
+        step, event, known = command.step, command.event, state.steps[command.step]
+        if event not in self.definition.routes[step]:
+            error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
+            return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
+        updates = _as_updates(command.payload)
+        try:
+            taken = self._route(step, event, updates, known.attempt)
+        except Exception as error:  # noqa: BLE001 - a user's Choice may raise anything
+            return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
+        return StepCompleted(step, event, taken, updates, started_at=known.started_at, attempt=known.attempt)
+
+    def failed(self, outcome: Outcome, error: BaseException, *, final: bool = False) -> StepFailed | StepCompleted:
+        """A failed attempt: tried again, routed as ``timeout`` or ``error``, or the end of the step."""
+        step = outcome.step
+        routes = self.definition.routes[step]
+        if isinstance(error, StepTimedOut) and "timeout" in routes:
+            return self._routed(outcome, "timeout", failure(error))
+        once = self.definition.steps[step].semantics == "at_most_once"
+        retry_at = None if final or once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
+        if retry_at is None and "error" in routes:
+            return self._routed(outcome, "error", failure(error))
+        return StepFailed(step, outcome.attempt, failure(error), outcome.started_at, retry_at)
+
+    def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
+        """A failure that the transitions route: the next step finds it in this step's results."""
+        step = outcome.step
+        updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
+        try:
+            taken = self._route(step, event, updates, outcome.attempt)
+        except Exception as problem:  # noqa: BLE001 - a user's Choice may raise anything
+            return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
+        return StepCompleted(step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt)
+
+    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> tuple[str, ...]:
+        if self.definition.routes[step][event].choice is not None:
+            self.before_choice()
+        return route(self.definition, step, event, updates, self.context(step, attempt))
+
+    def _waiting(self, outcome: Outcome) -> StepWaiting:
+        """A step that waits: a deadline gets a schedule, a short wait that the engine makes itself does not."""
+        pending, step = outcome.pending, outcome.step
+        assert pending is not None  # noqa: S101 - its caller has looked
+        now, due_at, token, scheduled = self.now(), None, "", False
+        if pending.timeout is not None:
+            if isinstance(pending.timeout, datetime):
+                due_at = int(pending.timeout.timestamp() * 1000)
+            else:
+                due_at = now + milliseconds(pending.timeout)
+            scheduled = pending.emits == "timeout" or due_at - now > LONGEST_MESSAGE_MS
+            token = f"{step}.{outcome.attempt}"
+        beat = milliseconds(pending.heartbeat) if pending.heartbeat is not None else 0
+        return StepWaiting(
+            step,
+            outcome.started_at,
+            outcome.attempt,
+            token,
+            due_at,
+            pending.emits,
+            scheduled,
+            heartbeat_ms=beat,
+            heartbeat_at=now + beat if beat else 0,
+        )
+
+    def _retry_at(self, policy: Retry, error: BaseException, attempt: int) -> int | None:
+        """When to try again (ms), or ``None``; an attempt that was interrupted did not choose its error."""
+        draw = self.random()
+        if isinstance(error, Interrupted):
+            delay = policy.delay_ms(attempt, draw) if attempt < policy.max_attempts else None
+        else:
+            delay = policy.again(error, attempt, draw)
+        return None if delay is None else self.now() + delay
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A duration in whole milliseconds, at least 1 unless it is nothing."""
+    return max(round(duration / ONE), 1 if duration else 0)
+
+
+def _as_updates(payload: Any) -> FrozenDict:
+    """An event's payload as a step's results: a mapping as it is, anything else under ``value``."""
+    if isinstance(payload, FrozenDict):
+        return payload
+    return FrozenDict() if payload is None else FrozenDict(value=payload)

@@ -1,0 +1,248 @@
+"""Lambdas that die in the middle of a step: the attempt is spent, and nothing loops for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
+from hephaestus.runtime.dispatch import Enqueue, InPlace
+from hephaestus.steps import WaitForEvent
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.runtime.views import InstanceView
+
+PATIENT = Retry(max_attempts=3, delay=timedelta(seconds=2), jitter="none", backoff="constant", retry_on=(KeyError,))
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def deadly(times: int, calls: list[int], **options: Any) -> type[Workflow]:
+    """A workflow whose second step kills its process so many times."""
+
+    @step
+    def prepare(ctx: StepContext) -> str:
+        return "done"
+
+    @step(**options)
+    def work(ctx: StepContext) -> dict[str, int]:
+        calls.append(ctx.attempt)
+        if len(calls) <= times:
+            raise Killed
+        return {"attempt": ctx.attempt}
+
+    @step
+    def mend(ctx: StepContext) -> dict[str, str]:
+        return {"because": ctx.steps["work"]["error"]["type"]}
+
+    routes: dict[str, Any] = {"done": DONE}
+    if options.pop("routed", False):
+        routes["error"] = mend
+
+    class Deadly(Workflow, key="deadly"):
+        start_at = prepare
+        transitions = {prepare: {"done": work}, work: routes, **({mend: {"done": DONE}} if "error" in routes else {})}
+
+    return Deadly
+
+
+def survive(local: LocalRuntime, call: Callable[[], object]) -> None:
+    """Do something; if the process dies, time passes and the sweep comes, until nothing dies any more."""
+    for _ in range(20):
+        try:
+            call()
+        except Killed:
+            local.clock.sleep(16 * 60_000)
+            call = local.sweep
+        else:
+            return
+    pytest.fail("it dies for ever")
+
+
+def ended(local: LocalRuntime) -> InstanceView:
+    """What became of it, whatever retries it needed."""
+    for _ in range(5):
+        survive(local, lambda: local.advance(timedelta(minutes=1)))
+    return local.runner.get("deadly::d")
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_killed_attempt_is_spent_and_the_next_one_runs(times: int, in_place: bool) -> None:
+    """Whatever ``retry_on`` says, as the step did not choose its end; history tells of the interruption."""
+    calls: list[int] = []
+    flow = deadly(times, calls, retry=PATIENT)
+    local = LocalRuntime(flow)
+    going = InPlace(local.budget()) if in_place else Enqueue()
+    survive(local, lambda: local.runner.start_instance(flow, {}, id="d", start_id="s", dispatch=going))
+    survive(local, local.settle)
+    shown = ended(local)
+    assert (shown.status, shown.steps["work"].updates) == ("completed", {"attempt": times + 1})
+    assert calls == list(range(1, times + 2))
+    told = [event for entry in local.runner.history("deadly::d") for event in entry.events]
+    interrupted = [event["error"] for event in told if event["type"] == "StepFailed"]
+    assert [error["type"] for error in interrupted] == ["Interrupted"] * times
+    assert "instance deadly::d: the Lambda running step work ended before attempt 1 did" in interrupted[0]["message"]
+
+
+def test_a_step_that_always_kills_its_process_fails_after_its_attempts() -> None:
+    """Elsewhere such a step loops for ever."""
+    calls: list[int] = []
+    flow = deadly(100, calls, retry=PATIENT)
+    local = LocalRuntime(flow)
+    survive(local, lambda: local.start(flow, "d"))
+    shown = ended(local)
+    assert (shown.status, calls) == ("failed", [1, 2, 3])
+    assert shown.error is not None
+    assert shown.error["type"] == "Interrupted"
+
+
+def test_a_first_step_that_kills_its_process_spends_attempts_too() -> None:
+    """The start itself names it."""
+    calls: list[int] = []
+
+    @step(retry=PATIENT)
+    def work(ctx: StepContext) -> str:
+        calls.append(ctx.attempt)
+        raise Killed
+
+    class Deadly(Workflow, key="deadly"):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    local = LocalRuntime(Deadly)
+    going = InPlace(local.budget())
+    survive(local, lambda: local.runner.start_instance(Deadly, {}, id="d", start_id="s", dispatch=going))
+    assert ended(local).status == "failed"
+    assert calls == [1, 2, 3]
+
+
+def test_an_at_most_once_step_never_runs_twice() -> None:
+    """Killed in the middle, it fails; routed, the error says that it is not known whether it did its work."""
+    calls: list[int] = []
+    flow = deadly(100, calls, semantics="at_most_once")
+    local = LocalRuntime(flow)
+    survive(local, lambda: local.start(flow, "d"))
+    shown = ended(local)
+    assert (shown.status, calls) == ("failed", [1])
+
+
+def test_an_at_most_once_step_that_raises_is_not_tried_again() -> None:
+    """Not even by the workflow's policy."""
+    calls: list[int] = []
+
+    @step(semantics="at_most_once")
+    def once(ctx: StepContext) -> str:
+        calls.append(ctx.attempt)
+        raise KeyError
+
+    @step
+    def mend(ctx: StepContext) -> dict[str, Any]:
+        return dict(ctx.steps["once"]["error"])
+
+    class Once(Workflow, key="once"):
+        start_at = once
+        retry = PATIENT
+        transitions = {once: {"done": DONE, "error": mend}, mend: {"done": DONE}}
+
+    local = LocalRuntime(Once)
+    shown = local.start(Once, "o")
+    assert (shown.status, shown.steps["mend"].updates["type"], calls) == ("completed", "KeyError", [1])
+
+
+def test_contradictions_are_refused_when_the_class_is_defined() -> None:
+    """At most once and tried again; an unknown semantics; a policy for a compensation that is not there."""
+
+    @step(semantics="at_most_once", retry=Retry(max_attempts=2))
+    def twice(ctx: StepContext) -> str:
+        return "done"
+
+    @step(semantics="exactly_once", compensate_retry=Retry())  # type: ignore[call-overload, untyped-decorator]
+    def magic(ctx: StepContext) -> str:
+        return "done"
+
+    with pytest.raises(DefinitionError) as found:
+
+        class Wrong(Workflow, key="wrong"):
+            start_at = twice
+            transitions = {twice: {"done": magic}, magic: {"done": DONE}}
+
+    for part in (
+        "twice: is at_most_once and has a retry policy",
+        "magic: has the semantics 'exactly_once'",
+        "magic: has compensate_retry but no compensation",
+    ):
+        assert part in str(found.value)
+
+
+def test_what_leaves_on_purpose_spends_nothing() -> None:
+    """A hand-over and a suspension are no interruptions: attempts stay as they were."""
+    calls: list[int] = []
+
+    @step(retry=PATIENT)
+    def flaky(ctx: StepContext) -> str:
+        calls.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise KeyError
+        return "done"
+
+    gate = WaitForEvent("go", name="gate")
+
+    class Leaves(Workflow, key="leaves"):
+        start_at = flaky
+        transitions = {flaky: {"done": gate}, gate: {"go": DONE}}
+
+    local = LocalRuntime(Leaves)
+    local.start(Leaves, "l")
+    local.advance(timedelta(minutes=1))
+    local.resume("leaves::l", "go")
+    assert (local.runner.get("leaves::l").status, calls) == ("completed", [1, 2])
+
+
+def test_a_short_retry_in_place_costs_no_commit_of_its_own() -> None:
+    """The commit before the pause names the attempt after it."""
+
+    @step(retry=Retry(max_attempts=3, delay=timedelta(milliseconds=20), jitter="none"))
+    def flaky(ctx: StepContext) -> dict[str, int]:
+        if ctx.attempt < 3:
+            raise KeyError
+        return {"attempt": ctx.attempt}
+
+    class Flaky(Workflow, key="flaky"):
+        start_at = flaky
+        transitions = {flaky: {"done": DONE}}
+
+    local = LocalRuntime(Flaky)
+    local.runner.start_instance(Flaky, {}, id="f", dispatch=InPlace(local.budget()))
+    entries = local.runner.history("flaky::f").items
+    assert [[event["type"] for event in entry.events] for entry in entries] == [
+        ["InstanceStarted", "Claimed", "StepsStarted"],
+        ["StepFailed", "StepsStarted"],
+        ["StepFailed", "StepsStarted"],
+        ["StepCompleted", "InstanceFinished"],
+    ]
+
+
+def test_what_runs_is_shown_as_running() -> None:
+    """With the number of its attempt, while it does."""
+    seen: list[InstanceView] = []
+
+    @step
+    def look(ctx: StepContext) -> str:
+        seen.append(local.runner.get(ctx.instance_id))
+        return "done"
+
+    class Look(Workflow, key="look"):
+        start_at = look
+        transitions = {look: {"done": DONE}}
+
+    local = LocalRuntime(Look)
+    local.start(Look, "l")
+    assert (seen[0].status, seen[0].steps["look"].status, seen[0].steps["look"].attempt) == ("running", "running", 1)
