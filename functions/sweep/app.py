@@ -9,10 +9,8 @@ gc.disable()  # imports make no garbage: looking for it is a tenth of a cold sta
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from hephaestus.aws import sweeper_from_environment
-from hephaestus.observability import logger, metrics, observed
+from hephaestus.observability import count_sweep, logger, observed
 from hephaestus.triggers import budget
 
 if TYPE_CHECKING:
@@ -26,8 +24,7 @@ gc.enable()
 def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Sweep, and tell how much was overdue and for how long."""
     report = sweeper.sweep(budget(context, sweeper.clock))
-    metrics.add_metric(name="SweepBacklog", unit=MetricUnit.Count, value=report.found)
-    metrics.add_metric(name="SweepOldestOverdueSeconds", unit=MetricUnit.Seconds, value=report.oldest_ms / 1000)
+    count_sweep(report)
     if report.found:
         logger.info("overdue instances were sent to the queue", extra=asdict(report))
     return asdict(report)

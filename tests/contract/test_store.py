@@ -216,7 +216,7 @@ def test_the_alarms_show_who_is_overdue(store: Store) -> None:
     write(store, claim(store, started(store, "orderid::handed")), HandedOver(), at=T0 + 300)
 
     def ids(now: int) -> set[str]:
-        return {wakeup.instance_id.removeprefix("orderid::") for wakeup in store.overdue(now, 100)}
+        return {wakeup.instance_id.removeprefix("orderid::") for wakeup in store.overdue(now, 100).items}
 
     assert ids(T0 - 1) == set()
     assert ids(T0) == {"pending"}
@@ -224,17 +224,17 @@ def test_the_alarms_show_who_is_overdue(store: Store) -> None:
     assert ids(T0 + 500) == {"pending", "handed", "soon"}
     assert ids(T0 + 60_000) == {"pending", "handed", "soon", "owned"}
     assert ids(T0 + 10**9) == {"pending", "handed", "soon", "owned", "later"}
-    assert Wakeup("orderid::soon", T0 + 500) in store.overdue(T0 + 500, 100)
+    assert Wakeup("orderid::soon", T0 + 500) in store.overdue(T0 + 500, 100).items
 
 
 def test_the_most_overdue_come_first(store: Store) -> None:
     """Where there are more than a sweep takes, those that have waited longest come first."""
     for number in range(30):
         started(store, f"orderid::{number}", at=T0 + (number * 7) % 30)
-    found = store.overdue(T0 + 100, 3)
+    found = store.overdue(T0 + 100, 3).items
     assert min(wakeup.wake_at for wakeup in found) == T0
     assert 3 <= len(found) < 30
-    assert len(store.overdue(T0 + 100, 100)) == 30
+    assert len(store.overdue(T0 + 100, 100).items) == 30
 
 
 def test_a_listing_shows_the_newest_first(store: Store) -> None:

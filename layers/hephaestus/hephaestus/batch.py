@@ -1,4 +1,7 @@
-"""A batch of the work queue: every message on its own, the failed ones reported back alone."""
+"""A batch of the work queue: every message on its own, the failed ones reported back alone.
+
+A message has an instance continued, or removes a schedule that could not be removed when its wait ended.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 
 from hephaestus.errors import BadRequest, TooBusy
 from hephaestus.runtime.dispatch import Budget
-from hephaestus.triggers import budget, read_wake
+from hephaestus.triggers import budget, read_work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +28,7 @@ _logger = logging.getLogger("hephaestus.batch")
 
 
 def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> dict[str, Any]:
-    """Go on with the instance of every message.
+    """Do what every message asks for.
 
     The first instance may use the whole invocation; the others start no step that does not fit in what is left, they
     hand over instead. A message whose turn comes too late, or that fails, goes back to the queue; one that is not ours
@@ -39,10 +42,13 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
 
     def wake(record: SQSRecord) -> None:
         try:
-            instance_id = read_wake(record.body)
-            _check_time(context, instance_id)
+            work = read_work(record.body)
+            _check_time(context, work if isinstance(work, str) else work.instance_id)
+            if not isinstance(work, str):
+                runner.timers.cancel(work)
+                return
             is_first = record.message_id == records[0].get("messageId")
-            runner.wake(instance_id, budget=whole if is_first else Budget(whole.deadline, start_until=whole.deadline))
+            runner.wake(work, budget=whole if is_first else Budget(whole.deadline, start_until=whole.deadline))
         except BadRequest as error:
             _logger.error("message %s is not ours: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
             raise

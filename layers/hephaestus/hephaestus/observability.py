@@ -5,7 +5,9 @@ workflows and steps are logged, what they carry never is.
 
 Metrics (namespace ``POWERTOOLS_METRICS_NAMESPACE``, by default ``Hephaestus``; dimension ``service``):
 ``InstancesStarted``, ``InstancesCompleted``, ``InstancesFailed``, ``InstancesCancelled``, ``StepRetries``,
-``StepExceptions``, ``SweepBacklog`` and ``SweepOldestOverdueSeconds``.
+``StepExceptions``, ``InstancesParked`` (each time one is put off that cannot be read, or not be run), ``SweepBacklog``
+(overdue instances found), ``SweepSent``, ``SweepSkipped`` (found, but the queue was full or did not take them),
+``SweepIncomplete`` (1 where the sweep did not get through) and ``SweepOldestOverdueSeconds``.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from hephaestus.runtime import telemetry
+from hephaestus.runtime import quarantine, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from hephaestus.runtime.sweeper import SweepReport
 
 NAMESPACE: Final = "Hephaestus"
 SERVICE: Final = "hephaestus"
@@ -54,6 +58,23 @@ def count(event: str, _measurements: Mapping[str, float], metadata: Mapping[str,
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
 
 
+def count_parked(_instance_id: str) -> None:
+    """Count an instance that is put off; attached to the runtime's quarantine as ``powertools``."""
+    metrics.add_metric(name="InstancesParked", unit=MetricUnit.Count, value=1)
+
+
+def count_sweep(report: SweepReport) -> None:
+    """Turn what a sweep did into metrics."""
+    for name, value in (
+        ("SweepBacklog", report.found),
+        ("SweepSent", report.sent),
+        ("SweepSkipped", report.skipped),
+        ("SweepIncomplete", int(not report.complete)),
+    ):
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    metrics.add_metric(name="SweepOldestOverdueSeconds", unit=MetricUnit.Seconds, value=report.oldest_ms / 1000)
+
+
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """``handler`` with Lambda's context in its logs and its metrics written when it returns or raises."""
     telemetry.attach(
@@ -67,6 +88,7 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
             "hephaestus.step.exception",
         ),
     )
+    quarantine.listen("powertools", count_parked)
     _adopt(logging.getLogger("hephaestus"))
     traced = _traced(handler)
 

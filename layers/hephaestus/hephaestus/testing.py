@@ -108,6 +108,8 @@ class LocalRuntime:
         """Deliver every message and fire every schedule that is due, until none is."""
         while True:
             messages = self.queue.pop_due(self.clock.now())
+            for timeout in self.queue.pop_removals():
+                self.timers.cancel(timeout)
             fired = self.timers.pop_due(self.clock.now())
             if not messages and not fired:
                 return

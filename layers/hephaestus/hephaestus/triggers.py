@@ -74,8 +74,8 @@ def read_timeout(event: Mapping[str, Any]) -> Timeout:
     return timeout
 
 
-def read_wake(body: str) -> str:
-    """The id of the instance that a message of the work queue is about.
+def read_work(body: str) -> str | Timeout:
+    """What a message of the work queue asks for: an instance to continue, or a timeout whose schedule is to go.
 
     Raises:
         BadRequest: the message is not ours.
@@ -84,4 +84,6 @@ def read_wake(body: str) -> str:
         message = json.loads(body)
     except (ValueError, RecursionError):
         message = None
-    return check_id(sqs.read_wake_message(message if isinstance(message, dict) else {}))
+    work = sqs.read_message(message if isinstance(message, dict) else {})
+    check_id(work if isinstance(work, str) else work.instance_id)
+    return work

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.adapters.names import schedule_name
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import Entry
-from hephaestus.engine.state import begin, fold
+from hephaestus.engine.state import CLOSED, begin, evolve, fold
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.ports import Listed, Listing, Timeout, Wakeup
+from hephaestus.runtime.ports import Listed, Listing, OverduePage, Timeout, Wakeup
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
+MAX_REASON: Final = 1_000
 
 
 class _Item:
     """A head: the numbers others look for, and the snapshot as bytes."""
 
-    __slots__ = ("listed", "owner", "snapshot", "start_commit", "wake_at")
+    __slots__ = ("listed", "owner", "quarantine", "snapshot", "start_commit", "wake_at")
 
     def __init__(self, state: State, start_commit: str) -> None:
         self.start_commit = start_commit
@@ -41,6 +42,7 @@ class _Item:
         self.snapshot = dump_state(state)
         self.owner = state.owner
         self.wake_at = state.wake_at
+        self.quarantine: str | None = None
         self.listed = Listed(
             state.instance_id,
             state.workflow,
@@ -55,7 +57,7 @@ class _Item:
     @property
     def closed(self) -> bool:
         """Whether the generation has ended."""
-        return self.listed.status in ("completed", "failed", "cancelled")
+        return self.listed.status in CLOSED
 
 
 class MemoryStore:
@@ -124,15 +126,30 @@ class MemoryStore:
             log = self._logs.get((instance_id, number))
             return None if log is None else (number, [_entry(row) for row in log[after : after + limit]])
 
-    def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
         """What the alarms say; see ``Store``."""
+        after = _read_cursor(cursor) or (0, "")
         with self._lock:
-            found = [
-                Wakeup(instance_id, head.wake_at)
+            alarms = [
+                (head.wake_at, instance_id)
                 for instance_id, head in self._heads.items()
-                if head.wake_at is not None and head.wake_at <= now
+                if head.wake_at is not None and head.wake_at <= now and (head.wake_at, instance_id) > after
             ]
-        return sorted(found, key=lambda wakeup: (wakeup.wake_at, wakeup.instance_id))[:limit]
+        alarms.sort()
+        page = tuple(Wakeup(instance_id, wake_at) for wake_at, instance_id in alarms[:limit])
+        return OverduePage(page, f"{page[-1].wake_at}#{page[-1].instance_id}" if len(alarms) > limit else None)
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+        """Put off an alarm; see ``Store``."""
+        with self._lock:
+            head = self._heads.get(instance_id)
+            if head is None:
+                return False
+            unalarmed = head.wake_at is None and head.listed.status not in (*CLOSED, "waiting")
+            if not unalarmed and (head.wake_at is None or head.wake_at > now):
+                return False
+            head.wake_at, head.quarantine = until, reason[:MAX_REASON]
+            return True
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
@@ -165,10 +182,11 @@ class MemoryStore:
         if head is None:
             return None
         state = load_state(head.snapshot)
-        if head.owner is None:
-            return state
-        rows = self._logs[instance_id, state.generation][state.sequence :]
-        return fold(state, [_entry(row) for row in rows])
+        if head.owner is not None:
+            rows = self._logs[instance_id, state.generation][state.sequence :]
+            state = fold(state, [_entry(row) for row in rows])
+        # Whoever was put off goes by the alarm that it was given, until its next boundary sets another.
+        return state if head.quarantine is None else evolve(state, wake_at=head.wake_at)
 
 
 def _row(entry: Entry) -> tuple[int, str, int, bytes]:
@@ -233,11 +251,35 @@ class MemoryQueue:
         self._clock = clock
         self._lock = threading.Lock()
         self._messages: list[tuple[int, str]] = []
+        self._removals: list[Timeout] = []
 
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Keep a message until its delay is over."""
         with self._lock:
             insort(self._messages, (self._clock.now() + delay_ms, instance_id))
+
+    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Keep a message for each."""
+        for instance_id in instance_ids:
+            self.wake(instance_id)
+        return instance_ids
+
+    def remove_schedule(self, timeout: Timeout) -> None:
+        """Keep the removal until somebody does it."""
+        with self._lock:
+            self._removals.append(timeout)
+
+    def depth(self) -> int:
+        """How many messages are due."""
+        now = self._clock.now()
+        with self._lock:
+            return sum(1 for due_at, _ in self._messages if due_at <= now)
+
+    def pop_removals(self) -> list[Timeout]:
+        """Remove and return the schedules that are to be removed."""
+        with self._lock:
+            removals, self._removals = self._removals, []
+        return removals
 
     def next_due(self) -> int | None:
         """When the next message is due (ms)."""
@@ -250,6 +292,3 @@ class MemoryQueue:
             due = [message for message in self._messages if message[0] <= now]
             self._messages = self._messages[len(due) :]
         return [instance_id for _, instance_id in due]
-
-    def remove_schedule(self, timeout: Timeout) -> None:
-        """Stub."""

@@ -1,25 +1,37 @@
-"""The work queue on SQS: a standard queue; a message's delay is at most 15 minutes (SendMessage: DelaySeconds)."""
+"""The work queue on SQS, a standard queue.
+
+Limits, from the service's API reference: a message's delay is at most 15 minutes (SendMessage: DelaySeconds); a batch
+has at most 10 messages (SendMessageBatch), of which some may be refused.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import translate
+from hephaestus.adapters.scheduler import read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
-from hephaestus.errors import BadRequest
+from hephaestus.errors import BadRequest, HephaestusError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.runtime.ports import Timeout
 
 SOURCE: Final = "hephaestus.queue"
 LONGEST_DELAY: Final = 900
+BATCH: Final = 10
+BATCH_TRIES: Final = 2  # of what a batch did not take
+SILENT_BATCHES: Final = 2  # so many without an answer, one after the other: the service is in trouble
+WAITING: Final = "ApproximateNumberOfMessages"
 SERVICE: Final = "SQS"
+
+_logger = logging.getLogger("hephaestus.sqs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +58,108 @@ class SqsQueue:
         if not 0 <= seconds <= LONGEST_DELAY:
             message = f"a message can be delayed by 0 to {LONGEST_DELAY} s, not by {seconds} s"
             raise ValueError(message)
-        client = self.client.get()
-        try:
-            client.send_message(QueueUrl=self.url, MessageBody=wake_message(instance_id), DelaySeconds=seconds)
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, SERVICE) from error
+        self._call("send_message", MessageBody=wake_message(instance_id), DelaySeconds=seconds)
+
+    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Send a message for each instance, ten a request; return the ids whose messages were accepted.
+
+        A batch that fails does not keep the others back; when several fail in a row, the rest is not tried.
+
+        Raises:
+            StoreUnavailable, EngineError: none was accepted, and this is why.
+        """
+        accepted: list[str] = []
+        failures: list[HephaestusError] = []
+        for start in range(0, len(instance_ids), BATCH):
+            try:
+                accepted += self._send_batch(instance_ids[start : start + BATCH])
+                failures.clear()
+            except HephaestusError as error:
+                failures.append(error)
+                _logger.warning("a batch of messages was not sent: %s", error)
+                if len(failures) == SILENT_BATCHES:
+                    break
+        if failures and not accepted:
+            raise failures[-1]
+        return accepted
 
     def remove_schedule(self, timeout: Timeout) -> None:
-        """Send a message that has the schedule of ``timeout`` removed.
+        """Send a message that has a schedule removed.
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS refused the request.
         """
+        self._call("send_message", MessageBody=removal_message(timeout))
+
+    def depth(self) -> int:
+        """About how many messages wait to be taken (GetQueueAttributes); the number lags by up to a minute.
+
+        Raises:
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS refused the request.
+        """
+        return int(self._call("get_queue_attributes", AttributeNames=[WAITING])["Attributes"][WAITING])
+
+    def _send_batch(self, instance_ids: Sequence[str]) -> list[str]:
+        """The ids whose messages were accepted; what is refused is sent once more.
+
+        Raises:
+            StoreUnavailable, EngineError: none was accepted.
+        """
+        left = list(instance_ids)
+        refusal = ""
+        for _ in range(BATCH_TRIES):
+            entries = [{"Id": str(index), "MessageBody": wake_message(each)} for index, each in enumerate(left)]
+            answer = self._call("send_message_batch", Entries=entries)
+            failed = {int(each["Id"]): each for each in answer.get("Failed", [])}
+            left = [instance_id for index, instance_id in enumerate(left) if index in failed]
+            if not left:
+                return list(instance_ids)
+            refusal = ", ".join(sorted({str(each.get("Code")) for each in failed.values()}))
+        _logger.warning("%d messages of a batch were refused (%s)", len(left), refusal)
+        if len(left) == len(instance_ids):
+            message = f"SQS took no message of a batch ({refusal}); nothing is lost, try again"
+            raise StoreUnavailable(message)
+        refused = set(left)
+        return [instance_id for instance_id in instance_ids if instance_id not in refused]
+
+    def _call(self, operation: str, **request: Any) -> Any:
+        """An operation on the queue, its errors translated."""
+        client = self.client.get()
         try:
-            self.client.get().send_message(QueueUrl=self.url, MessageBody=removal_message(timeout))
+            return getattr(client, operation)(QueueUrl=self.url, **request)
         except (BotoCoreError, ClientError) as error:
             raise translate(error, SERVICE) from error
 
 
-def removal_message(timeout: Timeout) -> str:
-    """What such a message says."""
-    return json.dumps({"source": SOURCE, "remove_schedule": asdict(timeout)})
-
-
 def wake_message(instance_id: str) -> str:
-    """What a message says."""
+    """What a message says that has an instance continued."""
     return json.dumps({"source": SOURCE, "instance_id": instance_id})
 
 
+def removal_message(timeout: Timeout) -> str:
+    """What a message says that has a schedule removed: what that schedule carries."""
+    return json.dumps({"source": SOURCE, "remove_schedule": json.loads(timeout_payload(timeout))})
+
+
+def read_message(message: Mapping[str, Any]) -> str | Timeout:
+    """The instance that is to be continued, or the timeout whose schedule is to be removed.
+
+    Raises:
+        BadRequest: it is not a message of ours.
+    """
+    if message.get("source") != SOURCE or "remove_schedule" not in message:
+        return read_wake_message(message)
+    removal = message["remove_schedule"]
+    if not isinstance(removal, dict) or "instance_id" in message:
+        text = "not a message of Hephaestus: remove_schedule must be a timeout, and nothing else be asked for"
+        raise BadRequest(text)
+    return read_timeout(removal)
+
+
 def read_wake_message(message: Mapping[str, Any]) -> str:
-    """The instance that a message is about.
+    """The instance that a message has continued.
 
     Raises:
         BadRequest: it is not a message of ours.

@@ -46,6 +46,14 @@ class Wakeup:
     wake_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class OverduePage:
+    """One page of overdue instances, the most overdue first; ``cursor`` continues it, ``None`` at the end."""
+
+    items: tuple[Wakeup, ...]
+    cursor: str | None
+
+
 class Store(Protocol):
     """Instances: one small head each, and an append-only log a generation.
 
@@ -106,8 +114,37 @@ class Store(Protocol):
         ``generation`` ``None`` is the newest. ``None`` when there is no such instance or generation.
         """
 
-    def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
-        """At most ``limit`` instances a shard whose alarm is at or before ``now``, each shard's most overdue first."""
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
+        """A page of the instances whose alarm is at or before ``now``.
+
+        Every shard that has more gives an equal share to each page, its most overdue first, so that a large one does
+        not keep the others waiting. A shard that does not answer is asked again when the others are through.
+
+        Args:
+            now: the same for all pages, in ms.
+            limit: about how many; at least one for each shard that has more.
+            cursor: the one of the page before.
+
+        Raises:
+            StoreUnavailable: no shard that is left answers; the pages before are as good as ever.
+        """
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+        """Put off the alarm of an instance that cannot be read, and note why, without reading it or its log.
+
+        Only an alarm that is due is put off: one to come belongs to somebody who can read the instance. Where the
+        alarm is missing although the instance has not ended and does not merely wait, it is set again. ``load`` goes
+        on refusing the instance; its next boundary clears the note.
+
+        Args:
+            instance_id: the instance.
+            reason: why, for whoever looks at the table; the first 1,000 characters are kept.
+            now: the time, in ms.
+            until: when the instance is looked at again, in ms.
+
+        Returns:
+            Whether the alarm was put off.
+        """
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
@@ -156,8 +193,18 @@ class WorkQueue(Protocol):
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Send a message that has the instance continued after ``delay_ms`` (0 to 900,000) milliseconds."""
 
+    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Send one message for each of many instances; return the ids whose messages were accepted.
+
+        Raises:
+            HephaestusError: none was accepted, and this is why.
+        """
+
     def remove_schedule(self, timeout: Timeout) -> None:
-        """Send a message that has the schedule of ``timeout`` removed: it could not be, just now."""
+        """Send a message that has the schedule of ``timeout`` removed, where that could not be done at once."""
+
+    def depth(self) -> int:
+        """About how many messages wait to be taken; delayed ones and those in work do not count."""
 
 
 class Clock(Protocol):

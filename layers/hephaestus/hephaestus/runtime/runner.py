@@ -15,6 +15,7 @@ from hephaestus.engine.inbox import accept, accepted_events
 from hephaestus.engine.state import heartbeat_token
 from hephaestus.errors import (
     AmbiguousEvent,
+    CorruptLog,
     InstanceClosed,
     InvariantBroken,
     UnexpectedEvent,
@@ -26,6 +27,7 @@ from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import check_text, digest, read_context, read_metadata, read_tags, read_value
 from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
 from hephaestus.runtime.telemetry import emit
 from hephaestus.values import freeze
@@ -227,9 +229,17 @@ class Runner(Control, Queries):
     def wake(self, instance_id: str, *, budget: Budget) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
 
+        One that cannot be read is left as it is and looked at again in about an hour.
+
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
+        try:
+            self._wake(instance_id, budget)
+        except CorruptLog as error:
+            quarantine(self.store, self.clock, instance_id, error)
+
+    def _wake(self, instance_id: str, budget: Budget) -> None:
         if self.store.load(instance_id) is None:
             _logger.warning("instance %s: woken, but there is no such instance", instance_id)
             return
@@ -248,7 +258,7 @@ class Runner(Control, Queries):
         try:
             self._change(instance_id, go_on)
         except InvariantBroken as error:
-            _logger.exception("instance %s is parked: the engine met a state that its rules exclude", instance_id)
+            _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._change(instance_id, lambda state, now: self._park(state, now, reason))
 
@@ -263,9 +273,11 @@ class Runner(Control, Queries):
         """Leave an instance that cannot go on for now; it is looked at again later and later, and nothing is lost."""
         if state.closed or (state.parked == reason and (state.wake_at or 0) > now):
             return state
-        _logger.error("instance %s is parked: %s", state.instance_id, reason)
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
-        return self._append(state, now, Parked(reason, now + pause))
+        after = self._append(state, now, Parked(reason, now + pause))
+        if after is not None:
+            tell_parked(state.instance_id, reason)
+        return after
 
 
 def _step_key(step: StepLike | str) -> str:

@@ -1,19 +1,30 @@
 """Wakes what is overdue: the answer to every crash between a commit and what should have followed it.
 
 A lease that ended, a schedule or a message that never came, a hand-over nobody took: the alarm in the head shows all
-of them in one sparse index. The sweep only sends messages; waking an instance twice is harmless.
+of them in one sparse index. The sweep only sends messages and writes nothing, so sweeping twice, or two at once, is
+harmless, as is waking an instance twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from hephaestus.runtime.dispatch import Budget
-    from hephaestus.runtime.ports import Clock, Store, WorkQueue
+from hephaestus.errors import HephaestusError, StoreUnavailable
 
-PAGE: Final = 250
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hephaestus.runtime.dispatch import Budget
+    from hephaestus.runtime.ports import Clock, OverduePage, Store, Wakeup, WorkQueue
+
+PAGE: Final = 500
+CHUNK: Final = 100  # messages between two looks at the clock
+SILENT_CHUNKS: Final = 2  # so many that were not taken, one after the other: the queue is in trouble
+MOST_QUEUED: Final = 5_000
+
+_logger = logging.getLogger("hephaestus.sweeper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,37 +33,131 @@ class SweepReport:
 
     Attributes:
         found: overdue instances that the index showed.
-        sent: messages sent for them; fewer than found when the time was up.
+        sent: messages that the queue accepted for them.
+        skipped: found but not sent, because the queue was full or did not accept it; the next sweep finds them again.
         oldest_ms: how long the most overdue one had been waiting, in milliseconds.
+        complete: whether all that was overdue was looked at; not so when the time was up or the store fell silent.
     """
 
     found: int
     sent: int
+    skipped: int
     oldest_ms: int
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """Looks for overdue instances, once a minute."""
+    """Looks for overdue instances, once a minute.
+
+    Attributes:
+        store, queue, clock: the adapters.
+        margin_ms: this long before the invocation's end, nothing more is begun.
+        most_queued: with so many messages waiting in the queue, nothing is sent: what is overdue may well be among
+            them, and a backlog must not grow by itself every minute.
+    """
 
     store: Store
     queue: WorkQueue
     clock: Clock
-    margin_ms: int = 2_000
+    margin_ms: int = 5_000
+    most_queued: int = MOST_QUEUED
 
     def sweep(self, budget: Budget) -> SweepReport:
-        """Have every overdue instance looked at.
+        """Have every overdue instance looked at, page by page, until none is left or the time is up.
+
+        When the queue is full, the rest is only counted.
 
         Raises:
-            StoreUnavailable: the store did not answer; the next sweep goes on.
+            StoreUnavailable: the store, or the queue, did not answer at all; the next sweep goes on.
+            EngineError: the store, or the queue, refused every request.
         """
-        now = self.clock.now()
-        overdue = sorted(self.store.overdue(now, PAGE), key=lambda wakeup: wakeup.wake_at)
-        sent = 0
-        for wakeup in overdue:
-            if self.clock.now() + self.margin_ms > budget.deadline:
+        run = _Run(self, budget, self.clock.now())
+        cursor: str | None = None
+        while run.in_time():
+            page = run.read(cursor)
+            if page is None:
                 break
-            self.queue.wake(wakeup.instance_id)
-            sent += 1
-        oldest = now - overdue[0].wake_at if overdue else 0
-        return SweepReport(len(overdue), sent, max(oldest, 0))
+            run.send(page.items)
+            cursor = page.cursor
+            if cursor is None:
+                return run.report(complete=True)
+        return run.report(complete=False)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One sweep."""
+
+    sweeper: Sweeper
+    budget: Budget
+    now: int
+    pages: int = 0
+    found: int = 0
+    sent: int = 0
+    oldest_ms: int = 0
+    room: int | None = None
+    failures: list[HephaestusError] = field(default_factory=list)
+
+    def in_time(self) -> bool:
+        """Whether more may be begun."""
+        return self.sweeper.clock.now() + self.sweeper.margin_ms <= self.budget.deadline
+
+    def read(self, cursor: str | None) -> OverduePage | None:
+        """The next page; ``None`` where the store has fallen silent after others."""
+        try:
+            page = self.sweeper.store.overdue(self.now, PAGE, cursor)
+        except StoreUnavailable:
+            if not self.pages:
+                raise
+            _logger.exception("the sweep ends early: the alarms could not be read to their end")
+            return None
+        self.pages += 1
+        self.found += len(page.items)
+        self.oldest_ms = max([self.oldest_ms, *(self.now - wakeup.wake_at for wakeup in page.items[:1])])
+        return page
+
+    def send(self, wakeups: Sequence[Wakeup]) -> None:
+        """Send messages for as many as there are time and room for."""
+        if wakeups and self.room is None:
+            self.room = self._look_for_room()
+        for start in range(0, len(wakeups), CHUNK):
+            ids = [wakeup.instance_id for wakeup in wakeups[start : start + CHUNK]][: self.room]
+            if not ids or not self.in_time():
+                return
+            self._send(ids)
+
+    def report(self, *, complete: bool) -> SweepReport:
+        """What was done.
+
+        Raises:
+            HephaestusError: nothing of it could be sent.
+        """
+        if self.failures and not self.sent:
+            raise self.failures[-1]
+        return SweepReport(self.found, self.sent, self.found - self.sent, self.oldest_ms, complete)
+
+    def _send(self, ids: Sequence[str]) -> None:
+        try:
+            accepted = self.sweeper.queue.wake_many(ids)
+        except HephaestusError as error:
+            self.failures.append(error)
+            if len(self.failures) >= SILENT_CHUNKS:
+                self.room = 0
+            _logger.exception("%d overdue instances were not sent; the next sweep finds them again", len(ids))
+            return
+        if len(accepted) < len(ids):
+            left = sorted(set(ids).difference(accepted))
+            _logger.error("overdue instances were not sent, the next sweep finds them again: %s", ", ".join(left))
+        self.failures.clear()
+        self.sent += len(accepted)
+        self.room = max((self.room or 0) - len(accepted), 0)
+
+    def _look_for_room(self) -> int:
+        """How many messages the queue may take; if it does not say, as many as if it were empty."""
+        try:
+            depth = self.sweeper.queue.depth()
+        except HephaestusError:
+            _logger.exception("the queue's depth is unknown; the sweep takes it for empty")
+            depth = 0
+        return max(self.sweeper.most_queued - depth, 0)

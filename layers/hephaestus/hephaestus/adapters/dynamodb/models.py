@@ -83,6 +83,7 @@ class HeadItem(Model):
     """The head of an instance: its newest generation as of the last boundary, and that generation's first entry.
 
     ``snapshot`` lacks what ``first`` has; there is none before the first boundary, nor while it would not fit.
+    ``quarantine`` says why the instance could not be read when its alarm was put off; a boundary removes it.
     """
 
     pk = UnicodeAttribute(hash_key=True)
@@ -105,6 +106,7 @@ class HeadItem(Model):
     first = BinaryAttribute(legacy_encoding=False)
     first_commit = UnicodeAttribute()
     snapshot = BinaryAttribute(null=True, legacy_encoding=False)
+    quarantine = UnicodeAttribute(null=True)
     ttl = TTLAttribute(null=True)
 
     wake = WakeIndex()

@@ -18,11 +18,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.dynamodb.models import HeadItem, LogItem, list_key, list_time, log_key, shard_of, wake_key
+from hephaestus.adapters.dynamodb.overdue import read_overdue
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
-from hephaestus.runtime.ports import Listed, Listing, Wakeup
+from hephaestus.runtime.ports import Listed, Listing
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.dynamodb.table import Table
     from hephaestus.adapters.s3 import Blobs
+    from hephaestus.runtime.ports import OverduePage
     from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
@@ -39,6 +41,7 @@ MAX_ENTRY_BYTES: Final = 390 * 1024  # DynamoDB: an item has at most 400 KB, nam
 MAX_FIRST_BYTES: Final = 130 * 1024  # one value of start data and one of metadata
 MAX_SNAPSHOT_BYTES: Final = 250 * 1024  # beside the first entry
 LONGEST_LIFE: Final = timedelta(days=366)
+MAX_REASON: Final = 1_000
 START_TRIES: Final = 8
 PARALLEL_QUERIES: Final = 8
 IN_S3: Final = b"S"
@@ -144,10 +147,14 @@ class DynamoStore:
             entries += self._entries(instance_id, number, first.at, max(after, 1), limit - len(entries))
         return number, entries
 
-    def overdue(self, now: int, limit: int) -> Sequence[Wakeup]:
-        """What the alarms say; see ``Store``."""
-        keys = [wake_key(shard) for shard in range(self.wake_shards)]
-        return [Wakeup(*found) for key in keys for found in self.table.query_overdue(key, now, limit)]
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
+        """A page of what the alarms say; see ``Store``."""
+        return read_overdue(self.table, self.wake_shards, now, limit, cursor)
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+        """Put off an alarm; see ``Store``."""
+        key = wake_key(shard_of(instance_id, self.wake_shards))
+        return self.table.put_off_alarm(instance_id, key, reason[:MAX_REASON] or "unknown", now, until)
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
@@ -230,6 +237,7 @@ class DynamoStore:
             "wake_at": state.wake_at,
             "list_key": self._list_key(state),
             "updated_at": state.updated_at,
+            "quarantine": None,
             "ttl": self._expiry(state, entry) if state.closed else None,
         }
         # What never changes is in the first entry already.
@@ -283,7 +291,15 @@ class DynamoStore:
         return found
 
     def _read(self, head: HeadItem) -> State:
-        """The state that a head shows, with the log behind it where it may lag."""
+        """The state that a head shows."""
+        state = self._read_log(head)
+        if head.quarantine is None:
+            return state
+        # Whoever was put off goes by the alarm that it was given, until its next boundary sets another.
+        return evolve(state, wake_at=None if head.wake_at is None else int(head.wake_at))
+
+    def _read_log(self, head: HeadItem) -> State:
+        """The state as its writers left it, with the log behind the head where that may lag."""
         state = begin(head.pk, int(head.generation), self._first(head))
         if head.snapshot is not None:
             snapshot: State = _decoded(head.pk, load_state, self._fetch(head.snapshot, head.pk))

@@ -19,6 +19,7 @@ from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.connection import SharedConnection, share
 from hephaestus.adapters.dynamodb.models import HEAD, SCHEMA, HeadItem, LogItem, bind, log_key
 from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT
+from hephaestus.engine.state import CLOSED
 from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -167,11 +168,54 @@ class Table:
             )
             return [_whole(item) for item in found]
 
-    def query_overdue(self, shard: str, now: int, limit: int) -> list[tuple[str, int]]:
-        """Query one shard of the alarms up to ``now`` (``wake_shard``, ``wake_at <= now``): ids and times (ms)."""
+    def put_off_alarm(self, instance_id: str, shard: str, note: str, now: int, until: int) -> bool:
+        """Set a head's alarm, and nothing else, where it is due or lost (``pk``, ``sk = head``); whether it was done.
+
+        Whatever else the head holds is neither read nor needed: it may be damaged.
+        """
+        due = HeadItem.wake_at <= now
+        # An alarm is lost where there must be one: an instance without any has ended, or waits for an event alone.
+        lost = HeadItem.wake_at.does_not_exist() & ~HeadItem.status.is_in(*CLOSED, "waiting")
+        changes = [HeadItem.wake_shard.set(shard), HeadItem.wake_at.set(until), HeadItem.quarantine.set(note)]
+        condition = HeadItem.pk.exists() & (due | lost)
         with _errors():
-            found = self.head.wake.query(shard, HeadItem.wake_at <= now, limit=limit, page_size=limit)
-            return [(item.pk, int(item.wake_at)) for item in found]
+            # Not by the model: it would read the item that it gets back.
+            return _conditional(
+                lambda: self.connection.update_item(
+                    self.name, instance_id, range_key=HEAD, actions=changes, condition=condition
+                )
+            )
+
+    def query_overdue(
+        self, shard: str, now: int, limit: int, after: tuple[str, str] | None = None
+    ) -> tuple[list[tuple[int, str]], tuple[str, str] | None]:
+        """Query one shard of the alarms up to ``now`` (``wake_shard``, ``wake_at <= now``), the earliest first.
+
+        Args:
+            shard: the partition.
+            now: in ms.
+            limit: at most so many.
+            after: where the page before ended.
+
+        Returns:
+            Times (ms) and ids, and where this page ended, if there may be more: a time as DynamoDB has it, and an id.
+        """
+        start = None
+        if after is not None:
+            wake_at, instance_id = after
+            start = {
+                "pk": {"S": instance_id},
+                "sk": {"S": HEAD},
+                "wake_shard": {"S": shard},
+                "wake_at": {"N": wake_at},
+            }
+        with _errors():
+            found = self.head.wake.query(
+                shard, HeadItem.wake_at <= now, limit=limit, page_size=limit, last_evaluated_key=start
+            )
+            alarms = [(int(item.wake_at), item.pk) for item in found]
+            last = found.last_evaluated_key
+            return alarms, None if last is None else (last["wake_at"]["N"], last["pk"]["S"])
 
     def query_listing(
         self, key: str, *, since: str, before: str, tag: str | None, limit: int

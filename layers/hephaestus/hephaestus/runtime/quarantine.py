@@ -1,0 +1,68 @@
+"""What becomes of an instance that cannot be read: it is left as it is and looked at again later.
+
+Its data are damaged, or a newer release wrote them. Repeating its message would not mend that, and the sweep would find
+it every minute. So its alarm is put off, for about an hour, and somebody is told: by the log, at ``ERROR``, and by the
+listeners, which is how a metric counts it. The telemetry's events are the family's own and have none for this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from hephaestus.errors import EngineError
+    from hephaestus.runtime.ports import Clock, Store
+
+PUT_OFF_MS: Final = 60 * 60 * 1000
+SPREAD_MS: Final = 30 * 60 * 1000  # many may be met at once, after a release was taken back
+
+Listener: TypeAlias = Callable[[str], None]
+
+_listeners: dict[str, Listener] = {}
+_logger = logging.getLogger("hephaestus.quarantine")
+
+
+def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError) -> bool:
+    """Put off an instance that cannot be read, and tell of it.
+
+    Args:
+        store: where it is.
+        clock: the time; at random, not all are looked at again at once.
+        instance_id: the instance.
+        error: ``CorruptLog`` or ``InvariantBroken``, as it was met.
+
+    Returns:
+        Whether its alarm was put off; if not, the alarm is still to come, or the instance has none.
+
+    Raises:
+        StoreUnavailable: the store did not answer; the instance is met again.
+    """
+    now = clock.now()
+    until = now + PUT_OFF_MS + int(clock.random() * SPREAD_MS)
+    put_off = store.quarantine(instance_id, f"{type(error).__name__}: {error}", now=now, until=until)
+    if put_off:
+        tell_parked(instance_id, f"{error}; mend it or deploy the release that wrote it, nothing of it was changed")
+    return put_off
+
+
+def tell_parked(instance_id: str, reason: str) -> None:
+    """Say that an instance is parked, to the log and to every listener, whoever parked it."""
+    _logger.error("instance %s is parked: %s", instance_id, reason, extra={"instance_id": instance_id})
+    for name, listener in tuple(_listeners.items()):
+        try:
+            listener(instance_id)
+        except Exception:
+            _logger.exception("listener %r failed on a parked instance and is detached", name)
+            _listeners.pop(name, None)
+
+
+def listen(name: str, listener: Listener) -> None:
+    """Call ``listener`` with the id of every instance that is parked; one of the same name is replaced."""
+    _listeners[name] = listener
+
+
+def unlisten(name: str) -> None:
+    """Stop calling the listener of that name; an unknown name is no error."""
+    _listeners.pop(name, None)

@@ -1,0 +1,107 @@
+"""Instances that cannot be read: refused, put off, and going on once they are mended. Sweeps over every store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus.engine.events import Claimed, StepsStarted, Suspended
+from hephaestus.errors import CorruptLog
+from hephaestus.runtime import quarantine
+from hephaestus.runtime.sweeper import Sweeper
+from hephaestus.testing import LocalRuntime
+from tests.contract.instances import T0, start, started, write
+from tests.unit.flows import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hephaestus.runtime.ports import Store
+    from tests.contract.conftest import Dynamo
+
+DAMAGE: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("head", "workflow", None),
+    ("head", "generation", {"S": "two"}),
+    ("head", "first", {"B": b"garbage"}),
+    ("head", "snapshot", {"B": b"Zgarbage"}),
+    ("head", "schema", {"N": "99"}),
+    ("log#000001#00000003", "data", {"B": b'J[["FromTheFuture",{}]]'}),
+    ("log#000001#00000003", "schema", {"N": "99"}),
+]
+
+
+@pytest.fixture
+def parked() -> Iterator[list[str]]:
+    """The instances that were told to be parked."""
+    told: list[str] = []
+    quarantine.listen("test", told.append)
+    yield told
+    quarantine.unlisten("test")
+
+
+@pytest.mark.parametrize(("sort_key", "name", "value"), DAMAGE, ids=lambda value: str(value)[:24])
+def test_what_cannot_be_read_is_put_off_and_goes_on_when_it_is_mended(
+    dynamo: Dynamo, parked: list[str], sort_key: str, name: str, value: dict[str, Any] | None
+) -> None:
+    """Never half-read; the message is done with, the alarm is an hour away, and nothing but the alarm was changed."""
+    store = dynamo.store()
+    local = LocalRuntime(Order, store=store)
+    local.runner.start_instance(Order, {"items": [1]}, id="a1")
+    state = store.load("orderid::a1")
+    assert state is not None
+    state = write(store, state, Claimed("dead", local.clock.now() + 1_000), at=local.clock.now())
+    write(store, state, StepsStarted(("nothing",)), at=local.clock.now())
+    whole = dynamo.item("orderid::a1", sort_key)
+    assert whole is not None
+    dynamo.overwrite("orderid::a1", sort_key, name, value)
+    local.clock.sleep(10 * 60_000)
+    with pytest.raises(CorruptLog, match="orderid::a1"):
+        store.load("orderid::a1")
+    local.sweep()
+    assert parked == ["orderid::a1"]
+    assert local.sweep().found == 0
+    assert parked == ["orderid::a1"]
+    head = dynamo.item("orderid::a1")
+    assert head is not None
+    assert int(head["wake_at"]["N"]) >= local.clock.now() + 60 * 60_000
+    assert "CorruptLog" in head["quarantine"]["S"]
+    if name in whole:
+        dynamo.overwrite("orderid::a1", sort_key, name, whole[name])
+    else:
+        dynamo.overwrite("orderid::a1", sort_key, name, None)
+    local.clock.sleep(2 * 60 * 60_000)
+    local.sweep()
+    shown = local.runner.get("orderid::a1")
+    assert shown.status == "waiting"
+    head = dynamo.item("orderid::a1")
+    assert head is not None
+    assert "quarantine" not in head
+
+
+@pytest.mark.parametrize("page", [1, 3, 7, 500])
+def test_every_overdue_instance_is_found_once_a_sweep(store: Store, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a page; what is not due is not found."""
+    monkeypatch.setattr("hephaestus.runtime.sweeper.PAGE", page)
+    due = {f"orderid::d{number}" for number in range(17)}
+    for number, instance_id in enumerate(sorted(due)):
+        started(store, instance_id, at=T0 + number)
+    write(store, started(store, "orderid::later", owner="me"), Suspended(T0 + 10**12))
+    local = LocalRuntime(Order, store=store)
+    local.clock.move_to(T0 + 1_000)
+    report = Sweeper(store, local.queue, local.clock).sweep(local.budget())
+    assert (report.found, report.sent, report.skipped, report.complete) == (17, 17, 0, True)
+    assert report.oldest_ms >= 980
+    assert sorted(local.queue.pop_due(local.clock.now())) == sorted(due)
+
+
+def test_a_full_queue_is_not_filled_further(store: Store) -> None:
+    """A backlog does not grow by itself every minute; it is counted all the same."""
+    for number in range(12):
+        assert start(f"orderid::d{number}").write(store) is not None
+    local = LocalRuntime(Order, store=store)
+    local.clock.move_to(T0 + 60_000)
+    sweeper = Sweeper(store, local.queue, local.clock, most_queued=5)
+    first, second = sweeper.sweep(local.budget()), sweeper.sweep(local.budget())
+    assert (first.found, first.sent, first.skipped) == (12, 5, 7)
+    assert (second.found, second.sent, second.skipped) == (12, 0, 12)
