@@ -145,8 +145,10 @@ def test_a_wake_costs_the_same_however_old_the_instance_is(local: Dynamo, meter:
         waiting = next(key for key, step in runner.get("orderid::abc123").steps.items() if step.status == "waiting")
         meter.clear()
         runner.resume("orderid::abc123", "go", {"by": "ann"}, step=waiting)
-        wakes.append(spent(meter)[0])
-    assert wakes == [["GetItem", "TransactWriteItems"]] * 23
+        wakes.append(spent(meter))
+    assert [operations for operations, _ in wakes] == [["GetItem", "TransactWriteItems"]] * 23
+    assert [units for _, units in wakes[:5]] == [5] * 5, "entry and head twice each, and the listing's time"
+    assert max(units for _, units in wakes) <= 7, "only its snapshot grows"
 
 
 def test_a_refused_commit_costs_one_more_read(local: Dynamo, meter: Meter) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hephaestus.adapters.dynamodb import DynamoStore, Table
 from hephaestus.adapters.s3 import S3Blobs
 from hephaestus.adapters.session import LazyClient
-from hephaestus.engine.events import Claimed, EventReceived, StepWaiting, Suspended
+from hephaestus.engine.events import Claimed, EventReceived, Redriven, StepWaiting, Suspended
 from hephaestus.engine.state import begin, fold
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
@@ -91,11 +91,23 @@ def test_only_a_closed_instance_expires(dynamo: Dynamo) -> None:
     state = finish(store, claim(store, state))
     closed = state.updated_at // 1000 + 30 * DAY
     assert ttl(dynamo.item("orderid::a")) == closed
-    assert ttl(dynamo.item("orderid::a", f"log#000001#{state.sequence:08d}")) == closed
+    assert ttl(dynamo.item("orderid::a", f"log#000001#{state.sequence:08d}")) == closed + 366 * DAY
     assert ttl(dynamo.item("orderid::a", "log#000001#00000002")) == T0 // 1000 + (30 + 366) * DAY
     started(store, "orderid::a", at=T0 + 10_000)
     assert ttl(dynamo.item("orderid::a")) is None
     assert ttl(dynamo.item("orderid::a", "log#000001#00000001")) == closed
+
+
+def test_what_is_redriven_expires_no_more(dynamo: Dynamo) -> None:
+    """Nor does the entry that had closed it expire before the others: its history stays whole."""
+    store = dynamo.store(retention_days=30)
+    state = finish(store, claim(store, started(store, "orderid::a")), "failed")
+    assert ttl(dynamo.item("orderid::a")) is not None
+    state = write(store, state, Redriven("pending"))
+    assert ttl(dynamo.item("orderid::a")) is None
+    assert store.load("orderid::a") == state
+    expiries = [ttl(dynamo.item("orderid::a", f"log#000001#{number:08d}")) for number in (2, 3, 4)]
+    assert expiries == sorted(expiries, key=lambda expiry: expiry or 0)
 
 
 def test_without_a_retention_nothing_expires(dynamo: Dynamo) -> None:

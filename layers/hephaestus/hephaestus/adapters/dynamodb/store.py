@@ -4,8 +4,8 @@
 * A commit is one conditional put of the next number; at a boundary, a transaction with the head's update.
 * A wake-up reads one item: the log is read only where an owner may have written more than its head shows.
 
-With a retention, a closed head expires that long after its end. So does the entry that closed it; every other entry
-expires a year later, as its writer cannot know when the instance will end. What an open instance needs is in its head.
+With a retention, a closed head expires that long after its end. An entry expires a year later than that: its writer
+cannot know when the instance will end, or whether it is redriven. What an open instance needs is in its head.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class DynamoStore:
             "list_key": self._list_key(state),
             "updated_at": state.updated_at,
             "quarantine": None,
-            "ttl": self._expiry(state, entry) if state.closed else None,
+            "ttl": self._expiry(entry) if state.closed else None,
         }
         # What never changes is in the first entry already.
         snapshot = dump_state(evolve(state, initial=NOTHING, tags=(), start_id=""))
@@ -261,15 +261,15 @@ class DynamoStore:
             commit_id=entry.commit_id,
             at=entry.at,
             data=data,
-            ttl=self._expiry(state, entry),
+            ttl=self._expiry(entry, LONGEST_LIFE),
         )
 
-    def _expiry(self, state: State, entry: Entry) -> datetime | None:
-        """When what ``entry`` writes is no longer needed, whatever happens to its instance."""
+    def _expiry(self, entry: Entry, later: timedelta = timedelta()) -> datetime | None:
+        """When what ``entry`` writes is no longer needed: a retention after it was written, and ``later``."""
         if self.retention is None:
             return None
         written = datetime.fromtimestamp(entry.at // 1000, UTC)
-        return written + self.retention + (timedelta() if state.closed else LONGEST_LIFE)
+        return written + self.retention + later
 
     def _offload(self, data: bytes, key: str) -> bytes:
         """``data``, or where it was put if it is large and there is a bucket."""
