@@ -252,7 +252,7 @@ class TestResume:
 
     def test_a_schedule_that_fires_times_its_step_out(self, deployment: Deployment) -> None:
         """The payload is the schedule's own; the second firing does nothing."""
-        deployment.started(approval_timeout_seconds=1)
+        deployment.started(approval_timeout_seconds=2)
         (timeout,) = deployment.timers.pop_due(deployment.runner.clock.now() + 10_000)
         event = fired(timeout)
         assert event.keys() == sample("scheduler-timeout").keys()
