@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from hephaestus.writes import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +20,14 @@ class Completed:
         event: one of the step's declared events.
         updates: the step's results, which later steps read as ``ctx.steps[key]``.
         metadata: merged into the instance's metadata, for people and for searching; later values win.
+        writes: on tables of your own, at most 99: they happen exactly once, together with this result, or the step
+            has failed (see ``hephaestus.writes``).
     """
 
     event: str
     updates: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    writes: Sequence[Write] = ()
 
 
 @dataclass(frozen=True, slots=True)
