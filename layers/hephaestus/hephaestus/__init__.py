@@ -23,6 +23,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
 )
 from hephaestus.retry import Retry
+from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
 
 __version__ = "0.1.0"
 
@@ -30,9 +31,12 @@ __all__ = [
     "DONE",
     "AlreadyRunning",
     "AmbiguousEvent",
+    "Check",
     "Choice",
     "Completed",
+    "ConditionFailed",
     "DefinitionError",
+    "Delete",
     "Done",
     "HephaestusError",
     "Instance",
@@ -42,6 +46,7 @@ __all__ = [
     "NonRetryable",
     "PayloadTooLarge",
     "Pending",
+    "Put",
     "Result",
     "Retry",
     "Step",
@@ -50,7 +55,11 @@ __all__ = [
     "UnknownStep",
     "UnknownVersion",
     "UnknownWorkflow",
+    "Update",
     "Workflow",
+    "Write",
+    "WriteFailed",
+    "WriteRefused",
     "__version__",
     "step",
 ]

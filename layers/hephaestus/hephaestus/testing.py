@@ -19,13 +19,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper, SweepReport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.executor import Limits
@@ -72,11 +73,24 @@ class LocalRuntime:
         workflows: the workflows it knows.
         store: another store than memory's.
         limits: what executions keep to.
+        tables: tables that steps write to, with the names of their keys' attributes, as in ``{"orders": ("pk",)}``;
+            ``local.tables["orders"]`` then shows what is in them. They know a part of DynamoDB's expressions
+            (``hephaestus.adapters.expressions``). Not together with a ``store``, which brings its own.
     """
 
-    def __init__(self, *workflows: type[Workflow], store: Store | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *workflows: type[Workflow],
+        store: Store | None = None,
+        limits: Limits | None = None,
+        tables: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        if store is not None and tables is not None:
+            message = "pass either a store or tables: MemoryStore(tables=MemoryTables(...)) is a store with tables"
+            raise ValueError(message)
         self.clock = VirtualClock()
-        self.store: Store = store or MemoryStore()
+        self.tables = MemoryTables(tables)
+        self.store: Store = store or MemoryStore(tables=self.tables)
         self.timers = MemoryTimers()
         self.queue = MemoryQueue(self.clock)
         self.runner = Runner(

@@ -14,12 +14,12 @@ from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import Entry
 from hephaestus.engine.state import CLOSED, begin, evolve, fold
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.ports import Listed, Listing, OverduePage, Timeout, Wakeup
-from hephaestus.writes import WriteFailed
+from hephaestus.runtime.ports import Listed, Listing, OverduePage, Timeout, Wakeup, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hephaestus.adapters.memory_tables import MemoryTables
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock
     from hephaestus.writes import Write
@@ -61,18 +61,29 @@ class _Item:
 
 
 class MemoryStore:
-    """A ``Store`` in memory; safe to use from many threads."""
+    """A ``Store`` in memory; safe to use from many threads.
 
-    def __init__(self, max_value_bytes: int | None = MAX_VALUE_BYTES) -> None:
+    Args:
+        max_value_bytes: the largest single value it takes, in bytes after compression.
+        tables: what steps may write to, ``None`` for nothing.
+    """
+
+    def __init__(self, max_value_bytes: int | None = MAX_VALUE_BYTES, *, tables: MemoryTables | None = None) -> None:
         self._lock = threading.Lock()
         self._heads: dict[str, _Item] = {}
         self._logs: dict[tuple[str, int], list[tuple[int, str, int, bytes]]] = {}
         self._max_value_bytes = max_value_bytes
+        self.tables = tables
 
     @property
     def max_value_bytes(self) -> int | None:
         """The largest single value it takes, in bytes after compression."""
         return self._max_value_bytes
+
+    @property
+    def own_table(self) -> str | None:
+        """None: what it keeps is in no table."""
+        return None
 
     def create(self, state: State, first: Entry) -> State | None:
         """Start a generation; see ``Store``."""
@@ -95,15 +106,15 @@ class MemoryStore:
 
     def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write an entry; see ``Store``."""
-        if writes:
-            message = f"instance {state.instance_id}: this store takes no writes beside an entry"
-            raise WriteFailed(message)
+        check_room(writes, boundary=boundary)
         row = _row(entry)
         with self._lock:
             log = self._logs.get((state.instance_id, state.generation), [])
             head = self._heads.get(state.instance_id)
             if len(log) != entry.sequence - 1 or head is None or head.listed.generation != state.generation:
                 return len(log) >= entry.sequence and log[entry.sequence - 1][1] == entry.commit_id
+            if writes:
+                self._write(writes)
             log.append(row)
             if boundary:
                 head.update(state)
@@ -176,6 +187,11 @@ class MemoryStore:
         found.sort(key=lambda listed: (listed.created_at, listed.instance_id), reverse=True)
         last = found[limit - 1] if len(found) > limit else None
         return Listing(tuple(found[:limit]), f"{last.created_at}#{last.instance_id}" if last else None)
+
+    def _write(self, writes: Sequence[Write]) -> None:
+        from hephaestus.adapters.memory_tables import MemoryTables  # noqa: PLC0415 - most tests write nothing
+
+        (self.tables or MemoryTables()).transact(writes)
 
     def _load(self, instance_id: str) -> State | None:
         head = self._heads.get(instance_id)

@@ -20,7 +20,8 @@ class Completed:
         event: one of the step's declared events.
         updates: the step's results, which later steps read as ``ctx.steps[key]``.
         metadata: merged into the instance's metadata, for people and for searching; later values win.
-        writes: writes to your own DynamoDB tables, committed together with this result: exactly once.
+        writes: on tables of your own, at most 99: they happen exactly once, together with this result, or the step
+            has failed (see ``hephaestus.writes``).
     """
 
     event: str

@@ -16,11 +16,12 @@ from hephaestus.errors import NonRetryable, PayloadTooLarge
 from hephaestus.values import NotSerializable, freeze, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.runtime.ports import Store
+    from hephaestus.writes import Write
 
 MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000
@@ -118,7 +119,19 @@ class Attempt:
         metadata = freeze(dict(read.metadata), f"step {self.step}: metadata")
         check_size(updates, self.store.max_value_bytes, f"step {self.step}: its updates")
         check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
-        return Completed(read.event, updates, metadata)
+        return Completed(read.event, updates, metadata, self._writes(read))
+
+    def _writes(self, read: Completed) -> Sequence[Write]:
+        """The writes as they are committed.
+
+        Raises:
+            WriteRefused: they cannot be.
+        """
+        if isinstance(read.writes, tuple) and not read.writes:
+            return ()
+        from hephaestus.write_rules import check_writes  # noqa: PLC0415 - few steps have writes
+
+        return check_writes(read.writes, self.store.own_table)
 
 
 def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:

@@ -22,6 +22,7 @@ from hephaestus.engine.events import (
 )
 from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, failure, route
 from hephaestus.values import FrozenDict
+from hephaestus.writes import label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,14 +70,14 @@ class Judge:
             done.metadata,
             outcome.started_at,
             outcome.attempt,
-            writes=tuple(write.label for write in done.writes),
+            writes=tuple(label(write) for write in done.writes),
         )
 
     def undone(self, outcome: Outcome) -> Event:
         """An attempt to undo a step came to its end."""
         step, done = outcome.step, outcome.completed
         if outcome.error is None and done is not None:
-            labels = tuple(write.label for write in done.writes)
+            labels = tuple(label(write) for write in done.writes)
             return StepCompensated(step, outcome.attempt, done.updates, outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)

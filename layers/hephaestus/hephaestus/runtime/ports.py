@@ -6,7 +6,9 @@ Every adapter passes the same contract suite. Times are milliseconds since the e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hephaestus.errors import InvariantBroken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.writes import Write
+
+MAX_TRANSACTION: Final = 100  # items; DynamoDB API Reference, TransactWriteItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,10 @@ class Store(Protocol):
     def load(self, instance_id: str) -> State | None:
         """The newest state: the head's snapshot, and the log behind it only where an owner may have written more."""
 
+    @property
+    def own_table(self) -> str | None:
+        """The name or ARN of the table that it keeps instances in, which no step may write; ``None`` without one."""
+
     def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write ``entry``; with ``boundary`` update the head and its snapshot in the same transaction.
 
@@ -94,13 +102,20 @@ class Store(Protocol):
             entry: its number is ``state.sequence``.
             boundary: whether the commit changes what the outside sees. Must be true unless somebody owns the
                 instance before and after.
+            writes: what a step writes to tables of its own in the same transaction, as ``check_writes`` gave it: all
+                of it and the entry, or nothing. At most 99, and never with a boundary.
 
         Returns:
-            ``True`` when written, also when only the answer to an earlier try with the same commit id had been lost;
+            ``True`` when written, also when only the answer to an earlier try with the same commit id had been lost
+            (whose conditions may not hold any more, as its own writes changed what they are about);
             ``False`` when another writer took the number (or the generation is over): load the tail and decide again.
+            That comes before anything that is wrong with ``writes``.
 
         Raises:
             PayloadTooLarge: a value is larger than the store takes; nothing was written.
+            ConditionFailed: the condition of one of ``writes`` does not hold; nothing was written.
+            WriteRefused: one of ``writes`` cannot succeed as it is; nothing was written.
+            InvariantBroken: ``writes`` with a boundary, or more than fit a transaction; nothing was written.
         """
 
     def tail(self, state: State) -> Sequence[Entry]:
@@ -161,6 +176,19 @@ class Store(Protocol):
         ``since`` (ms) leaves out what started before it. A page may hold fewer than ``limit`` items and still have a
         cursor, when a tag is rare.
         """
+
+
+def check_room(writes: Sequence[Write], *, boundary: bool) -> None:
+    """Refuse writes that a commit cannot take beside its log entry.
+
+    Raises:
+        InvariantBroken: split the commit: the writes first, then the boundary.
+    """
+    if writes and (boundary or len(writes) >= MAX_TRANSACTION):
+        message = (
+            f"a commit has {len(writes)} writes: at most {MAX_TRANSACTION - 1} go with a log entry, without a head"
+        )
+        raise InvariantBroken(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.dynamodb.models import HeadItem, LogItem, list_key, list_time, log_key, shard_of, wake_key
 from hephaestus.adapters.dynamodb.overdue import read_overdue
+from hephaestus.adapters.dynamodb.user_writes import put_entry_and_writes
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
-from hephaestus.runtime.ports import Listed, Listing
+from hephaestus.runtime.ports import Listed, Listing, check_room
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class DynamoStore:
         self.threshold = threshold
 
     @property
+    def own_table(self) -> str | None:
+        """The table's name."""
+        return self.table.name
+
+    @property
     def max_value_bytes(self) -> int | None:
         """The largest single value it takes, in bytes after compression; ``None`` where large ones go to S3."""
         return None if self.blobs else self.threshold
@@ -109,17 +115,29 @@ class DynamoStore:
 
     def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write an entry; see ``Store``."""
-        if writes:
-            message = f"instance {state.instance_id}: this store takes no writes beside an entry"
-            raise WriteFailed(message)
+        check_room(writes, boundary=boundary)
         item = self._item(state, entry)
+        if writes:
+            return self._append_with(writes, state, entry, item)
         if boundary:
             actions, token = self._actions(state, entry), _token(state, entry)
             written = self.table.put_entry_and_update_head(item, state.generation, actions, token)
         else:
             written = self.table.put_entry(item)
-        if written:
-            return True
+        return written or self._is_mine(state, entry)
+
+    def _append_with(self, writes: Sequence[Write], state: State, entry: Entry, item: LogItem) -> bool:
+        try:
+            if put_entry_and_writes(self.table, item, writes, _token(state, entry)):
+                return True
+        except WriteFailed:
+            # A repeated transaction finds its own effects, and its conditions need not hold any more.
+            if self._is_mine(state, entry):
+                return True
+            raise
+        return self._is_mine(state, entry)
+
+    def _is_mine(self, state: State, entry: Entry) -> bool:
         found = self.table.get_entry(state.instance_id, state.generation, entry.sequence)
         return found is not None and found.commit_id == entry.commit_id
 
