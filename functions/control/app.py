@@ -1,7 +1,8 @@
-"""Interfere with an instance: ``POST /instances/{id}/cancel``, or directly.
+"""Steer an instance: ``POST /instances/{id}/cancel``, ``pause``, ``continue``, ``redrive`` or ``fork``, or directly.
 
-Directly: ``{"action": "cancel", "instance_id", "reason"}``, and ``{"action": "schedule_resume", "instance_id", "step",
-"delay_ms"}``, which answers ``{"schedule_name"}``. What is wrong is raised (Lambda's ``errorType``).
+Directly: ``{"action": "cancel", "instance_id", ...}`` with the members of the API's body, for each of these actions;
+and ``{"action": "schedule_resume", "instance_id", "step", "delay_ms"}``, which answers ``{"schedule_name"}``. What is
+wrong is raised (Lambda's ``errorType``).
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ gc.disable()  # imports make no garbage: looking for it is a tenth of a cold sta
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import runner_from_environment
-from hephaestus.calls import Cancel, read_cancel, read_schedule_resume
+from hephaestus.calls import read_cancel, read_fork, read_schedule_resume, read_steer
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
 from hephaestus.observability import logger, observed
-from hephaestus.triggers import trigger
+from hephaestus.triggers import in_place, trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
+    from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.triggers import Invocation
 
 runner = runner_from_environment()
@@ -29,13 +33,72 @@ gc.enable()
 api = Api(runner)
 
 
-@api.post("/instances/<instance_id>/cancel")
-def cancel(instance_id: str) -> Response[str]:
+def _cancel(body: object, dispatch: Dispatch, **known: str | None) -> str:
+    call = read_cancel(body, **known)
+    request: Any = {"compensate": call.compensate, "request_id": call.request_id, "dispatch": dispatch}
+    return _on(call.instance_id, lambda: runner.cancel(call.instance_id, call.reason, **request))
+
+
+def _pause(body: object, _dispatch: Dispatch, **known: str | None) -> str:
+    call = read_steer(body, reason=True, **known)
+    return _on(call.instance_id, lambda: runner.pause(call.instance_id, call.reason, request_id=call.request_id))
+
+
+def _continue(body: object, dispatch: Dispatch, **known: str | None) -> str:
+    call = read_steer(body, reason=False, **known)
+    request: Any = {"request_id": call.request_id, "dispatch": dispatch}
+    return _on(call.instance_id, lambda: runner.unpause(call.instance_id, **request))
+
+
+def _redrive(body: object, dispatch: Dispatch, **known: str | None) -> str:
+    call = read_steer(body, reason=False, **known)
+    request: Any = {"request_id": call.request_id, "dispatch": dispatch}
+    return _on(call.instance_id, lambda: runner.redrive(call.instance_id, **request))
+
+
+def _fork(body: object, dispatch: Dispatch, *, request_id: str | None = None, **known: str | None) -> str:
+    call = read_fork(body, **({"start_id": request_id} if request_id else {}), **known)
+    logger.append_keys(instance_id=call.instance_id)
+    return runner.fork(
+        call.instance_id,
+        call.at,
+        new_id=call.new_id,
+        generation=call.generation,
+        context=call.context,
+        results=call.results,
+        version=call.version,
+        start_id=call.start_id,
+        dispatch=dispatch,
+    )
+
+
+ACTIONS: dict[str, Callable[..., str]] = {
+    "cancel": _cancel,
+    "pause": _pause,
+    "continue": _continue,
+    "redrive": _redrive,
+    "fork": _fork,
+}
+
+
+def _on(instance_id: str, act: Callable[[], object]) -> str:
+    logger.append_keys(instance_id=instance_id)
+    act()
+    return instance_id
+
+
+def _route(action: str) -> None:
     """202; 200 with the state where the caller waited for it."""
-    incoming = api.incoming
-    call = read_cancel(incoming.body(), instance_id=api.part(instance_id), request_id=incoming.idempotency_key)
-    _cancel(call)
-    return api.accepted(call.instance_id, {})
+
+    @api.post(f"/instances/<instance_id>/{action}")
+    def act(instance_id: str) -> Response[str]:
+        incoming = api.incoming
+        known = {"instance_id": api.part(instance_id), "request_id": incoming.idempotency_key}
+        return api.accepted(ACTIONS[action](incoming.body(), api.dispatch, **known), {})
+
+
+for name in ACTIONS:
+    _route(name)
 
 
 @observed
@@ -43,20 +106,14 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     """Answer an API call, or do what ``action`` says."""
     if trigger(event) == "api":
         return api(event, context)
-    match event.get("action"):
-        case "cancel":
-            call = read_cancel(event)
-            _cancel(call)
-            return {"id": call.instance_id, "status": runner.get(call.instance_id).status}
-        case "schedule_resume":
-            wanted = read_schedule_resume(event)
-            logger.append_keys(instance_id=wanted.instance_id, step=wanted.step)
-            return {"schedule_name": runner.schedule_resume(wanted.instance_id, wanted.step, wanted.delay_ms)}
-        case unknown:
-            message = f"there is no action {str(unknown)[:64]!r}: there are 'cancel' and 'schedule_resume'"
-            raise BadRequest(message)
-
-
-def _cancel(call: Cancel) -> None:
-    logger.append_keys(instance_id=call.instance_id)
-    runner.cancel(call.instance_id, call.reason, request_id=call.request_id)
+    action = event.get("action")
+    if action == "schedule_resume":
+        wanted = read_schedule_resume(event)
+        logger.append_keys(instance_id=wanted.instance_id, step=wanted.step)
+        return {"schedule_name": runner.schedule_resume(wanted.instance_id, wanted.step, wanted.delay_ms)}
+    if action not in ACTIONS:
+        known = ", ".join(map(repr, (*ACTIONS, "schedule_resume")))
+        message = f"there is no action {str(action)[:64]!r}: there are {known}"
+        raise BadRequest(message)
+    instance_id = ACTIONS[action](event, in_place(context, runner.clock))
+    return {"id": instance_id, "status": runner.get(instance_id).status}

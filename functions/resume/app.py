@@ -43,6 +43,12 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
             return wake_each(event, context, runner)
         case "timer":
             return _time_out(event, context)
+        case "direct" if event.get("action") == "heartbeat":
+            from hephaestus.calls import read_heartbeat  # noqa: PLC0415 - see above
+
+            beat = read_heartbeat(event)
+            runner.heartbeat(beat.instance_id, beat.step)
+            return {"id": beat.instance_id}
         case "direct":
             from hephaestus.calls import read_deliver  # noqa: PLC0415 - see above
 
@@ -53,7 +59,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
 
 @cache
 def _api() -> Api:
-    from hephaestus.calls import read_deliver  # noqa: PLC0415 - see above
+    from hephaestus.calls import read_deliver, read_heartbeat  # noqa: PLC0415 - see above
     from hephaestus.http.api import Api  # noqa: PLC0415 - see above
 
     api = Api(runner)
@@ -64,6 +70,13 @@ def _api() -> Api:
         call = read_deliver(incoming.body(), instance_id=api.part(instance_id), event_id=incoming.idempotency_key)
         _deliver(call, api.dispatch)
         return api.accepted(call.instance_id, {"event": call.event})
+
+    @api.post("/instances/<instance_id>/heartbeat")
+    def beat(instance_id: str) -> Response[str]:
+        call = read_heartbeat(api.incoming.body(), instance_id=api.part(instance_id))
+        logger.append_keys(instance_id=call.instance_id)
+        runner.heartbeat(call.instance_id, call.step)
+        return api.answer({"id": call.instance_id})
 
     return api
 

@@ -23,6 +23,7 @@ from hephaestus.errors import (
     InstanceNotFound,
     InvalidInput,
     StoreUnavailable,
+    UnexpectedEvent,
     UnknownStep,
     UnknownWorkflow,
 )
@@ -371,6 +372,61 @@ class TestControl:
         with pytest.raises(InstanceClosed):
             deployment.invoke("control", sample("direct-cancel"))
 
+    def steer(self, deployment: Deployment, action: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Call one of the routes that steer an instance."""
+        event = api("api-cancel", body=body, raw=None if body is not None else "")
+        event |= {"path": f"/instances/{SAMPLE}/{action}", "resource": f"/instances/{{id}}/{action}"}
+        event["headers"].update(headers)
+        function = "resume" if action == "heartbeat" else "control"
+        return deployment.call(function, event)[:2]
+
+    def test_an_instance_is_paused_and_continued(self, deployment: Deployment) -> None:
+        """An event that comes meanwhile is kept; a repeated request is one."""
+        deployment.started()
+        for _ in range(2):
+            assert self.steer(deployment, "pause", {"reason": "stocktaking"}) == (202, {"id": SAMPLE})
+        assert deployment.call("resume", sample("api-resume"))[0] == 200
+        shown = deployment.runner.get(SAMPLE)
+        assert (shown.status, shown.paused) == ("waiting", "stocktaking")
+        status, body = self.steer(deployment, "continue", Prefer="wait=5")
+        assert (status, body["status"]) == (200, "completed")
+        assert self.steer(deployment, "pause")[1]["type"] == "/problems/instance-closed"
+
+    def test_a_cancelled_instance_is_redriven(self, deployment: Deployment) -> None:
+        """It waits on; one that runs is not redriven."""
+        deployment.started()
+        status, body = self.steer(deployment, "redrive")
+        assert (status, body["type"]) == (409, "/problems/not-redrivable")
+        deployment.call("control", api("api-cancel"))
+        for _ in range(2):
+            status, body = self.steer(deployment, "redrive", Prefer="wait=5", **{"Idempotency-Key": "r-1"})
+            assert (status, body["status"]) == (200, "waiting")
+        event = {"action": "pause", "instance_id": SAMPLE, "reason": "again"}
+        assert deployment.invoke("control", event) == {"id": SAMPLE, "status": "waiting"}
+
+    def test_an_instance_is_forked(self, deployment: Deployment) -> None:
+        """The new one goes on from there, with what it was given; made twice under one key, it is one."""
+        deployment.started()
+        results = {"charge_payment": {"charge_id": "ch-forked"}}
+        for _ in range(2):
+            body = {"new_id": "forked", "results": results}
+            status, answer = self.steer(deployment, "fork", body, Prefer="wait=5", **{"Idempotency-Key": "f-1"})
+            assert (status, answer["id"], answer["status"]) == (200, "orderid::forked", "waiting")
+        assert answer["steps"]["charge_payment"]["updates"] == results["charge_payment"]
+        assert answer["forked_from"].startswith(f"{SAMPLE}#1#")
+        status, answer = self.steer(deployment, "fork", {"new_id": "other", "at": 99})
+        assert (status, answer["type"]) == (400, "/problems/bad-request")
+        status, answer = self.steer(deployment, "fork", {"at": "first"})
+        assert (status, answer["type"]) == (400, "/problems/bad-request")
+
+    def test_a_heartbeat_that_nobody_waits_for_is_refused(self, deployment: Deployment) -> None:
+        """With what would be accepted."""
+        deployment.started()
+        status, body = self.steer(deployment, "heartbeat", {"step": "approval"})
+        assert (status, body["type"]) == (422, "/problems/unexpected-event")
+        with pytest.raises(UnexpectedEvent):
+            deployment.invoke("resume", {"action": "heartbeat", "instance_id": SAMPLE})
+
     def test_schedule_resume_answers_with_the_schedules_name(self, deployment: Deployment) -> None:
         """The schedule fires like one of the engine's own."""
         deployment.started()
@@ -389,7 +445,7 @@ class TestControl:
 
     def test_what_is_unknown_is_refused(self, deployment: Deployment) -> None:
         """An action, a step, an instance."""
-        with pytest.raises(BadRequest, match="there are 'cancel' and 'schedule_resume'"):
+        with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
             deployment.invoke("control", {"action": "explode"})
         with pytest.raises(InstanceNotFound):
             deployment.invoke("control", sample("direct-schedule-resume"))

@@ -27,7 +27,7 @@ def test_calls_are_read_with_their_defaults() -> None:
     assert read_start(START) == Start("OrderFlow", "1")
     assert read_start({"id": "1", "tags": None}, workflow="OrderFlow", start_id=None) == Start("OrderFlow", "1")
     assert read_deliver({**DELIVER, "payload": [1]}) == Deliver("orderid::1", "approved", [1])
-    assert read_cancel({}, instance_id="orderid::1", request_id="r") == Cancel("orderid::1", "", "r")
+    assert read_cancel({}, instance_id="orderid::1", request_id="r") == Cancel("orderid::1", "", request_id="r")
     known = {"action": "schedule_resume", "instance_id": "orderid::1", "step": "approval", "delay_ms": 1.5}
     assert read_schedule_resume(known) == ScheduleResume("orderid::1", "approval", 1.5)
 

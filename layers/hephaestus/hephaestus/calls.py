@@ -18,7 +18,14 @@ MAX_NAME: Final = 128
 MAX_REASON: Final = 1000
 SHOWN: Final = 64
 
-_JSON_NAMES: Final = {str: "a string", int: "a whole number", dict: "an object", list: "a list", object: "anything"}
+_JSON_NAMES: Final = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+    object: "anything",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,39 @@ class Cancel:
 
     instance_id: str
     reason: str = ""
+    compensate: bool = False
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Pause an instance, continue it, or redrive it; see ``Runner.pause``, ``unpause`` and ``redrive``."""
+
+    instance_id: str
+    reason: str = ""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Start a new instance from a point of another one's history; see ``Runner.fork``."""
+
+    instance_id: str
+    new_id: str
+    at: int | None = None
+    generation: int | None = None
+    context: Mapping[str, Any] | None = None
+    results: Mapping[str, Any] | None = None
+    version: int | None = None
+    start_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
+
+    instance_id: str
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +145,7 @@ def read_cancel(source: object, **known: str | None) -> Cancel:
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    optional: dict[str, type[Any]] = {"reason": str, "request_id": str}
+    optional: dict[str, type[Any]] = {"reason": str, "compensate": bool, "request_id": str}
     cancel = Cancel(**_members(source, known, required={"instance_id": str}, optional=optional))
     check_id(cancel.instance_id)
     if len(cancel.reason) > MAX_REASON:
@@ -114,6 +153,49 @@ def read_cancel(source: object, **known: str | None) -> Cancel:
         raise BadRequest(message)
     _check_key("request_id", cancel.request_id)
     return cancel
+
+
+def read_steer(source: object, *, reason: bool, **known: str | None) -> Steer:
+    """The request that ``source`` describes; only some have a ``reason``.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    optional: dict[str, type[Any]] = {"reason": str, "request_id": str} if reason else {"request_id": str}
+    steer = Steer(**_members(source, known, required={"instance_id": str}, optional=optional))
+    check_id(steer.instance_id)
+    if len(steer.reason) > MAX_REASON:
+        message = f"'reason' is longer than {MAX_REASON} characters"
+        raise BadRequest(message)
+    _check_key("request_id", steer.request_id)
+    return steer
+
+
+def read_fork(source: object, **known: str | None) -> Fork:
+    """The fork that ``source`` describes.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    required: dict[str, type[Any]] = {"instance_id": str, "new_id": str}
+    numbers: dict[str, type[Any]] = {"at": int, "generation": int, "version": int}
+    optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str}
+    fork = Fork(**_members(source, known, required=required, optional=optional))
+    check_id(fork.instance_id)
+    _check_key("start_id", fork.start_id)
+    return fork
+
+
+def read_heartbeat(source: object, **known: str | None) -> Heartbeat:
+    """The heartbeat that ``source`` describes.
+
+    Raises:
+        BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
+    """
+    call = Heartbeat(**_members(source, known, required={"instance_id": str}, optional={"step": str}))
+    check_id(call.instance_id)
+    _check_name("step", call.step)
+    return call
 
 
 def read_schedule_resume(source: object) -> ScheduleResume:

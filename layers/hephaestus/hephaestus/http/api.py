@@ -35,7 +35,12 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/instances/<instance_id>": ("GET",),
     "/instances/<instance_id>/history": ("GET",),
     "/instances/<instance_id>/events": ("POST",),
+    "/instances/<instance_id>/heartbeat": ("POST",),
     "/instances/<instance_id>/cancel": ("POST",),
+    "/instances/<instance_id>/pause": ("POST",),
+    "/instances/<instance_id>/continue": ("POST",),
+    "/instances/<instance_id>/redrive": ("POST",),
+    "/instances/<instance_id>/fork": ("POST",),
 }
 VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
 MAX_LIMIT: Final = 200
