@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hephaestus.errors import HephaestusError
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
+from hephaestus.runtime.runner import Runner
 from hephaestus.testing import LocalRuntime
 from tests.unit.flows import Early, Order, Routed, TwoWaits
 
@@ -62,6 +63,12 @@ class Faults:
         return self.drawn.pop(0) if self.drawn else "none"
 
 
+def faulty_runner(local: LocalRuntime, trouble: Faults) -> Runner:
+    """A runner over the same memory, whose calls to the outside die as drawn."""
+    outside = [Faulty(port, trouble) for port in (local.store, local.timers, local.queue)]
+    return Runner(*outside, local.runner.registry, clock=local.clock)
+
+
 def surviving(call: Callable[[], object]) -> bool:
     """Whether ``call`` came to its end: an answer, or a refusal."""
     try:
@@ -97,14 +104,8 @@ def test_invariants_1_2_3_and_5_hold_whatever_dies(  # noqa: C901 - one story, f
     context, events = STORIES[flow]
     trouble = Faults(list(drawn))
     local = LocalRuntime(Order, TwoWaits, Early, Routed)
-    store, timers, queue = local.store, local.timers, local.queue
-    local.runner = type(local.runner)(
-        Faulty(store, trouble),
-        Faulty(timers, trouble),
-        Faulty(queue, trouble),
-        local.runner.registry,
-        clock=local.clock,
-    )
+    timers, queue = local.timers, local.queue
+    local.runner = faulty_runner(local, trouble)
     instance_id = f"{flow.business_key.name}::x"
 
     def dispatch() -> Any:

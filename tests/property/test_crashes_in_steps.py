@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus import DONE, Completed, Retry, StepContext, Update, Workflow, step
+from hephaestus import DONE, Completed, NonRetryable, Retry, StepContext, Update, Workflow, step
 from hephaestus.runtime.dispatch import Enqueue, InPlace
 from hephaestus.testing import LocalRuntime
-from tests.property.test_crashes import Crash, Faults, Faulty, surviving
+from tests.property.test_crashes import Crash, Faults, faulty_runner, surviving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,12 +59,12 @@ def saving(name: str) -> Any:
 first, left, right = saving("first"), saving("left"), saving("right")
 
 
-@step(retry=Retry(max_attempts=1))
+@step(retry=POLICY)
 def last(ctx: StepContext) -> str:
     """End well, or have everything undone."""
     if ctx.initial["fails"]:
         message = "as told"
-        raise ValueError(message)
+        raise NonRetryable(message)
     return "done"
 
 
@@ -101,14 +101,8 @@ def test_invariants_2_3_and_7_hold_whatever_dies_in_the_middle(
     deaths[:] = inside
     trouble = Faults(list(outside))
     local = LocalRuntime(Saga, tables={"books": ("pk",)})
-    store, timers, queue = local.store, local.timers, local.queue
-    local.runner = type(local.runner)(
-        Faulty(store, trouble),
-        Faulty(timers, trouble),
-        Faulty(queue, trouble),
-        local.runner.registry,
-        clock=local.clock,
-    )
+    store, queue = local.store, local.queue
+    local.runner = faulty_runner(local, trouble)
     going = InPlace(local.budget()) if in_place else Enqueue()
     for _ in range(60):
         if surviving(lambda: local.runner.start_instance(Saga, {"fails": fails}, id="x", start_id="s", dispatch=going)):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hephaestus.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import Received, State, StepState, Timer, begin
+from hephaestus.engine.state import Compensation, Received, State, StepState, Timer, begin
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
 
@@ -52,19 +52,42 @@ NAMES = st.tuples(TEXT, TEXT)
 FAILURES = st.builds(ev.Failure, TEXT, st.text(st.characters(), max_size=5), TEXT)  # messages may hold half a surrogate
 MAYBE_TIME = st.none() | MILLISECONDS
 
+COMPLETED = st.builds(ev.StepCompleted, TEXT, TEXT, NAMES, MAPPINGS, MAPPINGS, MILLISECONDS, st.integers(1, 5), NAMES)
+PAUSES = st.builds(ev.Paused, TEXT, TEXT)
+
 EVENTS = st.one_of(
     st.builds(ev.InstanceStarted, TEXT, st.integers(1, 9), MAPPINGS, NAMES, MAPPINGS, TEXT),
     st.builds(ev.Claimed, TEXT, MILLISECONDS),
     st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze)),
     st.builds(ev.TimerSet, TEXT, TEXT, MILLISECONDS, TEXT),
-    st.builds(ev.StepCompleted, TEXT, TEXT, NAMES, MAPPINGS, MAPPINGS, MILLISECONDS, st.integers(1, 5)),
-    st.builds(ev.StepWaiting, TEXT, MILLISECONDS, st.integers(1, 5), TEXT, MAYBE_TIME, TEXT, st.booleans()),
+    COMPLETED,
+    st.builds(ev.Forked, TEXT, st.integers(1, 9), st.integers(1, 9), st.tuples(COMPLETED), NAMES),
+    st.builds(ev.StepsStarted, NAMES),
+    st.builds(ev.HeartbeatReceived, TEXT, TEXT, MILLISECONDS),
+    st.builds(ev.CompensationStarted, TEXT, NAMES, st.none() | FAILURES),
+    st.builds(ev.StepCompensated, TEXT, st.integers(1, 5), MAPPINGS, MILLISECONDS, NAMES),
+    st.builds(ev.CompensationFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
+    PAUSES,
+    st.builds(ev.Continued, TEXT),
+    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT),
+    st.builds(
+        ev.StepWaiting,
+        TEXT,
+        MILLISECONDS,
+        st.integers(1, 5),
+        TEXT,
+        MAYBE_TIME,
+        TEXT,
+        st.booleans(),
+        MILLISECONDS,
+        MILLISECONDS,
+    ),
     st.builds(ev.StepFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
     st.builds(ev.StepsSkipped, NAMES),
     st.builds(ev.Suspended, MAYBE_TIME),
     st.just(ev.HandedOver()),
     st.builds(ev.Parked, TEXT, MILLISECONDS),
-    st.builds(ev.CancelRequested, TEXT, TEXT),
+    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans()),
     st.builds(ev.InstanceFinished, TEXT, st.none() | FAILURES),
 )
 STEPS = st.builds(
@@ -86,6 +109,13 @@ STATES = st.builds(
     TEXT,
     st.integers(1, 9),
     status=st.sampled_from(["pending", "running", "waiting", "failed"]),
+    running=NAMES,
+    again=st.dictionaries(TEXT, st.integers(1, 9), max_size=2),
+    paused=st.none() | PAUSES,
+    compensation=st.none() | st.builds(Compensation, TEXT, NAMES, st.none() | FAILURES, st.integers(0, 5), MAYBE_TIME),
+    parks=st.integers(0, 9),
+    forked_from=TEXT,
+    request_id=TEXT,
     sequence=st.integers(1, 99),
     created_at=MILLISECONDS,
     updated_at=MILLISECONDS,
