@@ -21,7 +21,7 @@ from hephaestus.observability import logger, observed
 from hephaestus.triggers import in_place, trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
@@ -35,8 +35,8 @@ api = Api(runner)
 
 def _cancel(body: object, dispatch: Dispatch, **known: str | None) -> str:
     call = read_cancel(body, **known)
-    request: Any = {"compensate": call.compensate, "request_id": call.request_id, "dispatch": dispatch}
-    return _on(call.instance_id, lambda: runner.cancel(call.instance_id, call.reason, **request))
+    asked: Any = {"compensate": call.compensate, "request_id": call.request_id, "dispatch": dispatch}
+    return _on(call.instance_id, lambda: runner.cancel(call.instance_id, call.reason, **asked))
 
 
 def _pause(body: object, _dispatch: Dispatch, **known: str | None) -> str:
@@ -45,15 +45,11 @@ def _pause(body: object, _dispatch: Dispatch, **known: str | None) -> str:
 
 
 def _continue(body: object, dispatch: Dispatch, **known: str | None) -> str:
-    call = read_steer(body, reason=False, **known)
-    request: Any = {"request_id": call.request_id, "dispatch": dispatch}
-    return _on(call.instance_id, lambda: runner.unpause(call.instance_id, **request))
+    return _go_on(runner.unpause, body, dispatch, known)
 
 
 def _redrive(body: object, dispatch: Dispatch, **known: str | None) -> str:
-    call = read_steer(body, reason=False, **known)
-    request: Any = {"request_id": call.request_id, "dispatch": dispatch}
-    return _on(call.instance_id, lambda: runner.redrive(call.instance_id, **request))
+    return _go_on(runner.redrive, body, dispatch, known)
 
 
 def _fork(body: object, dispatch: Dispatch, *, request_id: str | None = None, **known: str | None) -> str:
@@ -79,6 +75,11 @@ ACTIONS: dict[str, Callable[..., str]] = {
     "redrive": _redrive,
     "fork": _fork,
 }
+
+
+def _go_on(act: Callable[..., None], body: object, dispatch: Dispatch, known: Mapping[str, str | None]) -> str:
+    call = read_steer(body, reason=False, **known)
+    return _on(call.instance_id, lambda: act(call.instance_id, request_id=call.request_id, dispatch=dispatch))
 
 
 def _on(instance_id: str, act: Callable[[], object]) -> str:

@@ -11,7 +11,7 @@ from hephaestus import step as make_step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import Claimed, EventReceived, InstanceFinished, StepWaiting, Suspended
 from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.dispatch import Budget, InPlace
+from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import WaitForEvent
@@ -149,6 +149,20 @@ def test_a_wake_costs_the_same_however_old_the_instance_is(local: Dynamo, meter:
     assert [operations for operations, _ in wakes] == [["GetItem", "TransactWriteItems"]] * 23
     assert [units for _, units in wakes[:5]] == [5] * 5, "entry and head twice each, and the listing's time"
     assert max(units for _, units in wakes) <= 7, "only its snapshot grows"
+
+
+def test_a_message_of_the_queue_costs_no_more_than_a_call(local: Dynamo, meter: Meter) -> None:
+    """The instance is read once; a message that comes for nothing costs that read alone."""
+    workflow = chain(1, WaitForEvent("go", name="first"), WaitForEvent("go", name="second"))
+    runner = runner_on(local, workflow)
+    runner.start_instance(workflow, {}, id="abc123")
+    runner.resume("orderid::abc123", "go", step="first", dispatch=Enqueue())
+    assert isinstance(runner.dispatch, InPlace)
+    meter.clear()
+    runner.wake("orderid::abc123", budget=runner.dispatch.budget)
+    assert spent(meter)[0] == ["GetItem", "TransactWriteItems"]
+    runner.wake("orderid::abc123", budget=runner.dispatch.budget)
+    assert spent(meter)[0] == ["GetItem"]
 
 
 def test_a_refused_commit_costs_one_more_read(local: Dynamo, meter: Meter) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hephaestus.engine.events import Claimed, StepsStarted, Suspended
 from hephaestus.errors import CorruptLog
-from hephaestus.runtime import quarantine
+from hephaestus.runtime import telemetry
 from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.testing import LocalRuntime
 from tests.contract.instances import T0, start, started, write
@@ -35,9 +35,9 @@ DAMAGE: list[tuple[str, str, dict[str, Any] | None]] = [
 def parked() -> Iterator[list[str]]:
     """The instances that were told to be parked."""
     told: list[str] = []
-    quarantine.listen("test", told.append)
+    telemetry.attach("test", lambda _event, _numbers, about: told.append(str(about["instance_id"])), [telemetry.PARKED])
     yield told
-    quarantine.unlisten("test")
+    telemetry.detach("test")
 
 
 @pytest.mark.parametrize(("sort_key", "name", "value"), DAMAGE, ids=lambda value: str(value)[:24])

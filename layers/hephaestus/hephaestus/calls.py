@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hephaestus.definition.business_key import NAME, check_id
 from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
@@ -102,6 +102,9 @@ class ScheduleResume:
     delay_ms: Any
 
 
+Request = TypeVar("Request", Cancel, Steer)
+
+
 def read_start(source: object, **known: str | None) -> Start:
     """The start that ``source`` describes; ``known`` members come from elsewhere, as from the path.
 
@@ -145,14 +148,7 @@ def read_cancel(source: object, **known: str | None) -> Cancel:
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    optional: dict[str, type[Any]] = {"reason": str, "compensate": bool, "request_id": str}
-    cancel = Cancel(**_members(source, known, required={"instance_id": str}, optional=optional))
-    check_id(cancel.instance_id)
-    if len(cancel.reason) > MAX_REASON:
-        message = f"'reason' is longer than {MAX_REASON} characters"
-        raise BadRequest(message)
-    _check_key("request_id", cancel.request_id)
-    return cancel
+    return _read_request(Cancel, source, known, {"reason": str, "compensate": bool})
 
 
 def read_steer(source: object, *, reason: bool, **known: str | None) -> Steer:
@@ -161,14 +157,7 @@ def read_steer(source: object, *, reason: bool, **known: str | None) -> Steer:
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    optional: dict[str, type[Any]] = {"reason": str, "request_id": str} if reason else {"request_id": str}
-    steer = Steer(**_members(source, known, required={"instance_id": str}, optional=optional))
-    check_id(steer.instance_id)
-    if len(steer.reason) > MAX_REASON:
-        message = f"'reason' is longer than {MAX_REASON} characters"
-        raise BadRequest(message)
-    _check_key("request_id", steer.request_id)
-    return steer
+    return _read_request(Steer, source, known, {"reason": str} if reason else {})
 
 
 def read_fork(source: object, **known: str | None) -> Fork:
@@ -209,6 +198,19 @@ def read_schedule_resume(source: object) -> ScheduleResume:
     check_id(call.instance_id)
     _check_name("step", call.step)
     return call
+
+
+def _read_request(
+    kind: type[Request], source: object, known: Mapping[str, str | None], optional: Mapping[str, type[Any]]
+) -> Request:
+    members = _members(source, known, required={"instance_id": str}, optional={**optional, "request_id": str})
+    request = kind(**members)
+    check_id(request.instance_id)
+    if len(request.reason) > MAX_REASON:
+        message = f"'reason' is longer than {MAX_REASON} characters"
+        raise BadRequest(message)
+    _check_key("request_id", request.request_id)
+    return request
 
 
 def _members(

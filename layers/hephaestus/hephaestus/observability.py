@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from hephaestus.runtime import quarantine, telemetry
+from hephaestus.runtime import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,15 +52,12 @@ def count(event: str, _measurements: Mapping[str, float], metadata: Mapping[str,
         case "hephaestus.step.start":
             attempt = metadata.get("attempt", 1)
             name = "StepRetries" if isinstance(attempt, int) and attempt > 1 else None
+        case telemetry.PARKED:
+            name = "InstancesParked"
         case _:
             pass
     if name:
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
-
-
-def count_parked(_instance_id: str) -> None:
-    """Count an instance that is put off; attached to the runtime's quarantine as ``powertools``."""
-    metrics.add_metric(name="InstancesParked", unit=MetricUnit.Count, value=1)
 
 
 def count_sweep(report: SweepReport) -> None:
@@ -86,9 +83,9 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
             "hephaestus.workflow.exception",
             "hephaestus.step.start",
             "hephaestus.step.exception",
+            telemetry.PARKED,
         ),
     )
-    quarantine.listen("powertools", count_parked)
     _adopt(logging.getLogger("hephaestus"))
     traced = _traced(handler)
 

@@ -34,16 +34,12 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Give the waiting ``step`` its ``event``, which came from outside or from a timer that is due.
-
-    ``heartbeat`` says that the timer was that of a heartbeat which did not come.
-    """
+    """Give the waiting ``step`` its ``event``, which came from outside or from a timer that is due."""
 
     step: str
     event: str
     payload: Any = None
     timed_out: bool = False
-    heartbeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +190,8 @@ def _deliveries(graph: Graph, state: State, now: int) -> tuple[Deliver, ...]:
             found[step] = Deliver(step, received.event, received.payload)
     for timer in sorted(state.timers, key=_by_time):
         if timer.due_at <= now and timer.step not in found and state.step_status(timer.step) == "waiting":
-            missed = bool(timer.heartbeat_ms)
-            payload = FrozenDict(missed="heartbeat") if missed else None
-            found[timer.step] = Deliver(timer.step, timer.emits, payload, timed_out=True, heartbeat=missed)
+            payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
+            found[timer.step] = Deliver(timer.step, timer.emits, payload, timed_out=True)
     return tuple(found.values())
 
 

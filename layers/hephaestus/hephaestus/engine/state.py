@@ -297,6 +297,16 @@ def fold(state: State, entries: Iterable[Entry]) -> State:
     return state
 
 
+def following(state: State, commit_id: str, at: int, events: tuple[Event, ...]) -> tuple[State, Entry]:
+    """The next entry, which holds ``events``, and the state after it.
+
+    Raises:
+        CorruptLog: an event is not allowed in the state.
+    """
+    after = evolve(apply(state, events, at), sequence=state.sequence + 1)
+    return after, Entry(after.sequence, commit_id, at, events)
+
+
 def apply(state: State, events: Iterable[Event], at: int) -> State:
     """``state`` after ``events``, all of them at ``at`` (ms); the sequence number is left as it is.
 

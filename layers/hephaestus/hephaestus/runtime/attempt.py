@@ -81,30 +81,32 @@ class Attempt:
             result = step.undo(self.context) if self.undo else step.run(self.context)
             if isinstance(result, Coroutine):
                 result = event_loop().run(result)
-            return self._undone(result) if self.undo else self._ended(result)
+            read = self._read(result)
+            if isinstance(read, Pending):
+                return Outcome(self.step, self.number, self.started_at, pending=read)
+            taken = () if self.undo else route(self.definition, self.step, read.event, read.updates, self.context)
+            return Outcome(self.step, self.number, self.started_at, read, taken)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
             return Outcome(self.step, self.number, self.started_at, error=error)
 
-    def _ended(self, result: Any) -> Outcome:
+    def _read(self, result: Any) -> Completed | Pending:
+        """What the code returned, made uniform and checked.
+
+        Raises:
+            InvalidResult, WriteRefused: it is no result.
+        """
         events = self.definition.graph.events(self.step)
         try:
+            if self.undo:
+                done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
+                return self._checked(done)
             read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
-            if isinstance(read, Pending):
-                _check_pending(read, events, self.step)
-                return Outcome(self.step, self.number, self.started_at, pending=read)
-            completed = self._checked(read)
+            if isinstance(read, Completed):
+                return self._checked(read)
+            _check_pending(read, events, self.step)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
             raise InvalidResult(str(error)) from error
-        taken = route(self.definition, self.step, completed.event, completed.updates, self.context)
-        return Outcome(self.step, self.number, self.started_at, completed, taken)
-
-    def _undone(self, result: Any) -> Outcome:
-        try:
-            read = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
-            completed = self._checked(read)
-        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
-            raise InvalidResult(str(error)) from error
-        return Outcome(self.step, self.number, self.started_at, completed)
+        return read
 
     def _checked(self, read: Completed) -> Completed:
         """The result as it is stored.

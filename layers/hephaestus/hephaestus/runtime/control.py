@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.business_key import check_id
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import (
     CancelRequested,
@@ -18,11 +19,11 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.graph import reachable
 from hephaestus.engine.state import State, begin, fold
-from hephaestus.errors import BadRequest, InstanceClosed, InstanceNotFound, NotRedrivable
+from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.attempt import check_size
-from hephaestus.runtime.instances import Instances, about
+from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_text, digest, read_context, read_value
-from hephaestus.runtime.telemetry import emit
+from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,16 +234,12 @@ class Control(Instances):
         if at is not None and (isinstance(at, bool) or not isinstance(at, int) or at < 1):
             message = f"instance {instance_id}: its history has no entry {at!r}; entries count from 1"
             raise BadRequest(message)
-        self._load(instance_id)  # refuses what is no id, and what is not there
+        check_id(instance_id)
         state: State | None = None
         while at is None or state is None or state.sequence < at:
             after = state.sequence if state else 0
             limit = HISTORY_PAGE if at is None else min(HISTORY_PAGE, at - after)
-            found = self.store.history(instance_id, generation, after, limit)
-            if found is None:
-                message = f"there is no instance {instance_id} with a generation {generation}"
-                raise InstanceNotFound(message)
-            number, entries = found
+            number, entries = self._history(instance_id, generation, after, limit)
             if not entries:
                 break
             state = fold(state, entries) if state else fold(begin(instance_id, number, entries[0]), entries[1:])

@@ -30,7 +30,7 @@ from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime.attempt import Attempt, Outcome, StepTimedOut
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.outcomes import Judge, milliseconds
-from hephaestus.runtime.telemetry import emit
+from hephaestus.runtime.telemetry import about, emit
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.writes import WriteFailed
 
@@ -301,9 +301,12 @@ class _Execution:
             if _writes(outcome):
                 self.write(run, outcome)
 
-    def told(self, run: Run | Undo, outcome: Outcome) -> Event:
-        """The event that an outcome comes to, with what it means told to whoever listens."""
-        event = self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+    def judged(self, run: Run | Undo, outcome: Outcome) -> Event:
+        """The event that an outcome comes to."""
+        return self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+
+    def tell(self, outcome: Outcome, event: Event) -> None:
+        """Tell whoever listens how an attempt ended."""
         duration = {"duration_ms": float(self.clock.now() - outcome.started_at)}
         if outcome.error is not None:
             emit("hephaestus.step.exception", duration, self.about(step=outcome.step, error=outcome.error))
@@ -312,25 +315,29 @@ class _Execution:
         else:
             emitted = event.event if isinstance(event, StepCompleted) else "compensated"
             emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=emitted))
+
+    def told(self, run: Run | Undo, outcome: Outcome) -> Event:
+        """The event that an outcome comes to, told to whoever listens."""
+        event = self.judged(run, outcome)
+        self.tell(outcome, event)
         return event
 
     def write(self, run: Run | Undo, outcome: Outcome) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
         while not self.flush():
             pass  # its neighbours first: a condition of its own must not undo them
-        event = self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+        event = self.judged(run, outcome)
         self.journal.decide(event)
         try:
             while not self.commit(writes=_writes(outcome)):
-                pass  # the number was taken: nothing of it was written, and the next one is tried
+                # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.
+                self.journal.drop()
+                self.journal.decide(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
-            outcome = replace(outcome, completed=None, error=refused)
-            self.journal.decide(self.told(run, outcome))
+            self.journal.decide(self.told(run, replace(outcome, completed=None, error=refused)))
         else:
-            emitted = event.event if isinstance(event, StepCompleted) else "compensated"
-            duration = {"duration_ms": float(self.clock.now() - outcome.started_at)}
-            emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=emitted))
+            self.tell(outcome, event)
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
@@ -382,14 +389,7 @@ class _Execution:
 
     def about(self, **more: object) -> dict[str, object]:
         """What every telemetry event says, and more."""
-        state = self.draft
-        return {
-            **more,
-            "instance_id": state.instance_id,
-            "workflow": state.workflow,
-            "version": state.version,
-            "generation": state.generation,
-        }
+        return {**more, **about(self.draft)}
 
 
 _NO_RUN: Final = Run("", 0)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
-from hephaestus.engine.state import apply, begin, evolve, fold
+from hephaestus.engine.state import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, Limits
 from hephaestus.runtime.intake import digest
-from hephaestus.runtime.telemetry import emit
+from hephaestus.runtime.telemetry import about, emit
 from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
@@ -73,6 +73,19 @@ class Instances:
             raise InstanceNotFound(message)
         return state
 
+    def _history(self, instance_id: str, generation: int | None, after: int, limit: int) -> tuple[int, Sequence[Entry]]:
+        """The number of a generation, by default the newest, and its log after entry ``after``.
+
+        Raises:
+            InstanceNotFound: there is no such instance or generation.
+        """
+        found = self.store.history(instance_id, generation, after, limit)
+        if found is None:
+            which = "" if generation is None else f" with a generation {generation}"
+            message = f"there is no instance {instance_id}{which}"
+            raise InstanceNotFound(message)
+        return found
+
     def _change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
         """Have ``decide`` change the newest state; whenever another writer was faster, have it decide again.
 
@@ -105,8 +118,7 @@ class Instances:
 
         While somebody owns the instance, only the log grows; otherwise the head follows in the same transaction.
         """
-        after = evolve(apply(state, events, now), sequence=state.sequence + 1)
-        entry = Entry(after.sequence, self.clock.unique(), now, events)
+        after, entry = following(state, self.clock.unique(), now, events)
         boundary = state.owner is None or after.owner != state.owner or after.closed
         self.effects.prepare(state, entry, after)
         if not self.store.append(after, entry, boundary=boundary):
@@ -174,13 +186,3 @@ def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event,
     """The first step, as about to start: of an instance that begins, everybody knows what runs first."""
     start = definition.graph.start
     return () if len(beginning) > 1 or definition.steps[start].pure else (StepsStarted((start,)),)
-
-
-def about(state: State) -> dict[str, Any]:
-    """What every telemetry event says of an instance."""
-    return {
-        "instance_id": state.instance_id,
-        "workflow": state.workflow,
-        "version": state.version,
-        "generation": state.generation,
-    }

@@ -20,7 +20,7 @@ from hephaestus.engine.events import (
     StepsStarted,
     StepWaiting,
 )
-from hephaestus.engine.state import apply, evolve, fold
+from hephaestus.engine.state import apply, fold, following
 from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ class Journal:
         """
         before = self.committed
         events = (*self.opening, *self.decided, *closing)
-        now = self.now()
-        after = evolve(apply(before, events, now), sequence=before.sequence + 1)
-        entry = Entry(after.sequence, self.clock.unique(), now, events)
+        after, entry = following(before, self.clock.unique(), self.now(), events)
         boundary = bool(self.opening or closing) or after.status != before.status
         self.effects.prepare(before, entry, after)
         try:

@@ -1,15 +1,16 @@
 """What becomes of an instance that cannot be read: it is left as it is and looked at again later.
 
 Its data are damaged, or a newer release wrote them. Repeating its message would not mend that, and the sweep would find
-it every minute. So its alarm is put off, for about an hour, and somebody is told: by the log, at ``ERROR``, and by the
-listeners, which is how a metric counts it. The telemetry's events are the family's own and have none for this.
+it every minute. So its alarm is put off, for about an hour, and somebody is told: by the log, at ``ERROR``, and by
+telemetry, which is how a metric counts it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.runtime.telemetry import PARKED, emit
 
 if TYPE_CHECKING:
     from hephaestus.errors import EngineError
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 PUT_OFF_MS: Final = 60 * 60 * 1000
 SPREAD_MS: Final = 30 * 60 * 1000  # many may be met at once, after a release was taken back
 
-Listener: TypeAlias = Callable[[str], None]
-
-_listeners: dict[str, Listener] = {}
 _logger = logging.getLogger("hephaestus.quarantine")
 
 
@@ -48,21 +46,6 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError)
 
 
 def tell_parked(instance_id: str, reason: str) -> None:
-    """Say that an instance is parked, to the log and to every listener, whoever parked it."""
+    """Say that an instance is parked, to the log and by telemetry, whoever parked it."""
     _logger.error("instance %s is parked: %s", instance_id, reason, extra={"instance_id": instance_id})
-    for name, listener in tuple(_listeners.items()):
-        try:
-            listener(instance_id)
-        except Exception:
-            _logger.exception("listener %r failed on a parked instance and is detached", name)
-            _listeners.pop(name, None)
-
-
-def listen(name: str, listener: Listener) -> None:
-    """Call ``listener`` with the id of every instance that is parked; one of the same name is replaced."""
-    _listeners[name] = listener
-
-
-def unlisten(name: str) -> None:
-    """Stop calling the listener of that name; an unknown name is no error."""
-    _listeners.pop(name, None)
+    emit(PARKED, {}, {"instance_id": instance_id})

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.state import STATUSES
-from hephaestus.errors import BadRequest, InstanceNotFound, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_limit, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
@@ -44,13 +44,7 @@ class Queries(Instances):
         """
         check_id(instance_id)
         check_limit(limit)
-        after = read_sequence(cursor)
-        found = self.store.history(instance_id, generation, after, limit + 1)
-        if found is None:
-            which = "" if generation is None else f" with a generation {generation}"
-            message = f"there is no instance {instance_id}{which}"
-            raise InstanceNotFound(message)
-        _, entries = found
+        _, entries = self._history(instance_id, generation, read_sequence(cursor), limit + 1)
         page = entries[:limit]
         return Page([view_entry(entry) for entry in page], str(page[-1].sequence) if len(entries) > limit else None)
 

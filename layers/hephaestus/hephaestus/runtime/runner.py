@@ -17,6 +17,7 @@ from hephaestus.errors import (
     AmbiguousEvent,
     CorruptLog,
     InstanceClosed,
+    InstanceNotFound,
     InvariantBroken,
     UnexpectedEvent,
     UnknownStep,
@@ -176,7 +177,8 @@ class Runner(Control, Queries):
             _check_open(state, graph, wanted, "takes no heartbeat")
             found = [timer for timer in state.timers if timer.heartbeat_ms and wanted in {None, timer.step}]
             if not found:
-                message = f"instance {instance_id}: no step {wanted or ''} waits for a heartbeat now".replace("  ", " ")
+                which = f"no step {wanted}" if wanted else "no step"
+                message = f"instance {instance_id}: {which} waits for a heartbeat now"
                 raise UnexpectedEvent(message, accepted_events(graph, state))
             if len(found) > 1:
                 steps = [timer.step for timer in found]
@@ -240,10 +242,6 @@ class Runner(Control, Queries):
             quarantine(self.store, self.clock, instance_id, error)
 
     def _wake(self, instance_id: str, budget: Budget) -> None:
-        if self.store.load(instance_id) is None:
-            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
-            return
-
         def go_on(state: State, now: int) -> State | None:
             if state.closed or state.owned(now):
                 return state
@@ -257,6 +255,8 @@ class Runner(Control, Queries):
 
         try:
             self._change(instance_id, go_on)
+        except InstanceNotFound:
+            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
         except InvariantBroken as error:
             _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
 
 Handler: TypeAlias = Callable[[str, Mapping[str, float], Mapping[str, object]], None]
 
@@ -26,6 +29,8 @@ EVENTS: Final = (
     "hephaestus.runner.init",
 )
 
+PARKED: Final = "hephaestus.instance.parked"  # an instance is put off; ours beside the family's, for who asks for it
+
 _handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
 _logger = logging.getLogger("hephaestus.telemetry")
 
@@ -36,9 +41,9 @@ def attach(name: str, handler: Handler, events: Collection[str] = EVENTS) -> Non
     Raises:
         ValueError: an event's name is unknown.
     """
-    unknown = sorted(set(events) - set(EVENTS))
+    unknown = sorted(set(events) - {*EVENTS, PARKED})
     if unknown:
-        message = f"unknown telemetry event(s) {', '.join(unknown)}: there are {', '.join(EVENTS)}"
+        message = f"unknown telemetry event(s) {', '.join(unknown)}: there are {', '.join((*EVENTS, PARKED))}"
         raise ValueError(message)
     _handlers[name] = (handler, frozenset(events))
 
@@ -46,6 +51,16 @@ def attach(name: str, handler: Handler, events: Collection[str] = EVENTS) -> Non
 def detach(name: str) -> None:
     """Stop calling the handler of that name; an unknown name is no error."""
     _handlers.pop(name, None)
+
+
+def about(state: State) -> dict[str, object]:
+    """What every event says of an instance."""
+    return {
+        "instance_id": state.instance_id,
+        "workflow": state.workflow,
+        "version": state.version,
+        "generation": state.generation,
+    }
 
 
 def emit(event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:

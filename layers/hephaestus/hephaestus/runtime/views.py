@@ -117,10 +117,11 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     for timer in () if state.closed else state.timers:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
     known = {**state.steps, **{key: StepState("pending") for key in state.running if key not in state.steps}}
+    running = state.running if state.compensation is None else ()
     steps = {
         key: StepView(
-            status="running" if key in state.running and state.compensation is None else step.status,
-            attempt=state.attempt(key) if key in state.running and state.compensation is None else step.attempt,
+            status="running" if key in running else step.status,
+            attempt=state.attempt(key) if key in running else step.attempt,
             event=step.event,
             updates=step.updates,
             started_at=moment(step.started_at),

@@ -261,12 +261,11 @@ def _free(entry: LogItem) -> Any:
 def _conditional(write: Callable[[], object]) -> bool:
     """Do a conditional write; whether its condition held.
 
-    Another transaction may hold one of the items for a moment: then it is tried again.
-
     Raises:
-        StoreUnavailable: others held the items all the time.
+        StoreUnavailable: other transactions held the items all the time.
     """
-    for attempt in range(CONFLICT_TRIES):
+
+    def attempt() -> bool | None:
         try:
             write()
         except PynamoDBException as error:
@@ -275,9 +274,23 @@ def _conditional(write: Callable[[], object]) -> bool:
                 return False
             if not reasons & HELD and code not in HELD_ANSWERS:
                 raise
-            time.sleep(CONFLICT_PAUSE * (attempt + random.random()))  # noqa: S311 - jitter
-        else:
-            return True
+            return None
+        return True
+
+    return when_free(attempt)
+
+
+def when_free(attempt: Callable[[], bool | None]) -> bool:
+    """What ``attempt`` comes to; ``None`` means that another transaction holds an item for a moment: it is tried again.
+
+    Raises:
+        StoreUnavailable: others held the items all the time.
+    """
+    for tries in range(CONFLICT_TRIES):
+        done = attempt()
+        if done is not None:
+            return done
+        time.sleep(CONFLICT_PAUSE * (tries + random.random()))  # noqa: S311 - jitter
     message = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
     raise StoreUnavailable(message)
 

@@ -5,23 +5,13 @@ The user's expressions go to DynamoDB as they are, which PynamoDB's models canno
 
 from __future__ import annotations
 
-import random
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
-from hephaestus.adapters.dynamodb.table import (
-    CONFLICT_PAUSE,
-    CONFLICT_TRIES,
-    HELD,
-    HELD_ANSWERS,
-    NOT_WRITTEN,
-    SERVICE,
-)
+from hephaestus.adapters.dynamodb.table import HELD, HELD_ANSWERS, NOT_WRITTEN, SERVICE, when_free
 from hephaestus.attributes import wire_item
-from hephaestus.errors import StoreUnavailable
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused, told
 
 if TYPE_CHECKING:
@@ -56,19 +46,17 @@ def put_entry_and_writes(table: Table, entry: LogItem, writes: Sequence[Write], 
         "ExpressionAttributeValues": {":created": {"N": str(int(entry.created_at))}},
     }
     request = [{"Put": number}, *map(_request, writes)]
-    for attempt in range(CONFLICT_TRIES):
+
+    def attempt() -> bool | None:
         try:
             table.client.transact_write_items(TransactItems=request, ClientRequestToken=token)
         except ClientError as error:
-            if not _written_later(error, writes):
-                return False
+            return None if _written_later(error, writes) else False
         except BotoCoreError as error:
             raise translate(error, SERVICE) from error
-        else:
-            return True
-        time.sleep(CONFLICT_PAUSE * (attempt + random.random()))  # noqa: S311 - jitter
-    message = "DynamoDB: the items of a transaction were held for too long; nothing is lost, try again"
-    raise StoreUnavailable(message)
+        return True
+
+    return when_free(attempt)
 
 
 def _written_later(error: ClientError, writes: Sequence[Write]) -> bool:
