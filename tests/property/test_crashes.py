@@ -118,9 +118,9 @@ def test_invariants_1_2_3_and_5_hold_whatever_dies(  # noqa: C901 - one story, f
         messages = queue.pop_due(local.clock.now()) * {"deliver": 1, "lose": 0, "double": 2}[fate]
         fired = timers.pop_due(local.clock.now()) * {"deliver": 1, "lose": 0, "double": 2}[fate]
         for woken in messages:
-            surviving(lambda woken=woken: local.runner.wake(woken, budget=local.budget()))  # type: ignore[misc]
+            surviving(lambda woken=woken: local.runner.wake(woken, budget=local.budget()))  # type: ignore[misc]  # mypy infers no type for its default
         for timeout in fired:
-            surviving(lambda timeout=timeout: local.fire(timeout))  # type: ignore[misc]
+            surviving(lambda timeout=timeout: local.fire(timeout))  # type: ignore[misc]  # mypy infers no type for its default
 
     for attempt in range(60):
         if surviving(lambda: local.runner.start_instance(flow, context, id="x", start_id="s", dispatch=dispatch())):

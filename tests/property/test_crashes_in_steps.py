@@ -114,7 +114,7 @@ def test_invariants_2_3_and_7_hold_whatever_dies_in_the_middle(
         local.clock.sleep(16 * 60_000)
         surviving(lambda: local.sweeper.sweep(local.budget()))
         for instance_id in queue.pop_due(local.clock.now()):
-            surviving(lambda instance_id=instance_id: local.runner.wake(instance_id, budget=local.budget()))  # type: ignore[misc]
+            surviving(lambda instance_id=instance_id: local.runner.wake(instance_id, budget=local.budget()))  # type: ignore[misc]  # mypy infers no type for its default
         state = store.load("saga::x")
         if state is not None and state.closed:
             break

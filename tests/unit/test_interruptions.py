@@ -164,7 +164,7 @@ def test_contradictions_are_refused_when_the_class_is_defined() -> None:
     def twice(ctx: StepContext) -> str:
         return "done"
 
-    @step(semantics="exactly_once", compensate_retry=Retry())  # type: ignore[call-overload, untyped-decorator]
+    @step(semantics="exactly_once", compensate_retry=Retry())  # type: ignore[call-overload, untyped-decorator]  # wrong on purpose
     def magic(ctx: StepContext) -> str:
         return "done"
 
