@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from random import Random
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 LARGEST = 6
+A_FEW, A_FIFTH, A_THIRD = 0.06, 0.2, 0.3
 TABLES = {"effects": ("pk",)}
 QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
 SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), jitter="full")
@@ -52,16 +54,39 @@ def flow(number: int) -> type[Workflow]:
     return made
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What a step does: fails so often, fails for good, emits this event, picks these targets, writes."""
+
+    failures: int
+    dies: bool
+    event: int
+    pick: int
+    writes: bool
+
+    def __str__(self) -> str:
+        """As start data hold it: short, as they are read again and again."""
+        return f"{self.failures}{self.dies:d}{self.event}{self.pick}{self.writes:d}"
+
+    @classmethod
+    def of(cls, name: str, ctx: StepContext) -> Planned:
+        """The plan of a step."""
+        failures, dies, event, pick, writes = (int(digit) for digit in ctx.initial[name])
+        return cls(failures, bool(dies), event, pick, bool(writes))
+
+
 def plan(draw: Random) -> Mapping[str, Any]:
     """Start data: what every step does, whatever the interleaving."""
     return {
-        name: {
-            "failures": draw.choice([0, 0, 0, 0, 1, 2]),
-            "dies": draw.random() < 0.06,
-            "event": draw.randrange(3),
-            "pick": draw.randrange(8),
-            "writes": draw.random() < 0.3,
-        }
+        name: str(
+            Planned(
+                failures=draw.choice([0, 0, 0, 0, 1, 2]),
+                dies=draw.random() < A_FEW,
+                event=draw.randrange(3),
+                pick=draw.randrange(8),
+                writes=draw.random() < A_THIRD,
+            )
+        )
         for name in [*(f"s{position}" for position in range(LARGEST)), "last"]
     }
 
@@ -100,15 +125,15 @@ def _events(member: Step) -> list[str]:
 
 def _chosen(targets: list[Step]) -> Choice:
     """A Choice of one of the targets, or of several."""
-    return Choice(lambda ctx: targets[: 1 + ctx.initial["s0"]["pick"] % len(targets)], targets)
+    return Choice(lambda ctx: targets[: 1 + Planned.of("s0", ctx).pick % len(targets)], targets)
 
 
 def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]:
     def act(ctx: StepContext) -> Completed:
         planned = _planned(name, ctx)
-        if planned["dies"]:
+        if planned.dies:
             raise NonRetryable(name)
-        return Completed(events[planned["event"] % len(events)], {"by": name}, writes=_once(ctx, planned))
+        return Completed(events[planned.event % len(events)], {"by": name}, writes=_once(ctx, planned))
 
     return act
 
@@ -125,14 +150,14 @@ def _ask(name: str) -> Callable[[StepContext], Pending]:
     return ask
 
 
-def _planned(name: str, ctx: StepContext) -> Mapping[str, Any]:
+def _planned(name: str, ctx: StepContext) -> Planned:
     """What the step does, if this attempt is not one of those that fail."""
-    planned: Mapping[str, Any] = ctx.initial[name]
-    if ctx.attempt <= planned["failures"]:
+    planned = Planned.of(name, ctx)
+    if ctx.attempt <= planned.failures:
         raise ValueError(name)
     return planned
 
 
-def _once(ctx: StepContext, planned: Mapping[str, Any]) -> list[Update]:
+def _once(ctx: StepContext, planned: Planned) -> list[Update]:
     """A write that counts how often it has happened."""
-    return [Update("effects", {"pk": ctx.idempotency_key}, "ADD seen :one", values={":one": 1})] * planned["writes"]
+    return [Update("effects", {"pk": ctx.idempotency_key}, "ADD seen :one", values={":one": 1})] * planned.writes

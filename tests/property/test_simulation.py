@@ -119,7 +119,7 @@ def test_a_violation_tells_its_seed_its_trace_and_how_to_see_it_again(monkeypatc
         violation = found.value
         for again in ({"choices": violation.choices}, {"shrinking": 0}):
             with pytest.raises(InvariantViolated) as repeated:
-                simulate(Order, {"amount": 3}, seed=violation.seed, **again)  # type: ignore[arg-type]  # either of the two
+                simulate(Order, {"amount": 3}, seed=violation.seed, **again)
             assert repeated.value.rule == violation.rule == "invariant 2"
     told = str(violation)
     assert told.startswith("invariant 2: attempt 1 of pay runs twice\nworkflow Order, shrunk to ")
