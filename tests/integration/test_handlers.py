@@ -392,6 +392,42 @@ class TestControl:
         assert (status, body["status"]) == (200, "completed")
         assert self.steer(deployment, "pause")[1]["type"] == "/problems/instance-closed"
 
+    def test_a_pause_that_is_waited_for_is_answered_at_once(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing more happens to what is paused before it has begun."""
+        deployment.call("start", sample("api-start"))
+        monkeypatch.setattr(deployment.runner.clock, "sleep", raising(AssertionError("it waits")))
+        status, body = self.steer(deployment, "pause", {"reason": "stocktaking"}, Prefer="wait=20")
+        assert (status, body["status"], body["paused"]) == (200, "pending", "stocktaking")
+
+    def test_a_pause_waits_for_the_steps_that_run(self, deployment: Deployment) -> None:
+        """While they do, the instance has not settled: 202 when the time is up."""
+        answers = []
+
+        @step
+        def busy(ctx: StepContext) -> str:
+            body = {"path": f"/instances/{ctx.instance_id}/pause", "resource": "/instances/{id}/pause"}
+            answers.append(deployment.call("control", api("api-cancel", raw="", prefer="wait=1", **body)))
+            return "done"
+
+        class Busy(Workflow, key="busy"):
+            """A step that is at work when its instance is paused."""
+
+            start_at = busy
+            transitions = {busy: {"done": swell}, swell: {"done": DONE}}
+
+        deployment.runner.registry = Registry([Busy])
+        assert deployment.invoke("start", {"workflow": "Busy", "id": "1"}) == {"id": "busy::1", "status": "waiting"}
+        ((status, body, _),) = answers
+        assert (status, body["status"], body["paused"], body["steps"]["busy"]["status"]) == (
+            202,
+            "running",
+            "",
+            "running",
+        )
+        assert deployment.runner.get("busy::1").paused == ""
+
     def test_a_cancelled_instance_is_redriven(self, deployment: Deployment) -> None:
         """It waits on; one that runs is not redriven."""
         deployment.started()
@@ -445,8 +481,10 @@ class TestControl:
 
     def test_what_is_unknown_is_refused(self, deployment: Deployment) -> None:
         """An action, a step, an instance."""
-        with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
-            deployment.invoke("control", {"action": "explode"})
+        actions: tuple[Any, ...] = ("explode", "", None, [], ["cancel"], {}, 7, True)
+        for action in actions:
+            with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
+                deployment.invoke("control", {"action": action, "instance_id": SAMPLE})
         with pytest.raises(InstanceNotFound):
             deployment.invoke("control", sample("direct-schedule-resume"))
         deployment.started()
