@@ -169,6 +169,19 @@ def test_a_deadline_from_outside_is_a_schedule_of_that_name(stack: Stack) -> Non
     assert name in [schedule["Name"] for schedule in stack.schedules()]
 
 
+def test_a_message_removes_a_schedule_that_was_left_behind(stack: Stack) -> None:
+    """The sample names the wait of the sample order; the schedule goes, the order waits on; once more does nothing."""
+    stack.call("start", "api-start")
+    stack.deliver()
+    (schedule,) = stack.schedules()
+    timeout = json.loads(sample("sqs-remove-schedule")["Records"][0]["body"])["remove_schedule"]
+    assert {**json.loads(schedule["Target"]["Input"]), "due_at": 0} == {**timeout, "due_at": 0}
+    for _ in range(2):
+        assert stack.invoke("resume", sample("sqs-remove-schedule")) == {"batchItemFailures": []}
+        assert stack.schedules() == []
+    assert stack.status("orderid::sample-1") == "waiting"
+
+
 def test_a_message_that_was_lost_is_made_up_for_by_the_sweep(stack: Stack) -> None:
     """Every sample of the API, the queue and the sweep, in one life."""
     stack.call("start", "api-start")
