@@ -66,6 +66,13 @@ class Stack:
         found = self.scheduler.list_schedules(GroupName="hephaestus")["Schedules"]
         return [self.scheduler.get_schedule(GroupName="hephaestus", Name=each["Name"]) for each in found]
 
+    def history(self, instance_id: str) -> list[dict[str, Any]]:
+        """What the API says has happened to an instance."""
+        status, body = self.call("read", "api-history", f"/instances/{instance_id}/history")
+        assert status == 200
+        items: list[dict[str, Any]] = body["items"]
+        return items
+
     def status(self, instance_id: str) -> str:
         """What the API says of an instance."""
         status, body = self.call("read", "api-get", f"/instances/{instance_id}")
