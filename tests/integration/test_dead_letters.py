@@ -379,10 +379,11 @@ class TestAdapters:
     def test_an_event_is_given_to_a_function_asynchronously(self, stack: Stack) -> None:
         """So that Lambda repeats it, and makes a letter of it once more where it fails."""
         client, asked = LazyClient("lambda"), []
+        throttled = answer("TooManyRequestsException", 429)
 
         def note(params: dict[str, Any], **_: Any) -> None:
             asked.append(dict(params))
-            raise answer("TooManyRequestsException", 429)
+            raise throttled
 
         client.get().meta.events.register_first("before-parameter-build.lambda.Invoke", note)
         with pytest.raises(StoreUnavailable, match="Lambda did not answer"):
