@@ -84,8 +84,12 @@ def _read_invocation(event: object) -> Errand:
     if trigger(event) != "direct" or event.get("action") == "heartbeat":
         message = "the invocation that failed was for its moment only, as a heartbeat is: nothing is left to be done"
         raise BadRequest(message)
-    if read_deliver(event).event_id is None:
-        message = "the event that failed has no event_id, so it might be delivered twice: look whether it arrived"
+    call = read_deliver(event)
+    if call.event_id is None:
+        message = (
+            f"instance {call.instance_id}: event {call.event!r} has no event_id and would perhaps be delivered twice; "
+            "see the instance's history, deliver it if it is not there, and delete this letter"
+        )
         raise BadRequest(message)
     return Deliver(event)
 
