@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from hephaestus.adapters.session import LazyClient
 from hephaestus.adapters.sqs import SqsQueue, wake_message
 from hephaestus.dead_letters import DeadLetterQueue, Report, find_stack, redrive, resume_function
+from hephaestus.dead_letters import __main__ as command
 from hephaestus.dead_letters import queue as dead_letter_queue
 from hephaestus.dead_letters.__main__ import main
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
@@ -88,13 +89,14 @@ def answer(code: str, status: int) -> ClientError:
     return ClientError(response, "Operation")
 
 
-def test_work_that_failed_is_done(post: Post) -> None:
+def test_work_that_failed_is_done(post: Post, caplog: pytest.LogCaptureFixture) -> None:
     """A message that SQS had given up is a message again, and the order goes on; the queue is empty."""
     post.stack.call("start", "api-start")
     (message,) = post.stack.sqs.receive_message(QueueUrl=post.stack.queue_url)["Messages"]
     post.put(message["Body"])
     post.stack.sqs.purge_queue(QueueUrl=post.stack.queue_url)
     assert post.redrive() == Report(1, 1, 0, ())
+    assert [record for record in caplog.records if record.name == "hephaestus.dead_letters"] == []
     assert (post.count(), post.stack.deliver(), post.stack.status(SAMPLE)) == (0, 1, "waiting")
 
 
@@ -165,7 +167,7 @@ def test_an_event_is_left_where_nobody_says_whom_it_is_for(post: Post) -> None:
 def test_what_nobody_can_read_stays_and_is_reported(post: Post) -> None:
     """It keeps nothing else back, and is there for the next one to look at."""
     damaged = [post.put("{"), post.put({"hello": "world"})]
-    damaged.append(post.put(wake_message("orderid::1")[:-4], IS_PAYLOAD_TRUNCATED="true"))
+    damaged.append(post.put(wake_message("orderid::99"), IS_PAYLOAD_TRUNCATED="true"))
     for number in range(15):
         post.put(wake_message(f"orderid::{number}"))
     report = post.redrive()
@@ -313,12 +315,36 @@ class TestCommand:
         """1 while something is left, which is told line by line; its payload is not."""
         post.put(wake_message("orderid::1"))
         damaged = post.put({"card": "4111 1111"})
-        command = ["--queue", post.urls[WORK], "--work-queue", post.stack.queue_url, "--region", REGION]
-        assert main([*command, "--limit", "5"]) == 1
+        one_queue = ["--queue", post.urls[WORK], "--work-queue", post.stack.queue_url, "--region", REGION]
+        assert main([*one_queue, "--limit", "5"]) == 1
         first, *others = capsys.readouterr().out.splitlines()
         assert first == "the queue: 2 found, 1 sent, 1 left"
         assert others == [f"  {damaged}: not a message of Hephaestus: it names no source of ours"]
-        assert main([*command, "--dry-run"]) == 1
+        assert main([*one_queue, "--dry-run"]) == 1
+
+    def test_an_event_goes_to_the_stacks_function_or_to_the_one_that_is_named(
+        self, stack: Stack, deployed: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stack's outputs name it; a queue alone does not."""
+        asked: list[tuple[str, str]] = []
+
+        def function(name: str, _client: LazyClient) -> Callable[[Mapping[str, Any]], None]:
+            return lambda event: asked.append((name, event["event_id"]))
+
+        monkeypatch.setattr(command, "resume_function", function)
+        places = find_stack("shop")
+        letters = places.dead_letters["schedules"]
+        one_queue = ["--queue", letters, "--work-queue", places.work_queue]
+        for arguments, status in (
+            (["--stack", "shop"], 0),
+            (["--stack", "shop", "--function", "mine"], 0),
+            ([*one_queue, "--function", "mine"], 0),
+            (one_queue, 1),
+        ):
+            body = json.dumps(failed_invocation(sample("direct-resume")))
+            stack.sqs.send_message(QueueUrl=letters, MessageBody=body)
+            assert main(arguments) == status
+        assert [name for name, _ in asked] == ["hephaestus-resume", "mine", "mine"]
 
     @pytest.mark.parametrize(
         ("stack_name", "problem"), [("none", "no stack none"), ("other", "no output WorkQueueUrl")]
@@ -352,8 +378,8 @@ class TestCommand:
 
     def test_a_queue_that_is_not_there(self, post: Post, capsys: pytest.CaptureFixture[str]) -> None:
         """3: AWS refused, and says why."""
-        command = ["--queue", f"{post.urls[WORK]}-lost", "--work-queue", post.stack.queue_url]
-        assert main(command) == 3
+        lost = ["--queue", f"{post.urls[WORK]}-lost", "--work-queue", post.stack.queue_url]
+        assert main(lost) == 3
         assert "ended early: SQS refused a request" in capsys.readouterr().out
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hephaestus.adapters.scheduler import timeout_payload
 from hephaestus.adapters.sqs import removal_message, wake_message
 from hephaestus.dead_letters.letters import Deliver, RemoveSchedule, Wake, read_letter
+from hephaestus.dead_letters.queue import Letter
+from hephaestus.dead_letters.redrive import Report, redrive
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Timeout
 
@@ -125,3 +127,38 @@ def test_any_text_is_refused(body: str) -> None:
     """None is ours by chance."""
     with pytest.raises(BadRequest):
         read_letter(body)
+
+
+def test_a_letter_that_is_received_twice_is_sent_once() -> None:
+    """SQS delivers at least once; and a letter that stays comes back when its time of being hidden is over."""
+
+    class Twice:
+        """A queue that forgets what it has shown."""
+
+        shown = [[Letter("m-1", "r-1", wake_message("orderid::1")), Letter("m-2", "r-2", "{")]] * 3
+        released: tuple[str, ...] = ()
+
+        def receive(self, most: int) -> list[Letter]:
+            return self.shown.pop()
+
+        def delete(self, letters: list[Letter]) -> None:
+            assert [letter.id for letter in letters] == ["m-1"]
+
+        def release(self, letters: list[Letter]) -> None:
+            self.released = tuple(letter.id for letter in letters)
+
+    class Work:
+        """A work queue that remembers."""
+
+        woken: tuple[str, ...] = ()
+
+        def wake_many(self, instance_ids: list[str]) -> list[str]:
+            self.woken += tuple(instance_ids)
+            return instance_ids
+
+    letters: Any = Twice()
+    work: Any = Work()
+    report = redrive(letters, work)
+    assert report == Report(2, 1, 0, report.left)
+    assert [left.message_id for left in report.left] == ["m-2"]
+    assert (work.woken, letters.released) == (("orderid::1",), ("m-2",))
