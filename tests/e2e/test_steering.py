@@ -41,11 +41,11 @@ def history(deployment: Deployment, order: str) -> list[str]:
 
 
 def test_a_paused_order_keeps_its_event_and_takes_it_when_it_continues(deployment: Deployment) -> None:
-    """Each request made twice under one key is one."""
+    """Each request made twice under one key is one, also when it comes again after the end."""
     order = start(deployment)
-    key = uuid.uuid4().hex
+    pausing, key = uuid.uuid4().hex, uuid.uuid4().hex
     for _ in range(2):
-        paused = steer(deployment, order, "pause", {"reason": "stocktaking"}, Idempotency_Key=key)
+        paused = steer(deployment, order, "pause", {"reason": "stocktaking"}, Idempotency_Key=pausing)
         assert (paused.status, paused.json()) == (202, {"id": f"orderid::{order}"}), paused.body
     assert deployment.call("POST", f"/instances/orderid::{order}/events", {"event": "approved"}).status == 202
     shown = show(deployment, order)
@@ -54,10 +54,10 @@ def test_a_paused_order_keeps_its_event_and_takes_it_when_it_continues(deploymen
         "stocktaking",
         "waiting",
     )
-    key = uuid.uuid4().hex
     for _ in range(2):
         assert steer(deployment, order, "continue", Idempotency_Key=key).status == 202
         assert wait_for(deployment, order, "completed")["steps"]["approval"]["event"] == "approved"
+    assert steer(deployment, order, "pause", Idempotency_Key=pausing).status == 202, "it was heard, long ago"
     happened = history(deployment, order)
     assert (happened.count("Paused"), happened.count("Continued")) == (1, 1)
 

@@ -61,6 +61,19 @@ class TestApi:
         kinds = [event["type"] for entry in deployment.runner.history(SAMPLE) for event in entry.events]
         assert (kinds.count("Paused"), kinds.count("Continued")) == (1, 1)
 
+    def test_a_request_that_comes_again_late_is_still_the_same(self, deployment: Deployment) -> None:
+        """A pause that was continued is no new pause; the same key on another route is another request."""
+        deployment.started()
+        key = {"Idempotency-Key": "k-1"}
+        for action in ("pause", "continue", "pause", "continue"):
+            assert deployment.call("control", route(action, headers=key))[:2] == (202, {"id": SAMPLE})
+        kinds = [event["type"] for entry in deployment.runner.history(SAMPLE) for event in entry.events]
+        assert (kinds.count("Paused"), kinds.count("Continued")) == (1, 1)
+        assert deployment.runner.get(SAMPLE).paused is None
+        for action in ("cancel", "redrive", "cancel", "redrive"):
+            assert deployment.call("control", route(action, headers=key))[0] == 202
+        assert deployment.runner.get(SAMPLE).status == "pending"
+
     def test_a_cancellation_undoes_what_was_done_where_that_is_asked_for(self, deployment: Deployment) -> None:
         """200 with the state, the last step first; the same key answers the same; redriven, it is done anew."""
         deployment.started()
