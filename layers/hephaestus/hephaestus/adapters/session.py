@@ -44,11 +44,15 @@ class LazyClient:
         service: the service's name.
         region: where; by default as the environment says.
         endpoint_url: another endpoint than AWS's own.
+        session: whose credentials and settings; by default the process's.
+        config: timeouts and retries; by default those that fit a Lambda invocation.
     """
 
     service: str
     region: str | None = None
     endpoint_url: str | None = None
+    session: Session | None = None
+    config: Config | None = None
     _client: Any = field(default=None, repr=False, compare=False)
 
     def get(self) -> Any:
@@ -58,7 +62,29 @@ class LazyClient:
         with CREATING:
             if self._client is None:
                 # botocore's own client: the same operations as boto3's, without its import and its second session.
-                self._client = shared_session().create_client(
-                    self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=client_config()
+                self._client = (self.session or shared_session()).create_client(
+                    self.service,
+                    region_name=self.region,
+                    endpoint_url=self.endpoint_url,
+                    config=self.config or client_config(),
                 )
         return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose AWS is meant, and where; by default as the environment says.
+
+    Attributes:
+        session: whose credentials and settings; by default the process's.
+        region: the region.
+        endpoint_url: another endpoint than AWS's own, for every service.
+    """
+
+    session: Session | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+
+    def client(self, service: str, config: Config | None = None) -> LazyClient:
+        """A client of one of its services."""
+        return LazyClient(service, self.region, self.endpoint_url, self.session, config)

@@ -1,4 +1,4 @@
-"""One client for all models of a table, on the process's one botocore session."""
+"""One client for all models of a table, on the process's one botocore session or on a given one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 class SharedConnection(Connection):
     """A PynamoDB connection that makes its client once, whichever thread comes first."""
 
+    own_session: Session | None = None
+
     @property
     def session(self) -> Session:
-        """The process's botocore session, instead of one a thread."""
-        return shared_session()
+        """Its own botocore session or the process's, instead of one a thread."""
+        return self.own_session or shared_session()
 
     @property
     def client(self) -> Any:
