@@ -50,6 +50,7 @@ class Deliver:
     payload: Any = None
     step: str | None = None
     event_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Cancel:
     reason: str = ""
     compensate: bool = False
     request_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Steer:
     instance_id: str
     reason: str = ""
     request_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Fork:
     results: Mapping[str, Any] | None = None
     version: int | None = None
     start_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def read_deliver(source: object, **known: str | None) -> Deliver:
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    optional: dict[str, type[Any]] = {"payload": object, "step": str, "event_id": str}
+    optional: dict[str, type[Any]] = {"payload": object, "step": str, "event_id": str, "by": str}
     deliver = Deliver(**_members(source, known, required={"instance_id": str, "event": str}, optional=optional))
     check_id(deliver.instance_id)
     _check_name("event", deliver.event)
@@ -168,7 +172,7 @@ def read_fork(source: object, **known: str | None) -> Fork:
     """
     required: dict[str, type[Any]] = {"instance_id": str, "new_id": str}
     numbers: dict[str, type[Any]] = {"at": int, "generation": int, "version": int}
-    optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str}
+    optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str, "by": str}
     fork = Fork(**_members(source, known, required=required, optional=optional))
     check_id(fork.instance_id)
     _check_key("start_id", fork.start_id)
@@ -203,7 +207,9 @@ def read_schedule_resume(source: object) -> ScheduleResume:
 def _read_request(
     kind: type[Request], source: object, known: Mapping[str, str | None], optional: Mapping[str, type[Any]]
 ) -> Request:
-    members = _members(source, known, required={"instance_id": str}, optional={**optional, "request_id": str})
+    members = _members(
+        source, known, required={"instance_id": str}, optional={**optional, "request_id": str, "by": str}
+    )
     request = kind(**members)
     check_id(request.instance_id)
     if len(request.reason) > MAX_REASON:

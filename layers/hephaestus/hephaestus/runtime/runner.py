@@ -26,7 +26,7 @@ from hephaestus.errors import (
 )
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
-from hephaestus.runtime.intake import check_text, digest, read_context, read_metadata, read_tags, read_value
+from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_metadata, read_tags, read_value
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
@@ -115,6 +115,7 @@ class Runner(Control, Queries):
         *,
         step: str | None = None,
         event_id: str | None = None,
+        by: str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Deliver an event to the step that waits for it, or keep it until that step does.
@@ -125,6 +126,7 @@ class Runner(Control, Queries):
             payload: JSON-safe data; it becomes the waiting step's results.
             step: the step that is meant, where several could take the event.
             event_id: the same id twice is one event; the second call answers as the first did.
+            by: who sends it, up to 256 characters; kept in history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -140,6 +142,7 @@ class Runner(Control, Queries):
         check_text("event", event)
         if event_id is not None:
             check_text("event_id", event_id)
+        check_by(by)
         kept = read_value(payload, "payload")
         check_size(kept, self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
@@ -149,7 +152,7 @@ class Runner(Control, Queries):
             if name in state.event_ids:
                 return state
             target = accept(self.registry.definition(state).graph, state, event, step)
-            received = EventReceived(target, event, name, kept)
+            received = EventReceived(target, event, name, kept, by or "")
             if state.step_status(target) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)
             return self._append(state, now, received)
