@@ -135,10 +135,15 @@ def batch(*instance_ids: str) -> dict[str, Any]:
 
 @pytest.fixture
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """The functions over a store in memory, with the example and a workflow whose results have any size."""
+    return deploy(monkeypatch, OrderFlow, Onboarding, Large)
+
+
+def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deployment:
     """The functions, imported afresh as in a cold start, over a store in memory."""
     clock = SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
-    runner = Runner(store, timers, queue, Registry([OrderFlow, Onboarding, Large]), clock=clock)
+    runner = Runner(store, timers, queue, Registry(workflows), clock=clock)
     monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
     deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:

@@ -108,3 +108,9 @@ def test_a_long_reason_is_refused() -> None:
     """A reason is a sentence, not a file."""
     with pytest.raises(BadRequest, match="longer than 1000"):
         read_cancel({"instance_id": "orderid::1", "reason": "x" * 1001})
+
+
+def test_a_reason_that_could_not_be_shown_again_is_refused() -> None:
+    """Only Lambda's own JSON brings half a surrogate pair; an answer that held it would be no UTF-8."""
+    with pytest.raises(BadRequest, match="'reason' is a text with half a surrogate pair"):
+        read_cancel({"instance_id": "orderid::1", "reason": "\ud800"})

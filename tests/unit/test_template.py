@@ -61,6 +61,10 @@ class Template:
                 return not self._truth(inner)
             case {"Fn::Equals": [left, right]}:
                 return self._truth(left) == self._truth(right)
+            case {"Fn::And": parts}:
+                return all(map(self._truth, parts))
+            case {"Condition": name}:
+                return self.holds(name)
             case {"Ref": name}:
                 return self.parameters[name]
         return node

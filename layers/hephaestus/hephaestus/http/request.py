@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
+from hephaestus.values import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ def read_json(text: str) -> Any:
         message = "the body is not JSON: a string holds half of a surrogate pair"
         raise BadRequest(message) from error
     except RecursionError as error:
-        message = "the body is nested too deeply"
+        message = f"the body is nested too deeply: at most {MAX_DEPTH} levels are stored"
         raise BadRequest(message) from error
     except ValueError as error:
         message = "the body is not JSON: a number is not finite, or too long"
