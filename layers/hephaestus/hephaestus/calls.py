@@ -16,6 +16,8 @@ from hephaestus.errors import BadRequest, UnknownWorkflow
 
 MAX_NAME: Final = 128
 MAX_REASON: Final = 1000
+MAX_NUMBER: Final = 99_999_999  # log entries, generations and versions have no more digits than these
+MAX_RESULTS: Final = 200  # steps that a fork gives other results
 SHOWN: Final = 64
 
 _JSON_NAMES: Final = {
@@ -127,6 +129,7 @@ def read_start(source: object, **known: str | None) -> Start:
     ):
         message = f"'tags' must be at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
         raise BadRequest(message)
+    _check_number("version", start.version)
     _check_key("start_id", start.start_id)
     return start
 
@@ -175,6 +178,13 @@ def read_fork(source: object, **known: str | None) -> Fork:
     optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str, "by": str}
     fork = Fork(**_members(source, known, required=required, optional=optional))
     check_id(fork.instance_id)
+    for name in numbers:
+        _check_number(name, getattr(fork, name))
+    if len(fork.results or ()) > MAX_RESULTS:
+        message = f"'results' must name at most {MAX_RESULTS} steps"
+        raise BadRequest(message)
+    for step in fork.results or ():
+        _check_name("results", step)
     _check_key("start_id", fork.start_id)
     return fork
 
@@ -215,6 +225,9 @@ def _read_request(
     if len(request.reason) > MAX_REASON:
         message = f"'reason' is longer than {MAX_REASON} characters"
         raise BadRequest(message)
+    if any("\ud800" <= letter <= "\udfff" for letter in request.reason):
+        message = "'reason' is a text with half a surrogate pair, which UTF-8 cannot hold"
+        raise BadRequest(message)
     _check_key("request_id", request.request_id)
     return request
 
@@ -253,6 +266,12 @@ def _members(
 def _check_name(member: str, name: str | None) -> None:
     if name is not None and not 1 <= len(name) <= MAX_NAME:
         message = f"{member!r} must be 1 to {MAX_NAME} characters"
+        raise BadRequest(message)
+
+
+def _check_number(member: str, number: int | None) -> None:
+    if number is not None and not 1 <= number <= MAX_NUMBER:
+        message = f"{member!r} must be a whole number from 1 to {MAX_NUMBER}"
         raise BadRequest(message)
 
 

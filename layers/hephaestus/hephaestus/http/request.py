@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
+from hephaestus.values import MAX_DEPTH
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
@@ -158,7 +159,7 @@ def read_json(text: str) -> Any:
         message = "the body is not JSON: a string holds half of a surrogate pair"
         raise BadRequest(message) from error
     except RecursionError as error:
-        message = "the body is nested too deeply"
+        message = f"the body is nested too deeply: at most {MAX_DEPTH} levels are stored"
         raise BadRequest(message) from error
     except ValueError as error:
         message = "the body is not JSON: a number is not finite, or too long"

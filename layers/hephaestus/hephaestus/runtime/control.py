@@ -243,6 +243,8 @@ class Control(Instances):
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
         forked = replace(_fork(source, definition, self._results(results or {})), by=by or "")
+        if start_id is not None:
+            check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
         name = start_id or self.clock.unique()
@@ -253,6 +255,7 @@ class Control(Instances):
     def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
         frozen: dict[str, FrozenDict] = {}
         for step, given in results.items():
+            check_text("a step in results", step)
             if not hasattr(given, "items"):
                 message = f"the results of step {step!r} must be a mapping (a JSON object)"
                 raise BadRequest(message)
@@ -329,7 +332,9 @@ def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDic
     missing = [step for step in results if taken.get(step) != "completed"]
     if missing:
         done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
-        message = f"instance {source.instance_id}: {', '.join(missing)} had not completed then; completed were {done}"
+        message = (
+            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
+        )
         raise BadRequest(message)
     completed = [
         StepCompleted(
