@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hephaestus.adapters.expressions import BadExpression, holds, updated
-from hephaestus.attributes import frozen, wire_item
+from hephaestus.attributes import NotAnAttribute, frozen, wire_item
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Dynamo
@@ -184,3 +184,35 @@ def test_boto3s_wrapper_of_bytes_is_bytes() -> None:
         "data": b"x",
         "set": frozenset({b"y"}),
     }
+
+
+def _nested(depth: int, last: Any) -> Any:
+    for _ in range(depth):
+        last = [last]
+    return last
+
+
+@pytest.mark.parametrize("depth", [30, 31, 32, 33])
+@pytest.mark.parametrize("last", ["x", [], {"a"}], ids=["text", "list", "set"])
+def test_documents_are_as_deep_as_dynamodb_takes_them(client: Any, depth: int, last: Any) -> None:
+    """In an item and in a value; what is too deep is refused here before it is there."""
+    value = _nested(depth, last)
+    raw: Any = {"SS": ["a"]} if last == {"a"} else wire_item({"v": frozen(last, "last")})["v"]
+    for _ in range(depth):
+        raw = {"L": [raw]}
+    set_it = {"UpdateExpression": "SET v = :v", "ExpressionAttributeValues": {":v": raw}}
+    theirs = []
+    for write in (
+        lambda: client.put_item(TableName=TABLE, Item={**KEY, "v": raw}),
+        lambda: client.update_item(TableName=TABLE, Key=KEY, **set_it),
+    ):
+        try:
+            write()
+            theirs.append(True)
+        except ClientError:
+            theirs.append(False)
+    try:
+        ours = wire_item(frozen({"v": value}, "item", -1)) == {"v": raw}
+    except NotAnAttribute:
+        ours = False
+    assert theirs == [ours, ours]

@@ -21,7 +21,8 @@ from hephaestus.values import FrozenDict, FrozenList
 MAX_DIGITS: Final = 38
 MAX_EXPONENT: Final = 125  # of a number's first digit
 MIN_EXPONENT: Final = -130
-MAX_LEVELS: Final = 32  # documents nested in documents
+MAX_LEVELS: Final = 31  # documents nested in an attribute: the item itself is the first of DynamoDB's 32 levels
+MAX_NAME_BYTES: Final = 65_535
 ALLOWED: Final = "str, int, Decimal, float, bool, None, bytes, dict, list, and sets of str, of numbers or of bytes"
 
 
@@ -45,7 +46,7 @@ def frozen(value: Any, place: str, level: int = 0) -> Any:  # noqa: PLR0911 - on
         return _number(value, place)
     if isinstance(value, (bytes, bytearray, memoryview)) or _is_binary(value):
         return bytes(value)
-    if level > MAX_LEVELS:
+    if level >= MAX_LEVELS:
         raise _refused(place, f"is nested more than {MAX_LEVELS} deep, or contains itself")
     if isinstance(value, Mapping):
         return FrozenDict({_key(key, place): frozen(part, f"{place}.{key}", level + 1) for key, part in value.items()})
@@ -162,7 +163,10 @@ def _set(values: AbstractSet[Any], place: str) -> frozenset[Any]:
 def _key(key: object, place: str) -> str:
     if not isinstance(key, str):
         raise _refused(place, f"has a key of type {type(key).__name__}: DynamoDB's maps have texts as keys")
-    return _text(key, f"a key of {place}")
+    name = _text(key, f"a key of {place}")
+    if not 0 < len(name.encode()) <= MAX_NAME_BYTES:
+        raise _refused(place, f"has a key of {len(name.encode())} bytes: DynamoDB takes 1 to {MAX_NAME_BYTES}")
+    return name
 
 
 def _unknown(value: object, place: str) -> NotAnAttribute:
