@@ -46,14 +46,14 @@ def frozen(value: Any, place: str, level: int = 0) -> Any:  # noqa: PLR0911 - on
         return _number(value, place)
     if isinstance(value, (bytes, bytearray, memoryview)) or _is_binary(value):
         return bytes(value)
+    if isinstance(value, AbstractSet):
+        return _set(value, place)
     if level >= MAX_LEVELS:
         raise _refused(place, f"is nested more than {MAX_LEVELS} deep, or contains itself")
     if isinstance(value, Mapping):
         return FrozenDict({_key(key, place): frozen(part, f"{place}.{key}", level + 1) for key, part in value.items()})
     if isinstance(value, (list, tuple)):
         return FrozenList(frozen(part, f"{place}[{index}]", level + 1) for index, part in enumerate(value))
-    if isinstance(value, AbstractSet):
-        return _set(value, place)
     raise _unknown(value, place)
 
 
