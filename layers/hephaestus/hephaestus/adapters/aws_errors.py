@@ -56,9 +56,14 @@ def translate(error: BaseException | None, service: str) -> HephaestusError:
         service: for the message, as in ``DynamoDB``.
     """
     what = error_code(error) or type(error).__name__
-    if isinstance(error, NO_ANSWER) or what in PASSING or _status(error) >= SERVER_ERROR:
+    if is_passing(error):
         return StoreUnavailable(f"{service} did not answer ({what}); nothing is lost, try again")
     return EngineError(f"{service} refused a request ({what}): see the function's permissions and configuration")
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether the same request may succeed later: no answer came, or one that says so."""
+    return isinstance(error, NO_ANSWER) or error_code(error) in PASSING or _status(error) >= SERVER_ERROR
 
 
 def _status(error: BaseException | None) -> int:

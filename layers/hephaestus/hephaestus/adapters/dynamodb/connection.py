@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynamodb.connection import Connection
 
+from hephaestus.adapters.bounds import keep_within_invocations
 from hephaestus.adapters.session import CREATING, shared_session
 
 if TYPE_CHECKING:
@@ -23,13 +24,17 @@ class SharedConnection(Connection):
         """The process's botocore session, instead of one a thread."""
         return shared_session()
 
+    _kept: Any = None
+
     @property
     def client(self) -> Any:
-        """The botocore client."""
-        if self._client is None:
-            with CREATING:
-                return super().client
-        return super().client
+        """The botocore client, kept within invocations. PynamoDB makes another while it has no credentials."""
+        with CREATING:
+            client = super().client
+            if client is not self._kept:
+                keep_within_invocations(client)
+                self._kept = client
+            return client
 
 
 def share(connection: Connection, models: Iterable[type[Model]]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -386,8 +387,10 @@ def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[
     if len(keys) > 1:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
+        contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends
+
         with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
-            found += pool.map(query, keys[1:])
+            found += pool.map(lambda key, context: context.run(query, key), keys[1:], contexts)
     return found
 
 
