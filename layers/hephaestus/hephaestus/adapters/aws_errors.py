@@ -15,6 +15,7 @@ from botocore.exceptions import (
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 
 SERVER_ERROR: Final = 500
+OF_SQS: Final = "AWS.SimpleQueueService."  # before a code, as SQS's old protocol had it and its new one still says
 NO_ANSWER: Final = (ConnectionError, CredentialRetrievalError, HTTPClientError, IncompleteReadError)
 PASSING: Final = frozenset(
     {
@@ -63,7 +64,8 @@ def translate(error: BaseException | None, service: str) -> HephaestusError:
 
 def is_passing(error: BaseException | None) -> bool:
     """Whether the same request may succeed later: no answer came, or one that says so."""
-    return isinstance(error, NO_ANSWER) or error_code(error) in PASSING or _status(error) >= SERVER_ERROR
+    code = (error_code(error) or "").removeprefix(OF_SQS)
+    return isinstance(error, NO_ANSWER) or code in PASSING or _status(error) >= SERVER_ERROR
 
 
 def _status(error: BaseException | None) -> int:
