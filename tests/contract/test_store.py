@@ -21,7 +21,8 @@ from hephaestus.engine.events import (
     TimerSet,
 )
 from hephaestus.engine.events import Failure as Error
-from hephaestus.engine.state import STATUSES, begin, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Store, Wakeup
 from hephaestus.values import freeze

@@ -15,9 +15,10 @@ from typing import Any
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import Close, Command, Deliver, Run, Skip, Sleep, advance
+from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.graph import Graph
 from hephaestus.engine.inbox import accept
-from hephaestus.engine.state import State, apply, begin, fold
+from hephaestus.engine.state import State
 from hephaestus.errors import InstanceClosed, UnexpectedEvent
 from hephaestus.values import freeze
 from tests.property.cases import Case, Outcome, Reference

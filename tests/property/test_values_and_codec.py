@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from hephaestus.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer, begin
+from hephaestus.engine.fold import begin
+from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
 
@@ -115,7 +116,7 @@ STATES = st.builds(
     compensation=st.none() | st.builds(Compensation, TEXT, NAMES, st.none() | FAILURES, st.integers(0, 5), MAYBE_TIME),
     parks=st.integers(0, 9),
     forked_from=TEXT,
-    request_id=TEXT,
+    requests=NAMES | st.just(()),
     sequence=st.integers(1, 99),
     created_at=MILLISECONDS,
     updated_at=MILLISECONDS,

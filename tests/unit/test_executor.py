@@ -15,7 +15,7 @@ import pytest
 from hephaestus import DONE, Choice, Completed, NonRetryable, Pending, Retry, Step, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import Claimed, Entry
-from hephaestus.engine.state import State, apply
+from hephaestus.engine.fold import apply
 from hephaestus.errors import PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus import Instance
+    from hephaestus.engine.state import State
     from hephaestus.runtime.views import InstanceView
     from hephaestus.writes import Write
 

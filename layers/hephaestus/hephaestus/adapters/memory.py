@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.adapters.names import schedule_name
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import Entry
-from hephaestus.engine.state import CLOSED, begin, evolve, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import CLOSED, evolve
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Listing, OverduePage, Timeout, Wakeup, check_room
 

@@ -17,8 +17,8 @@ from hephaestus.engine.events import (
     Redriven,
     StepCompleted,
 )
+from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.graph import reachable
-from hephaestus.engine.state import State, begin, fold
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.values import FrozenDict
 
@@ -38,7 +39,11 @@ HISTORY_PAGE: Final = 200
 
 
 class Control(Instances):
-    """What an operator does to instances. Every request may carry a name: made twice under one name, it is one."""
+    """What an operator does to instances.
+
+    Every request may carry a name: made twice under one name, it is one, also when others came in between (the newest
+    16 names of a generation are kept).
+    """
 
     def cancel(
         self,
@@ -68,12 +73,12 @@ class Control(Instances):
         request = CancelRequested(reason, request_id or "", compensate)
 
         def decide(state: State, now: int) -> State | None:
-            if state.cancel and (not state.closed or (request_id and state.cancel.request_id == request_id)):
+            if state.heard("cancel", request_id) or (state.cancel and not state.closed and not request_id):
                 return state
-            if state.closed or state.compensation is not None:
+            if state.closed or (state.compensation is not None and not state.cancel):
                 message = f"instance {instance_id} is {state.status}: there is nothing to cancel"
                 raise InstanceClosed(message)
-            if state.owned(now):
+            if state.cancel or state.owned(now):
                 return self._append(state, now, request)
             if compensate and compensable(self.registry.definition(state).graph, state):
                 return self._go_on(state, dispatch or self.dispatch, now, request)
@@ -94,15 +99,15 @@ class Control(Instances):
 
         Raises:
             InstanceNotFound: there is no such instance.
-            InstanceClosed: it has ended, or is being cancelled.
+            InstanceClosed: it has ended, or is being cancelled without compensation.
             BadRequest: the reason or the request id is malformed.
         """
         _check_request(reason, request_id)
 
         def decide(state: State, now: int) -> State | None:
-            if state.paused is not None or _repeated(state, request_id):
+            if state.heard("pause", request_id) or (state.paused and not request_id):
                 return state
-            if state.closed or (state.cancel and state.compensation is None):
+            if state.closed or (state.cancel and not state.cancel.compensate):
                 message = (
                     f"instance {instance_id} is {state.status if state.closed else 'being cancelled'}: nothing to pause"
                 )
@@ -127,13 +132,13 @@ class Control(Instances):
         _check_request("", request_id)
 
         def decide(state: State, now: int) -> State | None:
-            if _repeated(state, request_id):
+            if state.heard("continue", request_id):
                 return state
             if state.closed:
                 message = f"instance {instance_id} is {state.status}: there is nothing to continue"
                 raise InstanceClosed(message)
             if state.paused is None:
-                return state
+                return self._append(state, now, Continued(request_id)) if request_id else state
             return self._go_on(state, dispatch or self.dispatch, now, Continued(request_id or ""))
 
         self._change(instance_id, decide)
@@ -159,7 +164,7 @@ class Control(Instances):
         _check_request("", request_id)
 
         def decide(state: State, now: int) -> State | None:
-            if _repeated(state, request_id):
+            if state.heard("redrive", request_id):
                 return state
             event = _redrive(self.registry.definition(state).graph, state, request_id or "")
             return self._go_on(state, dispatch or self.dispatch, now, event)
@@ -256,10 +261,6 @@ def _check_request(reason: str, request_id: str | None) -> None:
         raise BadRequest(message)
     if request_id is not None:
         check_text("request_id", request_id)
-
-
-def _repeated(state: State, request_id: str | None) -> bool:
-    return request_id is not None and state.request_id == request_id
 
 
 def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:

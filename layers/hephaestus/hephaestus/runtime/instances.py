@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
-from hephaestus.engine.state import begin, fold, following
+from hephaestus.engine.fold import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
+from hephaestus.engine.fold import heartbeat_token
 from hephaestus.engine.inbox import accept, accepted_events
-from hephaestus.engine.state import heartbeat_token
 from hephaestus.errors import (
     AmbiguousEvent,
     CorruptLog,

@@ -23,7 +23,8 @@ from hephaestus.adapters.dynamodb.overdue import read_overdue
 from hephaestus.adapters.dynamodb.user_writes import put_entry_and_writes
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
-from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import CLOSED, State, evolve
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.ports import Listed, Listing, check_room
 from hephaestus.writes import WriteFailed
