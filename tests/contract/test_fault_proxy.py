@@ -372,7 +372,8 @@ def test_invariants_3_5_7_nothing_is_lost_or_doubled_while_requests_fail(world: 
     """Half of them: starts, events, steps side by side, deadlines and compensations, to the very end."""
     planned = plans(1)
     if fault == "late":  # each of them takes its time
-        world.spoil(fault, share=0.1, times=15)
+        world.dynamodb.spoil([fault], share=0.1, times=15)
+        world.aws.spoil([fault], share=0.5, times=5)
     else:
         world.spoil(fault)
     for plan in planned:
