@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -235,6 +236,43 @@ def test_a_refusal_of_the_users_table_is_told_without_arns(on_dynamo: Books, cod
     assert on_dynamo.look("n") is None
 
 
+@step
+def counting(ctx: StepContext) -> Completed:
+    """Write something."""
+    return Completed("done", writes=[COUNT])
+
+
+class Counting(Workflow, key="counting"):
+    """One step with a write."""
+
+    start_at = counting
+    transitions = {counting: {"done": DONE}}
+
+
+def test_a_deployment_that_is_wrong_for_a_while_fails_no_step(on_dynamo: Books) -> None:
+    """Its permissions are lost after the claim and while the step runs; given back, the instance goes on by itself."""
+    dynamo = on_dynamo.dynamo
+    assert dynamo is not None
+    runtime = LocalRuntime(Counting, store=dynamo.store())
+    runtime.runner.start_instance(Counting, {}, id="a")
+    transactions: list[str] = []
+
+    def answer(operation: str, _send: object) -> AWSResponse | None:
+        transactions.extend([operation] if operation == "TransactWriteItems" else [])
+        lost = len(transactions) > 1 and operation in {"TransactWriteItems", "PutItem"}
+        return error(400, "AccessDeniedException", message="not authorized") if lost else None
+
+    with answering(dynamo, answer), pytest.raises(EngineError, match="see the function's permissions"):
+        runtime.settle()
+    assert len(transactions) == 2
+    assert runtime.runner.get("counting::a").status == "running"
+    runtime.advance(timedelta(minutes=20))
+    assert runtime.sweep().found == 1
+    ended = runtime.runner.get("counting::a")
+    assert (ended.status, ended.steps["counting"].attempt) == ("completed", 2)
+    assert on_dynamo.total() == 1
+
+
 def test_a_probe_that_is_not_answered_blames_nobody(on_dynamo: Books) -> None:
     """Whether the engine's part would be taken is not known: it is tried again."""
     assert on_dynamo.dynamo is not None
@@ -382,8 +420,6 @@ def test_invariant_7_steps_and_compensations_write_once_and_spare_their_neighbou
 
     local = LocalRuntime(Careful, tables={"books": ("pk",)}, limits=Limits(concurrency=2))
     local.start(Careful, "c")
-    from datetime import timedelta
-
     local.advance(timedelta(minutes=1))
     ended = local.runner.get("careful::c")
     assert ended.status == "failed"
