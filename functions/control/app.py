@@ -112,7 +112,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
         wanted = read_schedule_resume(event)
         logger.append_keys(instance_id=wanted.instance_id, step=wanted.step)
         return {"schedule_name": runner.schedule_resume(wanted.instance_id, wanted.step, wanted.delay_ms)}
-    if action not in ACTIONS:
+    if not isinstance(action, str) or action not in ACTIONS:
         known = ", ".join(map(repr, (*ACTIONS, "schedule_resume")))
         message = f"there is no action {str(action)[:64]!r}: there are {known}"
         raise BadRequest(message)

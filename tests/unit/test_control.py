@@ -228,3 +228,22 @@ def test_invariant_5_a_second_cancellation_under_way_is_remembered() -> None:
     runtime.runner.cancel("twice::a", request_id="k2")
     runtime.settle()
     assert runtime.runner.get("twice::a").status == "waiting"
+
+
+def test_a_heartbeat_does_not_put_off_an_event_that_came_before_it(local: LocalRuntime) -> None:
+    """The event's message is lost; the sweep finds the instance all the same, however often the heart beats."""
+    work = WaitForEvent("finished", heartbeat=timedelta(minutes=10), name="work")
+
+    class Beating(Workflow, key="beating"):
+        start_at = work
+        transitions = {work: {"finished": DONE, "timeout": DONE}}
+
+    local = LocalRuntime(Beating)
+    local.start(Beating, "w")
+    local.clock.sleep(11 * 60_000)
+    local.runner.resume("beating::w", "finished")
+    local.queue.pop_due(local.clock.now())
+    local.runner.heartbeat("beating::w")
+    local.clock.sleep(60_000)
+    assert local.sweep().found == 1
+    assert local.runner.get("beating::w").steps["work"].event == "finished"

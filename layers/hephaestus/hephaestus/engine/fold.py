@@ -179,7 +179,8 @@ def _heartbeat_received(state: State, event: HeartbeatReceived, _at: int) -> Sta
     moved = replace(beating, token=event.token, due_at=event.due_at)
     timers = tuple(moved if timer is beating else timer for timer in state.timers)
     waiting = [timer.due_at for timer in timers if state.step_status(timer.step) == "waiting"]
-    later = state.owner is None and state.paused is None and state.wake_at == beating.due_at
+    unheard = any(state.step_status(step) == "waiting" for step in state.inbox)
+    later = state.owner is None and state.paused is None and state.wake_at == beating.due_at and not unheard
     # Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it.
     times = [*waiting, *(step.retry_at for step in state.steps.values() if step.retry_at is not None)]
     return evolve(state, timers=timers, wake_at=min(times) if later else state.wake_at)
@@ -308,11 +309,11 @@ def _handed_over(state: State, _event: HandedOver, at: int) -> State:
 
 
 def _parked(state: State, event: Parked, _at: int) -> State:
+    """Steps that a dead owner was running stay named: whoever takes over finds their attempts spent."""
     return evolve(
         state,
         owner=None,
         lease_until=0,
-        running=(),
         wake_at=event.wake_at,
         parked=event.reason,
         parks=state.parks + 1,
@@ -357,6 +358,7 @@ def _redriven(state: State, event: Redriven, at: int) -> State:
         state,
         steps=steps,
         again={**state.again, **{key: state.again.get(key, 0) + 1 for key in event.again}},
+        running=tuple(key for key in state.running if key not in event.reset),
         timers=tuple(
             replace(timer, due_at=timer.due_at + pause) for timer in state.timers if timer.step not in event.reset
         ),
@@ -376,7 +378,7 @@ def _finished(state: State, event: InstanceFinished, _at: int) -> State:
         state,
         owner=None,
         lease_until=0,
-        running=(),
+        running=() if over else state.running,
         wake_at=None,
         paused=None,
         parked=None,

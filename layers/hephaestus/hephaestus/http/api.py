@@ -170,8 +170,12 @@ class Api(APIGatewayRestResolver):
 
 
 def _settled(shown: InstanceView) -> bool:
-    """Whether nothing happens to the instance before somebody or some time comes."""
-    return shown.closed or shown.status == "waiting" or shown.parked is not None
+    """Whether nothing happens to the instance before somebody or some time comes.
+
+    A paused one has an alarm only as long as something of it still runs.
+    """
+    paused = shown.paused is not None and shown.wake_at is None
+    return shown.closed or shown.status == "waiting" or shown.parked is not None or paused
 
 
 def _without_values(shown: Any) -> Any:
