@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -58,7 +59,11 @@ class Workers:
         """One more."""
         self.started += 1
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soaking.worker"], cwd=ROOT, stdin=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.soaking.worker"],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the same code as this process has
+            stdin=subprocess.PIPE,
+            text=True,
         )
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         process.stdin.write(json.dumps(replace(self.orders, seed=self.random.random()).__dict__) + "\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.soaking.flows import ONCE
 from hephaestus.engine.events import (
     Claimed,
+    CompensationFailed,
     Entry,
     InstanceFinished,
     Redriven,
@@ -25,7 +26,7 @@ from hephaestus.errors import CorruptLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hephaestus.engine.events import Event
+    from hephaestus.engine.events import Event, Failure
     from hephaestus.engine.state import State
 
 STEPS: Final = {
@@ -132,16 +133,13 @@ class Reading:
                 self.decide(step)
                 self.settle(step, emitted, at)
                 self.effects += [self.effect(step)] * bool(writes)
-                self.once += [self.effect(step)] * (step == ONCE)
+                # One that was interrupted emits "error", whether it had run or not.
+                self.once += [self.effect(step)] * (step == ONCE and emitted != "error")
             case StepCompensated(step=step, writes=writes):
                 counts["compensations"] += 1
                 self.effects += [f"{self.effect(step)}:undo"] * bool(writes)
-            case StepFailed(step=step, error=error, retry_at=retry_at):
-                counts["interrupted attempts" if error.type == "Interrupted" else f"failures: {error.type}"] += 1
-                if retry_at is None:
-                    self.decide(step)
-                else:
-                    counts["retries"] += 1
+            case StepFailed(error=error, retry_at=retry_at) | CompensationFailed(error=error, retry_at=retry_at):
+                self.failed(event, error, retry_at)
             case StepsSkipped(steps):
                 for step in steps:
                     self.decide(step)
@@ -155,6 +153,14 @@ class Reading:
                 counts["take-overs"] += 1
             case _:
                 pass
+
+    def failed(self, event: StepFailed | CompensationFailed, error: Failure, retry_at: int | None) -> None:
+        """An attempt failed: of a step, or to undo one."""
+        counts = self.findings.counts
+        if retry_at is None and isinstance(event, StepFailed):
+            self.decide(event.step)
+        counts["interrupted attempts" if error.type == "Interrupted" else f"failures: {error.type}"] += 1
+        counts["retries"] += retry_at is not None
 
     def decide(self, step: str) -> None:
         """A step is completed, failed for good or skipped: once an activation."""
