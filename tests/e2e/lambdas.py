@@ -54,23 +54,29 @@ def environments(deployment: Deployment) -> dict[int, str]:
 
 
 class Killer:
-    """Kills a function's process now and then.
+    """Kills a function's process after every few calls that were answered, so that a slow machine gets on as well.
 
     Args:
         deployment: whose.
-        random: chooses the victim and the pause.
+        random: chooses the victim, and when.
     """
 
     def __init__(self, deployment: Deployment, random: Random) -> None:
         self.deployment = deployment
         self.random = random
         self.kills = 0
-        self.enough = threading.Event()
+        self.over = False
+        self.answered = threading.Semaphore(0)
         self.seen: dict[int, float] = {}
 
     def run(self) -> None:
-        """Until it is enough."""
-        while not self.enough.wait(self.random.uniform(0.2, 1.0)):
+        """Until it is over."""
+        while True:
+            for _ in range(self.random.randint(1, 4)):
+                self.answered.acquire()
+            time.sleep(self.random.uniform(0, 0.5))
+            if self.over:
+                return
             if functions := self.victims():
                 with suppress(ProcessLookupError):
                     os.kill(self.random.choice(functions[self.random.choice(sorted(functions))]), signal.SIGKILL)
@@ -95,7 +101,8 @@ def killing(deployment: Deployment, random: Random) -> Iterator[Killer]:
     try:
         yield killer
     finally:
-        killer.enough.set()
+        killer.over = True
+        killer.answered.release(10)
         thread.join()
 
 

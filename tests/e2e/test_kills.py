@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tests.e2e.deployment import Answer, Deployment
+    from tests.e2e.lambdas import Killer
 
 ORDERS: Final = 36
 CALLERS: Final = 6
 INVOCATION: Final = 15  # seconds: a lease lasts five more, and a step of ten still fits
-PATIENCE: Final = 120.0  # seconds: several leases, one after the other, on a busy machine
+PATIENCE: Final = 300.0  # seconds: several leases, one after the other, on a busy machine
 SEED: Final = 20_261_125
 
 
@@ -58,11 +59,13 @@ class Client:
     Args:
         deployment: whose API.
         random: how patient each call is.
+        killer: told of every answer.
     """
 
-    def __init__(self, deployment: Deployment, random: Random) -> None:
+    def __init__(self, deployment: Deployment, random: Random, killer: Killer) -> None:
         self.deployment = deployment
         self.random = random
+        self.killer = killer
 
     def post(self, order: Order, path: str, body: Any, name: str) -> Answer:
         """Make a call under a name, again and again until it is answered."""
@@ -71,6 +74,7 @@ class Client:
         while True:
             answer = self.deployment.call("POST", path, body, {"Idempotency-Key": name, "Prefer": prefer})
             if answer.status < 500:
+                self.killer.answered.release()
                 return answer
             order.refused += 1
             assert time.monotonic() < deadline, answer.body
@@ -204,14 +208,14 @@ def test_functions_that_are_killed_lose_and_double_nothing(deployment: Deploymen
     plan = [(random.choice(KINDS), number, Random(random.random())) for number in range(ORDERS)]
     with timeouts(deployment, INVOCATION), sweeping(deployment):
         with killing(deployment, Random(random.random())) as killer, ThreadPoolExecutor(CALLERS) as callers:
-            begun = [callers.submit(kind, Client(deployment, own), number) for kind, number, own in plan]
+            begun = [callers.submit(kind, Client(deployment, own, killer), number) for kind, number, own in plan]
             orders = [one.result() for one in begun]
         shown = {order.id: ended(deployment, order) for order in orders}
     seen = [verdict(deployment, order, shown[order.id]) for order in orders]
     hits = sum(one.take_overs for one in seen) + sum(order.refused for order in orders)
     told = f"{killer.kills} kills, {hits} of them noticed; {sum(one.interrupted for one in seen)} attempts spent"
     print(told, f"{sum(one.retries for one in seen)} retries")  # noqa: T201 - shown with pytest -s
-    assert killer.kills >= 10, told
+    assert killer.kills >= 8, told
     assert hits >= 1, told
 
 
