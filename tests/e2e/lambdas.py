@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from random import Random
 
     from tests.e2e.deployment import Deployment
 
 
 GROWN_UP: Final = 4  # seconds; one that is killed while it starts proves nothing, and the emulator starts no other then
+MOST_WAVES: Final = 3
 PS: Final = ("ps", "-A", "-ww", "-o", "pid=,ppid=,args=")
 FUNCTION: Final = re.compile(r"ministack-lambda-(.+)-[^-/]+/")
 
@@ -59,12 +60,18 @@ class Killer:
     Args:
         deployment: whose.
         random: chooses the victim, and when.
+        functions: the names of the functions whose processes may be victims; all of them if there are none.
+        by: the signal. One that is stopped (``SIGSTOP``) hangs in whatever it does until the emulator ends it, as
+            Lambda does: when the function's timeout is over. That takes long, so all are stopped at once, and seldom.
     """
 
-    def __init__(self, deployment: Deployment, random: Random) -> None:
+    def __init__(self, deployment: Deployment, random: Random, functions: Collection[str], by: signal.Signals) -> None:
         self.deployment = deployment
         self.random = random
+        self.functions = functions
+        self.by = by
         self.kills = 0
+        self.waves = 0
         self.over = False
         self.answered = threading.Semaphore(0)
         self.seen: dict[int, float] = {}
@@ -77,25 +84,35 @@ class Killer:
             time.sleep(self.random.uniform(0, 0.5))
             if self.over:
                 return
-            if functions := self.victims():
-                with suppress(ProcessLookupError):
-                    os.kill(self.random.choice(functions[self.random.choice(sorted(functions))]), signal.SIGKILL)
-                    self.kills += 1
+            functions = self.victims()
+            if functions and self.by is signal.SIGKILL:
+                self.hit(self.random.choice(functions[self.random.choice(sorted(functions))]))
+            elif functions and self.waves < MOST_WAVES:
+                self.waves += 1
+                for pid in (pid for pids in functions.values() for pid in pids):
+                    self.hit(pid)
+
+    def hit(self, pid: int) -> None:
+        """Send the signal."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, self.by)
+            self.kills += 1
 
     def victims(self) -> dict[str, list[int]]:
         """The processes of each function that have been there for a while."""
         now = time.monotonic()
         functions: dict[str, list[int]] = {}
         for pid, name in sorted(environments(self.deployment).items()):
-            if self.seen.setdefault(pid, now) <= now - GROWN_UP:
+            grown_up = self.seen.setdefault(pid, now) <= now - GROWN_UP
+            if grown_up and (not self.functions or name in self.functions):
                 functions.setdefault(name, []).append(pid)
         return functions
 
 
 @contextmanager
-def killing(deployment: Deployment, random: Random) -> Iterator[Killer]:
+def killing(deployment: Deployment, random: Random, functions: Collection[str], by: signal.Signals) -> Iterator[Killer]:
     """Kill functions' processes meanwhile."""
-    killer = Killer(deployment, random)
+    killer = Killer(deployment, random, functions, by)
     thread = threading.Thread(target=killer.run)
     thread.start()
     try:

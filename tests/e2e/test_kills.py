@@ -6,6 +6,7 @@ Whoever calls meanwhile does as a client should: what was not answered is asked 
 from __future__ import annotations
 
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from tests.e2e.lambdas import killing, timeouts
 from tools.emulator import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from tests.e2e.deployment import Answer, Deployment
     from tests.e2e.lambdas import Killer
@@ -204,10 +205,26 @@ def ended(deployment: Deployment, order: Order) -> dict[str, Any]:
 
 def test_functions_that_are_killed_lose_and_double_nothing(deployment: Deployment) -> None:
     """Invariants 1 to 5 and 8 on the deployed stack, with its processes killed in the middle of anything."""
+    kills, hits = ordeal(deployment, ORDERS, (), signal.SIGKILL)
+    assert kills >= 8
+    assert hits >= 1
+
+
+def test_functions_that_time_out_lose_and_double_nothing(deployment: Deployment) -> None:
+    """The same where a function hangs until its time is up, which leaves its instance owned as a death does."""
+    names = (deployment.outputs["StartFunctionName"], deployment.outputs["ResumeFunctionName"])
+    kills, hits = ordeal(deployment, ORDERS // 3, names, signal.SIGSTOP)
+    assert kills >= 2
+    assert hits >= 1
+
+
+def ordeal(deployment: Deployment, number_of: int, functions: Collection[str], by: signal.Signals) -> tuple[int, int]:
+    """Put so many orders through it; how many processes were killed, and how often that was noticed."""
     random = Random(SEED)
-    plan = [(random.choice(KINDS), number, Random(random.random())) for number in range(ORDERS)]
+    plan = [(random.choice(KINDS), number, Random(random.random())) for number in range(number_of)]
     with timeouts(deployment, INVOCATION), sweeping(deployment):
-        with killing(deployment, Random(random.random())) as killer, ThreadPoolExecutor(CALLERS) as callers:
+        death = killing(deployment, Random(random.random()), functions, by)
+        with death as killer, ThreadPoolExecutor(CALLERS) as callers:
             begun = [callers.submit(kind, Client(deployment, own, killer), number) for kind, number, own in plan]
             orders = [one.result() for one in begun]
         shown = {order.id: ended(deployment, order) for order in orders}
@@ -215,8 +232,7 @@ def test_functions_that_are_killed_lose_and_double_nothing(deployment: Deploymen
     hits = sum(one.take_overs for one in seen) + sum(order.refused for order in orders)
     told = f"{killer.kills} kills, {hits} of them noticed; {sum(one.interrupted for one in seen)} attempts spent"
     print(told, f"{sum(one.retries for one in seen)} retries")  # noqa: T201 - shown with pytest -s
-    assert killer.kills >= 8, told
-    assert hits >= 1, told
+    return killer.kills, hits
 
 
 def verdict(deployment: Deployment, order: Order, shown: Mapping[str, Any]) -> Seen:
