@@ -16,7 +16,8 @@ from hephaestus.engine.events import (
     StepCompleted,
     Suspended,
 )
-from hephaestus.engine.state import apply, begin, evolve
+from hephaestus.engine.fold import apply, begin
+from hephaestus.engine.state import evolve
 from hephaestus.values import freeze
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hephaestus.adapters.dynamodb import DynamoStore, Table
 from hephaestus.adapters.s3 import S3Blobs
 from hephaestus.adapters.session import LazyClient
 from hephaestus.engine.events import Claimed, EventReceived, Redriven, StepWaiting, Suspended
-from hephaestus.engine.state import begin, fold
+from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
 

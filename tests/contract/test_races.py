@@ -12,7 +12,7 @@ import pytest
 from hephaestus import DONE, InstanceClosed, InstanceNotFound, StepContext, UnexpectedEvent, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import Claimed, Entry, EventReceived, InstanceFinished, StepWaiting, Suspended
-from hephaestus.engine.state import State, begin, fold
+from hephaestus.engine.fold import begin, fold
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.registry import Registry
@@ -23,6 +23,7 @@ from tests.contract.instances import T0, Start, commit, everything, finish, star
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Store
 
 WRITERS = 16

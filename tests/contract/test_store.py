@@ -21,7 +21,8 @@ from hephaestus.engine.events import (
     TimerSet,
 )
 from hephaestus.engine.events import Failure as Error
-from hephaestus.engine.state import STATUSES, begin, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Store, Wakeup
 from hephaestus.values import freeze
@@ -91,6 +92,16 @@ def test_the_same_start_of_a_next_generation_twice_is_one(store: Store) -> None:
     assert started(store, "orderid::a", commit_id="c" * 32, at=T0 + 5_000).generation == 2
     again = started(store, "orderid::a", commit_id="c" * 32, at=T0 + 6_000)
     assert (again.generation, again.created_at) == (2, T0 + 5_000)
+
+
+def test_a_start_repeated_after_later_generations_is_still_one(store: Store) -> None:
+    """Invariant 5: its answer shows what the id is now; nothing is started again."""
+    for number, name in enumerate("abc"):
+        finish(store, started(store, "orderid::a", commit_id=name * 32, at=T0 + number * 5_000))
+    for name in "abc":
+        again = started(store, "orderid::a", commit_id=name * 32, at=T0 + 60_000)
+        assert (again.generation, again.status) == (3, "completed")
+    assert started(store, "orderid::a", commit_id="d" * 32, at=T0 + 70_000).generation == 4
 
 
 def test_entries_are_loaded_in_order(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hephaestus import DONE, AlreadyRunning, StepContext, UnexpectedEvent, Workflow, step
 from hephaestus.adapters.dynamodb.store import MAX_VALUE_BYTES
-from hephaestus.engine.state import begin, fold
+from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime.dispatch import InPlace
 from hephaestus.steps import WaitForEvent

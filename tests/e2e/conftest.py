@@ -20,3 +20,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with engines.ministack(tmp_path_factory.mktemp("emulator")) as emulator:
         deploy(emulator)
         yield callers(emulator)
+
+
+@pytest.fixture(scope="module")
+def without_sweeps(deployment: Deployment) -> Iterator[None]:
+    """Nothing is swept meanwhile, so that what is proved is not the sweep's doing."""
+    events = deployment.client("events")
+    (rule,) = (one["Name"] for one in events.list_rules()["Rules"] if one.get("ScheduleExpression") == "rate(1 minute)")
+    events.disable_rule(Name=rule)
+    yield
+    events.enable_rule(Name=rule)

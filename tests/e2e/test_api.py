@@ -14,14 +14,12 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.e2e.orders import WAIT, context, eventually, fresh, show, start, wait_for
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from tests.e2e.deployment import Answer, Deployment
-
-WAIT: Final = {"Prefer": "wait=20"}
-A_DAY: Final = 86_400
-PATIENCE: Final = 60.0  # seconds; the emulator looks for due schedules every ten
+    from tests.e2e.deployment import Deployment
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +29,7 @@ def timed_out(deployment: Deployment) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nobody_sweeps(deployment: Deployment) -> Iterator[None]:
-    """Stop the minute's sweep, so that what is proved here is not its doing."""
-    events = deployment.client("events")
-    (rule,) = (one["Name"] for one in events.list_rules()["Rules"] if one.get("ScheduleExpression") == "rate(1 minute)")
-    events.disable_rule(Name=rule)
-    yield
-    events.enable_rule(Name=rule)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _clock_runs(_nobody_sweeps: None, timed_out: str) -> None:
+def _clock_runs(without_sweeps: None, timed_out: str) -> None:
     """Start the order that has to wait, whichever test comes first."""
 
 
@@ -221,53 +209,3 @@ def ships(deployment: Deployment) -> str:
     order = start(deployment)
     assert deployment.call("POST", f"/instances/orderid::{order}/events", {"event": "approved"}, WAIT).status == 200
     return order
-
-
-def fresh() -> str:
-    """A number that no order has."""
-    return f"e2e-{uuid.uuid4().hex[:12]}"
-
-
-def context(**more: Any) -> dict[str, Any]:
-    """What an order starts with."""
-    item = {"sku": "anvil", "quantity": 2, "price_cents": 4_900}
-    customer = {"name": "Ada", "email": "ada@example.com"}
-    return {"customer": customer, "items": [item], "approval_timeout_seconds": A_DAY, **more}
-
-
-def start(deployment: Deployment, tags: list[str] | None = None, **more: Any) -> str:
-    """Start an order and wait until it waits; returns its number."""
-    order = fresh()
-    body = {"id": order, "context": context(**more), "tags": tags or []}
-    answer: Answer = deployment.call("POST", "/workflows/OrderFlow/instances", body, WAIT)
-    assert answer.status == 200, answer.body
-    assert answer.json()["status"] == "waiting", answer.body
-    return order
-
-
-def show(deployment: Deployment, order: str) -> dict[str, Any]:
-    """The order as it is now."""
-    answer = deployment.call("GET", f"/instances/orderid::{order}")
-    assert answer.status == 200, answer.body
-    shown: dict[str, Any] = answer.json()
-    return shown
-
-
-def wait_for(deployment: Deployment, order: str, status: str) -> dict[str, Any]:
-    """The order when it has that status."""
-    shown: dict[str, Any] = {}
-
-    def reached() -> bool:
-        shown.update(show(deployment, order))
-        return bool(shown["status"] == status)
-
-    eventually(reached, f"order {order} is not {status}")
-    return shown
-
-
-def eventually(holds: Callable[[], bool], complaint: str) -> None:
-    """Look again and again until it holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.2)

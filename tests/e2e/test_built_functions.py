@@ -53,9 +53,40 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("resume", "sqs-continue", {"batchItemFailures": []}),
         ("resume", "scheduler-timeout", SAMPLE),
     ],
-    "started and waited for": [
+    "started, waited for and worked on": [
         ("start", "api-start-wait", 200),
         ("start", "direct-start", {"id": "orderid::sample-3", "status": "waiting"}),
+        ("resume", "api-heartbeat", 200),
+        ("resume", "direct-heartbeat", {"id": "orderid::sample-2"}),
+    ],
+    "paused before it began, and continued": [
+        ("start", "api-start", 202),
+        ("control", "api-pause", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("control", "api-continue", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("control", "direct-pause", SAMPLE | {"status": "waiting"}),
+        ("control", "direct-continue", SAMPLE | {"status": "waiting"}),
+        ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+    ],
+    "cancelled and redriven, twice": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("control", "api-cancel-compensate", 200),
+        ("control", "api-redrive", 200),
+        ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+        ("control", "direct-redrive", SAMPLE | {"status": "waiting"}),
+    ],
+    "forked": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("control", "api-fork", 200),
+        ("control", "direct-fork", {"id": "orderid::sample-5", "status": "waiting"}),
+    ],
+    "left by its schedule": [
+        ("start", "api-start", 202),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("resume", "sqs-remove-schedule", {"batchItemFailures": []}),
     ],
     "given another deadline": [
         ("start", "api-start", 202),

@@ -12,8 +12,6 @@ import pytest
 from tools.emulator import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.deployment import Deployment
 
 PATIENCE: Final = 90.0  # seconds; a busy machine starts functions slowly
@@ -36,19 +34,6 @@ def eventually(deployment: Deployment, instance_id: str, status: str) -> dict[st
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
-
-
-@pytest.fixture
-def without_sweeps(deployment: Deployment) -> Iterator[None]:
-    """Nothing is swept meanwhile."""
-    events = deployment.client("events")
-    rules = [rule["Name"] for rule in events.list_rules()["Rules"]]
-    assert rules
-    for name in rules:
-        events.disable_rule(Name=name)
-    yield
-    for name in rules:
-        events.enable_rule(Name=name)
 
 
 @pytest.mark.usefixtures("without_sweeps")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import json
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools silences pytest's own log handler
-
-from hephaestus import DONE, Completed, StepContext, Workflow, aws, observability, step
-from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.errors import (
     BadRequest,
     CorruptLog,
@@ -28,137 +20,11 @@ from hephaestus.errors import (
     UnknownWorkflow,
 )
 from hephaestus.http import api as http_api
-from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.registry import Registry
-from hephaestus.runtime.runner import Runner
-from workflows import Onboarding, OrderFlow
+from tests.integration.deployment import SAMPLE, Context, Deployment, api, batch, fired, raising, sample, swell
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from hephaestus.runtime.ports import Timeout
-
-ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("start", "resume", "control", "read", "sweep")
-SAMPLE = "orderid::sample-1"
-
-
-@step(events=("done",))
-def swell(ctx: StepContext) -> Completed:
-    """Leave as much as asked for."""
-    return Completed("done", {"text": "x" * ctx.initial["size"]})
-
-
-class Large(Workflow, key="large"):
-    """An instance with results of any size."""
-
-    start_at = swell
-    transitions = {swell: {"done": DONE}}
-
-
-@dataclass
-class Context:
-    """Lambda's context object, as far as anybody here reads it."""
-
-    function_name: str = "hephaestus-test"
-    memory_limit_in_mb: int = 512
-    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:hephaestus-test"
-    aws_request_id: str = "4f2c9a1e-0000-4000-8000-000000000001"
-    remaining_ms: int = 30_000
-
-    def get_remaining_time_in_millis(self) -> int:
-        """What is left of the invocation."""
-        return self.remaining_ms
-
-
-@dataclass
-class Deployment:
-    """All functions over one store, and what their queue and schedules hold."""
-
-    runner: Runner
-    store: MemoryStore
-    timers: MemoryTimers
-    queue: MemoryQueue
-    functions: dict[str, ModuleType] = field(default_factory=dict)
-
-    def invoke(self, function: str, event: Any, **context: Any) -> Any:
-        """Invoke a function as Lambda does: what goes in and out is JSON."""
-        return json.loads(
-            json.dumps(self.functions[function].handler(json.loads(json.dumps(event)), Context(**context)))
-        )
-
-    def call(self, function: str, event: Any, **context: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Invoke a function by API: the status, the body and the headers."""
-        answer = self.invoke(function, event, **context)
-        headers = {name: ", ".join(values) for name, values in answer.get("multiValueHeaders", {}).items()}
-        return answer["statusCode"], json.loads(answer["body"]), headers
-
-    def pump(self) -> None:
-        """Deliver every due message of the queue through the resume function, in batches."""
-        while ids := self.queue.pop_due(self.runner.clock.now()):
-            assert self.invoke("resume", batch(*ids)) == {"batchItemFailures": []}
-
-    def started(self, **change: Any) -> str:
-        """The sample instance, waiting for its approval."""
-        event = sample("direct-start")
-        event.update(id="sample-1", start_id=None)
-        event["context"].update(change)
-        assert self.invoke("start", event) == {"id": SAMPLE, "status": "waiting"}
-        return SAMPLE
-
-
-def sample(name: str) -> dict[str, Any]:
-    """A file of ``events/``."""
-    loaded: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
-    return loaded
-
-
-def api(
-    name: str, *, body: Any = None, raw: str | None = None, prefer: str | None = None, **change: Any
-) -> dict[str, Any]:
-    """A sample API event with another body, preference or other members."""
-    event = {**sample(name), **change}
-    if body is not None or raw is not None:
-        event["body"] = raw if raw is not None else json.dumps(body)
-    event["headers"] = {key: value for key, value in event["headers"].items() if key != "Prefer"}
-    event["headers"].update({"Prefer": prefer} if prefer else {})
-    event["multiValueHeaders"] = None
-    return event
-
-
-def batch(*instance_ids: str) -> dict[str, Any]:
-    """A batch of the work queue, one message an instance."""
-    like = sample("sqs-continue")["Records"][0]
-    bodies = [json.dumps({"source": "hephaestus.queue", "instance_id": instance_id}) for instance_id in instance_ids]
-    return {"Records": [{**like, "messageId": f"m-{number}", "body": body} for number, body in enumerate(bodies)]}
-
-
-@pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    """The functions, imported afresh as in a cold start, over a store in memory."""
-    clock = SystemClock()
-    store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
-    runner = Runner(store, timers, queue, Registry([OrderFlow, Onboarding, Large]), clock=clock)
-    monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
-    deployed = Deployment(runner, store, timers, queue)
-    for name in FUNCTIONS:
-        spec = importlib.util.spec_from_file_location(
-            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        deployed.functions[name] = module
-    return deployed
-
-
-@pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What the functions write to their log."""
-    written = io.StringIO()
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
-    return written
+    import io
 
 
 class TestStart:
@@ -392,6 +258,42 @@ class TestControl:
         assert (status, body["status"]) == (200, "completed")
         assert self.steer(deployment, "pause")[1]["type"] == "/problems/instance-closed"
 
+    def test_a_pause_that_is_waited_for_is_answered_at_once(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing more happens to what is paused before it has begun."""
+        deployment.call("start", sample("api-start"))
+        monkeypatch.setattr(deployment.runner.clock, "sleep", raising(AssertionError("it waits")))
+        status, body = self.steer(deployment, "pause", {"reason": "stocktaking"}, Prefer="wait=20")
+        assert (status, body["status"], body["paused"]) == (200, "pending", "stocktaking")
+
+    def test_a_pause_waits_for_the_steps_that_run(self, deployment: Deployment) -> None:
+        """While they do, the instance has not settled: 202 when the time is up."""
+        answers = []
+
+        @step
+        def busy(ctx: StepContext) -> str:
+            body = {"path": f"/instances/{ctx.instance_id}/pause", "resource": "/instances/{id}/pause"}
+            answers.append(deployment.call("control", api("api-cancel", raw="", prefer="wait=1", **body)))
+            return "done"
+
+        class Busy(Workflow, key="busy"):
+            """A step that is at work when its instance is paused."""
+
+            start_at = busy
+            transitions = {busy: {"done": swell}, swell: {"done": DONE}}
+
+        deployment.runner.registry = Registry([Busy])
+        assert deployment.invoke("start", {"workflow": "Busy", "id": "1"}) == {"id": "busy::1", "status": "waiting"}
+        ((status, body, _),) = answers
+        assert (status, body["status"], body["paused"], body["steps"]["busy"]["status"]) == (
+            202,
+            "running",
+            "",
+            "running",
+        )
+        assert deployment.runner.get("busy::1").paused == ""
+
     def test_a_cancelled_instance_is_redriven(self, deployment: Deployment) -> None:
         """It waits on; one that runs is not redriven."""
         deployment.started()
@@ -445,8 +347,10 @@ class TestControl:
 
     def test_what_is_unknown_is_refused(self, deployment: Deployment) -> None:
         """An action, a step, an instance."""
-        with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
-            deployment.invoke("control", {"action": "explode"})
+        actions: tuple[Any, ...] = ("explode", "", None, [], ["cancel"], {}, 7, True)
+        for action in actions:
+            with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
+                deployment.invoke("control", {"action": action, "instance_id": SAMPLE})
         with pytest.raises(InstanceNotFound):
             deployment.invoke("control", sample("direct-schedule-resume"))
         deployment.started()
@@ -743,25 +647,3 @@ def test_no_log_line_holds_a_payload(deployment: Deployment, logs: io.StringIO) 
     deployment.call("start", api("api-start", body={"id": "1", "context": {"card": "4111 1111"}}))
     assert '"problem":"InvalidInput"' in logs.getvalue()
     assert not [word for word in ("ada@example.com", "Lovelace", "4111 1111", "grace") if word in logs.getvalue()]
-
-
-def fired(timeout: Timeout) -> dict[str, Any]:
-    """What Scheduler sends when a schedule fires."""
-    return {
-        "source": "hephaestus.timer",
-        "instance_id": timeout.instance_id,
-        "generation": timeout.generation,
-        "step": timeout.step,
-        "event": "timeout",
-        "token": timeout.token,
-        "due_at": timeout.due_at,
-    }
-
-
-def raising(error: Exception) -> Any:
-    """A function that fails."""
-
-    def fail(*_args: Any, **_kwargs: Any) -> Any:
-        raise error
-
-    return fail

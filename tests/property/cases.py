@@ -1,8 +1,4 @@
-"""Random workflows with everything that will happen in them decided up front, and what must come of it.
-
-``Reference`` says which steps must run. It shares nothing with the engine: it reads single edges (step, event, target)
-and recurses, where the engine reads statuses and walks a topological order.
-"""
+"""Random workflows with everything that will happen in them decided up front."""
 
 from __future__ import annotations
 
@@ -15,9 +11,9 @@ from hypothesis import strategies as st
 from hephaestus.engine.graph import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-Outcome = tuple[str, tuple[str, ...]]
+    from hephaestus.simulation.reference import Outcome
 
 
 @dataclass(frozen=True)
@@ -53,52 +49,6 @@ class Case:
     def deterministic(self) -> bool:
         """Whether the outcomes do not depend on the interleaving."""
         return not self.cancelled and not any(plan.dies or plan.way == "either" for plan in self.plans.values())
-
-
-class Reference:
-    """DESIGN 3 by the letter: the status of every edge, from the outcomes so far."""
-
-    def __init__(self, edges: Mapping[str, Mapping[str, Sequence[str]]], outcomes: Mapping[str, Outcome]) -> None:
-        self.outcomes = outcomes
-        self.steps = set(edges)
-        self.into: dict[str, set[tuple[str, str]]] = {step: set() for step in edges}
-        for source, events in edges.items():
-            for event, targets in events.items():
-                for target in targets:
-                    self.into[target].add((source, event))
-        self.known: dict[str, str] = {}
-
-    def edge(self, source: str, event: str, target: str) -> str:
-        """Taken, dead or undecided."""
-        if source in self.outcomes:
-            return "taken" if self.outcomes[source][0] == event and target in self.outcomes[source][1] else "dead"
-        return "dead" if self.step(source) == "skipped" else "undecided"
-
-    def step(self, step: str) -> str:
-        """Ran, skipped, startable or undecided."""
-        if step not in self.known:
-            edges = {self.edge(source, event, step) for source, event in self.into[step]}
-            if step in self.outcomes:
-                self.known[step] = "ran"
-            elif "undecided" in edges:
-                self.known[step] = "undecided"
-            else:
-                self.known[step] = "startable" if "taken" in edges or step == "s0" else "skipped"
-        return self.known[step]
-
-    def all(self, status: str) -> set[str]:
-        """Every step of that status."""
-        return {step for step in self.steps if self.step(step) == status}
-
-    def on_taken_paths(self) -> set[str]:
-        """The steps on a path of taken edges from the first step: when all is over, exactly those that ran."""
-        found, frontier = {"s0"}, ["s0"]
-        while frontier:
-            for target in self.outcomes.get(frontier.pop(), ("", ()))[1]:
-                if target not in found:
-                    found.add(target)
-                    frontier.append(target)
-        return found
 
 
 @st.composite

@@ -11,16 +11,20 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import Close, Command, Deliver, Run, Skip, Sleep, advance
+from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.graph import Graph
 from hephaestus.engine.inbox import accept
-from hephaestus.engine.state import State, apply, begin, fold
+from hephaestus.engine.state import State
 from hephaestus.errors import InstanceClosed, UnexpectedEvent
+from hephaestus.simulation.reference import Outcome, Reference
 from hephaestus.values import freeze
-from tests.property.cases import Case, Outcome, Reference
+
+if TYPE_CHECKING:
+    from tests.property.cases import Case
 
 Advance = Callable[[Graph, State, int, Collection[str]], tuple[Command, ...]]
 
@@ -231,7 +235,7 @@ class Driver:
         kinds = {type(command) for command in commands}
         assert len(kinds) <= 1, f"a mixed answer: {commands}"
         assert len(commands) <= 1 or kinds <= {Deliver, Run}, f"these come alone: {commands}"
-        reference = Reference(self.case.edges, self.outcomes())
+        reference = Reference("s0", self.case.edges, self.outcomes())
         recorded = {step for event in self.events if isinstance(event, ev.StepsSkipped) for step in event.steps}
         dead = reference.all("skipped") - recorded
         match commands:
@@ -303,7 +307,7 @@ class Driver:
         completions = [event.step for event in self.events if isinstance(event, ev.StepCompleted)]
         assert len(completions) == len(set(completions)), f"completed twice: {completions}"
         if last.status == "completed":
-            reference = Reference(self.case.edges, self.outcomes())
+            reference = Reference("s0", self.case.edges, self.outcomes())
             assert set(completions) == reference.on_taken_paths()
             skipped = [step for event in self.events if isinstance(event, ev.StepsSkipped) for step in event.steps]
             assert sorted([*completions, *skipped]) == sorted(self.case.edges), "a step is undecided, or decided twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import advance
+from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import accept
-from hephaestus.engine.state import State, apply, begin, fold
 from hephaestus.errors import CorruptLog, InstanceClosed
 from tests.property.cases import Case, cases
 from tests.property.driver import Driver
 from tests.unit.play import one_of_each
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
 
 SEEDS = st.integers(0, 2**32 - 1)
 

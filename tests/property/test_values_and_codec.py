@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from hephaestus.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer, begin
+from hephaestus.engine.fold import begin
+from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
 
@@ -58,7 +59,7 @@ PAUSES = st.builds(ev.Paused, TEXT, TEXT)
 EVENTS = st.one_of(
     st.builds(ev.InstanceStarted, TEXT, st.integers(1, 9), MAPPINGS, NAMES, MAPPINGS, TEXT),
     st.builds(ev.Claimed, TEXT, MILLISECONDS),
-    st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze)),
+    st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze), TEXT),
     st.builds(ev.TimerSet, TEXT, TEXT, MILLISECONDS, TEXT),
     COMPLETED,
     st.builds(ev.Forked, TEXT, st.integers(1, 9), st.integers(1, 9), st.tuples(COMPLETED), NAMES),
@@ -68,8 +69,8 @@ EVENTS = st.one_of(
     st.builds(ev.StepCompensated, TEXT, st.integers(1, 5), MAPPINGS, MILLISECONDS, NAMES),
     st.builds(ev.CompensationFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
     PAUSES,
-    st.builds(ev.Continued, TEXT),
-    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT),
+    st.builds(ev.Continued, TEXT, TEXT),
+    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT, TEXT),
     st.builds(
         ev.StepWaiting,
         TEXT,
@@ -87,7 +88,7 @@ EVENTS = st.one_of(
     st.builds(ev.Suspended, MAYBE_TIME),
     st.just(ev.HandedOver()),
     st.builds(ev.Parked, TEXT, MILLISECONDS),
-    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans()),
+    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans(), TEXT),
     st.builds(ev.InstanceFinished, TEXT, st.none() | FAILURES),
 )
 STEPS = st.builds(
@@ -115,7 +116,7 @@ STATES = st.builds(
     compensation=st.none() | st.builds(Compensation, TEXT, NAMES, st.none() | FAILURES, st.integers(0, 5), MAYBE_TIME),
     parks=st.integers(0, 9),
     forked_from=TEXT,
-    request_id=TEXT,
+    requests=NAMES | st.just(()),
     sequence=st.integers(1, 99),
     created_at=MILLISECONDS,
     updated_at=MILLISECONDS,

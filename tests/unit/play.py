@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import Close, Command, Deliver, Run, Skip, advance
+from hephaestus.engine.fold import apply, begin
 from hephaestus.engine.graph import Graph
-from hephaestus.engine.state import State, apply, begin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from hephaestus.engine.state import State
 
 NOW = 1_000
 

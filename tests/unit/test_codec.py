@@ -10,7 +10,7 @@ import pytest
 
 from hephaestus.codec import COMPRESS_ABOVE, dump_events, dump_state, load_events, load_state
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import apply
+from hephaestus.engine.fold import apply
 from hephaestus.errors import CorruptLog
 from hephaestus.values import freeze
 from tests.unit.play import Play, one_of_each

@@ -176,6 +176,33 @@ def test_an_instance_that_is_cancelled_with_compensation_undoes_what_it_did() ->
         assert shop.calls == ["hotel"] + ["undo hotel"] * compensate
 
 
+def test_a_cancellation_with_compensation_can_be_paused_before_and_while_it_undoes() -> None:
+    """It undoes nothing while paused, and goes on when it is continued."""
+    shop = Shop()
+    flow = trip(shop, final=None)
+    waiting = WaitForEvent("go", name="gate")
+
+    class Gated(Workflow, key="gated"):
+        start_at = flow.definition(1).steps["hotel"]
+        transitions = {start_at: {"done": waiting}, waiting: {"go": DONE}}
+
+    local = LocalRuntime(Gated)
+    shop.failing["undo hotel"] = 1
+    local.start(Gated, "g")
+    local.runner.cancel("gated::g", compensate=True)
+    local.runner.pause("gated::g")
+    local.settle()
+    assert shop.calls == ["hotel"], "before it began"
+    local.runner.unpause("gated::g")
+    local.settle()
+    local.runner.pause("gated::g")
+    local.advance(timedelta(minutes=5))
+    assert (local.runner.get("gated::g").status, shop.calls) == ("compensating", ["hotel", "undo hotel"])
+    local.runner.unpause("gated::g")
+    local.settle()
+    assert (local.runner.get("gated::g").status, shop.calls) == ("cancelled", ["hotel", "undo hotel", "undo hotel"])
+
+
 def test_compensation_goes_on_after_a_crash_half_way() -> None:
     """Its owner dies in the middle of one: that attempt is spent, those before it are not repeated."""
     shop = Shop()

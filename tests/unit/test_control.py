@@ -179,3 +179,71 @@ def test_a_heartbeat_nobody_waits_for_is_refused() -> None:
     local.start(Slow, "s")
     with pytest.raises(UnexpectedEvent, match="no step waits for a heartbeat"):
         local.runner.heartbeat("slow::s")
+
+
+@pytest.mark.parametrize(
+    ("requests", "status", "paused"),
+    [
+        (["pause k", "unpause k"], "waiting", False),
+        (["pause p1", "unpause c1", "pause p1"], "waiting", False),
+        (["pause p1", "pause p2", "unpause c1", "pause p2"], "waiting", False),
+        (["unpause c1", "pause p1", "unpause c1"], "waiting", True),
+        (["cancel k1", "redrive r1", "pause p1", "redrive r1"], "waiting", True),
+        (["cancel k1", "redrive r1", "cancel k1"], "waiting", False),
+        (["cancel k1", "redrive r1", "cancel k1", "cancel k2", "cancel k1"], "cancelled", False),
+    ],
+)
+def test_invariant_5_a_request_made_again_later_is_still_one(
+    local: LocalRuntime, requests: list[str], status: str, *, paused: bool
+) -> None:
+    """Whatever was asked for in between: a late repetition answers as the first did and changes nothing."""
+    local.start(Gated, "a")
+    for request in requests:
+        action, name = request.split()
+        getattr(local.runner, action)("gated::a", request_id=name)
+        local.settle()
+    shown = local.runner.get("gated::a")
+    assert (shown.status, shown.paused is not None) == (status, paused)
+
+
+def test_invariant_5_a_second_cancellation_under_way_is_remembered() -> None:
+    """Its late repetition does not cancel what was redriven meanwhile."""
+
+    @step
+    def busy(ctx: StepContext) -> str:
+        """Be cancelled twice while running."""
+        if ctx.initial["cancels"]:
+            runtime.runner.cancel("twice::a", "first", request_id="k1")
+            runtime.runner.cancel("twice::a", "second", request_id="k2")
+        return "done"
+
+    class Twice(Workflow, key="twice"):
+        start_at = busy
+        transitions = {busy: {"done": gate}, gate: {"go": DONE, "stop": DONE, "timeout": DONE}}
+
+    runtime = LocalRuntime(Twice)
+    assert runtime.start(Twice, "a", {"cancels": True}).status == "cancelled"
+    runtime.runner.redrive("twice::a")
+    runtime.settle()
+    runtime.runner.cancel("twice::a", request_id="k2")
+    runtime.settle()
+    assert runtime.runner.get("twice::a").status == "waiting"
+
+
+def test_a_heartbeat_does_not_put_off_an_event_that_came_before_it(local: LocalRuntime) -> None:
+    """The event's message is lost; the sweep finds the instance all the same, however often the heart beats."""
+    work = WaitForEvent("finished", heartbeat=timedelta(minutes=10), name="work")
+
+    class Beating(Workflow, key="beating"):
+        start_at = work
+        transitions = {work: {"finished": DONE, "timeout": DONE}}
+
+    local = LocalRuntime(Beating)
+    local.start(Beating, "w")
+    local.clock.sleep(11 * 60_000)
+    local.runner.resume("beating::w", "finished")
+    local.queue.pop_due(local.clock.now())
+    local.runner.heartbeat("beating::w")
+    local.clock.sleep(60_000)
+    assert local.sweep().found == 1
+    assert local.runner.get("beating::w").steps["work"].event == "finished"

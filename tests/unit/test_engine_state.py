@@ -8,16 +8,9 @@ import pytest
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.events import NOTHING
-from hephaestus.engine.state import (
-    CLOSED,
-    INSTANCE_TRANSITIONS,
-    STATUSES,
-    STEP_TRANSITIONS,
-    State,
-    apply,
-    begin,
-    fold,
-)
+from hephaestus.engine.fold import apply, begin, fold
+from hephaestus.engine.state import CLOSED, STATUSES, State
+from hephaestus.engine.transitions import INSTANCE_TRANSITIONS, STEP_TRANSITIONS
 from hephaestus.errors import CorruptLog
 from tests.unit.play import NOW, Play, one_of_each
 

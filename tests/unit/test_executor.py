@@ -8,14 +8,14 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from hephaestus import DONE, Choice, Completed, NonRetryable, Pending, Retry, Step, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import Claimed, Entry
-from hephaestus.engine.state import State, apply
+from hephaestus.engine.fold import apply
 from hephaestus.errors import PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus import Instance
+    from hephaestus.definition.steps import FunctionStep
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.attempt import Outcome
     from hephaestus.runtime.views import InstanceView
     from hephaestus.writes import Write
 
@@ -264,6 +267,60 @@ def test_non_retryable_and_retry_on_stop_early() -> None:
 
     assert run_one(stop, retry=FAST).steps["only"].attempt == 1
     assert run_one(lambda _ctx: 1 / 0, retry=replace(FAST, retry_on=(KeyError,))).steps["only"].attempt == 1
+
+
+class Recording:
+    """Workers that run an attempt at once, and remember how long they were to wait."""
+
+    waits: ClassVar[list[int | None]] = []
+
+    def __init__(self) -> None:
+        self.ended: list[Outcome] = []
+
+    def start(self, attempt: Callable[[], Outcome]) -> None:
+        """Run it."""
+        self.ended.append(attempt())
+
+    def wait(self, timeout_ms: int | None) -> list[Outcome]:
+        """One outcome at a time."""
+        self.waits.append(timeout_ms)
+        return [self.ended.pop(0)]
+
+
+def test_whoever_waits_for_steps_that_are_tried_again_does_not_look_every_millisecond() -> None:
+    """The times of their retries have passed: nothing is to be done before one of them ends."""
+
+    @step
+    def begin_(ctx: StepContext) -> str:
+        return "done"
+
+    def flaky(name: str) -> FunctionStep:
+        def work(ctx: StepContext) -> str:
+            if ctx.attempt == 1:
+                raise ValueError(name)
+            return "done"
+
+        policy = Retry(delay=timedelta(milliseconds=100), jitter="none")
+        return step(key=name, retry=policy)(work)
+
+    left, right = flaky("left"), flaky("right")
+
+    class Flaky(Workflow, key="flaky"):
+        start_at = begin_
+        transitions = {
+            begin_: {"done": [left, right]},
+            left: {"done": Debug},
+            right: {"done": Debug},
+            Debug: {"done": DONE},
+        }
+
+    Recording.waits.clear()
+    local = LocalRuntime(Flaky)
+    local.runner = Runner(
+        local.store, local.timers, local.queue, local.runner.registry, clock=local.clock, workers=Recording
+    )
+    assert local.start(Flaky, "f").status == "completed"
+    assert set(Recording.waits) == {None, 100}
 
 
 def test_a_routed_error_goes_on_with_the_error_as_result() -> None:
@@ -543,6 +600,40 @@ def test_a_choice_outside_of_its_targets_fails_the_step() -> None:
     ended = LocalRuntime(Wrong).start(Wrong, "x")
     assert ended.error is not None
     assert "step fork: the Choice of 'done' picked 'nowhere'" in ended.error["message"]
+
+
+def test_invariant_5_a_store_that_fails_before_a_choice_is_not_the_steps_failure() -> None:
+    """Nobody's code runs before the claim is committed; if that fails, the caller is told, and nothing has happened."""
+
+    class Refusing(MemoryStore):
+        """Refuses as often as it is told."""
+
+        refusals = 0
+
+        def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+            """Refuse, or do it."""
+            if self.refusals:
+                self.refusals -= 1
+                message = "throttled"
+                raise StoreUnavailable(message)
+            return super().append(state, entry, boundary=boundary, writes=writes)
+
+    waits = WaitForEvent("go", name="waits")
+
+    class Chosen(Workflow, key="chosen"):
+        start_at = waits
+        transitions = {waits: {"go": Choice(lambda _ctx: join, targets=[join])}, join: {"done": DONE}}
+
+    store = Refusing()
+    local = LocalRuntime(Chosen, store=store)
+    local.start(Chosen, "x")
+    local.runner.resume("chosen::x", "go")
+    store.refusals = 1
+    with pytest.raises(StoreUnavailable):
+        local.settle()
+    local.clock.sleep(60_000)
+    local.sweep()
+    assert local.runner.get("chosen::x").status == "completed"
 
 
 def test_a_wait_behind_a_choice_that_breaks_fails_instead_of_looping() -> None:

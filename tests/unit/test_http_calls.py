@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hephaestus.calls import (
     Cancel,
     Deliver,
+    Fork,
+    Heartbeat,
     ScheduleResume,
     Start,
+    Steer,
     read_cancel,
     read_deliver,
+    read_fork,
+    read_heartbeat,
     read_schedule_resume,
     read_start,
+    read_steer,
 )
 from hephaestus.errors import BadRequest, UnknownWorkflow
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 START = {"workflow": "OrderFlow", "id": "1"}
 DELIVER = {"instance_id": "orderid::1", "event": "approved"}
+STEER = {"instance_id": "orderid::1"}
+FORK = {"instance_id": "orderid::1", "new_id": "2"}
+
+
+def read_pause(source: object, **known: str | None) -> Steer:
+    """What a pause is read with."""
+    return read_steer(source, reason=True, **known)
+
+
+def read_redrive(source: object, **known: str | None) -> Steer:
+    """What a redrive, and a continuation, are read with."""
+    return read_steer(source, reason=False, **known)
+
+
+STEERING: dict[Callable[..., Any], dict[str, Any]] = {
+    read_cancel: STEER,
+    read_pause: STEER,
+    read_redrive: STEER,
+    read_fork: FORK,
+    read_heartbeat: STEER,
+}
+ONE_READER = pytest.mark.parametrize("read", STEERING)
 
 
 def test_calls_are_read_with_their_defaults() -> None:
@@ -108,3 +139,115 @@ def test_a_long_reason_is_refused() -> None:
     """A reason is a sentence, not a file."""
     with pytest.raises(BadRequest, match="longer than 1000"):
         read_cancel({"instance_id": "orderid::1", "reason": "x" * 1001})
+
+
+def test_requests_to_steer_are_read_with_their_defaults() -> None:
+    """Null is left out; ``action`` is the direct call's own; a name may come from a header."""
+    assert read_cancel({**STEER, "compensate": True}) == Cancel("orderid::1", "", compensate=True)
+    assert read_pause({**STEER, "action": "pause", "reason": None}) == Steer("orderid::1")
+    assert read_pause({"reason": "why"}, instance_id="a::b", request_id="r") == Steer("a::b", "why", "r")
+    assert read_redrive({}, instance_id="a::b", request_id=None) == Steer("a::b")
+    assert read_fork({**FORK, "at": 1}) == Fork("orderid::1", "2", at=1)
+    whole = {"at": 3, "generation": 2, "version": 1, "context": {"n": 1}, "results": {"a": {}}, "start_id": "s"}
+    assert read_fork({**FORK, **whole}) == Fork("orderid::1", "2", 3, 2, {"n": 1}, {"a": {}}, 1, "s")
+    assert read_heartbeat(STEER) == Heartbeat("orderid::1")
+    assert read_heartbeat({"step": "work"}, instance_id="a::b") == Heartbeat("a::b", "work")
+
+
+@ONE_READER
+@pytest.mark.parametrize("source", [[], [1], "text", 1, None, True])
+def test_anything_but_an_object_steers_nothing(read: Callable[..., Any], source: object) -> None:
+    """Whatever JSON allows beside it."""
+    with pytest.raises(BadRequest, match="a JSON object is needed"):
+        read(source, instance_id="orderid::1")
+
+
+@ONE_READER
+@pytest.mark.parametrize(
+    "instance_id", [1, True, [], {}, "", "x", "a::", "::b", "a::b c", "a::b\n", "a::" + "x" * 9999]
+)
+def test_what_is_no_id_steers_nothing(read: Callable[..., Any], instance_id: Any) -> None:
+    """Of another type, of another shape, or too long; the text stays short."""
+    with pytest.raises(BadRequest) as raised:
+        read({**STEERING[read], "instance_id": instance_id})
+    assert len(str(raised.value)) < 300
+
+
+@ONE_READER
+def test_a_request_without_an_id_steers_nothing(read: Callable[..., Any]) -> None:
+    """Missing and null are the same; the members there are get named."""
+    for source in ({}, {"instance_id": None}):
+        with pytest.raises(BadRequest, match=r"'instance_id' is missing.*Its members are: instance_id"):
+            read(source)
+
+
+@ONE_READER
+def test_a_body_cannot_name_another_instance_than_its_path(read: Callable[..., Any]) -> None:
+    """Nor a name beside the one in the header."""
+    with pytest.raises(BadRequest, match="'instance_id' is not known"):
+        read(STEERING[read], instance_id="orderid::2")
+
+
+@pytest.mark.parametrize(
+    ("read", "change", "problem"),
+    [
+        (read_pause, {"reason": 1}, "'reason' must be a string"),
+        (read_pause, {"reason": ["why"]}, "'reason' must be a string"),
+        (read_pause, {"reason": "x" * 1001}, "'reason' is longer than 1000"),
+        (read_pause, {"compensate": True}, "'compensate' is not known"),
+        (read_redrive, {"reason": "why"}, "'reason' is not known"),
+        (read_redrive, {"step": "a"}, "'step' is not known"),
+        (read_cancel, {"compensate": 1}, "'compensate' must be true or false"),
+        (read_cancel, {"compensate": "true"}, "'compensate' must be true or false"),
+        *[
+            (read, {"request_id": request_id}, problem)
+            for read in (read_cancel, read_pause, read_redrive)
+            for request_id, problem in (
+                (1, "'request_id' must be a string"),
+                ("", "'request_id' must be 1 to 128 visible"),
+                ("x" * 129, "'request_id' must be 1 to 128 visible"),
+                ("a b", "'request_id' must be 1 to 128 visible"),
+                ("ä", "'request_id' must be 1 to 128 visible"),
+            )
+        ],
+        (read_fork, {"new_id": None}, "'new_id' is missing"),
+        (read_fork, {"new_id": 2}, "'new_id' must be a string"),
+        (read_fork, {"at": "1"}, "'at' must be a whole number"),
+        (read_fork, {"at": 1.0}, "'at' must be a whole number"),
+        (read_fork, {"at": True}, "'at' must be a whole number"),
+        (read_fork, {"generation": "1"}, "'generation' must be a whole number"),
+        (read_fork, {"version": False}, "'version' must be a whole number"),
+        (read_fork, {"context": []}, "'context' must be an object"),
+        (read_fork, {"results": "x"}, "'results' must be an object"),
+        (read_fork, {"start_id": "a b"}, "'start_id' must be 1 to 128 visible"),
+        (read_fork, {"request_id": "r"}, "'request_id' is not known"),
+        (read_fork, {"tags": ["a"]}, "'tags' is not known"),
+        (read_heartbeat, {"step": 1}, "'step' must be a string"),
+        (read_heartbeat, {"step": ""}, "'step' must be 1 to 128 characters"),
+        (read_heartbeat, {"step": "x" * 129}, "'step' must be 1 to 128 characters"),
+        (read_heartbeat, {"request_id": "r"}, "'request_id' is not known"),
+    ],
+)
+def test_a_malformed_request_steers_nothing(read: Callable[..., Any], change: dict[str, Any], problem: str) -> None:
+    """Each names the member and what it must be."""
+    with pytest.raises(BadRequest) as raised:
+        read({**STEERING[read], **change})
+    assert problem in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+def test_all_mistakes_of_a_fork_are_told_at_once() -> None:
+    """With the members that there are."""
+    with pytest.raises(
+        BadRequest, match="'att' is not known; 'new_id' is missing; 'at' must be a whole number"
+    ) as raised:
+        read_fork({"instance_id": "orderid::1", "att": 1, "at": "1"})
+    assert "Its members are: instance_id, new_id, at, generation, version, context, results, start_id" in str(
+        raised.value
+    )
+
+
+def test_a_reason_that_could_not_be_shown_again_is_refused() -> None:
+    """Only Lambda's own JSON brings half a surrogate pair; an answer that held it would be no UTF-8."""
+    with pytest.raises(BadRequest, match="'reason' is a text with half a surrogate pair"):
+        read_cancel({"instance_id": "orderid::1", "reason": "\ud800"})

@@ -9,6 +9,7 @@ import pytest
 
 from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
 from hephaestus.runtime.dispatch import Enqueue, InPlace
+from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -132,6 +133,42 @@ def test_an_at_most_once_step_never_runs_twice() -> None:
     survive(local, lambda: local.start(flow, "d"))
     shown = ended(local)
     assert (shown.status, calls) == ("failed", [1])
+
+
+def dies_in_work(calls: list[int]) -> LocalRuntime:
+    """An instance whose at-most-once step killed its process; the owner's lease is over."""
+    flow = deadly(1, calls, semantics="at_most_once")
+    local = LocalRuntime(flow)
+    with pytest.raises(Killed):
+        local.start(flow, "d")
+    local.clock.sleep(16 * 60_000)
+    return local
+
+
+def test_invariant_2_a_step_that_died_does_not_run_again_after_its_instance_was_parked() -> None:
+    """What it was in the middle of is not forgotten while its version is not deployed."""
+    calls: list[int] = []
+    local = dies_in_work(calls)
+    deployed, local.runner.registry = local.runner.registry, Registry(())
+    local.sweep()
+    parked = local.runner.store.load("deadly::d")
+    assert parked is not None
+    assert parked.parked is not None
+    local.runner.registry = deployed
+    local.clock.sleep(2 * 60_000)
+    local.sweep()
+    assert (ended(local).status, calls) == ("failed", [1])
+
+
+def test_invariant_2_a_step_that_died_does_not_run_again_after_a_cancellation_and_a_redrive() -> None:
+    """Whoever cancels finds no owner alive and ends the instance; the attempt is spent all the same."""
+    calls: list[int] = []
+    local = dies_in_work(calls)
+    local.runner.cancel("deadly::d")
+    cancelled = local.runner.get("deadly::d")
+    assert (cancelled.status, "work" in cancelled.steps) == ("cancelled", False)
+    local.runner.redrive("deadly::d")
+    assert (ended(local).status, calls) == ("failed", [1])
 
 
 def test_an_at_most_once_step_that_raises_is_not_tried_again() -> None:

@@ -86,6 +86,9 @@ def test_an_approval_waits_as_long_as_the_order_says() -> None:
     """Two days, unless the order has its own deadline."""
     assert approval.run(context()) == Pending(timeout=timedelta(hours=48))
     assert approval.run(context({"approval_timeout_seconds": 30})) == Pending(timeout=timedelta(seconds=30))
+    assert approval.run(context({"approval_heartbeat_seconds": 5})) == Pending(
+        timeout=timedelta(hours=48), heartbeat=timedelta(seconds=5)
+    )
     assert tuple(approval.events) == ("approved", "rejected", "timeout")
 
 
@@ -130,6 +133,28 @@ def test_the_whole_flow_ends_by_decision_or_deadline(event: str | None, last: st
         shown = local.runner.get(shown.id)
     assert (shown.status, shown.steps[last].status) == ("completed", "completed")
     assert shown.steps[last].updates.get("why") == why
+
+
+def test_an_order_that_is_cancelled_is_undone_where_that_is_asked_for() -> None:
+    """The reservation, then the charge; what cannot be undone stays as it is."""
+    local = LocalRuntime(OrderFlow)
+    shown = local.start(OrderFlow, "1", BASKET)
+    local.runner.cancel(shown.id, "ordered by mistake", compensate=True)
+    local.settle()
+    shown = local.runner.get(shown.id)
+    undone = [
+        event["step"]
+        for entry in local.runner.history(shown.id)
+        for event in entry.events
+        if event["type"] == "StepCompensated"
+    ]
+    assert (shown.status, undone) == ("cancelled", ["reserve_stock", "charge_payment"])
+    assert shown.steps["send_receipt"].status == "completed"
+
+
+def test_an_order_that_was_not_paid_is_not_paid_back() -> None:
+    """A declined card has nothing to undo."""
+    assert charge_payment.undo(context(steps={"charge_payment": {"reason": "declined"}})) is None
 
 
 def test_onboarding_starts_with_its_current_version() -> None:

@@ -290,7 +290,7 @@ def test_a_message_that_is_lost_costs_one_sweep(local: LocalRuntime) -> None:
 def test_an_owner_that_died_is_replaced_when_its_lease_ends(local: LocalRuntime) -> None:
     """Invariant 3: a crash costs the lease, never the instance; events meanwhile are kept."""
     from hephaestus.engine.events import Claimed, Entry, InstanceStarted
-    from hephaestus.engine.state import begin
+    from hephaestus.engine.fold import begin
     from hephaestus.values import freeze
 
     now = local.clock.now()

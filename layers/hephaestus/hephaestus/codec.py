@@ -79,7 +79,10 @@ _RECORDS: Final[Mapping[str, type[Any]]] = {
 }
 _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
 _TUPLES: Final = frozenset(
-    {"tags", "taken", "steps", "event_ids", "writes", "running", "left", "skipped", "reset", "again", "undo"}
+    {
+        *("tags", "taken", "steps", "writes", "left", "skipped", "reset", "again", "undo"),
+        *("event_ids", "requests", "running"),
+    }
 )
 
 

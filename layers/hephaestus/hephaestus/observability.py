@@ -115,5 +115,7 @@ def _traced(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str
         return handler
     from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415 - see above
 
-    traced: Callable[[dict[str, Any], Any], Any] = Tracer(service=SERVICE).capture_lambda_handler(handler)
+    tracer = Tracer(service=SERVICE)
+    # An answer holds what workflows carry, which is no trace's business.
+    traced: Callable[[dict[str, Any], Any], Any] = tracer.capture_lambda_handler(handler, capture_response=False)
     return traced

@@ -59,6 +59,9 @@ class Order(Strict):
     )
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     approval_timeout_seconds: int = Field(default=TWO_DAYS, ge=1, le=THIRTY_DAYS)
+    approval_heartbeat_seconds: int | None = Field(
+        default=None, ge=1, le=THIRTY_DAYS, description="how often whoever decides must show that they are at it"
+    )
 
 
 @step(events=("valid", "invalid"))
@@ -74,10 +77,22 @@ def validate_order(ctx: StepContext) -> Completed:
     return Completed("valid", {"total_cents": total, "currency": order.currency}, metadata={"total_cents": total})
 
 
+def pay_back(ctx: StepContext) -> None:
+    """Undo a charge, when the order fails or is cancelled with ``compensate``."""
+    if "charge_id" in ctx.steps["charge_payment"]:
+        payments.refund(ctx.steps["charge_payment"]["charge_id"], ctx.idempotency_key)
+
+
+def set_free(ctx: StepContext) -> None:
+    """Undo a reservation."""
+    warehouse.release(ctx.steps["reserve_stock"]["reservation_id"])
+
+
 @step(
     events=("paid", "declined"),
     retry=Retry(max_attempts=5, backoff="exponential", delay=timedelta(milliseconds=200)),
     timeout=10,
+    compensate=pay_back,
 )
 def charge_payment(ctx: StepContext) -> Completed:
     """Charge the card. The idempotency key makes a repeated attempt the same charge."""
@@ -90,7 +105,7 @@ def charge_payment(ctx: StepContext) -> Completed:
     return Completed("paid", {"charge_id": charge.id})
 
 
-@step
+@step(compensate=set_free)
 def reserve_stock(ctx: StepContext) -> dict[str, Any]:
     """Put the items aside until the order is decided."""
     order: Order = ctx.input
@@ -107,15 +122,17 @@ async def send_receipt(ctx: StepContext) -> dict[str, Any]:
 
 
 class Approval(WaitForEvent):
-    """Wait for a person to approve or reject, for as long as the order says."""
+    """Wait for a person to approve or reject, for as long as the order says, and with the heartbeats it asks for."""
 
     def __init__(self) -> None:
         super().__init__("approved", "rejected", timeout=timedelta(seconds=TWO_DAYS), name="approval")
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
-        """Suspend until somebody decides or the time is up."""
+        """Suspend until somebody decides, the time is up, or nobody seems to be at it any more."""
         order: Order = context.input
-        return Pending(timeout=timedelta(seconds=order.approval_timeout_seconds))
+        beat = order.approval_heartbeat_seconds
+        heartbeat = timedelta(seconds=beat) if beat else None
+        return Pending(timeout=timedelta(seconds=order.approval_timeout_seconds), heartbeat=heartbeat)
 
 
 approval: Final = Approval()

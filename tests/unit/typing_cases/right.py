@@ -9,17 +9,23 @@ from pydantic import BaseModel
 
 from hephaestus import (
     DONE,
+    Check,
     Choice,
     Completed,
+    ConditionFailed,
+    Delete,
     Done,
     Instance,
     NonRetryable,
     Pending,
+    Put,
     Result,
     Retry,
     Step,
     StepContext,
+    Update,
     Workflow,
+    Write,
     step,
 )
 from hephaestus.steps import Debug, Wait, WaitForEvent
@@ -68,6 +74,27 @@ async def send_receipt(ctx: StepContext) -> Mapping[str, Any]:
 def ask(ctx: StepContext) -> Pending:
     """A function that waits."""
     return Pending(timeout=datetime(2030, 1, 1, tzinfo=UTC), emits="asked")
+
+
+def take_back(ctx: StepContext) -> None:
+    """Undo, with nothing to say."""
+
+
+@step(compensate=take_back, compensate_retry=Retry(max_attempts=9), semantics="at_most_once")
+def book(ctx: StepContext) -> Completed:
+    """Write on tables of its own, in a list or a tuple of any kinds."""
+    writes: list[Write] = [Put("bookings", {"pk": ctx.instance_id, "seats": 2}, condition="attribute_not_exists(pk)")]
+    writes.append(Update("totals", {"pk": "today"}, "ADD #s :n", names={"#s": "seats"}, values={":n": 2}))
+    if ctx.attempt > 1:
+        return Completed("done", writes=(Delete("holds", {"pk": ctx.instance_id}), *writes))
+    return Completed(
+        "done", {"seats": 2}, {}, [*writes, Check("shows", {"pk": "tonight"}, "seats > :n", values={":n": 1})]
+    )
+
+
+def which(failed: ConditionFailed) -> tuple[int | None, Write | None, str]:
+    """What a failed condition tells."""
+    return failed.index, failed.write, failed.reason
 
 
 class ReserveStock(Step):
@@ -121,7 +148,8 @@ class OrderV1(Workflow, key="orderid", version=1, tags=["sales"], metadata={"tea
         ask: {"asked": Debug("asked")},
         Debug("asked"): {"done": note},
         ship: {"done": note},
-        note: {"done": DONE},
+        note: {"done": book},
+        book: {"done": DONE},
     }
 
 
@@ -152,7 +180,14 @@ def use() -> None:
     Orders.resume(instance_id, "approved", {"by": "ann"}, step="approval", event_id="1")
     print(Orders.get("abc").status, [entry.sequence for entry in Orders.history("abc").items])  # noqa: T201
     print([shown.id for shown in Orders.list(status="failed", limit=5).items])  # noqa: T201
-    Orders.cancel("abc", "changed my mind")
+    Orders.pause("abc", "stocktaking")
+    Orders.unpause("abc")
+    Orders.heartbeat("abc", approval)
+    Orders.heartbeat("abc", "approval")
+    Orders.cancel("abc", "changed my mind", compensate=True)
+    Orders.redrive("abc")
+    forked: str = Orders.fork("abc", 3, new_value="def", context={"mail": "a@b"}, results={"charge": {"id": 1}})
+    print(forked)  # noqa: T201
 
 
 def test_steps() -> None:

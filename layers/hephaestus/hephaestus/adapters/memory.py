@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.adapters.names import schedule_name
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import Entry
-from hephaestus.engine.state import CLOSED, begin, evolve, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import CLOSED, evolve
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.ports import Listed, Listing, OverduePage, Timeout, Wakeup, check_room
+from hephaestus.runtime.ports import STARTS_KEPT, Listed, Listing, OverduePage, Timeout, Wakeup, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +32,11 @@ MAX_REASON: Final = 1_000
 class _Item:
     """A head: the numbers others look for, and the snapshot as bytes."""
 
-    __slots__ = ("listed", "owner", "quarantine", "snapshot", "start_commit", "wake_at")
+    __slots__ = ("earlier_commits", "listed", "owner", "quarantine", "snapshot", "start_commit", "wake_at")
 
     def __init__(self, state: State, start_commit: str) -> None:
         self.start_commit = start_commit
+        self.earlier_commits: tuple[str, ...] = ()
         self.update(state)
 
     def update(self, state: State) -> None:
@@ -90,12 +92,14 @@ class MemoryStore:
         with self._lock:
             head = self._heads.get(state.instance_id)
             if head is not None:
-                if head.start_commit == first.commit_id:
+                if first.commit_id in (head.start_commit, *head.earlier_commits):
                     return self._load(state.instance_id)
                 if not head.closed:
                     return None
                 state = begin(state.instance_id, head.listed.generation + 1, first)
-            self._heads[state.instance_id] = _Item(state, first.commit_id)
+            new = self._heads[state.instance_id] = _Item(state, first.commit_id)
+            if head is not None:
+                new.earlier_commits = (*head.earlier_commits, head.start_commit)[-STARTS_KEPT:]
             self._logs[state.instance_id, state.generation] = [_row(first)]
             return state
 

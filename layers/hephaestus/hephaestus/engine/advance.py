@@ -116,15 +116,15 @@ def advance(  # noqa: PLR0911 - a list of what comes before what
     return (_rest(graph, state),)
 
 
-def next_wake(graph: Graph, state: State) -> int | None:
-    """The earliest time (ms) at which a waiting or retrying step has something to do, if any has."""
+def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
+    """The earliest time (ms) later than ``after`` at which a waiting or retrying step has something to do, if any."""
     times = [timer.due_at for timer in state.timers if state.step_status(timer.step) == "waiting"]
     times += [
         step.retry_at
         for key, step in state.steps.items()
         if step.status == "retrying" and step.retry_at is not None and key in graph.predecessors
     ]
-    return min(times, default=None)
+    return min((time for time in times if time > after), default=None)
 
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:

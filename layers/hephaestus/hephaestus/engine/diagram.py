@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.events import InstanceStarted
-from hephaestus.engine.state import CLOSED, INSTANCE_TRANSITIONS, STATUSES, STEP_TRANSITIONS
+from hephaestus.engine.state import CLOSED, STATUSES
+from hephaestus.engine.transitions import INSTANCE_TRANSITIONS, STEP_TRANSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

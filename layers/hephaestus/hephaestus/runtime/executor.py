@@ -262,7 +262,8 @@ class _Execution:
         assert self.workers is not None  # noqa: S101 - something is in flight
         waiting = any(step.status == "waiting" for step in self.draft.steps.values())
         times = [now + self.limits.peek_ms] if waiting else []
-        times += [due for due in (next_wake(self.graph, self.draft), self.next_timeout()) if due is not None]
+        # What was due before this has been started, or cannot be while these run.
+        times += [due for due in (next_wake(self.graph, self.draft, now), self.next_timeout()) if due is not None]
         outcomes = self.workers.wait(max(min(times) - now, 1) if times else None)
         current = [
             outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
-from hephaestus.engine.state import begin, fold, following
+from hephaestus.engine.fold import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
@@ -158,13 +158,13 @@ class Instances:
         if state is None:
             message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
             raise AlreadyRunning(message)
-        if state.sequence != 1:
+        if state.sequence != 1 or state.start_id != first.start_id:
             return state
         emit("hephaestus.workflow.start", {}, about(state))
         if claim is None:
             self._enqueue(state)
         elif isinstance(going, InPlace) and state.owner == claim.owner:
-            return self.executor.run(state, (), definition, going.budget) or state
+            return self.executor.run(state, (), self.registry.definition(state), going.budget) or state
         return state
 
     def _now(self, state: State) -> int:

@@ -20,7 +20,7 @@ from hephaestus.engine.events import (
     StepsStarted,
     StepWaiting,
 )
-from hephaestus.engine.state import apply, fold, following
+from hephaestus.engine.fold import apply, fold, following
 from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -101,6 +101,7 @@ class Judge:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
         updates = _as_updates(command.payload)
+        self._announce(step, event)
         try:
             taken = self._route(step, event, updates, known.attempt)
         except Exception as error:  # noqa: BLE001 - a user's Choice may raise anything
@@ -123,15 +124,19 @@ class Judge:
         """A failure that the transitions route: the next step finds it in this step's results."""
         step = outcome.step
         updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
+        self._announce(step, event)
         try:
             taken = self._route(step, event, updates, outcome.attempt)
         except Exception as problem:  # noqa: BLE001 - a user's Choice may raise anything
             return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
         return StepCompleted(step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt)
 
-    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> tuple[str, ...]:
+    def _announce(self, step: str, event: str) -> None:
+        """A ``Choice`` is about to be called, if there is one. What goes wrong here is not its failure."""
         if self.definition.routes[step][event].choice is not None:
             self.before_choice()
+
+    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> tuple[str, ...]:
         return route(self.definition, step, event, updates, self.context(step, attempt))
 
     def _waiting(self, outcome: Outcome) -> StepWaiting:

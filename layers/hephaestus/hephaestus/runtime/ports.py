@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.writes import Write
 
+STARTS_KEPT: Final = 8  # of the generations before the newest: a late repetition of their start is known
 MAX_TRANSACTION: Final = 100  # items; DynamoDB API Reference, TransactWriteItems
 
 
@@ -84,7 +85,8 @@ class Store(Protocol):
 
         Returns:
             The state as stored (with its real generation), or ``None`` where an instance that is not closed has the
-            id and was not written by ``first.commit_id``. A repeated call with the same commit id succeeds again.
+            id and was not written by ``first.commit_id``. A repeated call with the same commit id succeeds again, with
+            the newest state, also when up to 8 other generations were started since.
         """
 
     def load(self, instance_id: str) -> State | None:

@@ -116,8 +116,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.timers:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
-    known = {**state.steps, **{key: StepState("pending") for key in state.running if key not in state.steps}}
-    running = state.running if state.compensation is None else ()
+    running = state.running if state.compensation is None and not state.closed else ()
+    known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
     steps = {
         key: StepView(
             status="running" if key in running else step.status,

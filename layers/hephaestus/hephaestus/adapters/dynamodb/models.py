@@ -83,6 +83,7 @@ class HeadItem(Model):
     """The head of an instance: its newest generation as of the last boundary, and that generation's first entry.
 
     ``snapshot`` lacks what ``first`` has; there is none before the first boundary, nor while it would not fit.
+    ``earlier_commits`` began the generations before: a start that is repeated late is known by them.
     ``quarantine`` says why the instance could not be read when its alarm was put off; a boundary removes it.
     """
 
@@ -105,6 +106,7 @@ class HeadItem(Model):
     updated_at = NumberAttribute()
     first = BinaryAttribute(legacy_encoding=False)
     first_commit = UnicodeAttribute()
+    earlier_commits: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute, null=True)
     snapshot = BinaryAttribute(null=True, legacy_encoding=False)
     quarantine = UnicodeAttribute(null=True)
     ttl = TTLAttribute(null=True)

@@ -22,9 +22,10 @@ from hephaestus.adapters.dynamodb.overdue import read_overdue
 from hephaestus.adapters.dynamodb.user_writes import put_entry_and_writes
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
-from hephaestus.engine.state import CLOSED, State, begin, evolve, fold
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import CLOSED, State, evolve
 from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
-from hephaestus.runtime.ports import Listed, Listing, check_room
+from hephaestus.runtime.ports import STARTS_KEPT, Listed, Listing, check_room
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ class DynamoStore:
             found = self.table.get_head(state.instance_id)
             if found is None:
                 continue
-            if found.first_commit == first.commit_id:
+            earlier = found.earlier_commits or []
+            if first.commit_id in (found.first_commit, *earlier):
                 return self._read(found)
             if found.status not in CLOSED:
                 return None
             following = begin(state.instance_id, int(found.generation) + 1, first)
             head, old, token = self._head(following, first, data), self._old_first(found), _token(following, first)
+            head.earlier_commits = [*earlier, found.first_commit][-STARTS_KEPT:]
             if self.table.replace_closed_head(head, found, old, token):
                 return following
         message = f"instance {state.instance_id} is being started and ended by many callers at once; try again"

@@ -1,0 +1,11 @@
+"""Dead letters: messages that failed again and again, sent where they belong once what failed is mended.
+
+``python -m hephaestus.dead_letters --stack NAME`` does it for a deployed stack; ``redrive`` does it for one queue.
+Nothing here runs in a Lambda function.
+"""
+
+from hephaestus.dead_letters.queue import DeadLetterQueue
+from hephaestus.dead_letters.redrive import Left, Report, redrive
+from hephaestus.dead_letters.stack import Places, find_stack, resume_function
+
+__all__ = ["DeadLetterQueue", "Left", "Places", "Report", "find_stack", "redrive", "resume_function"]

@@ -1,0 +1,113 @@
+"""What a dead letter asks for, told from its body.
+
+Three kinds of letters lie in a stack's dead-letter queues:
+
+* a message of the work queue, as it was, moved by SQS after it had failed too often;
+* what a one-shot schedule would have sent to ``resume``, where EventBridge Scheduler could not deliver it (User Guide,
+  "Configuring a schedule's dead-letter queue": the body is the input, or the request that holds it as ``Payload``);
+* the record of an asynchronous invocation of ``resume`` that failed every time, with the event as ``requestPayload``
+  (Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations").
+
+Nothing here imports AWS, and no reason that is given holds anything of a payload.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hephaestus.adapters import scheduler, sqs
+from hephaestus.calls import read_deliver
+from hephaestus.errors import BadRequest
+from hephaestus.triggers import read_timeout, read_work, trigger
+
+if TYPE_CHECKING:
+    from hephaestus.runtime.ports import Timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Have an instance looked at: what is due is done then, and where nothing is, nothing happens."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSchedule:
+    """Have a schedule removed that its wait left behind."""
+
+    timeout: Timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Give ``resume`` an event once more; its ``event_id`` makes it one event, however often it comes."""
+
+    event: Mapping[str, Any]
+
+
+Errand: TypeAlias = Wake | RemoveSchedule | Deliver
+
+
+def read_letter(body: str) -> Errand:
+    """What the letter asks for.
+
+    Raises:
+        BadRequest: it is not ours, is damaged, or must not be sent again; the text says which.
+    """
+    letter = _read_object(body)
+    if isinstance(letter.get("requestContext"), Mapping) and "requestPayload" in letter:
+        return _read_invocation(letter["requestPayload"])
+    if letter.get("source") == sqs.SOURCE:
+        work = read_work(body)
+        return Wake(work) if isinstance(work, str) else RemoveSchedule(work)
+    given = _read_input(letter)
+    if given.get("source") != scheduler.SOURCE:
+        message = "not a message of Hephaestus: it names no source of ours"
+        raise BadRequest(message)
+    return Wake(read_timeout(given).instance_id)
+
+
+def _read_invocation(event: object) -> Errand:
+    """What the event of a failed invocation asks for.
+
+    A timeout or a message needs no more than a look at its instance. Another event is the caller's own: without an
+    id it might have been taken before the invocation failed, and would be taken twice.
+    """
+    if not isinstance(event, Mapping):
+        message = "the invocation that failed had no JSON object as its event"
+        raise BadRequest(message)
+    if event.get("source") == scheduler.SOURCE:
+        return Wake(read_timeout(event).instance_id)
+    if trigger(event) != "direct" or event.get("action") == "heartbeat":
+        message = "the invocation that failed was for its moment only, as a heartbeat is: nothing is left to be done"
+        raise BadRequest(message)
+    call = read_deliver(event)
+    if call.event_id is None:
+        message = (
+            f"instance {call.instance_id}: event {call.event!r} has no event_id and would perhaps be delivered twice; "
+            "see the instance's history, deliver it if it is not there, and delete this letter"
+        )
+        raise BadRequest(message)
+    return Deliver(event)
+
+
+def _read_input(letter: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The input of a schedule that could not be delivered, also where the whole request is shown."""
+    payload = letter.get("Payload")
+    if isinstance(payload, str):
+        return _read_object(payload)
+    return payload if isinstance(payload, Mapping) else letter
+
+
+def _read_object(text: str) -> Mapping[str, Any]:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        message = "not a message of Hephaestus: it is no JSON object"
+        raise BadRequest(message)
+    return read

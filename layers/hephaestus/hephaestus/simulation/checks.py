@@ -1,0 +1,255 @@
+"""What every event in a log must keep to, and the books that it takes to tell.
+
+The books are kept apart from the engine's state: outcomes, compensations, what was accepted and what was named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.events import (
+    CancelRequested,
+    Claimed,
+    CompensationFailed,
+    CompensationStarted,
+    EventReceived,
+    Forked,
+    InstanceFinished,
+    Parked,
+    Redriven,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepsSkipped,
+    StepsStarted,
+)
+from hephaestus.simulation.reference import Reference
+from hephaestus.simulation.violation import require
+from hephaestus.simulation.world import MAX_SKEW_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hephaestus.engine.events import Entry, Event
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+    from hephaestus.simulation.ledger import Ledger
+    from hephaestus.simulation.reference import Outcome
+
+EARLY_MS: Final = MAX_SKEW_MS  # a clock that is ahead is no reason to call a deadline early
+
+
+class Generation:
+    """What the ledger knows of one generation of an instance.
+
+    Attributes:
+        state: after the newest entry.
+        entries: the log.
+        outcomes: what its steps came to, but for those set back.
+        done: the completed steps in the order of their completion: the entry's number and the step.
+        received: the accepted events that no step has consumed, by step.
+        undo: the steps that are still to be undone, in groups of any order among themselves.
+    """
+
+    def __init__(self, state: State, graph: Graph) -> None:
+        self.state = state
+        self.graph = graph
+        self.entries: list[Entry] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.done: list[tuple[int, str]] = []
+        self.received: dict[str, EventReceived] = {}
+        self.event_ids: set[str] = set()
+        self.undo: list[set[str]] = []
+        self.tokens: set[str] = set()
+        self.begun: set[tuple[str, str, int]] = set()
+        self.requests: set[tuple[type[Event], str]] = set()
+
+    def reference(self) -> Reference:
+        """What must run now."""
+        return Reference(self.graph.start, self.graph.edges, self.outcomes)
+
+
+class Check:
+    """One event of an entry, before it is folded."""
+
+    def __init__(self, ledger: Ledger, known: Generation, entry: Entry, event: Event) -> None:
+        self.ledger = ledger
+        self.known = known
+        self.entry = entry
+        self.event = event
+        self.state = known.state
+        self.graph = known.graph
+
+    def run(self) -> None:  # noqa: C901, PLR0912 - a line or two for every event
+        """Hold the event against the rules.
+
+        Raises:
+            Violation: it breaks one.
+        """
+        known = self.known
+        request = getattr(self.event, "request_id", "")
+        if request:
+            asked = (type(self.event), request)
+            require(asked not in known.requests, "invariant 5", f"request {request} was carried out twice")
+            known.requests.add(asked)
+        match self.event:
+            case Claimed() as event:
+                self.ledger.claims(known, event, self.entry)
+            case Forked(completed=completed):
+                for done in completed:
+                    self._take(done)
+            case StepsStarted(steps):
+                self._started(steps)
+            case EventReceived(step=step, event_id=event_id) as event:
+                require(event_id not in known.event_ids, "invariant 5", f"event {event_id} was applied twice")
+                known.event_ids.add(event_id)
+                known.received[step] = event
+            case StepCompleted() as event:
+                self._completed(event)
+            case StepFailed(step=step, attempt=attempt):
+                require(attempt == self.state.attempt(step), "invariant 2", f"attempt {attempt} of {step} was not next")
+            case StepsSkipped(steps):
+                self._skipped(steps)
+            case CompensationStarted(steps=steps):
+                self._compensates(steps)
+            case StepCompensated(step=step):
+                self._undone(step)
+            case CompensationFailed(step=step, retry_at=retry_at):
+                if retry_at is None:
+                    self._undone(step)
+            case Redriven() as event:
+                self._redriven(event)
+            case InstanceFinished(status):
+                self._finished(status)
+            case Parked(reason):
+                require("defect of the engine" not in reason, "the engine's own rules", reason)
+            case CancelRequested():
+                require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
+
+    def _started(self, steps: Sequence[str]) -> None:
+        state = self.state
+        require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
+        if state.compensation is not None:
+            return
+        require(state.cancel is None, "cancel", f"{', '.join(steps)} started although the instance is cancelled")
+        reference = self.known.reference()
+        for step in steps:
+            found = reference.step(step)
+            require(found == "startable", "invariant 4", f"step {step} started, but it is {found}")
+
+    def _completed(self, event: StepCompleted) -> None:
+        step = event.step
+        found = self.known.reference().step(step)
+        require(found == "startable", "invariant 4", f"step {step} completed, but it is {found}")
+        allowed = self.graph.edges[step].get(event.event, ())
+        require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
+        received = self.known.received.pop(step, None)
+        if self.state.step_status(step) == "waiting":
+            self._waited(event, received)
+        self._take(event)
+
+    def _waited(self, event: StepCompleted, received: EventReceived | None) -> None:
+        step = event.step
+        if received is not None:
+            require(
+                event.event in {received.event, "error"},
+                "invariant 5",
+                f"step {step} was given {event.event}, but {received.event} had been accepted for it before",
+            )
+            payload = received.payload
+            require(
+                event.event == "error" or not hasattr(payload, "items") or event.updates == payload,
+                "invariant 5",
+                f"step {step} did not get the payload of its event",
+            )
+            return
+        due = [timer.due_at for timer in self.state.timers if timer.step == step]
+        now = min(self.entry.at, self.ledger.world.now + EARLY_MS)
+        require(
+            any(at <= now for at in due),
+            "invariant 6",
+            f"step {step} got {event.event} before its time, or for nothing",
+        )
+
+    def _take(self, event: StepCompleted) -> None:
+        self.known.outcomes[event.step] = (event.event, event.taken)
+        self.known.done.append((self.entry.sequence, event.step))
+
+    def _skipped(self, steps: Sequence[str]) -> None:
+        reference = self.known.reference()
+        for step in steps:
+            found = reference.step(step)
+            require(found == "skipped", "invariant 4", f"step {step} was skipped, but it is {found}")
+            self.known.received.pop(step, None)
+
+    def _compensates(self, steps: Sequence[str]) -> None:
+        groups: dict[int, set[str]] = {}
+        for sequence, step in reversed(self.known.done):
+            if step in self.graph.compensates and self.state.step_status(step) == "completed":
+                groups.setdefault(sequence, set()).add(step)
+        self.known.undo = list(groups.values())
+        expected = [step for group in self.known.undo for step in group]
+        require(sorted(expected) == sorted(steps), "compensation", f"{expected} are to be undone, not {steps}")
+
+    def _undone(self, step: str) -> None:
+        undo = self.known.undo
+        require(bool(undo) and step in undo[0], "compensation", f"step {step} was undone out of order")
+        undo[0].discard(step)
+        self.known.undo = [group for group in undo if group]
+
+    def _redriven(self, event: Redriven) -> None:
+        known = self.known
+        known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
+        known.done = [(sequence, step) for sequence, step in known.done if step not in event.reset]
+        known.undo = [{step} for step in event.undo] or known.undo
+        known.begun = {
+            name for name in known.begun if name[1] not in (*event.reset, *event.undo, *known.graph.compensates)
+        }
+
+    def _finished(self, status: str) -> None:
+        state = self.state
+        reference = self.known.reference()
+        failed = [step for step, it in state.steps.items() if it.status in ("failed", "compensation_failed")]
+        self.ledger.closes(self.entry)
+        if status == "completed":
+            left = reference.all("startable") | reference.all("undecided")
+            require(not left and not failed, "invariant 4", f"completed, but {sorted(left) or failed} did not")
+            ran = set(self.known.outcomes)
+            require(ran == reference.on_taken_paths(), "invariant 4", "what ran is not what the taken paths lead to")
+            require(state.cancel is None, "cancel", "it completed although it had been cancelled")
+        elif status == "failed":
+            require(bool(failed), "invariant 4", "it failed, but no step did")
+        else:
+            require(state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
+        if status == "failed" or (state.cancel is not None and state.cancel.compensate):
+            left = {step for step in self.graph.compensates if state.step_status(step) == "completed"}
+            require(not left and not self.known.undo, "compensation", f"{sorted(left)} were not undone")
+
+
+def check_alarm(state: State) -> None:
+    """Between entries: an instance that has something to do has an alarm, in time.
+
+    Raises:
+        Violation: its wake-up would be lost in a crash.
+    """
+    what = f"the alarm is {state.wake_at}, the instance {state.status}"
+    if state.closed:
+        require(state.wake_at is None, "invariant 8", what)
+    elif state.owner is not None:
+        require(state.wake_at == state.lease_until, "invariant 3", what)
+    elif state.paused is None and state.parked is None:
+        times = _due(state)
+        late = bool(times) and (state.wake_at is None or state.wake_at > max(min(times), state.updated_at))
+        require(not late, "invariant 3", f"{what}, and it has something to do at {min(times, default=0)}")
+
+
+def _due(state: State) -> list[int]:
+    """When an instance that nobody owns has something to do (ms)."""
+    if state.compensation is not None:
+        return [state.compensation.retry_at or state.updated_at]
+    waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
+    times = [timer.due_at for timer in state.timers if timer.step in waiting]
+    times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]
+    if state.status == "pending" or any(step in state.inbox for step in waiting):
+        times.append(state.updated_at)
+    return times

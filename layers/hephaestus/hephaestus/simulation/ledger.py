@@ -1,0 +1,237 @@
+"""Reads every log entry as it is written, and holds it against the invariants.
+
+Of the engine it uses the fold, whose result it compares with what the store gives, and the graph as data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated, StepCompleted
+from hephaestus.engine.fold import apply, begin
+from hephaestus.engine.state import evolve
+from hephaestus.errors import CorruptLog
+from hephaestus.simulation.checks import Check, Generation, check_alarm
+from hephaestus.simulation.violation import Violation, require
+from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.adapters.memory import MemoryStore
+    from hephaestus.context import StepContext
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.steps import Step
+    from hephaestus.engine.events import Claimed, Entry, Event
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Timeout
+    from hephaestus.simulation.world import Invocation, World
+
+ALL: Final = 1_000_000
+
+
+class Ledger:
+    """The books of one run.
+
+    Attributes:
+        generations: by instance and number.
+        newest: the newest generation of each instance.
+        unreadable: the instances that could not be read at some time.
+    """
+
+    def __init__(self, world: World, store: MemoryStore, definition: Callable[[State], Definition]) -> None:
+        self.world = world
+        self.store = store
+        self.definition = definition
+        self.generations: dict[tuple[str, int], Generation] = {}
+        self.newest: dict[str, Generation] = {}
+        self.unreadable: set[str] = set()
+        self._writers: dict[str, Invocation | None] = {}
+        self._commits: set[str] = set()
+        self._owners: dict[str, Invocation | None] = {}
+        self._swept_at: int | None = None
+        self._busy: Counter[Invocation] = Counter()
+
+    # --- What the world tells ---
+
+    def wrote(self, commit_id: str, invocation: Invocation | None) -> None:
+        """An invocation is about to write a commit."""
+        self._writers[commit_id] = invocation
+
+    def observe(self, instance_id: str, written: str = "", *, compare: bool = True) -> None:
+        """Something may have changed: read what is new, check it, and compare the store's state with the log's.
+
+        Args:
+            instance_id: the instance.
+            written: the commit that the store says is written.
+            compare: whether the head is up to date.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        known = self.newest.get(instance_id)
+        found = self.store.history(instance_id, None, len(known.entries) if known else 0, ALL)
+        if found is None:
+            return
+        number, entries = found
+        if known is None or number != known.state.generation:
+            if known is not None:
+                _, entries = self.store.history(instance_id, number, 0, ALL) or (number, ())
+                require(known.state.closed, "invariant 8", f"{instance_id} began anew although it had not ended")
+            known = self._begin(instance_id, number, entries[0])
+            entries = entries[1:]
+        require(len(entries) <= 1, "invariant 1", "one write made several log entries")
+        for entry in entries:
+            self._add(known, entry)
+        require(
+            not written or written in self._commits, "invariant 1", "the store acknowledged a commit that is in no log"
+        )
+        if compare:
+            self._compare(known)
+
+    def put_off(self, instance_id: str, reason: str) -> None:
+        """An instance was put off because it could not be read."""
+        require(instance_id in self.unreadable, "invariant 9", f"a sound log was taken for a corrupt one: {reason}")
+
+    def scheduled(self, timeout: Timeout) -> None:
+        """A schedule is made."""
+        generation = self.generations.get((timeout.instance_id, timeout.generation))
+        known = generation is not None and (timeout.token in generation.tokens or ".retry" in timeout.token)
+        require(known, "DESIGN 6", f"the schedule for {timeout.token} was made before the commit that decided it")
+
+    def begins(self, step: Step, context: StepContext, *, undo: bool) -> None:
+        """A step's own code is about to run.
+
+        Whoever lives on after its time is checked no further: its commits are fenced.
+        """
+        generation = self.generations[context.instance_id, context.instance.generation]
+        state = generation.state
+        invocation = self.world.invocation
+        if invocation is None or self.world.now >= invocation.ends_at:
+            return
+        owner = self._owners.get(state.owner or "")
+        require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
+        require(step.key in state.running, "invariant 2", f"step {step.key} runs, and no commit names it")
+        name = (context.idempotency_key, step.key, context.attempt)
+        require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
+        generation.begun.add(name)
+        if step.semantics == "at_most_once" and not undo:
+            require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
+        if step.timeout is None:
+            self._busy[invocation] += 1
+
+    def ends(self, step: Step) -> None:
+        """A step's own code has come to its end."""
+        if step.timeout is None and self.world.invocation is not None:
+            self._busy[self.world.invocation] -= 1
+
+    def swept(self) -> None:
+        """A sweep begins: what was due at the one before must be on its way, if nothing goes wrong any more."""
+        before, self._swept_at = self._swept_at, None if self.world.weather.stormy else self.world.now
+        if before is None or not self.world.over():
+            return
+        for known in self.newest.values():
+            state = known.state
+            if state.closed or state.owner or state.paused or state.parked or state.instance_id in self.unreadable:
+                continue
+            for timer in state.timers:
+                late = timer.due_at + 2 * MAX_SKEW_MS < before - SWEEP_MS
+                require(
+                    not (late and state.step_status(timer.step) == "waiting"),
+                    "invariant 6",
+                    f"the deadline {timer.token} passed, and two sweeps did not see it",
+                )
+
+    def alarm(self) -> int | None:
+        """When a sweep finds something (ms), if ever."""
+        return min((it.state.wake_at for it in self.newest.values() if it.state.wake_at is not None), default=None)
+
+    # --- Checks ---
+
+    def finish(self, writes: Sequence[str]) -> None:
+        """All is over: every instance has ended, and what was written was committed.
+
+        Args:
+            writes: what happened to the tables of steps, as ``Put orders``.
+        """
+        committed: list[str] = []
+        for (instance_id, number), known in self.generations.items():
+            found = self.store.history(instance_id, number, 0, ALL)
+            require(
+                found is not None and list(found[1]) == known.entries, "invariant 1", "the log is not what was written"
+            )
+            require(known.state.closed, "invariant 3", f"{instance_id} is {known.state.status} and goes nowhere")
+            committed += [
+                label
+                for entry in known.entries
+                for event in entry.events
+                if isinstance(event, (StepCompleted, StepCompensated))
+                for label in event.writes
+            ]
+        require(
+            sorted(committed) == sorted(writes),
+            "invariant 7",
+            f"committed were the writes {sorted(committed)}, done were {sorted(writes)}",
+        )
+
+    def _begin(self, instance_id: str, number: int, entry: Entry) -> Generation:
+        first = entry.events[0] if entry.events else None
+        require(isinstance(first, InstanceStarted), "invariant 1", f"{instance_id} does not begin with its start")
+        alone = type(entry)(entry.sequence, entry.commit_id, entry.at, entry.events[:1])
+        state = begin(instance_id, number, alone)
+        starts = [it.state.start_id for (name, _), it in self.generations.items() if name == instance_id]
+        require(state.start_id not in starts, "invariant 5", f"{instance_id} was started twice by one request")
+        known = Generation(state, self.definition(state).graph)
+        self.generations[instance_id, number] = self.newest[instance_id] = known
+        self._record(known, entry, entry.events[1:])
+        return known
+
+    def _add(self, known: Generation, entry: Entry) -> None:
+        state = known.state
+        require(entry.sequence == state.sequence + 1, "invariant 1", f"entry {entry.sequence} follows {state.sequence}")
+        require(entry.at >= state.updated_at, "invariant 1", "the times in the log go back")
+        require(
+            not state.closed or isinstance(entry.events[0], Redriven), "invariant 8", "a closed instance has changed"
+        )
+        known.state = evolve(state, sequence=entry.sequence)
+        self._record(known, entry, entry.events)
+
+    def _record(self, known: Generation, entry: Entry, events: Sequence[Event]) -> None:
+        known.entries.append(entry)
+        self._commits.add(entry.commit_id)
+        for event in events:
+            Check(self, known, entry, event).run()
+            try:
+                known.state = apply(known.state, (event,), entry.at)
+            except CorruptLog as error:
+                rule = "invariant 2"
+                raise Violation(rule, str(error)) from error
+            known.tokens.update(timer.token for timer in known.state.timers)
+        check_alarm(known.state)
+
+    def _compare(self, known: Generation) -> None:
+        state = known.state
+        try:
+            stored = self.store.load(state.instance_id)
+        except CorruptLog as error:
+            rule = "invariant 9"
+            raise Violation(rule, f"what is stored cannot be read: {error}") from error
+        if stored is not None and state.instance_id in self.unreadable:
+            stored = evolve(stored, wake_at=state.wake_at)
+        differing = [name for name in vars(state) if stored is None or getattr(stored, name) != vars(state)[name]]
+        require(not differing, "invariant 9", f"what is stored is not what the log says: {', '.join(differing)} differ")
+
+    def claims(self, known: Generation, event: Claimed, entry: Entry) -> None:
+        """Somebody becomes the owner."""
+        state = known.state
+        owner = self._owners.get(state.owner or "")
+        alive = owner is not None and owner.alive and self.world.now < owner.ends_at
+        require(not alive, "invariant 2", "the instance was claimed although its owner is alive")
+        self._owners[event.owner] = self._writers.get(entry.commit_id)
+
+    def closes(self, entry: Entry) -> None:
+        """An instance ends; steps that had too long are left to themselves."""
+        writer = self._writers.get(entry.commit_id)
+        busy = writer is not None and writer.alive and self._busy[writer] > 0
+        require(not busy, "invariant 4", "the instance ended while steps of it were running")

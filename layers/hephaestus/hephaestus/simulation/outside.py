@@ -1,0 +1,267 @@
+"""The world outside: who starts an instance, sends it events and steers it, and asks again when a call fails."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.inbox import accepted_events
+from hephaestus.errors import CallerError, EngineError, RetryLater
+from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.runner import Runner
+    from hephaestus.simulation.ledger import Ledger
+    from hephaestus.simulation.subject import Subject
+    from hephaestus.simulation.world import World
+
+API_MS: Final = 29_000
+AGAIN_MS: Final = 20_000
+PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
+ACTS: Final = 8
+
+
+class Outside:
+    """Calls the runner as clients do, each call an invocation of its own."""
+
+    def __init__(self, world: World, ledger: Ledger, runner: Runner, subject: Subject) -> None:
+        self.world = world
+        self.choices = world.choices
+        self.ledger = ledger
+        self.runner = runner
+        self.subject = subject
+        self._requests = 0
+        self._starts = 0
+        self._forks = 0
+        self._acts = self.choices.below(ACTS)
+        self._steers = subject.steer and bool(world.weather.kinds)
+
+    def begin(self) -> None:
+        """Start the instance, and plan the rest."""
+        self.start()
+        self._plan()
+
+    def idle(self) -> bool:
+        """Nothing happens by itself any more: do what somebody would, and say whether there was anything to do."""
+        self.world.weather.stormy = False
+        if not self.ledger.newest:
+            self.start("s1")
+            return True
+        for known in self.ledger.newest.values():
+            state = known.state
+            if state.closed:
+                continue
+            if state.paused is not None:
+                self.unpause(state)
+                return True
+            if self.send(state):
+                return True
+        return False
+
+    def act(self) -> None:
+        """Do something that a client might."""
+        states = [known.state for known in self.ledger.newest.values()]
+        if not states:
+            return
+        state = states[self.choices.below(len(states))]
+        acts = self._possible(state)
+        acts[self.choices.below(len(acts))](state)
+
+    def _possible(self, state: State) -> list[Callable[[State], object]]:
+        """What may be done to an instance, the likeliest most often."""
+        if not self._steers:
+            return [self.send]
+        fork: tuple[Callable[[State], object], ...] = () if self._forks else (self.fork,)
+        if not state.closed:
+            steer = (self.pause, self.unpause, self.pause, self.unpause, self.cancel, self.redrive)
+            others = (self.heartbeat, self.schedule, lambda _: self.start())
+            return [*(self.send,) * 5, *steer, *others, *fork]
+        again: tuple[Callable[[State], object], ...] = (self.redrive,) * 3 if state.status != "completed" else ()
+        restart: tuple[Callable[[State], object], ...] = (lambda _: self.restart(),) if self._starts == 1 else ()
+        return [lambda _: None, *again, *restart, *fork]
+
+    # --- Calls ---
+
+    def start(self, name: str = "") -> None:
+        """Start an instance; under one name, it is one."""
+        if not self._starts:
+            self._starts = 1
+        start_id = name or f"s{self._starts}"
+
+        def call() -> str:
+            return self.runner.start_instance(
+                self.subject.workflow.name, self.subject.context, id="x", start_id=start_id, dispatch=self._dispatch()
+            )
+
+        self._call(f"start {start_id}", call, lambda instance_id: self._began(instance_id, start_id))
+
+    def restart(self) -> None:
+        """Start the next generation."""
+        self._starts = 2
+        self.start("s2")
+
+    def fork(self, state: State) -> None:
+        """Start another instance from a point in this one's history."""
+        self._forks += 1
+        request = self._name("f")
+        at = 1 + self.choices.below(state.sequence)
+
+        def call() -> str:
+            return self.runner.fork(
+                state.instance_id,
+                at,
+                generation=state.generation,
+                new_id="y",
+                start_id=request,
+                dispatch=self._dispatch(),
+            )
+
+        self._call(f"fork at {at} as {request}", call, lambda instance_id: self._began(instance_id, request))
+
+    def send(self, state: State) -> bool:
+        """Send an event that is accepted now or soon; whether there is one."""
+        graph = self.ledger.definition(state).graph
+        accepted = accepted_events(graph, state)
+        found = [
+            (step, event) for step, events in accepted.items() for event in events if event not in ("timeout", "error")
+        ]
+        found = found or [(step, event) for step, events in accepted.items() for event in events]
+        if state.closed or state.cancel or state.compensation or not found:
+            return False
+        step, event = found[self.choices.below(len(found))]
+        named = None if self.world.weather.stormy and self.choices.below(3) == 1 else step
+        request = self._name("e")
+        payload = self.subject.payloads.get(event)
+
+        def call() -> None:
+            self.runner.resume(
+                state.instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch()
+            )
+
+        self._call(
+            f"send {event} to {named or 'whom it may concern'} as {request}", call, lambda _: self._received(request)
+        )
+        return True
+
+    def cancel(self, state: State) -> None:
+        """Cancel, with or without compensation."""
+        compensate = bool(self.choices.below(2))
+        self._steer(state, "cancel", lambda **by: self.runner.cancel(state.instance_id, compensate=compensate, **by))
+
+    def pause(self, state: State) -> None:
+        """Pause."""
+        runner = self.runner
+        self._steer(state, "pause", lambda request_id, **_: runner.pause(state.instance_id, request_id=request_id))
+
+    def unpause(self, state: State) -> None:
+        """Continue."""
+        self._steer(state, "continue", lambda **by: self.runner.unpause(state.instance_id, **by))
+
+    def redrive(self, state: State) -> None:
+        """Redrive."""
+        self._steer(state, "redrive", lambda **by: self.runner.redrive(state.instance_id, **by))
+
+    def heartbeat(self, state: State) -> None:
+        """Send a heartbeat."""
+        self._call("heartbeat", lambda: self.runner.heartbeat(state.instance_id), lambda _: True, again=False)
+
+    def schedule(self, state: State) -> None:
+        """Ask for a timeout."""
+        waits = sorted(self.ledger.definition(state).graph.waits) or list(self.ledger.definition(state).graph.order)
+        step = waits[self.choices.below(len(waits))]
+        delay = 1 + self.choices.below(3_600_000)
+        self._call(
+            f"schedule_resume {step}",
+            lambda: self.runner.schedule_resume(state.instance_id, step, delay),
+            bool,
+            again=False,
+        )
+
+    # --- How ---
+
+    def _plan(self) -> None:
+        if self._acts > 0:
+            self._acts -= 1
+            pause = PAUSES_MS[self.choices.below(len(PAUSES_MS))]
+            self.world.at(self.world.now + pause, self._turn)
+
+    def _turn(self) -> None:
+        self.act()
+        self._plan()
+
+    def _name(self, prefix: str) -> str:
+        self._requests += 1
+        return f"{prefix}{self._requests}"
+
+    def _dispatch(self) -> Dispatch:
+        where = self.choices.below(3)
+        if not where:
+            return Enqueue()
+        now = self.runner.clock.now()
+        return InPlace(Budget(now + API_MS, start_until=now + 10_000 if where == 1 else None))
+
+    def _began(self, instance_id: object, start_id: str) -> bool:
+        found = [known for (one, _), known in self.ledger.generations.items() if one == instance_id]
+        return any(known.state.start_id == start_id for known in found)
+
+    def _steer(self, state: State, action: str, call: Callable[..., object]) -> None:
+        request = self._name("r")
+
+        def heard(_: object) -> bool:
+            return any(known.state.heard(action, request) for known in self.ledger.generations.values())
+
+        self._call(
+            f"{action} {state.instance_id} as {request}",
+            lambda: call(request_id=request, dispatch=self._dispatch()),
+            heard,
+        )
+
+    def _received(self, event_id: str) -> bool:
+        return any(event_id in known.event_ids for known in self.ledger.generations.values())
+
+    def _call(
+        self, what: str, call: Callable[[], object], known: Callable[[object], bool], *, again: bool = True
+    ) -> None:
+        """One call from outside; if it fails or dies, it is made again later, and an answer must be true."""
+        world = self.world
+
+        def work() -> bool:
+            world.note(what)
+            answer = attempt(world, call)
+            if answer is FAILED or answer is REFUSED:
+                return answer is REFUSED
+            if not known(answer):
+                world.violate("invariant 5", f"{what} was acknowledged, but nothing of it is in the log")
+            if again and world.weather.stormy and not self.choices.below(4):  # whoever lost the answer asks again
+                world.at(world.now + self.choices.below(AGAIN_MS), lambda: self._call(what, call, known, again=False))
+            return True
+
+        def ended(succeeded: bool) -> None:  # noqa: FBT001 - what invocations tell
+            if not succeeded and again:
+                world.at(world.now + AGAIN_MS, lambda: self._call(what, call, known))
+
+        world.invoke("api", work, ended, API_MS)
+
+
+FAILED: Final = object()
+REFUSED: Final = object()
+
+
+def attempt(world: World, call: Callable[[], object]) -> object:
+    """What a call to the engine gives; ``FAILED`` or ``REFUSED`` if it does not."""
+    try:
+        return call()
+    except CallerError as error:
+        world.note(f"refused: {type(error).__name__}")
+        return REFUSED
+    except RetryLater as error:
+        world.note(f"failed: {error}")
+    except EngineError as error:
+        world.note(f"failed: {type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - whatever it is, it is a defect
+        world.violate("the engine's own rules", f"the engine raised\n{traceback.format_exc()}")
+    return FAILED

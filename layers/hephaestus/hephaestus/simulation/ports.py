@@ -1,0 +1,432 @@
+"""The real ports' other side in a simulated world: every call may fail, die, be late, or take time."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from greenlet import GreenletExit
+
+from hephaestus.adapters.names import schedule_name
+from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
+from hephaestus.runtime.attempt import event_loop
+from hephaestus.runtime.registry import Registry
+from hephaestus.simulation.violation import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.adapters.memory import MemoryStore
+    from hephaestus.context import StepContext
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.steps import Step
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.attempt import Outcome
+    from hephaestus.runtime.ports import Listing, OverduePage, Timeout
+    from hephaestus.simulation.ledger import Ledger
+    from hephaestus.simulation.world import Actor, World
+    from hephaestus.writes import Write
+
+NEVER: Final = 1 << 62
+LATE_MS: Final = 5_000  # how long a request may be under way after its caller gave up
+SCHEDULER_MS: Final = 60_000  # EventBridge Scheduler calls within 60 s
+LONGEST_STEP_MS: Final = 20 * 60_000
+STEPS_MS: Final = (1, 1, 1, 20, 500, 3_000)
+VISIBILITY_MS: Final = 120_000
+DELIVERIES: Final = 3
+
+T = TypeVar("T")
+
+
+class Calls:
+    """What every call to the outside goes through."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def write(self, what: str, do: Callable[[], T]) -> T:
+        """A call that changes something outside."""
+        self._begin()
+        match self.world.weather.strikes(
+            "crash before a call", "crash after a call", "call refused", "answer lost", "write late"
+        ):
+            case "crash before a call":
+                self.world.die(f"before {what}")
+            case "crash after a call":
+                do()
+                self.world.die(f"after {what}")
+            case "call refused":
+                self._refuse(what, "refused")
+            case "answer lost":
+                do()
+                self._refuse(what, "done, and its answer is lost")
+            case "write late":
+                self.world.at(self.world.now + 1 + self.world.choices.below(LATE_MS), do)
+                self._refuse(what, "no answer, and it is done later")
+        self.world.note(what)
+        return do()
+
+    def read(self, what: str, do: Callable[[], T]) -> T:
+        """A call that changes nothing."""
+        self._begin()
+        match self.world.weather.strikes("crash before a call", "call refused"):
+            case "crash before a call":
+                self.world.die(f"before {what}")
+            case "call refused":
+                self._refuse(what, "refused")
+        return do()
+
+    def _begin(self) -> None:
+        invocation = self.world.invocation
+        if invocation is not None and not invocation.alive:
+            raise GreenletExit
+        self.world.latency()
+        if invocation is not None and self.world.weather.strikes("zombie"):
+            self.world.freeze()
+
+    def _refuse(self, what: str, how: str) -> None:
+        self.world.note(f"{what}: {how}")
+        message = f"{what}: {how}"
+        raise StoreUnavailable(message)
+
+
+class SimulatedStore:
+    """A ``Store`` that is memory's, with faults; the ledger sees every change."""
+
+    def __init__(self, inner: MemoryStore, world: World, ledger: Ledger) -> None:
+        self.inner = inner
+        self.world = world
+        self.ledger = ledger
+        self.calls = Calls(world)
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """As memory has it."""
+        return self.inner.max_value_bytes
+
+    @property
+    def own_table(self) -> str | None:
+        """As memory has it."""
+        return self.inner.own_table
+
+    def create(self, state: State, first: Entry) -> State | None:
+        """Start a generation."""
+
+        def do() -> State | None:
+            created = self.inner.create(state, first)
+            guarded(self.world, lambda: self.ledger.observe(state.instance_id))
+            return created
+
+        self.ledger.wrote(first.commit_id, self.world.invocation)
+        return self.calls.write(f"create {_told(first)}", do)
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state."""
+        if self.world.weather.strikes("instance unreadable"):
+            self.ledger.unreadable.add(instance_id)
+            self.world.note(f"load {instance_id}: unreadable")
+            message = "a log entry cannot be read: written by a newer release"
+            raise CorruptLog(message)
+        return self.calls.read(f"load {instance_id}", lambda: self.inner.load(instance_id))
+
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+        """Write an entry."""
+
+        def do() -> bool:
+            written = self.inner.append(state, entry, boundary=boundary, writes=writes)
+            written_by = entry.commit_id if written else ""
+            guarded(self.world, lambda: self.ledger.observe(state.instance_id, written_by))
+            return written
+
+        self.ledger.wrote(entry.commit_id, self.world.invocation)
+        return self.calls.write(f"append {_told(entry)}", do)
+
+    def tail(self, state: State) -> Sequence[Entry]:
+        """The entries after the state's."""
+        return self.calls.read(f"tail after {state.sequence}", lambda: self.inner.tail(state))
+
+    def history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
+        """A page of a log."""
+        return self.calls.read("history", lambda: self.inner.history(instance_id, generation, after, limit))
+
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
+        """What the alarms say; an index may lag."""
+        page = self.calls.read("overdue", lambda: self.inner.overdue(now, limit, cursor))
+        if self.world.weather.strikes("index stale"):
+            self.world.note("overdue: the index lags")
+            return type(page)((), page.cursor)
+        return page
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+        """Put off an alarm."""
+
+        def do() -> bool:
+            put_off = self.inner.quarantine(instance_id, reason, now=now, until=until)
+            guarded(self.world, lambda: self.ledger.put_off(instance_id, reason))
+            return put_off
+
+        return self.calls.write(f"quarantine {instance_id}", do)
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        workflows: Sequence[str],
+        statuses: Sequence[str],
+        *,
+        tag: str | None,
+        since: int | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Listing:
+        """A page of instances."""
+        return self.calls.read(
+            "list",
+            lambda: self.inner.list(workflows, statuses, tag=tag, since=since, limit=limit, cursor=cursor),
+        )
+
+
+def _told(entry: Entry) -> str:
+    events = ", ".join(
+        " ".join([type(event).__name__, *(str(getattr(event, "step", None) or getattr(event, "steps", "")).split())])
+        for event in entry.events
+    )
+    return f"{entry.sequence}: {events}"
+
+
+class SimulatedTimers:
+    """``Timers`` whose schedules fire on time, late, twice or never."""
+
+    def __init__(self, world: World, ledger: Ledger, fire: Callable[[Timeout], None]) -> None:
+        self.world = world
+        self.ledger = ledger
+        self.fire = fire
+        self.calls = Calls(world)
+        self.schedules: dict[str, Timeout] = {}
+
+    def schedule(self, timeout: Timeout) -> str:
+        """Make a schedule; return its name."""
+        name = schedule_name(timeout)
+
+        def do() -> str:
+            guarded(self.world, lambda: self.ledger.scheduled(timeout))
+            if name not in self.schedules:
+                self.schedules[name] = timeout
+                self._plan(name, timeout)
+            return name
+
+        return self.calls.write(f"schedule {timeout.token}", do)
+
+    def cancel(self, timeout: Timeout) -> None:
+        """Remove a schedule."""
+        self.calls.write(f"unschedule {timeout.token}", lambda: self.remove(timeout))
+
+    def remove(self, timeout: Timeout) -> None:
+        """Remove a schedule, whoever asks."""
+        self.schedules.pop(schedule_name(timeout), None)
+
+    def _plan(self, name: str, timeout: Timeout) -> None:
+        world = self.world
+        when = max(timeout.due_at, world.now)
+        fault = world.weather.strikes("schedule late", "schedule twice", "schedule lost")
+        if fault == "schedule lost":
+            world.note(f"the schedule for {timeout.token} will never fire")
+            return
+        if fault == "schedule late":
+            when += world.choices.below(SCHEDULER_MS)
+        world.at(when, lambda: self._fire(name, timeout))
+        if fault == "schedule twice":
+            world.at(when + world.choices.below(SCHEDULER_MS), lambda: self.fire(timeout))
+
+    def _fire(self, name: str, timeout: Timeout) -> None:
+        if self.schedules.get(name) == timeout:
+            del self.schedules[name]
+            self.fire(timeout)
+
+
+class SimulatedQueue:
+    """A ``WorkQueue`` whose messages come once, twice, late or never, and again when their invocation fails."""
+
+    def __init__(
+        self, world: World, timers: SimulatedTimers, wake: Callable[[str, Callable[[bool], None]], None]
+    ) -> None:
+        self.world = world
+        self.timers = timers
+        self.deliver = wake
+        self.calls = Calls(world)
+
+    def wake(self, instance_id: str, delay_ms: int = 0) -> None:
+        """Send a message."""
+        self.calls.write(f"send a message, {delay_ms} ms", lambda: self._send(instance_id, delay_ms))
+
+    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Send many messages."""
+
+        def do() -> Sequence[str]:
+            for instance_id in instance_ids:
+                self._send(instance_id, 0)
+            return instance_ids
+
+        return self.calls.write(f"send {len(instance_ids)} messages", do)
+
+    def remove_schedule(self, timeout: Timeout) -> None:
+        """Have a schedule removed later."""
+        self.calls.write(f"have {timeout.token} unscheduled", lambda: self.timers.remove(timeout))
+
+    def depth(self) -> int:
+        """Never full."""
+        return self.calls.read("depth", lambda: 0)
+
+    def _send(self, instance_id: str, delay_ms: int) -> None:
+        world = self.world
+        when = world.now + delay_ms
+        match world.weather.strikes("message lost", "message twice", "message late"):
+            case "message lost":
+                world.note("the message is lost")
+                return
+            case "message twice":
+                self._plan(when + world.choices.below(VISIBILITY_MS), instance_id, DELIVERIES)
+            case "message late":
+                when += world.choices.below(VISIBILITY_MS)
+        self._plan(when, instance_id, DELIVERIES)
+
+    def _plan(self, when: int, instance_id: str, deliveries: int) -> None:
+        def ended(succeeded: bool) -> None:  # noqa: FBT001 - what invocations tell
+            if not succeeded and deliveries > 1:
+                self._plan(self.world.now + VISIBILITY_MS, instance_id, deliveries - 1)
+
+        self.world.at(when, lambda: self.deliver(instance_id, ended))
+
+
+class SimulatedClock:
+    """A ``Clock``: virtual time as the current invocation sees it; randomness from the recorded choices."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._names = 0
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, by the current invocation's clock."""
+        current = self.world.current
+        return self.world.now + (current.invocation.skew if current else 0)
+
+    def sleep(self, milliseconds: int) -> None:
+        """Let others go on meanwhile."""
+        self.world.pause(milliseconds)
+
+    def random(self) -> float:
+        """One of a hundred numbers from 0 up to 1."""
+        return self.world.choices.below(100) / 100
+
+    def unique(self) -> str:
+        """The next of a sequence of names."""
+        self._names += 1
+        return f"{self._names:020x}"
+
+
+class SimulatedWorkers:
+    """``Workers`` whose attempts run in turns, as parts of the invocation that started them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ended: list[Outcome] = []
+        self.waiting: Actor | None = None
+
+    def start(self, attempt: Callable[[], Outcome]) -> None:
+        """Run ``attempt`` in turns with everything else."""
+
+        def main() -> None:
+            self.ended.append(attempt())
+            if self.waiting is not None:
+                self.waiting.ready_at = self.world.now
+
+        self.world.start(main)
+
+    def wait(self, timeout_ms: int | None) -> list[Outcome]:
+        """Every outcome that is there; if there is none, the next one, or nothing after ``timeout_ms``."""
+        if not self.ended:
+            self.waiting = self.world.current
+            self.world.pause(NEVER - self.world.now if timeout_ms is None else timeout_ms)
+            self.waiting = None
+        outcomes, self.ended = self.ended, []
+        return outcomes
+
+
+class SimulatedRegistry(Registry):
+    """The workflow, with steps that may take long, or not come to their end."""
+
+    def __init__(self, workflow: type[Workflow], world: World, ledger: Ledger) -> None:
+        super().__init__((workflow,))
+        self.world = world
+        self.ledger = ledger
+        self._known: dict[int, Definition] = {}
+
+    def definition(self, state: State) -> Definition:
+        """The definition that an instance runs on, its steps simulated."""
+        invocation = self.world.invocation
+        if invocation is not None and invocation.kind == "worker" and self.world.weather.strikes("version undeployed"):
+            message = f"workflow {state.workflow} has no version {state.version}"
+            raise UnknownVersion(message)
+        if state.version not in self._known:
+            found = super().definition(state)
+            steps = {
+                key: step if step.pure else cast("Step", SimulatedStep(step, self.world, self.ledger))
+                for key, step in found.steps.items()
+            }
+            self._known[state.version] = replace(found, steps=steps)
+        return self._known[state.version]
+
+
+class SimulatedStep:
+    """A step like the one it is given, but for what may happen to it."""
+
+    def __init__(self, step: Step, world: World, ledger: Ledger) -> None:
+        self._step = step
+        self._world = world
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the step's own."""
+        return getattr(self._step, name)
+
+    def run(self, context: StepContext) -> Any:
+        """Run it."""
+        return self._perform(self._step.run, context, undo=False)
+
+    def undo(self, context: StepContext) -> Any:
+        """Undo it."""
+        return self._perform(self._step.undo, context, undo=True)
+
+    def _perform(self, work: Callable[[StepContext], Any], context: StepContext, *, undo: bool) -> Any:
+        world = self._world
+        what = f"{'undoing ' if undo else ''}step {self._step.key}, attempt {context.attempt}"
+        world.note(what)
+        guarded(world, lambda: self._ledger.begins(self._step, context, undo=undo))
+        fault = world.weather.strikes("crash in a step", "step too long")
+        if fault == "step too long":
+            world.pause(1 + world.choices.below(LONGEST_STEP_MS))
+        world.pause(STEPS_MS[world.choices.below(len(STEPS_MS))])
+        crash = fault == "crash in a step"
+        if crash and world.choices.below(2):
+            world.die(f"before {what} has done anything")
+        try:
+            result = work(context)
+            if isinstance(result, Coroutine):
+                result = event_loop().run(result)
+        finally:
+            self._ledger.ends(self._step)
+        world.latency()
+        if crash:
+            world.die(f"after {what} has done its work")
+        return result
+
+
+def guarded(world: World, check: Callable[[], None]) -> None:
+    """Run a check; what it finds ends the run, whatever the code around would make of the error."""
+    try:
+        check()
+    except Violation as violation:
+        world.violate(violation.rule, violation.what)

@@ -1,0 +1,129 @@
+"""One simulated run: everything put together, from one source of choices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.adapters.memory import MemoryStore
+from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+from hephaestus.runtime.sweeper import Sweeper
+from hephaestus.runtime.views import view
+from hephaestus.simulation.faults import Weather
+from hephaestus.simulation.ledger import Ledger
+from hephaestus.simulation.outside import FAILED, Outside, attempt
+from hephaestus.simulation.ports import (
+    SimulatedClock,
+    SimulatedQueue,
+    SimulatedRegistry,
+    SimulatedStore,
+    SimulatedTimers,
+    SimulatedWorkers,
+)
+from hephaestus.simulation.world import World
+from hephaestus.writes import label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.views import InstanceView
+    from hephaestus.simulation.choices import Choices
+    from hephaestus.simulation.faults import Faults
+    from hephaestus.simulation.subject import Subject
+    from hephaestus.writes import Write
+
+LIFETIMES_MS: Final = (60_000, 12_000, 15 * 60_000)
+STORM_TURNS: Final = 600
+RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
+
+
+class CountedTables(MemoryTables):
+    """Tables that remember every write that happened."""
+
+    def __init__(self, tables: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(tables)
+        self.happened: list[str] = []
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """All of the writes, or none."""
+        super().transact(writes)
+        self.happened += [label(write) for write in writes]
+
+
+class Run:
+    """A world with one workflow in it.
+
+    Attributes:
+        world: time, invocations, the trace.
+        tables: what the steps have written.
+    """
+
+    def __init__(self, subject: Subject, choices: Choices, faults: Faults) -> None:
+        weather = Weather(choices, faults)
+        lifetime_ms = LIFETIMES_MS[choices.below(len(LIFETIMES_MS))]
+        storm = choices.below(STORM_TURNS) if weather.stormy else 0
+        self.world = world = World(choices, weather, lifetime_ms, storm)
+        self.tables = CountedTables(subject.tables)
+        self.store = MemoryStore(tables=self.tables)
+        definitions = Registry((subject.workflow,)).definition
+        self.ledger = ledger = Ledger(world, self.store, definitions)
+        timers = SimulatedTimers(world, ledger, self.fire)
+        self.timers = timers
+        self.runner = Runner(
+            SimulatedStore(self.store, world, ledger),
+            timers,
+            SimulatedQueue(world, timers, self.wake),
+            SimulatedRegistry(subject.workflow, world, ledger),
+            clock=SimulatedClock(world),
+            limits=subject.limits,
+            workers=lambda: SimulatedWorkers(world),
+        )
+        self.outside = Outside(world, ledger, self.runner, subject)
+
+    def go(self) -> list[InstanceView]:
+        """Run to the end, and check it; the generations that there were.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        try:
+            self.outside.begin()
+            self.world.run(alarm=self.ledger.alarm, sweep=self.sweep, idle=self.outside.idle)
+            self.ledger.finish(self.tables.happened)
+        finally:
+            self.world.end()
+        return [view(known.state, known.graph) for known in self.ledger.generations.values()]
+
+    def wake(self, instance_id: str, on_end: Callable[[bool], None]) -> None:
+        """A message arrives."""
+        self._invoke("worker", lambda budget: self.runner.wake(instance_id, budget=budget), on_end)
+
+    def fire(self, timeout: Timeout, retries: int = RETRIES) -> None:
+        """A schedule fires."""
+
+        def ended(succeeded: bool) -> None:  # noqa: FBT001 - what invocations tell
+            if not succeeded and retries:
+                self.world.at(self.world.now + 60_000, lambda: self.fire(timeout, retries - 1))
+
+        self._invoke("timer", lambda budget: self.runner.timeout(timeout, budget=budget), ended)
+
+    def sweep(self) -> None:
+        """A minute has passed."""
+        if self.world.weather.strikes("sweep missed"):
+            self.world.note("the sweep is missed")
+            return
+        self.ledger.swept()
+        sweeper = Sweeper(self.runner.store, self.runner.queue, self.runner.clock)
+        self._invoke("sweep", sweeper.sweep, lambda _: None)
+
+    def _invoke(self, kind: str, work: Callable[[Budget], object], on_end: Callable[[bool], None]) -> None:
+        world = self.world
+
+        def call() -> bool:
+            budget = Budget(self.runner.clock.now() + world.lifetime_ms)
+            return attempt(world, lambda: work(budget)) is not FAILED
+
+        world.invoke(kind, call, on_end)

@@ -1,0 +1,33 @@
+"""What is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.runtime.executor import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is simulated.
+
+    Attributes:
+        workflow: the workflow.
+        context: its start data.
+        payloads: by event, what is sent with it.
+        tables: the tables that its steps write to, and their keys.
+        limits: what executions keep to.
+        steer: whether it is also paused, cancelled, redriven, forked and started again.
+    """
+
+    workflow: type[Workflow]
+    context: Mapping[str, Any]
+    payloads: Mapping[str, Any]
+    tables: Mapping[str, Sequence[str]]
+    limits: Limits | None = None
+    steer: bool = True

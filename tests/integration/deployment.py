@@ -1,0 +1,157 @@
+"""All functions over one store in memory, invoked as Lambda does, and the events that they are sent."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hephaestus import DONE, Completed, StepContext, Workflow, aws, step
+from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import pytest
+
+    from hephaestus.runtime.ports import Timeout
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = ("start", "resume", "control", "read", "sweep")
+SAMPLE = "orderid::sample-1"
+
+
+@step(events=("done",))
+def swell(ctx: StepContext) -> Completed:
+    """Leave as much as asked for."""
+    return Completed("done", {"text": "x" * ctx.initial["size"]})
+
+
+class Large(Workflow, key="large"):
+    """An instance with results of any size."""
+
+    start_at = swell
+    transitions = {swell: {"done": DONE}}
+
+
+@dataclass
+class Context:
+    """Lambda's context object, as far as anybody here reads it."""
+
+    function_name: str = "hephaestus-test"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:hephaestus-test"
+    aws_request_id: str = "4f2c9a1e-0000-4000-8000-000000000001"
+    remaining_ms: int = 30_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """What is left of the invocation."""
+        return self.remaining_ms
+
+
+@dataclass
+class Deployment:
+    """All functions over one store, and what their queue and schedules hold."""
+
+    runner: Runner
+    store: MemoryStore
+    timers: MemoryTimers
+    queue: MemoryQueue
+    functions: dict[str, ModuleType] = field(default_factory=dict)
+
+    def invoke(self, function: str, event: Any, **context: Any) -> Any:
+        """Invoke a function as Lambda does: what goes in and out is JSON."""
+        return json.loads(
+            json.dumps(self.functions[function].handler(json.loads(json.dumps(event)), Context(**context)))
+        )
+
+    def call(self, function: str, event: Any, **context: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Invoke a function by API: the status, the body and the headers."""
+        answer = self.invoke(function, event, **context)
+        headers = {name: ", ".join(values) for name, values in answer.get("multiValueHeaders", {}).items()}
+        return answer["statusCode"], json.loads(answer["body"]), headers
+
+    def pump(self) -> None:
+        """Deliver every due message of the queue through the resume function, in batches."""
+        while ids := self.queue.pop_due(self.runner.clock.now()):
+            assert self.invoke("resume", batch(*ids)) == {"batchItemFailures": []}
+
+    def started(self, **change: Any) -> str:
+        """The sample instance, waiting for its approval."""
+        event = sample("direct-start")
+        event.update(id="sample-1", start_id=None)
+        event["context"].update(change)
+        assert self.invoke("start", event) == {"id": SAMPLE, "status": "waiting"}
+        return SAMPLE
+
+
+def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deployment:
+    """The functions, imported afresh as in a cold start, over a store in memory."""
+    clock = SystemClock()
+    store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
+    runner = Runner(store, timers, queue, Registry(workflows), clock=clock)
+    monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
+    deployed = Deployment(runner, store, timers, queue)
+    for name in FUNCTIONS:
+        spec = importlib.util.spec_from_file_location(
+            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        deployed.functions[name] = module
+    return deployed
+
+
+def sample(name: str) -> dict[str, Any]:
+    """A file of ``events/``."""
+    loaded: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    return loaded
+
+
+def api(
+    name: str, *, body: Any = None, raw: str | None = None, prefer: str | None = None, **change: Any
+) -> dict[str, Any]:
+    """A sample API event with another body, preference or other members."""
+    event = {**sample(name), **change}
+    if body is not None or raw is not None:
+        event["body"] = raw if raw is not None else json.dumps(body)
+    event["headers"] = {key: value for key, value in event["headers"].items() if key != "Prefer"}
+    event["headers"].update({"Prefer": prefer} if prefer else {})
+    event["multiValueHeaders"] = None
+    return event
+
+
+def batch(*instance_ids: str) -> dict[str, Any]:
+    """A batch of the work queue, one message an instance."""
+    like = sample("sqs-continue")["Records"][0]
+    bodies = [json.dumps({"source": "hephaestus.queue", "instance_id": instance_id}) for instance_id in instance_ids]
+    return {"Records": [{**like, "messageId": f"m-{number}", "body": body} for number, body in enumerate(bodies)]}
+
+
+def fired(timeout: Timeout) -> dict[str, Any]:
+    """What Scheduler sends when a schedule fires."""
+    return {
+        "source": "hephaestus.timer",
+        "instance_id": timeout.instance_id,
+        "generation": timeout.generation,
+        "step": timeout.step,
+        "event": "timeout",
+        "token": timeout.token,
+        "due_at": timeout.due_at,
+    }
+
+
+def raising(error: Exception) -> Any:
+    """A function that fails."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> Any:
+        raise error
+
+    return fail

@@ -1,0 +1,163 @@
+"""Workflows drawn from a seed: any graph, every kind of step, and a plan that says what each step does when it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from hephaestus import DONE, Completed, NonRetryable, Pending, Retry, StepContext, Update, Workflow, step
+from hephaestus.definition.steps import Choice, Step
+from hephaestus.steps import Wait, WaitForEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+LARGEST = 6
+A_FEW, A_FIFTH, A_THIRD = 0.06, 0.2, 0.3
+TABLES = {"effects": ("pk",)}
+QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
+SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), jitter="full")
+KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
+
+
+@cache
+def flow(number: int) -> type[Workflow]:
+    """The workflow of that number. Every path ends in one last step, so that branches always meet again."""
+    draw = Random(number)
+    names = [f"s{position}" for position in range(draw.randint(1, LARGEST))]
+    steps = {name: _step(name, draw) for name in names}
+    last = step(key="last")(_act("last", ("done",)))
+    targets: dict[str, list[str]] = {}
+    transitions: dict[Any, Any] = {last: {"done": DONE}}
+    for position, name in enumerate(names):
+        later = names[position + 1 :]
+        transitions[steps[name]] = routes = {}
+        for event in _events(steps[name]):
+            chosen = draw.sample(later, min(len(later), draw.choice([0, 1, 1, 2, 3])))
+            targets.setdefault(name, []).extend(chosen)
+            routes[event] = chosen
+    for position, name in enumerate(names[1:], start=1):
+        if not any(name in found for found in targets.values()):
+            source = draw.choice(names[:position])
+            targets[source].append(name)
+            draw.choice(list(transitions[steps[source]].values())).append(name)
+    for name in names:
+        routes = transitions[steps[name]]
+        for event, chosen in routes.items():
+            found = [steps[target] for target in chosen] or [last]
+            routes[event] = _chosen(found) if len(found) > 1 and draw.random() < 0.3 else found
+    members = {"start_at": steps["s0"], "transitions": transitions, "retry": draw.choice([QUICK, SLOW])}
+    made: type[Workflow] = type(f"Random{number}", (Workflow,), members, key="random")
+    return made
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a step does: fails so often, fails for good, emits this event, picks these targets, writes."""
+
+    failures: int
+    dies: bool
+    event: int
+    pick: int
+    writes: bool
+
+    def __str__(self) -> str:
+        """As start data hold it: short, as they are read again and again."""
+        return f"{self.failures}{self.dies:d}{self.event}{self.pick}{self.writes:d}"
+
+    @classmethod
+    def of(cls, name: str, ctx: StepContext) -> Planned:
+        """The plan of a step."""
+        failures, dies, event, pick, writes = (int(digit) for digit in ctx.initial[name])
+        return cls(failures, bool(dies), event, pick, bool(writes))
+
+
+def plan(draw: Random) -> Mapping[str, Any]:
+    """Start data: what every step does, whatever the interleaving."""
+    return {
+        name: str(
+            Planned(
+                failures=draw.choice([0, 0, 0, 0, 1, 2]),
+                dies=draw.random() < A_FEW,
+                event=draw.randrange(3),
+                pick=draw.randrange(8),
+                writes=draw.random() < A_THIRD,
+            )
+        )
+        for name in [*(f"s{position}" for position in range(LARGEST)), "last"]
+    }
+
+
+def _step(name: str, draw: Random) -> Step:
+    match draw.choice(KINDS):
+        case "event":
+            return WaitForEvent("go", "stop", name=name)
+        case "timer":
+            return Wait(draw.choice([0.3, 20, 3_600]), name=name)
+        case "either":
+            return WaitForEvent("go", timeout=timedelta(seconds=draw.choice([2, 90, 7_200])), name=name)
+        case "heartbeat":
+            return WaitForEvent("go", heartbeat=timedelta(seconds=draw.choice([5, 1_200])), name=name)
+        case "pending":
+            return step(key=name, events=("go",))(_ask(name))
+        case _:
+            events = tuple(f"e{number}" for number in range(draw.randint(1, 3)))
+            once = draw.random() < 0.2
+            return step(
+                key=name,
+                events=events,
+                retry=None if once else draw.choice([None, None, QUICK]),
+                timeout=draw.choice([None, None, None, 30]),
+                semantics="at_most_once" if once else "at_least_once",
+                compensate=draw.choice([None, _undo(name)]),
+            )(_act(name, events))
+
+
+def _events(member: Step) -> list[str]:
+    events = list(member.events)
+    if member.pure or member.semantics == "at_most_once":
+        return events
+    return events if member.key < "s3" else [*events, "error"]
+
+
+def _chosen(targets: list[Step]) -> Choice:
+    """A Choice of one of the targets, or of several."""
+    return Choice(lambda ctx: targets[: 1 + Planned.of("s0", ctx).pick % len(targets)], targets)
+
+
+def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]:
+    def act(ctx: StepContext) -> Completed:
+        planned = _planned(name, ctx)
+        if planned.dies:
+            raise NonRetryable(name)
+        return Completed(events[planned.event % len(events)], {"by": name}, writes=_once(ctx, planned))
+
+    return act
+
+
+def _undo(name: str) -> Callable[[StepContext], Completed]:
+    return lambda ctx: Completed("done", writes=_once(ctx, _planned(name, ctx)))
+
+
+def _ask(name: str) -> Callable[[StepContext], Pending]:
+    def ask(ctx: StepContext) -> Pending:
+        _planned(name, ctx)
+        return Pending()
+
+    return ask
+
+
+def _planned(name: str, ctx: StepContext) -> Planned:
+    """What the step does, if this attempt is not one of those that fail."""
+    planned = Planned.of(name, ctx)
+    if ctx.attempt <= planned.failures:
+        raise ValueError(name)
+    return planned
+
+
+def _once(ctx: StepContext, planned: Planned) -> list[Update]:
+    """A write that counts how often it has happened."""
+    return [Update("effects", {"pk": ctx.idempotency_key}, "ADD seen :one", values={":one": 1})] * planned.writes
