@@ -20,7 +20,8 @@ from hephaestus.engine.events import (
     StepWaiting,
     TimerSet,
 )
-from hephaestus.engine.state import apply, begin, evolve
+from hephaestus.engine.fold import apply, begin
+from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
