@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DEFAULT_STACK: Final = "hephaestus"
+CONNECT_TIMEOUT: Final = 5.0  # seconds; a person is further away than a function
+READ_TIMEOUT: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ def account_of(region: str | None = None, profile: str | None = None, endpoint_u
     """
     session = botocore.session.Session(profile=profile)
     with explained(Account(session, region, endpoint_url)):
-        return Account(session, region or session.get_config_variable("region"), endpoint_url)
+        where = region or session.get_config_variable("region")
+        return Account(session, where, endpoint_url, CONNECT_TIMEOUT, READ_TIMEOUT)
 
 
 def _names_unknown() -> list[Json]:

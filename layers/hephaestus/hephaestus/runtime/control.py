@@ -1,57 +1,47 @@
-"""Steers instances: cancel, pause and continue, redrive, fork."""
+"""Steers instances: cancel, pause and continue, redrive; ``Forks`` has the rest."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import check_id
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import (
     CancelRequested,
     Continued,
-    Forked,
     InstanceFinished,
-    InstanceStarted,
     Paused,
     Redriven,
-    StepCompleted,
 )
-from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.graph import reachable
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
-from hephaestus.runtime.attempt import check_size
-from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_text, digest, read_context, read_value
+from hephaestus.runtime.forks import Forks
+from hephaestus.runtime.intake import check_by, check_text
 from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from hephaestus.definition.definition import Definition
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
-    from hephaestus.values import FrozenDict
 
 MAX_REASON: Final = 1_000
-HISTORY_PAGE: Final = 200
 
 
-class Control(Instances):
+class Control(Forks):
     """What an operator does to instances.
 
     Every request may carry a name: made twice under one name, it is one, also when others came in between (the newest
     16 names of a generation are kept).
     """
 
-    def cancel(
+    def cancel(  # noqa: PLR0913 - a request, and who makes it
         self,
         instance_id: str,
         reason: str = "",
         *,
         compensate: bool = False,
         request_id: str | None = None,
+        by: str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Start nothing more; the instance ends as ``cancelled`` at once, or when the steps that run now have ended.
@@ -61,6 +51,7 @@ class Control(Instances):
             reason: kept in its history, up to 1,000 characters.
             compensate: undo what its completed steps did before it ends.
             request_id: the same request twice is one; the second call answers as the first did.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: where compensations run: in place or by the queue.
 
         Raises:
@@ -69,8 +60,8 @@ class Control(Instances):
             UnknownVersion: its version is not deployed, so nothing of it can be undone.
             BadRequest: the reason or the request id is malformed.
         """
-        _check_request(reason, request_id)
-        request = CancelRequested(reason, request_id or "", compensate)
+        _check_request(reason, request_id, by)
+        request = CancelRequested(reason, request_id or "", compensate, by or "")
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("cancel", request_id) or (state.cancel and not state.closed and not request_id):
@@ -89,20 +80,23 @@ class Control(Instances):
 
         self._change(instance_id, decide)
 
-    def pause(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
+    def pause(
+        self, instance_id: str, reason: str = "", *, request_id: str | None = None, by: str | None = None
+    ) -> None:
         """Start nothing more for now. Running steps end, events are kept, deadlines that pass wait for its continuing.
 
         Args:
             instance_id: the instance.
             reason: kept in its history, up to 1,000 characters.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
 
         Raises:
             InstanceNotFound: there is no such instance.
             InstanceClosed: it has ended, or is being cancelled without compensation.
             BadRequest: the reason or the request id is malformed.
         """
-        _check_request(reason, request_id)
+        _check_request(reason, request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("pause", request_id) or (state.paused and not request_id):
@@ -112,16 +106,24 @@ class Control(Instances):
                     f"instance {instance_id} is {state.status if state.closed else 'being cancelled'}: nothing to pause"
                 )
                 raise InstanceClosed(message)
-            return self._append(state, now, Paused(reason, request_id or ""))
+            return self._append(state, now, Paused(reason, request_id or "", by or ""))
 
         self._change(instance_id, decide)
 
-    def unpause(self, instance_id: str, *, request_id: str | None = None, dispatch: Dispatch | None = None) -> None:
+    def unpause(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
         """Continue an instance that was paused; one that is not paused is left as it is.
 
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -129,21 +131,29 @@ class Control(Instances):
             InstanceClosed: it has ended.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id)
+        _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
+            event = Continued(request_id or "", by or "")
             if state.heard("continue", request_id):
                 return state
             if state.closed:
                 message = f"instance {instance_id} is {state.status}: there is nothing to continue"
                 raise InstanceClosed(message)
             if state.paused is None:
-                return self._append(state, now, Continued(request_id)) if request_id else state
-            return self._go_on(state, dispatch or self.dispatch, now, Continued(request_id or ""))
+                return self._append(state, now, event) if request_id else state
+            return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
 
-    def redrive(self, instance_id: str, *, request_id: str | None = None, dispatch: Dispatch | None = None) -> None:
+    def redrive(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
         """Have a failed, cancelled or parked instance go on from where it stopped.
 
         A step that failed starts again with its first attempt; a step that waited goes on waiting for as long as it had
@@ -153,6 +163,7 @@ class Control(Instances):
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -161,106 +172,25 @@ class Control(Instances):
             UnknownWorkflow, UnknownVersion: its version is not deployed.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id)
+        _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("redrive", request_id):
                 return state
             event = _redrive(self.registry.definition(state).graph, state, request_id or "")
+            event = replace(event, by=by or "")
             return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
 
-    def fork(  # noqa: PLR0913 - a start, and where it begins
-        self,
-        instance_id: str,
-        at: int | None = None,
-        *,
-        new_id: str,
-        generation: int | None = None,
-        context: Mapping[str, Any] | None = None,
-        results: Mapping[str, Mapping[str, Any]] | None = None,
-        version: int | None = None,
-        start_id: str | None = None,
-        dispatch: Dispatch | None = None,
-    ) -> str:
-        """Start a new instance from a point in another one's history.
 
-        It takes over every step that had completed or was skipped by then. What waited, ran, failed or was compensated
-        runs anew, and events that were kept for later steps are not taken over: send them again.
-
-        Args:
-            instance_id: the instance to fork; it is left as it is.
-            at: the number of the log entry after which the fork begins; by default the newest.
-            new_id: the business key's value of the new instance.
-            generation: which of the old instance's generations; by default the newest.
-            context: other start data than the old instance's.
-            results: other results of steps that had completed by then, by step.
-            version: another version than the old instance's.
-            start_id: a name for this very fork; made twice, it is one.
-            dispatch: run in place or leave it to the queue.
-
-        Returns:
-            The new instance's id.
-
-        Raises:
-            InstanceNotFound: there is no such instance or generation.
-            BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version has
-                not the steps that are taken over.
-            AlreadyRunning: an instance with the new id is active.
-            InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
-        """
-        source = self._at(instance_id, generation, at)
-        flow = self.registry.get(source.workflow)
-        definition = flow.definition(version if version is not None else source.version)
-        initial = source.initial if context is None else read_context(context)
-        definition.read_input(initial)
-        check_size(initial, self.store.max_value_bytes, "the context")
-        forked = _fork(source, definition, self._results(results or {}))
-        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
-        name = start_id or self.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
-        self._create(fork_id, definition, (started, forked), flow.business_key.name, dispatch or self.dispatch)
-        return fork_id
-
-    def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
-        frozen: dict[str, FrozenDict] = {}
-        for step, given in results.items():
-            if not hasattr(given, "items"):
-                message = f"the results of step {step!r} must be a mapping (a JSON object)"
-                raise BadRequest(message)
-            frozen[step] = read_value(dict(given), f"results.{step}")
-            check_size(frozen[step], self.store.max_value_bytes, f"the results of step {step}")
-        return frozen
-
-    def _at(self, instance_id: str, generation: int | None, at: int | None) -> State:
-        """The instance as it was after log entry ``at``, folded from its history."""
-        if at is not None and (isinstance(at, bool) or not isinstance(at, int) or at < 1):
-            message = f"instance {instance_id}: its history has no entry {at!r}; entries count from 1"
-            raise BadRequest(message)
-        check_id(instance_id)
-        state: State | None = None
-        while at is None or state is None or state.sequence < at:
-            after = state.sequence if state else 0
-            limit = HISTORY_PAGE if at is None else min(HISTORY_PAGE, at - after)
-            number, entries = self._history(instance_id, generation, after, limit)
-            if not entries:
-                break
-            state = fold(state, entries) if state else fold(begin(instance_id, number, entries[0]), entries[1:])
-        if state is None or (at is not None and state.sequence < at):
-            last = state.sequence if state else 0
-            message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
-            raise BadRequest(message)
-        return state
-
-
-def _check_request(reason: str, request_id: str | None) -> None:
+def _check_request(reason: str, request_id: str | None, by: str | None) -> None:
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         message = f"reason must be a string of at most {MAX_REASON} characters"
         raise BadRequest(message)
     if request_id is not None:
         check_text("request_id", request_id)
+    check_by(by)
 
 
 def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:
@@ -288,41 +218,3 @@ def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:
         step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
     )
     return Redriven("pending", reset, again, request_id=request_id)
-
-
-def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDict]) -> Forked:
-    """What a fork takes over: every step that was decided, and whose predecessors were."""
-    graph = definition.graph
-    taken: dict[str, str] = {}
-    for step in graph.order:
-        if step == graph.start or all(one in taken for one in graph.predecessors[step]):
-            status = source.step_status(step)
-            if status in ("completed", "skipped"):
-                taken[step] = status
-    missing = [step for step in results if taken.get(step) != "completed"]
-    if missing:
-        done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
-        message = f"instance {source.instance_id}: {', '.join(missing)} had not completed then; completed were {done}"
-        raise BadRequest(message)
-    completed = [
-        StepCompleted(
-            key, known.event or "", known.taken, known.updates, started_at=known.started_at, attempt=known.attempt
-        )
-        for key, known in source.steps.items()
-        if taken.get(key) == "completed"
-    ]
-    unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in graph.edges[done.step]]
-    unknown += [target for done in completed for target in done.taken if target not in graph.edges]
-    if unknown:
-        message = (
-            f"version {definition.version} of {definition.name} has no {', '.join(unknown)}: "
-            "fork from an earlier entry, or on the old version"
-        )
-        raise BadRequest(message)
-    return Forked(
-        source.instance_id,
-        source.generation,
-        source.sequence,
-        tuple(replace(done, updates=results.get(done.step, done.updates)) for done in completed),
-        tuple(step for step, status in taken.items() if status == "skipped"),
-    )
