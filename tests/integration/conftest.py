@@ -15,7 +15,14 @@ os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools sil
 from hephaestus import aws, observability
 from hephaestus.adapters import session
 from hephaestus.adapters.dynamodb import Table
+from hephaestus.adapters.session import Account
+from hephaestus.operations import Connection
+from hephaestus.operations.api import Api
+from hephaestus.operations.catalog import Catalog
+from hephaestus.operations.transport import DirectInvocation
+from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, Large, deploy
+from tests.integration.outside import ANN, STACK, Functions
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
 from workflows import Onboarding, OrderFlow
 
@@ -27,6 +34,16 @@ if TYPE_CHECKING:
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """The functions over a store in memory, with the example and a workflow whose results have any size."""
     return deploy(monkeypatch, OrderFlow, Onboarding, Large)
+
+
+@pytest.fixture
+def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """A connection to the functions in this process, whose runner knows no workflow's code."""
+    monkeypatch.setattr(DirectInvocation, "caller", ANN)
+    own = deployment.runner
+    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]
+    runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
+    return Connection(Account(), runner, api, STACK)
 
 
 @pytest.fixture

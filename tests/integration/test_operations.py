@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -16,11 +14,8 @@ from hephaestus.adapters.dynamodb import Table
 from hephaestus.adapters.session import Account
 from hephaestus.errors import AlreadyRunning, BadRequest, InstanceNotFound, InvalidInput, UnexpectedEvent
 from hephaestus.operations import AwsRefused, Connection, NoCredentials, NoSuchStack, Unreachable, connect
-from hephaestus.operations.api import Api
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.connection import account_of
-from hephaestus.operations.stack import FUNCTIONS, Stack
-from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, sample
 from tests.integration.stack import ACCOUNT, REGION
@@ -28,38 +23,7 @@ from tests.integration.stack import ACCOUNT, REGION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STACK = Stack("shop", "CREATE_COMPLETE", {f"{each.title()}FunctionName": each for each in FUNCTIONS})
 CONTEXT = sample("direct-start")["context"]
-
-
-@dataclass
-class Functions:
-    """Lambda's client, over functions in this process."""
-
-    deployment: Deployment
-
-    def get(self) -> Functions:
-        """As of a lazy client."""
-        return self
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - Lambda's names
-        """Invoke one as Lambda does: an error is an answer."""
-        try:
-            answer = self.deployment.invoke(FunctionName, json.loads(Payload))
-        except Exception as error:  # noqa: BLE001 - as Lambda does
-            said = {"errorType": type(error).__name__, "errorMessage": str(error)}
-            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(said).encode())}
-        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
-
-
-@pytest.fixture
-def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Connection:
-    """A connection to the functions in this process, whose runner knows no workflow's code."""
-    monkeypatch.setattr(DirectInvocation, "caller", "arn:aws:iam::123456789012:user/ann")
-    own = deployment.runner
-    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]
-    runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
-    return Connection(Account(), runner, api, STACK)
 
 
 def test_an_order_is_started_looked_at_and_approved(connection: Connection, deployment: Deployment) -> None:
