@@ -138,6 +138,15 @@ def test_a_stack_s_name_is_enough(aws: None) -> None:
         found.get("orderid::nobody")
 
 
+def test_the_region_is_taken_from_the_environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From ``AWS_REGION`` first, as the AWS CLI does; botocore alone would not read it."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-1")
+    assert account_of().region == "us-west-1"
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert connect("shop").account.region == REGION
+    assert account_of("eu-west-3").region == "eu-west-3"
+
+
 def test_a_table_s_name_is_enough_to_look(aws: None) -> None:
     found = connect(table="hephaestus", region=REGION)
     with pytest.raises(InstanceNotFound):

@@ -5,6 +5,7 @@ Everything it answers is JSON as the API has it, whichever way it came.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -196,7 +197,8 @@ def account_of(region: str | None = None, profile: str | None = None, endpoint_u
     """
     session = botocore.session.Session(profile=profile)
     with explained(Account(session, region, endpoint_url)):
-        where = region or session.get_config_variable("region")
+        # botocore reads AWS_DEFAULT_REGION alone; the AWS CLI and every other SDK take AWS_REGION first.
+        where = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         return Account(session, where, endpoint_url, CONNECT_TIMEOUT, READ_TIMEOUT)
 
 
