@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, Large, deploy
-from tests.integration.outside import ANN, STACK, Functions
+from tests.integration.outside import ANN, STACK, TEMPLATE, Functions
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
 from workflows import Onboarding, OrderFlow
 
@@ -81,3 +82,21 @@ def forget() -> None:
     """Begin as a fresh process does."""
     for cached in (aws.settings_from_environment, aws.runner_from_environment, session.shared_session):
         cached.cache_clear()
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account with a stack ``shop``, and one that is none of ours."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with mock_aws():
+        Table("hephaestus", REGION).create()
+        formation = boto3.client("cloudformation", region_name=REGION)
+        formation.create_stack(StackName="shop", TemplateBody=json.dumps(TEMPLATE))
+        bare = {"Resources": TEMPLATE["Resources"]}
+        formation.create_stack(StackName="other", TemplateBody=json.dumps(bare))
+        yield

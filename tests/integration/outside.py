@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from tests.integration.deployment import Deployment
 
 STACK = Stack("shop", "CREATE_COMPLETE", {f"{each.title()}FunctionName": each for each in FUNCTIONS})
+TEMPLATE = {
+    "Parameters": {"ListShards": {"Type": "Number", "Default": 2}},
+    "Resources": {
+        "WorkQueue": {"Type": "AWS::SQS::Queue"},
+        "WorkDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead-work"}},
+        "ScheduleDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead"}},
+    },
+    "Outputs": {
+        "TableName": {"Value": "hephaestus"},
+        "WorkQueueUrl": {"Value": {"Ref": "WorkQueue"}},
+        "WorkDeadLettersUrl": {"Value": {"Ref": "WorkDeadLetters"}},
+        "ScheduleDeadLettersUrl": {"Value": {"Ref": "ScheduleDeadLetters"}},
+        "ResumeFunctionName": {"Value": "shop-resume"},
+    },
+}
 ANN = "arn:aws:iam::123456789012:user/ann"
 
 
