@@ -104,7 +104,7 @@ def test_history_tells_who_did_what_when_and_for_how_long() -> None:
     assert "validate_order valid → charge_payment" in said
     assert "total_cents=" in said
     assert "‖ paused night ☾" in said
-    assert ANN in said.replace("\n", "").replace(" ", "")
+    assert "by user/ann" in said
     entries = answer("history", "orderid::o-1")["items"]
     assert entries[-1]["events"][0] == {"type": "Paused", "reason": "night ☾", "by": ANN, **_request(entries[-1])}
     assert answer("history", "orderid::o-1", "--last", "1")["items"] == entries[-1:]

@@ -14,7 +14,7 @@ from hephaestus.cli.app import hoist
 from hephaestus.cli.failures import code_of
 from hephaestus.cli.instances import Status
 from hephaestus.cli.styles import SIGNS
-from hephaestus.cli.text import ago, brief, dump, read_time, safe, short, span
+from hephaestus.cli.text import ago, brief, dump, read_time, safe, short, span, until, who
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.errors import (
     AlreadyRunning,
@@ -80,6 +80,18 @@ def test_a_time_is_told_from_now() -> None:
     assert ago("2026-01-31T11:57:00+00:00", NOW) == "3 min ago"
     assert ago("2026-02-02T12:00:00+00:00", NOW) == "in 2 d"
     assert ago(None, NOW) == ""
+
+
+def test_a_time_to_come_has_its_day_where_it_is_another() -> None:
+    soon, late = NOW + timedelta(minutes=5), NOW + timedelta(days=3)
+    assert until(soon, NOW) == f"{soon.astimezone():%H:%M} (in 5 min)"
+    assert until(late.isoformat(), NOW) == f"{late.astimezone():%Y-%m-%d %H:%M} (in 3 d)"
+
+
+def test_who_did_it_is_the_end_of_the_arn() -> None:
+    assert who("arn:aws:iam::123456789012:user/ann") == "user/ann"
+    assert who("arn:aws:sts::123456789012:assumed-role/Admin/ann@example.com") == "assumed-role/Admin/ann@example.com"
+    assert who("Ann: from support") == "Ann: from support"
 
 
 def test_a_person_writes_times_in_many_ways() -> None:
