@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
+from hephaestus.cli.local import SkippingClock
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -152,8 +154,31 @@ def test_run_tells_a_person_how_it_went() -> None:
     assert narrow(done.stdout)
 
 
-def test_run_in_real_time_waits() -> None:
-    """The clock is the machine's: what waits 5 s is looked at later than what does not wait."""
+def test_an_answer_that_nobody_wanted_is_told() -> None:
+    done = call("run", "workflows:Onboarding", "--data", '{"email": "a@b.c"}', "-e", "feedback=happy", "-e", "x=go")
+    assert done.exit_code == 0
+    assert done.stderr == "not used: --event x=go\n"
+
+
+def test_a_step_s_own_answer_comes_first_and_each_is_used_once() -> None:
+    shown = answer("run", "workflows:OrderFlow", "--data", ORDER, "-e", "approved", "-e", "approval=rejected")
+    assert shown["steps"]["approval"]["event"] == "rejected"
+
+
+def test_real_time_is_waited_for_and_other_time_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    skipping, real = SkippingClock(real=False), SkippingClock(real=True)
+    before = skipping.now()
+    skipping.move_to(before + 3_600_000)
+    assert skipping.now() >= before + 3_600_000
+    assert slept == []
+    real.sleep(1_500)
+    real.move_to(real.now() - 5)
+    assert slept == [1.5, 0]
+
+
+def test_run_in_real_time_ends_as_well() -> None:
     shown = answer(
         "run", "workflows:Onboarding", "--data", '{"email": "a@example.org"}', "--version", "1", "--real-time"
     )
