@@ -23,7 +23,6 @@ from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_text, digest, read_context, read_value
-from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,10 +81,7 @@ class Control(Instances):
                 return self._append(state, now, request)
             if compensate and compensable(self.registry.definition(state).graph, state):
                 return self._go_on(state, dispatch or self.dispatch, now, request)
-            after = self._append(state, now, request, InstanceFinished("cancelled"))
-            if after is not None:
-                emit("hephaestus.workflow.stop", {}, {**about(after), "status": "cancelled"})
-            return after
+            return self._append(state, now, request, InstanceFinished("cancelled"))
 
         self._change(instance_id, decide)
 
