@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
+from hephaestus.adapters.deadline import ending_in
 from hephaestus.runtime import telemetry
 from hephaestus.telemetry.correlation import correlation_id, message_id
 from hephaestus.telemetry.logs import LogHandler
@@ -64,7 +65,7 @@ def count_sweep(report: SweepReport) -> None:
 
 
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """``handler`` with Lambda's context and a correlation id in its logs; its metrics are written when it has ended."""
+    """``handler`` with its calls kept within the invocation, its logs correlated, and its metrics written."""
     _adopt(logging.getLogger("hephaestus"))
     traced = _traced(handler)
 
@@ -73,7 +74,8 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     def wrapper(event: dict[str, Any], context: Any) -> Any:
         logger.set_correlation_id(correlation_id(event))
         try:
-            return traced(event, context)
+            with ending_in(context.get_remaining_time_in_millis()):
+                return traced(event, context)
         finally:
             counted.flush()
             if metrics.metric_set:
