@@ -72,7 +72,7 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     @wraps(handler)
     @logger.inject_lambda_context(clear_state=True)
     def wrapper(event: dict[str, Any], context: Any) -> Any:
-        logger.set_correlation_id(correlation_id(event))
+        logger.set_correlation_id(correlation_id(event) or context.aws_request_id)
         try:
             with ending_in(context.get_remaining_time_in_millis()):
                 return traced(event, context)

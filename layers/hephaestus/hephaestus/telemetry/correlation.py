@@ -25,8 +25,8 @@ def correlation_id(event: object) -> str | None:
     Returns:
         Of an API call, its header ``X-Correlation-Id`` or else API Gateway's request id; of a fired schedule, the
         schedule's name; of one message of a queue, the message's id (in a batch, each has its own: see
-        ``message_id``); of a rule of EventBridge, its event's id; of a direct call, its member ``correlation_id``.
-        ``None`` where there is no such thing, or no short printable text.
+        ``message_id``); of a rule of EventBridge, its event's id. ``None`` where there is no such thing, as in a direct
+        call, or no short printable text.
     """
     if not isinstance(event, Mapping):
         return None
@@ -38,7 +38,7 @@ def correlation_id(event: object) -> str | None:
     records = event.get("Records")
     if isinstance(records, list):
         return message_id(records[0]) if len(records) == 1 else None
-    return _text(event.get("id") if "detail-type" in event else event.get("correlation_id"))
+    return _text(event.get("id")) if "detail-type" in event else None
 
 
 def message_id(record: object) -> str | None:
