@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -429,6 +431,16 @@ def test_every_event_has_the_fields_of_the_family(listener: Listener) -> None:
         assert metadata.keys() - {"team", "note"} == fields, event
         assert fields <= telemetry.FIELDS
     assert sorted(telemetry.EVENTS) == sorted(f"hephaestus.{event}" for event in FAMILY)
+
+
+def test_the_documented_fields_are_those_of_the_events() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "telemetry.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z.]+)` +\|[^|]*\|([^|]*)\|([^|]*)\|$", text, re.MULTILINE)
+    written = {
+        event: (set(re.findall(r"`(\w+)`", numbers)), set(re.findall(r"`(\w+)`", fields)) - {"external", "timeout"})
+        for event, numbers, fields in rows
+    }
+    assert written == {event: (numbers, fields - STEP) for event, (numbers, fields) in FAMILY.items()}
 
 
 def test_a_callers_metadata_is_told_with_every_event_and_overrides_nothing(listener: Listener) -> None:

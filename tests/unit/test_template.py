@@ -433,6 +433,14 @@ def test_every_alarm_watches_a_metric_that_there_is(
     assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
 
 
+def test_the_documented_metrics_are_those_that_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` +\| (?:Count|Milliseconds|Seconds) ", text, re.MULTILINE)
+    assert sorted(rows) == sorted(emitted(monkeypatch, capsys))
+
+
 def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
     topic = [{"Ref": "AlarmTopicArn"}]
     for alarm in KEYED.of("AWS::CloudWatch::Alarm").values():
