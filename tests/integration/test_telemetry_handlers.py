@@ -12,9 +12,11 @@ from aws_lambda_powertools.logging import Logger
 
 from hephaestus import DONE, Retry, StepContext, Workflow, observability, step, telemetry
 from hephaestus.adapters.names import schedule_name
+from hephaestus.errors import EngineError
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent
 from hephaestus.telemetry.correlation import correlation_id
+from hephaestus.telemetry.logs import HEARD as LOGGED
 from hephaestus.telemetry.logs import LogHandler
 from hephaestus.telemetry.metrics import HEARD, MetricsHandler
 from hephaestus.testing import LocalRuntime
@@ -135,13 +137,13 @@ def test_what_a_step_logs_itself_has_the_keys_of_its_attempt(
 def test_of_a_callers_metadata_the_log_has_what_it_is_told_to(logs: io.StringIO) -> None:
     local = LocalRuntime(Noted)
     handler = LogHandler(observability.logger, {"hephaestus.step.start": logging.INFO}, ["request_id", "missing"])
-    telemetry.attach("logs", handler)
+    telemetry.attach("logs", handler, LOGGED)
     try:
         given = {"request_id": "r-1", "card": "4111", "step": "forged", "message": "forged"}
         local.runner.start_instance(Noted, {}, id="1", telemetry_metadata=given)
         local.settle()
     finally:
-        telemetry.attach("logs", LogHandler(observability.logger))
+        telemetry.attach("logs", LogHandler(observability.logger), LOGGED)
     (begun,) = lines(logs, message="workflow start")
     assert begun["metadata"] == {"request_id": "r-1"}
     assert "step" not in begun
@@ -150,13 +152,42 @@ def test_of_a_callers_metadata_the_log_has_what_it_is_told_to(logs: io.StringIO)
     assert len(lines(logs, message="step start")) >= 4
 
 
-def test_importing_the_functions_makes_even_the_runners_making_heard(
-    logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
+def test_what_caused_an_invocation_is_not_told_of_other_steps(noted: Deployment, logs: io.StringIO) -> None:
+    """The function notes the event that it delivers; the lines about what follows are not about it."""
+    start(noted, "1")
+    forget(logs)
+    noted.invoke("resume", {"instance_id": "noted::1", "event": "yes"})
+    (ended,) = lines(logs, message="workflow stop")
+    assert not {"step", "attempt", "event"} & ended.keys()
+
+
+def test_an_execution_that_ends_in_the_middle_leaves_no_keys_of_its_step(
+    noted: Deployment, monkeypatch: pytest.MonkeyPatch, logs: io.StringIO
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(observability.SERVICE), "level", logging.DEBUG)
-    logging.getLogger(observability.SERVICE).manager._clear_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - levels are cached
-    LocalRuntime(Noted)
-    logging.getLogger(observability.SERVICE).manager._clear_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+    """In the same invocation, what is logged of the next message is not about the step before."""
+    noted.runner.start_instance(Noted, {}, id="1")
+    append = noted.store.append
+
+    def fails(state: Any, entry: Any, **known: Any) -> bool:
+        if any(type(event).__name__ == "StepCompleted" for event in entry.events):
+            message = "gone"
+            raise EngineError(message)
+        return append(state, entry, **known)
+
+    monkeypatch.setattr(noted.store, "append", fails)
+    assert noted.invoke("resume", batch("noted::1"))["batchItemFailures"]
+    (failed,) = [line for line in lines(logs) if "failed and goes back to the queue" in line["message"]]
+    assert failed["instance_id"] == "noted::1"
+    assert "step" not in failed
+
+
+def test_importing_the_functions_makes_even_the_runners_making_heard(logs: io.StringIO) -> None:
+    level = observability.logger.log_level
+    observability.logger.setLevel("DEBUG")
+    try:
+        LocalRuntime(Noted)
+    finally:
+        observability.logger.setLevel(level)
     assert lines(logs, message="runner init", storage="MemoryStore")
 
 

@@ -22,9 +22,9 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from hephaestus.adapters.deadline import ending_in
 from hephaestus.runtime import telemetry
+from hephaestus.telemetry import logs as _logs
+from hephaestus.telemetry import metrics as _metrics
 from hephaestus.telemetry.correlation import correlation_id, message_id
-from hephaestus.telemetry.logs import LogHandler
-from hephaestus.telemetry.metrics import HEARD, MetricsHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +45,10 @@ def _names(name: str) -> list[str]:
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
-counted = MetricsHandler(NAMESPACE, SERVICE, by_step=_is_on("HEPHAESTUS_METRICS_BY_STEP"))
+counted = _metrics.MetricsHandler(NAMESPACE, SERVICE, by_step=_is_on("HEPHAESTUS_METRICS_BY_STEP"))
 
-telemetry.attach("metrics", counted, HEARD)
-telemetry.attach("logs", LogHandler(logger, metadata=_names("HEPHAESTUS_LOG_METADATA")))
+telemetry.attach("metrics", counted, _metrics.HEARD)
+telemetry.attach("logs", _logs.LogHandler(logger, metadata=_names("HEPHAESTUS_LOG_METADATA")), _logs.HEARD)
 
 
 def count_sweep(report: SweepReport) -> None:

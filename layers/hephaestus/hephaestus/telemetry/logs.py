@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.runtime.telemetry import EVENTS
+from hephaestus.runtime.telemetry import EVENTS, EXECUTION_STOP
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,6 +31,7 @@ LEVELS: Final[Mapping[str, int]] = {
 }
 """At which level an event is logged; what a log at INFO has of a step is one line, when it has ended."""
 
+HEARD: Final = (*EVENTS, EXECUTION_STOP)
 OWNER: Final = ("instance_id", "workflow", "version", "generation", "step", "attempt")
 KEYS: Final = (
     *OWNER,
@@ -46,7 +47,7 @@ NUMBERS: Final = {
     "active_steps_count": "active_steps_count",
     "completed_in_advance": "completed_in_advance",
 }
-NOBODY: Final = dict.fromkeys(OWNER)
+NOTHING: Final = dict.fromkeys((*OWNER, "event"))
 
 
 class LogHandler:
@@ -71,10 +72,14 @@ class LogHandler:
             self.logger.thread_safe_append_keys(**{name: metadata[name] for name in OWNER})
         elif event in _ENDS:
             # Not removed: a step that still runs in another thread may have the very same dictionary.
-            self.logger.thread_safe_append_keys(**NOBODY)
+            self.logger.thread_safe_append_keys(step=None, attempt=None)
+        elif event == EXECUTION_STOP:
+            self.logger.thread_safe_clear_keys()
+            return
         level = self.levels[event]
         if self.writer.isEnabledFor(level):
-            keys = {name: metadata[name] for name in KEYS if name in metadata}
+            # `None` hides what the invocation's other lines have under that key: the step or event that caused it.
+            keys = {**NOTHING, **{name: metadata[name] for name in KEYS if name in metadata}}
             keys |= {name: round(measurements[known], 3) for known, name in NUMBERS.items() if known in measurements}
             chosen = {name: metadata[name] for name in self.metadata if name in metadata}
             self.writer.log(level, self.messages[event], extra={**keys, **({"metadata": chosen} if chosen else {})})
