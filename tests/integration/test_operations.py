@@ -134,6 +134,14 @@ def test_what_is_not_there_is_said_with_the_place(shop: None, monkeypatch: pytes
         connect("shop", table="hephaestus")
 
 
+@pytest.mark.parametrize("address", ["", "x", "http://", "ftp://x", "http://x:y", "http://x\n", "http://a b"])
+def test_an_address_that_is_none_is_wrong_use(shop: None, address: str) -> None:
+    with pytest.raises(BadRequest, match="is no address"):
+        connect(api_url=address, region=REGION)
+    with pytest.raises(BadRequest, match="is no address"):
+        account_of(endpoint_url=address)
+
+
 def test_no_credentials_and_no_answer_are_told_apart(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         connect(api_url="http://127.0.0.1:9/v1", region=REGION).get("orderid::nobody")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import get_args
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hephaestus.cli.app import hoist
 from hephaestus.cli.failures import code_of
 from hephaestus.cli.instances import Status
+from hephaestus.cli.session import Session
 from hephaestus.cli.styles import SIGNS
 from hephaestus.cli.text import ago, brief, dump, read_time, safe, short, span, until, who
 from hephaestus.engine.state import STATUSES, StepStatus
@@ -46,6 +48,15 @@ def test_letters_of_every_script_stay_letters() -> None:
     assert dump("訂\x9b") == '"訂\\u009b"'
     assert safe("a\nb", lines=True) == "a\nb"
     assert safe("a\nb") == "a\\nb"
+
+
+def test_json_is_whole_in_every_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the terminal has not the letters, they are escaped, not lost."""
+    for encoding in ("utf-8", "ascii", "latin-1"):
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding, errors="replace", write_through=True))
+        Session(json=True).write_json({"tag": "訂單 😀 ü"})
+        assert json.loads(raw.getvalue().decode(encoding)) == {"tag": "訂單 😀 ü"}
 
 
 def test_what_is_long_is_cut() -> None:

@@ -81,7 +81,7 @@ def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
         last: Json = {}
         for last in _changes(session, instance_id):
             if session.json:
-                session.out.print(dump(last, indent=None), markup=False, soft_wrap=True)
+                session.write_line(dump(last, indent=None))
             else:
                 waiting = ", ".join(key for key, step in last.get("steps", {}).items() if step["status"] == "waiting")
                 session.say(styles.plain(f"{date(last['updated_at'])}  {last['status']}  {waiting}".rstrip()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,8 +80,16 @@ class Session:
         return sys.stdin.isatty() and sys.stdout.isatty() and not self.json
 
     def write_json(self, value: Any) -> None:
-        """Write JSON for a program: never wrapped, never coloured."""
-        sys.stdout.write(dump(value) + "\n")
+        """Write JSON for a program: never wrapped, never coloured, whole whatever the encoding."""
+        self.write_line(dump(value))
+
+    def write_line(self, text: str) -> None:
+        """Write JSON text; letters that the encoding has not are escaped."""
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(json.loads(text), indent=2 if "\n" in text else None)
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def say(self, *lines: Any) -> None:
