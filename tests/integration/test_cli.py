@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hephaestus.cli.app import app
 from hephaestus.cli.session import Session
 from hephaestus.engine.events import Continued, Paused
-from hephaestus.errors import CorruptLog
+from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.retry import Retry
 from tests.integration.deployment import sample, swell
 from tests.integration.outside import ANN
@@ -166,6 +166,24 @@ def test_watching_for_a_program_is_a_line_a_change(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(time, "sleep", lambda _: connection.cancel("orderid::o-1", "no", wait=20))
     lines = call("get", "orderid::o-1", "--watch", "--json", code=1).stdout.splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["waiting", "cancelled"]
+
+
+def test_who_watches_outlasts_a_silence(monkeypatch: pytest.MonkeyPatch, deployment: Deployment) -> None:
+    """A store that does not answer for a while ends nothing; one that stays silent does."""
+    order()
+    load, left = deployment.store.load, [0, 1, 1, 0]
+
+    def silent(instance_id: str) -> Any:
+        if left.pop(0) if left else True:
+            message = "DynamoDB did not answer"
+            raise StoreUnavailable(message)
+        return load(instance_id)
+
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(deployment.store, "load", silent)
+    done = call("get", "orderid::o-1", "--watch", code=5)
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["waiting"]
+    assert done.stderr.count("still watching") == 2 + 29
 
 
 def test_an_instance_s_picture_has_its_states() -> None:

@@ -97,3 +97,9 @@ def test_dead_letters_go_where_they_belong() -> None:
 
 def test_dead_letters_need_a_stack() -> None:
     assert "name it with --stack" in call("dlq", "redrive", "--table", "hephaestus", code=2).stderr.replace("\n", " ")
+
+
+def test_graphs_may_come_from_a_module_of_one_s_own() -> None:
+    """One that is not there, or broken, is said to be so."""
+    assert "no instances" in call("list", "--module", "workflows").stdout
+    assert "no module nothing_like_that" in call("list", "-m", "nothing_like_that", code=3).stderr

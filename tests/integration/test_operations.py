@@ -83,7 +83,7 @@ def test_an_instance_whose_version_is_not_deployed_is_shown_all_the_same(
         assert "accepts" not in reader.get("orderid::o-1")
     assert len(reader.list(workflow="OrderFlow")["items"]) == 1
     with pytest.raises(AwsRefused):
-        reader.list()
+        reader.list(status="waiting")
     with pytest.raises(BadRequest, match="name the stack"):
         reader.pause("orderid::o-1")
 
@@ -116,7 +116,7 @@ def test_a_table_s_name_is_enough_to_look(shop: None) -> None:
         found.get("orderid::nobody")
     assert found.list(workflow="OrderFlow") == {"items": [], "cursor": None}
     with pytest.raises(BadRequest, match="which workflows"):
-        found.list()
+        found.list(status="failed")
 
 
 def test_what_is_not_there_is_said_with_the_place(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:

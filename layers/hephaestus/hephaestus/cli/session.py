@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from hephaestus.cli.modules import load
 from hephaestus.cli.text import dump
 from hephaestus.errors import BadRequest
 from hephaestus.operations import Connection, account_of, connect, local_account
@@ -70,9 +71,8 @@ class Session:
     def connection(self) -> Connection:
         """The deployment; found when it is first needed."""
         here = self.place
-        return connect(
-            here.stack, table=here.table, api_url=here.api, modules=tuple(here.modules), account=self.account
-        )
+        modules = [load(name).__name__ for name in here.modules]  # first: what is wrong with them is said well there
+        return connect(here.stack, table=here.table, api_url=here.api, modules=modules, account=self.account)
 
     @property
     def interactive(self) -> bool:
