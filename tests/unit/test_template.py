@@ -247,7 +247,7 @@ def test_the_key_of_links_is_made_given_or_none() -> None:
     secret = arn % ("secretsmanager", "secret:${CallbackKeyName}-??????")
     assert found == {
         "generate": (
-            {"Fn::Sub": "secret:${CallbackSecret}"},
+            {"Fn::Sub": "secret:${CallbackSecret.Id}"},
             {address, ("secretsmanager:GetSecretValue", "CallbackSecret")},
         ),
         "secret": (
@@ -352,7 +352,7 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
 def named(resource: Any) -> str:
     """A short name for what a statement is about."""
     match resource:
-        case {"Fn::GetAtt": [name, "Arn"]}:
+        case {"Fn::GetAtt": [name, "Arn" | "Id"]}:
             return str(name)
         case {"Fn::Sub": [text, _]} if ":schedule/${Group}/*" in text:
             return "schedules"

@@ -7,7 +7,6 @@ workflows with the first instance that runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache, partial
@@ -187,14 +186,14 @@ def signer_from_environment() -> Signer:
     from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
     from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
     from hephaestus.callbacks.keys import CachedKeys  # noqa: PLC0415 - as above
-    from hephaestus.callbacks.signer import Signer  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
     from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
 
     settings = settings_from_environment()
     if settings.callback_key is None:
         no_signer()
     kind, _, name = settings.callback_key.partition(":")
-    audience = hashlib.sha256((settings.callback_audience or settings.table).encode()).hexdigest()[:12]
+    audience = audience_of(settings.callback_audience or settings.table)
 
     @cache
     def base() -> str:

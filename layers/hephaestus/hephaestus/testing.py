@@ -43,9 +43,9 @@ TEST_KEY: Final = b"every test signs its links with this"
 def signer() -> Signer:
     """What signs links in tests: with a key that everybody knows."""
     from hephaestus.callbacks.keys import FixedKeys  # noqa: PLC0415 - only tests with links need it
-    from hephaestus.callbacks.signer import Signer  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
 
-    return Signer(FixedKeys((TEST_KEY,)), "local", lambda: "https://local.test")
+    return Signer(FixedKeys((TEST_KEY,)), audience_of("local"), lambda: "https://local.test")
 
 
 def links(workflow: type[Workflow], step: str, instance: Instance | None = None) -> Callable[[], Issuer]:

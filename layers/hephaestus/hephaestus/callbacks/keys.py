@@ -40,7 +40,7 @@ class FixedKeys:
         keys: the keys, the one that signs first.
     """
 
-    keys: Sequence[bytes]
+    keys: Sequence[bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse keys that cannot be used."""

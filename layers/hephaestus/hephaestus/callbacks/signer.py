@@ -33,6 +33,11 @@ LINK: Final = b"hephaestus link 1\n"
 CONFIRM: Final = b"hephaestus confirmation 1\n"
 
 
+def audience_of(deployment: str) -> str:
+    """What stands for a deployment in its links: 12 hexadecimal digits, as its name is nobody's business."""
+    return hashlib.sha256(deployment.encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """Makes and reads the tokens of one deployment.
