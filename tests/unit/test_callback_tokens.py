@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus.callbacks import signer as signing
 from hephaestus.callbacks.errors import LinkAltered, LinkExpired, LinkForeign, NoCallbackKey, NotConfirmed
 from hephaestus.callbacks.keys import AGAIN_MS, KEPT_MS, CachedKeys, FixedKeys
 from hephaestus.callbacks.link import Link, decode, encode
@@ -163,7 +162,7 @@ def test_signatures_are_compared_in_constant_time_and_every_key_is_tried(monkeyp
         compared.append(left == right)
         return compared[-1]
 
-    monkeypatch.setattr(signing.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     token = signer(KEY).token(A_LINK)
     signer(KEY, OTHER).read(token, NOW)
     signer(OTHER, KEY).read(token, NOW)

@@ -223,11 +223,12 @@ class TestWhichStep:
         names: list[str] = []
 
         @step(retry=Retry(max_attempts=2, delay=timedelta(minutes=1)))
-        def remind(ctx: StepContext) -> None:
+        def remind(ctx: StepContext) -> str:
             tokens = [ctx.callback_token("approved", payload={"to": name}) for name in ("Ann", "Bob")]
             names.extend(signer().read(token, 0).id for token in tokens)
             if ctx.attempt == 1:
                 raise TimeoutError
+            return "done"
 
         class Reminding(Workflow, key="order"):
             start_at = remind
@@ -271,7 +272,8 @@ class TestWhichStep:
             return "ok"
 
         @step
-        def beside(ctx: StepContext) -> None: ...
+        def beside(ctx: StepContext) -> str:
+            return "done"
 
         legal, boss, final = (
             WaitForEvent("signed", "refused", name="legal"),
@@ -344,9 +346,9 @@ class TestWhichStep:
         attempts = []
 
         @step
-        def wrong(ctx: StepContext) -> None:
+        def wrong(ctx: StepContext) -> dict[str, str]:
             attempts.append(ctx.attempt)
-            ctx.callback_url("aproved")
+            return {"link": ctx.callback_url("aproved")}
 
         class Wrong(Workflow, key="order"):
             start_at = wrong
