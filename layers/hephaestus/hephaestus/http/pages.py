@@ -70,7 +70,7 @@ def done(known: Mapping[str, Any]) -> str:
 
 def refused(document: Mapping[str, Any]) -> str:
     """Say what was wrong and what to do, from a problem document."""
-    title, detail = (escape(str(document[member])) for member in ("title", "detail"))
+    title, detail = (escape(str(document[member]).rstrip(".")) for member in ("title", "detail"))
     request = document.get("request_id")
     which = f"<p>Request {escape(str(request))}</p>" if request else ""
     return _document(title, f'<p role="alert">{detail[:1].upper()}{detail[1:]}.</p>{which}')
