@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events import LONGEST_MESSAGE_MS, HandedOver, HeartbeatReceived, Suspended, TimerSet
+from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
@@ -43,35 +44,50 @@ class Effects:
         """
         if not before.timers or before.closed:
             return
-        left = _open(after)
+        left, answers = _open(after), True
         for token, timer in _open(before).items():
             if token not in left and timer.scheduled and timer.due_at > entry.at:
-                self._remove(_timeout(before, timer))
+                answers = self._remove(_timeout(before, timer), at_once=answers)
 
     def perform(self, before: State, entry: Entry, after: State) -> None:
         """Make the schedules and send the messages that ``entry`` calls for.
+
+        Whoever is silent is asked once: what is left of the invocation is for the work.
 
         Args:
             before: the state before the commit.
             entry: what was committed.
             after: the state after it.
         """
+        silent: list[object] = []
         for effect in self._called_for(before, entry, after):
+            port = getattr(effect.func, "__self__", None)
+            if port in silent:
+                continue
             try:
                 effect()
-            except Exception:
+            except Exception as error:
+                silent += [port] if isinstance(error, RetryLater) else []
                 _logger.exception(
                     "instance %s: an effect of log entry %d failed; the sweeper will make up for it",
                     after.instance_id,
                     entry.sequence,
                 )
 
-    def _remove(self, timeout: Timeout) -> None:
+    def _remove(self, timeout: Timeout, *, at_once: bool) -> bool:
+        """Remove a schedule, or have the queue do it; whether the timers answer.
+
+        Where they are silent, they are asked once a commit: what is left of the invocation is the commit's.
+        """
         try:
-            self.timers.cancel(timeout)
-        except Exception:  # noqa: BLE001 - whatever it was, the queue tries again
+            if at_once:
+                self.timers.cancel(timeout)
+                return True
+        except Exception as error:  # noqa: BLE001 - whatever it was, the queue tries again
+            at_once = not isinstance(error, RetryLater)
             _logger.warning("instance %s: a schedule could not be removed; queued", timeout.instance_id)
-            self._attempt(timeout.instance_id, partial(self.queue.remove_schedule, timeout))
+        self._attempt(timeout.instance_id, partial(self.queue.remove_schedule, timeout))
+        return at_once
 
     def _attempt(self, instance_id: str, effect: Callable[[], object]) -> None:
         try:
@@ -79,12 +95,12 @@ class Effects:
         except Exception:
             _logger.exception("instance %s: a schedule is left behind; it will fire once, for nothing", instance_id)
 
-    def _called_for(self, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
+    def _called_for(self, before: State, entry: Entry, after: State) -> list[partial[Any]]:
         asked = {
             event.token for event in entry.events if isinstance(event, TimerSet)
         }  # whoever asked makes it, for its name
         known = _open(before)
-        effects: list[Callable[[], object]] = [
+        effects: list[partial[Any]] = [
             partial(self.timers.schedule, _timeout(after, timer))
             for token, timer in _open(after).items()
             if timer.scheduled and token not in known and token not in asked
@@ -101,7 +117,7 @@ class Effects:
                     pass
         return effects
 
-    def _wake(self, state: State, wake_at: int, now: int) -> list[Callable[[], object]]:
+    def _wake(self, state: State, wake_at: int, now: int) -> list[partial[Any]]:
         """What wakes a suspended instance at ``wake_at``, unless a deadline's schedule does."""
         if any(timer.scheduled and timer.due_at == wake_at for timer in state.timers):
             return []

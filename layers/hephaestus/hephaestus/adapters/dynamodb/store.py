@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -134,10 +135,12 @@ class DynamoStore:
             if put_entry_and_writes(self.table, item, writes, _token(state, entry)):
                 return True
         except WriteFailed:
-            # A repeated transaction finds its own effects, and its conditions need not hold any more.
-            if self._is_mine(state, entry):
-                return True
-            raise
+            # A repeated transaction finds its own effects, and its conditions need not hold any more. And a number that
+            # another writer took comes first: DynamoDB does not say so where it refuses the request as a whole.
+            found = self.table.get_entry(state.instance_id, state.generation, entry.sequence)
+            if found is None or found.created_at < state.created_at:
+                raise
+            return found.commit_id == entry.commit_id
         return self._is_mine(state, entry)
 
     def _is_mine(self, state: State, entry: Entry) -> bool:
@@ -387,8 +390,10 @@ def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[
     if len(keys) > 1:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
+        contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends
+
         with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
-            found += pool.map(query, keys[1:])
+            found += pool.map(lambda key, context: context.run(query, key), keys[1:], contexts)
     return found
 
 
