@@ -211,7 +211,8 @@ def operations(template: Template) -> dict[tuple[str, str], Any]:
 BY_LINK: Final = {("GET", "/callbacks/{token}"), ("POST", "/callbacks/{token}")}
 
 
-def test_every_route_asks_for_a_signature_but_links_unless_the_stack_is_told_to_be_open() -> None:
+def test_every_route_asks_for_a_signature_unless_the_stack_is_told_to_be_open() -> None:
+    """But for links, whose token is the permission."""
     (api,) = PLAIN.of("AWS::Serverless::Api").values()
     (scheme,) = api["DefinitionBody"]["components"]["securitySchemes"].values()
     assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
