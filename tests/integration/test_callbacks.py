@@ -134,7 +134,7 @@ class TestPeople:
     def test_a_page_that_lay_open_for_an_hour_is_opened_again(
         self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        token = asked(deployment)["approved"]
+        token = asked(deployment, approval_timeout_seconds=2 * CONFIRM_SECONDS)["approved"]
         form = urlencode({"confirmation": confirmation(call(deployment, token, headers=BROWSER))})
         now = deployment.runner.clock.now()
         monkeypatch.setattr(SystemClock, "now", lambda _: now + CONFIRM_SECONDS * 1000)
