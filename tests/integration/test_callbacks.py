@@ -281,6 +281,9 @@ class TestPrograms:
         taken = call(deployment, token, "{}", {**JSON, "Prefer": "wait=10"})
         assert (taken.status, "preference-applied" in taken.headers) == (202, False)
         assert json.loads(taken.body).keys() == {"id", "step", "event", "expires_at"}
+        assert deployment.runner.get("bank::a").status == "waiting"
+        deployment.pump()
+        assert deployment.runner.get("bank::a").status == "completed"
 
     @pytest.mark.parametrize(
         ("body", "status", "kind"),
@@ -328,6 +331,8 @@ class TestPrograms:
         assert later is not None
         assert later > alarm
         assert call(deployment, token, "", JSON).status == 202
+        late = call(deployment, token, "", JSON, {"heartbeat": "true"})
+        assert (late.status, late.kind) == (409, "link-used"), "a link that is used up shows no life either"
 
     def test_a_heartbeat_that_nobody_waits_for_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         deployment, token = bank(monkeypatch)

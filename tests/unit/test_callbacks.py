@@ -89,6 +89,19 @@ class TestAnswers:
         kept = [event for event in history(local) if event.get("step") != "ask"]
         assert no.split(".")[1] not in str(kept), "only the step that returned it has it in its results"
 
+    def test_results_that_a_link_carries_are_nobodys_to_replace(self) -> None:
+        local = LocalRuntime(Order)
+        yes, _ = asked(local)
+        assert local.follow(yes, {"by": "Eve"}).steps["ship"].updates["decided"] == {"by": "Ann"}
+
+    def test_an_answer_wakes_nobody_while_the_instance_is_paused(self) -> None:
+        local = LocalRuntime(Order)
+        _, no = asked(local)
+        local.runner.pause("order::a", "night")
+        local.settle()
+        local.runner.answer(signer().read(no, local.clock.now()))
+        assert local.queue.pop_due(local.clock.now()) == []
+
     def test_a_link_is_used_once(self) -> None:
         local = LocalRuntime(Order)
         yes, _ = asked(local)
@@ -305,6 +318,12 @@ class TestWhichStep:
     )
     def test_the_step_that_is_meant_is_found(self, which: str, event: str, target: str) -> None:
         assert signer().read(self.issuer(which).callback_token(event), 0).step == target
+
+    def test_links_for_two_steps_are_two_links(self) -> None:
+        """Though they bring the same event."""
+        context = self.issuer("first")
+        tokens = [context.callback_token("signed", step=named) for named in ("legal", "final")]
+        assert len({signer().read(token, 0).id for token in tokens}) == 2
 
     def test_a_step_can_be_named_by_key_or_by_itself(self) -> None:
         final = WaitForEvent("signed", name="final")
