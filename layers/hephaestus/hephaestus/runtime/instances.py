@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.callbacks.errors import no_signer
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
@@ -13,7 +12,7 @@ from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.executor import Executor, Limits, no_signer
 from hephaestus.runtime.intake import digest
 from hephaestus.runtime.telemetry import about, emit
 from hephaestus.runtime.workers import ThreadWorkers
