@@ -48,7 +48,7 @@ endef
 
 TIERS := unit property contract integration docs e2e
 TEMPLATE := $(wildcard template.yaml)
-CHECKS := lint format types $(if $(TEMPLATE),cloudformation sam)
+CHECKS := lint format types audit $(if $(TEMPLATE),cloudformation sam)
 # What tests run on, beside the development environment. Amazon's runtime emulator exists for Linux only.
 ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell uname -s)),.venvs/rie/.stamp)
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
@@ -56,7 +56,7 @@ PYTEST_ARGS ?=
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
-check: ## Lint, format, types and template, all of them even if one fails
+check: ## Lint, format, types, dependencies and template, all of them even if one fails
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
 
@@ -77,6 +77,10 @@ check-format: .venvs/dev/.stamp
 
 check-types: .venvs/dev/.stamp
 	@$(DEV)/mypy --no-error-summary
+
+# Fails on a known vulnerability; where the advisories cannot be reached, it says so and does not.
+check-audit: .venvs/dev/.stamp
+	@$(DEV)/python tools/audit.py
 
 check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml

@@ -255,7 +255,9 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
     # The emulator's IAM takes every schedule for one of the group `default`: a policy for another group lets none be
     # made.
-    return {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"} | dict(more or {})
+    known = {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"}
+    # It speaks HTTP, and honours a policy that refuses whoever does.
+    return known | {"TlsOnly": "off"} | dict(more or {})
 
 
 @contextlib.contextmanager

@@ -35,13 +35,14 @@ api = Api(runner)
 
 def _cancel(body: object, dispatch: Dispatch, **known: str | None) -> str:
     call = read_cancel(body, **known)
-    asked: Any = {"compensate": call.compensate, "request_id": call.request_id, "dispatch": dispatch}
+    asked: Any = {"compensate": call.compensate, "request_id": call.request_id, "by": call.by, "dispatch": dispatch}
     return _on(call.instance_id, lambda: runner.cancel(call.instance_id, call.reason, **asked))
 
 
 def _pause(body: object, _dispatch: Dispatch, **known: str | None) -> str:
     call = read_steer(body, reason=True, **known)
-    return _on(call.instance_id, lambda: runner.pause(call.instance_id, call.reason, request_id=call.request_id))
+    asked: Any = {"request_id": call.request_id, "by": call.by}
+    return _on(call.instance_id, lambda: runner.pause(call.instance_id, call.reason, **asked))
 
 
 def _continue(body: object, dispatch: Dispatch, **known: str | None) -> str:
@@ -64,6 +65,7 @@ def _fork(body: object, dispatch: Dispatch, *, request_id: str | None = None, **
         results=call.results,
         version=call.version,
         start_id=call.start_id,
+        by=call.by,
         dispatch=dispatch,
     )
 
@@ -79,7 +81,8 @@ ACTIONS: dict[str, Callable[..., str]] = {
 
 def _go_on(act: Callable[..., None], body: object, dispatch: Dispatch, known: Mapping[str, str | None]) -> str:
     call = read_steer(body, reason=False, **known)
-    return _on(call.instance_id, lambda: act(call.instance_id, request_id=call.request_id, dispatch=dispatch))
+    asked: Any = {"request_id": call.request_id, "by": call.by, "dispatch": dispatch}
+    return _on(call.instance_id, lambda: act(call.instance_id, **asked))
 
 
 def _on(instance_id: str, act: Callable[[], object]) -> str:
@@ -94,7 +97,7 @@ def _route(action: str) -> None:
     @api.post(f"/instances/<instance_id>/{action}")
     def act(instance_id: str) -> Response[str]:
         incoming = api.incoming
-        known = {"instance_id": api.part(instance_id), "request_id": incoming.idempotency_key}
+        known = {"instance_id": api.part(instance_id), "request_id": incoming.idempotency_key, "by": incoming.caller}
         return api.accepted(ACTIONS[action](incoming.body(), api.dispatch, **known), {})
 
 

@@ -67,7 +67,8 @@ def _api() -> Api:
     @api.post("/instances/<instance_id>/events")
     def deliver(instance_id: str) -> Response[str]:
         incoming = api.incoming
-        call = read_deliver(incoming.body(), instance_id=api.part(instance_id), event_id=incoming.idempotency_key)
+        known = {"instance_id": api.part(instance_id), "event_id": incoming.idempotency_key, "by": incoming.caller}
+        call = read_deliver(incoming.body(), **known)
         _deliver(call, api.dispatch)
         return api.accepted(call.instance_id, {"event": call.event})
 
@@ -94,4 +95,5 @@ def _time_out(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
 
 def _deliver(call: Deliver, dispatch: Dispatch) -> None:
     logger.append_keys(instance_id=call.instance_id, event=call.event)
-    runner.resume(call.instance_id, call.event, call.payload, step=call.step, event_id=call.event_id, dispatch=dispatch)
+    meant: Any = {"step": call.step, "event_id": call.event_id, "by": call.by}
+    runner.resume(call.instance_id, call.event, call.payload, **meant, dispatch=dispatch)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus import DONE, Step, StepContext, Workflow
+from hephaestus import DONE, Retry, Step, StepContext, Workflow
 from hephaestus import step as make_step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import Claimed, EventReceived, InstanceFinished, StepWaiting, Suspended
@@ -132,6 +133,39 @@ def test_ten_linear_steps_stay_in_their_budget_through_the_runner(local: Dynamo,
     assert runner.get("orderid::abc123").status == "completed"
     assert operations == ["PutItem"] * 10 + ["TransactWriteItems"]
     assert units == 20
+
+
+def test_retries_and_compensation_cost_a_unit_each(local: Dynamo, meter: Meter) -> None:
+    """Five steps done, one that fails three times for good, five undone: one write each, and two that show outside.
+
+    The start takes 4 units; each step, failed attempt and step undone 1; the third failure turns the instance to
+    compensating and the last step undone ends it, both in a transaction with the head.
+    """
+
+    def work(ctx: StepContext) -> dict[str, object]:
+        return {"reference": f"ref-{ctx.attempt * 7919}", "total": 1349}
+
+    def fail(ctx: StepContext) -> str:
+        message = "declined"
+        raise ValueError(message)
+
+    quick = Retry(max_attempts=3, delay=timedelta(milliseconds=5), jitter="none")
+    steps = [make_step(key=f"step_number_{number}", compensate=lambda ctx: None)(work) for number in range(5)]
+    failing = make_step(key="failing", retry=quick)(fail)
+    routes = zip([*steps, failing], [*steps[1:], failing, DONE], strict=True)
+
+    class Saga(Workflow, key="orderid", tags=["sales"], metadata={"team": "checkout"}):
+        start_at = steps[0]
+        transitions = {one: {"done": after} for one, after in routes}
+
+    runner = runner_on(local, Saga)
+    meter.clear()
+    runner.start_instance(Saga, {"order": "abc123"}, id="abc123")
+    operations, units = spent(meter)
+    ended = runner.get("orderid::abc123")
+    assert (ended.status, ended.steps["step_number_0"].status) == ("failed", "compensated")
+    assert operations == ["PutItem"] * 8 + ["TransactWriteItems"] + ["PutItem"] * 4 + ["TransactWriteItems"]
+    assert units <= 34 + 4, "34 as measured; a longer path in the error's trace may take another KB of both heads"
 
 
 def test_a_wake_costs_the_same_however_old_the_instance_is(local: Dynamo, meter: Meter) -> None:

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.e2e.deployment import Deployment
+from tests.unit.test_template import Template
 from tools.emulator import REGION, ROOT, STACK
 
 Aws = Callable[[str], Any]
@@ -37,6 +38,19 @@ def test_the_file_of_variables_names_those_of_the_template(deployment: Deploymen
     found = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-start")
     variables = json.loads((ROOT / "events" / "env.json").read_text())["Parameters"]
     assert variables.keys() == found["Environment"]["Variables"].keys() | {"AWS_ENDPOINT_URL"}
+
+
+def test_the_queues_policy_refuses_whoever_comes_without_tls(deployment: Deployment) -> None:
+    """It is off on the emulator, which has no TLS; a queue that is given it cannot be reached."""
+    policy = Template().resources["WorkQueuePolicy"]["Properties"]["PolicyDocument"]
+    sqs = deployment.client("sqs")
+    url = sqs.create_queue(QueueName=f"tls-{uuid4()}")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="{}")
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statements = [{**statement, "Resource": arn} for statement in policy["Statement"]]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({**policy, "Statement": statements})})
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.send_message(QueueUrl=url, MessageBody="{}")
 
 
 def role_of(deployment: Deployment, function: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 from typing import TYPE_CHECKING
@@ -16,11 +15,7 @@ os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools sil
 from hephaestus import aws, observability
 from hephaestus.adapters import session
 from hephaestus.adapters.dynamodb import Table
-from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
-from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.registry import Registry
-from hephaestus.runtime.runner import Runner
-from tests.integration.deployment import FUNCTIONS, ROOT, Deployment, Large
+from tests.integration.deployment import Deployment, Large, deploy
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
 from workflows import Onboarding, OrderFlow
 
@@ -30,22 +25,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    """The functions, imported afresh as in a cold start, over a store in memory."""
-    clock = SystemClock()
-    store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
-    runner = Runner(store, timers, queue, Registry([OrderFlow, Onboarding, Large]), clock=clock)
-    monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
-    deployed = Deployment(runner, store, timers, queue)
-    for name in FUNCTIONS:
-        spec = importlib.util.spec_from_file_location(
-            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        deployed.functions[name] = module
-    return deployed
+    """The functions over a store in memory, with the example and a workflow whose results have any size."""
+    return deploy(monkeypatch, OrderFlow, Onboarding, Large)
 
 
 @pytest.fixture

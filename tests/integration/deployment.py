@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hephaestus import DONE, Completed, StepContext, Workflow, step
+from hephaestus import DONE, Completed, StepContext, Workflow, aws, step
+from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+    import pytest
+
     from hephaestus.runtime.ports import Timeout
-    from hephaestus.runtime.runner import Runner
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("start", "resume", "control", "read", "sweep")
@@ -83,6 +88,25 @@ class Deployment:
         event["context"].update(change)
         assert self.invoke("start", event) == {"id": SAMPLE, "status": "waiting"}
         return SAMPLE
+
+
+def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deployment:
+    """The functions, imported afresh as in a cold start, over a store in memory."""
+    clock = SystemClock()
+    store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
+    runner = Runner(store, timers, queue, Registry(workflows), clock=clock)
+    monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
+    deployed = Deployment(runner, store, timers, queue)
+    for name in FUNCTIONS:
+        spec = importlib.util.spec_from_file_location(
+            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        deployed.functions[name] = module
+    return deployed
 
 
 def sample(name: str) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def test_a_payload_with_one_field_wrong_is_refused_or_read(field: str, value: An
     if value is not ...:
         payload[field] = value
     fits = type(value) is kind and (field != "source" or value == SOURCE)
+    if fits and kind is int:
+        fits = 0 <= value < 10**15
     if fits:
         assert getattr(read_timeout(payload), field, SOURCE) == value
     else:

@@ -128,6 +128,18 @@ class TestApi:
         shown = deployment.runner.get("orderid::sample-3")
         assert (shown.status, shown.steps["approval"].updates) == ("completed", {"missed": "heartbeat"})
 
+    def test_history_tells_who_did_it(self, deployment: Deployment) -> None:
+        """The identity that API Gateway authorized; nobody says it of themselves. A direct caller is trusted to say."""
+        deployment.started()
+        caller = sample("api-pause")["requestContext"]["identity"]["userArn"]
+        deployment.call("control", route("pause"))
+        deployment.invoke("control", {"action": "continue", "instance_id": SAMPLE, "by": "night shift"})
+        deployment.call("resume", sample("api-resume"))
+        told = [event for entry in deployment.runner.history(SAMPLE) for event in entry.events]
+        who = {event["type"]: event["by"] for event in told if "by" in event}
+        assert who == {"Paused": caller, "Continued": "night shift", "EventReceived": caller}
+        refused(deployment, "pause", route("pause", body={"by": "somebody else"}), 400, "bad-request")
+
 
 class TestDirect:
     """The same by direct invocation: the answer is the id and the state reached."""

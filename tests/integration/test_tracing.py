@@ -38,6 +38,40 @@ print("aws_xray_sdk" in sys.modules)
 """
 
 
+# What would go to X-Ray, printed.
+TRACED = """
+import json
+from aws_xray_sdk.core import xray_recorder
+from hephaestus.observability import observed
+
+class Context:
+    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
+
+class Emitter:
+    def send_entity(self, entity):
+        print(json.dumps(entity.to_dict(), default=str))
+
+xray_recorder.configure(emitter=Emitter(), sampling=False)
+observed(lambda event, context: {"card": "s3cr3t"})({}, Context())
+"""
+
+
+def test_no_answer_goes_into_a_trace() -> None:
+    """It holds what workflows carry; that there was one is enough."""
+    lambdas = {
+        "HEPHAESTUS_TRACING": "on",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "_X_AMZN_TRACE_ID": "Root=1-57ff426a-80c11c39b0c928905eb0828d;Parent=1234abcd1234abcd;Sampled=1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED], env=os.environ | lambdas, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "## lambda" in done.stdout
+    assert "s3cr3t" not in done.stdout
+
+
 @pytest.mark.parametrize(("switch", "imported"), [("on", "True"), ("off", "False")])
 def test_the_x_ray_sdk_is_imported_only_where_tracing_is_on(switch: str, imported: str) -> None:
     """A handler answers the same way in both cases."""

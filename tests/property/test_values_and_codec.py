@@ -59,7 +59,7 @@ PAUSES = st.builds(ev.Paused, TEXT, TEXT)
 EVENTS = st.one_of(
     st.builds(ev.InstanceStarted, TEXT, st.integers(1, 9), MAPPINGS, NAMES, MAPPINGS, TEXT),
     st.builds(ev.Claimed, TEXT, MILLISECONDS),
-    st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze)),
+    st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze), TEXT),
     st.builds(ev.TimerSet, TEXT, TEXT, MILLISECONDS, TEXT),
     COMPLETED,
     st.builds(ev.Forked, TEXT, st.integers(1, 9), st.integers(1, 9), st.tuples(COMPLETED), NAMES),
@@ -69,8 +69,8 @@ EVENTS = st.one_of(
     st.builds(ev.StepCompensated, TEXT, st.integers(1, 5), MAPPINGS, MILLISECONDS, NAMES),
     st.builds(ev.CompensationFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
     PAUSES,
-    st.builds(ev.Continued, TEXT),
-    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT),
+    st.builds(ev.Continued, TEXT, TEXT),
+    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT, TEXT),
     st.builds(
         ev.StepWaiting,
         TEXT,
@@ -88,7 +88,7 @@ EVENTS = st.one_of(
     st.builds(ev.Suspended, MAYBE_TIME),
     st.just(ev.HandedOver()),
     st.builds(ev.Parked, TEXT, MILLISECONDS),
-    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans()),
+    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans(), TEXT),
     st.builds(ev.InstanceFinished, TEXT, st.none() | FAILURES),
 )
 STEPS = st.builds(

@@ -147,7 +147,7 @@ def test_requests_to_steer_are_read_with_their_defaults() -> None:
     assert read_pause({**STEER, "action": "pause", "reason": None}) == Steer("orderid::1")
     assert read_pause({"reason": "why"}, instance_id="a::b", request_id="r") == Steer("a::b", "why", "r")
     assert read_redrive({}, instance_id="a::b", request_id=None) == Steer("a::b")
-    assert read_fork({**FORK, "at": 0}) == Fork("orderid::1", "2", at=0)
+    assert read_fork({**FORK, "at": 1}) == Fork("orderid::1", "2", at=1)
     whole = {"at": 3, "generation": 2, "version": 1, "context": {"n": 1}, "results": {"a": {}}, "start_id": "s"}
     assert read_fork({**FORK, **whole}) == Fork("orderid::1", "2", 3, 2, {"n": 1}, {"a": {}}, 1, "s")
     assert read_heartbeat(STEER) == Heartbeat("orderid::1")
@@ -245,3 +245,9 @@ def test_all_mistakes_of_a_fork_are_told_at_once() -> None:
     assert "Its members are: instance_id, new_id, at, generation, version, context, results, start_id" in str(
         raised.value
     )
+
+
+def test_a_reason_that_could_not_be_shown_again_is_refused() -> None:
+    """Only Lambda's own JSON brings half a surrogate pair; an answer that held it would be no UTF-8."""
+    with pytest.raises(BadRequest, match="'reason' is a text with half a surrogate pair"):
+        read_cancel({"instance_id": "orderid::1", "reason": "\ud800"})

@@ -16,6 +16,8 @@ from hephaestus.errors import BadRequest, UnknownWorkflow
 
 MAX_NAME: Final = 128
 MAX_REASON: Final = 1000
+MAX_NUMBER: Final = 99_999_999  # log entries, generations and versions have no more digits than these
+MAX_RESULTS: Final = 200  # steps that a fork gives other results
 SHOWN: Final = 64
 
 _JSON_NAMES: Final = {
@@ -50,6 +52,7 @@ class Deliver:
     payload: Any = None
     step: str | None = None
     event_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Cancel:
     reason: str = ""
     compensate: bool = False
     request_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Steer:
     instance_id: str
     reason: str = ""
     request_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Fork:
     results: Mapping[str, Any] | None = None
     version: int | None = None
     start_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,7 @@ def read_start(source: object, **known: str | None) -> Start:
     ):
         message = f"'tags' must be at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
         raise BadRequest(message)
+    _check_number("version", start.version)
     _check_key("start_id", start.start_id)
     return start
 
@@ -133,7 +140,7 @@ def read_deliver(source: object, **known: str | None) -> Deliver:
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    optional: dict[str, type[Any]] = {"payload": object, "step": str, "event_id": str}
+    optional: dict[str, type[Any]] = {"payload": object, "step": str, "event_id": str, "by": str}
     deliver = Deliver(**_members(source, known, required={"instance_id": str, "event": str}, optional=optional))
     check_id(deliver.instance_id)
     _check_name("event", deliver.event)
@@ -168,9 +175,16 @@ def read_fork(source: object, **known: str | None) -> Fork:
     """
     required: dict[str, type[Any]] = {"instance_id": str, "new_id": str}
     numbers: dict[str, type[Any]] = {"at": int, "generation": int, "version": int}
-    optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str}
+    optional: dict[str, type[Any]] = {**numbers, "context": dict, "results": dict, "start_id": str, "by": str}
     fork = Fork(**_members(source, known, required=required, optional=optional))
     check_id(fork.instance_id)
+    for name in numbers:
+        _check_number(name, getattr(fork, name))
+    if len(fork.results or ()) > MAX_RESULTS:
+        message = f"'results' must name at most {MAX_RESULTS} steps"
+        raise BadRequest(message)
+    for step in fork.results or ():
+        _check_name("results", step)
     _check_key("start_id", fork.start_id)
     return fork
 
@@ -203,11 +217,16 @@ def read_schedule_resume(source: object) -> ScheduleResume:
 def _read_request(
     kind: type[Request], source: object, known: Mapping[str, str | None], optional: Mapping[str, type[Any]]
 ) -> Request:
-    members = _members(source, known, required={"instance_id": str}, optional={**optional, "request_id": str})
+    members = _members(
+        source, known, required={"instance_id": str}, optional={**optional, "request_id": str, "by": str}
+    )
     request = kind(**members)
     check_id(request.instance_id)
     if len(request.reason) > MAX_REASON:
         message = f"'reason' is longer than {MAX_REASON} characters"
+        raise BadRequest(message)
+    if any("\ud800" <= letter <= "\udfff" for letter in request.reason):
+        message = "'reason' is a text with half a surrogate pair, which UTF-8 cannot hold"
         raise BadRequest(message)
     _check_key("request_id", request.request_id)
     return request
@@ -247,6 +266,12 @@ def _members(
 def _check_name(member: str, name: str | None) -> None:
     if name is not None and not 1 <= len(name) <= MAX_NAME:
         message = f"{member!r} must be 1 to {MAX_NAME} characters"
+        raise BadRequest(message)
+
+
+def _check_number(member: str, number: int | None) -> None:
+    if number is not None and not 1 <= number <= MAX_NUMBER:
+        message = f"{member!r} must be a whole number from 1 to {MAX_NUMBER}"
         raise BadRequest(message)
 
 

@@ -12,10 +12,13 @@ names, stack traces or payloads, so every ``CallerError`` may be shown to an API
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+MAX_FIELDS: Final = 20  # that an error names; a list of a megabyte may have half a million wrong ones
+MAX_SHOWN: Final = 200  # characters of a field's name, which the caller may have chosen, and of its problem
 
 
 class HephaestusError(Exception):
@@ -53,15 +56,19 @@ class BadRequest(CallerError):
 
 
 class InvalidInput(CallerError):
-    """The start context does not fit the workflow's ``Input``, or cannot be stored."""
+    """The start context does not fit the workflow's ``Input``, or cannot be stored.
+
+    It names the first ``MAX_FIELDS`` fields, ``MAX_SHOWN`` characters of each, and says how many more there are.
+    """
 
     status = 422
     title = "Invalid input"
 
     def __init__(self, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
-        lines = "".join(f"\n  {field}: {problem}" for field, problem in fields)
-        super().__init__(message + lines)
-        self.fields = tuple(fields)
+        self.fields = tuple((field[:MAX_SHOWN], problem[:MAX_SHOWN]) for field, problem in fields[:MAX_FIELDS])
+        lines = "".join(f"\n  {field}: {problem}" for field, problem in self.fields)
+        more = len(fields) - len(self.fields)
+        super().__init__(message + lines + (f"\n  and {more} more" if more else ""))
 
     @property
     def details(self) -> Mapping[str, object]:

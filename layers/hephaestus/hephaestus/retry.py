@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from hephaestus.errors import NonRetryable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LONGEST_DELAY: Final = timedelta(days=366)
 
 Decision: TypeAlias = "timedelta | bool | None"
 
@@ -25,18 +28,20 @@ class Retry:
         max_attempts: attempts in all, the first included; 1 never retries.
         backoff: how the delay grows with the attempts: doubled, added, or constant.
         delay: the delay after the first failed attempt.
-        max_delay: no delay is longer.
+        max_delay: no delay is longer; 366 days at most.
         jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
             (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
         retry_on: only these exceptions are tried again; ``NonRetryable`` never is.
         decide: for special cases, called with the error and the number of the attempt that failed. It returns how long
             to wait before the next attempt (as a service's ``Retry-After`` says), ``False`` to give up, ``True`` to try
             again after the usual delay, or ``None`` to leave it to ``retry_on``. It never adds attempts to
-            ``max_attempts``. One that raises is logged and left out.
+            ``max_attempts``, and no wait is longer than 366 days. One that raises is logged, without its message, and
+            left out.
 
     Raises:
-        ValueError: fewer than one attempt, a delay that is negative or no ``timedelta``, an unknown backoff or jitter,
-            a ``retry_on`` that is not a tuple of exception types, or a ``decide`` that cannot be called.
+        ValueError: fewer than one attempt, a delay that is negative, longer than 366 days or no ``timedelta``, an
+            unknown backoff or jitter, a ``retry_on`` that is not a tuple of exception types, or a ``decide`` that
+            cannot be called.
     """
 
     max_attempts: int = 5
@@ -56,6 +61,8 @@ class Retry:
             problem = f"delay is {self.delay!r} and max_delay {self.max_delay!r}: both must be timedeltas"
         elif self.delay < timedelta(0) or self.max_delay < timedelta(0):
             problem = "delay and max_delay must not be negative"
+        elif max(self.delay, self.max_delay) > LONGEST_DELAY:
+            problem = f"delay and max_delay must be at most {LONGEST_DELAY.days} days"
         elif self.backoff not in ("exponential", "linear", "constant"):
             problem = f"backoff is {self.backoff!r}: it must be 'exponential', 'linear' or 'constant'"
         elif self.jitter not in ("none", "half", "full"):
@@ -76,7 +83,7 @@ class Retry:
             return None
         decision = self._decision(error, attempt)
         if isinstance(decision, timedelta):
-            return max(round(decision / timedelta(milliseconds=1)), 0)
+            return max(round(min(decision, LONGEST_DELAY) / timedelta(milliseconds=1)), 0)
         tried = isinstance(error, self.retry_on) if decision is None else decision
         return self.delay_ms(attempt, random) if tried else None
 
@@ -85,8 +92,11 @@ class Retry:
             return None
         try:
             decision = self.decide(error, attempt)
-        except Exception:
-            _logger.exception("a retry policy's decide failed; retry_on decides")
+        except Exception as failed:  # noqa: BLE001 - a user's function may raise anything
+            # Its message may quote the step's error, and that may quote what the workflow carries.
+            where = traceback.extract_tb(failed.__traceback__)[-1]
+            place = f"{type(failed).__name__} in {where.filename}, line {where.lineno}"
+            _logger.error("a retry policy's decide failed (%s); retry_on decides", place)  # noqa: TRY400 - see above
             return None
         return decision if isinstance(decision, (timedelta, bool)) else None
 

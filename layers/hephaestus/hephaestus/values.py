@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TAG: Final = "$hephaestus"
 MAX_DEPTH: Final = 64
+SHOWN_KEY: Final = 64  # characters of a key in the place that a message names
 MAX_INT_BITS: Final = 4096  # Python refuses to read or write a whole number of more than 4,300 digits
 
 
@@ -96,7 +97,9 @@ def freeze(value: Any, place: str = "value", depth: int = 0) -> Any:
     if frozen:
         return value
     if isinstance(value, dict):
-        return FrozenDict({_key(key, place): freeze(item, f"{place}.{key}", depth + 1) for key, item in value.items()})
+        return FrozenDict(
+            {_key(key, place): freeze(item, f"{place}.{key[:SHOWN_KEY]}", depth + 1) for key, item in value.items()}
+        )
     if isinstance(value, (list, tuple)):
         return FrozenList(freeze(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value))
     return _freeze_object(value, place, depth)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "hephaestus.timer"
 MAX_INPUT: Final = 256 * 1024
+MAX_NAME: Final = 256  # characters of a step's name, and of a wait's token, which begins with it
+MAX_DIGITS: Final = 15  # a time in milliseconds has 14 for as long as there are four-digit years
 SOONEST: Final = timedelta(seconds=2)  # a time that has passed on arrival would be refused
 RETRY_HOURS: Final = 24
 SERVICE: Final = "EventBridge Scheduler"
@@ -144,5 +146,13 @@ def read_timeout(payload: Mapping[str, Any]) -> Timeout:
     kinds = {"instance_id": str, "generation": int, "step": str, "token": str, "due_at": int}
     if payload.get("source") != SOURCE or any(type(payload.get(key)) is not kind for key, kind in kinds.items()):
         message = f"not a timeout of Hephaestus: it needs source={SOURCE!r} and {', '.join(kinds)}"
+        raise BadRequest(message)
+    too_long = [key for key in ("step", "token") if len(payload[key]) > MAX_NAME]
+    too_large = [key for key in ("generation", "due_at") if not 0 <= payload[key] < 10**MAX_DIGITS]
+    if too_long or too_large:
+        bounds = (
+            f"texts have at most {MAX_NAME} characters, numbers are not negative and have at most {MAX_DIGITS} digits"
+        )
+        message = f"not a timeout of Hephaestus: {', '.join([*too_long, *too_large])} out of bounds: {bounds}"
         raise BadRequest(message)
     return Timeout(**{key: payload[key] for key in kinds})

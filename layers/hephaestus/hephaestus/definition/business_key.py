@@ -58,6 +58,7 @@ def check_id(instance_id: object) -> str:
         return instance_id
     shown = repr(instance_id)
     message = (
-        f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: ids look like 'orderid::abc123'"  # noqa: PLR2004 - enough to recognise it
+        f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: "  # noqa: PLR2004 - enough to recognise it
+        "ids look like 'orderid::abc123', a key of up to 64 and a value of up to 128 letters, digits, '.', '_' or '-'"
     )
     raise BadRequest(message)

@@ -52,6 +52,7 @@ class Forked:
     sequence: int
     completed: tuple[StepCompleted, ...] = ()
     skipped: tuple[str, ...] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,13 @@ class StepsStarted:
 
 @dataclass(frozen=True, slots=True)
 class EventReceived:
-    """An event from outside, accepted for ``step``; kept until that step waits."""
+    """An event from outside, accepted for ``step``; kept until that step waits. ``by`` is who sent it, if known."""
 
     step: str
     event: str
     event_id: str
     payload: Any = None
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ class CancelRequested:
     reason: str = ""
     request_id: str = ""
     compensate: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,7 @@ class Paused:
 
     reason: str = ""
     request_id: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,7 @@ class Continued:
     """The instance is no longer paused."""
 
     request_id: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +249,7 @@ class Redriven:
     again: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     request_id: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ class Api(APIGatewayRestResolver):
     def _refuse(self, error: Exception) -> Response[str]:
         """A problem document for whatever a route raised; only what is nobody's mistake goes to the log in full."""
         request_id = self._invocation.aws_request_id if self._invocation else ""
-        about = {"method": self.incoming.method, "path": self.incoming.path[:512], "problem": type(error).__name__}
+        shown = {"method": self.incoming.method[:20], "path": self.incoming.path[:512]}
+        about = {**shown, "problem": type(error).__name__}
         if isinstance(error, CallerError):
             _logger.info("request refused", extra=about)
         elif isinstance(error, RetryLater):
@@ -188,4 +189,10 @@ def _without_values(shown: Any) -> Any:
 
 
 def _dump(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """``body`` as JSON that UTF-8 can hold: a step's error may name a file whose name is no text."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(body, allow_nan=False, separators=(",", ":"))
+    return text

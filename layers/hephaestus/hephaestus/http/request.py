@@ -10,17 +10,17 @@ import base64
 import binascii
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from hephaestus.values import MAX_DEPTH
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
+MAX_CALLER: Final = 256
 
 
 class Request:
@@ -114,6 +114,14 @@ class Request:
         message = f"the Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters without '\"' and ','"
         raise BadRequest(message)
 
+    @property
+    def caller(self) -> str | None:
+        """Whom API Gateway has authorized, as history keeps it: the IAM identity's ARN."""
+        context = self._event.get("requestContext")
+        identity = context.get("identity") if isinstance(context, Mapping) else None
+        arn = identity.get("userArn") if isinstance(identity, Mapping) else None
+        return arn[:MAX_CALLER] if isinstance(arn, str) and arn.isprintable() and arn else None
+
     def body(self) -> Any:
         """The body as JSON, whatever its content type says; an empty body is an empty object.
 
@@ -151,7 +159,7 @@ def read_json(text: str) -> Any:
         message = "the body is not JSON: a string holds half of a surrogate pair"
         raise BadRequest(message) from error
     except RecursionError as error:
-        message = "the body is nested too deeply"
+        message = f"the body is nested too deeply: at most {MAX_DEPTH} levels are stored"
         raise BadRequest(message) from error
     except ValueError as error:
         message = "the body is not JSON: a number is not finite, or too long"

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.results import Completed, Pending
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000
+LONGEST_WAIT: Final = timedelta(days=3_660)  # a wait that nobody lives to see is a mistake, and times end in year 9999
 
 
 class StepTimedOut(TimeoutError):
@@ -104,6 +105,7 @@ class Attempt:
             if isinstance(read, Completed):
                 return self._checked(read)
             _check_pending(read, events, self.step)
+            _check_waits(read, self.started_at, self.step)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
             raise InvalidResult(str(error)) from error
         return read
@@ -156,6 +158,16 @@ def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
     elif not isinstance(pending.timeout, timedelta):
         message = f"step {key} waits with timeout={pending.timeout!r}: use a timedelta or an aware datetime"
         raise TypeError(message)
+
+
+def _check_waits(pending: Pending, now: int, key: str) -> None:
+    """Refuse a wait or a heartbeat that is too long; ``now`` in milliseconds."""
+    until = pending.timeout
+    wait = until - datetime.fromtimestamp(now / 1000, UTC) if isinstance(until, datetime) else until
+    for what, asked in (("timeout", wait), ("heartbeat", pending.heartbeat)):
+        if asked is not None and asked > LONGEST_WAIT:
+            message = f"step {key} waits with a {what} of {asked}: the longest is {LONGEST_WAIT.days} days"
+            raise ValueError(message)
 
 
 def check_size(value: Any, limit: int | None, what: str) -> None:

@@ -22,7 +22,7 @@ from hephaestus.engine.graph import reachable
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_text, digest, read_context, read_value
+from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_value
 from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
@@ -45,13 +45,14 @@ class Control(Instances):
     16 names of a generation are kept).
     """
 
-    def cancel(
+    def cancel(  # noqa: PLR0913 - a request, and who makes it
         self,
         instance_id: str,
         reason: str = "",
         *,
         compensate: bool = False,
         request_id: str | None = None,
+        by: str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Start nothing more; the instance ends as ``cancelled`` at once, or when the steps that run now have ended.
@@ -61,6 +62,7 @@ class Control(Instances):
             reason: kept in its history, up to 1,000 characters.
             compensate: undo what its completed steps did before it ends.
             request_id: the same request twice is one; the second call answers as the first did.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: where compensations run: in place or by the queue.
 
         Raises:
@@ -69,8 +71,8 @@ class Control(Instances):
             UnknownVersion: its version is not deployed, so nothing of it can be undone.
             BadRequest: the reason or the request id is malformed.
         """
-        _check_request(reason, request_id)
-        request = CancelRequested(reason, request_id or "", compensate)
+        _check_request(reason, request_id, by)
+        request = CancelRequested(reason, request_id or "", compensate, by or "")
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("cancel", request_id) or (state.cancel and not state.closed and not request_id):
@@ -89,20 +91,23 @@ class Control(Instances):
 
         self._change(instance_id, decide)
 
-    def pause(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
+    def pause(
+        self, instance_id: str, reason: str = "", *, request_id: str | None = None, by: str | None = None
+    ) -> None:
         """Start nothing more for now. Running steps end, events are kept, deadlines that pass wait for its continuing.
 
         Args:
             instance_id: the instance.
             reason: kept in its history, up to 1,000 characters.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
 
         Raises:
             InstanceNotFound: there is no such instance.
             InstanceClosed: it has ended, or is being cancelled without compensation.
             BadRequest: the reason or the request id is malformed.
         """
-        _check_request(reason, request_id)
+        _check_request(reason, request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("pause", request_id) or (state.paused and not request_id):
@@ -112,16 +117,24 @@ class Control(Instances):
                     f"instance {instance_id} is {state.status if state.closed else 'being cancelled'}: nothing to pause"
                 )
                 raise InstanceClosed(message)
-            return self._append(state, now, Paused(reason, request_id or ""))
+            return self._append(state, now, Paused(reason, request_id or "", by or ""))
 
         self._change(instance_id, decide)
 
-    def unpause(self, instance_id: str, *, request_id: str | None = None, dispatch: Dispatch | None = None) -> None:
+    def unpause(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
         """Continue an instance that was paused; one that is not paused is left as it is.
 
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -129,21 +142,29 @@ class Control(Instances):
             InstanceClosed: it has ended.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id)
+        _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
+            event = Continued(request_id or "", by or "")
             if state.heard("continue", request_id):
                 return state
             if state.closed:
                 message = f"instance {instance_id} is {state.status}: there is nothing to continue"
                 raise InstanceClosed(message)
             if state.paused is None:
-                return self._append(state, now, Continued(request_id)) if request_id else state
-            return self._go_on(state, dispatch or self.dispatch, now, Continued(request_id or ""))
+                return self._append(state, now, event) if request_id else state
+            return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
 
-    def redrive(self, instance_id: str, *, request_id: str | None = None, dispatch: Dispatch | None = None) -> None:
+    def redrive(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
         """Have a failed, cancelled or parked instance go on from where it stopped.
 
         A step that failed starts again with its first attempt; a step that waited goes on waiting for as long as it had
@@ -153,6 +174,7 @@ class Control(Instances):
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
+            by: who asks for it, up to 256 characters; kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -161,12 +183,13 @@ class Control(Instances):
             UnknownWorkflow, UnknownVersion: its version is not deployed.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id)
+        _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             if state.heard("redrive", request_id):
                 return state
             event = _redrive(self.registry.definition(state).graph, state, request_id or "")
+            event = replace(event, by=by or "")
             return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
@@ -182,6 +205,7 @@ class Control(Instances):
         results: Mapping[str, Mapping[str, Any]] | None = None,
         version: int | None = None,
         start_id: str | None = None,
+        by: str | None = None,
         dispatch: Dispatch | None = None,
     ) -> str:
         """Start a new instance from a point in another one's history.
@@ -198,6 +222,7 @@ class Control(Instances):
             results: other results of steps that had completed by then, by step.
             version: another version than the old instance's.
             start_id: a name for this very fork; made twice, it is one.
+            by: who asks for it, up to 256 characters; kept in the new instance's history.
             dispatch: run in place or leave it to the queue.
 
         Returns:
@@ -210,13 +235,16 @@ class Control(Instances):
             AlreadyRunning: an instance with the new id is active.
             InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
         """
+        check_by(by)
         source = self._at(instance_id, generation, at)
         flow = self.registry.get(source.workflow)
         definition = flow.definition(version if version is not None else source.version)
         initial = source.initial if context is None else read_context(context)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
-        forked = _fork(source, definition, self._results(results or {}))
+        forked = replace(_fork(source, definition, self._results(results or {})), by=by or "")
+        if start_id is not None:
+            check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
         name = start_id or self.clock.unique()
@@ -227,6 +255,7 @@ class Control(Instances):
     def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
         frozen: dict[str, FrozenDict] = {}
         for step, given in results.items():
+            check_text("a step in results", step)
             if not hasattr(given, "items"):
                 message = f"the results of step {step!r} must be a mapping (a JSON object)"
                 raise BadRequest(message)
@@ -255,12 +284,13 @@ class Control(Instances):
         return state
 
 
-def _check_request(reason: str, request_id: str | None) -> None:
+def _check_request(reason: str, request_id: str | None, by: str | None) -> None:
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         message = f"reason must be a string of at most {MAX_REASON} characters"
         raise BadRequest(message)
     if request_id is not None:
         check_text("request_id", request_id)
+    check_by(by)
 
 
 def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:
@@ -302,7 +332,9 @@ def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDic
     missing = [step for step in results if taken.get(step) != "completed"]
     if missing:
         done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
-        message = f"instance {source.instance_id}: {', '.join(missing)} had not completed then; completed were {done}"
+        message = (
+            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
+        )
         raise BadRequest(message)
     completed = [
         StepCompleted(

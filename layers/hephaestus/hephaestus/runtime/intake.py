@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
+MAX_BY: Final = 256
 
 
 def read_context(context: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,6 +82,17 @@ def check_text(what: str, text: object) -> None:
     """
     if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT or not text.isprintable():
         message = f"{what} must be a printable string of 1 to {MAX_TEXT} characters"
+        raise BadRequest(message)
+
+
+def check_by(by: object) -> None:
+    """Refuse what cannot say who did something.
+
+    Raises:
+        BadRequest: it is no short, printable text.
+    """
+    if by is not None and not (isinstance(by, str) and len(by) <= MAX_BY and by.isprintable()):
+        message = f"by must be a printable string of at most {MAX_BY} characters"
         raise BadRequest(message)
 
 

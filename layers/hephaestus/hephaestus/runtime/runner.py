@@ -15,6 +15,7 @@ from hephaestus.engine.fold import heartbeat_token
 from hephaestus.engine.inbox import accept, accepted_events
 from hephaestus.errors import (
     AmbiguousEvent,
+    BadRequest,
     CorruptLog,
     InstanceClosed,
     InstanceNotFound,
@@ -26,7 +27,7 @@ from hephaestus.errors import (
 )
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
-from hephaestus.runtime.intake import check_text, digest, read_context, read_metadata, read_tags, read_value
+from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_metadata, read_tags, read_value
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.dispatch import Budget, Dispatch
 
 LONGEST_SCHEDULE_MS: Final = 366 * 24 * 3600 * 1000
+MAX_TIMERS: Final = 100
 PARK_MS: Final = 60 * 1000
 LONGEST_PARK_MS: Final = 60 * 60 * 1000
 EARLY_MS: Final = 5_000
@@ -89,8 +91,8 @@ class Runner(Control, Queries):
             AlreadyRunning: an instance with this business key is active.
             InvalidInput: the context does not fit ``Input`` or cannot be stored.
             UnknownWorkflow, UnknownVersion: it is not deployed.
-            BadRequest: the id, a tag or the metadata is malformed.
-            PayloadTooLarge: the context is larger than the store takes.
+            BadRequest: the id, a tag, the metadata or the start's name is malformed.
+            PayloadTooLarge: the context or the metadata is larger than the store takes.
         """
         flow = workflow if isinstance(workflow, type) else self.registry.get(workflow)
         initial = read_context(context)
@@ -101,7 +103,10 @@ class Runner(Control, Queries):
         check_size(initial, self.store.max_value_bytes, "the context")
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         instance_id = flow.business_key.instance_id(id, definition.version, suffix)
+        if start_id is not None:
+            check_text("start_id", start_id)
         metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **read_metadata(telemetry_metadata)}
+        check_size(metadata, self.store.max_value_bytes, "the metadata")
         name = start_id or self.clock.unique()
         started = InstanceStarted(flow.name, definition.version, initial, all_tags, freeze(metadata), name)
         self._create(instance_id, definition, (started,), flow.business_key.name, dispatch or self.dispatch)
@@ -115,6 +120,7 @@ class Runner(Control, Queries):
         *,
         step: str | None = None,
         event_id: str | None = None,
+        by: str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Deliver an event to the step that waits for it, or keep it until that step does.
@@ -125,6 +131,7 @@ class Runner(Control, Queries):
             payload: JSON-safe data; it becomes the waiting step's results.
             step: the step that is meant, where several could take the event.
             event_id: the same id twice is one event; the second call answers as the first did.
+            by: who sends it, up to 256 characters; kept in history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -140,6 +147,7 @@ class Runner(Control, Queries):
         check_text("event", event)
         if event_id is not None:
             check_text("event_id", event_id)
+        check_by(by)
         kept = read_value(payload, "payload")
         check_size(kept, self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
@@ -149,7 +157,7 @@ class Runner(Control, Queries):
             if name in state.event_ids:
                 return state
             target = accept(self.registry.definition(state).graph, state, event, step)
-            received = EventReceived(target, event, name, kept)
+            received = EventReceived(target, event, name, kept, by or "")
             if state.step_status(target) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)
             return self._append(state, now, received)
@@ -207,12 +215,13 @@ class Runner(Control, Queries):
             InstanceNotFound: there is no such instance.
             UnknownStep: the workflow has no such step.
             ValueError: the delay is not a whole number in its bounds.
+            BadRequest: the instance has 100 deadlines already.
             InstanceClosed: the instance has ended.
             UnexpectedEvent: the step has ended already.
         """
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, int) or not 0 < delay_ms <= LONGEST_SCHEDULE_MS:
             bounds = f"a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
-            message = f"delay_ms is {delay_ms!r}: it must be {bounds}"
+            message = f"delay_ms is {repr(delay_ms)[:80]}: it must be {bounds}"
             raise ValueError(message)
         step = _step_key(step_ref)
 
@@ -222,6 +231,10 @@ class Runner(Control, Queries):
             if not is_reachable(graph, state, step):
                 message = f"instance {instance_id}: step {step} is {state.step_status(step)}, it will not wait any more"
                 raise UnexpectedEvent(message, accepted_events(graph, state))
+            if len(state.timers) >= MAX_TIMERS:
+                has = f"instance {instance_id} has {len(state.timers)} deadlines"
+                message = f"{has}, the most there are: wait until some have passed"
+                raise BadRequest(message)
             return self._append(state, now, TimerSet(f"{step}.s{state.timers_set + 1}", step, now + delay_ms))
 
         after = self._change(instance_id, set_timer)

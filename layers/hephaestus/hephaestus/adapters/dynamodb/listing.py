@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -165,8 +166,10 @@ def _in_parallel(query: Callable[[Key], Found], keys: Sequence[Key]) -> list[Fou
     if len(keys) > 1:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
+        contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends
+
         with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
-            found += pool.map(query, keys[1:])
+            found += pool.map(lambda key, context: context.run(query, key), keys[1:], contexts)
     return found
 
 

@@ -138,10 +138,12 @@ class DynamoStore:
             if put_entry_and_writes(self.table, item, writes, _token(state, entry)):
                 return True
         except WriteFailed:
-            # A repeated transaction finds its own effects, and its conditions need not hold any more.
-            if self._is_mine(state, entry):
-                return True
-            raise
+            # A repeated transaction finds its own effects, and its conditions need not hold any more. And a number that
+            # another writer took comes first: DynamoDB does not say so where it refuses the request as a whole.
+            found = self.table.get_entry(state.instance_id, state.generation, entry.sequence)
+            if found is None or found.created_at < state.created_at:
+                raise
+            return found.commit_id == entry.commit_id
         return self._is_mine(state, entry)
 
     def _is_mine(self, state: State, entry: Entry) -> bool:

@@ -18,7 +18,7 @@ from pynamodb.transactions import TransactWrite
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.connection import SharedConnection, share
 from hephaestus.adapters.dynamodb.models import HEAD, LISTED, SCHEMA, HeadItem, LogItem, bind, log_key
-from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, READ_TIMEOUT
+from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, POOL, READ_TIMEOUT
 from hephaestus.engine.state import CLOSED
 from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 
@@ -76,7 +76,7 @@ class Table:
             connect_timeout_seconds=connect_timeout,
             read_timeout_seconds=read_timeout,
             retry_configuration={"total_max_attempts": max_attempts, "mode": "standard"},
-            max_pool_connections=20,
+            max_pool_connections=POOL,
         )
         share(self.connection, (self.head, self.log))
 

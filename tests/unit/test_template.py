@@ -1,0 +1,435 @@
+"""What ``template.yaml`` promises: encryption, TLS, who may call what, and that somebody is told of what is wrong.
+
+Read without deploying it: intrinsic functions stay as they are, except conditions, which are decided for given
+parameters. ``tests/e2e/test_deployment.py`` shows on the emulator that the permissions are enough.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]  # cfn-lint ships no types
+
+from hephaestus import observability
+from hephaestus.http.api import ROUTES
+from hephaestus.runtime import telemetry
+from hephaestus.runtime.sweeper import SweepReport
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/0f9a0000-0000-4000-8000-000000000001"
+NO_VALUE: Final = {"Ref": "AWS::NoValue"}
+GIVEN: Final = {"Ref": "KmsKeyArn"}
+
+# Types that keep data or messages, and those that do not. A type in neither list makes a test fail: decide where it is.
+KEEPS: Final = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::Logs::LogGroup"}
+KEEPS_NOTHING: Final = {
+    "AWS::CloudWatch::Alarm",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Role",
+    "AWS::S3::BucketPolicy",
+    "AWS::SQS::QueuePolicy",
+    "AWS::Scheduler::ScheduleGroup",
+    "AWS::Serverless::Api",
+    "AWS::Serverless::Function",
+    "AWS::Serverless::LayerVersion",
+}
+
+
+class Template:
+    """The template with its conditions decided for some parameters; ``LargeValues`` gives it its bucket."""
+
+    def __init__(self, **parameters: str) -> None:
+        self.raw: dict[str, Any] = cfn_yaml.load(str(ROOT / "template.yaml"))
+        defaults = {name: known.get("Default", "") for name, known in self.raw["Parameters"].items()}
+        self.parameters = {**defaults, "LargeValues": "bucket", **parameters}
+        self.resources: dict[str, Any] = {
+            name: self.decide(resource)
+            for name, resource in self.raw["Resources"].items()
+            if "Condition" not in resource or self.holds(resource["Condition"])
+        }
+
+    def holds(self, condition: str) -> bool:
+        """Whether a condition of the template is true."""
+        return bool(self._truth(self.raw["Conditions"][condition]))
+
+    def _truth(self, node: Any) -> Any:
+        match node:
+            case {"Fn::Not": [inner]}:
+                return not self._truth(inner)
+            case {"Fn::Equals": [left, right]}:
+                return self._truth(left) == self._truth(right)
+            case {"Fn::And": parts}:
+                return all(map(self._truth, parts))
+            case {"Condition": name}:
+                return self.holds(name)
+            case {"Ref": name}:
+                return self.parameters[name]
+        return node
+
+    def decide(self, node: Any) -> Any:
+        """``node`` with every ``Fn::If`` decided and what has no value left out."""
+        if isinstance(node, dict):
+            if "Fn::If" in node:
+                condition, then, otherwise = node["Fn::If"]
+                return self.decide(then if self.holds(condition) else otherwise)
+            decided = {str(key): self.decide(value) for key, value in node.items()}
+            return {key: value for key, value in decided.items() if value != NO_VALUE}
+        if isinstance(node, list):
+            return [item for item in map(self.decide, node) if item != NO_VALUE]
+        return node
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """The properties of every resource of a type, by name."""
+        return {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] == kind}
+
+    @property
+    def functions(self) -> dict[str, Any]:
+        """The properties of every function: ``StartFunction`` is ``start``."""
+        return {name.removesuffix("Function").lower(): it for name, it in self.of("AWS::Serverless::Function").items()}
+
+    def statements(self, role: str) -> list[dict[str, Any]]:
+        """What a role may do: its own policies and the template's managed ones that it has."""
+        properties = self.resources[role]["Properties"]
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        managed = [arn["Ref"] for arn in properties.get("ManagedPolicyArns", []) if arn["Ref"] in self.resources]
+        documents += [self.resources[name]["Properties"]["PolicyDocument"] for name in managed]
+        return [statement for document in documents for statement in document["Statement"]]
+
+
+PLAIN = Template()
+KEYED = Template(KmsKeyArn=KEY, AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:alarms", Tracing="on")
+BOTH = pytest.mark.parametrize("template", [pytest.param(PLAIN, id="default"), pytest.param(KEYED, id="with a key")])
+
+
+def listed(value: Any) -> list[Any]:
+    """A policy's one or many."""
+    return value if isinstance(value, list) else [value]
+
+
+def role_of(function: dict[str, Any]) -> str:
+    """The logical id of a function's role."""
+    return str(function["Role"]["Fn::GetAtt"][0])
+
+
+# --- At rest and in transit ---
+
+
+@BOTH
+def test_of_every_type_it_is_known_whether_it_keeps_data(template: Template) -> None:
+    assert {it["Type"] for it in template.resources.values()} <= KEEPS | KEEPS_NOTHING
+
+
+def test_the_table_is_encrypted_with_a_key_of_kms_or_the_given_one() -> None:
+    assert [it["SSESpecification"] for it in PLAIN.of("AWS::DynamoDB::Table").values()] == [{"SSEEnabled": True}]
+    assert [it["SSESpecification"] for it in KEYED.of("AWS::DynamoDB::Table").values()] == [
+        {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": GIVEN}
+    ]
+
+
+def test_every_queue_is_encrypted_by_sqs_or_with_the_given_key() -> None:
+    """Never both: SQS refuses that."""
+
+    def encryption(template: Template) -> list[dict[str, Any]]:
+        names = ("SqsManagedSseEnabled", "KmsMasterKeyId")
+        return [{name: it[name] for name in names if name in it} for it in template.of("AWS::SQS::Queue").values()]
+
+    assert encryption(PLAIN) == [{"SqsManagedSseEnabled": True}] * 3
+    assert encryption(KEYED) == [{"KmsMasterKeyId": GIVEN}] * 3
+
+
+def test_the_bucket_is_encrypted_by_s3_or_with_the_given_key() -> None:
+    def rules(template: Template) -> list[Any]:
+        (bucket,) = template.of("AWS::S3::Bucket").values()
+        return list(bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"])
+
+    assert rules(PLAIN) == [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    assert rules(KEYED) == [
+        {
+            "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": GIVEN},
+            "BucketKeyEnabled": True,
+        }
+    ]
+
+
+def test_every_log_group_is_encrypted_with_the_given_key() -> None:
+    """Without one, CloudWatch encrypts with a key of its own."""
+    assert [it.get("KmsKeyId") for it in PLAIN.of("AWS::Logs::LogGroup").values()] == [None] * 5
+    assert [it.get("KmsKeyId") for it in KEYED.of("AWS::Logs::LogGroup").values()] == [GIVEN] * 5
+
+
+@BOTH
+def test_every_queue_and_the_bucket_refuse_whoever_comes_without_tls(template: Template) -> None:
+    """And these policies allow nothing: who may do what is the roles' matter."""
+    refused: dict[str, list[Any]] = {}
+    policies = {**template.of("AWS::SQS::QueuePolicy"), **template.of("AWS::S3::BucketPolicy")}
+    for policy in policies.values():
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert statement["Action"] in {"sqs:*", "s3:*"}
+        (owner,) = {one["Ref"] for one in listed(policy.get("Queues") or policy.get("Bucket"))}
+        refused[owner] = listed(statement["Resource"])
+    assert refused.keys() == template.of("AWS::SQS::Queue").keys() | template.of("AWS::S3::Bucket").keys()
+    for owner, resources in refused.items():
+        objects = [{"Fn::Sub": f"${{{owner}.Arn}}/*"}] if owner == "Bucket" else []
+        assert resources == [{"Fn::GetAtt": [owner, "Arn"]}, *objects]
+
+
+def test_nothing_of_the_bucket_can_become_public_or_anothers() -> None:
+    (bucket,) = PLAIN.of("AWS::S3::Bucket").values()
+    assert bucket["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    }
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+
+
+# --- Who may call ---
+
+
+def operations(template: Template) -> dict[tuple[str, str], Any]:
+    """Every operation of the API's definition, by method and path."""
+    (api,) = template.of("AWS::Serverless::Api").values()
+    paths = api["DefinitionBody"]["paths"]
+    return {(method.upper(), path): it for path, methods in paths.items() for method, it in methods.items()}
+
+
+def test_every_route_asks_for_a_signature_unless_the_stack_is_told_to_be_open() -> None:
+    (api,) = PLAIN.of("AWS::Serverless::Api").values()
+    (scheme,) = api["DefinitionBody"]["components"]["securitySchemes"].values()
+    assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
+    assert {str(it["security"]) for it in operations(PLAIN).values()} == {"[{'signature': []}]"}
+    assert {str(it["security"]) for it in operations(Template(ApiAuthorization="NONE")).values()} == {"[]"}
+
+
+def test_the_api_has_the_routes_of_the_code_and_no_other() -> None:
+    """A route that only an event of a function made would have no security of its own."""
+    served = {
+        (event["Properties"]["Method"].upper(), event["Properties"]["Path"])
+        for function in PLAIN.functions.values()
+        for event in function["Events"].values()
+        if event["Type"] == "Api"
+    }
+    coded = {(method, path) for path, methods in ROUTES.items() for method in methods}
+    shapes = {(method, re.sub(r"{\w+}", "{}", path)) for method, path in served}
+    assert operations(PLAIN).keys() == served
+    assert shapes == {(method, re.sub(r"<\w+>", "{}", path)) for method, path in coded}
+
+
+def test_what_invokes_a_function_is_the_api_the_queue_or_the_minute() -> None:
+    """No function URL, no permission for everybody; Scheduler comes with its role."""
+    kinds = {
+        name: {event["Type"] for event in function["Events"].values()} for name, function in PLAIN.functions.items()
+    }
+    assert kinds == {
+        "start": {"Api"},
+        "resume": {"Api", "SQS"},
+        "control": {"Api"},
+        "read": {"Api"},
+        "sweep": {"Schedule"},
+    }
+    assert not any("FunctionUrlConfig" in function for function in PLAIN.functions.values())
+    assert not PLAIN.of("AWS::Lambda::Permission")
+    assert not PLAIN.of("AWS::Lambda::Url")
+
+
+def test_a_role_is_assumed_by_its_service_alone_and_schedulers_for_our_group_only() -> None:
+    for name, role in PLAIN.of("AWS::IAM::Role").items():
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
+        service = "scheduler" if name == "SchedulerRole" else "lambda"
+        assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+    (statement,) = PLAIN.resources["SchedulerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["StringEquals"].keys() == {"aws:SourceAccount", "aws:SourceArn"}
+
+
+# --- What each may do ---
+
+TABLE, WAKE, LISTING = "Table", "Table/index/wake", "Table/index/listing"
+# What running steps takes.
+EXECUTION: Final = {
+    TABLE: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+    "WorkQueue": {"sqs:SendMessage"},
+    "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
+    "SchedulerRole": {"iam:PassRole"},
+    "Bucket/*": {"s3:GetObject", "s3:PutObject"},
+}
+LOG: Final = {"logs:CreateLogStream", "logs:PutLogEvents"}
+TAKE: Final = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+MAY: Final[dict[str, dict[str, set[str]]]] = {
+    "StartRole": {**EXECUTION, "StartLogs": LOG},
+    "ResumeRole": {
+        **EXECUTION,
+        "ResumeLogs": LOG,
+        "WorkQueue": {"sqs:SendMessage"} | TAKE,
+        "ScheduleDeadLetters": {"sqs:SendMessage"},
+    },
+    "ControlRole": {**EXECUTION, "ControlLogs": LOG},
+    "ReadRole": {
+        "ReadLogs": LOG,
+        TABLE: {"dynamodb:GetItem", "dynamodb:Query"},
+        LISTING: {"dynamodb:Query"},
+        "Bucket/*": {"s3:GetObject"},
+    },
+    "SweepRole": {
+        "SweepLogs": LOG,
+        WAKE: {"dynamodb:Query"},
+        # The one prefix: the emulator asks for an action of the batch's own, AWS does not.
+        "WorkQueue": {"sqs:GetQueueAttributes", "sqs:SendMessage*"},
+    },
+    "SchedulerRole": {"resume": {"lambda:InvokeFunction"}, "ScheduleDeadLetters": {"sqs:SendMessage"}},
+}
+
+
+def named(resource: Any) -> str:
+    """A short name for what a statement is about."""
+    match resource:
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return str(name)
+        case {"Fn::Sub": [text, _]} if ":schedule/${Group}/*" in text:
+            return "schedules"
+        case {"Fn::Sub": str(text)} if text.endswith(":function:${AWS::StackName}-resume"):
+            return "resume"
+        case {"Fn::Sub": str(text)}:
+            return re.sub(r"\${(\w+)\.Arn}", r"\1", text)
+    return str(resource)
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_a_role_may_do_what_its_function_does_and_no_more(role: str) -> None:
+    found: dict[str, set[str]] = {}
+    for statement in PLAIN.statements(role):
+        assert statement["Effect"] == "Allow"
+        for resource in listed(statement["Resource"]):
+            found.setdefault(named(resource), set()).update(listed(statement["Action"]))
+    assert found == MAY[role]
+
+
+@BOTH
+def test_no_role_may_do_everything_or_anything_everywhere(template: Template) -> None:
+    """X-Ray alone has no resources to name."""
+    assert template.of("AWS::IAM::Role").keys() == MAY.keys()
+    for role in MAY:
+        for statement in template.statements(role):
+            assert "NotAction" not in statement
+            assert "NotResource" not in statement
+            actions = set(listed(statement["Action"]))
+            assert not [action for action in actions if "*" in action and action != "sqs:SendMessage*"]
+            if "*" in listed(statement["Resource"]):
+                assert actions == {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def test_every_function_has_a_role_of_its_own_and_users_policies_go_to_those_that_run_steps() -> None:
+    template = Template(StepPolicyArn="arn:aws:iam::123456789012:policy/steps")
+    roles = {name: role_of(function) for name, function in template.functions.items()}
+    assert roles == {name: f"{name.title()}Role" for name in ("start", "resume", "control", "read", "sweep")}
+    with_steps = {
+        name
+        for name, role in roles.items()
+        if {"Ref": "StepPolicyArn"} in template.resources[role]["Properties"].get("ManagedPolicyArns", [])
+    }
+    assert with_steps == {"start", "resume", "control"}
+
+
+def test_only_scheduler_is_given_schedulers_role() -> None:
+    (statement,) = [it for it in PLAIN.statements("StartRole") if it["Action"] == "iam:PassRole"]
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+
+
+WRITES: Final = {
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+}
+READS: Final = {"kms:Decrypt", "kms:DescribeKey"}
+SENDS: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
+KEY_USE: Final = {
+    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
+    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
+    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
+    "ReadRole": {"dynamodb": READS, "s3": READS},
+    "SweepRole": {"dynamodb": READS, "sqs": SENDS},
+    "SchedulerRole": {"sqs": SENDS},
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_the_given_key_is_used_only_through_the_services_that_a_role_uses(role: str) -> None:
+    """A role that could decrypt by itself could read a stolen copy of what the services keep."""
+    uses: dict[str, set[str]] = {}
+    for statement in KEYED.statements(role):
+        if str(listed(statement["Action"])[0]).startswith("kms:"):
+            assert statement["Resource"] == GIVEN
+            for service in listed(statement["Condition"]["StringEquals"]["kms:ViaService"]):
+                name, rest = service["Fn::Sub"].split(".", 1)
+                assert rest == "${AWS::Region}.${AWS::URLSuffix}"
+                uses[name] = set(statement["Action"])
+    assert uses == KEY_USE[role]
+    assert not [it for it in PLAIN.statements(role) if str(listed(it["Action"])[0]).startswith("kms:")]
+
+
+# --- Logs and alarms ---
+
+
+@BOTH
+def test_every_function_logs_to_a_group_of_its_own_that_forgets(template: Template) -> None:
+    groups = template.of("AWS::Logs::LogGroup")
+    assert {name: function["LoggingConfig"]["LogGroup"]["Ref"] for name, function in template.functions.items()} == {
+        name: f"{name.title()}Logs" for name in template.functions
+    }
+    assert len(groups) == len(template.functions)
+    assert [group["RetentionInDays"] for group in groups.values()] == [{"Ref": "LogRetentionDays"}] * len(groups)
+
+
+def test_no_function_is_told_to_log_its_events_or_to_be_verbose() -> None:
+    """Powertools would write the whole event, payload included."""
+    variables = PLAIN.raw["Globals"]["Function"]["Environment"]["Variables"]
+    assert not {"POWERTOOLS_LOGGER_LOG_EVENT", "POWERTOOLS_DEV", "POWERTOOLS_DEBUG"} & variables.keys()
+    assert PLAIN.parameters["LogLevel"] == "INFO"
+    (api,) = PLAIN.of("AWS::Serverless::Api").values()
+    assert not {"MethodSettings", "AccessLogSetting"} & api.keys()
+
+
+def emitted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of all metrics that the functions write."""
+    names: set[str] = set()
+    monkeypatch.setattr(observability.metrics, "add_metric", lambda *, name, unit, value: names.add(name))
+    observability.count_sweep(SweepReport(1, 1, 0, 1, complete=True))
+    for event in (*telemetry.EVENTS, telemetry.PARKED):
+        for status in ("completed", "failed", "cancelled"):
+            observability.count(event, {}, {"status": status, "attempt": 2})
+    return names
+
+
+def test_every_alarm_watches_a_metric_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours as the functions write them, under the stack's own name; and those of AWS."""
+    ours = emitted(monkeypatch)
+    aws = {("AWS/SQS", "ApproximateNumberOfMessagesVisible"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Invocations")}
+    for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values():
+        if alarm["Namespace"] == {"Ref": "MetricsNamespace"}:
+            assert alarm["MetricName"] in ours
+            assert alarm["Dimensions"] == [{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]
+        else:
+            assert (alarm["Namespace"], alarm["MetricName"]) in aws
+    watched = {alarm["MetricName"] for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()}
+    assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
+
+
+def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
+    topic = [{"Ref": "AlarmTopicArn"}]
+    for alarm in KEYED.of("AWS::CloudWatch::Alarm").values():
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == (topic, topic)
+    assert not any("AlarmActions" in alarm for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values())
+
+
+def test_the_readmes_table_of_alarms_names_every_alarm_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(PLAIN.of("AWS::CloudWatch::Alarm"))
