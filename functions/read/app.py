@@ -1,4 +1,7 @@
-"""Look, and change nothing: ``GET /instances/{id}``, its ``/history``, ``GET /instances`` and ``GET /workflows``."""
+"""Look, and change nothing: ``GET /instances/{id}``, its ``/history``, ``GET /instances`` and ``GET /workflows``.
+
+``GET /openapi.json`` answers the document of the whole API.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,14 @@ def instances() -> Response[str]:
 def workflows() -> Response[str]:
     """What is deployed."""
     return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
+
+
+@api.get("/openapi.json")
+def document() -> Response[str]:
+    """The API's document, for where it is asked for."""
+    from hephaestus.http.document import read_document  # noqa: PLC0415 - it is seldom asked for
+
+    return api.answer(read_document(api.incoming.base))
 
 
 @observed
