@@ -42,6 +42,7 @@ def instance(instance_id: str) -> Response[str]:
 def history(instance_id: str) -> Response[str]:
     """A page of its log, oldest first."""
     known, asked = check_id(api.part(instance_id)), api.incoming
+    asked.takes("generation", "limit", "cursor")
     generation, cursor = asked.number("generation", None, MAX_GENERATION), asked.query("cursor")
     return api.page(lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100)
 
@@ -51,6 +52,7 @@ def instances() -> Response[str]:
     """A page of instances, newest first."""
     asked = api.incoming
     names = ("workflow", "status", "tag", "cursor")
+    asked.takes(*names, "since", "limit")
     workflow, status, tag, cursor = (asked.query(name) for name in names)
     since = asked.time("since")
     return api.page(

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from hephaestus.errors import CallerError
 
 JSON: Final = "application/json"
+ANYTHING: Final[dict[str, Any]] = {kind: {} for kind in (JSON, CONTENT_TYPE, "text/html")}
 EVENTS: Final = Path(__file__).resolve().parents[2] / "events"
 KEY: Final = rf"[!#-+\--~]{{1,{MAX_KEY}}}"
 ABOUT: Final = """Starts workflows, delivers events to them, steers them and shows them.
 
-Requests are signed with AWS Signature Version 4 for `execute-api`, unless the stack was deployed to be open. An error of
-the engine is a problem document (RFC 9457); what API Gateway refuses itself it answers in its own way. A call that is
-repeated with one `Idempotency-Key` has happened once. `Prefer` (RFC 7240) says whether to wait for what it leads to.
+Requests are signed with AWS Signature Version 4 for `execute-api`, unless the stack was deployed to be open. Errors of
+the engine are problem documents (RFC 9457); what API Gateway refuses itself it answers in its own way. A call that comes
+again with the same `Idempotency-Key` has happened once. `Prefer` (RFC 7240) says whether to wait for what follows.
 """
 
 
@@ -74,8 +75,7 @@ def operation(method: str, path: str) -> dict[str, Any]:
         for name in re.findall(r"{(\w+)}", path)
     ]
     if known is None:
-        anything: dict[str, Any] = {kind: {} for kind in (JSON, CONTENT_TYPE, "text/html")}
-        return {"parameters": parameters, "responses": {"default": {"description": "An answer.", "content": anything}}}
+        return {"parameters": parameters, "responses": {"default": {"description": "An answer.", "content": ANYTHING}}}
     examples = list(samples(method, path))
     described = {
         "operationId": known.id,
@@ -170,13 +170,19 @@ def _refusal(status: int, errors: list[type[CallerError | RetryLater]]) -> dict[
     if status == 403:  # noqa: PLR2004 - HTTP's number for it
         refused = {"schema": {"$ref": "#/components/schemas/Refused"}}
         return {"description": "API Gateway does not let the request in.", "content": {JSON: refused}}
-    kinds = " ".join(f"`{_type(error)}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)
+    kinds = " ".join(f"`{kind(error)}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)
     later = {"Retry-After": _header(f"Seconds: {RETRY_AFTER}.", required=True)} if status == RetryLater.status else {}
     return {
         "description": kinds or "A defect; the engine's logs have its cause under the `request_id`.",
         "headers": {"Cache-Control": _header("`no-store`", required=True), **later},
         "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
+
+
+def links() -> dict[str, Any]:
+    """What can be asked of an instance that was just started."""
+    about = {known.id: {"operationId": known.id} for (_, path), known in OPERATIONS.items() if "/{id}" in path}
+    return {name: {**link, "parameters": {"id": "$response.body#/id"}} for name, link in about.items()}
 
 
 def _header(description: str, *, required: bool = False) -> dict[str, Any]:
@@ -187,5 +193,6 @@ def _later() -> list[type[RetryLater]]:
     return sorted(RetryLater.__subclasses__(), key=lambda error: error.__name__)
 
 
-def _type(error: type[CallerError | RetryLater]) -> str:
+def kind(error: type[CallerError | RetryLater]) -> str:
+    """The ``type`` of its problem document."""
     return type_of(error.__new__(error))  # it has no message yet, and its name is all that is asked for

@@ -12,7 +12,7 @@ from hephaestus import errors
 from hephaestus.calls import Cancel, Deliver, Fork, Heartbeat, Start, Steer
 from hephaestus.engine.state import STATUSES
 from hephaestus.http.api import MAX_LIMIT
-from hephaestus.runtime.intake import MAX_TEXT
+from hephaestus.http.request import MAX_PARAMETER
 from tools.openapi.schemas import INSTANCE_ID, WORKFLOW
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ NOT_DEPLOYED: Final = (errors.UnknownWorkflow, errors.UnknownVersion)
 
 PATH: Final[Mapping[str, Schema]] = {"id": INSTANCE_ID, "workflow": WORKFLOW}
 LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-CURSOR: Final[Schema] = {"type": "string", "minLength": 1, "description": "The cursor of the page before."}
+CURSOR: Final[Schema] = {
+    "type": "string",
+    "format": "cursor",
+    "minLength": 1,
+    "description": "The cursor of the page before; nothing else is one.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class Operation:
     query: Mapping[str, Schema] | None = None
     keyed: bool = False
     waits: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether a new instance comes of it."""
+        return self.reads in {Start, Fork}
 
 
 ACCEPTED: Final[Mapping[int, str]] = {200: "Instance", 202: "AcceptedInstance"}
@@ -83,7 +93,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         query={
             "workflow": WORKFLOW,
             "status": {"type": "string", "enum": list(STATUSES)},
-            "tag": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+            "tag": {"type": "string", "minLength": 1, "maxLength": MAX_PARAMETER},
             "since": {
                 "type": "string",
                 "format": "date-time",
@@ -107,7 +117,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "description": "Which of its runs; by default the newest.",
             },
             "limit": {**LIMIT, "default": 100},
-            "cursor": {**CURSOR, "pattern": "^[0-9]{1,8}$"},
+            "cursor": {"type": "string", "pattern": "^[0-9]{1,8}$", "description": CURSOR["description"]},
         },
     ),
     ("POST", "/instances/{id}/events"): _steers(

@@ -86,9 +86,17 @@ def request(call: type[Any], known: Sequence[str]) -> Schema:
     return {
         "type": "object",
         **({"required": required} if required else {}),
-        "properties": {field.name: dict(TAKEN[field.name]) for field in members},
+        "properties": {
+            field.name: dict(TAKEN[field.name]) if field.name in required else or_null(TAKEN[field.name])
+            for field in members
+        },
         "additionalProperties": False,
     }
+
+
+def or_null(schema: Schema) -> Schema:
+    """A member that may be left out may be null as well."""
+    return {**schema, "type": [schema["type"], "null"]} if "type" in schema else dict(schema)
 
 
 def view(shown: type[Any]) -> Schema:
