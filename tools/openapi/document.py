@@ -28,9 +28,10 @@ EVENTS: Final = Path(__file__).resolve().parents[2] / "events"
 KEY: Final = rf"[!#-+\--~]{{1,{MAX_KEY}}}"
 ABOUT: Final = """Starts workflows, delivers events to them, steers them and shows them.
 
-Requests are signed with AWS Signature Version 4 for `execute-api`, unless the stack was deployed to be open. Errors of
-the engine are problem documents (RFC 9457); what API Gateway refuses itself it answers in its own way. A call that comes
-again with the same `Idempotency-Key` has happened once. `Prefer` (RFC 7240) says whether to wait for what follows.
+Requests are signed with AWS Signature Version 4 for `execute-api`, unless the stack was deployed to be open.
+Errors of the engine are problem documents (RFC 9457); what API Gateway refuses itself it answers in its own way.
+A call that comes again with the same `Idempotency-Key` has happened once.
+`Prefer` (RFC 7240) says whether to wait for what follows.
 """
 
 

@@ -49,7 +49,7 @@ class Signature(AuthBase):
 
 
 @schemathesis.hook
-def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
     """Send no line break in a path: the emulator's policies match none, and its refusal is not like API Gateway's."""
     for name, value in case.path_parameters.items():
         case.path_parameters[name] = str(value).replace("\n", "")
