@@ -453,8 +453,7 @@ class TestRead:
 
     def test_the_document_of_the_api_is_served_for_where_it_is_asked_for(self, deployment: Deployment) -> None:
         """The one that is checked in; its server is the stage or the base path in front of it."""
-        event = {**sample("api-workflows"), "resource": "/openapi.json", "path": "/openapi.json"}
-        event["requestContext"] = {**event["requestContext"], "path": "/prod/openapi.json"}
+        event = sample("api-openapi")
         status, body, _ = deployment.call("read", event)
         assert (status, body["servers"]) == (200, [{"url": "/prod"}])
         assert {**body, "servers": document()["servers"]} == document()
