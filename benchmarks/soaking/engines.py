@@ -165,7 +165,8 @@ class Watched:
 
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
         """How many instances there are; see ``Store``."""
-        return self._store.counts(workflows, statuses, most=most)
+        found: Mapping[tuple[str, str], int] = self._store.counts(workflows, statuses, most=most)
+        return found
 
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1
