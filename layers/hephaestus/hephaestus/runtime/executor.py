@@ -12,7 +12,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.context import Instance, StepContext
@@ -40,6 +40,8 @@ from hephaestus.writes import WriteFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.callbacks.issuer import Issuer
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
@@ -75,6 +77,17 @@ class Limits:
     peek_ms: int = 2_000
 
 
+def no_signer() -> Signer:
+    """Refuse whoever asks for a link.
+
+    Raises:
+        LinksAreOff: always, saying what to configure.
+    """
+    from hephaestus.callbacks.errors import no_signer as refuse  # noqa: PLC0415 - only where somebody asks for a link
+
+    refuse()
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Runs instances; one object serves any number of executions."""
@@ -84,6 +97,7 @@ class Executor:
     clock: Clock
     limits: Limits = Limits()
     workers: Callable[[], Workers] = ThreadWorkers
+    signer: Callable[[], Signer] = no_signer
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now.
@@ -292,19 +306,30 @@ class _Execution:
         taken = {key: (known.event or "", known.taken) for key, known in done.items()}
         deadline = self.budget.deadline - self.limits.margin_ms
         again = state.again.get(step, 0)
+        instance = self.instance()
+        activation = (
+            f"{state.instance_id}:{state.generation}:{step}"
+            + (f":{again}" if again else "")
+            + (":undo" if undo else "")
+        )
         return StepContext(
             initial=state.initial,
             steps={key: known.updates for key, known in done.items()},
             config=self.definition.config(step, taken),
-            instance=self.instance(),
+            instance=instance,
             attempt=attempt,
-            idempotency_key=f"{state.instance_id}:{state.generation}:{step}"
-            + (f":{again}" if again else "")
-            + (":undo" if undo else ""),
+            idempotency_key=activation,
             events={key: known.event or "" for key, known in done.items()},
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=self.read_input,
+            links=partial(self.links, instance, step, activation),
         )
+
+    def links(self, instance: Instance, step: str, activation: str) -> Issuer:
+        """What makes links for a step; nothing of it is imported before a step asks."""
+        from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - see above
+
+        return Issuer(self.executor.signer(), self.graph, instance, step, activation, self.clock.now)
 
     def instance(self) -> Instance:
         """Whose steps they are."""

@@ -13,13 +13,14 @@ from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.executor import Executor, Limits, no_signer
 from hephaestus.runtime.intake import digest
 from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
@@ -42,6 +43,7 @@ class Instances:
         dispatch: where work goes when a call does not say.
         limits: what executions keep to.
         workers: where steps run.
+        signer: gives what signs and reads links; asked when a step or a caller needs it.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -55,6 +57,7 @@ class Instances:
         dispatch: Dispatch | None = None,
         limits: Limits | None = None,
         workers: Callable[[], Workers] = ThreadWorkers,
+        signer: Callable[[], Signer] = no_signer,
     ) -> None:
         self.store = store
         self.timers = timers
@@ -64,7 +67,8 @@ class Instances:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.effects = Effects(timers, queue)
-        self.executor = Executor(store, self.effects, self.clock, self.limits, workers)
+        self.signer = signer
+        self.executor = Executor(store, self.effects, self.clock, self.limits, workers, signer)
 
     def _load(self, instance_id: str) -> State:
         state = self.store.load(check_id(instance_id))
