@@ -218,7 +218,8 @@ def _header(description: str, *, required: bool = False) -> dict[str, Any]:
 
 
 def _later() -> list[type[RetryLater]]:
-    return sorted(RetryLater.__subclasses__(), key=lambda error: error.__name__)
+    own = [error for error in RetryLater.__subclasses__() if error.__module__ == RetryLater.__module__]
+    return sorted(own, key=lambda error: error.__name__)  # others are an operator's: no function raises them
 
 
 def kind(error: type[CallerError | RetryLater]) -> str:
