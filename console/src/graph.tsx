@@ -1,0 +1,138 @@
+// An instance's workflow as a drawing, with the state of every step.
+
+import { useMemo } from "preact/hooks";
+import { until } from "./format";
+import { useWidth } from "./hooks";
+import { draw, END, short } from "./layout";
+import { Icon, words } from "./parts";
+import type { Instance, StepView, VersionInfo } from "./types";
+
+interface Props {
+  version: VersionInfo;
+  instance: Instance;
+  /** The steps that a completed one led to, where history has told. */
+  taken: Map<string, string[]>;
+  selected: string | undefined;
+  select: (step: string) => void;
+  now: number;
+}
+
+const WIDE = 760;
+const SMALLEST = 0.62;
+
+export function GraphView({ version, instance, taken, selected, select, now }: Props) {
+  const [attach, width] = useWidth<HTMLDivElement>();
+  const wide = width >= WIDE;
+  const drawing = useMemo(() => {
+    const across = draw(version, false);
+    // Side by side where it can be read so, else from top to bottom.
+    return wide && across.width * SMALLEST <= width ? across : draw(version, true);
+  }, [version, wide, width]);
+  const scale = width ? Math.max(SMALLEST, Math.min(1, width / drawing.width)) : 1;
+  const steps = instance.steps ?? {};
+  return (
+    <div class="graph" ref={attach}>
+      <svg
+        viewBox={`0 0 ${drawing.width} ${drawing.height}`}
+        width={drawing.width * scale}
+        height={drawing.height * scale}
+        role="group"
+        aria-label={`Steps of ${instance.workflow}`}
+      >
+        <defs>
+          {["plain", "taken", "dead"].map((kind) => (
+            <marker key={kind} id={`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+              <path d="M0,0.500L8,4L0,7.500z" class={`arrow ${kind}`} />
+            </marker>
+          ))}
+        </defs>
+        {drawing.lines.map((line) => {
+          const kind = kindOf(steps, taken, line);
+          return (
+            <g key={`${line.from} ${line.to}`} class={`line ${kind}`}>
+              <path d={line.path} marker-end={`url(#arrow-${kind})`} />
+              {!(line.events.length === 1 && line.events[0] === "done") && (
+                <text x={line.label.x} y={line.label.y + 4} text-anchor="middle">
+                  {short(line.events.join(" / "))}
+                </text>
+              )}
+            </g>
+          );
+        })}
+        {drawing.boxes.map((box) => {
+          if (box.key === END) {
+            return (
+              <g key={END} class={`end ${instance.status === "completed" ? "reached" : ""}`}>
+                <rect x={box.x - box.width / 2} y={box.y - box.height / 2} width={box.width} height={box.height} rx={18} />
+                <text x={box.x} y={box.y + 4} text-anchor="middle">
+                  end
+                </text>
+              </g>
+            );
+          }
+          const step = steps[box.key];
+          const status = step?.status ?? "pending";
+          const detail = detailOf(step, instance, now);
+          const left = box.x - box.width / 2;
+          return (
+            <g
+              key={box.key}
+              class={`box is-${status} ${selected === box.key ? "selected" : ""}`}
+              role="button"
+              tabIndex={0}
+              aria-pressed={selected === box.key}
+              aria-label={`${box.key}: ${detail}`}
+              data-step={box.key}
+              onClick={() => select(box.key)}
+              onKeyDown={(event) => {
+                if (event.key !== "Enter" && event.key !== " ") return;
+                event.preventDefault();
+                select(box.key);
+              }}
+            >
+              <title>{`${box.key}: ${detail}`}</title>
+              <rect x={left} y={box.y - box.height / 2} width={box.width} height={box.height} rx={9} />
+              <Icon status={status} x={left + 12} y={box.y - 8} />
+              <text class="key" x={left + 36} y={box.y - 3}>
+                {short(box.key)}
+              </text>
+              <text class="detail" x={left + 36} y={box.y + 14}>
+                {detail}
+              </text>
+            </g>
+          );
+        })}
+      </svg>
+    </div>
+  );
+}
+
+/** A step's state in a few words. */
+export function detailOf(step: StepView | undefined, instance: Instance, now: number): string {
+  if (!step) return CLOSED_WORDS[instance.status] ?? "not yet";
+  const again = (step.attempt ?? 0) > 1 ? `, attempt ${step.attempt}` : "";
+  if (step.status === "waiting") return step.deadline ? `waiting, due ${until(step.deadline, now)}` : "waiting";
+  if (step.status === "retrying") return step.retry_at ? `again ${until(step.retry_at, now)}` : "retrying";
+  if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;
+  return `${words(step.status)}${again}`;
+}
+
+const CLOSED_WORDS: { [status: string]: string } = {
+  completed: "never reached",
+  failed: "never reached",
+  cancelled: "never reached",
+};
+
+function kindOf(
+  steps: { [key: string]: StepView },
+  taken: Map<string, string[]>,
+  line: { from: string; to: string; events: string[] },
+): "plain" | "taken" | "dead" {
+  const from = steps[line.from];
+  if (from?.status === "skipped") return "dead";
+  if (!from?.event) return "plain";
+  if (!line.events.includes(from.event)) return "dead";
+  const told = taken.get(line.from);
+  const led = line.to === END || (told ? told.includes(line.to) : steps[line.to]?.status !== "skipped");
+  return led ? "taken" : "dead";
+}
