@@ -86,6 +86,10 @@ export function App() {
         </span>
         <Search input={search} />
         <button type="button" class="quiet" onClick={nextTheme} aria-label={`Colours: ${theme}`} title="dark, light, or as the system has it (t)">
+          <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
+            <path d="M8 2.500a5.500 5.500 0 1 0 0 11a5.500 5.500 0 0 0 0-11" />
+            <path class="full" d="M8 2.500a5.500 5.500 0 0 1 0 11z" />
+          </svg>
           {theme}
         </button>
         <button type="button" class="quiet" onClick={() => setKeys(true)} aria-label="Keys" title="Keys (?)">

@@ -3,9 +3,9 @@
 import { useMemo } from "preact/hooks";
 import { until } from "./format";
 import { useWidth } from "./hooks";
-import { draw, END, short } from "./layout";
+import { draw, END, labelOf, short } from "./layout";
 import { Icon, words } from "./parts";
-import type { Instance, StepView, VersionInfo } from "./types";
+import { CLOSED, type Instance, type StepView, type VersionInfo } from "./types";
 
 interface Props {
   version: VersionInfo;
@@ -18,7 +18,7 @@ interface Props {
 }
 
 const WIDE = 760;
-const SMALLEST = 0.62;
+const SMALLEST = 0.800;
 
 export function GraphView({ version, instance, taken, selected, select, now }: Props) {
   const [attach, width] = useWidth<HTMLDivElement>();
@@ -47,13 +47,13 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
           ))}
         </defs>
         {drawing.lines.map((line) => {
-          const kind = kindOf(steps, taken, line);
+          const kind = kindOf(steps, taken, line, CLOSED.has(instance.status));
           return (
             <g key={`${line.from} ${line.to}`} class={`line ${kind}`}>
               <path d={line.path} marker-end={`url(#arrow-${kind})`} />
-              {!(line.events.length === 1 && line.events[0] === "done") && (
+              {labelOf(line.events) && (
                 <text x={line.label.x} y={line.label.y + 4} text-anchor="middle">
-                  {short(line.events.join(" / "))}
+                  {labelOf(line.events)}
                 </text>
               )}
             </g>
@@ -97,7 +97,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
                 {short(box.key)}
               </text>
               <text class="detail" x={left + 36} y={box.y + 14}>
-                {detail}
+                {short(step?.status === "waiting" && step.deadline ? `due ${until(step.deadline, now)}` : detail, Math.floor((box.width - 42) / 6.500))}
               </text>
             </g>
           );
@@ -127,10 +127,11 @@ function kindOf(
   steps: { [key: string]: StepView },
   taken: Map<string, string[]>,
   line: { from: string; to: string; events: string[] },
+  ended: boolean,
 ): "plain" | "taken" | "dead" {
   const from = steps[line.from];
   if (from?.status === "skipped") return "dead";
-  if (!from?.event) return "plain";
+  if (!from?.event) return ended ? "dead" : "plain";
   if (!line.events.includes(from.event)) return "dead";
   const told = taken.get(line.from);
   const led = line.to === END || (told ? told.includes(line.to) : steps[line.to]?.status !== "skipped");

@@ -1,6 +1,6 @@
 // One instance: its state, its graph, when what ran, and its history.
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ActionDialog, Actions, type Wanted } from "./actions";
 import { type Problem, query, read } from "./api";
 import { ago, exact, until } from "./format";
@@ -32,6 +32,10 @@ export function InstancePage({ id, about, tell }: Props) {
   const [done, setDone] = useState("");
   const now = useNow(1_000);
   const story = useMemo(() => tellStory(log.entries), [log.entries]);
+  const detail = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (step) detail.current?.scrollIntoView({ block: "nearest" });
+  }, [step]);
   useEffect(() => setEnded(instance !== undefined && CLOSED.has(instance.status)), [instance]);
   useEffect(() => tell(problem && (problem.passing || problem.refused) ? problem : undefined), [problem, tell]);
   useEffect(() => {
@@ -109,16 +113,14 @@ export function InstancePage({ id, about, tell }: Props) {
 
       <section class="panel" aria-label="Graph">
         <h2>Steps</h2>
-        <div class="columns graph-columns">
           {version ? (
             <GraphView version={version} instance={instance} taken={story.taken} selected={step} select={select} now={now} />
           ) : (
             <StepTable instance={instance} now={now} selected={step} select={select} />
           )}
-          <aside class="detail" aria-label={step ? `Step ${step}` : "Instance"} aria-live="polite">
+          <aside class="detail below" ref={detail} aria-label={step ? `Step ${step}` : "Instance"} aria-live="polite">
             {step ? <StepDetail key={step} id={step} instance={instance} now={now} close={() => setStep(undefined)} /> : <InstanceDetail instance={instance} />}
           </aside>
-        </div>
       </section>
 
       <section class="panel" aria-label="Timeline">
@@ -156,9 +158,13 @@ async function whole(instance: Instance): Promise<Instance> {
 
 function InstanceDetail({ instance }: { instance: Instance }) {
   return (
-    <>
+    <div class="two">
+      <div>
       <h3>Instance</h3>
+      <p class="note">Choose a step in the graph to see its results.</p>
       {instance.wake_at && !CLOSED.has(instance.status) && <p class="note">{`looked at again at the latest ${exact(instance.wake_at)}`}</p>}
+      </div>
+      <div>
       <Data value={instance.context} label="start data" />
       {Object.entries(instance.large ?? {}).map(([name, characters]) => (
         <Large
@@ -169,8 +175,8 @@ function InstanceDetail({ instance }: { instance: Instance }) {
         />
       ))}
       <Data value={instance.metadata} label="metadata" />
-      <p class="note">Choose a step to see its results.</p>
-    </>
+      </div>
+    </div>
   );
 }
 
@@ -183,7 +189,8 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
     ["waits until", step?.deadline],
   ];
   return (
-    <>
+    <div class="two">
+      <div>
       <h3>
         {id}
         <button type="button" class="quiet" onClick={close} aria-label="Close the step">
@@ -225,6 +232,8 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
           </div>
         ) : null}
       </dl>
+      </div>
+      <div>
       {step?.error && <ErrorText error={step.error} />}
       <Data value={step?.updates} label="results" />
       {Object.entries(step?.large ?? {}).map(([name, characters]) => (
@@ -235,7 +244,8 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
           fetch={async () => ((await whole(instance)).steps?.[id]?.updates ?? null) as Json}
         />
       ))}
-    </>
+      </div>
+    </div>
   );
 }
 

@@ -27,17 +27,17 @@ export interface Drawing {
 }
 
 export const END = "DONE";
-const LETTER = 7.300;
+const LETTER = 8;
 const LONGEST = 30;
 
-export const short = (key: string) => (key.length > LONGEST ? `${key.slice(0, LONGEST - 1)}…` : key);
+export const short = (text: string, longest = LONGEST) => (text.length > longest ? `${text.slice(0, longest - 1)}…` : text);
 
 export function draw(version: VersionInfo, down: boolean): Drawing {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 28 : 22, ranksep: down ? 44 : 56, edgesep: 14, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 28 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 8, marginy: 8 });
   const lines = new Map<string, { from: string; to: string; events: string[] }>();
   for (const step of version.steps) {
-    graph.setNode(step.key, { width: Math.max(124, short(step.key).length * LETTER + 52), height: 52 });
+    graph.setNode(step.key, { width: Math.max(132, short(step.key).length * LETTER + 50), height: 52 });
     for (const [event, targets] of Object.entries(step.routes)) {
       for (const to of targets) {
         const line = lines.get(`${step.key}\n${to}`) ?? { from: step.key, to, events: [] };
@@ -48,8 +48,8 @@ export function draw(version: VersionInfo, down: boolean): Drawing {
   }
   if ([...lines.values()].some((line) => line.to === END)) graph.setNode(END, { width: 56, height: 36 });
   for (const line of lines.values()) {
-    const label = line.events.join(" / ");
-    graph.setEdge(line.from, line.to, { width: short(label).length * 6.200 + 8, height: 16, labelpos: "c", minlen: 1 });
+    const label = labelOf(line.events);
+    graph.setEdge(line.from, line.to, { width: label ? label.length * 6.500 + 8 : 0, height: label ? 16 : 0, labelpos: "c", minlen: 1 });
   }
   dagre.layout(graph);
   const { width = 0, height = 0 } = graph.graph();
@@ -68,6 +68,9 @@ export function draw(version: VersionInfo, down: boolean): Drawing {
     height,
   };
 }
+
+/** What is written at a line; `done` goes without saying. */
+export const labelOf = (events: string[]) => (events.length === 1 && events[0] === "done" ? "" : short(events.join(" / ")));
 
 /** A line through `points` with its corners rounded. */
 function curve(points: { x: number; y: number }[]): string {

@@ -93,9 +93,12 @@ function Counts({ counts, filters, change, about }: CountsProps) {
             </button>
           </h2>
           <ul>
+            {workflow && STATUSES.every((status) => count(status)?.n === 0) && <li class="note">no instance</li>}
             {STATUSES.map((status) => {
               const known = count(status);
               const pressed = filters.workflow === workflow && filters.status === status;
+              // A workflow's own card shows what there is; the one of all shows every status.
+              if (workflow && !known?.n && !pressed) return null;
               const shown = known ? `${known.n}${known.more ? "+" : ""}` : "…";
               return (
                 <li key={status}>

@@ -45,6 +45,7 @@ export function tell(entries: Entry[]): Story {
     span.outcome = outcome;
     span.failed = failed;
   };
+  const retries = new Map<string, number>();
   let undoing = false;
   for (const entry of entries) {
     const at = ms(entry.at);
@@ -64,8 +65,10 @@ export function tell(entries: Entry[]): Story {
         case "StepsStarted":
           for (const one of event.steps ?? []) {
             const before = open.get(one);
-            if (before) end(one, at, before.kind === "backoff" ? "" : "interrupted", before.kind === "run");
-            begin(one, undoing ? "undo" : "run", at, 1);
+            // A commit names the next attempt already, where its time is so near that the owner waits for it.
+            const starts = before?.kind === "backoff" ? Math.max(at, retries.get(one) ?? at) : at;
+            if (before) end(one, starts, before.kind === "backoff" ? "" : "interrupted", before.kind !== "backoff");
+            begin(one, undoing ? "undo" : "run", starts, 1);
           }
           break;
         case "StepCompleted":
@@ -81,7 +84,10 @@ export function tell(entries: Entry[]): Story {
         case "StepFailed":
           ran("run");
           end(step, at, event.error?.message ?? "failed", true);
-          if (event.retry_at) begin(step, "backoff", at, attempt);
+          if (event.retry_at) {
+            begin(step, "backoff", at, attempt);
+            retries.set(step, ms(event.retry_at));
+          }
           break;
         case "StepCompensated":
           ran("undo");
@@ -90,7 +96,10 @@ export function tell(entries: Entry[]): Story {
         case "CompensationFailed":
           ran("undo");
           end(step, at, event.error?.message ?? "failed", true);
-          if (event.retry_at) begin(step, "backoff", at, attempt);
+          if (event.retry_at) {
+            begin(step, "backoff", at, attempt);
+            retries.set(step, ms(event.retry_at));
+          }
           break;
         case "CompensationStarted":
           undoing = true;

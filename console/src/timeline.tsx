@@ -68,7 +68,7 @@ export function TimelineView({ story, now, selected, select }: Props) {
                   <span
                     key={`${span.kind} ${span.from} ${span.attempt}`}
                     class={`bar ${span.failed ? "failed" : span.kind} ${span.to === undefined ? "open" : ""}`}
-                    style={{ left: `${from * 100}%`, width: `max(4px, ${width * 100}%)` }}
+                    style={{ left: `min(100% - 4px, ${from * 100}%)`, width: `max(4px, ${width * 100}%)` }}
                     title={text}
                     role="img"
                     aria-label={text}

@@ -55,8 +55,11 @@ class Counts:
         self._problem: Exception | None = None
         self._worker: threading.Thread | None = None
 
-    def read(self) -> dict[str, Any]:
+    def read(self, patience: float = 0.0) -> dict[str, Any]:
         """What is known now, as JSON; asks for new counts where they are old.
+
+        Args:
+            patience: how long to wait, in seconds, where nothing is known yet.
 
         Raises:
             HephaestusError: the last time nothing could be counted, and this is why.
@@ -66,6 +69,10 @@ class Counts:
             if not busy and self._monotonic() >= self._next:
                 self._worker = threading.Thread(target=self._refresh, name="console-counts", daemon=True)
                 self._worker.start()
+            new = not self._counts
+        if new:
+            self.wait(patience)
+        with self._turn:
             if self._problem is not None:
                 raise self._problem
             workflows = [{"name": name, "counts": self._of(name)} for name in self._names]
