@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hephaestus import DONE, Check, Completed, ConditionFailed, Delete, Put, Retry, Update, Workflow, WriteRefused, step
+from hephaestus.adapters.dynamodb.user_writes import CONDITION_FAILED
 from hephaestus.adapters.expressions import BadExpression, NotInMemory, holds, updated
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.attributes import frozen
-from hephaestus.errors import InvariantBroken
+from hephaestus.errors import EngineError, InvariantBroken, StoreUnavailable
 from hephaestus.runtime.executor import Limits
 from hephaestus.testing import LocalRuntime
 from hephaestus.write_rules import check_writes
-from tests.contract.answers import losing
+from tests.contract.answers import answering, cancelled, error, failing, losing
 from tests.contract.instances import commit, everything, started
 from tests.contract.instances import step as done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from botocore.awsrequest import AWSResponse
 
     from hephaestus import StepContext, Write
     from hephaestus.runtime.ports import Store
@@ -119,6 +123,18 @@ def test_invariant_7_a_number_that_is_taken_comes_before_a_condition_that_fails(
     assert books.append([COUNT])
     failing = check_writes([Put("books", {"pk": "a"}, condition="attribute_exists(pk)")], None)
     assert not books.store.append(after, entry, boundary=False, writes=failing)
+    missing = check_writes([Put("nowhere", {"pk": "a"})], None)
+    assert not books.store.append(after, entry, boundary=False, writes=missing)
+
+
+def test_invariant_7_while_another_writer_holds_the_number_no_condition_counts(on_dynamo: Books) -> None:
+    """It is tried again: the number may be taken by then."""
+    assert on_dynamo.dynamo is not None
+    on_dynamo.append([])
+    held = cancelled("TransactionConflict", CONDITION_FAILED)
+    with failing(on_dynamo.dynamo, held, times=2, operation="TransactWriteItems"):
+        assert on_dynamo.append([COUNT])
+    assert on_dynamo.total() == 1
 
 
 def test_invariant_7_the_same_commit_twice_writes_once(books: Books) -> None:
@@ -172,6 +188,114 @@ def test_what_cannot_succeed_is_refused_and_leaves_nothing(books: Books) -> None
             books.append(writes)
     assert books.total() == 0
     assert books.append([COUNT])
+
+
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/{}"
+DENIED = (
+    "User: arn:aws:sts::123456789012:assumed-role/resume-role/resume is not authorized to perform: dynamodb:PutItem on "
+    f"resource: {ARN} because no identity-based policy allows the dynamodb:PutItem action"
+)
+AS_A_WHOLE = ["AccessDeniedException", "ResourceNotFoundException", "ValidationException"]
+
+
+@pytest.mark.parametrize("code", AS_A_WHOLE)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_refusal_of_the_engines_own_table_is_not_the_steps_failure(
+    on_dynamo: Books, code: str, *, named: bool
+) -> None:
+    """A deployment that is wrong is an engine's error: mended, the same commit succeeds."""
+    dynamo = on_dynamo.dynamo
+    assert dynamo is not None
+    on_dynamo.append([])
+    message = DENIED.format(dynamo.table.name) if named else "Requested resource not found"
+
+    def answer(operation: str, _send: object) -> AWSResponse | None:
+        return error(400, code, message=message) if operation in {"TransactWriteItems", "PutItem"} else None
+
+    with answering(dynamo, answer), pytest.raises(EngineError, match=f"DynamoDB refused a request .{code}") as caught:
+        on_dynamo.append([COUNT])
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert on_dynamo.append([COUNT])
+    assert on_dynamo.total() == 1
+
+
+@pytest.mark.parametrize("code", AS_A_WHOLE)
+@pytest.mark.parametrize("message", [DENIED.format("books"), "123456789012 says no"])
+def test_a_refusal_of_the_users_table_is_told_without_arns(on_dynamo: Books, code: str, message: str) -> None:
+    """By the table that DynamoDB names; where it names none, because the engine's own part would be taken."""
+    assert on_dynamo.dynamo is not None
+    on_dynamo.append([])
+    answer = error(400, code, message=message)
+    arn = ARN.format("books")
+    refused = Update(arn, COUNT.key, COUNT.update, values=COUNT.values)
+    with failing(on_dynamo.dynamo, answer, operation="TransactWriteItems"), pytest.raises(WriteRefused) as caught:
+        on_dynamo.append([refused])
+    assert "books" in str(caught.value)
+    assert "arn:" not in str(caught.value)
+    assert "123456789012" not in str(caught.value)
+    assert on_dynamo.look("n") is None
+
+
+@step
+def counting(ctx: StepContext) -> Completed:
+    """Write something."""
+    return Completed("done", writes=[COUNT])
+
+
+class Counting(Workflow, key="counting"):
+    """One step with a write."""
+
+    start_at = counting
+    transitions = {counting: {"done": DONE}}
+
+
+def test_a_deployment_that_is_wrong_for_a_while_fails_no_step(on_dynamo: Books) -> None:
+    """Its permissions are lost after the claim and while the step runs; given back, the instance goes on by itself."""
+    dynamo = on_dynamo.dynamo
+    assert dynamo is not None
+    runtime = LocalRuntime(Counting, store=dynamo.store())
+    runtime.runner.start_instance(Counting, {}, id="a")
+    transactions: list[str] = []
+
+    def answer(operation: str, _send: object) -> AWSResponse | None:
+        transactions.extend([operation] if operation == "TransactWriteItems" else [])
+        lost = len(transactions) > 1 and operation in {"TransactWriteItems", "PutItem"}
+        return error(400, "AccessDeniedException", message="not authorized") if lost else None
+
+    with answering(dynamo, answer), pytest.raises(EngineError, match="see the function's permissions"):
+        runtime.settle()
+    assert len(transactions) == 2
+    assert runtime.runner.get("counting::a").status == "running"
+    runtime.advance(timedelta(minutes=20))
+    assert runtime.sweep().found == 1
+    ended = runtime.runner.get("counting::a")
+    assert (ended.status, ended.steps["counting"].attempt) == ("completed", 2)
+    assert on_dynamo.total() == 1
+
+
+def test_a_probe_that_is_not_answered_blames_nobody(on_dynamo: Books) -> None:
+    """Whether the engine's part would be taken is not known: it is tried again."""
+    assert on_dynamo.dynamo is not None
+    on_dynamo.append([])
+
+    def answer(operation: str, _send: object) -> AWSResponse | None:
+        refused = error(400, "AccessDeniedException", message="no")
+        return {"TransactWriteItems": refused, "PutItem": error(400, "ProvisionedThroughputExceededException")}.get(
+            operation
+        )
+
+    with answering(on_dynamo.dynamo, answer), pytest.raises(StoreUnavailable):
+        on_dynamo.append([COUNT])
+
+
+def test_a_reason_of_the_engines_own_item_comes_before_those_of_the_writes(on_dynamo: Books) -> None:
+    """A role that may do nothing any more is no failure of the step either."""
+    assert on_dynamo.dynamo is not None
+    on_dynamo.append([])
+    for own in ("AccessDenied", "ValidationError"):
+        answer = cancelled(own, "AccessDenied")
+        with failing(on_dynamo.dynamo, answer, operation="TransactWriteItems"), pytest.raises(EngineError):
+            on_dynamo.append([COUNT])
 
 
 def test_ninety_nine_writes_pass_and_a_hundred_are_refused_before_anything(books: Books) -> None:
@@ -230,6 +354,20 @@ def test_conditions_in_memory_hold_as_in_dynamodb(local: Dynamo, condition: str,
     assert holds(condition, names, frozen(used, "values"), frozen({"pk": "x", **item}, "item")) is expected
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [{"ab": ("pk",)}, {"a b c": ("pk",)}, {"x" * 256: ("pk",)}, {ARN.format("books"): ("pk",)}]
+    + [{"books": key} for key in ((), ("a", "b", "c"), ("a", "a"), ("",), "pk")],
+)
+def test_tables_in_memory_are_named_as_dynamodb_wants_it(keys: dict[str, tuple[str, ...]]) -> None:
+    """What no write could name, or has no key, is refused before any write meets it."""
+    with pytest.raises(ValueError, match="the table"):
+        MemoryTables(keys)
+    with pytest.raises(ValueError, match="the table"):
+        LocalRuntime(tables=keys)
+    assert set(MemoryTables({"abc": ("pk",), "x" * 255: ("a", "b")})) == {"abc", "x" * 255}
+
+
 def test_updates_in_memory() -> None:
     """And what memory does not know, it says."""
     values = frozen({":n": 2, ":z": 0}, "values")
@@ -282,8 +420,6 @@ def test_invariant_7_steps_and_compensations_write_once_and_spare_their_neighbou
 
     local = LocalRuntime(Careful, tables={"books": ("pk",)}, limits=Limits(concurrency=2))
     local.start(Careful, "c")
-    from datetime import timedelta
-
     local.advance(timedelta(minutes=1))
     ended = local.runner.get("careful::c")
     assert ended.status == "failed"

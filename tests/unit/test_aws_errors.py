@@ -28,6 +28,7 @@ def answer(code: str, status: int = 400, message: str = "the table orders-prod s
     "error",
     [
         answer("ThrottlingException"),
+        answer("AWS.SimpleQueueService.RequestThrottled", 403),
         answer("ProvisionedThroughputExceededException"),
         answer("RequestLimitExceeded"),
         answer("TransactionConflictException"),

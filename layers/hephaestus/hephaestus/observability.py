@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
+from hephaestus.adapters.deadline import ending_in
 from hephaestus.runtime import telemetry
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def count_sweep(report: SweepReport) -> None:
 
 
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """``handler`` with Lambda's context in its logs and its metrics written when it returns or raises."""
+    """``handler`` with Lambda's context in its logs, its calls kept within the invocation, and its metrics written."""
     telemetry.attach(
         "powertools",
         count,
@@ -93,7 +94,8 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     @logger.inject_lambda_context(clear_state=True)
     def wrapper(event: dict[str, Any], context: Any) -> Any:
         try:
-            return traced(event, context)
+            with ending_in(context.get_remaining_time_in_millis()):
+                return traced(event, context)
         finally:
             if metrics.metric_set:
                 metrics.flush_metrics()

@@ -20,7 +20,8 @@ ENGINE_BYTES: Final = 800 * 1024  # of the log entry and the head, at most
 MAX_TOTAL_BYTES: Final = 4 * 1024 * 1024 - ENGINE_BYTES
 MAX_EXPRESSION_BYTES: Final = 4096
 MAX_KEY_ATTRIBUTES: Final = 2
-TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:[a-z-]+:dynamodb:[^:]+:[0-9]+:table/[A-Za-z0-9_.-]{3,255}")
+TABLE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+TABLE: Final = re.compile(rf"(arn:[a-z-]+:dynamodb:[^:]+:[0-9]+:table/)?{TABLE_NAME.pattern}")
 PLACEHOLDER: Final = re.compile(r"[#:][A-Za-z0-9_]+")
 
 Refuse: TypeAlias = Callable[[str], WriteRefused]

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_SHOWN: Final = 300  # characters of what DynamoDB says
+HIDDEN: Final = (
+    (re.compile(r"Value '.*' at '", re.DOTALL), "The value at '"),
+    (re.compile(r"arn:[a-z-]+:dynamodb:[^:\s]*:[^:\s]*:table/([A-Za-z0-9_.-]+)[^\s,;]*"), r"table \1"),
+    (re.compile(r"arn:[^\s,;]+"), "(an ARN)"),
+    (re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])"), "(an account)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +173,24 @@ def table_name(table: str) -> str:
 
 
 def told(message: str) -> str:
-    """What DynamoDB said, shortened, and without the values that it repeats in some of its messages."""
-    return re.sub(r"Value '.*' at '", "The value at '", message, flags=re.DOTALL)[:MAX_SHOWN]
+    """What DynamoDB said, shortened, and without what it repeats in some of its messages: values, ARNs and accounts.
+
+    Of a table's ARN its name is left.
+    """
+    for found, instead in HIDDEN:
+        message = found.sub(instead, message)
+    return message[:MAX_SHOWN]
 
 
 def _which(index: int | None, writes: Sequence[Write]) -> str:
     """Position, kind and table of a write, or the tables of all."""
-    tables = ", ".join(dict.fromkeys(str(getattr(write, "table", "?")) for write in writes))
+    tables = ", ".join(dict.fromkeys(map(_named, writes)))
     if index is None or not writes:
         return f"the writes on {tables}" if tables else "the writes"
     write = writes[index]
-    return f"write {index + 1} of {len(writes)} ({type(write).__name__} on {getattr(write, 'table', '?')})"
+    return f"write {index + 1} of {len(writes)} ({type(write).__name__} on {_named(write)})"
+
+
+def _named(write: object) -> str:
+    """The table of what may be no write."""
+    return table_name(str(getattr(write, "table", "?")))

@@ -15,6 +15,7 @@ from botocore.exceptions import (
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 
 SERVER_ERROR: Final = 500
+OF_SQS: Final = "AWS.SimpleQueueService."  # before a code, as SQS's old protocol had it and its new one still says
 NO_ANSWER: Final = (ConnectionError, CredentialRetrievalError, HTTPClientError, IncompleteReadError)
 PASSING: Final = frozenset(
     {
@@ -56,9 +57,15 @@ def translate(error: BaseException | None, service: str) -> HephaestusError:
         service: for the message, as in ``DynamoDB``.
     """
     what = error_code(error) or type(error).__name__
-    if isinstance(error, NO_ANSWER) or what in PASSING or _status(error) >= SERVER_ERROR:
+    if is_passing(error):
         return StoreUnavailable(f"{service} did not answer ({what}); nothing is lost, try again")
     return EngineError(f"{service} refused a request ({what}): see the function's permissions and configuration")
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether the same request may succeed later: no answer came, or one that says so."""
+    code = (error_code(error) or "").removeprefix(OF_SQS)
+    return isinstance(error, NO_ANSWER) or code in PASSING or _status(error) >= SERVER_ERROR
 
 
 def _status(error: BaseException | None) -> int:

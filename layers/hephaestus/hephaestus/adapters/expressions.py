@@ -162,6 +162,7 @@ class _Reader:
         path = self.path()
         if name == "begins_with":
             self.expect(",")
+            self.distinct(path)
             prefix = self.operand((str, bytes))
             self.expect(")")
             return lambda item: _begins(item.get(path, MISSING), prefix(item))
@@ -171,7 +172,7 @@ class _Reader:
 
     def comparison(self) -> Condition:
         """``a < b``."""
-        literal = self.values.get(self.next)
+        first, literal = self.names.get(self.next, self.next), self.values.get(self.next)
         left = self.operand(None)
         if self.next not in COMPARISONS:
             raise self.unexpected()
@@ -179,8 +180,15 @@ class _Reader:
         kinds = None if operator in ("=", "<>") else ORDERED
         if kinds and literal is not None:
             _check_kind(literal, kinds)
+        self.distinct(first)
         right = self.operand(kinds)
         return lambda item: _compare(operator, left(item), right(item))
+
+    def distinct(self, first: str) -> None:
+        """What comes next must be another operand than the first."""
+        if self.names.get(self.next, self.next) == first:
+            message = "an operator or function compares an operand with itself"
+            raise BadExpression(message)
 
     def operand(self, kinds: tuple[type, ...] | None) -> Operand:
         """An attribute or a value; ``kinds`` are the types that a value may have."""
@@ -249,9 +257,11 @@ class _Reader:
         self.expect("(")
         path = self.path()
         self.expect(",")
-        otherwise = self.value(kinds)
+        self.distinct(path)
+        otherwise = self.value(None)  # its type matters only where it is used
         self.expect(")")
-        return lambda item: item[path] if path in item else otherwise(item)
+        # DynamoDB asks for an attribute that is named as the second operand even where the first is there.
+        return lambda item: item.get(path, _present(otherwise(item)))
 
     def removal(self) -> tuple[str, Operand]:
         """``a``."""

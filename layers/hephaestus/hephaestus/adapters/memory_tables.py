@@ -13,7 +13,7 @@ from typing import Any
 
 from hephaestus.adapters.expressions import BadExpression, holds, updated
 from hephaestus.attributes import frozen, item_size
-from hephaestus.write_rules import MAX_ITEM_BYTES
+from hephaestus.write_rules import MAX_ITEM_BYTES, MAX_KEY_ATTRIBUTES, TABLE_NAME
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteRefused, table_name
 
 
@@ -56,9 +56,14 @@ class MemoryTables(Mapping[str, MemoryTable]):
 
     Args:
         keys: the names of each table's key attributes, as in ``{"orders": ("pk",)}``.
+
+    Raises:
+        ValueError: DynamoDB takes no table of that name, or no such key.
     """
 
     def __init__(self, keys: Mapping[str, Sequence[str]] | None = None) -> None:
+        for name, key in (keys or {}).items():
+            _check_table(name, key)
         self._lock = threading.Lock()
         self._tables = {name: MemoryTable(key) for name, key in (keys or {}).items()}
 
@@ -131,6 +136,15 @@ class MemoryTables(Mapping[str, MemoryTable]):
             message = f"the item would be larger than the {MAX_ITEM_BYTES} bytes that DynamoDB keeps"
             raise WriteRefused(message, index, writes)
         return after
+
+
+def _check_table(name: str, key: Sequence[str]) -> None:
+    if not TABLE_NAME.fullmatch(name):
+        message = f"the table {name!r} has no name that DynamoDB takes: 3 to 255 letters, digits, '_', '-' and '.'"
+        raise ValueError(message)
+    if isinstance(key, str) or not 1 <= len(set(key)) == len(key) <= MAX_KEY_ATTRIBUTES or not all(key):
+        message = f"the table {name} has the key {key!r}: pass the names of one or two attributes, as in ('pk', 'sk')"
+        raise ValueError(message)
 
 
 def _after(write: Write, found: Mapping[str, Any] | None, key: Sequence[str]) -> Mapping[str, Any] | None:

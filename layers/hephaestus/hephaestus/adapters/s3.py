@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
-from hephaestus.adapters.session import LazyClient
+from hephaestus.adapters.session import MAX_ATTEMPTS, LazyClient
 
 SERVICE: Final = "S3"
 
@@ -33,7 +33,7 @@ class S3Blobs:
     """
 
     bucket: str
-    client: LazyClient = field(default_factory=lambda: LazyClient("s3"))
+    client: LazyClient = field(default_factory=lambda: LazyClient("s3", max_attempts=MAX_ATTEMPTS))
 
     def put(self, key: str, data: bytes) -> None:
         """Keep ``data`` under ``key``.

@@ -1,4 +1,8 @@
-"""One botocore session a process, shared by PynamoDB and by the few other clients, each made on first use."""
+"""One botocore session a process, shared by PynamoDB and by the few other clients, each made on first use.
+
+Its settings are chosen for Lambda: a call is short, tried again a few times, and over before its invocation is
+(``hephaestus.adapters.bounds``; ``docs/decisions/0015-calls-are-bounded-by-the-invocation.md`` says why these numbers).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ if TYPE_CHECKING:
     from botocore.client import Config
     from botocore.session import Session
 
-CONNECT_TIMEOUT: Final = 2.0  # seconds; inside one region a connection takes milliseconds
-READ_TIMEOUT: Final = 5.0  # seconds; an answer takes milliseconds, a lost one is asked for again
-MAX_ATTEMPTS: Final = 4  # the first one included
+CONNECT_TIMEOUT: Final = 1.1  # seconds; what AWS's SDKs take inside one region (their defaults mode ``in-region``)
+READ_TIMEOUT: Final = 3.0  # seconds; an answer takes milliseconds, a lost one is asked for again
+MAX_ATTEMPTS: Final = 4  # of what an execution waits for, the first one included
+EFFECT_ATTEMPTS: Final = 2  # of schedules and messages, which the sweeper makes up for
+POOL: Final = 32  # connections kept; as many as steps that run side by side, and then some
 CREATING: Final = threading.RLock()  # held while a client is made: botocore's sessions do not allow two at once
 
 
@@ -22,17 +28,21 @@ def shared_session() -> Session:
     """The process's botocore session."""
     import botocore.session  # noqa: PLC0415 - the heaviest import there is: only where AWS is used
 
-    return botocore.session.get_session()
+    session = botocore.session.get_session()
+    session.set_default_client_config(client_config())
+    return session
 
 
-def client_config() -> Config:
+def client_config(max_attempts: int = MAX_ATTEMPTS) -> Config:
     """Timeouts and retries that fit a Lambda invocation: short, and few."""
     from botocore.config import Config  # noqa: PLC0415 - only where AWS is used
 
     return Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
-        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
+        retries={"total_max_attempts": max_attempts, "mode": "standard"},
+        max_pool_connections=POOL,
+        tcp_keepalive=True,  # a NAT gateway forgets a silent connection after 350 s, and tells nobody
     )
 
 
@@ -44,21 +54,28 @@ class LazyClient:
         service: the service's name.
         region: where; by default as the environment says.
         endpoint_url: another endpoint than AWS's own.
+        max_attempts: of a request that is throttled or not answered, the first one included.
     """
 
     service: str
     region: str | None = None
     endpoint_url: str | None = None
+    max_attempts: int = EFFECT_ATTEMPTS
     _client: Any = field(default=None, repr=False, compare=False)
 
     def get(self) -> Any:
         """The client."""
         if self._client is not None:
             return self._client
+        from hephaestus.adapters.bounds import keep_within_invocations  # noqa: PLC0415 - it imports botocore
+
         with CREATING:
             if self._client is None:
+                config = client_config(self.max_attempts)
                 # botocore's own client: the same operations as boto3's, without its import and its second session.
-                self._client = shared_session().create_client(
-                    self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=client_config()
+                client = shared_session().create_client(
+                    self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
                 )
+                keep_within_invocations(client)
+                self._client = client
         return self._client

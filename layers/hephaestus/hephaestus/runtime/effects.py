@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.events import LONGEST_MESSAGE_MS, HandedOver, HeartbeatReceived, Suspended, TimerSet
+from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class Effects:
         """
         if not before.timers or before.closed:
             return
-        left = _open(after)
+        left, answers = _open(after), True
         for token, timer in _open(before).items():
             if token not in left and timer.scheduled and timer.due_at > entry.at:
-                self._remove(_timeout(before, timer))
+                answers = self._remove(_timeout(before, timer), at_once=answers)
 
     def perform(self, before: State, entry: Entry, after: State) -> None:
         """Make the schedules and send the messages that ``entry`` calls for.
@@ -66,12 +67,20 @@ class Effects:
                     entry.sequence,
                 )
 
-    def _remove(self, timeout: Timeout) -> None:
+    def _remove(self, timeout: Timeout, *, at_once: bool) -> bool:
+        """Remove a schedule, or have the queue do it; whether the timers answer.
+
+        Where they are silent, they are asked once a commit: what is left of the invocation is the commit's.
+        """
         try:
-            self.timers.cancel(timeout)
-        except Exception:  # noqa: BLE001 - whatever it was, the queue tries again
+            if at_once:
+                self.timers.cancel(timeout)
+                return True
+        except Exception as error:  # noqa: BLE001 - whatever it was, the queue tries again
+            at_once = not isinstance(error, RetryLater)
             _logger.warning("instance %s: a schedule could not be removed; queued", timeout.instance_id)
-            self._attempt(timeout.instance_id, partial(self.queue.remove_schedule, timeout))
+        self._attempt(timeout.instance_id, partial(self.queue.remove_schedule, timeout))
+        return at_once
 
     def _attempt(self, instance_id: str, effect: Callable[[], object]) -> None:
         try:

@@ -1,11 +1,18 @@
-"""One client for all models of a table, on the process's one botocore session."""
+"""One client for all models of a table, on the process's one botocore session.
+
+An answer that was damaged on its way is no answer. botocore compares DynamoDB's checksum and asks again, but takes what
+came with its last try as it is: a ``GetItem`` would find nothing where there is an item.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
+from botocore.exceptions import HTTPClientError
 from pynamodb.connection import Connection
 
+from hephaestus.adapters.bounds import keep_within_invocations
 from hephaestus.adapters.session import CREATING, shared_session
 
 if TYPE_CHECKING:
@@ -13,6 +20,15 @@ if TYPE_CHECKING:
 
     from botocore.session import Session
     from pynamodb.models import Model
+
+
+CHECKSUM: Final = "x-amz-crc32"
+
+
+class AnswerDamaged(HTTPClientError):
+    """What came is not what DynamoDB sent; whether the request was done is not known."""
+
+    fmt = "An answer was damaged on its way: {error}"
 
 
 class SharedConnection(Connection):
@@ -23,13 +39,19 @@ class SharedConnection(Connection):
         """The process's botocore session, instead of one a thread."""
         return shared_session()
 
+    _kept: Any = None
+
     @property
     def client(self) -> Any:
-        """The botocore client."""
-        if self._client is None:
-            with CREATING:
-                return super().client
-        return super().client
+        """The botocore client, kept within invocations. PynamoDB makes another while it has no credentials."""
+        with CREATING:
+            client = super().client
+            if client is not self._kept:
+                keep_within_invocations(client)
+                client.meta.events.register_first("before-parse", _parse_nothing_damaged)
+                client.meta.events.register_first("after-call", _refuse_damaged)
+                self._kept = client
+            return client
 
 
 def share(connection: Connection, models: Iterable[type[Model]]) -> None:
@@ -44,3 +66,24 @@ def share(connection: Connection, models: Iterable[type[Model]]) -> None:
             connection.add_meta_table(own.get_meta_table())
             known = True
         own.connection = connection
+
+
+def _parse_nothing_damaged(response_dict: dict[str, Any], **_: Any) -> None:
+    """Have botocore read nothing out of an answer that is damaged, which it could stumble over; it asks again."""
+    if _is_damaged(response_dict["headers"], response_dict["body"]):
+        response_dict["body"] = b"{}"
+
+
+def _refuse_damaged(http_response: Any, **_: Any) -> None:
+    """Let no damaged answer through when there are no tries left.
+
+    Raises:
+        AnswerDamaged: the checksum says so.
+    """
+    if _is_damaged(http_response.headers, http_response.content):
+        raise AnswerDamaged(error=f"its checksum is not {http_response.headers[CHECKSUM]}")
+
+
+def _is_damaged(headers: Any, body: bytes) -> bool:
+    checksum = headers.get(CHECKSUM)
+    return checksum is not None and crc32(body) != int(checksum)

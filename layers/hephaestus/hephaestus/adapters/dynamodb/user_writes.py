@@ -1,10 +1,14 @@
 """A log entry and a step's own writes, in one transaction: the writes happen if and only if the entry is written.
 
 The user's expressions go to DynamoDB as they are, which PynamoDB's models cannot express; so this is its client's call.
+
+What DynamoDB refuses is the step's failure only where it is about the step's writes. What it refuses of the engine's
+own table is the deployment's: it is raised as such, and the instance goes on once that is mended.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,7 +16,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.table import HELD, HELD_ANSWERS, NOT_WRITTEN, SERVICE, when_free
 from hephaestus.attributes import wire_item
-from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused, told
+from hephaestus.writes import (
+    Check,
+    ConditionFailed,
+    Delete,
+    Put,
+    Update,
+    Write,
+    WriteFailed,
+    WriteRefused,
+    table_name,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +37,10 @@ if TYPE_CHECKING:
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 CANCELLED: Final = "TransactionCanceledException"
+CONDITION_FAILED_ALONE: Final = "ConditionalCheckFailedException"
+NEVER: Final = "attribute_exists(pk) AND attribute_not_exists(pk)"
 REFUSED: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+TABLE_ARN: Final = re.compile(r":table/([A-Za-z0-9_.-]+)")
 MENDS: Final = {
     "AccessDenied": "the function may not do this: give it the permission by StepPolicyArn",
     "DuplicateItem": "another write is on the same item: make one write of them",
@@ -51,12 +69,36 @@ def put_entry_and_writes(table: Table, entry: LogItem, writes: Sequence[Write], 
         try:
             table.client.transact_write_items(TransactItems=request, ClientRequestToken=token)
         except ClientError as error:
+            if error_code(error) in REFUSED:
+                _check_own(table, entry, error, writes)
             return None if _written_later(error, writes) else False
         except BotoCoreError as error:
             raise translate(error, SERVICE) from error
         return True
 
     return when_free(attempt)
+
+
+def _check_own(table: Table, entry: LogItem, error: ClientError, writes: Sequence[Write]) -> None:
+    """Make sure that a request refused as a whole was not refused because of the engine's own part in it.
+
+    Some messages name the table. Where none is named, DynamoDB is asked to put the log entry's key alone, on a
+    condition that never holds: that needs the same permission on the same table, and changes nothing.
+
+    Raises:
+        HephaestusError: it was; the permissions and settings of the engine's own table are to be mended.
+    """
+    named = set(TABLE_ARN.findall(str(error.response["Error"].get("Message"))))
+    if table.name not in named and named & {table_name(write.table) for write in writes}:
+        return
+    if table.name in named:
+        raise translate(error, SERVICE) from error
+    try:
+        key = {"pk": {"S": entry.pk}, "sk": {"S": entry.sk}}
+        table.client.put_item(TableName=table.name, Item=key, ConditionExpression=NEVER)
+    except (BotoCoreError, ClientError) as own:
+        if error_code(own) != CONDITION_FAILED_ALONE:
+            raise translate(own, SERVICE) from own
 
 
 def _written_later(error: ClientError, writes: Sequence[Write]) -> bool:
@@ -72,19 +114,23 @@ def _written_later(error: ClientError, writes: Sequence[Write]) -> bool:
     if code in HELD_ANSWERS:
         return True
     if code in REFUSED:
-        mend = MENDS.get(str(code).removesuffix("Exception"), "")
-        message = "; ".join(part for part in (mend, told(str(error.response["Error"].get("Message")))) if part)
-        raise WriteRefused(message, None, writes) from error
+        raise WriteRefused(_mend(str(code), error.response["Error"].get("Message")), None, writes) from error
     if code != CANCELLED:
         raise translate(error, SERVICE) from error
     reasons: Sequence[Mapping[str, Any]] = error.response.get("CancellationReasons", [])
     codes = [str(reason.get("Code")) for reason in reasons]
-    if codes[:1] == [CONDITION_FAILED]:
-        return False
-    if (refusal := _refusal(reasons[1:], writes)) is not None:
-        raise refusal from error
-    if HELD & set(codes):
-        return True
+    match codes[:1]:
+        case ["ConditionalCheckFailed"]:
+            return False
+        case [own] if own in HELD:
+            return True  # another writer may be taking the number: that comes before what is wrong with the writes
+        case ["None"]:
+            if (refusal := _refusal(reasons[1:], writes)) is not None:
+                raise refusal from error
+            if HELD & set(codes):
+                return True
+        case _:
+            pass  # the engine's own part was refused
     raise translate(error, SERVICE) from error
 
 
@@ -95,10 +141,14 @@ def _refusal(reasons: Sequence[Mapping[str, Any]], writes: Sequence[Write]) -> W
         if code == CONDITION_FAILED:
             return ConditionFailed("its condition does not hold", index, writes)
         if code != "None" and code not in HELD:
-            mend = MENDS.get(code, "")
-            message = "; ".join(part for part in (mend, told(str(reason.get("Message") or code))) if part)
-            return WriteRefused(message, index, writes)
+            return WriteRefused(_mend(code, reason.get("Message")), index, writes)
     return None
+
+
+def _mend(code: str, message: str | None) -> str:
+    """How to mend a refusal, and what DynamoDB said."""
+    parts = MENDS.get(code.removesuffix("Exception")), told(message or code)
+    return "; ".join(part for part in parts if part)
 
 
 def _request(write: Write) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Effects of commits when the services behind them fail."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
+from hephaestus.steps import WaitForEvent
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from hephaestus.runtime.ports import Timeout
+
+WAITS = [WaitForEvent("go", name=f"wait_{number}", timeout=timedelta(hours=2)) for number in range(3)]
+
+
+@step
+def begin(ctx: StepContext) -> str:
+    """Do nothing."""
+    return "done"
+
+
+@step
+def end(ctx: StepContext) -> str:
+    """Do nothing more."""
+    return "done"
+
+
+class ThreeWaits(Workflow, key="three"):
+    """Three deadlines at once."""
+
+    start_at = begin
+    transitions = {begin: {"done": WAITS}, **{wait: {"go": end, "timeout": end} for wait in WAITS}, end: {"done": DONE}}
+
+
+@pytest.mark.parametrize(("error", "asked"), [(StoreUnavailable("silent"), 1), (EngineError("refused"), 3)])
+def test_a_scheduler_that_is_silent_is_asked_once_a_commit(
+    error: HephaestusError, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the invocation is the commit's; the queue has all of the schedules removed later."""
+    local = LocalRuntime(ThreeWaits)
+    local.start(ThreeWaits, "a")
+    assert len(local.timers.names()) == 3
+    calls: list[Timeout] = []
+
+    def fail(timeout: Timeout) -> None:
+        calls.append(timeout)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local.timers, "cancel", fail)
+        local.runner.cancel("three::a", "enough")
+    assert len(calls) == asked
+    assert local.runner.get("three::a").status == "cancelled"
+    assert len(local.timers.names()) == 3
+    local.settle()
+    assert local.timers.names() == []
