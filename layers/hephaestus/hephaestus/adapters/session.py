@@ -55,12 +55,16 @@ class LazyClient:
         region: where; by default as the environment says.
         endpoint_url: another endpoint than AWS's own.
         max_attempts: of a request that is throttled or not answered, the first one included.
+        session: whose credentials and settings; by default the process's.
+        config: timeouts and retries; by default those that fit a Lambda invocation.
     """
 
     service: str
     region: str | None = None
     endpoint_url: str | None = None
     max_attempts: int = EFFECT_ATTEMPTS
+    session: Session | None = None
+    config: Config | None = None
     _client: Any = field(default=None, repr=False, compare=False)
 
     def get(self) -> Any:
@@ -71,11 +75,30 @@ class LazyClient:
 
         with CREATING:
             if self._client is None:
-                config = client_config(self.max_attempts)
+                config = self.config or client_config(self.max_attempts)
                 # botocore's own client: the same operations as boto3's, without its import and its second session.
-                client = shared_session().create_client(
+                client = (self.session or shared_session()).create_client(
                     self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
                 )
                 keep_within_invocations(client)
                 self._client = client
         return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose AWS is meant, and where; by default as the environment says.
+
+    Attributes:
+        session: whose credentials and settings; by default the process's.
+        region: the region.
+        endpoint_url: another endpoint than AWS's own, for every service.
+    """
+
+    session: Session | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+
+    def client(self, service: str, config: Config | None = None) -> LazyClient:
+        """A client of one of its services."""
+        return LazyClient(service, self.region, self.endpoint_url, session=self.session, config=config)
