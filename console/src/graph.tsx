@@ -18,7 +18,8 @@ interface Props {
 }
 
 const WIDE = 760;
-const SMALLEST = 0.800;
+// Smaller than that, across or down, it is scrolled instead.
+const SMALLEST = { across: 0.800, down: 0.680 };
 
 export function GraphView({ version, instance, taken, selected, select, now }: Props) {
   const [attach, width] = useWidth<HTMLDivElement>();
@@ -26,9 +27,9 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
   const drawing = useMemo(() => {
     const across = draw(version, false);
     // Side by side where it can be read so, else from top to bottom.
-    return wide && across.width * SMALLEST <= width ? across : draw(version, true);
+    return wide && across.width * SMALLEST.across <= width ? across : draw(version, true);
   }, [version, wide, width]);
-  const scale = width ? Math.max(SMALLEST, Math.min(1, width / drawing.width)) : 1;
+  const scale = width ? Math.max(wide ? SMALLEST.across : SMALLEST.down, Math.min(1, width / drawing.width)) : 1;
   const steps = instance.steps ?? {};
   return (
     <div class="graph" ref={attach}>
@@ -110,7 +111,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
 /** A step's state in a few words. */
 export function detailOf(step: StepView | undefined, instance: Instance, now: number): string {
   if (!step) return CLOSED_WORDS[instance.status] ?? "not yet";
-  const again = (step.attempt ?? 0) > 1 ? `, attempt ${step.attempt}` : "";
+  const again = (step.attempt ?? 0) > 1 ? ` (try ${step.attempt})` : "";
   if (step.status === "waiting") return step.deadline ? `waiting, due ${until(step.deadline, now)}` : "waiting";
   if (step.status === "retrying") return step.retry_at ? `again ${until(step.retry_at, now)}` : "retrying";
   if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;

@@ -70,11 +70,14 @@ function Counts({ counts, filters, change, about }: CountsProps) {
   const of = (name: string, status: string) => counts?.workflows.find((one) => one.name === name)?.counts[status];
   const sum = (status: string) => {
     const all = names.map((name) => of(name, status));
-    return all.every((one) => one)
-      ? { n: all.reduce((total, one) => total + (one?.n ?? 0), 0), more: all.some((one) => one?.more) }
-      : undefined;
+    return all.every((one) => one !== undefined) ? all.reduce((total: number, one) => total + (one ?? 0), 0) : undefined;
   };
-  const rows: [string, string, (status: string) => { n: number; more: boolean } | undefined][] = [
+  // Counting ends at a bound; a number that holds one that reached it says so.
+  const written = (workflow: string, status: string, n: number) => {
+    const parts = workflow ? [workflow] : names;
+    return `${n}${parts.some((name) => (of(name, status) ?? 0) >= (counts?.most ?? Infinity)) ? "+" : ""}`;
+  };
+  const rows: [string, string, (status: string) => number | undefined][] = [
     ...(names.length > 1 ? [["", "All workflows", sum] as [string, string, typeof sum]] : []),
     ...names.map((name) => [name, name, (status: string) => of(name, status)] as [string, string, typeof sum]),
   ];
@@ -93,18 +96,18 @@ function Counts({ counts, filters, change, about }: CountsProps) {
             </button>
           </h2>
           <ul>
-            {workflow && STATUSES.every((status) => count(status)?.n === 0) && <li class="note">no instance</li>}
+            {workflow && STATUSES.every((status) => count(status) === 0) && <li class="note">no instance</li>}
             {STATUSES.map((status) => {
               const known = count(status);
               const pressed = filters.workflow === workflow && filters.status === status;
               // A workflow's own card shows what there is; the one of all shows every status.
-              if (workflow && !known?.n && !pressed) return null;
-              const shown = known ? `${known.n}${known.more ? "+" : ""}` : "…";
+              if (workflow && !known && !pressed) return null;
+              const shown = known === undefined ? "…" : written(workflow, status, known);
               return (
                 <li key={status}>
                   <button
                     type="button"
-                    class={`count is-${status} ${known?.n ? "" : "none"}`}
+                    class={`count is-${status} ${known ? "" : "none"}`}
                     aria-pressed={pressed}
                     aria-label={`${title}, ${words(status)}: ${shown}`}
                     title={words(status)}

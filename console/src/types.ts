@@ -102,7 +102,7 @@ export interface Page<T> {
 }
 
 export interface CountsInfo {
-  workflows: { name: string; counts: { [status: string]: { n: number; more: boolean } } }[];
+  workflows: { name: string; counts: { [status: string]: number } }[];
   statuses: string[];
   most: number;
 }

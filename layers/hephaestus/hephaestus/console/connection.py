@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 Json: TypeAlias = dict[str, Any]
@@ -42,6 +42,9 @@ class Instances(Protocol):
         cursor: str | None = None,
     ) -> Json:
         """A page of instances, newest start first: ``items`` and ``cursor``."""
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How many instances each workflow has in each status; ``MOST_COUNTED`` means that many or more."""
 
     def resume(self, instance_id: str, event: str, payload: Any = None, **more: Any) -> Json:
         """Deliver an event; ``more`` is ``step`` and ``key``."""

@@ -9,7 +9,7 @@ from hephaestus.http.describe import describe
 from hephaestus.runtime.views import to_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.console.connection import Json
@@ -58,6 +58,10 @@ class LocalConnection:
         """A page of instances, newest start first."""
         found = self._runner.list(workflow=workflow, status=status, tag=tag, since=since, limit=limit, cursor=cursor)
         return _page(found)
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How many instances there are, by workflow and status."""
+        return self._runner.counts()
 
     def resume(
         self, instance_id: str, event: str, payload: Any = None, *, step: str | None = None, key: str | None = None
