@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.engines import ROOT, missing_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONSOLE: Final = ROOT / "console"
 PATIENCE: Final = 300

@@ -2,7 +2,7 @@
 // so that pressing twice does it once.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { act } from "./api";
 import { CLOSED, type Instance, type Json, type Members } from "./types";
 
@@ -94,7 +94,8 @@ export function ActionDialog({ instance, wanted, by, close, done }: DialogProps)
   const [newId, setNewId] = useState("");
   const [at, setAt] = useState(wanted.action === "fork" && wanted.at !== undefined ? String(wanted.at) : "");
   const [context, setContext] = useState("");
-  useEffect(() => dialog.current?.showModal(), []);
+  // At once, so that the very next key is for the question.
+  useLayoutEffect(() => dialog.current?.showModal(), []);
 
   const title = wanted.action === "resume" ? `Send “${wanted.event}” to ${wanted.step}?` : `${TITLES[wanted.action]} ${instance.id}?`;
   const members = (): Members => {

@@ -1,6 +1,6 @@
 // The frame: where this is, the search, the banner when nobody answers, dark and light, keys.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem, query, read } from "./api";
 import { useHash, usePolled } from "./hooks";
 import { InstancePage } from "./instance";
@@ -104,7 +104,7 @@ export function App() {
           <InstancePage key={id} id={id} about={about.value} tell={tell} />
         )
       ) : (
-        <main>
+        <main id="main">
           <h1 class="hidden">Hephaestus</h1>
           {!problem && <p class="empty">Reading…</p>}
         </main>
@@ -185,7 +185,7 @@ function Search({ input }: { input: { current: HTMLInputElement | null } }) {
 
 function Keys({ close }: { close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="keys-title">
       <h2 id="keys-title">Keys</h2>

@@ -75,14 +75,16 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
           const status = step?.status ?? "pending";
           const detail = detailOf(step, instance, now);
           const left = box.x - box.width / 2;
+          const due = step?.status === "waiting" && step.deadline ? `due ${until(step.deadline, now)}` : detail;
+          const shown = short(due, Math.floor((box.width - 42) / 6.500));
           return (
             <g
               key={box.key}
               class={`box is-${status} ${selected === box.key ? "selected" : ""}`}
               role="button"
-              tabIndex={0}
+              tabindex={0} // in SVG, an attribute's case counts
               aria-pressed={selected === box.key}
-              aria-label={`${box.key}: ${detail}`}
+              aria-label={`${box.key} ${shown === detail ? detail : `${shown}, ${detail}`}`}
               data-step={box.key}
               onClick={() => select(box.key)}
               onKeyDown={(event) => {
@@ -91,14 +93,14 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
                 select(box.key);
               }}
             >
-              <title>{`${box.key}: ${detail}`}</title>
               <rect x={left} y={box.y - box.height / 2} width={box.width} height={box.height} rx={9} />
               <Icon status={status} x={left + 12} y={box.y - 8} />
               <text class="key" x={left + 36} y={box.y - 3}>
                 {short(box.key)}
               </text>
+              {" "}
               <text class="detail" x={left + 36} y={box.y + 14}>
-                {short(step?.status === "waiting" && step.deadline ? `due ${until(step.deadline, now)}` : detail, Math.floor((box.width - 42) / 6.500))}
+                {shown}
               </text>
             </g>
           );

@@ -156,7 +156,7 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
       {rest.map(([name, value]) =>
         Array.isArray(value) && value.every((one) => typeof one === "string") ? (
           <p key={name} class="strings">
-            <b>{label(name)}</b> {value.join(", ")}
+            <span>{label(name)}</span> {value.join(", ")}
           </p>
         ) : (
           <Data key={name} value={value as Json} label={label(name)} />

@@ -47,7 +47,7 @@ export function InstancePage({ id, about, tell }: Props) {
 
   if (!instance) {
     return (
-      <main class="instance-page">
+      <main class="instance-page" id="main">
         <h1>{id}</h1>
         {problem && !problem.passing ? (
           <p class="empty" role="alert">
@@ -68,7 +68,7 @@ export function InstancePage({ id, about, tell }: Props) {
   const select = (chosen: string) => setStep((before) => (before === chosen ? undefined : chosen));
   const moving = !CLOSED.has(instance.status) ? now : Date.parse(instance.updated_at);
   return (
-    <main class="instance-page">
+    <main class="instance-page" id="main">
       <header>
         <p class="back">
           <a href="#/">Instances</a>

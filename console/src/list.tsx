@@ -47,7 +47,7 @@ export function ListPage({ hash, about, tell }: { hash: string; about: About; te
     location.hash = filtersHash({ ...filters, ...changed });
   };
   return (
-    <main class="list-page">
+    <main class="list-page" id="main">
       <h1 class="hidden">Instances</h1>
       <Counts counts={counts.value} filters={filters} change={change} about={about} />
       <section class="instances" aria-label="Instances">
@@ -109,13 +109,12 @@ function Counts({ counts, filters, change, about }: CountsProps) {
                     type="button"
                     class={`count is-${status} ${known ? "" : "none"}`}
                     aria-pressed={pressed}
-                    aria-label={`${title}, ${words(status)}: ${shown}`}
                     title={words(status)}
                     onClick={() => change(pressed ? { workflow: "", status: "" } : { workflow, status })}
                   >
+                    <span class="hidden">{`${title}, `}</span>
                     <Icon status={status} />
-                    <span class="label">{words(status)}</span>
-                    <b>{shown}</b>
+                    <span class="label">{words(status)}</span> <b>{shown}</b>
                   </button>
                 </li>
               );
@@ -322,7 +321,8 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
     );
   }
   return (
-    <div class="table" role="table" aria-label="Instances, newest first" aria-rowcount={rows.done ? rows.items.length + 1 : -1}>
+    <div class="frame">
+      <div class="table" role="table" aria-label="Instances, newest first" aria-rowcount={rows.done ? rows.items.length + 1 : -1}>
       <div role="rowgroup" class="table-head">
         <div role="row" class="row head" aria-rowindex={1}>
           <span role="columnheader">Instance</span>
@@ -370,6 +370,7 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
           );
         }}
       />
+      </div>
       <p class="more" role="status">
         {rows.done ? `${rows.items.length} instances` : `${rows.items.length} instances read; scroll for more`}
       </p>

@@ -36,11 +36,11 @@ export function TimelineView({ story, now, selected, select }: Props) {
         <ul class="legend" aria-hidden="true">
           {["run", "wait", "backoff", "undo"].map((kind) => (
             <li key={kind}>
-              <i class={`bar ${kind}`} /> {{ run: "ran", wait: "waited", backoff: "before a retry", undo: "undone" }[kind]}
+              <span class={`bar ${kind}`} /> {{ run: "ran", wait: "waited", backoff: "before a retry", undo: "undone" }[kind]}
             </li>
           ))}
           <li>
-            <i class="bar failed" /> failed
+            <span class="bar failed" /> failed
           </li>
         </ul>
         <label class="check">

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from hephaestus import console
 from hephaestus.console.server import FILES
 from tests.npm import CONSOLE, npm_packages, run
-
-if TYPE_CHECKING:
-    import pytest
 
 STATIC = Path(console.__file__).parent / "static"
 
@@ -50,9 +48,7 @@ def test_whoever_passes_the_page_on_passes_on_the_licences_of_its_parts() -> Non
 
 
 def test_a_missing_node_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pytest as outcomes
-
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CI", raising=False)
-    with outcomes.raises(outcomes.skip.Exception, match="Node and npm"):
+    with pytest.raises(pytest.skip.Exception, match="Node and npm"):
         npm_packages()
