@@ -104,6 +104,13 @@ bench: .venvs/dev/.stamp ## Measure the engine's own cost and a cold start, each
 	@$(DEV)/python benchmarks/engine.py
 	@$(DEV)/python benchmarks/cold_start.py
 
+# More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'
+SOAK_ARGS ?=
+
+.PHONY: soak
+soak: .venvs/dev/.stamp ## Run thousands of instances while workers are killed, then check every log and effect (SOAK_ARGS=)
+	@$(DEV)/python benchmarks/soak.py $(SOAK_ARGS)
+
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 
 # Where it listens, on loopback: make up PORT=4570

@@ -47,6 +47,9 @@ from hephaestus.observability import observed
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
 
+    def get_remaining_time_in_millis(self):
+        return 30_000
+
 class Emitter:
     def send_entity(self, entity):
         print(json.dumps(entity.to_dict(), default=str))

@@ -38,6 +38,30 @@ class ThreeWaits(Workflow, key="three"):
 
 
 @pytest.mark.parametrize(("error", "asked"), [(StoreUnavailable("silent"), 1), (EngineError("refused"), 3)])
+def test_schedules_that_cannot_be_made_are_left_to_the_sweep(
+    error: HephaestusError, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent Scheduler is asked once a commit; the deadlines are met all the same."""
+    local = LocalRuntime(ThreeWaits)
+    calls: list[Timeout] = []
+
+    def fail(timeout: Timeout) -> str:
+        calls.append(timeout)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local.timers, "schedule", fail)
+        local.start(ThreeWaits, "a")
+    assert len(calls) == asked
+    assert local.timers.names() == []
+    local.advance(timedelta(hours=2, minutes=1))
+    local.sweep()
+    ended = local.runner.get("three::a")
+    assert [ended.steps[wait.key].event for wait in WAITS] == ["timeout"] * 3
+    assert ended.status == "completed"
+
+
+@pytest.mark.parametrize(("error", "asked"), [(StoreUnavailable("silent"), 1), (EngineError("refused"), 3)])
 def test_a_scheduler_that_is_silent_is_asked_once_a_commit(
     error: HephaestusError, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,9 +183,17 @@ def _store(settings: Settings, account: Account) -> Store:
     blobs = None
     if settings.bucket:
         from hephaestus.adapters.s3 import S3Blobs  # noqa: PLC0415 - only where there is a bucket
+        from hephaestus.adapters.session import MAX_ATTEMPTS  # noqa: PLC0415 - as above
 
-        blobs = S3Blobs(settings.bucket, account.client("s3"))
-    table = Table(settings.table, account.region, account.endpoint_url, session=account.session)
+        blobs = S3Blobs(settings.bucket, account.client("s3", MAX_ATTEMPTS))
+    table = Table(
+        settings.table,
+        account.region,
+        account.endpoint_url,
+        connect_timeout=account.connect_timeout,
+        read_timeout=account.read_timeout,
+        session=account.session,
+    )
     _ = (
         table.connection.client
     )  # made while Lambda initialises: then the processor is faster and the time is not the caller's

@@ -30,7 +30,10 @@ HALO: Final = 'paint-order="stroke" stroke="#fff" stroke-width="4" stroke-linejo
 
 def to_svg(picture: Picture) -> str:
     """The picture as a standalone SVG document."""
-    sizes = {node.key: _size(node) for node in picture.nodes}
+    labels: dict[str, float] = {}
+    for edge in picture.edges:
+        labels[edge.target] = max(labels.get(edge.target, 0.0), _wide(_short(edge.label)) * 0.8)
+    sizes = {node.key: _size(node, labels.get(node.key, 0.0)) for node in picture.nodes}
     layout = lay_out(sizes, [(edge.source, edge.target) for edge in picture.edges])
     width = max(layout.width, _wide(picture.title) + 2 * PADDING)
     shift = (width - layout.width) / 2
@@ -57,11 +60,12 @@ def _arrow(name: str, ink: str) -> str:
     return f'<marker id="{name}" {where} orient="auto"><path d="M0 0L8 4L0 8z" fill="{ink}"/></marker>'
 
 
-def _size(node: Node) -> tuple[float, float]:
+def _size(node: Node, label: float) -> tuple[float, float]:
+    """As large as what is written in it, and as wide as what is written over it."""
     if node.is_end:
         return END_SIZE, END_SIZE
     lines = [_short(line) for line in node.lines]
-    return max(_wide(line) for line in lines) + 2 * PADDING, LINE * len(lines) + PADDING
+    return max(label, *(_wide(line) + 2 * PADDING for line in lines)), LINE * len(lines) + PADDING
 
 
 def _node(node: Node, box: Box) -> str:
@@ -93,7 +97,7 @@ def _edge(edge: Edge, boxes: Mapping[str, Box], points: Sequence[tuple[float, fl
     if not edge.label:
         return line
     (x0, y0), (x1, y1) = route[0], route[1]
-    middle = _at((x0 + x1) / 2, (y0 + y1) / 2 + 4)
+    middle = _at(x0 + (x1 - x0) * 0.7, y0 + (y1 - y0) * 0.6 + 4)
     return f'{line}<text font-size="11" {HALO} {middle}>{escape(_short(edge.label))}</text>'
 
 

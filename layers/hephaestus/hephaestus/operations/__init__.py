@@ -5,8 +5,9 @@ changes something is asked of the deployed functions, so that the deployed code 
 function.
 """
 
-from hephaestus.operations.connection import Connection, connect
+from hephaestus.operations.connection import Connection, account_of, connect
 from hephaestus.operations.failures import AwsRefused, NoCredentials, NoSuchStack, Unreachable, explained
+from hephaestus.operations.local import local_account
 from hephaestus.operations.stack import Stack, find_stack
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "NoSuchStack",
     "Stack",
     "Unreachable",
+    "account_of",
     "connect",
     "explained",
     "find_stack",
+    "local_account",
 ]

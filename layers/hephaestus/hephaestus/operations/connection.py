@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DEFAULT_STACK: Final = "hephaestus"
+CONNECT_TIMEOUT: Final = 5.0  # seconds; a person is further away than a function
+READ_TIMEOUT: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
     profile: str | None = None,
     endpoint_url: str | None = None,
     modules: Sequence[str] = (),
+    account: Account | None = None,
 ) -> Connection:
     """Find a deployment.
 
@@ -160,6 +163,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
         api_url: the API's address alone; requests are signed where there are credentials.
         region, profile, endpoint_url: where and as whom, by default as the environment says.
         modules: modules with the workflows, to take their graphs from them instead of from the deployed functions.
+        account: all of the latter three at once, as ``local_account`` gives them.
 
     Raises:
         BadRequest: several of ``stack``, ``table`` and ``api_url``.
@@ -169,7 +173,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
     if sum(each is not None for each in (stack, table, api_url)) > 1:
         message = "name one of a stack, a table and an API"
         raise BadRequest(message)
-    account = account_of(region, profile, endpoint_url)
+    account = account or account_of(region, profile, endpoint_url)
     if api_url is not None:
         return Connection(account, api=Api(Gateway(api_url, account)))
     if table is not None:
@@ -192,7 +196,8 @@ def account_of(region: str | None = None, profile: str | None = None, endpoint_u
     """
     session = botocore.session.Session(profile=profile)
     with explained(Account(session, region, endpoint_url)):
-        return Account(session, region or session.get_config_variable("region"), endpoint_url)
+        where = region or session.get_config_variable("region")
+        return Account(session, where, endpoint_url, CONNECT_TIMEOUT, READ_TIMEOUT)
 
 
 def _names_unknown() -> list[Json]:

@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from hephaestus.operations.stack import Stack
 
 READ_TIMEOUT: Final = 60  # seconds; the API's answers take at most 29
-CONFIG: Final = Config(
-    connect_timeout=5, read_timeout=READ_TIMEOUT, retries={"total_max_attempts": 3, "mode": "standard"}
-)
 SHOWN: Final = 500
 
 
@@ -70,7 +66,7 @@ class DirectInvocation:
     def __init__(self, stack: Stack, account: Account, client: LazyClient | None = None) -> None:
         self.stack = stack
         self.account = account
-        self.client = client or account.client("lambda", CONFIG)
+        self.client = client or account.client("lambda", read_timeout=READ_TIMEOUT)
 
     def call(
         self, method: str, path: str, *, query: Mapping[str, str], body: Any, headers: Mapping[str, str]

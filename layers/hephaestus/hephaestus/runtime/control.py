@@ -1,44 +1,33 @@
-"""Steers instances: cancel, pause and continue, redrive, fork."""
+"""Steers instances: cancel, pause and continue, redrive; ``Forks`` has the rest."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import check_id
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import (
     CancelRequested,
     Continued,
-    Forked,
     InstanceFinished,
-    InstanceStarted,
     Paused,
     Redriven,
-    StepCompleted,
 )
-from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.graph import reachable
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
-from hephaestus.runtime.attempt import check_size
-from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_value
+from hephaestus.runtime.forks import Forks
+from hephaestus.runtime.intake import check_by, check_text
 from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from hephaestus.definition.definition import Definition
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
-    from hephaestus.values import FrozenDict
 
 MAX_REASON: Final = 1_000
-HISTORY_PAGE: Final = 200
 
 
-class Control(Instances):
+class Control(Forks):
     """What an operator does to instances.
 
     Every request may carry a name: made twice under one name, it is one, also when others came in between (the newest
@@ -194,95 +183,6 @@ class Control(Instances):
 
         self._change(instance_id, decide)
 
-    def fork(  # noqa: PLR0913 - a start, and where it begins
-        self,
-        instance_id: str,
-        at: int | None = None,
-        *,
-        new_id: str,
-        generation: int | None = None,
-        context: Mapping[str, Any] | None = None,
-        results: Mapping[str, Mapping[str, Any]] | None = None,
-        version: int | None = None,
-        start_id: str | None = None,
-        by: str | None = None,
-        dispatch: Dispatch | None = None,
-    ) -> str:
-        """Start a new instance from a point in another one's history.
-
-        It takes over every step that had completed or was skipped by then. What waited, ran, failed or was compensated
-        runs anew, and events that were kept for later steps are not taken over: send them again.
-
-        Args:
-            instance_id: the instance to fork; it is left as it is.
-            at: the number of the log entry after which the fork begins; by default the newest.
-            new_id: the business key's value of the new instance.
-            generation: which of the old instance's generations; by default the newest.
-            context: other start data than the old instance's.
-            results: other results of steps that had completed by then, by step.
-            version: another version than the old instance's.
-            start_id: a name for this very fork; made twice, it is one.
-            by: who asks for it, up to 256 characters; kept in the new instance's history.
-            dispatch: run in place or leave it to the queue.
-
-        Returns:
-            The new instance's id.
-
-        Raises:
-            InstanceNotFound: there is no such instance or generation.
-            BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version has
-                not the steps that are taken over.
-            AlreadyRunning: an instance with the new id is active.
-            InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
-        """
-        check_by(by)
-        source = self._at(instance_id, generation, at)
-        flow = self.registry.get(source.workflow)
-        definition = flow.definition(version if version is not None else source.version)
-        initial = source.initial if context is None else read_context(context)
-        definition.read_input(initial)
-        check_size(initial, self.store.max_value_bytes, "the context")
-        forked = replace(_fork(source, definition, self._results(results or {})), by=by or "")
-        if start_id is not None:
-            check_text("start_id", start_id)
-        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
-        name = start_id or self.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
-        self._create(fork_id, definition, (started, forked), flow.business_key.name, dispatch or self.dispatch)
-        return fork_id
-
-    def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
-        frozen: dict[str, FrozenDict] = {}
-        for step, given in results.items():
-            check_text("a step in results", step)
-            if not hasattr(given, "items"):
-                message = f"the results of step {step!r} must be a mapping (a JSON object)"
-                raise BadRequest(message)
-            frozen[step] = read_value(dict(given), f"results.{step}")
-            check_size(frozen[step], self.store.max_value_bytes, f"the results of step {step}")
-        return frozen
-
-    def _at(self, instance_id: str, generation: int | None, at: int | None) -> State:
-        """The instance as it was after log entry ``at``, folded from its history."""
-        if at is not None and (isinstance(at, bool) or not isinstance(at, int) or at < 1):
-            message = f"instance {instance_id}: its history has no entry {at!r}; entries count from 1"
-            raise BadRequest(message)
-        check_id(instance_id)
-        state: State | None = None
-        while at is None or state is None or state.sequence < at:
-            after = state.sequence if state else 0
-            limit = HISTORY_PAGE if at is None else min(HISTORY_PAGE, at - after)
-            number, entries = self._history(instance_id, generation, after, limit)
-            if not entries:
-                break
-            state = fold(state, entries) if state else fold(begin(instance_id, number, entries[0]), entries[1:])
-        if state is None or (at is not None and state.sequence < at):
-            last = state.sequence if state else 0
-            message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
-            raise BadRequest(message)
-        return state
-
 
 def _check_request(reason: str, request_id: str | None, by: str | None) -> None:
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
@@ -318,43 +218,3 @@ def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:
         step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
     )
     return Redriven("pending", reset, again, request_id=request_id)
-
-
-def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDict]) -> Forked:
-    """What a fork takes over: every step that was decided, and whose predecessors were."""
-    graph = definition.graph
-    taken: dict[str, str] = {}
-    for step in graph.order:
-        if step == graph.start or all(one in taken for one in graph.predecessors[step]):
-            status = source.step_status(step)
-            if status in ("completed", "skipped"):
-                taken[step] = status
-    missing = [step for step in results if taken.get(step) != "completed"]
-    if missing:
-        done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
-        message = (
-            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
-        )
-        raise BadRequest(message)
-    completed = [
-        StepCompleted(
-            key, known.event or "", known.taken, known.updates, started_at=known.started_at, attempt=known.attempt
-        )
-        for key, known in source.steps.items()
-        if taken.get(key) == "completed"
-    ]
-    unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in graph.edges[done.step]]
-    unknown += [target for done in completed for target in done.taken if target not in graph.edges]
-    if unknown:
-        message = (
-            f"version {definition.version} of {definition.name} has no {', '.join(unknown)}: "
-            "fork from an earlier entry, or on the old version"
-        )
-        raise BadRequest(message)
-    return Forked(
-        source.instance_id,
-        source.generation,
-        source.sequence,
-        tuple(replace(done, updates=results.get(done.step, done.updates)) for done in completed),
-        tuple(step for step, status in taken.items() if status == "skipped"),
-    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events import LONGEST_MESSAGE_MS, HandedOver, HeartbeatReceived, Suspended, TimerSet
 from hephaestus.errors import RetryLater
@@ -52,15 +52,22 @@ class Effects:
     def perform(self, before: State, entry: Entry, after: State) -> None:
         """Make the schedules and send the messages that ``entry`` calls for.
 
+        Whoever is silent is asked once: what is left of the invocation is for the work.
+
         Args:
             before: the state before the commit.
             entry: what was committed.
             after: the state after it.
         """
+        silent: list[object] = []
         for effect in self._called_for(before, entry, after):
+            port = getattr(effect.func, "__self__", None)
+            if port in silent:
+                continue
             try:
                 effect()
-            except Exception:
+            except Exception as error:
+                silent += [port] if isinstance(error, RetryLater) else []
                 _logger.exception(
                     "instance %s: an effect of log entry %d failed; the sweeper will make up for it",
                     after.instance_id,
@@ -88,12 +95,12 @@ class Effects:
         except Exception:
             _logger.exception("instance %s: a schedule is left behind; it will fire once, for nothing", instance_id)
 
-    def _called_for(self, before: State, entry: Entry, after: State) -> list[Callable[[], object]]:
+    def _called_for(self, before: State, entry: Entry, after: State) -> list[partial[Any]]:
         asked = {
             event.token for event in entry.events if isinstance(event, TimerSet)
         }  # whoever asked makes it, for its name
         known = _open(before)
-        effects: list[Callable[[], object]] = [
+        effects: list[partial[Any]] = [
             partial(self.timers.schedule, _timeout(after, timer))
             for token, timer in _open(after).items()
             if timer.scheduled and token not in known and token not in asked
@@ -110,7 +117,7 @@ class Effects:
                     pass
         return effects
 
-    def _wake(self, state: State, wake_at: int, now: int) -> list[Callable[[], object]]:
+    def _wake(self, state: State, wake_at: int, now: int) -> list[partial[Any]]:
         """What wakes a suspended instance at ``wake_at``, unless a deadline's schedule does."""
         if any(timer.scheduled and timer.due_at == wake_at for timer in state.timers):
             return []

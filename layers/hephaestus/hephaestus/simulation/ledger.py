@@ -56,7 +56,7 @@ class Ledger:
     # --- What the world tells ---
 
     def wrote(self, commit_id: str, invocation: Invocation | None) -> None:
-        """An invocation is about to write a commit."""
+        """A commit of an invocation reaches the store; what is there already stays whoever wrote it first."""
         self._writers[commit_id] = invocation
 
     def observe(self, instance_id: str, written: str = "", *, compare: bool = True) -> None:

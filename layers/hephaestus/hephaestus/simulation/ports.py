@@ -114,13 +114,14 @@ class SimulatedStore:
 
     def create(self, state: State, first: Entry) -> State | None:
         """Start a generation."""
+        writer = self.world.invocation
 
         def do() -> State | None:
+            self.ledger.wrote(first.commit_id, writer)
             created = self.inner.create(state, first)
             guarded(self.world, lambda: self.ledger.observe(state.instance_id))
             return created
 
-        self.ledger.wrote(first.commit_id, self.world.invocation)
         return self.calls.write(f"create {_told(first)}", do)
 
     def load(self, instance_id: str) -> State | None:
@@ -134,14 +135,15 @@ class SimulatedStore:
 
     def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
         """Write an entry."""
+        writer = self.world.invocation
 
         def do() -> bool:
+            self.ledger.wrote(entry.commit_id, writer)
             written = self.inner.append(state, entry, boundary=boundary, writes=writes)
             written_by = entry.commit_id if written else ""
             guarded(self.world, lambda: self.ledger.observe(state.instance_id, written_by))
             return written
 
-        self.ledger.wrote(entry.commit_id, self.world.invocation)
         return self.calls.write(f"append {_told(entry)}", do)
 
     def tail(self, state: State) -> Sequence[Entry]:

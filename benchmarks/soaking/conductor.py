@@ -1,0 +1,200 @@
+"""Runs a soak: starts engine and workers, asks what the scripts say, kills now and then, and audits at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.soaking.audit import audit, read
+from benchmarks.soaking.engines import place
+from benchmarks.soaking.exchange import Exchange
+from benchmarks.soaking.processes import Orders, Workers, serving
+from benchmarks.soaking.report import Report
+from benchmarks.soaking.scripts import write
+
+if TYPE_CHECKING:
+    from benchmarks.soaking.engines import Engine, Place
+    from benchmarks.soaking.scripts import Script
+    from hephaestus.runtime.ports import Store
+
+TICK: Final = 0.05  # seconds
+LOOK: Final = 5.0  # seconds after which an instance is looked at of which nothing is heard
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a soak is run; times in seconds.
+
+    Attributes:
+        engine: where instances are kept.
+        instances: how many.
+        seed: what all choices are drawn from. What the machine does between them is its own.
+        workers: processes that run instances.
+        threads: invocations at once in each of them.
+        side_by_side: instances that are open at once at most.
+        invocation: how long an invocation may take.
+        sweep_every: between two sweeps.
+        kill_every: between two kills; 0 for none.
+        patience: for so long nothing at all may happen before the soak is given up.
+    """
+
+    engine: Engine = "dynamodb-local"
+    instances: int = 2_000
+    seed: int = 1
+    workers: int = 4
+    threads: int = 4
+    side_by_side: int = 400
+    invocation: float = 8.0
+    sweep_every: float = 2.0
+    kill_every: float = 3.0
+    patience: float = 60.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a script has come."""
+
+    script: Script
+    answers: list[list[str]] = field(default_factory=list)
+    unanswered: int = 0
+    over: bool = False
+    ended: bool = False
+    look_at: float = 0.0
+
+
+class Conductor:
+    """One soak."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.random = Random(settings.seed)
+        scripts = [write(number, self.random) for number in range(settings.instances)]
+        self.waiting = iter([Progress(script) for script in scripts])
+        self.begun: dict[str, Progress] = {}
+        self.open: dict[str, Progress] = {}
+        self.tickets: dict[int, tuple[Progress, int, int]] = {}
+        self.numbers = count()
+        self.turn = threading.RLock()
+        self.moved_at = time.monotonic()
+        self.calls = 0
+        self.exchange = Exchange(Random(self.random.random()), settings.invocation + 2, self.answered)
+
+    def run(self) -> Report:
+        """From the engine's start to the report."""
+        settings = self.settings
+        with place(settings.engine) as where, serving(self.exchange, where) as (address, authkey):
+            orders = Orders(address, authkey, where.endpoint, settings.threads, settings.invocation)
+            workers = Workers(orders, settings.workers, Random(self.random.random()))
+            begun = time.monotonic()
+            try:
+                self.conduct(where.store(), workers)
+            finally:
+                workers.end()
+            return self.report(where, workers, time.monotonic() - begun)
+
+    def conduct(self, store: Store, workers: Workers) -> None:
+        """Until every instance has ended, or nothing happens any more."""
+        sweep_at = kill_at = 0.0
+        if self.settings.kill_every:
+            kill_at = time.monotonic() + self.settings.kill_every
+        while self.admit() or self.open:
+            now = time.monotonic()
+            if now - self.moved_at > self.settings.patience:
+                return
+            if now >= sweep_at:
+                self.exchange.send(("sweep",))
+                sweep_at = now + self.settings.sweep_every
+            if kill_at and now >= kill_at:
+                workers.kill()
+                kill_at = now + self.settings.kill_every
+            workers.replace_dead()
+            self.look(store, now)
+            time.sleep(TICK)
+
+    def admit(self) -> bool:
+        """Begin scripts for as long as there is room; whether more are left."""
+        while len(self.open) < self.settings.side_by_side:
+            progress = next(self.waiting, None)
+            if progress is None:
+                return False
+            self.begun[progress.script.instance_id] = self.open[progress.script.instance_id] = progress
+            with self.turn:
+                self.next_stage(progress)
+        return True
+
+    def next_stage(self, progress: Progress) -> None:
+        """Make the calls of the next stage, side by side."""
+        script, stage = progress.script, len(progress.answers)
+        if stage == len(script.stages):
+            progress.over = True
+            progress.look_at = time.monotonic() + LOOK
+            return
+        requests = script.stages[stage]
+        progress.answers.append([""] * len(requests))
+        progress.unanswered = len(requests)
+        for index, request in enumerate(requests):
+            ticket = next(self.numbers)
+            self.tickets[ticket] = (progress, stage, index)
+            self.calls += 1
+            call = ("call", ticket, script.workflow, script.value, script.instance_id, request)
+            self.exchange.send(call, request.delay_ms)
+
+    def answered(self, ticket: int, answer: str) -> None:
+        """A call was answered; the first answer counts, as it does for a caller."""
+        with self.turn:
+            found = self.tickets.pop(ticket, None)
+            if found is None:
+                return
+            self.moved_at = time.monotonic()
+            progress, stage, index = found
+            progress.answers[stage][index] = answer
+            progress.unanswered -= 1
+            if not progress.unanswered:
+                self.next_stage(progress)
+
+    def look(self, store: Store, now: float) -> None:
+        """Look at the instances that say they have ended, and at those of which nothing is heard."""
+        news = self.exchange.news()
+        for instance_id, progress in list(self.open.items()):
+            if not progress.over or (instance_id not in news and progress.look_at > now):
+                continue
+            progress.look_at = now + LOOK
+            state = store.load(instance_id)
+            if state is not None and state.closed:
+                progress.ended = True
+                self.moved_at = now
+                del self.open[instance_id]
+
+    def report(self, where: Place, workers: Workers, seconds: float) -> Report:
+        """Read everything, and doubt it."""
+        store = where.store()
+        with ThreadPoolExecutor(4) as pool:
+            accounts = list(pool.map(lambda one: read(store, one.script, one.answers), self.begun.values()))
+        counts, runs, oldest_ms = self.exchange.tally()
+        findings = audit(accounts, where.effects(), runs)
+        findings.broken += workers.deaths
+        overdue = store.overdue(int(time.time() * 1000), 1_000).items
+        findings.lost += [f"{one.instance_id} is still overdue at the end" for one in overdue]
+        left = sum(1 for _ in self.waiting)
+        if left:
+            findings.lost.append(f"{left} instances were never begun: nothing happened for {self.settings.patience} s")
+        return Report(
+            engine=self.settings.engine,
+            seed=self.settings.seed,
+            instances=self.settings.instances,
+            started=sum(account.state is not None for account in accounts),
+            kinds=Counter(progress.script.kind for progress in self.begun.values()),
+            calls=self.calls,
+            kills=workers.kills,
+            oldest_ms=oldest_ms,
+            schedules_left=self.exchange.schedules(),
+            seconds=seconds,
+            counts=dict(counts),
+            findings=findings,
+        )

@@ -1,0 +1,167 @@
+"""Where a soak keeps its instances, and the table that its steps write to."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from benchmarks.soaking.flows import EFFECTS
+from hephaestus.adapters.memory import MemoryStore
+from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.values import FrozenDict, FrozenList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Listing, OverduePage, Store
+    from hephaestus.writes import Write
+
+Engine: TypeAlias = Literal["memory", "dynamodb-local", "emulator"]
+
+TABLE: Final = "soak"
+
+# The memory store is in one process and its callers are in others; both are ours and on this machine, so what passes
+# between them may be pickled, unlike anything that is stored. What refuses to change is made in one go.
+copyreg.pickle(FrozenDict, lambda frozen: (FrozenDict, (dict(frozen),)))
+copyreg.pickle(FrozenList, lambda frozen: (FrozenList, (list(frozen),)))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An engine that runs.
+
+    Attributes:
+        endpoint: where DynamoDB listens; ``None`` where memory is the store.
+        memory: the store in this process, if it is.
+    """
+
+    endpoint: str | None
+    memory: MemoryStore | None = None
+
+    def store(self) -> Store:
+        """The store, for this process."""
+        return self.memory if self.memory is not None else dynamo_store(self.endpoint)
+
+    def effects(self) -> dict[str, int]:
+        """Every counter that steps have written."""
+        if self.memory is not None:
+            tables = self.memory.tables or MemoryTables()
+            return {item["pk"]: int(item["times"]) for item in tables[EFFECTS].items()}
+        pages = _client(self.endpoint).get_paginator("scan").paginate(TableName=EFFECTS, ConsistentRead=True)
+        return {item["pk"]["S"]: int(item["times"]["N"]) for page in pages for item in page["Items"]}
+
+
+@contextmanager
+def place(engine: Engine) -> Iterator[Place]:
+    """Start an engine with empty tables; end it on leaving."""
+    if engine == "memory":
+        yield Place(None, MemoryStore(tables=MemoryTables({EFFECTS: ("pk",)})))
+        return
+    from tests import engines
+
+    os.environ.update(engines.HARMLESS_AWS)
+    if engine == "dynamodb-local":
+        with engines.dynamodb_local() as endpoint:
+            _make_tables(endpoint)
+            yield Place(endpoint)
+    else:
+        with TemporaryDirectory() as home, engines.ministack(Path(home), auth=False) as emulator:
+            _make_tables(emulator.endpoint)
+            yield Place(emulator.endpoint)
+
+
+def dynamo_store(endpoint: str | None) -> Store:
+    """The store on the DynamoDB at ``endpoint``."""
+    from hephaestus.adapters.dynamodb import DynamoStore, Table
+
+    return DynamoStore(Table(TABLE, host=endpoint))
+
+
+def _client(endpoint: str | None) -> Any:
+    from hephaestus.adapters.session import shared_session
+
+    return shared_session().create_client("dynamodb", endpoint_url=endpoint)
+
+
+def _make_tables(endpoint: str) -> None:
+    from hephaestus.adapters.dynamodb import Table
+
+    Table(TABLE, host=endpoint).create()
+    _client(endpoint).create_table(
+        TableName=EFFECTS,
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+class Watched:
+    """A store, and how often its log was written and who was too late: what a worker counts.
+
+    Also a store's methods by name, which is all that a manager's proxy of one has: it knows no properties.
+    """
+
+    def __init__(
+        self, store: Any, counts: dict[str, int], *, max_value_bytes: int | None, own_table: str | None
+    ) -> None:
+        self._store = store
+        self._counts = counts
+        self.max_value_bytes = max_value_bytes
+        self.own_table = own_table
+
+    def create(self, state: State, first: Entry) -> State | None:
+        """Start a generation; see ``Store``."""
+        created: State | None = self._store.create(state, first)
+        return created
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state; see ``Store``."""
+        found: State | None = self._store.load(instance_id)
+        return found
+
+    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+        """Write an entry; see ``Store``."""
+        begun = time.monotonic()
+        written: bool = self._store.append(state, entry, boundary=boundary, writes=writes)
+        self._count("commits" if written else "conflicts")
+        self._counts["commit_us"] = self._counts.get("commit_us", 0) + int((time.monotonic() - begun) * 1e6)
+        return written
+
+    def tail(self, state: State) -> Sequence[Entry]:
+        """What is new; see ``Store``."""
+        found: Sequence[Entry] = self._store.tail(state)
+        return found
+
+    def history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
+        """A page of a log; see ``Store``."""
+        found: tuple[int, Sequence[Entry]] | None = self._store.history(instance_id, generation, after, limit)
+        return found
+
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
+        """What the alarms say; see ``Store``."""
+        page: OverduePage = self._store.overdue(now, limit, cursor)
+        return page
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+        """Put off an alarm: a soak has no reason for it, so it is counted; see ``Store``."""
+        self._count("quarantined")
+        done: bool = self._store.quarantine(instance_id, reason, now=now, until=until)
+        return done
+
+    def list(self, workflows: Sequence[str], statuses: Sequence[str], **filters: Any) -> Listing:
+        """A page of instances; see ``Store``."""
+        listing: Listing = self._store.list(workflows, statuses, **filters)
+        return listing
+
+    def _count(self, what: str) -> None:
+        self._counts[what] = self._counts.get(what, 0) + 1
