@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from playwright.sync_api import expect
 
-from hephaestus.console.demo import MemoryHephaestus
+from hephaestus.console.demo import MemoryHephaestus, Order, in_memory
 from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.runtime.clock import SystemClock
@@ -22,13 +22,13 @@ from tests.unit.consoles import BY, Parcel, parcels, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
 HOSTILE = (
     "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script>\u202e\"'`${7*7} {{7*7}} \U0001f525"
 )
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 900}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +149,6 @@ def test_the_graph_shows_the_state_of_every_step_as_it_changes(page: Page, memor
 
 
 def test_a_wait_says_until_when(browser: Browser) -> None:
-    from hephaestus.console.demo import Order
-
     local = LocalRuntime(Order)
     local.clock.move_to(SystemClock().now())
     local.start(Order, "1", {"items": [{"price": 1}]})
@@ -399,13 +397,12 @@ def test_another_page_on_this_machine_reads_and_changes_nothing(browser: Browser
                     catch (error) { return error.name }
                 };
                 const path = '/api/instances/parcel::1/cancel';
-                const form = document.createElement('form');
                 return [
                     await outcome('/api/instances', { credentials: 'include' }),
                     await outcome(path, { method: 'POST', credentials: 'include', body: '{}' }),
                     await outcome(path, { method: 'POST', credentials: 'include', mode: 'no-cors', body: '{}' }),
-                    await outcome(path, { method: 'POST', credentials: 'include', body: '{}',
-                        headers: { 'Content-Type': 'application/json', 'X-Hephaestus-Key': localStorage['hephaestus-key'] } }),
+                    await outcome(path, { method: 'POST', credentials: 'include', body: '{}', headers: {
+                        'Content-Type': 'application/json', 'X-Hephaestus-Key': localStorage['hephaestus-key'] } }),
                 ];
             }""",
             target,
@@ -484,12 +481,9 @@ def test_an_instance_that_is_not_there_is_said(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: str, viewport: dict[str, int]) -> None:
+def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: str, viewport: ViewportSize) -> None:
     axe = (npm_packages() / "axe-core" / "axe.min.js").read_text("utf-8")
-    from hephaestus.console.demo import demo
-
-    memory, connection = demo()
-    with memory, serving(connection) as console:
+    with in_memory() as connection, serving(connection) as console:
         options = {"viewport": viewport, "color_scheme": scheme, "bypass_csp": True}
         with opened(browser, console.server, **options) as page:
 

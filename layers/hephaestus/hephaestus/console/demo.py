@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -20,7 +21,7 @@ from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 TICK: Final = 0.05  # seconds between two looks at the queue
@@ -221,11 +222,16 @@ class MemoryHephaestus:
                 self._workers.submit(self.runner.timeout, timeout, budget=budget)
 
 
-def demo() -> tuple[MemoryHephaestus, LocalConnection]:
-    """A Hephaestus in memory with a few instances, and the connection to it."""
+@contextmanager
+def in_memory() -> Iterator[LocalConnection]:
+    """A Hephaestus in memory with a few instances, as long as it is entered."""
     _mended.clear()
-    memory = MemoryHephaestus([Order, Import, Onboarding])
-    runner = memory.runner
+    with MemoryHephaestus([Order, Import, Onboarding]) as memory:
+        _start_some(memory.runner)
+        yield LocalConnection(memory.runner, "a demo in memory")
+
+
+def _start_some(runner: Runner) -> None:
     basket = [{"name": "anvil", "price": 42}, {"name": "tongs", "price": 8}]
     for number in range(1, 9):
         context = {"items": basket[: 1 + number % 2], "card": "flaky" if number % 3 == 0 else "visa"}
@@ -238,4 +244,3 @@ def demo() -> tuple[MemoryHephaestus, LocalConnection]:
     runner.start_instance(Import, {"rows": 12}, id="2026-11-24.csv")
     for name in ("ann", "bob", "chloé"):
         runner.start_instance(Onboarding, {"name": name}, id=name.replace("é", "e"))
-    return memory, LocalConnection(runner, "a demo in memory")

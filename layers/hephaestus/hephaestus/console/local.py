@@ -63,36 +63,37 @@ class LocalConnection:
         """How many instances there are, by workflow and status."""
         return self._runner.counts()
 
-    def resume(
-        self, instance_id: str, event: str, payload: Any = None, *, step: str | None = None, key: str | None = None
-    ) -> Json:
+    def resume(self, instance_id: str, event: str, payload: Any = None, **more: Any) -> Json:
         """Deliver an event."""
+        step, key = more.get("step"), more.get("key")
         self._runner.resume(instance_id, event, payload, step=step, event_id=key, by=self.by)
         return {"id": instance_id}
 
-    def cancel(self, instance_id: str, reason: str = "", *, compensate: bool = False, key: str | None = None) -> Json:
+    def cancel(self, instance_id: str, reason: str = "", *, compensate: bool = False, **more: Any) -> Json:
         """End an instance."""
-        self._runner.cancel(instance_id, reason, compensate=compensate, request_id=key, by=self.by)
+        self._runner.cancel(instance_id, reason, compensate=compensate, request_id=more.get("key"), by=self.by)
         return {"id": instance_id}
 
-    def pause(self, instance_id: str, reason: str = "", *, key: str | None = None) -> Json:
+    def pause(self, instance_id: str, reason: str = "", **more: Any) -> Json:
         """Start nothing more for now."""
-        self._runner.pause(instance_id, reason, request_id=key, by=self.by)
+        self._runner.pause(instance_id, reason, request_id=more.get("key"), by=self.by)
         return {"id": instance_id}
 
-    def unpause(self, instance_id: str, *, key: str | None = None) -> Json:
+    def unpause(self, instance_id: str, **more: Any) -> Json:
         """Continue what was paused."""
-        self._runner.unpause(instance_id, request_id=key, by=self.by)
+        self._runner.unpause(instance_id, request_id=more.get("key"), by=self.by)
         return {"id": instance_id}
 
-    def redrive(self, instance_id: str, *, key: str | None = None) -> Json:
+    def redrive(self, instance_id: str, **more: Any) -> Json:
         """Have an instance go on."""
-        self._runner.redrive(instance_id, request_id=key, by=self.by)
+        self._runner.redrive(instance_id, request_id=more.get("key"), by=self.by)
         return {"id": instance_id}
 
-    def fork(self, instance_id: str, new_id: str, *, key: str | None = None, **more: Any) -> Json:
+    def fork(self, instance_id: str, new_id: str, **more: Any) -> Json:
         """Start a new instance from a point in another one's history."""
-        return {"id": self._runner.fork(instance_id, new_id=new_id, start_id=key, by=self.by, **more)}
+        at, context, key = more.get("at"), more.get("context"), more.get("key")
+        forked = self._runner.fork(instance_id, at, new_id=new_id, context=context, start_id=key, by=self.by)
+        return {"id": forked}
 
 
 def _page(page: Page[Any]) -> Json:

@@ -55,9 +55,10 @@ REFUSED: Final = "Not let in"  # the page tells it from a 401 of AWS by this
 _logger = logging.getLogger("hephaestus.console")
 
 
-class PortTaken(HephaestusError):
+class PortTaken(CallerError):
     """Something else listens on the port."""
 
+    status = 409
     title = "Port taken"
 
 
