@@ -101,7 +101,11 @@ def connection(deployment: Deployment, wire: Wire) -> DeployedConnection:
         deployment.emulator,
         OPERATOR,
         {"Effect": "Allow", "Action": "cloudformation:DescribeStacks", "Resource": "*"},
-        {"Effect": "Allow", "Action": ["dynamodb:GetItem", "dynamodb:Query"], "Resource": [table, f"{table}/index/*"]},
+        {
+            "Effect": "Allow",
+            "Action": ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"],
+            "Resource": [table, f"{table}/index/*"],
+        },
         {
             "Effect": "Allow",
             "Action": "lambda:InvokeFunction",
@@ -162,7 +166,7 @@ def test_an_order_is_found_watched_and_approved_and_history_names_the_callers_id
     press(page, "approved", "Send approved", Payload='{"note": "from the console"}')
     expect(page.locator(".facts .status")).to_have_text("completed", timeout=SLOW)
     expect(page.locator('[data-step="refund"]')).to_have_attribute("aria-label", "refund skipped")
-    by = rf"approved received for approval, by arn:aws:iam::\d+:user/{OPERATOR}"
+    by = rf"approved received for approval, by arn:aws:iam::\d+:user.{OPERATOR}"
     expect(page.get_by_role("button", name=re.compile(by))).to_be_visible()
     assert orders.show(deployment, order)["steps"]["approval"]["updates"] == {"note": "from the console"}
 

@@ -6,6 +6,7 @@ Time is the machine's; what is in it ends with the process.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -40,15 +41,18 @@ def check_basket(ctx: StepContext) -> Completed | str:
 
 def pay_back(ctx: StepContext) -> None:
     """Undo a payment."""
+    time.sleep(0.07)
 
 
 def put_back(ctx: StepContext) -> None:
     """Undo a reservation."""
+    time.sleep(0.04)
 
 
 @step(events=("paid", "declined"), retry=TWICE, compensate=pay_back)
 def charge_card(ctx: StepContext) -> Completed:
     """Charge the card; a flaky one works at the second attempt."""
+    time.sleep(0.18)
     if ctx.initial.get("card") == "flaky" and ctx.attempt == 1:
         message = "the payment service closed the connection"
         raise ConnectionError(message)
@@ -60,18 +64,21 @@ def charge_card(ctx: StepContext) -> Completed:
 @step(compensate=put_back)
 def reserve_stock(ctx: StepContext) -> dict[str, Any]:
     """Put the items aside."""
+    time.sleep(0.09)
     return {"reserved": len(ctx.initial["items"])}
 
 
 @step
 def send_receipt(ctx: StepContext) -> dict[str, Any]:
     """Tell the customer."""
+    time.sleep(0.24)
     return {"to": ctx.initial.get("email", "ann@example.org")}
 
 
 @step(retry=ONCE)
 def ship(ctx: StepContext) -> dict[str, Any]:
-    """Hand over to the carrier; it does not take what is fragile until it was asked twice."""
+    """Hand over to the carrier; a strict one does not take what is fragile."""
+    time.sleep(0.06)
     fragile = [item["name"] for item in ctx.initial["items"] if item.get("fragile")]
     if fragile and ctx.initial.get("carrier") == "strict":
         message = f"the carrier does not take {', '.join(fragile)}: it is marked as fragile and not insured"

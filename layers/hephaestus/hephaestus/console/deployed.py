@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,22 +35,21 @@ class DeployedConnection:
     def place(self) -> str:
         """The stack, region and account; or the address of another endpoint than AWS's own."""
         stack, account = self._deployment.stack, self._deployment.account
-        named = f"stack {stack.name}" if stack else "a deployment"
+        named = f"stack {stack.name}" if stack else "a table" if self._deployment.api is None else "an API"
         parts = (account.region, stack.account_id if stack else "", account.endpoint_url)
         return " · ".join((named, *filter(None, parts)))
 
     @cached_property
     def by(self) -> str:
-        """The caller's ARN, else the system's user."""
+        """The caller's ARN."""
         try:
-            client = self._deployment.account.client("sts").get()
-            return str(client.get_caller_identity()["Arn"])
+            return str(self._deployment.account.client("sts").get().get_caller_identity()["Arn"])
         except (BotoCoreError, ClientError):
-            return getpass.getuser()
+            return "nobody, as AWS does not say who you are"
 
     def workflows(self) -> Sequence[Json]:
-        """What is deployed."""
-        return self._deployment.workflows()
+        """What is deployed; a table alone does not say, and is shown without."""
+        return self._deployment.workflows() if self._deployment.api is not None else ()
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How many instances there are, by workflow and status."""
