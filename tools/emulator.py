@@ -257,7 +257,8 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     # made.
     known = {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"}
     # It speaks HTTP, and honours a policy that refuses whoever does.
-    return known | {"TlsOnly": "off"} | dict(more or {})
+    # Its CloudFormation has no saved queries of Logs Insights.
+    return known | {"TlsOnly": "off", "SavedQueries": "off"} | dict(more or {})
 
 
 @contextlib.contextmanager
@@ -329,6 +330,10 @@ def _complete(emulator: Emulator, deployed: Mapping[str, str]) -> None:
         table.update_time_to_live(TableName=deployed["TableName"], TimeToLiveSpecification=setting)
     client("lambda", emulator.endpoint).put_function_recursion_config(
         FunctionName=deployed["ResumeFunctionName"], RecursiveLoop="Allow"
+    )
+    # Where links lead: the template names API Gateway's address on AWS.
+    client("ssm", emulator.endpoint).put_parameter(
+        Name=deployed["CallbackUrlParameterName"], Value=deployed["ApiUrl"], Type="String", Overwrite=True
     )
 
 

@@ -6,6 +6,7 @@ parameters. ``tests/e2e/test_deployment.py`` shows on the emulator that the perm
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,11 @@ import pytest
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]  # cfn-lint ships no types
 
 from hephaestus import observability
+from hephaestus.callbacks.keys import MIN_KEY
 from hephaestus.http.api import ROUTES
-from hephaestus.runtime import telemetry
 from hephaestus.runtime.sweeper import SweepReport
+from hephaestus.telemetry.logs import KEYS, LEVELS, NUMBERS
+from hephaestus.telemetry.metrics import HEARD, MetricsHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/0f9a0000-0000-4000-8000-000000000001"
@@ -24,13 +27,22 @@ NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 GIVEN: Final = {"Ref": "KmsKeyArn"}
 
 # Types that keep data or messages, and those that do not. A type in neither list makes a test fail: decide where it is.
-KEEPS: Final = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::Logs::LogGroup"}
+KEEPS: Final = {
+    "AWS::DynamoDB::Table",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::SecretsManager::Secret",
+}
 KEEPS_NOTHING: Final = {
     "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
+    "AWS::Logs::QueryDefinition",
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",
+    "AWS::SSM::Parameter",
     "AWS::Scheduler::ScheduleGroup",
     "AWS::Serverless::Api",
     "AWS::Serverless::Function",
@@ -199,12 +211,64 @@ def operations(template: Template) -> dict[tuple[str, str], Any]:
     return {(method.upper(), path): it for path, methods in paths.items() for method, it in methods.items()}
 
 
+# The token is the permission; nothing else is open.
+BY_LINK: Final = {("GET", "/callbacks/{token}"), ("POST", "/callbacks/{token}")}
+
+
 def test_every_route_asks_for_a_signature_unless_the_stack_is_told_to_be_open() -> None:
+    """But for links, whose token is the permission."""
     (api,) = PLAIN.of("AWS::Serverless::Api").values()
     (scheme,) = api["DefinitionBody"]["components"]["securitySchemes"].values()
     assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
-    assert {str(it["security"]) for it in operations(PLAIN).values()} == {"[{'signature': []}]"}
+    asked = {operation: str(it["security"]) for operation, it in operations(PLAIN).items()}
+    assert {operation for operation, security in asked.items() if security == "[]"} == BY_LINK
+    assert set(asked.values()) == {"[{'signature': []}]", "[]"}
     assert {str(it["security"]) for it in operations(Template(ApiAuthorization="NONE")).values()} == {"[]"}
+
+
+def test_links_and_nothing_else_are_throttled_apart() -> None:
+    """Strangers who try links out do not use up the rate that callers with an identity have."""
+    (api,) = PLAIN.of("AWS::Serverless::Api").values()
+    settings = {(it["HttpMethod"], it["ResourcePath"].replace("~1", "/")[1:]): it for it in api["MethodSettings"]}
+    assert settings.keys() == BY_LINK
+    for it in settings.values():
+        assert (it["ThrottlingRateLimit"], it["ThrottlingBurstLimit"]) == (20, 40)
+
+
+def test_the_key_of_links_is_made_given_or_none() -> None:
+    """Made by default; the functions are told where it is and may read that and nothing else."""
+    variables = PLAIN.raw["Globals"]["Function"]["Environment"]["Variables"]
+    found = {}
+    for choice in ("generate", "secret", "parameter", "off"):
+        template = Template(CallbackKey=choice, CallbackKeyName="/mine/key")
+        actions = {
+            (str(listed(it["Action"])[0]), named(it["Resource"]))
+            for it in template.statements("ResumeRole")
+            if str(listed(it["Action"])[0]).startswith(("secretsmanager:", "ssm:"))
+        }
+        found[choice] = (template.decide(variables["HEPHAESTUS_CALLBACK_KEY"]), actions)
+    arn = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+    address = ("ssm:GetParameter", arn % ("ssm", "parameter/hephaestus/${AWS::StackName}/callback-url"))
+    secret = arn % ("secretsmanager", "secret:${CallbackKeyName}-??????")
+    assert found == {
+        "generate": (
+            {"Fn::Sub": "secret:${CallbackSecret.Id}"},
+            {address, ("secretsmanager:GetSecretValue", "CallbackSecret")},
+        ),
+        "secret": (
+            {"Fn::Sub": "secret:${CallbackKeyName}"},
+            {address, ("secretsmanager:GetSecretValue", secret)},
+        ),
+        "parameter": (
+            {"Fn::Sub": "parameter:${CallbackKeyName}"},
+            {address, ("ssm:GetParameter", arn % ("ssm", "parameter${CallbackKeyName}"))},
+        ),
+        "off": ("", set()),
+    }
+    (made,) = PLAIN.of("AWS::SecretsManager::Secret").values()
+    assert made["GenerateSecretString"]["PasswordLength"] >= MIN_KEY
+    (keyed,) = KEYED.of("AWS::SecretsManager::Secret").values()
+    assert (made.get("KmsKeyId"), keyed["KmsKeyId"]) == (None, GIVEN)
 
 
 def test_the_api_has_the_routes_of_the_code_and_no_other() -> None:
@@ -250,7 +314,7 @@ def test_a_role_is_assumed_by_its_service_alone_and_schedulers_for_our_group_onl
 
 # --- What each may do ---
 
-TABLE, WAKE, LISTING = "Table", "Table/index/wake", "Table/index/listing"
+TABLE, WAKE, LISTING, RECENT = "Table", "Table/index/wake", "Table/index/listing", "Table/index/recent"
 # What running steps takes.
 EXECUTION: Final = {
     TABLE: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
@@ -258,6 +322,10 @@ EXECUTION: Final = {
     "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
     "SchedulerRole": {"iam:PassRole"},
     "Bucket/*": {"s3:GetObject", "s3:PutObject"},
+    "CallbackSecret": {"secretsmanager:GetSecretValue"},
+    "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/hephaestus/${AWS::StackName}/callback-url": {
+        "ssm:GetParameter"
+    },
 }
 LOG: Final = {"logs:CreateLogStream", "logs:PutLogEvents"}
 TAKE: Final = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
@@ -272,8 +340,9 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
     "ControlRole": {**EXECUTION, "ControlLogs": LOG},
     "ReadRole": {
         "ReadLogs": LOG,
-        TABLE: {"dynamodb:GetItem", "dynamodb:Query"},
+        TABLE: {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
         LISTING: {"dynamodb:Query"},
+        RECENT: {"dynamodb:Query"},
         "Bucket/*": {"s3:GetObject"},
     },
     "SweepRole": {
@@ -289,12 +358,14 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
 def named(resource: Any) -> str:
     """A short name for what a statement is about."""
     match resource:
-        case {"Fn::GetAtt": [name, "Arn"]}:
+        case {"Fn::GetAtt": [name, "Arn" | "Id"]}:
             return str(name)
         case {"Fn::Sub": [text, _]} if ":schedule/${Group}/*" in text:
             return "schedules"
         case {"Fn::Sub": str(text)} if text.endswith(":function:${AWS::StackName}-resume"):
             return "resume"
+        case {"Ref": str(name)}:
+            return name
         case {"Fn::Sub": str(text)}:
             return re.sub(r"\${(\w+)\.Arn}", r"\1", text)
     return str(resource)
@@ -352,9 +423,9 @@ WRITES: Final = {
 READS: Final = {"kms:Decrypt", "kms:DescribeKey"}
 SENDS: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
 KEY_USE: Final = {
-    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
-    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
-    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
+    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
+    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
+    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
     "ReadRole": {"dynamodb": READS, "s3": READS},
     "SweepRole": {"dynamodb": READS, "sqs": SENDS},
     "SchedulerRole": {"sqs": SENDS},
@@ -371,7 +442,7 @@ def test_the_given_key_is_used_only_through_the_services_that_a_role_uses(role: 
             for service in listed(statement["Condition"]["StringEquals"]["kms:ViaService"]):
                 name, rest = service["Fn::Sub"].split(".", 1)
                 assert rest == "${AWS::Region}.${AWS::URLSuffix}"
-                uses[name] = set(statement["Action"])
+                uses[name] = set(listed(statement["Action"]))
     assert uses == KEY_USE[role]
     assert not [it for it in PLAIN.statements(role) if str(listed(it["Action"])[0]).startswith("kms:")]
 
@@ -395,23 +466,30 @@ def test_no_function_is_told_to_log_its_events_or_to_be_verbose() -> None:
     assert not {"POWERTOOLS_LOGGER_LOG_EVENT", "POWERTOOLS_DEV", "POWERTOOLS_DEBUG"} & variables.keys()
     assert PLAIN.parameters["LogLevel"] == "INFO"
     (api,) = PLAIN.of("AWS::Serverless::Api").values()
-    assert not {"MethodSettings", "AccessLogSetting"} & api.keys()
+    assert "AccessLogSetting" not in api
+    assert not [it for it in api["MethodSettings"] if {"LoggingLevel", "DataTraceEnabled"} & it.keys()]
 
 
-def emitted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[str]:
     """The names of all metrics that the functions write."""
     names: set[str] = set()
     monkeypatch.setattr(observability.metrics, "add_metric", lambda *, name, unit, value: names.add(name))
     observability.count_sweep(SweepReport(1, 1, 0, 1, complete=True))
-    for event in (*telemetry.EVENTS, telemetry.PARKED):
+    handler = MetricsHandler("test", "test")
+    for event in HEARD:
         for status in ("completed", "failed", "cancelled"):
-            observability.count(event, {}, {"status": status, "attempt": 2})
-    return names
+            about = {"workflow": "Orders", "step": "ship", "status": status, "attempt": 2}
+            handler(event, {"duration": 1.0, "wait_duration": 1.0}, about)
+    handler.flush()
+    written = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in capsys.readouterr().out.splitlines()]
+    return names | {metric["Name"] for (one,) in written for metric in one["Metrics"]}
 
 
-def test_every_alarm_watches_a_metric_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_alarm_watches_a_metric_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ours as the functions write them, under the stack's own name; and those of AWS."""
-    ours = emitted(monkeypatch)
+    ours = emitted(monkeypatch, capsys)
     aws = {("AWS/SQS", "ApproximateNumberOfMessagesVisible"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Invocations")}
     for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values():
         if alarm["Namespace"] == {"Ref": "MetricsNamespace"}:
@@ -421,6 +499,14 @@ def test_every_alarm_watches_a_metric_that_there_is(monkeypatch: pytest.MonkeyPa
             assert (alarm["Namespace"], alarm["MetricName"]) in aws
     watched = {alarm["MetricName"] for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()}
     assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
+
+
+def test_the_documented_metrics_are_those_that_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` +\| (?:Count|Milliseconds|Seconds) ", text, re.MULTILINE)
+    assert sorted(rows) == sorted(emitted(monkeypatch, capsys))
 
 
 def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
@@ -433,3 +519,55 @@ def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
 def test_the_readmes_table_of_alarms_names_every_alarm_and_no_other() -> None:
     rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(PLAIN.of("AWS::CloudWatch::Alarm"))
+
+
+# --- Dashboard and saved queries ---
+
+
+def test_the_dashboard_shows_every_metric_of_ours_and_every_function(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And none that nobody writes: a graph that stays empty looks like good news."""
+    (dashboard,) = PLAIN.of("AWS::CloudWatch::Dashboard").values()
+    shown = [
+        metric for widget in json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"] for metric in graphs(widget)
+    ]
+    ours = {metric[1] for metric in shown if metric[0] == "${MetricsNamespace}"}
+    assert ours == emitted(monkeypatch, capsys) - {"Sweeps", "StepWait"}
+    assert all(
+        metric[2:4] == ["service", "${AWS::StackName}"] for metric in shown if metric[0] == "${MetricsNamespace}"
+    )
+    functions = {name for name, it in PLAIN.resources.items() if it["Type"] == "AWS::Serverless::Function"}
+    for name in ("Errors", "Throttles", "Duration"):
+        assert {metric[3] for metric in shown if metric[1] == name} == {f"${{{one}}}" for one in functions}
+    queues = {metric[3] for metric in shown if metric[0] == "AWS/SQS"}
+    assert queues == {f"${{{name}.QueueName}}" for name in PLAIN.of("AWS::SQS::Queue")}
+    assert {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"} <= {metric[1] for metric in shown}
+
+
+def graphs(widget: dict[str, Any]) -> list[list[Any]]:
+    """The metrics of a widget, without searches."""
+    return [metric for metric in widget["properties"]["metrics"] if isinstance(metric[0], str)]
+
+
+def test_the_saved_queries_ask_for_what_the_log_has() -> None:
+    """Messages and keys are those of the log's handler, at the level at which a stack logs."""
+    queries = PLAIN.of("AWS::Logs::QueryDefinition")
+    assert len(queries) == 4
+    messages = {event.removeprefix("hephaestus.").replace(".", " ") for event, level in LEVELS.items() if level >= 20}
+    words = "filter fields sort limit stats by as asc desc in and ispresent count count_distinct max avg pct"
+    made = "failures instances latest runs mean p95 slowest retries most orderid abc123"
+    known = {*KEYS, *NUMBERS.values(), "level", "message", "correlation_id", "timestamp", *words.split(), *made.split()}
+    for query in queries.values():
+        text = query["QueryString"]
+        asked = re.findall(r'"([^":]+)"', text)
+        assert set(asked) <= messages
+        names = set(re.findall(r"[A-Za-z_]\w+", re.sub(r'"[^":]+"', "", text)))
+        assert names <= known
+        assert {group["Ref"] for group in query["LogGroupNames"]} <= PLAIN.of("AWS::Logs::LogGroup").keys()
+
+
+def test_dashboard_and_queries_can_be_left_out() -> None:
+    without = Template(Dashboard="off", SavedQueries="off")
+    assert not without.of("AWS::CloudWatch::Dashboard")
+    assert not without.of("AWS::Logs::QueryDefinition")

@@ -20,6 +20,7 @@ from hephaestus.values import MAX_DEPTH
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
+MAX_PARAMETER: Final = 2048
 MAX_CALLER: Final = 256
 
 
@@ -43,6 +44,9 @@ class Request:
 
     def header(self, name: str) -> str:
         """The value of a header, several lines joined with commas; ``""`` when it is missing."""
+        return self._header(name) or ""
+
+    def _header(self, name: str) -> str | None:
         name = name.lower()
         for key, values in (self._event.get("multiValueHeaders") or {}).items():
             if key.lower() == name and values:
@@ -50,17 +54,32 @@ class Request:
         for key, value in (self._event.get("headers") or {}).items():
             if key.lower() == name:
                 return str(value or "")
-        return ""
+        return None
 
-    def query(self, name: str, longest: int = 2048) -> str | None:
-        """A query parameter, the last one where it is repeated; ``None`` when it is missing or empty.
+    def takes(self, *names: str) -> None:
+        """Refuse a query with other parameters than ``names``: a filter that is misspelt would show everything.
 
         Raises:
-            BadRequest: it is longer than ``longest``.
+            BadRequest: it has some. What belongs to a signature in the query does not count.
+        """
+        asked = self._event.get("queryStringParameters") or {}
+        others = [name for name in asked if name not in names and not name.lower().startswith("x-amz-")]
+        if others:
+            message = f"there is no query parameter {others[0][:64]!r}: there are {', '.join(names)}"
+            raise BadRequest(message)
+
+    def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
+        """A query parameter, the last one where it is repeated; ``None`` when it is missing.
+
+        Raises:
+            BadRequest: it is empty, or longer than ``longest``.
         """
         value = (self._event.get("queryStringParameters") or {}).get(name)
-        if not value:
+        if value is None:
             return None
+        if not value:
+            message = f"the query parameter {name!r} is empty: give it a value, or leave it out"
+            raise BadRequest(message)
         if len(value) > longest:
             message = f"the query parameter {name!r} is longer than {longest} characters"
             raise BadRequest(message)
@@ -103,11 +122,12 @@ class Request:
         """The ``Idempotency-Key``, bare or in double quotes; ``None`` when it is missing.
 
         Raises:
-            BadRequest: it is not 1 to 128 visible ASCII characters.
+            BadRequest: it is not 1 to 128 visible ASCII characters; an empty one would promise what it does not keep.
         """
-        header = self.header("Idempotency-Key").strip()
-        if not header:
+        given = self._header("Idempotency-Key")
+        if given is None:
             return None
+        header = given.strip()
         key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
         if 1 <= len(key) <= MAX_KEY and all("!" <= letter <= "~" and letter not in '",' for letter in key):
             return key
@@ -122,21 +142,34 @@ class Request:
         arn = identity.get("userArn") if isinstance(identity, Mapping) else None
         return arn[:MAX_CALLER] if isinstance(arn, str) and arn.isprintable() and arn else None
 
-    def body(self) -> Any:
+    def body(self, most: int = MAX_BODY) -> Any:
         """The body as JSON, whatever its content type says; an empty body is an empty object.
 
+        Args:
+            most: how many bytes it may have.
+
         Raises:
-            PayloadTooLarge: it is larger than ``MAX_BODY``.
+            PayloadTooLarge: it is larger than ``most``.
             BadRequest: it is not JSON in UTF-8.
         """
+        text = self.text(most)
+        return read_json(text) if text.strip() else {}
+
+    def text(self, most: int) -> str:
+        """The body as text.
+
+        Raises:
+            PayloadTooLarge: it is larger than ``most`` bytes.
+            BadRequest: it is not in UTF-8.
+        """
         text = self._event.get("body") or ""
-        if len(text) > MAX_BODY * 2:
-            raise _too_large()
+        if len(text) > most * 2:
+            raise _too_large(most)
         try:
             raw = base64.b64decode(text, validate=True) if self._event.get("isBase64Encoded") else text.encode()
-            if len(raw) > MAX_BODY:
-                raise _too_large()
-            return read_json(raw.decode()) if raw.strip() else {}
+            if len(raw) > most:
+                raise _too_large(most)
+            return raw.decode()
         except (UnicodeError, binascii.Error) as error:
             message = "the body is not text in UTF-8"
             raise BadRequest(message) from error
@@ -178,8 +211,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference")
+def _too_large(most: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {most} bytes: store large data elsewhere and pass a reference")
 
 
 def _own_path(path: str, resource: str, stage: object) -> str:

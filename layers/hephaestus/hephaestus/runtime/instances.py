@@ -9,17 +9,18 @@ from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
+from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.executor import Executor, Limits, no_signer
 from hephaestus.runtime.intake import digest
-from hephaestus.runtime.telemetry import about, emit
 from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
@@ -42,6 +43,7 @@ class Instances:
         dispatch: where work goes when a call does not say.
         limits: what executions keep to.
         workers: where steps run.
+        signer: gives what signs and reads links; asked when a step or a caller needs it.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -55,6 +57,7 @@ class Instances:
         dispatch: Dispatch | None = None,
         limits: Limits | None = None,
         workers: Callable[[], Workers] = ThreadWorkers,
+        signer: Callable[[], Signer] = no_signer,
     ) -> None:
         self.store = store
         self.timers = timers
@@ -64,7 +67,8 @@ class Instances:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.effects = Effects(timers, queue)
-        self.executor = Executor(store, self.effects, self.clock, self.limits, workers)
+        self.signer = signer
+        self.executor = Executor(store, self.effects, self.clock, self.limits, workers, signer)
 
     def _load(self, instance_id: str) -> State:
         state = self.store.load(check_id(instance_id))
@@ -124,6 +128,7 @@ class Instances:
         if not self.store.append(after, entry, boundary=boundary):
             return None
         self.effects.perform(state, entry, after)
+        tell_commit(state, entry, after)
         return after
 
     def _go_on(self, state: State, going: Dispatch, now: int, *events: Event) -> State | None:
@@ -160,7 +165,9 @@ class Instances:
             raise AlreadyRunning(message)
         if state.sequence != 1 or state.start_id != first.start_id:
             return state
-        emit("hephaestus.workflow.start", {}, about(state))
+        # The same start made again may find it as it was; only the call that made it, at its own time, tells of it.
+        if state.created_at == now and (claim is None or state.owner == claim.owner):
+            tell_start(state, definition.graph.start)
         if claim is None:
             self._enqueue(state)
         elif isinstance(going, InPlace) and state.owner == claim.owner:

@@ -7,6 +7,7 @@ dispatch says; if neither happens because the process dies, the alarm in the hea
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import Sleep, advance, is_reachable
@@ -25,6 +26,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_metadata, read_tags, read_value
@@ -53,12 +55,14 @@ EARLY_MS: Final = 5_000
 _logger = logging.getLogger("hephaestus.runner")
 
 
-class Runner(Control, Queries):
+class Runner(Control, Queries, Answers):
     """Starts, resumes, schedules, steers and shows instances; see ``Instances`` for what it is made of."""
 
     def __init__(self, *adapters: Any, **settings: Any) -> None:
         super().__init__(*adapters, **settings)
-        emit("hephaestus.runner.init", {}, {"runner": type(self).__name__})
+        name, storage = type(self).__name__, type(self.store).__name__
+        known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
+        emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
 
     def start_instance(  # noqa: PLR0913 - the family's contract
         self,
@@ -289,7 +293,7 @@ class Runner(Control, Queries):
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
         after = self._append(state, now, Parked(reason, now + pause))
         if after is not None:
-            tell_parked(state.instance_id, reason)
+            tell_parked(state.instance_id, reason, after)
         return after
 
 
