@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from hephaestus.adapters.dynamodb import Table
 from hephaestus.adapters.session import Account
 from hephaestus.errors import AlreadyRunning, BadRequest, InstanceNotFound, InvalidInput, UnexpectedEvent
 from hephaestus.operations import AwsRefused, Connection, NoCredentials, NoSuchStack, Unreachable, connect
-from hephaestus.operations.api import Api
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.connection import account_of
-from hephaestus.operations.stack import FUNCTIONS, Stack
-from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, sample
 from tests.integration.stack import ACCOUNT, REGION
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-STACK = Stack("shop", "CREATE_COMPLETE", {f"{each.title()}FunctionName": each for each in FUNCTIONS})
 CONTEXT = sample("direct-start")["context"]
-
-
-@dataclass
-class Functions:
-    """Lambda's client, over functions in this process."""
-
-    deployment: Deployment
-
-    def get(self) -> Functions:
-        """As of a lazy client."""
-        return self
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - Lambda's names
-        """Invoke one as Lambda does: an error is an answer."""
-        try:
-            answer = self.deployment.invoke(FunctionName, json.loads(Payload))
-        except Exception as error:  # noqa: BLE001 - as Lambda does
-            said = {"errorType": type(error).__name__, "errorMessage": str(error)}
-            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(said).encode())}
-        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
-
-
-@pytest.fixture
-def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Connection:
-    """A connection to the functions in this process, whose runner knows no workflow's code."""
-    monkeypatch.setattr(DirectInvocation, "caller", "arn:aws:iam::123456789012:user/ann")
-    own = deployment.runner
-    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]
-    runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
-    return Connection(Account(), runner, api, STACK)
 
 
 def test_an_order_is_started_looked_at_and_approved(connection: Connection, deployment: Deployment) -> None:
@@ -126,42 +83,12 @@ def test_an_instance_whose_version_is_not_deployed_is_shown_all_the_same(
         assert "accepts" not in reader.get("orderid::o-1")
     assert len(reader.list(workflow="OrderFlow")["items"]) == 1
     with pytest.raises(AwsRefused):
-        reader.list()
+        reader.list(status="waiting")
     with pytest.raises(BadRequest, match="name the stack"):
         reader.pause("orderid::o-1")
 
 
-TEMPLATE = {
-    "Parameters": {"ListShards": {"Type": "Number", "Default": 2}},
-    "Resources": {"WorkQueue": {"Type": "AWS::SQS::Queue"}},
-    "Outputs": {
-        "TableName": {"Value": "hephaestus"},
-        "WorkQueueUrl": {"Value": {"Ref": "WorkQueue"}},
-        "ScheduleDeadLettersUrl": {"Value": "https://sqs/1/dead"},
-        "ResumeFunctionName": {"Value": "shop-resume"},
-    },
-}
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account with a stack ``shop``, and one that is none of ours."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with mock_aws():
-        Table("hephaestus", REGION).create()
-        formation = boto3.client("cloudformation", region_name=REGION)
-        formation.create_stack(StackName="shop", TemplateBody=json.dumps(TEMPLATE))
-        bare = {"Resources": TEMPLATE["Resources"]}
-        formation.create_stack(StackName="other", TemplateBody=json.dumps(bare))
-        yield
-
-
-def test_a_stack_s_name_is_enough(aws: None) -> None:
+def test_a_stack_s_name_is_enough(shop: None) -> None:
     """One call finds the table, the queue, the functions and the shards."""
     found = connect("shop", region=REGION)
     assert found.stack is not None
@@ -174,16 +101,25 @@ def test_a_stack_s_name_is_enough(aws: None) -> None:
         found.get("orderid::nobody")
 
 
-def test_a_table_s_name_is_enough_to_look(aws: None) -> None:
+def test_the_region_is_taken_from_the_environment(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From ``AWS_REGION`` first, as the AWS CLI does; botocore alone would not read it."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-1")
+    assert account_of().region == "us-west-1"
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert connect("shop").account.region == REGION
+    assert account_of("eu-west-3").region == "eu-west-3"
+
+
+def test_a_table_s_name_is_enough_to_look(shop: None) -> None:
     found = connect(table="hephaestus", region=REGION)
     with pytest.raises(InstanceNotFound):
         found.get("orderid::nobody")
     assert found.list(workflow="OrderFlow") == {"items": [], "cursor": None}
     with pytest.raises(BadRequest, match="which workflows"):
-        found.list()
+        found.list(status="failed")
 
 
-def test_what_is_not_there_is_said_with_the_place(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_is_said_with_the_place(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoSuchStack, match=r"no stack shop .region us-west-1"):
         connect("shop", region="us-west-1")
     with pytest.raises(NoSuchStack, match="no output TableName, WorkQueueUrl, ResumeFunctionName"):
@@ -198,7 +134,15 @@ def test_what_is_not_there_is_said_with_the_place(aws: None, monkeypatch: pytest
         connect("shop", table="hephaestus")
 
 
-def test_no_credentials_and_no_answer_are_told_apart(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["", "x", "http://", "ftp://x", "http://x:y", "http://x\n", "http://a b"])
+def test_an_address_that_is_none_is_wrong_use(shop: None, address: str) -> None:
+    with pytest.raises(BadRequest, match="is no address"):
+        connect(api_url=address, region=REGION)
+    with pytest.raises(BadRequest, match="is no address"):
+        account_of(endpoint_url=address)
+
+
+def test_no_credentials_and_no_answer_are_told_apart(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         connect(api_url="http://127.0.0.1:9/v1", region=REGION).get("orderid::nobody")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -81,6 +81,7 @@ app = typer.Typer(
     cls=Everywhere,
     no_args_is_help=True,
     rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,  # they may hold somebody's data
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -33,9 +33,5 @@ def document(error: HephaestusError) -> dict[str, Any]:
 
 
 def words(error: HephaestusError) -> str:
-    """An error for a person: what happened, and which events would be taken."""
-    lines = [str(error)]
-    accepted = error.details.get("accepted")
-    if isinstance(accepted, dict) and accepted:
-        lines += [f"  {step} takes {', '.join(events)}" for step, events in accepted.items()]
-    return safe("\n".join(lines), lines=True)
+    """An error for a person."""
+    return safe(error, lines=True)

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, brief, date, dump, moment, safe, span
+from hephaestus.cli.text import ago, brief, dump, moment, safe, span, until
+from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
         facts.append(f"forked from {safe(shown['forked_from'])}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
-        if step["status"] == "waiting":
+        if step["status"] == "waiting" and shown["status"] not in CLOSED:
             yield _waiting(key, step, now)
 
 
@@ -58,7 +59,7 @@ def _waiting(key: str, step: Json, now: datetime) -> Text:
     if step.get("accepts"):
         line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
     if step.get("deadline"):
-        line.append(f", until {date(step['deadline'])} ({ago(step['deadline'], now)})", style="dim")
+        line.append(f", until {until(step['deadline'], now)}", style="dim")
     return line
 
 

@@ -18,7 +18,7 @@ from hephaestus.cli.session import Session
 from hephaestus.cli.text import ago, date, dump, read_time, safe, short
 from hephaestus.cli.timeline import Timeline
 from hephaestus.engine.state import CLOSED
-from hephaestus.errors import BadRequest
+from hephaestus.errors import BadRequest, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 PAGE: Final = 200
 WATCH_SECONDS: Final = 1.0
+PATIENCE: Final = 30  # times in a row that nobody answers
 BAD: Final = ("failed", "cancelled")
 
 
@@ -81,7 +82,7 @@ def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
         last: Json = {}
         for last in _changes(session, instance_id):
             if session.json:
-                session.out.print(dump(last, indent=None), markup=False, soft_wrap=True)
+                session.write_line(dump(last, indent=None))
             else:
                 waiting = ", ".join(key for key, step in last.get("steps", {}).items() if step["status"] == "waiting")
                 session.say(styles.plain(f"{date(last['updated_at'])}  {last['status']}  {waiting}".rstrip()))
@@ -93,10 +94,24 @@ def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
 
 
 def _changes(session: Session, instance_id: str, *, always: bool = False) -> Iterator[Json]:
-    """The instance now, and again when it has changed (or every second), until it has ended."""
+    """The instance now, and again when it has changed (or every second), until it has ended.
+
+    Raises:
+        RetryLater: nobody has answered several times in a row.
+    """
     before: Json | None = None
+    silent = 0
     while before is None or before["status"] not in CLOSED:
-        shown = session.connection.get(instance_id)
+        try:
+            shown = session.connection.get(instance_id)
+        except RetryLater as error:
+            silent += 1
+            if before is None or silent >= PATIENCE:
+                raise
+            session.err.print(Text(f"{safe(error)}; still watching", style="yellow"))
+            time.sleep(WATCH_SECONDS)
+            continue
+        silent = 0
         if always or shown != before:
             yield shown
         before = shown

@@ -117,6 +117,9 @@ def run(
     context = read_object(data, input, "the start data")
     instance_id = play.stage.runner.start_instance(flow, context, id=value, version=version)
     shown = to_json_object(play.to_the_end(instance_id))
+    for step, left in play.answers.items():
+        for name, _ in left:
+            session.err.print(Text(f"not used: --event {safe(step)}{'=' * bool(step)}{safe(name)}", style="yellow"))
     if session.json:
         session.write_json(shown)
     elif not session.out.is_terminal or full:

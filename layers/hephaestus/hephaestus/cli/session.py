@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from hephaestus.cli.modules import load
 from hephaestus.cli.text import dump
 from hephaestus.errors import BadRequest
 from hephaestus.operations import Connection, account_of, connect, local_account
@@ -69,9 +71,8 @@ class Session:
     def connection(self) -> Connection:
         """The deployment; found when it is first needed."""
         here = self.place
-        return connect(
-            here.stack, table=here.table, api_url=here.api, modules=tuple(here.modules), account=self.account
-        )
+        modules = [load(name).__name__ for name in here.modules]  # first: what is wrong with them is said well there
+        return connect(here.stack, table=here.table, api_url=here.api, modules=modules, account=self.account)
 
     @property
     def interactive(self) -> bool:
@@ -79,8 +80,16 @@ class Session:
         return sys.stdin.isatty() and sys.stdout.isatty() and not self.json
 
     def write_json(self, value: Any) -> None:
-        """Write JSON for a program: never wrapped, never coloured."""
-        sys.stdout.write(dump(value) + "\n")
+        """Write JSON for a program: never wrapped, never coloured, whole whatever the encoding."""
+        self.write_line(dump(value))
+
+    def write_line(self, text: str) -> None:
+        """Write JSON text; letters that the encoding has not are escaped."""
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(json.loads(text), indent=2 if "\n" in text else None)
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def say(self, *lines: Any) -> None:

@@ -64,7 +64,7 @@ def moment(text: str | datetime | None) -> datetime | None:
     return datetime.fromisoformat(text)
 
 
-def ago(text: str | None, now: datetime) -> str:
+def ago(text: str | datetime | None, now: datetime) -> str:
     """How long ago, or in how long: ``3 min ago``, ``in 2 d``."""
     at = moment(text)
     if at is None:
@@ -98,6 +98,21 @@ def date(text: str | datetime | None) -> str:
     """A date and a time in the person's own zone."""
     at = moment(text)
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def until(text: str | datetime | None, now: datetime) -> str:
+    """A time to come: ``10:37 (in 1 h)`` today, ``2026-11-27 09:37 (in 2 d)`` later."""
+    at = moment(text)
+    if at is None:
+        return ""
+    local = at.astimezone()
+    shown = local.strftime("%H:%M" if local.date() == now.astimezone().date() else "%Y-%m-%d %H:%M")
+    return f"{shown} ({ago(at, now)})"
+
+
+def who(arn: str) -> str:
+    """Whom an ARN names, without what is the same for everybody: ``user/ann``."""
+    return arn.split(":", 5)[5] if arn.startswith("arn:") and arn.count(":") > 4 else arn  # noqa: PLR2004 - the parts of an ARN
 
 
 def read_time(text: str, now: datetime | None = None) -> datetime:

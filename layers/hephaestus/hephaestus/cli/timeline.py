@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, brief, clock, date, dump, moment, safe, span
+from hephaestus.cli.text import ago, brief, clock, date, dump, moment, safe, span, until, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ def _tell(event: Json, at: datetime) -> tuple[Text, Text]:
     sign, words = telling
     line = words(event, at)
     if event.get("by"):
-        line.append(f"  by {safe(event['by'])}", style="dim")
+        line.append(f"  by {safe(who(event['by']))}", style="dim")
     return (styles.sign(sign) if sign in styles.SIGNS else Text(sign, style="dim")), line
 
 
@@ -98,8 +98,8 @@ def _forked(event: Json, _at: datetime) -> Text:
     return styles.plain(f"forked from {event['instance_id']} run {event['generation']} after entry {event['sequence']}")
 
 
-def _claimed(event: Json, _at: datetime) -> Text:
-    return Text(f"an invocation takes it, until {clock(event.get('lease_until'))}", style="dim")
+def _claimed(_event: Json, _at: datetime) -> Text:
+    return Text("an invocation takes it", style="dim")
 
 
 def _steps(words: str) -> Callable[[Json, datetime], Text]:
@@ -111,7 +111,7 @@ def _received(event: Json, _at: datetime) -> Text:
 
 
 def _timer(event: Json, at: datetime) -> Text:
-    return styles.plain(f"deadline for {event['step']}: {date(event['due_at'])} ({ago(event['due_at'], at)})")
+    return styles.plain(f"deadline for {event['step']}: {until(event['due_at'], at)}")
 
 
 def _beat(event: Json, at: datetime) -> Text:
@@ -132,7 +132,7 @@ def _completed(event: Json, at: datetime) -> Text:
 def _waiting(event: Json, at: datetime) -> Text:
     line = Text.assemble((safe(event["step"]), "bold"), " waits")
     if event.get("due_at"):
-        line.append(f" until {date(event['due_at'])} ({ago(event['due_at'], at)})", style="dim")
+        line.append(f" until {until(event['due_at'], at)}", style="dim")
     return line
 
 

@@ -5,6 +5,7 @@ Every call that changes something has an ``Idempotency-Key``, so that sending it
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from hephaestus import errors
 from hephaestus.definition.steps import snake_case
+from hephaestus.http.request import MAX_BODY
 from hephaestus.operations.failures import AwsRefused
 
 if TYPE_CHECKING:
@@ -81,6 +83,9 @@ class Api:
 
     def _post(self, path: str, body: Mapping[str, Any], key: str | None, wait: int | None) -> Json:
         given = {name: value for name, value in body.items() if value is not None}
+        if len(json.dumps(given, ensure_ascii=False).encode(errors="surrogatepass")) > MAX_BODY:
+            message = f"the request is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference"
+            raise errors.PayloadTooLarge(message)
         headers = {"Idempotency-Key": key or uuid.uuid4().hex, **({"Prefer": f"wait={wait}"} if wait else {})}
         return _read(self.transport.call("POST", path, query={}, body=given, headers=headers))
 

@@ -5,8 +5,10 @@ Everything it answers is JSON as the API has it, whichever way it came.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import botocore.session
 
@@ -166,7 +168,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
         account: all of the latter three at once, as ``local_account`` gives them.
 
     Raises:
-        BadRequest: several of ``stack``, ``table`` and ``api_url``.
+        BadRequest: several of ``stack``, ``table`` and ``api_url``, or an address that is none.
         NoSuchStack: there is none, or it is none of Hephaestus.
         NoCredentials, AwsRefused, Unreachable: AWS was not to be asked.
     """
@@ -175,6 +177,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
         raise BadRequest(message)
     account = account or account_of(region, profile, endpoint_url)
     if api_url is not None:
+        _check_address(api_url)
         return Connection(account, api=Api(Gateway(api_url, account)))
     if table is not None:
         settings = Settings(table, queue_url="", schedule_group="", schedule_role_arn="", resume_arn="")
@@ -193,11 +196,27 @@ def account_of(region: str | None = None, profile: str | None = None, endpoint_u
 
     Raises:
         NoCredentials: there is no such profile.
+        BadRequest: the endpoint's address is none.
     """
+    if endpoint_url is not None:
+        _check_address(endpoint_url)
     session = botocore.session.Session(profile=profile)
     with explained(Account(session, region, endpoint_url)):
-        where = region or session.get_config_variable("region")
+        # botocore reads AWS_DEFAULT_REGION alone; the AWS CLI and every other SDK take AWS_REGION first.
+        where = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         return Account(session, where, endpoint_url, CONNECT_TIMEOUT, READ_TIMEOUT)
+
+
+def _check_address(address: str) -> None:
+    """Refuse what no HTTP request can be sent to."""
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or any(letter.isspace() for letter in address):
+        message = f"{address[:100]!r} is no address: it begins with http:// or https:// and names a host"
+        raise BadRequest(message)
 
 
 def _names_unknown() -> list[Json]:

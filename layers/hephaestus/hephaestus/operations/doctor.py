@@ -47,13 +47,20 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
     """
     try:
         with explained(account):
-            who = account.client("sts").get().get_caller_identity()
-        yield Finding("credentials", "ok", f"{who['Arn']} in {account.region}")
+            arn = account.client("sts").get().get_caller_identity()["Arn"]
+    except AwsRefused as error:  # it knows the credentials, and does not say whose they are
+        yield Finding("credentials", "note", str(error))
+    except HephaestusError as error:
+        yield Finding("credentials", "wrong", str(error))
+        return
+    else:
+        yield Finding("credentials", "ok", f"{arn} in {account.region}")
+    try:
         stack = find_stack(name or DEFAULT_STACK, account)
     except HephaestusError as error:
-        what = "stack" if isinstance(error, NoSuchStack) else "credentials"
         mend = "deploy it: sam build && sam deploy" if isinstance(error, NoSuchStack) else ""
-        yield Finding(what, "wrong", str(error), mend)
+        needs = "it takes cloudformation:DescribeStacks" if isinstance(error, AwsRefused) else ""
+        yield Finding("stack", "wrong", str(error), mend or needs)
         return
     yield _stack(stack)
     for what, look, needs in _looks(stack, account):
