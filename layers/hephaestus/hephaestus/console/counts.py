@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hephaestus.console.connection import Instances
 
-FRESH: Final = 5.0  # seconds that counts are good for
+FRESH: Final = 4.0  # seconds that counts are good for; the page asks every five
 FRESH_LARGE: Final = 30.0  # the same where one has reached MOST_COUNTED: then counting reads much, and tells little
 SHARE: Final = 10  # counting takes at most one part in so many of the time
 
@@ -46,7 +46,7 @@ class Counts:
         """What is known now, as JSON; has it counted again where it is old.
 
         Args:
-            patience: how long to wait, in seconds, where nothing is known yet.
+            patience: how long to wait for that, in seconds, before the old ones are good enough.
 
         Raises:
             HephaestusError: the last counting failed, and this is why.
@@ -56,8 +56,7 @@ class Counts:
             if worker is None and self._monotonic() >= self._next:
                 worker = self._worker = threading.Thread(target=self._count, name="console-counts", daemon=True)
                 worker.start()
-            wait = worker is not None and not self._known
-        if wait and worker is not None:
+        if worker is not None:
             worker.join(patience)
         with self._turn:
             if self._problem is not None:

@@ -48,7 +48,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-FIRST_COUNT: Final = 1.0  # seconds that the first counts are waited for
+COUNTING: Final = 1.0  # seconds that new counts are waited for
 JSON: Final = "application/json"
 REFUSED: Final = "Not let in"  # the page tells it from a 401 of AWS by this
 
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["about"]:
                 return service.about()
             case ["counts"]:
-                return service.counts.read(FIRST_COUNT)
+                return service.counts.read(COUNTING)
             case ["instances"]:
                 return service.list(query)
             case ["find"]:
