@@ -34,7 +34,7 @@ export const short = (text: string, longest = LONGEST) => (text.length > longest
 
 export function draw(version: VersionInfo, down: boolean): Drawing {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 28 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 14 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 8, marginy: 8 });
   const lines = new Map<string, { from: string; to: string; events: string[] }>();
   for (const step of version.steps) {
     graph.setNode(step.key, { width: Math.max(132, short(step.key).length * LETTER + 50), height: 52 });

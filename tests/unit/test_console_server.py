@@ -127,6 +127,15 @@ def test_the_printed_address_starts_a_session_that_scripts_and_other_sites_canno
     assert page.server.guard.token not in answer.headers["set-cookie"] + answer.headers["location"]
 
 
+def test_the_address_that_a_browser_is_started_with_works_once(page: Page) -> None:
+    address = page.server.url_for_once().removeprefix(f"http://127.0.0.1:{page.server.server_port}")
+    assert page.server.guard.token not in address
+    answers = [page.ask("GET", address, cookie=False, key=False) for _ in range(2)]
+    assert [answer.status for answer in answers] == [303, 401]
+    assert "set-cookie" not in answers[1].headers
+    assert page.ask("GET", f"/?token={page.server.guard.token}", cookie=False).status == 303
+
+
 def test_another_runs_address_is_refused_with_what_to_do(page: Page) -> None:
     answer = page.ask("GET", "/?token=wrong", cookie=False)
     assert answer.status == 401

@@ -50,6 +50,6 @@ def console(
             sys.stdout.write(f"\n    {server.url}\n\n")  # never wrapped
             sys.stdout.flush()
         if browse and not session.json:
-            webbrowser.open(server.url)
+            webbrowser.open(server.url_for_once())
         with suppress(KeyboardInterrupt):
             server.serve_forever()

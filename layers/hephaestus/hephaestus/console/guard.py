@@ -47,6 +47,7 @@ class Guard:
         self.cookie_name = f"hephaestus-console-{port}"
         self._cookie = self._derive("cookie")
         self.key = self._derive("key")
+        self._tickets: set[str] = set()
         self._hosts = frozenset(f"{name}:{port}" for name in NAMES)
         self._origins = frozenset(f"http://{host}" for host in self._hosts)
 
@@ -73,9 +74,21 @@ class Guard:
         if headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
             raise Refused(403, "Another page sent this request.")
 
-    def knows_token(self, token: str) -> bool:
-        """Whether a token from an address is this server's."""
-        return hmac.compare_digest(token.encode(), self.token.encode())
+    def ticket(self) -> str:
+        """A token that lets in once: for an address that others may see, as in the arguments of a process."""
+        ticket = secrets.token_urlsafe(32)
+        self._tickets.add(ticket)
+        return ticket
+
+    def lets_in(self, token: str) -> bool:
+        """Whether a token from an address is this server's, or a ticket that nobody has used."""
+        if hmac.compare_digest(token.encode(), self.token.encode()):
+            return True
+        try:
+            self._tickets.remove(token)
+        except KeyError:
+            return False
+        return True
 
     def check_session(self, headers: Message) -> None:
         """Refuse who has not opened the printed address in this browser.

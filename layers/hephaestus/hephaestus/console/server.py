@@ -111,7 +111,14 @@ class ConsoleServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address that lets a browser in; whoever has it may do what this process may."""
-        return f"http://{ADDRESS}:{self.server_port}/?token={self.guard.token}"
+        return self._url(self.guard.token)
+
+    def url_for_once(self) -> str:
+        """An address that lets a browser in once: opening it may show it to other users of the machine."""
+        return self._url(self.guard.ticket())
+
+    def _url(self, token: str) -> str:
+        return f"http://{ADDRESS}:{self.server_port}/?token={token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
         """A browser that went away is no event; anything else is told."""
@@ -178,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, FILES[name], self.server.files[name], {"Cache-Control": "no-cache"})
 
     def _let_in(self, token: str) -> None:
-        if not self.server.guard.knows_token(token):
+        if not self.server.guard.lets_in(token):
             raise Refused(401, "This address is of another run of `hephaestus console`: open the one it printed last.")
         guard = self.server.guard
         # The key travels in the fragment, which browsers send to nobody.
