@@ -10,6 +10,8 @@ never listen beyond loopback, never answer whoever has not its token, and never 
 | `server`     | HTTP: routes, the page's files, headers                                     |
 | `service`    | what the routes answer, in JSON's own types                                 |
 | `counts`     | how many instances there are, by workflow and status                        |
+| `deployed`   | the connection to a deployed stack                                          |
+| `local`      | the connection to a runner in this process                                  |
 | `demo`       | a Hephaestus in memory, to look around in                                   |
 """
 
