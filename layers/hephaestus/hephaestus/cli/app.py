@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import definitions, deployment, instances, local, steering
+from hephaestus.cli import console, definitions, deployment, instances, local, steering
 from hephaestus.cli.failures import code_of, document, words
 from hephaestus.cli.session import Place, Session
 from hephaestus.cli.text import dump
@@ -134,6 +134,7 @@ steering.add_to(app)
 definitions.add_to(app)
 local.add_to(app)
 deployment.add_to(app)
+console.add_to(app)
 
 
 def run() -> None:

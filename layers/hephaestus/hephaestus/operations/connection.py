@@ -75,7 +75,8 @@ class Connection:
         if self.runner is None:
             return self._deployed().history(instance_id, generation=generation, limit=limit, cursor=cursor)
         with explained(self.account):
-            return _page(self.runner.history(instance_id, generation=generation, limit=limit, cursor=cursor))
+            asked: Any = {"generation": generation, "limit": limit, "cursor": cursor}
+            return _page(self.runner.history(instance_id, **asked, traces=True))
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,

@@ -70,7 +70,7 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
 def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], list[Finding]], str]]:
     """Everything there is to look at: its name, how, and the permission that looking takes."""
     yield "table", lambda: _table(stack, account), "dynamodb:DescribeTable"
-    yield "reading", lambda: _reading(stack, account), "dynamodb:GetItem and dynamodb:Query on the table and its index"
+    yield "reading", lambda: _reading(stack, account), "dynamodb:GetItem, dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes"
     for role in FUNCTIONS:
         yield f"function {role}", _function(stack, account, role), "lambda:GetFunctionConfiguration"
     for role in ("read", "start", "resume", "control"):

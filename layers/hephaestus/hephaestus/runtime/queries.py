@@ -34,7 +34,13 @@ class Queries(Instances):
             return view(state, None)
 
     def history(
-        self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
+        self,
+        instance_id: str,
+        *,
+        generation: int | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        traces: bool = False,
     ) -> Page[HistoryEntry]:
         """Show a page of an instance's log, oldest first.
 
@@ -43,6 +49,7 @@ class Queries(Instances):
             generation: which of its runs; by default the newest.
             limit: at most this many entries, 1 to 200.
             cursor: where the page before ended.
+            traces: whether errors tell where in the code they were raised.
 
         Raises:
             InstanceNotFound: there is no such instance or generation.
@@ -52,7 +59,10 @@ class Queries(Instances):
         check_limit(limit)
         _, entries = self._history(instance_id, generation, read_sequence(cursor), limit + 1)
         page = entries[:limit]
-        return Page([view_entry(entry) for entry in page], str(page[-1].sequence) if len(entries) > limit else None)
+        return Page(
+            [view_entry(entry, traces=traces) for entry in page],
+            str(page[-1].sequence) if len(entries) > limit else None,
+        )
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,

@@ -169,20 +169,21 @@ def view_listed(listed: Listed) -> InstanceView:
     )
 
 
-def view_entry(entry: Entry) -> HistoryEntry:
-    """Show one log entry; each event names its ``type``."""
-    events = [{"type": type(event).__name__, **_shown(asdict(event))} for event in entry.events]
+def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
+    """Show one log entry; each event names its ``type``. Where errors were raised is for who may see the code."""
+    events = [{"type": type(event).__name__, **_shown(asdict(event), traces=traces)} for event in entry.events]
     return HistoryEntry(entry.sequence, _moment(entry.at), events)
 
 
-def _shown(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields worth showing: no empty ones, no stack traces, times as times."""
+def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
+    """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
     shown: dict[str, Any] = {}
     for name, value in fields.items():
         if value in (None, "", (), {}, []) or name in ("start_id", "owner"):
             continue
         if name == "error":
-            shown[name] = {"type": value["type"], "message": value["message"]}
+            told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
+            shown[name] = {part: value[part] for part in told}
         elif name.endswith(("_at", "_until")):
             shown[name] = moment(value)
         else:
