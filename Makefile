@@ -48,7 +48,7 @@ endef
 
 TIERS := unit property contract integration docs e2e
 TEMPLATE := $(wildcard template.yaml)
-CHECKS := lint format types audit $(if $(TEMPLATE),cloudformation sam)
+CHECKS := lint format types audit site $(if $(TEMPLATE),cloudformation sam)
 # What tests run on, beside the development environment. Amazon's runtime emulator exists for Linux only.
 ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell uname -s)),.venvs/rie/.stamp)
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
@@ -56,7 +56,7 @@ PYTEST_ARGS ?=
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
-check: ## Lint, format, types, dependencies and template, all of them even if one fails
+check: ## Lint, format, types, dependencies, documentation and template, all of them even if one fails
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
 
@@ -82,6 +82,10 @@ check-types: .venvs/dev/.stamp
 check-audit: .venvs/dev/.stamp
 	@$(DEV)/python tools/audit.py
 
+# The documentation's site, whole; a warning (a dead link, a page in no menu, a name that is not there) fails it.
+check-site: .venvs/docs/.stamp
+	@$(MKDOCS) build --strict --quiet
+
 check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
 
@@ -98,6 +102,15 @@ test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
 e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
+
+# The banner is about another release of MkDocs than the pinned one.
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs
+DOCS_PORT ?= 8000
+
+.PHONY: docs-serve
+docs: check-site ## Build the documentation's site into .local/site, and run its examples
+docs-serve: .venvs/docs/.stamp ## Show the documentation while you write it (DOCS_PORT=8000)
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:$(DOCS_PORT)
 
 .PHONY: bench
 bench: .venvs/dev/.stamp ## Measure the engine's own cost and a cold start, each beside what it is compared with
@@ -119,11 +132,13 @@ EMULATOR := .venvs/sam/bin/python tools/emulator.py
 FUNCTION ?= start
 EVENT ?= events/direct-start.json
 
-.PHONY: up down status invoke clean
+.PHONY: up deploy down status invoke clean
 
-up: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
-	@$(EMULATOR) up --port $(PORT)
+up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
 	@.venvs/sam/bin/python tools/tour.py
+
+deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
+	@$(EMULATOR) up --port $(PORT)
 
 down: .venvs/sam/.stamp ## Stop the local AWS; its data are kept
 	@$(EMULATOR) down
