@@ -217,3 +217,18 @@ def test_only_an_id_that_was_used_before_pays_for_its_history(local: Dynamo, met
     meter.clear()
     assert start("orderid::abc123", at=T0 + 10_000).write(store) is not None
     assert spent(meter) == (["PutItem", "GetItem", "TransactWriteItems"], 1 + 7)
+
+
+def test_an_order_that_a_person_approves_costs_seven_requests_and_twenty_eight_units(
+    local: Dynamo, meter: Meter
+) -> None:
+    """The example of the guide on costs: three steps, an approval with a deadline, and a last step after it."""
+    ship = make_step(key="ship")(lambda ctx: {"tracking_id": "t-1"})
+    workflow = chain(3, WaitForEvent("approved", name="approval", timeout=timedelta(hours=48)), ship)
+    runner = runner_on(local, workflow)
+    meter.clear()
+    runner.start_instance(workflow, {"order": "abc123"}, id="abc123")
+    assert spent(meter) == (["PutItem"] * 3 + ["TransactWriteItems"], 13)
+    runner.resume("orderid::abc123", "approved", {"by": "ann"})
+    assert spent(meter) == (["GetItem", "TransactWriteItems", "TransactWriteItems"], 15)
+    assert runner.get("orderid::abc123").status == "completed"
