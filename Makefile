@@ -83,8 +83,10 @@ check-audit: .venvs/dev/.stamp
 	@$(DEV)/python tools/audit.py
 
 # The documentation's site, whole; a warning (a dead link, a page in no menu, a name that is not there) fails it.
+# Its log is shown only then: with --quiet mkdocs would count no warnings.
 check-site: .venvs/docs/.stamp
-	@$(MKDOCS) build --strict --quiet
+	@mkdir -p .local
+	@$(MKDOCS) build --strict >.local/site.log 2>&1 || { cat .local/site.log >&2; exit 1; }
 
 check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
