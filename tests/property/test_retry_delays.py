@@ -8,10 +8,10 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.retry import Retry
+from hephaestus.retry import LONGEST_DELAY, Retry
 
 BACKOFFS: tuple[Literal["exponential", "linear", "constant"], ...] = ("exponential", "linear", "constant")
-DELAYS = st.timedeltas(timedelta(0), timedelta(days=400))
+DELAYS = st.timedeltas(timedelta(0), LONGEST_DELAY)
 SHARES = st.floats(0, 1, exclude_max=True)
 
 
