@@ -11,12 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.models import LISTED
+from hephaestus.adapters.dynamodb.models import LISTED, RECENT
 
 if TYPE_CHECKING:
     from hephaestus.adapters.dynamodb import Table
 
-INDEXES: Final = {"wake": (("wake_shard", "wake_at"), ()), "listing": (("list_key", "list_at"), LISTED)}
+INDEXES: Final = {
+    "wake": (("wake_shard", "wake_at"), ()),
+    "listing": (("list_key", "list_at"), LISTED),
+    "recent": (("recent_key", "list_at"), RECENT),
+}
 KB: Final = 1024
 
 

@@ -53,8 +53,10 @@ def _redrive(body: object, dispatch: Dispatch, **known: str | None) -> str:
     return _go_on(runner.redrive, body, dispatch, known)
 
 
-def _fork(body: object, dispatch: Dispatch, *, request_id: str | None = None, **known: str | None) -> str:
-    call = read_fork(body, **({"start_id": request_id} if request_id else {}), **known)
+def _fork(body: object, dispatch: Dispatch, **known: str | None) -> str:
+    if "request_id" in known:  # of the API: what names a start is its Idempotency-Key
+        known["start_id"] = known.pop("request_id")
+    call = read_fork(body, **known)
     logger.append_keys(instance_id=call.instance_id)
     return runner.fork(
         call.instance_id,

@@ -1,4 +1,7 @@
-"""Look, and change nothing: ``GET /instances/{id}``, its ``/history``, ``GET /instances`` and ``GET /workflows``."""
+"""Look, and change nothing: ``GET /instances/{id}``, its ``/history``, ``GET /instances`` and ``GET /workflows``.
+
+``GET /openapi.json`` answers the document of the whole API.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ def instance(instance_id: str) -> Response[str]:
 def history(instance_id: str) -> Response[str]:
     """A page of its log, oldest first."""
     known, asked = check_id(api.part(instance_id)), api.incoming
+    asked.takes("generation", "limit", "cursor")
     generation, cursor = asked.number("generation", None, MAX_GENERATION), asked.query("cursor")
     return api.page(lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100)
 
@@ -48,6 +52,7 @@ def instances() -> Response[str]:
     """A page of instances, newest first."""
     asked = api.incoming
     names = ("workflow", "status", "tag", "cursor")
+    asked.takes(*names, "since", "limit")
     workflow, status, tag, cursor = (asked.query(name) for name in names)
     since = asked.time("since")
     return api.page(
@@ -60,6 +65,14 @@ def instances() -> Response[str]:
 def workflows() -> Response[str]:
     """What is deployed."""
     return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
+
+
+@api.get("/openapi.json")
+def document() -> Response[str]:
+    """The API's document, for where it is asked for."""
+    from hephaestus.http.document import read_document  # noqa: PLC0415 - it is seldom asked for
+
+    return api.answer(read_document(api.incoming.base))
 
 
 @observed

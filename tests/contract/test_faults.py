@@ -172,6 +172,8 @@ CALLS: dict[str, Callable[[DynamoStore, State], object]] = {
     "history": lambda store, _: store.history("orderid::a", None, 0, 10),
     "overdue": lambda store, _: store.overdue(T0, 9),
     "list": lambda store, _: store.list(["OrderFlow"], ["running"], tag=None, since=None, limit=9, cursor=None),
+    "list all": lambda store, _: store.list(None, None, tag=None, since=None, limit=9, cursor=None),
+    "counts": lambda store, _: store.counts(["OrderFlow"], ["running"], most=9),
 }
 PASSING = [
     (400, "ProvisionedThroughputExceededException"),

@@ -149,7 +149,7 @@ def _create_table(name: str, endpoint: str) -> None:
     """As ``template.yaml`` has it, without what moto does nothing with."""
     dynamodb: Any = boto3.client("dynamodb", endpoint_url=endpoint)
     index = {"Projection": {"ProjectionType": "ALL"}}
-    keys = {"pk": "S", "sk": "S", "wake_shard": "S", "wake_at": "N", "list_key": "S", "list_at": "S"}
+    keys = {"pk": "S", "sk": "S", "wake_shard": "S", "wake_at": "N", "list_key": "S", "list_at": "S", "recent_key": "S"}
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
@@ -158,6 +158,7 @@ def _create_table(name: str, endpoint: str) -> None:
         GlobalSecondaryIndexes=[
             {"IndexName": "wake", "KeySchema": _key("wake_shard", "wake_at"), **index},
             {"IndexName": "listing", "KeySchema": _key("list_key", "list_at"), **index},
+            {"IndexName": "recent", "KeySchema": _key("recent_key", "list_at"), **index},
         ],
     )
 

@@ -125,7 +125,14 @@ FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
     ],
 }
 ALLOWED: dict[str, list[tuple[str, Call]]] = {
-    "read": [("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key"))],
+    "read": [
+        ("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key")),
+        ("lists what is recent", lambda aws, it: by_shard(aws, it, "recent", "recent_key")),
+        (
+            "reads heads",
+            lambda aws, it: aws("dynamodb").batch_get_item(RequestItems={it.table: {"Keys": [NOTHING]}}),
+        ),
+    ],
     "sweep": [("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard"))],
     "start": [("schedules", schedule)],
     "control": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],

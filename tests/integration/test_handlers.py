@@ -22,6 +22,7 @@ from hephaestus.errors import (
 from hephaestus.http import api as http_api
 from hephaestus.runtime.registry import Registry
 from tests.integration.deployment import SAMPLE, Context, Deployment, api, batch, fired, raising, sample, swell
+from tools.openapi.document import document
 
 if TYPE_CHECKING:
     import io
@@ -318,6 +319,9 @@ class TestControl:
         assert answer["forked_from"].startswith(f"{SAMPLE}#1#")
         status, answer = self.steer(deployment, "fork", {"new_id": "other", "at": 99})
         assert (status, answer["type"]) == (400, "/problems/bad-request")
+        for headers in ({}, {"Idempotency-Key": "f-2"}):
+            status, answer = self.steer(deployment, "fork", {"new_id": "other", "start_id": "f-3"}, **headers)
+            assert (status, "'start_id' is not known" in answer["detail"]) == (400, True)
         status, answer = self.steer(deployment, "fork", {"at": "first"})
         assert (status, answer["type"]) == (400, "/problems/bad-request")
 
@@ -387,7 +391,7 @@ class TestRead:
         assert [entry["sequence"] for entry in whole] == list(range(1, len(whole) + 1))
 
     def test_api_list_filters(self, deployment: Deployment) -> None:
-        """By workflow, status, tag and time; empty parameters are none."""
+        """By workflow, status, tag and time."""
         deployment.call("start", sample("api-start"))
         deployment.pump()
         assert [item["id"] for item in deployment.call("read", sample("api-list"))[1]["items"]] == [SAMPLE]
@@ -395,7 +399,7 @@ class TestRead:
             ({"status": "failed"}, 0),
             ({"tag": "other"}, 0),
             ({"since": "2999-01-01"}, 0),
-            ({"tag": ""}, 1),
+            ({"tag": "sales"}, 1),
         ):
             query = {**sample("api-list")["queryStringParameters"], **change}
             assert len(deployment.call("read", api("api-list", queryStringParameters=query))[1]["items"]) == found
@@ -425,6 +429,8 @@ class TestRead:
             {"status": "lost"},
             {"since": "soon"},
             {"cursor": "x" * 3000},
+            {"workflow": ""},
+            {"statsu": "failed"},
         ],
     )
     def test_a_malformed_filter_is_refused(self, deployment: Deployment, query: dict[str, str]) -> None:
@@ -444,6 +450,21 @@ class TestRead:
         assert (body["status"], "updates" in body["steps"]["swell"], "left_out" in body) == ("completed", False, True)
         pages = deployment.call("read", api("api-history", path="/instances/large::1/history"))[1]
         assert len(json.dumps(pages)) < 10_000
+
+    def test_the_document_of_the_api_is_served_for_where_it_is_asked_for(self, deployment: Deployment) -> None:
+        """The one that is checked in; its server is the stage or the base path in front of it."""
+        event = sample("api-openapi")
+        status, body, _ = deployment.call("read", event)
+        assert (status, body["servers"]) == (200, [{"url": "/prod"}])
+        assert {**body, "servers": document()["servers"]} == document()
+        event["requestContext"]["path"] = "/openapi.json"
+        assert deployment.call("read", event)[1]["servers"] == [{"url": "/"}]
+
+    def test_a_misspelt_parameter_of_history_is_refused(self, deployment: Deployment) -> None:
+        """400 names those that there are."""
+        event = api("api-history", queryStringParameters={"generatoin": "1"})
+        status, body, _ = deployment.call("read", event)
+        assert (status, "generation, limit, cursor" in body["detail"]) == (400, True)
 
     def test_only_the_api_reads(self, deployment: Deployment) -> None:
         """A direct call is refused."""

@@ -16,7 +16,7 @@ from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.bounds import HalfOfWhatIsLeft, OutOfTime, keep_within_invocations, longest_pause
 from hephaestus.adapters.deadline import ending_in, time_left
 from hephaestus.adapters.dynamodb import Table
-from hephaestus.adapters.dynamodb.store import _in_parallel
+from hephaestus.adapters.dynamodb.listing import _in_parallel
 from hephaestus.adapters.session import (
     CONNECT_TIMEOUT,
     EFFECT_ATTEMPTS,

@@ -63,6 +63,15 @@ def test_calls_are_read_with_their_defaults() -> None:
     assert read_schedule_resume(known) == ScheduleResume("orderid::1", "approval", 1.5)
 
 
+def test_a_number_is_whole_however_it_is_written() -> None:
+    """JSON has one kind of number: ``2.0`` is a version, ``2.5`` is none."""
+    assert read_start({**START, "version": 2.0}).version == 2
+    assert isinstance(read_start({**START, "version": 2.0}).version, int)
+    for number in (2.5, 1e400, True):
+        with pytest.raises(BadRequest, match="'version' must be a whole number"):
+            read_start({**START, "version": number})
+
+
 @pytest.mark.parametrize("source", [[], [1], "text", 1, None, True])
 def test_anything_but_an_object_is_refused(source: object) -> None:
     """A list body is malformed."""
@@ -78,7 +87,7 @@ def test_anything_but_an_object_is_refused(source: object) -> None:
         ({"context": []}, "'context' must be an object"),
         ({"version": "1"}, "'version' must be a whole number"),
         ({"version": True}, "'version' must be a whole number"),
-        ({"version": 1.0}, "'version' must be a whole number"),
+        ({"version": 1.5}, "'version' must be a whole number"),
         ({"tags": "a"}, "'tags' must be a list"),
         ({"tags": [1]}, "'tags' must be at most 20 strings"),
         ({"tags": ["x" * 65]}, "'tags' must be at most 20 strings"),
@@ -213,7 +222,7 @@ def test_a_body_cannot_name_another_instance_than_its_path(read: Callable[..., A
         (read_fork, {"new_id": None}, "'new_id' is missing"),
         (read_fork, {"new_id": 2}, "'new_id' must be a string"),
         (read_fork, {"at": "1"}, "'at' must be a whole number"),
-        (read_fork, {"at": 1.0}, "'at' must be a whole number"),
+        (read_fork, {"at": 1.5}, "'at' must be a whole number"),
         (read_fork, {"at": True}, "'at' must be a whole number"),
         (read_fork, {"generation": "1"}, "'generation' must be a whole number"),
         (read_fork, {"version": False}, "'version' must be a whole number"),

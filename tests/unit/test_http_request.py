@@ -57,7 +57,16 @@ def test_an_idempotency_key_may_be_quoted(key: str) -> None:
     assert request(headers={"idempotency-key": key}).idempotency_key == "abc"
 
 
-@pytest.mark.parametrize("key", ['""', "a b", "ä", "x" * 129, 'a"b', "a, b", "a\nb"])
+def test_a_query_has_no_parameter_that_is_not_known() -> None:
+    """A filter that is misspelt would be none; a signature may be in the query."""
+    signed = {"status": "failed", "X-Amz-Signature": "abc", "X-Amz-Date": "20260101T000000Z"}
+    request(queryStringParameters=signed).takes("status", "limit")
+    request(queryStringParameters=None).takes("status")
+    with pytest.raises(BadRequest, match="no query parameter 'statsu': there are status, limit"):
+        request(queryStringParameters={"statsu": "failed"}).takes("status", "limit")
+
+
+@pytest.mark.parametrize("key", ["", " ", '""', "a b", "ä", "x" * 129, 'a"b', "a, b", "a\nb"])
 def test_a_malformed_idempotency_key_is_refused(key: str) -> None:
     """1 to 128 visible ASCII characters, or 400."""
     with pytest.raises(BadRequest, match="Idempotency-Key"):
@@ -117,11 +126,13 @@ def test_a_number_out_of_bounds_is_refused(limit: str) -> None:
         request(queryStringParameters={"limit": limit}).number("limit", 50, 200)
 
 
-def test_query_parameters_may_be_empty_or_missing() -> None:
-    """``?workflow=&limit=`` asks for nothing in particular."""
-    empty = request(queryStringParameters={"workflow": "", "limit": ""})
-    assert (empty.query("workflow"), empty.number("limit", 50, 200)) == (None, 50)
+def test_query_parameters_may_be_missing_but_not_empty() -> None:
+    """``?workflow=`` comes of a value that somebody lost: a list of everything is not what was asked for."""
     assert request(queryStringParameters=None).query("workflow") is None
+    empty = request(queryStringParameters={"workflow": "", "limit": "", "since": ""})
+    for read in (lambda: empty.query("workflow"), lambda: empty.number("limit", 50, 200), lambda: empty.time("since")):
+        with pytest.raises(BadRequest, match="is empty"):
+            read()
     with pytest.raises(BadRequest, match="longer"):
         request(queryStringParameters={"cursor": "x" * 3000}).query("cursor")
 

@@ -21,10 +21,12 @@ from hephaestus import (
     Workflow,
     step,
 )
+from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.errors import BadRequest, PayloadTooLarge
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
 from hephaestus.testing import LocalRuntime
 from tests.unit.flows import Early, Order, Routed, TwoWaits, fork, join
 
@@ -327,6 +329,31 @@ def test_history_and_lists_come_in_pages(local: LocalRuntime) -> None:
     assert page.cursor is not None
     following = local.runner.history("orderid::a0", limit=2, cursor=page.cursor)
     assert following.items[0].sequence == 3
+
+
+def test_instances_are_counted_by_workflow_and_status(local: LocalRuntime) -> None:
+    """Every deployed workflow and every status has its number, up to where counting ends."""
+    for number in range(4):
+        local.start(Order, f"a{number}", ITEMS)
+    local.resume("orderid::a0", "approved")
+    counts = local.runner.counts()
+    assert set(counts) == set(local.runner.registry.names())
+    assert {status: number for status, number in counts["Order"].items() if number} == {"waiting": 3, "completed": 1}
+    assert not any(number for name, statuses in counts.items() if name != "Order" for number in statuses.values())
+    assert local.runner.counts(workflow="Order", most=2)["Order"]["waiting"] == 2
+    with pytest.raises(UnknownWorkflow):
+        local.runner.counts(workflow="Nobody")
+    for most in (0, 1_001):
+        with pytest.raises(BadRequest, match="must be 1 to 1000"):
+            local.runner.counts(most=most)
+
+
+def test_a_list_of_everything_shows_workflows_that_are_not_deployed_any_more(local: LocalRuntime) -> None:
+    """Without filters nothing is left out."""
+    local.start(Order, "a", ITEMS)
+    without = Runner(local.store, MemoryTimers(), MemoryQueue(local.clock), Registry([TwoWaits]), clock=local.clock)
+    assert [item.id for item in without.list()] == ["orderid::a"]
+    assert len(without.list(status="waiting")) == 0
 
 
 def test_a_version_that_is_no_longer_deployed_parks_the_instance(local: LocalRuntime) -> None:

@@ -250,7 +250,7 @@ def test_a_role_is_assumed_by_its_service_alone_and_schedulers_for_our_group_onl
 
 # --- What each may do ---
 
-TABLE, WAKE, LISTING = "Table", "Table/index/wake", "Table/index/listing"
+TABLE, WAKE, LISTING, RECENT = "Table", "Table/index/wake", "Table/index/listing", "Table/index/recent"
 # What running steps takes.
 EXECUTION: Final = {
     TABLE: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
@@ -272,8 +272,9 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
     "ControlRole": {**EXECUTION, "ControlLogs": LOG},
     "ReadRole": {
         "ReadLogs": LOG,
-        TABLE: {"dynamodb:GetItem", "dynamodb:Query"},
+        TABLE: {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
         LISTING: {"dynamodb:Query"},
+        RECENT: {"dynamodb:Query"},
         "Bucket/*": {"s3:GetObject"},
     },
     "SweepRole": {

@@ -247,7 +247,11 @@ def _members(
         message = "a JSON object is needed, as {...}"
         raise BadRequest(message)
     expected = {**required, **optional}
-    given = {name: value for name, value in source.items() if value is not None and name != "action"}
+    given = {
+        name: _whole(value) if expected.get(name) is int else value
+        for name, value in source.items()
+        if value is not None and name != "action"
+    }
     problems = [f"{_shown(name)} is not known" for name in given if name not in expected or name in known]
     given.update({name: value for name, value in known.items() if value is not None})
     problems += [f"{name!r} is missing" for name in required if name not in given]
@@ -261,6 +265,11 @@ def _members(
         message = f"the request is malformed: {'; '.join(problems[:10])}. Its members are: {names}"
         raise BadRequest(message)
     return given
+
+
+def _whole(value: Any) -> Any:
+    """``1.0`` as the whole number that it is in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_name(member: str, name: str | None) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from bisect import insort
+from collections import Counter
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.names import schedule_name
@@ -18,7 +20,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import STARTS_KEPT, Listed, Listing, OverduePage, Timeout, Wakeup, check_room
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.adapters.memory_tables import MemoryTables
     from hephaestus.engine.state import State
@@ -168,8 +170,8 @@ class MemoryStore:
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
-        workflows: Sequence[str],
-        statuses: Sequence[str],
+        workflows: Sequence[str] | None,
+        statuses: Sequence[str] | None,
         *,
         tag: str | None,
         since: int | None,
@@ -182,8 +184,8 @@ class MemoryStore:
             found = [
                 head.listed
                 for head in self._heads.values()
-                if head.listed.workflow in workflows
-                and head.listed.status in statuses
+                if (workflows is None or head.listed.workflow in workflows)
+                and (statuses is None or head.listed.status in statuses)
                 and (tag is None or tag in head.listed.tags)
                 and (since is None or head.listed.created_at >= since)
                 and (before is None or (head.listed.created_at, head.listed.instance_id) < before)
@@ -191,6 +193,12 @@ class MemoryStore:
         found.sort(key=lambda listed: (listed.created_at, listed.instance_id), reverse=True)
         last = found[limit - 1] if len(found) > limit else None
         return Listing(tuple(found[:limit]), f"{last.created_at}#{last.instance_id}" if last else None)
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances there are; see ``Store``."""
+        with self._lock:
+            found = Counter((head.listed.workflow, head.listed.status) for head in self._heads.values())
+        return {pair: min(found[pair], most) for pair in product(workflows, statuses)}
 
     def _write(self, writes: Sequence[Write]) -> None:
         from hephaestus.adapters.memory_tables import MemoryTables  # noqa: PLC0415 - most tests write nothing

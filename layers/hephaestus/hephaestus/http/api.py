@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hephaestus.triggers import Invocation
 
 ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/openapi.json": ("GET",),
     "/workflows": ("GET",),
     "/workflows/<workflow>/instances": ("POST",),
     "/instances": ("GET",),

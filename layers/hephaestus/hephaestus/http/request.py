@@ -20,6 +20,7 @@ from hephaestus.values import MAX_DEPTH
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
+MAX_PARAMETER: Final = 2048
 MAX_CALLER: Final = 256
 
 
@@ -43,6 +44,9 @@ class Request:
 
     def header(self, name: str) -> str:
         """The value of a header, several lines joined with commas; ``""`` when it is missing."""
+        return self._header(name) or ""
+
+    def _header(self, name: str) -> str | None:
         name = name.lower()
         for key, values in (self._event.get("multiValueHeaders") or {}).items():
             if key.lower() == name and values:
@@ -50,17 +54,32 @@ class Request:
         for key, value in (self._event.get("headers") or {}).items():
             if key.lower() == name:
                 return str(value or "")
-        return ""
+        return None
 
-    def query(self, name: str, longest: int = 2048) -> str | None:
-        """A query parameter, the last one where it is repeated; ``None`` when it is missing or empty.
+    def takes(self, *names: str) -> None:
+        """Refuse a query with other parameters than ``names``: a filter that is misspelt would show everything.
 
         Raises:
-            BadRequest: it is longer than ``longest``.
+            BadRequest: it has some. What belongs to a signature in the query does not count.
+        """
+        asked = self._event.get("queryStringParameters") or {}
+        others = [name for name in asked if name not in names and not name.lower().startswith("x-amz-")]
+        if others:
+            message = f"there is no query parameter {others[0][:64]!r}: there are {', '.join(names)}"
+            raise BadRequest(message)
+
+    def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
+        """A query parameter, the last one where it is repeated; ``None`` when it is missing.
+
+        Raises:
+            BadRequest: it is empty, or longer than ``longest``.
         """
         value = (self._event.get("queryStringParameters") or {}).get(name)
-        if not value:
+        if value is None:
             return None
+        if not value:
+            message = f"the query parameter {name!r} is empty: give it a value, or leave it out"
+            raise BadRequest(message)
         if len(value) > longest:
             message = f"the query parameter {name!r} is longer than {longest} characters"
             raise BadRequest(message)
@@ -103,11 +122,12 @@ class Request:
         """The ``Idempotency-Key``, bare or in double quotes; ``None`` when it is missing.
 
         Raises:
-            BadRequest: it is not 1 to 128 visible ASCII characters.
+            BadRequest: it is not 1 to 128 visible ASCII characters; an empty one would promise what it does not keep.
         """
-        header = self.header("Idempotency-Key").strip()
-        if not header:
+        given = self._header("Idempotency-Key")
+        if given is None:
             return None
+        header = given.strip()
         key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
         if 1 <= len(key) <= MAX_KEY and all("!" <= letter <= "~" and letter not in '",' for letter in key):
             return key

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hephaestus.errors import InvariantBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
@@ -64,7 +64,7 @@ class Store(Protocol):
 
     The log is the lock: an entry's number can be written once. The head holds the first entry of its generation, and
     a snapshot as of the last commit that changed what the outside sees (a *boundary*). Every method reads consistently
-    except ``overdue`` and ``list``, which read indexes.
+    except ``overdue``, ``list`` and ``counts``, which read indexes.
 
     Raises (any method):
         StoreUnavailable: throttled, timed out or unreachable, after the adapter's own retries.
@@ -165,18 +165,25 @@ class Store(Protocol):
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
-        workflows: Sequence[str],
-        statuses: Sequence[str],
+        workflows: Sequence[str] | None,
+        statuses: Sequence[str] | None,
         *,
         tag: str | None,
         since: int | None,
         limit: int,
         cursor: str | None,
     ) -> Listing:
-        """Instances of any of ``workflows`` in any of ``statuses``, newest start first.
+        """Instances of any of ``workflows`` in any of ``statuses`` (``None``: of all there are), newest start first.
 
-        ``since`` (ms) leaves out what started before it. A page may hold fewer than ``limit`` items and still have a
-        cursor, when a tag is rare.
+        ``since`` (ms) leaves out what started before it. A page may hold fewer than ``limit`` items, or none, and still
+        have a cursor, when a filter is passed by few: following it shows them all. The first page takes at most two
+        queries a shard, whatever is stored.
+        """
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances each pair of a workflow and a status has; ``most`` (1 or more) means that many or more.
+
+        One query a pair and shard, each of which looks at ``most`` entries at most.
         """
 
 

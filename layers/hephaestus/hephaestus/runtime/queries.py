@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.state import STATUSES
@@ -10,6 +11,11 @@ from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_limit, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_COUNTED: Final = 1_000
 
 
 class Queries(Instances):
@@ -79,13 +85,35 @@ class Queries(Instances):
         if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
             message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
             raise BadRequest(message)
-        names = [self.registry.get(workflow).name] if workflow is not None else self.registry.names()
+        # Without any filter: everything, also of workflows that are not deployed any more.
+        deployed = self.registry.names() if status is not None else None
         listing = self.store.list(
-            names,
-            [status] if status else STATUSES,
+            [self.registry.get(workflow).name] if workflow is not None else deployed,
+            [status] if status is not None else None,
             tag=tag,
             since=int(since.timestamp() * 1000) if since else None,
             limit=limit,
             cursor=cursor,
         )
         return Page([view_listed(item) for item in listing.items], listing.cursor)
+
+    def counts(self, *, workflow: str | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
+        """How many instances each workflow has in each status; what was just changed may count a moment later.
+
+        Args:
+            workflow: of this workflow only.
+            most: where counting ends, 1 to 1,000: that number means that many or more.
+
+        Returns:
+            Workflow to status to number; a workflow without instances has zeros.
+
+        Raises:
+            UnknownWorkflow: no such workflow is deployed.
+            BadRequest: ``most`` is out of range.
+        """
+        if not 1 <= most <= MOST_COUNTED:
+            message = f"most is {most}: it must be 1 to {MOST_COUNTED}"
+            raise BadRequest(message)
+        names = [self.registry.get(workflow).name] if workflow is not None else self.registry.names()
+        found = self.store.counts(names, STATUSES, most=most)
+        return {name: {status: found[name, status] for status in STATUSES} for name in names}

@@ -15,7 +15,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus.adapters.memory import MemoryStore
     from hephaestus.context import StepContext
@@ -176,8 +176,8 @@ class SimulatedStore:
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
-        workflows: Sequence[str],
-        statuses: Sequence[str],
+        workflows: Sequence[str] | None,
+        statuses: Sequence[str] | None,
         *,
         tag: str | None,
         since: int | None,
@@ -189,6 +189,10 @@ class SimulatedStore:
             "list",
             lambda: self.inner.list(workflows, statuses, tag=tag, since=since, limit=limit, cursor=cursor),
         )
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances there are."""
+        return self.calls.read("counts", lambda: self.inner.counts(workflows, statuses, most=most))
 
 
 def _told(entry: Entry) -> str:

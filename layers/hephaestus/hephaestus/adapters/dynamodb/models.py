@@ -1,12 +1,17 @@
 """PynamoDB models of the one table, and how its keys are made.
 
-| item      | ``pk``          | ``sk``                                | indexes                                       |
-|-----------|-----------------|---------------------------------------|-----------------------------------------------|
-| head      | the instance id | ``head``                              | ``wake`` (only with an alarm), ``listing``    |
-| log entry | the instance id | ``log#<generation:6>#<sequence:8>``   | none                                          |
+| item      | ``pk``          | ``sk``                              | indexes                                        |
+|-----------|-----------------|-------------------------------------|------------------------------------------------|
+| head      | the instance id | ``head``                            | ``wake`` (while it has an alarm), and the others |
+| log entry | the instance id | ``log#<generation:6>#<sequence:8>`` | none                                           |
 
-``wake``: ``wake_shard`` (``wake#<n>``), ``wake_at`` (ms). ``listing``: ``list_key`` (``<workflow>#<status>#<n>``),
-``list_at`` (the start's time, ``#``, the id). ``<n>`` is derived from the id.
+| index       | partition                                                              | sorted by                 |
+|-------------|------------------------------------------------------------------------|---------------------------|
+| ``wake``    | ``wake_shard``: ``wake#<n>``                                           | ``wake_at`` (ms)          |
+| ``listing`` | ``list_key``: ``<workflow>#<status>#<n>``                              | ``list_at``: time and id  |
+| ``recent``  | ``recent_key``: ``recent#<n>``, or ``apart#<n>`` (statuses of ``APART``) | ``list_at``               |
+
+``<n>`` is derived from the id. ``list_at`` begins with the time of the start.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from pynamodb.models import Model
 
 HEAD: Final = "head"
 LISTED: Final = ("workflow", "version", "status", "generation", "tags", "created_at", "updated_at")
+RECENT: Final = ("workflow", "tags")  # never changes while a generation lives, so that only the start pays for it
+APART: Final = ("failed", "cancelled", "compensating")
 SCHEMA: Final = 1
 LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
@@ -38,6 +45,11 @@ def wake_key(shard: int) -> str:
 def list_key(workflow: str, status: str, shard: int) -> str:
     """The partition of a workflow's instances with a status in a shard."""
     return f"{workflow}#{status}#{shard}"
+
+
+def recent_key(status: str, shard: int) -> str:
+    """The partition of all instances in a shard; those that need a look, or had one, are apart from the others."""
+    return f"{'apart' if status in APART else 'recent'}#{shard}"
 
 
 def list_time(milliseconds: int) -> str:
@@ -79,6 +91,20 @@ class ListingIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] 
     list_at = UnicodeAttribute(range_key=True)
 
 
+class RecentIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB leaves a hook untyped
+    """All instances by shard, sorted by start; sparse: what an older release wrote is in it after its next boundary."""
+
+    class Meta:
+        """How PynamoDB sees it."""
+
+        index_name = "recent"
+        projection = IncludeProjection(list(RECENT))
+        billing_mode = "PAY_PER_REQUEST"
+
+    recent_key = UnicodeAttribute(hash_key=True)
+    list_at = UnicodeAttribute(range_key=True)
+
+
 class HeadItem(Model):
     """The head of an instance: its newest generation as of the last boundary, and that generation's first entry.
 
@@ -101,6 +127,7 @@ class HeadItem(Model):
     wake_at = NumberAttribute(null=True)
     list_key = UnicodeAttribute()
     list_at = UnicodeAttribute()
+    recent_key = UnicodeAttribute(null=True)
     tags: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute, null=True)
     created_at = NumberAttribute()
     updated_at = NumberAttribute()
@@ -113,6 +140,7 @@ class HeadItem(Model):
 
     wake = WakeIndex()
     listing = ListingIndex()
+    recent = RecentIndex()
 
 
 class LogItem(Model):

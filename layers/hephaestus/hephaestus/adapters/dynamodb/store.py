@@ -10,33 +10,39 @@ cannot know when the instance will end, or whether it is redriven. What an open 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.models import HeadItem, LogItem, list_key, list_time, log_key, shard_of, wake_key
+from hephaestus.adapters.dynamodb.listing import Wanted, count_instances, list_instances
+from hephaestus.adapters.dynamodb.models import (
+    HeadItem,
+    LogItem,
+    list_key,
+    list_time,
+    log_key,
+    recent_key,
+    shard_of,
+    wake_key,
+)
 from hephaestus.adapters.dynamodb.overdue import read_overdue
 from hephaestus.adapters.dynamodb.user_writes import put_entry_and_writes
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import CLOSED, State, evolve
-from hephaestus.errors import BadRequest, CorruptLog, PayloadTooLarge, StoreUnavailable
-from hephaestus.runtime.ports import STARTS_KEPT, Listed, Listing, check_room
+from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
+from hephaestus.runtime.ports import STARTS_KEPT, check_room
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pynamodb.expressions.update import Action
 
     from hephaestus.adapters.dynamodb.table import Table
     from hephaestus.adapters.s3 import Blobs
-    from hephaestus.runtime.ports import OverduePage
+    from hephaestus.runtime.ports import Listing, OverduePage
     from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
@@ -46,10 +52,7 @@ MAX_SNAPSHOT_BYTES: Final = 250 * 1024  # beside the first entry
 LONGEST_LIFE: Final = timedelta(days=366)
 MAX_REASON: Final = 1_000
 START_TRIES: Final = 8
-PARALLEL_QUERIES: Final = 8
 IN_S3: Final = b"S"
-MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
-LAST: Final = "~"  # sorts after every time
 
 
 class DynamoStore:
@@ -182,8 +185,8 @@ class DynamoStore:
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
-        workflows: Sequence[str],
-        statuses: Sequence[str],
+        workflows: Sequence[str] | None,
+        statuses: Sequence[str] | None,
         *,
         tag: str | None,
         since: int | None,
@@ -191,21 +194,11 @@ class DynamoStore:
         cursor: str | None,
     ) -> Listing:
         """A page of instances; see ``Store``."""
-        earliest, before = list_time(since or 0), LAST if cursor is None else _read_cursor(cursor)
-        if before <= earliest:
-            return Listing((), None)
-        keys = [list_key(*part) for part in product(workflows, statuses, range(self.list_shards))]
-        parts = _in_parallel(
-            lambda key: self.table.query_listing(key, since=earliest, before=before, tag=tag, limit=limit), keys
-        )
-        # Below a partition's horizon lies what was not read of it, so nothing older than that can come next.
-        horizon = max((until for _, until in parts if until is not None), default="")
-        found = sorted((item for items, _ in parts for item in items if item.list_at >= horizon), key=_by_start)
-        found.reverse()
-        page = tuple(_listed(item) for item in found[:limit])
-        if len(found) > limit:
-            return Listing(page, _cursor(found[limit - 1].list_at))
-        return Listing(page, _cursor(horizon) if horizon else None)
+        return list_instances(self.table, self.list_shards, Wanted(workflows, statuses, tag, since, limit), cursor)
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances there are; see ``Store``."""
+        return count_instances(self.table, self.list_shards, workflows, statuses, most)
 
     def _first_data(self, state: State, first: Entry) -> bytes:
         data = self._offload(dump_events(first.events), f"{state.instance_id}/{first.commit_id}-first")
@@ -233,6 +226,7 @@ class DynamoStore:
             wake_at=state.wake_at,
             list_key=self._list_key(state),
             list_at=f"{list_time(state.created_at)}#{state.instance_id}",
+            recent_key=self._recent_key(state),
             tags=list(state.tags) or None,
             created_at=state.created_at,
             updated_at=state.updated_at,
@@ -260,6 +254,7 @@ class DynamoStore:
             "wake_shard": self._wake_key(state),
             "wake_at": state.wake_at,
             "list_key": self._list_key(state),
+            "recent_key": self._recent_key(state),
             "updated_at": state.updated_at,
             "quarantine": None,
             "ttl": self._expiry(entry) if state.closed else None,
@@ -364,6 +359,9 @@ class DynamoStore:
     def _list_key(self, state: State) -> str:
         return list_key(state.workflow, state.status, shard_of(state.instance_id, self.list_shards))
 
+    def _recent_key(self, state: State) -> str:
+        return recent_key(state.status, shard_of(state.instance_id, self.list_shards))
+
 
 def _decoded(instance_id: str, read: Callable[[bytes], Any], data: bytes) -> Any:
     """What ``read`` makes of ``data``, its errors naming the instance."""
@@ -382,56 +380,3 @@ def _token(state: State, entry: Entry) -> str:
 
 def _blob_key(state: State, entry: Entry) -> str:
     return f"{state.instance_id}/{state.generation:06d}/{entry.sequence:08d}-{entry.commit_id}"
-
-
-def _in_parallel(query: Callable[[str], tuple[Any, str | None]], keys: Sequence[str]) -> list[tuple[Any, str | None]]:
-    """What ``query`` gives for each of ``keys``; the first goes alone, so that a table in trouble is asked once."""
-    found = [query(key) for key in keys[:1]]
-    if len(keys) > 1:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
-
-        contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends
-
-        with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
-            found += pool.map(lambda key, context: context.run(query, key), keys[1:], contexts)
-    return found
-
-
-def _by_start(item: HeadItem) -> str:
-    return item.list_at
-
-
-def _cursor(list_at: str) -> str:
-    return base64.urlsafe_b64encode(list_at.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> str:
-    """The ``list_at`` that a cursor holds.
-
-    Raises:
-        BadRequest: no listing gave it.
-    """
-    try:
-        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-        time, separator, instance_id = text.partition("#")
-        datetime.fromisoformat(time)
-    except (binascii.Error, ValueError, AttributeError) as error:
-        message = "the cursor is not one that a listing gave"
-        raise BadRequest(message) from error
-    if not separator or not instance_id or len(text.encode()) > MAX_SORT_KEY_BYTES:
-        message = "the cursor is not one that a listing gave"
-        raise BadRequest(message)
-    return text
-
-
-def _listed(item: HeadItem) -> Listed:
-    return Listed(
-        item.pk,
-        item.workflow,
-        int(item.version),
-        int(item.generation),
-        item.status,
-        tuple(item.tags or ()),
-        int(item.created_at),
-        int(item.updated_at),
-    )

@@ -17,13 +17,13 @@ from pynamodb.transactions import TransactWrite
 
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.connection import SharedConnection, share
-from hephaestus.adapters.dynamodb.models import HEAD, SCHEMA, HeadItem, LogItem, bind, log_key
+from hephaestus.adapters.dynamodb.models import HEAD, LISTED, SCHEMA, HeadItem, LogItem, bind, log_key
 from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, POOL, READ_TIMEOUT
 from hephaestus.engine.state import CLOSED
 from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pynamodb.exceptions import CancellationReason
     from pynamodb.expressions.update import Action
@@ -32,8 +32,11 @@ SERVICE: Final = "DynamoDB"
 CONFLICT_TRIES: Final = 8
 CONFLICT_PAUSE: Final = 0.02  # seconds; a transaction holds its items for some milliseconds
 LAST_SEQUENCE: Final = 99_999_999
+MAX_OPERANDS: Final = 100  # of IN; DynamoDB Developer Guide, condition expressions
 TAG_PAGE: Final = 250
 TAG_PAGES: Final = 4
+HELD_TOO_LONG: Final = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
+LEFT_OUT: Final = "DynamoDB: a request for many instances was throttled again and again; nothing is lost, try again"
 HELD: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 HELD_ANSWERS: Final = frozenset({"TransactionConflictException", "TransactionInProgressException"})
 # A token that was used for another transaction: one with the same commit id has been tried before. Look what is there.
@@ -240,6 +243,62 @@ class Table:
         items = [self.head.from_raw_data(item) for item in raw]
         return [item for item in items if item.list_at < before], last["list_at"]["S"] if last else None
 
+    def query_recent(  # noqa: PLR0913 - a query's filters
+        self, key: str, *, since: str, before: str, workflows: Sequence[str] | None, tag: str | None, limit: int
+    ) -> tuple[list[HeadItem], str | None]:
+        """Query one partition of all instances, newest first (``recent_key``, ``since <= list_at < before``), once.
+
+        Returns:
+            What was found among ``limit`` of them, with nothing but ``pk`` and ``list_at`` to rely on, and, if the
+            partition may hold more, the ``list_at`` down to which it was read.
+        """
+        passing = None if tag is None else HeadItem.tags.contains(tag)
+        if workflows is not None and len(workflows) <= MAX_OPERANDS:
+            passing &= HeadItem.workflow.is_in(*workflows)
+        with _errors():
+            found = self.head.recent.query(
+                key, HeadItem.list_at.between(since, before), passing, scan_index_forward=False, page_size=limit
+            )
+            raw = next(found.page_iter)["Items"]
+            last = found.page_iter.last_evaluated_key
+        items = [self.head(item["pk"]["S"], HEAD, list_at=item["list_at"]["S"]) for item in raw]
+        return [item for item in items if item.list_at < before], last["list_at"]["S"] if last else None
+
+    def get_heads(self, instance_ids: Sequence[str]) -> list[HeadItem]:
+        """Get what a listing shows of at most 100 heads (``pk``, ``sk = head``), in any order; some may be gone.
+
+        Raises:
+            StoreUnavailable: the table left some out again and again.
+        """
+        names = ["pk", "sk", "list_at", *LISTED]
+        left: list[Any] = [{"pk": {"S": instance_id}, "sk": {"S": HEAD}} for instance_id in instance_ids]
+        found: list[Any] = []
+
+        def attempt() -> bool | None:
+            with _errors():
+                answer = self.connection.batch_get_item(self.name, left, attributes_to_get=names)
+            found.extend(answer["Responses"].get(self.name, ()))
+            left[:] = answer["UnprocessedKeys"].get(self.name, {}).get("Keys", ())
+            return None if left else True
+
+        # A request reads at most 16 MB: whatever made its way is taken, and the rest asked for again.
+        when_free(attempt, LEFT_OUT)
+        return [item for item in map(self._shown, found) if item is not None]
+
+    def _shown(self, raw: Any) -> HeadItem | None:
+        """A head for a listing, which one that is damaged does not stop."""
+        try:
+            item: HeadItem = self.head.from_raw_data(raw)
+        except (TypeError, ValueError, KeyError):
+            return None
+        return item
+
+    def count_listing(self, key: str, most: int) -> int:
+        """Count one partition of the listing (``list_key``) up to ``most``; nothing but the number is sent."""
+        with _errors():
+            answer = self.connection.query(self.name, key, index_name="listing", limit=most, select="COUNT")
+            return int(answer["Count"])
+
     def _transact(self, token: str, add: Callable[[TransactWrite], None]) -> bool:
         """Commit what ``add`` puts into a transaction; whether its conditions held.
 
@@ -280,19 +339,18 @@ def _conditional(write: Callable[[], object]) -> bool:
     return when_free(attempt)
 
 
-def when_free(attempt: Callable[[], bool | None]) -> bool:
+def when_free(attempt: Callable[[], bool | None], otherwise: str = HELD_TOO_LONG) -> bool:
     """What ``attempt`` comes to; ``None`` means that another transaction holds an item for a moment: it is tried again.
 
     Raises:
-        StoreUnavailable: others held the items all the time.
+        StoreUnavailable: others held the items all the time; ``otherwise`` says so.
     """
     for tries in range(CONFLICT_TRIES):
         done = attempt()
         if done is not None:
             return done
         time.sleep(CONFLICT_PAUSE * (tries + random.random()))  # noqa: S311 - jitter
-    message = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
-    raise StoreUnavailable(message)
+    raise StoreUnavailable(otherwise)
 
 
 def _reasons(error: PynamoDBException) -> list[CancellationReason]:

@@ -1,0 +1,214 @@
+"""Lists and counts instances by two indexes, in a bounded number of queries whatever the table holds.
+
+| asked for                       | read                                                                    |
+|---------------------------------|-------------------------------------------------------------------------|
+| a workflow and a status, or two | ``listing``: one query a pair and shard                                 |
+| anything else                   | ``recent``: at most two queries a shard, and the heads of what is shown |
+
+``recent`` says of an instance only what never changes; its status is in its head. A filter that few recent instances
+pass makes a short page: the cursor of such a page goes on in ``listing``, with a query for every pair and shard.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from hephaestus.adapters.dynamodb.models import APART, list_key, list_time, recent_key
+from hephaestus.engine.state import STATUSES
+from hephaestus.errors import BadRequest
+from hephaestus.runtime.ports import Listed, Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.adapters.dynamodb.models import HeadItem
+    from hephaestus.adapters.dynamodb.table import Table
+
+QUERIES_A_SHARD: Final = 2
+PARALLEL_QUERIES: Final = 8
+FILTER_PAGE: Final = 1_000  # entries of a partition that one query looks through for a workflow or a tag
+MOST_HEADS: Final = 400  # that a page looks through for a status
+SHARES: Final = 100  # heads of one request; DynamoDB API Reference, BatchGetItem
+MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
+LAST: Final = "~"  # sorts after every time
+EXACT: Final = "="  # in front of a cursor's time: read ``listing`` from there
+
+Key = TypeVar("Key")
+Found = TypeVar("Found")
+_logger = logging.getLogger("hephaestus.listing")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which instances, as ``Store.list`` has it: ``None`` for any."""
+
+    workflows: Sequence[str] | None
+    statuses: Sequence[str] | None
+    tag: str | None
+    since: int | None
+    limit: int
+
+    @property
+    def pairs(self) -> list[tuple[str, str]] | None:
+        """Every pair of a workflow and a status; ``None`` where the workflows are not known."""
+        if self.workflows is None:
+            return None
+        return list(product(self.workflows, STATUSES if self.statuses is None else self.statuses))
+
+    def takes(self, head: HeadItem) -> bool:
+        """Whether a head is among them; tags and times are the index's business."""
+        return (self.workflows is None or head.workflow in self.workflows) and (
+            self.statuses is None or head.status in self.statuses
+        )
+
+
+def list_instances(table: Table, shards: int, wanted: Wanted, cursor: str | None) -> Listing:
+    """A page of instances; see ``Store.list``."""
+    exact, before = (False, LAST) if cursor is None else _read_cursor(cursor)
+    earliest, pairs = list_time(wanted.since or 0), wanted.pairs
+    if before <= earliest or pairs == [] or (wanted.statuses is not None and not wanted.statuses):
+        return Listing((), None)
+    if pairs is not None and (exact or len(pairs) <= QUERIES_A_SHARD):
+        keys = [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
+        return _by_pairs(table, keys, wanted, earliest, before)
+    keys = [recent_key(status, shard) for status in _one_a_place(wanted.statuses) for shard in range(shards)]
+    return _by_start(table, keys, wanted, earliest, before)
+
+
+def count_instances(
+    table: Table, shards: int, workflows: Sequence[str], statuses: Sequence[str], most: int
+) -> dict[tuple[str, str], int]:
+    """How many there are; see ``Store.counts``."""
+    pairs = list(product(workflows, statuses))
+    keys = [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
+    found = _in_parallel(lambda key: table.count_listing(key, most), keys)
+    return {pair: min(sum(found[n * shards : (n + 1) * shards]), most) for n, pair in enumerate(pairs)}
+
+
+def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
+    """A page merged from partitions of ``listing``."""
+    found, horizon = _merged(
+        lambda key: table.query_listing(key, since=earliest, before=before, tag=wanted.tag, limit=wanted.limit), keys
+    )
+    page = tuple(_listed(item) for item in found[: wanted.limit])
+    if len(found) > wanted.limit:
+        return Listing(page, _cursor(found[wanted.limit - 1].list_at, exact=True))
+    return Listing(page, _cursor(horizon, exact=True) if horizon else None)
+
+
+def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
+    """A page merged from partitions of ``recent``, looked up in the heads."""
+    filtered = wanted.tag is not None or wanted.workflows is not None
+    size = FILTER_PAGE if filtered else (wanted.limit if wanted.statuses is None else MOST_HEADS) + 2
+    found, horizon = _merged(
+        lambda key: table.query_recent(
+            key, since=earliest, before=before, workflows=wanted.workflows, tag=wanted.tag, limit=size
+        ),
+        keys,
+    )
+    shown: list[Listed] = []
+    seen = 0
+    while seen < min(len(found), MOST_HEADS) and len(shown) < wanted.limit:
+        share = SHARES if wanted.statuses is not None else min(wanted.limit - len(shown), SHARES)
+        entries = found[seen : seen + share]
+        shown += _look_up(table, wanted, entries)
+        seen += len(entries)
+    page = tuple(shown[: wanted.limit])
+    if len(shown) > wanted.limit:
+        return Listing(page, _cursor(_list_at(page[-1])))
+    end = found[seen - 1].list_at if seen < len(found) else horizon
+    exact = len(shown) < wanted.limit and wanted.workflows is not None
+    return Listing(page, _cursor(end, exact=exact) if end else None)
+
+
+def _one_a_place(statuses: Sequence[str] | None) -> list[str]:
+    """A status of each kind of partition that must be read: those of what stands apart, and of everything else."""
+    places = {status in APART: status for status in STATUSES if statuses is None or status in statuses}
+    return list(places.values())
+
+
+def _look_up(table: Table, wanted: Wanted, entries: Sequence[HeadItem]) -> list[Listed]:
+    """What the heads say of ``entries``, in their order; what is gone, or was started again, is left out."""
+    heads = {item.pk: item for item in table.get_heads([item.pk for item in entries])}
+    shown = []
+    for entry in entries:
+        head = heads.get(entry.pk)
+        if head is None or head.list_at != entry.list_at or not wanted.takes(head):
+            continue
+        try:
+            shown.append(_listed(head))
+        except (TypeError, ValueError):
+            _logger.warning("instance %s is not listed: its head is damaged", entry.pk)
+    return shown
+
+
+def _merged(query: Callable[[str], tuple[list[HeadItem], str | None]], keys: Sequence[str]) -> tuple[list[Any], str]:
+    """What ``query`` finds in all partitions, newest first, and down to where that is all there is (``""``: the end).
+
+    Below a partition's horizon lies what was not read of it, so nothing older than that can come next.
+    """
+    parts = _in_parallel(query, keys)
+    horizon = max((until for _, until in parts if until is not None), default="")
+    found = [item for items, _ in parts for item in items if item.list_at >= horizon]
+    return sorted(found, key=lambda item: str(item.list_at), reverse=True), horizon
+
+
+def _in_parallel(query: Callable[[Key], Found], keys: Sequence[Key]) -> list[Found]:
+    """What ``query`` gives for each of ``keys``; the first goes alone, so that a table in trouble is asked once."""
+    found = [query(key) for key in keys[:1]]
+    if len(keys) > 1:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
+
+        contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends
+
+        with ThreadPoolExecutor(min(PARALLEL_QUERIES, len(keys) - 1)) as pool:
+            found += pool.map(lambda key, context: context.run(query, key), keys[1:], contexts)
+    return found
+
+
+def _list_at(listed: Listed) -> str:
+    return f"{list_time(listed.created_at)}#{listed.instance_id}"
+
+
+def _cursor(list_at: str, *, exact: bool = False) -> str:
+    return base64.urlsafe_b64encode(((EXACT if exact else "") + list_at).encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[bool, str]:
+    """Whether a cursor goes on in ``listing``, and the ``list_at`` that it holds.
+
+    Raises:
+        BadRequest: no listing gave it.
+    """
+    try:
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+        list_at = text.removeprefix(EXACT)
+        time, separator, instance_id = list_at.partition("#")
+        datetime.fromisoformat(time)
+    except (binascii.Error, ValueError, AttributeError) as error:
+        message = "the cursor is not one that a listing gave"
+        raise BadRequest(message) from error
+    if not separator or not instance_id or len(list_at.encode()) > MAX_SORT_KEY_BYTES:
+        message = "the cursor is not one that a listing gave"
+        raise BadRequest(message)
+    return text != list_at, list_at
+
+
+def _listed(item: HeadItem) -> Listed:
+    return Listed(
+        item.pk,
+        item.workflow,
+        int(item.version),
+        int(item.generation),
+        item.status,
+        tuple(item.tags or ()),
+        int(item.created_at),
+        int(item.updated_at),
+    )

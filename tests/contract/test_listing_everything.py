@@ -1,0 +1,243 @@
+"""Listing what is there, whatever its workflow and status, in two queries a shard; and counting it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus.adapters.dynamodb import listing
+from hephaestus.engine.events import Claimed, CompensationStarted, Redriven, Suspended
+from hephaestus.engine.state import STATUSES
+from hephaestus.errors import StoreUnavailable
+from tests.contract.instances import LEASE_MS, T0, finish, start, started, suspend, write
+
+if TYPE_CHECKING:
+    from hephaestus.runtime.ports import Store
+    from tests.contract.conftest import Dynamo
+
+WORKFLOWS = ("Order", "Return", "Invoice", "Import")
+ENDS = ("completed", "failed", "cancelled", "waiting", "running", "pending", "completed")
+
+
+def fill(store: Store, many: int, since: int = 0) -> list[tuple[str, str, str]]:
+    """``many`` instances, one a second, of all workflows in most statuses; their workflows, statuses and ids."""
+    made = []
+    for number in range(since, since + many):
+        workflow, status = WORKFLOWS[number % 4], ENDS[number % 7]
+        key, owner = f"k::{number:04}", None if status == "pending" else "me"
+        state = started(store, key, at=T0 + number * 1000, owner=owner, workflow=workflow, tags=(f"t{number % 3}",))
+        if status == "waiting":
+            suspend(store, state)
+        elif status in ("completed", "failed", "cancelled"):
+            finish(store, state, status)
+        made.append((workflow, status, key))
+    return made[::-1]
+
+
+def pages(store: Store, limit: int, **asked: Any) -> list[list[tuple[str, str, str]]]:
+    """A whole listing, page by page; of each instance what it is, and its id."""
+    wanted: dict[str, Any] = {"workflows": None, "statuses": None, "tag": None, "since": None, **asked}
+    workflows, statuses = wanted.pop("workflows"), wanted.pop("statuses")
+    found, cursor = [], None
+    while True:
+        page = store.list(workflows, statuses, **wanted, limit=limit, cursor=cursor)
+        assert len(page.items) <= limit
+        found.append([(item.workflow, item.status, item.instance_id) for item in page.items])
+        assert page.cursor is None or page.cursor != cursor, "a cursor moves on"
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+def whole(store: Store, limit: int, **asked: Any) -> list[tuple[str, str, str]]:
+    """A whole listing."""
+    return [item for page in pages(store, limit, **asked) for item in page]
+
+
+def test_everything_is_listed_newest_first(store: Store) -> None:
+    """Of every workflow and status, whatever the page's size; times and tags filter it."""
+    made = fill(store, 60)
+    for limit in (7, 59, 60, 200):
+        assert whole(store, limit) == made
+    assert pages(store, 60) == [made], "the last page has no cursor"
+    assert whole(store, 9, since=T0 + 50_000) == made[:10]
+    assert whole(store, 9, tag="t1") == [item for item in made if int(item[2][3:]) % 3 == 1]
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"workflows": workflows, "statuses": statuses}
+    for workflows, statuses in product(
+        (None, ["Order"], ["Order", "Import"], list(WORKFLOWS), ["Nobody"], []),
+        (None, ["failed"], ["waiting"], ["failed", "completed"], ["compensating"], list(STATUSES), []),
+    )
+]
+
+
+def test_filters_leave_out_what_they_should(store: Store) -> None:
+    """Whichever index answers, the listing is the same."""
+    made = fill(store, 42)
+    for asked in FILTERS:
+        wanted = [
+            (workflow, status, key)
+            for workflow, status, key in made
+            if (asked["workflows"] is None or workflow in asked["workflows"])
+            and (asked["statuses"] is None or status in asked["statuses"])
+        ]
+        assert whole(store, 5, **asked) == wanted, asked
+
+
+FIRST_PAGES: list[dict[str, Any]] = [
+    {"workflows": None, "statuses": None},
+    {"workflows": ["Order"], "statuses": None},
+    {"workflows": ["Order"], "statuses": ["failed"]},
+    {"workflows": ["Order", "Return"], "statuses": ["failed"]},
+    *({"workflows": list(WORKFLOWS), "statuses": [status]} for status in STATUSES),
+    {"workflows": list(WORKFLOWS), "statuses": ["failed", "running"]},
+    {"workflows": None, "statuses": None, "tag": "t1"},
+    {"workflows": ["Order"], "statuses": None, "tag": "none"},
+    {"workflows": None, "statuses": None, "since": T0 + 20_000},
+]
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_the_first_page_takes_two_queries_a_shard(dynamo: Dynamo, shards: int) -> None:
+    """At most, whatever is asked for and however much there is; a page's heads are one request, and nothing scans."""
+    store = dynamo.store(list_shards=shards)
+    counted = []
+    for many in (30, 90):
+        fill(store, many, since=sum(range(0, many, 30)))
+        for asked in FIRST_PAGES:
+            dynamo.requests.clear()
+            store.list(**{"tag": None, "since": None, **asked}, limit=20, cursor=None)
+            assert dynamo.requests["Query"] <= 2 * shards, asked
+            assert dynamo.requests["BatchGetItem"] <= listing.MOST_HEADS // listing.SHARES, asked
+            assert set(dynamo.requests) <= {"Query", "BatchGetItem"}
+            counted.append(dynamo.requests.total() if asked is FIRST_PAGES[0] else 0)
+    assert [number for number in counted if number] == [2 * shards + 1] * 2, "not more where there is more"
+
+
+def test_what_few_pass_is_found_by_following_the_cursor(dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page looks through so many and says how to go on; the page after it knows where to look."""
+    monkeypatch.setattr(listing, "MOST_HEADS", 20)
+    monkeypatch.setattr(listing, "FILTER_PAGE", 20)
+    store = dynamo.store()
+    old = started(store, "k::old", workflow="Rare", at=T0 - 1000, owner="me", tags=("x",))
+    suspend(store, old)
+    finish(store, started(store, "k::ended", workflow="Import", at=T0 - 2000, owner="me", tags=("x",)), "failed")
+    for number in range(100):
+        started(store, f"k::{number:03}", workflow=WORKFLOWS[number % 3], at=T0 + number, owner="me")
+    every = [*WORKFLOWS, "Rare"]
+    dynamo.requests.clear()
+    assert pages(store, 5, workflows=every, statuses=["failed"]) == [[("Import", "failed", "k::ended")]]
+    assert dynamo.requests == {"Query": 4, "BatchGetItem": 1}, "what failed stands apart"
+    dynamo.requests.clear()
+    waiting = [("Rare", "waiting", "k::old")]
+    assert pages(store, 5, workflows=every, statuses=["waiting"]) == [[], waiting]
+    assert dynamo.requests == {"Query": 4 + len(every) * 4, "BatchGetItem": 1}
+    assert pages(store, 5, workflows=["Rare"]) in ([[], waiting], [waiting])
+    assert whole(store, 5, tag="x") == [*waiting, ("Import", "failed", "k::ended")]
+    assert whole(store, 5, workflows=every, statuses=["failed", "waiting"], tag="x") == [
+        *waiting,
+        ("Import", "failed", "k::ended"),
+    ]
+
+
+def test_an_instance_is_where_its_status_says(store: Store) -> None:
+    """It fails, is redriven, is undone, is started again: always listed once, as it is."""
+    state = started(store, "k::a", workflow="Order", owner="me")
+    started(store, "k::b", workflow="Return", at=T0 + 1)
+
+    def shown() -> list[tuple[str, str]]:
+        everything = [(key, status) for _, status, key in whole(store, 9)]
+        for status in STATUSES:
+            listed = whole(store, 9, workflows=WORKFLOWS, statuses=[status])
+            assert [key for _, _, key in listed] == [key for key, own in everything if own == status]
+        return everything
+
+    assert shown() == [("k::b", "pending"), ("k::a", "running")]
+    state = finish(store, state, "failed")
+    assert shown() == [("k::b", "pending"), ("k::a", "failed")]
+    state = write(store, state, Redriven("pending"), boundary=True)
+    assert shown() == [("k::b", "pending"), ("k::a", state.status)]
+    state = write(store, state, Claimed("two", state.updated_at + LEASE_MS))
+    state = write(store, state, CompensationStarted("cancelled", ()), Suspended(state.updated_at + 9), boundary=True)
+    assert shown() == [("k::b", "pending"), ("k::a", "compensating")]
+    finish(store, state, "cancelled")
+    assert start("k::a", workflow="Order", at=T0 + 10).write(store) is not None
+    assert shown() == [("k::a", "pending"), ("k::b", "pending")]
+
+
+def test_what_is_gone_or_damaged_hides_nothing_else(dynamo: Dynamo) -> None:
+    """A head that expired, or that cannot be read, is left out."""
+    store = dynamo.store()
+    fill(store, 30)
+    dynamo.delete("k::0029", "head")
+    dynamo.overwrite("k::0028", "head", "created_at", {"S": "then"})
+    dynamo.overwrite("k::0027", "head", "version", None)
+    assert [key for *_, key in whole(store, 10)] == [f"k::{number:04}" for number in reversed(range(27))]
+
+
+def test_an_instance_of_an_older_release_is_listed_after_its_next_change(dynamo: Dynamo) -> None:
+    """It has no place among all instances yet; by its workflow and status it is found."""
+    store = dynamo.store()
+    state = started(store, "k::old", workflow="Order", owner="me")
+    dynamo.overwrite("k::old", "head", "recent_key", None)
+    assert whole(store, 9) == []
+    assert whole(store, 9, workflows=["Order"], statuses=["running"]) == [("Order", "running", "k::old")]
+    assert store.load("k::old") == state
+    suspend(store, state)
+    assert whole(store, 9) == [("Order", "waiting", "k::old")]
+
+
+def test_heads_that_are_left_out_are_asked_for_again(dynamo: Dynamo) -> None:
+    """DynamoDB answers what it can; the rest follows, and what never comes is no endless loop."""
+    store = dynamo.store()
+    made = fill(store, 40)
+    events = dynamo.table.client.meta.events
+    left_out = {"times": 3, "kept": 5}
+
+    def leave_out(parsed: dict[str, Any], **_: Any) -> None:
+        if left_out["times"] and parsed["Responses"]:
+            left_out["times"] -= 1
+            found, many = parsed["Responses"][dynamo.table.name], left_out["kept"]
+            kept, rest = found[:many], found[many:]
+            parsed["Responses"] = {dynamo.table.name: kept}
+            keys = [{"pk": item["pk"], "sk": item["sk"]} for item in rest]
+            parsed["UnprocessedKeys"] = {dynamo.table.name: {"Keys": keys}} if keys else {}
+
+    events.register("after-call.dynamodb.BatchGetItem", leave_out)
+    assert pages(store, 40)[0] == made
+    left_out.update(times=10**9, kept=0)
+    dynamo.requests.clear()
+    with pytest.raises(StoreUnavailable, match="many instances"):
+        store.list(None, None, tag=None, since=None, limit=100, cursor=None)
+    assert dynamo.requests["BatchGetItem"] <= 8
+
+
+def test_counts_are_exact_up_to_where_they_end(store: Store) -> None:
+    """Of each pair that was asked for, zeros included; as many as that, or more, count as that."""
+    made = fill(store, 84)
+    counts = store.counts(["Order", "Nobody"], STATUSES, most=1000)
+    assert set(counts) == set(product(("Order", "Nobody"), STATUSES))
+    own = [status for workflow, status, _ in made if workflow == "Order"]
+    for (workflow, status), number in counts.items():
+        assert number == (own.count(status) if workflow == "Order" else 0)
+    assert store.counts(["Order"], ["completed", "failed"], most=3) == {
+        ("Order", "completed"): 3,
+        ("Order", "failed"): 3,
+    }
+    assert store.counts([], STATUSES, most=3) == {}
+
+
+def test_a_count_looks_at_no_more_than_it_says(dynamo: Dynamo) -> None:
+    """One query a pair and shard, of the index, with a limit."""
+    store = dynamo.store()
+    fill(store, 84)
+    asked: list[dict[str, Any]] = []
+    events = dynamo.table.client.meta.events
+    events.register("before-parameter-build.dynamodb.Query", lambda params, **_: asked.append(params))
+    store.counts(WORKFLOWS, STATUSES, most=5)
+    assert len(asked) == len(WORKFLOWS) * len(STATUSES) * 4
+    assert {(query["Limit"], query["Select"], query["IndexName"]) for query in asked} == {(5, "COUNT", "listing")}
