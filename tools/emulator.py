@@ -330,6 +330,10 @@ def _complete(emulator: Emulator, deployed: Mapping[str, str]) -> None:
     client("lambda", emulator.endpoint).put_function_recursion_config(
         FunctionName=deployed["ResumeFunctionName"], RecursiveLoop="Allow"
     )
+    # Where links lead: the template names API Gateway's address on AWS.
+    client("ssm", emulator.endpoint).put_parameter(
+        Name=deployed["CallbackUrlParameterName"], Value=deployed["ApiUrl"], Type="String", Overwrite=True
+    )
 
 
 def outputs(emulator: Emulator, stack: str = STACK) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What `make up` ends with: two orders go through the deployed API, one approved, one left to its deadline.
+"""What `make up` ends with: two orders go through the deployed API, one approved by link, one left to its deadline.
 
 The deadline is a schedule that the deployed functions make and that really fires. Ids are new at each tour, since the
 emulator's data are kept.
@@ -7,9 +7,11 @@ emulator's data are kept.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,9 +61,20 @@ class Order:
         return shown
 
     def approve(self) -> None:
-        """Give it the event it waits for."""
-        say(f"  {self.title}  a person approves: POST …/instances/{self.id}/events")
-        self.tell(call(f"{self.api}/instances/{self.id}/events", {"event": "approved", "payload": {"by": "the tour"}}))
+        """Do what its approver does: open the link in the mail, and press the page's button.
+
+        Raises:
+            EmulatorError: opening the link has changed something, or the page is not as it should be.
+        """
+        link = self.look()["steps"]["send_receipt"]["updates"]["links"]["approved"]
+        say(f"  {self.title}  its approver was sent links: {link[:60]}…")
+        page = open_page(link)
+        found = re.search(r'name="confirmation" value="([^"]+)"', page)
+        if found is None or self.look()["status"] != "waiting":
+            message = f"{self.id} should wait until the page's button is pressed; the page is {page[:500]}"
+            raise EmulatorError(message)
+        say(f"  {self.title}  the link is opened: a page asks, and nothing has happened; its button decides")
+        open_page(link, urllib.parse.urlencode({"confirmation": found[1]}).encode())
 
     def until_it_ends(self) -> Mapping[str, Any]:
         """Follow it to its end.
@@ -113,6 +126,22 @@ def call(url: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     return shown
 
 
+def open_page(url: str, form: bytes | None = None) -> str:
+    """Open a page as a browser does, or send its form.
+
+    Raises:
+        EmulatorError: it is refused, with the page's own words.
+    """
+    request = urllib.request.Request(url, form, {"Accept": "text/html"})  # noqa: S310 - the emulator's address
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=60) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        message = f"{request.get_method()} {url} was answered with {refused.code}: {refused.read().decode()[:2000]}"
+        raise EmulatorError(message) from refused
+
+
 def schedules(emulator: Emulator, group: str) -> list[str]:
     """The names of the schedules that wait in a group."""
     listed = client("scheduler", emulator.endpoint).list_schedules(GroupName=group)
@@ -138,7 +167,7 @@ def main() -> int:
     forgotten.start(approval_timeout_seconds=DEADLINE_SECONDS)
     mine = [name for name in schedules(emulator, known["ScheduleGroupName"]) if f"{mark}-b" in name]
     say(f"  {forgotten.title}  its deadline is the schedule {', '.join(mine) or 'that has fired already'}")
-    approved.start()
+    approved.start(approver="boss@example.org", show_links=True)
     approved.approve()
     approved.until_it_ends()
     say(f"  {forgotten.title}  nobody decides; waiting for the schedule to fire")

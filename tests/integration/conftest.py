@@ -13,7 +13,7 @@ from moto import mock_aws
 os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools silences pytest's own log handler
 
 from hephaestus import aws, observability
-from hephaestus.adapters import session
+from hephaestus.adapters import secrets, session
 from hephaestus.adapters.dynamodb import Table
 from tests.integration.deployment import Deployment, Large, deploy
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
@@ -62,5 +62,12 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 def forget() -> None:
     """Begin as a fresh process does."""
-    for cached in (aws.settings_from_environment, aws.runner_from_environment, session.shared_session):
+    for cached in (
+        aws.settings_from_environment,
+        aws.runner_from_environment,
+        aws.signer_from_environment,
+        session.shared_session,
+    ):
         cached.cache_clear()
+    for client in (secrets._secrets, secrets._parameters):  # noqa: SLF001 - made once a process
+        client._client = None  # noqa: SLF001 - the same

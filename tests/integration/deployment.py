@@ -13,6 +13,7 @@ from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
+from hephaestus.testing import signer
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -94,7 +95,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deplo
     """The functions, imported afresh as in a cold start, over a store in memory."""
     clock = SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
-    runner = Runner(store, timers, queue, Registry(workflows), clock=clock)
+    runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
     monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
     deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:

@@ -32,8 +32,12 @@ def test_everything_can_be_set() -> None:
         "HEPHAESTUS_LIST_SHARDS": "2",
         "HEPHAESTUS_RETENTION_DAYS": "30",
         "HEPHAESTUS_TRACING": "True",
+        "HEPHAESTUS_CALLBACK_KEY": "secret:key",
+        "HEPHAESTUS_CALLBACK_URL": "https://api.test",
+        "HEPHAESTUS_CALLBACK_AUDIENCE": "stack",
     }
-    expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True)
+    callbacks = ("secret:key", "https://api.test", "stack")
+    expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True, *callbacks)
     assert Settings.read({**NEEDED, **optional}) == Settings(
         "t", "https://queue", "g", "arn:role", "arn:resume", *expected
     )
@@ -42,8 +46,18 @@ def test_everything_can_be_set() -> None:
 def test_all_that_is_wrong_is_said_at_once() -> None:
     """Every variable that is missing or malformed, by name."""
     with pytest.raises(BadSettings) as raised:
-        Settings.read({"HEPHAESTUS_TABLE": "t", "HEPHAESTUS_WAKE_SHARDS": "0", "HEPHAESTUS_RETENTION_DAYS": "soon"})
+        Settings.read(
+            {
+                "HEPHAESTUS_TABLE": "t",
+                "HEPHAESTUS_WAKE_SHARDS": "0",
+                "HEPHAESTUS_RETENTION_DAYS": "soon",
+                "HEPHAESTUS_CALLBACK_KEY": "my-key",
+                "HEPHAESTUS_CALLBACK_URL": "parameter:",
+            }
+        )
     text = str(raised.value)
+    assert "HEPHAESTUS_CALLBACK_KEY is 'my-key': it must be secret:… or parameter:…" in text
+    assert "HEPHAESTUS_CALLBACK_URL is 'parameter:': it must be https://…" in text
     for name in ("QUEUE_URL", "SCHEDULE_GROUP", "SCHEDULE_ROLE_ARN", "RESUME_ARN", "WAKE_SHARDS", "RETENTION_DAYS"):
         assert f"HEPHAESTUS_{name}" in text
     assert "HEPHAESTUS_TABLE" not in text

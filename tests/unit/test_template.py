@@ -14,6 +14,7 @@ import pytest
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]  # cfn-lint ships no types
 
 from hephaestus import observability
+from hephaestus.callbacks.keys import MIN_KEY
 from hephaestus.http.api import ROUTES
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.sweeper import SweepReport
@@ -24,13 +25,20 @@ NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 GIVEN: Final = {"Ref": "KmsKeyArn"}
 
 # Types that keep data or messages, and those that do not. A type in neither list makes a test fail: decide where it is.
-KEEPS: Final = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::Logs::LogGroup"}
+KEEPS: Final = {
+    "AWS::DynamoDB::Table",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::SecretsManager::Secret",
+}
 KEEPS_NOTHING: Final = {
     "AWS::CloudWatch::Alarm",
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",
+    "AWS::SSM::Parameter",
     "AWS::Scheduler::ScheduleGroup",
     "AWS::Serverless::Api",
     "AWS::Serverless::Function",
@@ -199,12 +207,64 @@ def operations(template: Template) -> dict[tuple[str, str], Any]:
     return {(method.upper(), path): it for path, methods in paths.items() for method, it in methods.items()}
 
 
+# The token is the permission; nothing else is open.
+BY_LINK: Final = {("GET", "/callbacks/{token}"), ("POST", "/callbacks/{token}")}
+
+
 def test_every_route_asks_for_a_signature_unless_the_stack_is_told_to_be_open() -> None:
+    """But for links, whose token is the permission."""
     (api,) = PLAIN.of("AWS::Serverless::Api").values()
     (scheme,) = api["DefinitionBody"]["components"]["securitySchemes"].values()
     assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
-    assert {str(it["security"]) for it in operations(PLAIN).values()} == {"[{'signature': []}]"}
+    asked = {operation: str(it["security"]) for operation, it in operations(PLAIN).items()}
+    assert {operation for operation, security in asked.items() if security == "[]"} == BY_LINK
+    assert set(asked.values()) == {"[{'signature': []}]", "[]"}
     assert {str(it["security"]) for it in operations(Template(ApiAuthorization="NONE")).values()} == {"[]"}
+
+
+def test_links_and_nothing_else_are_throttled_apart() -> None:
+    """Strangers who try links out do not use up the rate that callers with an identity have."""
+    (api,) = PLAIN.of("AWS::Serverless::Api").values()
+    settings = {(it["HttpMethod"], it["ResourcePath"].replace("~1", "/")[1:]): it for it in api["MethodSettings"]}
+    assert settings.keys() == BY_LINK
+    for it in settings.values():
+        assert (it["ThrottlingRateLimit"], it["ThrottlingBurstLimit"]) == (20, 40)
+
+
+def test_the_key_of_links_is_made_given_or_none() -> None:
+    """Made by default; the functions are told where it is and may read that and nothing else."""
+    variables = PLAIN.raw["Globals"]["Function"]["Environment"]["Variables"]
+    found = {}
+    for choice in ("generate", "secret", "parameter", "off"):
+        template = Template(CallbackKey=choice, CallbackKeyName="/mine/key")
+        actions = {
+            (str(listed(it["Action"])[0]), named(it["Resource"]))
+            for it in template.statements("ResumeRole")
+            if str(listed(it["Action"])[0]).startswith(("secretsmanager:", "ssm:"))
+        }
+        found[choice] = (template.decide(variables["HEPHAESTUS_CALLBACK_KEY"]), actions)
+    arn = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+    address = ("ssm:GetParameter", arn % ("ssm", "parameter/hephaestus/${AWS::StackName}/callback-url"))
+    secret = arn % ("secretsmanager", "secret:${CallbackKeyName}-??????")
+    assert found == {
+        "generate": (
+            {"Fn::Sub": "secret:${CallbackSecret.Id}"},
+            {address, ("secretsmanager:GetSecretValue", "CallbackSecret")},
+        ),
+        "secret": (
+            {"Fn::Sub": "secret:${CallbackKeyName}"},
+            {address, ("secretsmanager:GetSecretValue", secret)},
+        ),
+        "parameter": (
+            {"Fn::Sub": "parameter:${CallbackKeyName}"},
+            {address, ("ssm:GetParameter", arn % ("ssm", "parameter${CallbackKeyName}"))},
+        ),
+        "off": ("", set()),
+    }
+    (made,) = PLAIN.of("AWS::SecretsManager::Secret").values()
+    assert made["GenerateSecretString"]["PasswordLength"] >= MIN_KEY
+    (keyed,) = KEYED.of("AWS::SecretsManager::Secret").values()
+    assert (made.get("KmsKeyId"), keyed["KmsKeyId"]) == (None, GIVEN)
 
 
 def test_the_api_has_the_routes_of_the_code_and_no_other() -> None:
@@ -258,6 +318,10 @@ EXECUTION: Final = {
     "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
     "SchedulerRole": {"iam:PassRole"},
     "Bucket/*": {"s3:GetObject", "s3:PutObject"},
+    "CallbackSecret": {"secretsmanager:GetSecretValue"},
+    "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/hephaestus/${AWS::StackName}/callback-url": {
+        "ssm:GetParameter"
+    },
 }
 LOG: Final = {"logs:CreateLogStream", "logs:PutLogEvents"}
 TAKE: Final = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
@@ -290,12 +354,14 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
 def named(resource: Any) -> str:
     """A short name for what a statement is about."""
     match resource:
-        case {"Fn::GetAtt": [name, "Arn"]}:
+        case {"Fn::GetAtt": [name, "Arn" | "Id"]}:
             return str(name)
         case {"Fn::Sub": [text, _]} if ":schedule/${Group}/*" in text:
             return "schedules"
         case {"Fn::Sub": str(text)} if text.endswith(":function:${AWS::StackName}-resume"):
             return "resume"
+        case {"Ref": str(name)}:
+            return name
         case {"Fn::Sub": str(text)}:
             return re.sub(r"\${(\w+)\.Arn}", r"\1", text)
     return str(resource)
@@ -353,9 +419,9 @@ WRITES: Final = {
 READS: Final = {"kms:Decrypt", "kms:DescribeKey"}
 SENDS: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
 KEY_USE: Final = {
-    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
-    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
-    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES},
+    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
+    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
+    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
     "ReadRole": {"dynamodb": READS, "s3": READS},
     "SweepRole": {"dynamodb": READS, "sqs": SENDS},
     "SchedulerRole": {"sqs": SENDS},
@@ -372,7 +438,7 @@ def test_the_given_key_is_used_only_through_the_services_that_a_role_uses(role: 
             for service in listed(statement["Condition"]["StringEquals"]["kms:ViaService"]):
                 name, rest = service["Fn::Sub"].split(".", 1)
                 assert rest == "${AWS::Region}.${AWS::URLSuffix}"
-                uses[name] = set(statement["Action"])
+                uses[name] = set(listed(statement["Action"]))
     assert uses == KEY_USE[role]
     assert not [it for it in PLAIN.statements(role) if str(listed(it["Action"])[0]).startswith("kms:")]
 
@@ -396,7 +462,8 @@ def test_no_function_is_told_to_log_its_events_or_to_be_verbose() -> None:
     assert not {"POWERTOOLS_LOGGER_LOG_EVENT", "POWERTOOLS_DEV", "POWERTOOLS_DEBUG"} & variables.keys()
     assert PLAIN.parameters["LogLevel"] == "INFO"
     (api,) = PLAIN.of("AWS::Serverless::Api").values()
-    assert not {"MethodSettings", "AccessLogSetting"} & api.keys()
+    assert "AccessLogSetting" not in api
+    assert not [it for it in api["MethodSettings"] if {"LoggingLevel", "DataTraceEnabled"} & it.keys()]
 
 
 def emitted(monkeypatch: pytest.MonkeyPatch) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError
@@ -19,6 +19,7 @@ from hephaestus.runtime.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.runtime.ports import Store
     from hephaestus.runtime.sweeper import Sweeper
 
@@ -48,6 +49,12 @@ class Settings:
         list_shards: shards of the listing index, 1 to 64 [HEPHAESTUS_LIST_SHARDS].
         retention_days: how long an ended instance is kept; ``None`` for ever [HEPHAESTUS_RETENTION_DAYS].
         tracing: whether X-Ray traces are made [HEPHAESTUS_TRACING].
+        callback_key: where the key is that signs links, as ``secret:<name or ARN>`` in Secrets Manager or
+            ``parameter:<name>`` in Parameter Store; without it there are no links [HEPHAESTUS_CALLBACK_KEY].
+        callback_url: the API's address as people reach it, or ``parameter:<name>`` that holds it
+            [HEPHAESTUS_CALLBACK_URL].
+        callback_audience: what tells this deployment's links from any other's; by default the table's name
+            [HEPHAESTUS_CALLBACK_AUDIENCE].
     """
 
     table: str
@@ -62,6 +69,9 @@ class Settings:
     list_shards: int = 4
     retention_days: int | None = None
     tracing: bool = False
+    callback_key: str | None = None
+    callback_url: str | None = None
+    callback_audience: str | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -86,6 +96,9 @@ class Settings:
             list_shards=reader.number("LIST_SHARDS", MAX_SHARDS) or 4,
             retention_days=reader.number("RETENTION_DAYS", 36_500),
             tracing=is_on(reader.optional("TRACING")),
+            callback_key=reader.reference("CALLBACK_KEY", ("secret:", "parameter:")),
+            callback_url=reader.reference("CALLBACK_URL", ("https://", "http://", "parameter:")),
+            callback_audience=reader.optional("CALLBACK_AUDIENCE"),
         )
         if reader.problems:
             message = f"the environment is incomplete: {'; '.join(reader.problems)}"
@@ -108,6 +121,13 @@ class _Reader:
         if value is None:
             self.problems.append(f"HEPHAESTUS_{name} is not set")
         return value or ""
+
+    def reference(self, name: str, beginnings: tuple[str, ...]) -> str | None:
+        value = self.optional(name)
+        if value is not None and not any(value.startswith(known) and value != known for known in beginnings):
+            known = " or ".join(f"{beginning}…" for beginning in beginnings)
+            self.problems.append(f"HEPHAESTUS_{name} is {value[:40]!r}: it must be {known}")
+        return value
 
     def number(self, name: str, most: int) -> int | None:
         value = self.optional(name)
@@ -151,7 +171,39 @@ def runner_from_environment() -> Runner:
         target_arn=settings.resume_arn,
         dlq_arn=settings.schedule_dlq_arn,
     )
-    return Runner(_store(settings), timers, SqsQueue(settings.queue_url), Registry.load(settings.workflows))
+    registry = Registry.load(settings.workflows)
+    return Runner(_store(settings), timers, SqsQueue(settings.queue_url), registry, signer=signer_from_environment)
+
+
+@cache
+def signer_from_environment() -> Signer:
+    """What signs and reads this process's links, made when the first is wanted.
+
+    Raises:
+        NoCallbackKey: the environment names no key.
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
+    from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.keys import CachedKeys  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
+    from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
+
+    settings = settings_from_environment()
+    if settings.callback_key is None:
+        no_signer()
+    kind, _, name = settings.callback_key.partition(":")
+    audience = audience_of(settings.callback_audience or settings.table)
+
+    @cache
+    def base() -> str:
+        where = settings.callback_url
+        if where is None:
+            message = "the API's address is not known: set HEPHAESTUS_CALLBACK_URL"
+            raise NoCallbackKey(message)
+        return read_parameter(where.removeprefix("parameter:")) if where.startswith("parameter:") else where
+
+    return Signer(CachedKeys(partial(read_keys, kind, name), SystemClock()), audience, base)
 
 
 def sweeper_from_environment() -> Sweeper:

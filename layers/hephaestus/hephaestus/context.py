@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from hephaestus.callbacks.issuer import Issuer
+    from hephaestus.definition.steps import StepLike
+
+A_WEEK: Final = timedelta(days=7)
 
 
 def _unlimited() -> timedelta:
@@ -16,6 +21,12 @@ def _unlimited() -> timedelta:
 
 def _no_input() -> None:
     return None
+
+
+def _no_links() -> Issuer:
+    from hephaestus.callbacks.errors import no_signer  # noqa: PLC0415 - only where somebody asks for a link
+
+    no_signer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,7 @@ class StepContext:
         events: the event each completed step emitted.
         remaining_time: how long this invocation still lasts.
         read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
+        links: what makes links; a test may pass ``hephaestus.testing.links``.
     """
 
     initial: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +68,7 @@ class StepContext:
     events: Mapping[str, str] = field(default_factory=dict)
     remaining_time: Callable[[], timedelta] = _unlimited
     read_input: Callable[[], Any] = _no_input
+    links: Callable[[], Issuer] = _no_links
 
     @property
     def input(self) -> Any:
@@ -70,3 +83,36 @@ class StepContext:
     def instance_id(self) -> str:
         """The instance's id."""
         return self.instance.id
+
+    def callback_url(
+        self, event: str, *, step: StepLike | str | None = None, expires_in: timedelta = A_WEEK, payload: Any = None
+    ) -> str:
+        """A link that gives a waiting step an event: for a person, who opens it, sees what it does, and confirms.
+
+        It is signed, works once and until it expires; whoever has it may use it, so send it and do not log it. The same
+        step asking again, as when it is tried again, gets the same link. History has who used it: ``callback`` and the
+        link's id.
+
+        Args:
+            event: the event's name.
+            step: the step it is for, or its key; by default this step if it takes the event, else the next step that
+                waits for it.
+            expires_in: how long it works, at most 366 days.
+            payload: JSON-safe results that come with the event, at most 1 KiB; they can be read in the link.
+
+        Raises:
+            BadCallback: no step takes the event, several do, or something is out of bounds.
+            NoCallbackKey: the deployment has no key, or does not know its own address.
+            StoreUnavailable: whoever keeps the key did not answer; the step's next attempt asks again.
+        """
+        return self.links().url(event, step, expires_in, payload)
+
+    def callback_token(
+        self, event: str, *, step: StepLike | str | None = None, expires_in: timedelta = A_WEEK, payload: Any = None
+    ) -> str:
+        """The same for a program: it sends ``POST /callbacks/<token>`` with the results as JSON, at most 64 KiB.
+
+        With ``?heartbeat=true`` the request only says that the program is still at work. Arguments and errors are those
+        of ``callback_url``.
+        """
+        return self.links().token(event, step, expires_in, payload)

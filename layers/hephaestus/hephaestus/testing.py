@@ -20,20 +20,47 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.context import Instance
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper, SweepReport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from hephaestus.callbacks.issuer import Issuer
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.executor import Limits
     from hephaestus.runtime.ports import Store, Timeout
     from hephaestus.runtime.views import InstanceView
 
 INVOCATION: Final = timedelta(minutes=15)
+TEST_KEY: Final = b"every test signs its links with this"
+
+
+def signer() -> Signer:
+    """What signs links in tests: with a key that everybody knows."""
+    from hephaestus.callbacks.keys import FixedKeys  # noqa: PLC0415 - only tests with links need it
+    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
+
+    return Signer(FixedKeys((TEST_KEY,)), audience_of("local"), lambda: "https://local.test")
+
+
+def links(workflow: type[Workflow], step: str, instance: Instance | None = None) -> Callable[[], Issuer]:
+    """The ``links`` of a ``StepContext`` made by hand, for one step of a workflow; made on 2026-01-01.
+
+    Args:
+        workflow: the workflow, whose current version is meant.
+        step: the key of the step that is tested.
+        instance: whose links they are.
+    """
+    from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - only tests with links need it
+
+    whose = instance or Instance("test::1", workflow.name, 1)
+    graph = workflow.definition(max(workflow.versions)).graph
+    return lambda: Issuer(signer(), graph, whose, step, "test", VirtualClock().now)
 
 
 class VirtualClock:
@@ -101,6 +128,7 @@ class LocalRuntime:
             clock=self.clock,
             dispatch=Enqueue(),
             limits=limits,
+            signer=signer,
         )
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 
@@ -117,6 +145,21 @@ class LocalRuntime:
         self.runner.resume(instance_id, event, payload, step=step, event_id=event_id)
         self.settle()
         return self.runner.get(instance_id)
+
+    def follow(self, link: str, payload: Any = None) -> InstanceView:
+        """Use a link that a step handed out, as its page's button or a program does, and run what can run now.
+
+        Args:
+            link: what ``ctx.callback_url`` or ``ctx.callback_token`` returned.
+            payload: the results that a program sends.
+
+        Raises:
+            CallerError: it is expired, used, or otherwise of no use, as its page would say.
+        """
+        known = self.runner.signer().read(link.rsplit("/", 1)[-1], self.clock.now())
+        self.runner.answer(known, payload)
+        self.settle()
+        return self.runner.get(known.instance_id)
 
     def settle(self) -> None:
         """Deliver every message and fire every schedule that is due, until none is."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TWO_DAYS: Final = 48 * 3600
 THIRTY_DAYS: Final = 30 * 24 * 3600
 MAX_TOTAL_CENTS: Final = 1_000_000
+CHOICES: Final = ("approved", "rejected")
+ADDRESS: Final = r"^[^@\s]+@[^@\s]+$"
 
 
 class Strict(BaseModel):
@@ -46,7 +48,7 @@ class Customer(Strict):
     """Who ordered."""
 
     name: str = Field(min_length=1, max_length=200)
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
+    email: str = Field(pattern=ADDRESS, max_length=254)
 
 
 class Order(Strict):
@@ -61,6 +63,12 @@ class Order(Strict):
     approval_timeout_seconds: int = Field(default=TWO_DAYS, ge=1, le=THIRTY_DAYS)
     approval_heartbeat_seconds: int | None = Field(
         default=None, ge=1, le=THIRTY_DAYS, description="how often whoever decides must show that they are at it"
+    )
+    approver: str | None = Field(
+        default=None, pattern=ADDRESS, max_length=254, description="who is sent links to approve or reject the order"
+    )
+    show_links: bool = Field(
+        default=False, description="for a demo: keep the links in the results, where whoever reads them may decide"
     )
 
 
@@ -115,17 +123,27 @@ def reserve_stock(ctx: StepContext) -> dict[str, Any]:
 
 @step
 async def send_receipt(ctx: StepContext) -> dict[str, Any]:
-    """Tell the customer that the money has arrived."""
+    """Tell the customer that the money has arrived, and whoever decides that there is something to decide."""
     order: Order = ctx.input
     message_id = await mail.send(order.customer.email, f"Receipt for {ctx.instance_id}", ctx.idempotency_key)
-    return {"message_id": message_id}
+    return {"message_id": message_id, **(await ask_for_approval(ctx, order.approver) if order.approver else {})}
+
+
+async def ask_for_approval(ctx: StepContext, approver: str) -> dict[str, Any]:
+    """Mail a link for each answer. The links are not kept: whoever has one may decide."""
+    order: Order = ctx.input
+    lasts = timedelta(seconds=order.approval_timeout_seconds)
+    links = {event: ctx.callback_url(event, expires_in=lasts, payload={"by": approver}) for event in CHOICES}
+    text = "\n".join(f"{event}: {link}" for event, link in links.items())
+    message_id = await mail.send(approver, f"Please decide on {ctx.instance_id}", ctx.idempotency_key, text)
+    return {"approval_message_id": message_id, **({"links": links} if order.show_links else {})}
 
 
 class Approval(WaitForEvent):
     """Wait for a person to approve or reject, for as long as the order says, and with the heartbeats it asks for."""
 
     def __init__(self) -> None:
-        super().__init__("approved", "rejected", timeout=timedelta(seconds=TWO_DAYS), name="approval")
+        super().__init__(*CHOICES, timeout=timedelta(seconds=TWO_DAYS), name="approval")
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
         """Suspend until somebody decides, the time is up, or nobody seems to be at it any more."""

@@ -72,7 +72,7 @@ class Warehouse:
 class Mail:
     """Sends mail."""
 
-    async def send(self, address: str, subject: str, idempotency_key: str) -> str:
+    async def send(self, address: str, subject: str, idempotency_key: str, text: str = "") -> str:  # noqa: ARG002 - a real service would send it
         """Send one message and return its id."""
         return _name("msg", address + subject + idempotency_key)
 

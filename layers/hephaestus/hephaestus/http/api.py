@@ -42,6 +42,7 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/instances/<instance_id>/continue": ("POST",),
     "/instances/<instance_id>/redrive": ("POST",),
     "/instances/<instance_id>/fork": ("POST",),
+    "/callbacks/<token>": ("GET", "POST"),
 }
 VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
 MAX_LIMIT: Final = 200
@@ -142,10 +143,11 @@ class Api(APIGatewayRestResolver):
             self.clock.sleep(min(pause, left))
             pause = min(pause * 2, LONGEST_PAUSE_MS)
 
-    def _refuse(self, error: Exception) -> Response[str]:
-        """A problem document for whatever a route raised; only what is nobody's mistake goes to the log in full."""
+    def problem(self, error: Exception) -> dict[str, Any]:
+        """The problem document for an error, and a line in the log; only what is nobody's mistake is there in full."""
         request_id = self._invocation.aws_request_id if self._invocation else ""
-        shown = {"method": self.incoming.method[:20], "path": self.incoming.path[:512]}
+        path = _without_token(self.incoming.path)
+        shown = {"method": self.incoming.method[:20], "path": path[:512]}
         about = {**shown, "problem": type(error).__name__}
         if isinstance(error, CallerError):
             _logger.info("request refused", extra=about)
@@ -153,7 +155,11 @@ class Api(APIGatewayRestResolver):
             _logger.warning("request could not be served now", extra=about, exc_info=error)
         else:
             _logger.error("request failed", extra=about, exc_info=error)
-        document = problem.document(error, self.incoming.path, request_id)
+        return problem.document(error, path, request_id)
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        """A problem document for whatever a route raised."""
+        document = self.problem(error)
         return Response(
             status_code=document["status"],
             content_type=problem.CONTENT_TYPE,
@@ -166,9 +172,15 @@ class Api(APIGatewayRestResolver):
             if self.incoming.method not in methods and re.fullmatch(
                 re.sub(r"<\w+>", "[^/]+", rule) + "/*", self.incoming.path
             ):
-                message = f"{self.incoming.path[:200]} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
+                path = _without_token(self.incoming.path)[:200]
+                message = f"{path} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
                 return self._refuse(problem.MethodNotAllowed(message, methods))
-        return self._refuse(problem.NoSuchRoute(f"there is no {self.incoming.path[:200]}"))
+        return self._refuse(problem.NoSuchRoute(f"there is no {_without_token(self.incoming.path)[:200]}"))
+
+
+def _without_token(path: str) -> str:
+    """``path`` without a link's token: whoever reads it could use the link."""
+    return re.sub("^/callbacks/[^/]+", "/callbacks/{token}", path)
 
 
 def _settled(shown: InstanceView) -> bool:

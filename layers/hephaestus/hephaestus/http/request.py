@@ -142,21 +142,34 @@ class Request:
         arn = identity.get("userArn") if isinstance(identity, Mapping) else None
         return arn[:MAX_CALLER] if isinstance(arn, str) and arn.isprintable() and arn else None
 
-    def body(self) -> Any:
+    def body(self, most: int = MAX_BODY) -> Any:
         """The body as JSON, whatever its content type says; an empty body is an empty object.
 
+        Args:
+            most: how many bytes it may have.
+
         Raises:
-            PayloadTooLarge: it is larger than ``MAX_BODY``.
+            PayloadTooLarge: it is larger than ``most``.
             BadRequest: it is not JSON in UTF-8.
         """
+        text = self.text(most)
+        return read_json(text) if text.strip() else {}
+
+    def text(self, most: int) -> str:
+        """The body as text.
+
+        Raises:
+            PayloadTooLarge: it is larger than ``most`` bytes.
+            BadRequest: it is not in UTF-8.
+        """
         text = self._event.get("body") or ""
-        if len(text) > MAX_BODY * 2:
-            raise _too_large()
+        if len(text) > most * 2:
+            raise _too_large(most)
         try:
             raw = base64.b64decode(text, validate=True) if self._event.get("isBase64Encoded") else text.encode()
-            if len(raw) > MAX_BODY:
-                raise _too_large()
-            return read_json(raw.decode()) if raw.strip() else {}
+            if len(raw) > most:
+                raise _too_large(most)
+            return raw.decode()
         except (UnicodeError, binascii.Error) as error:
             message = "the body is not text in UTF-8"
             raise BadRequest(message) from error
@@ -198,8 +211,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference")
+def _too_large(most: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {most} bytes: store large data elsewhere and pass a reference")
 
 
 def _own_path(path: str, resource: str, stage: object) -> str:

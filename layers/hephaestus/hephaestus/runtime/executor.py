@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.callbacks.errors import no_signer
 from hephaestus.context import Instance, StepContext
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
 from hephaestus.engine.events import (
@@ -37,6 +38,8 @@ from hephaestus.writes import WriteFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.callbacks.issuer import Issuer
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.state import State
@@ -80,6 +83,7 @@ class Executor:
     clock: Clock
     limits: Limits = Limits()
     workers: Callable[[], Workers] = ThreadWorkers
+    signer: Callable[[], Signer] = no_signer
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now.
@@ -238,19 +242,30 @@ class _Execution:
         taken = {key: (known.event or "", known.taken) for key, known in done.items()}
         deadline = self.budget.deadline - self.limits.margin_ms
         again = state.again.get(step, 0)
+        instance = self.instance()
+        activation = (
+            f"{state.instance_id}:{state.generation}:{step}"
+            + (f":{again}" if again else "")
+            + (":undo" if undo else "")
+        )
         return StepContext(
             initial=state.initial,
             steps={key: known.updates for key, known in done.items()},
             config=self.definition.config(step, taken),
-            instance=self.instance(),
+            instance=instance,
             attempt=attempt,
-            idempotency_key=f"{state.instance_id}:{state.generation}:{step}"
-            + (f":{again}" if again else "")
-            + (":undo" if undo else ""),
+            idempotency_key=activation,
             events={key: known.event or "" for key, known in done.items()},
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=self.read_input,
+            links=partial(self.links, instance, step, activation),
         )
+
+    def links(self, instance: Instance, step: str, activation: str) -> Issuer:
+        """What makes links for a step; nothing of it is imported before a step asks."""
+        from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - see above
+
+        return Issuer(self.executor.signer(), self.graph, instance, step, activation, self.clock.now)
 
     def instance(self) -> Instance:
         """Whose steps they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.callbacks.errors import no_signer
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
@@ -20,6 +21,7 @@ from hephaestus.runtime.workers import ThreadWorkers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
@@ -42,6 +44,7 @@ class Instances:
         dispatch: where work goes when a call does not say.
         limits: what executions keep to.
         workers: where steps run.
+        signer: gives what signs and reads links; asked when a step or a caller needs it.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -55,6 +58,7 @@ class Instances:
         dispatch: Dispatch | None = None,
         limits: Limits | None = None,
         workers: Callable[[], Workers] = ThreadWorkers,
+        signer: Callable[[], Signer] = no_signer,
     ) -> None:
         self.store = store
         self.timers = timers
@@ -64,7 +68,8 @@ class Instances:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.effects = Effects(timers, queue)
-        self.executor = Executor(store, self.effects, self.clock, self.limits, workers)
+        self.signer = signer
+        self.executor = Executor(store, self.effects, self.clock, self.limits, workers, signer)
 
     def _load(self, instance_id: str) -> State:
         state = self.store.load(check_id(instance_id))

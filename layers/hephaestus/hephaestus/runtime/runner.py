@@ -25,6 +25,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_metadata, read_tags, read_value
@@ -53,7 +54,7 @@ EARLY_MS: Final = 5_000
 _logger = logging.getLogger("hephaestus.runner")
 
 
-class Runner(Control, Queries):
+class Runner(Control, Queries, Answers):
     """Starts, resumes, schedules, steers and shows instances; see ``Instances`` for what it is made of."""
 
     def __init__(self, *adapters: Any, **settings: Any) -> None:

@@ -1,0 +1,131 @@
+"""Makes links for a step that runs: finds the waiting step that is meant, and refuses what could never be answered.
+
+A link's id follows from who made it and what it says. So a step that runs again hands out the same links again, and
+whichever copy is used first uses them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.callbacks.errors import BadCallback
+from hephaestus.callbacks.link import Link, dump
+from hephaestus.values import NotSerializable, for_display, freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.callbacks.signer import Signer
+    from hephaestus.context import Instance
+    from hephaestus.definition.steps import StepLike
+    from hephaestus.engine.graph import Graph
+
+LONGEST: Final = timedelta(days=366)
+MAX_PAYLOAD: Final = 1_024  # bytes; it travels in the link
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Makes the links of one activation of one step.
+
+    Attributes:
+        signer: signs them.
+        graph: the instance's workflow.
+        instance: whose links they are.
+        step: the step that makes them.
+        activation: the step's idempotency key.
+        now: tells the time, in milliseconds since the epoch.
+    """
+
+    signer: Signer
+    graph: Graph
+    instance: Instance
+    step: str
+    activation: str
+    now: Callable[[], int]
+
+    def token(self, event: str, step: StepLike | str | None, expires_in: timedelta, payload: Any) -> str:
+        """A signed token; see ``StepContext.callback_token``.
+
+        Raises:
+            BadCallback: no step takes the event, several do, or something is out of bounds.
+            NoCallbackKey: there is no key to sign with.
+            StoreUnavailable: whoever keeps the keys did not answer.
+        """
+        target = self._target(event, _key(step) if step is not None else None)
+        if not timedelta(0) < expires_in <= LONGEST:
+            message = f"a link cannot expire in {expires_in}: give it some time, and at most {LONGEST.days} days"
+            raise BadCallback(message)
+        expires_at = -(-(self.now() + round(expires_in / timedelta(milliseconds=1))) // 1000)
+        claim, text = _claim(payload)
+        name = hashlib.sha256(dump([self.activation, target, event, text]).encode()).hexdigest()[:20]
+        owner = self.instance
+        return self.signer.token(Link(name, owner.id, owner.generation, target, event, expires_at, claim))
+
+    def url(self, event: str, step: StepLike | str | None, expires_in: timedelta, payload: Any) -> str:
+        """Where a person opens the link; see ``StepContext.callback_url``.
+
+        Raises:
+            BadCallback, NoCallbackKey, StoreUnavailable: as ``token`` does.
+        """
+        return self.signer.url(self.token(event, step, expires_in, payload))
+
+    def _target(self, event: str, named: str | None) -> str:
+        """The step that ``event`` is for: the one named, this one, the next that waits for it, or the only one."""
+        if named is not None:
+            if named not in self.graph.edges or event not in self.graph.edges[named]:
+                message = f"step {self.step} asks for a link for step {named!r} and event {event!r}: " + self._known()
+                raise BadCallback(message)
+            return named
+        if event in self.graph.edges[self.step]:
+            return self.step
+        takers = [step for step in self.graph.order if step in self.graph.waits and event in self.graph.edges[step]]
+        found = next((near for near in self._ahead(takers) if near), takers)
+        if len(found) != 1:
+            which = f"{', '.join(found)} take it: name one with step=" if found else "no waiting step takes it"
+            message = f"step {self.step} asks for a link for the event {event!r}, but {which}; {self._known()}"
+            raise BadCallback(message)
+        return found[0]
+
+    def _ahead(self, takers: list[str]) -> list[list[str]]:
+        """Those of ``takers`` that follow from this step, by how many transitions they are away."""
+        levels, seen, front = [], {self.step}, [self.step]
+        while front:
+            ahead = [target for step in front for targets in self.graph.edges[step].values() for target in targets]
+            front = [step for step in dict.fromkeys(ahead) if step not in seen]
+            seen.update(front)
+            levels.append([step for step in front if step in takers])
+        return levels
+
+    def _known(self) -> str:
+        waits = [
+            f"{step}: {', '.join(self.graph.events(step))}" for step in self.graph.order if step in self.graph.waits
+        ]
+        return f"the waiting steps and their events are {'; '.join(waits) or 'none'}"
+
+
+def _key(step: StepLike | str) -> str:
+    if isinstance(step, str):
+        return step
+    return step().key if isinstance(step, type) else step.key
+
+
+def _claim(payload: Any) -> tuple[Any, str]:
+    """The payload as JSON has it, and its text.
+
+    Raises:
+        BadCallback: it cannot be stored, or is too large for a link.
+    """
+    try:
+        claim = for_display(freeze(payload, "the link's payload"))
+        text = dump(claim)
+    except (NotSerializable, TypeError, ValueError) as error:
+        message = f"a link cannot carry this payload: {error}"
+        raise BadCallback(message) from error
+    if len(text.encode()) > MAX_PAYLOAD:
+        message = f"the link's payload has more than {MAX_PAYLOAD} bytes of JSON: give a reference to the data instead"
+        raise BadCallback(message)
+    return claim, text

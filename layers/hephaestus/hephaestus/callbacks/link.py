@@ -1,0 +1,71 @@
+"""What a link says: which step of which generation of which instance gets which event, and until when.
+
+On the wire it is a JSON list in UTF-8. Nothing here signs or trusts anything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+FORMAT: Final = 1
+MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, int, str, str, int)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The claims of one link.
+
+    Attributes:
+        id: the link's own name, 20 hexadecimal digits; the event that it brings is named after it.
+        instance_id: the instance.
+        generation: which of the instance's runs.
+        step: the step that waits.
+        event: the event it is given.
+        expires_at: when the link's time is over, in seconds since the epoch.
+        payload: JSON-safe results that come with the event; ``None`` leaves them to whoever answers.
+    """
+
+    id: str
+    instance_id: str
+    generation: int
+    step: str
+    event: str
+    expires_at: int
+    payload: Any = None
+
+    @property
+    def event_id(self) -> str:
+        """The id of the event that the link brings: the same link twice is one event. Also who brought it."""
+        return f"callback {self.id}"
+
+
+def encode(link: Link, audience: str) -> bytes:
+    """The link as it is signed; ``audience`` is the deployment that it is for."""
+    claims = [FORMAT, audience, link.id, link.instance_id, link.generation, link.step, link.event, link.expires_at]
+    if link.payload is not None:
+        claims.append(link.payload)
+    return dump(claims).encode()
+
+
+def decode(text: bytes) -> tuple[str, Link] | None:
+    """The audience and the link; ``None`` for what is no link of this format."""
+    try:
+        claims = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(claims, list) or len(claims) not in (len(MEMBERS), len(MEMBERS) + 1):
+        return None
+    if not all(type(claim) is kind for claim, kind in zip(claims, MEMBERS, strict=False)) or claims[0] != FORMAT:
+        return None
+    return claims[1], Link(*claims[2:])
+
+
+def dump(value: Any) -> str:
+    """``value`` as compact JSON.
+
+    Raises:
+        TypeError, ValueError: JSON has no such value.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
