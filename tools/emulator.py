@@ -257,7 +257,8 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     # made.
     known = {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"}
     # It speaks HTTP, and honours a policy that refuses whoever does.
-    return known | {"TlsOnly": "off"} | dict(more or {})
+    # Its CloudFormation has no saved queries of Logs Insights.
+    return known | {"TlsOnly": "off", "SavedQueries": "off"} | dict(more or {})
 
 
 @contextlib.contextmanager

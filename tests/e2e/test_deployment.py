@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -51,6 +52,16 @@ def test_the_queues_policy_refuses_whoever_comes_without_tls(deployment: Deploym
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({**policy, "Statement": statements})})
     with pytest.raises(ClientError, match="AccessDenied"):
         sqs.send_message(QueueUrl=url, MessageBody="{}")
+
+
+def test_the_dashboard_is_there_and_names_what_was_deployed(deployment: Deployment) -> None:
+    body = deployment.client("cloudwatch").get_dashboard(DashboardName=STACK)["DashboardBody"]
+    shown = [metric for widget in json.loads(body)["widgets"] for metric in widget["properties"]["metrics"]]
+    assert ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", deployment.table] in shown
+    assert ["AWS/Lambda", "Errors", "FunctionName", f"{STACK}-resume"] in shown
+    assert ["Hephaestus", "SweepOldestOverdueSeconds", "service", STACK] in shown
+    # What is left is CloudWatch's own: the label of a search.
+    assert set(re.findall(r"\$\{[^}]*\}", body)) == {"${PROP('Dim.workflow')}"}
 
 
 def role_of(deployment: Deployment, function: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -46,7 +47,6 @@ from hephaestus.observability import observed
 
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
-
     def get_remaining_time_in_millis(self):
         return 30_000
 
@@ -58,9 +58,38 @@ xray_recorder.configure(emitter=Emitter(), sampling=False)
 observed(lambda event, context: {"card": "s3cr3t"})({}, Context())
 """
 
+# The same, of an instance with two steps at once of which one fails.
+STEPS = """
+from datetime import timedelta
+from hephaestus import DONE, Retry, Workflow, step
+from hephaestus.testing import LocalRuntime
 
-def test_no_answer_goes_into_a_trace() -> None:
-    """It holds what workflows carry; that there was one is enough."""
+@step
+def begin(ctx):
+    return "done"
+
+@step
+def left(ctx):
+    return "done"
+
+@step(retry=Retry(max_attempts=1))
+def right(ctx):
+    raise ValueError("s3cr3t")
+
+@step
+def join(ctx):
+    return "done"
+
+class Drawn(Workflow, key="drawn"):
+    start_at = begin
+    transitions = {begin: {"done": [left, right]}, left: {"done": join}, right: {"done": join}, join: {"done": DONE}}
+
+observed(lambda event, context: LocalRuntime(Drawn).start(Drawn, "1", {"card": "s3cr3t"}).id)({}, Context())
+"""
+
+
+def traced(script: str) -> str:
+    """What a script prints in what looks like Lambda with tracing on."""
     lambdas = {
         "HEPHAESTUS_TRACING": "on",
         "LAMBDA_TASK_ROOT": "/var/task",
@@ -68,11 +97,31 @@ def test_no_answer_goes_into_a_trace() -> None:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     done = subprocess.run(
-        [sys.executable, "-c", TRACED], env=os.environ | lambdas, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], env=os.environ | lambdas, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "## lambda" in done.stdout
-    assert "s3cr3t" not in done.stdout
+    return done.stdout
+
+
+def test_no_answer_goes_into_a_trace() -> None:
+    """It holds what workflows carry; that there was one is enough."""
+    sent = traced(TRACED)
+    assert "## lambda" in sent
+    assert "s3cr3t" not in sent
+
+
+def test_every_attempt_of_a_step_is_a_subsegment_that_its_instance_finds() -> None:
+    sent = traced(TRACED + STEPS)
+    entities = [entity for line in sent.splitlines() if "parent_id" in (entity := json.loads(line))]
+    handler = [entity for entity in entities if entity["name"] == "## lambda"][-1]
+    steps = {entity["name"]: entity for entity in entities if entity["parent_id"] == handler["id"]}
+    assert steps.keys() == {"step begin", "step left", "step right"}
+    right = steps["step right"]
+    assert right["fault"] is True
+    assert right["annotations"]["instance_id"] == handler["annotations"]["instance_id"] == "drawn::1"
+    assert (right["annotations"]["attempt"], right["annotations"]["kind"]) == (1, "ValueError")
+    assert all(one["end_time"] >= one["start_time"] > 0 for one in steps.values())
+    assert "s3cr3t" not in sent
 
 
 @pytest.mark.parametrize(("switch", "imported"), [("on", "True"), ("off", "False")])

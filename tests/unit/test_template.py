@@ -6,6 +6,7 @@ parameters. ``tests/e2e/test_deployment.py`` shows on the emulator that the perm
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +17,9 @@ from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]  # cfn-lint 
 from hephaestus import observability
 from hephaestus.callbacks.keys import MIN_KEY
 from hephaestus.http.api import ROUTES
-from hephaestus.runtime import telemetry
 from hephaestus.runtime.sweeper import SweepReport
+from hephaestus.telemetry.logs import KEYS, LEVELS, NUMBERS
+from hephaestus.telemetry.metrics import HEARD, MetricsHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/0f9a0000-0000-4000-8000-000000000001"
@@ -34,8 +36,10 @@ KEEPS: Final = {
 }
 KEEPS_NOTHING: Final = {
     "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
+    "AWS::Logs::QueryDefinition",
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::SSM::Parameter",
@@ -466,20 +470,26 @@ def test_no_function_is_told_to_log_its_events_or_to_be_verbose() -> None:
     assert not [it for it in api["MethodSettings"] if {"LoggingLevel", "DataTraceEnabled"} & it.keys()]
 
 
-def emitted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[str]:
     """The names of all metrics that the functions write."""
     names: set[str] = set()
     monkeypatch.setattr(observability.metrics, "add_metric", lambda *, name, unit, value: names.add(name))
     observability.count_sweep(SweepReport(1, 1, 0, 1, complete=True))
-    for event in (*telemetry.EVENTS, telemetry.PARKED):
+    handler = MetricsHandler("test", "test")
+    for event in HEARD:
         for status in ("completed", "failed", "cancelled"):
-            observability.count(event, {}, {"status": status, "attempt": 2})
-    return names
+            about = {"workflow": "Orders", "step": "ship", "status": status, "attempt": 2}
+            handler(event, {"duration": 1.0, "wait_duration": 1.0}, about)
+    handler.flush()
+    written = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in capsys.readouterr().out.splitlines()]
+    return names | {metric["Name"] for (one,) in written for metric in one["Metrics"]}
 
 
-def test_every_alarm_watches_a_metric_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_alarm_watches_a_metric_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ours as the functions write them, under the stack's own name; and those of AWS."""
-    ours = emitted(monkeypatch)
+    ours = emitted(monkeypatch, capsys)
     aws = {("AWS/SQS", "ApproximateNumberOfMessagesVisible"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Invocations")}
     for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values():
         if alarm["Namespace"] == {"Ref": "MetricsNamespace"}:
@@ -489,6 +499,14 @@ def test_every_alarm_watches_a_metric_that_there_is(monkeypatch: pytest.MonkeyPa
             assert (alarm["Namespace"], alarm["MetricName"]) in aws
     watched = {alarm["MetricName"] for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()}
     assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
+
+
+def test_the_documented_metrics_are_those_that_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` +\| (?:Count|Milliseconds|Seconds) ", text, re.MULTILINE)
+    assert sorted(rows) == sorted(emitted(monkeypatch, capsys))
 
 
 def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
@@ -501,3 +519,55 @@ def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
 def test_the_readmes_table_of_alarms_names_every_alarm_and_no_other() -> None:
     rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(PLAIN.of("AWS::CloudWatch::Alarm"))
+
+
+# --- Dashboard and saved queries ---
+
+
+def test_the_dashboard_shows_every_metric_of_ours_and_every_function(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And none that nobody writes: a graph that stays empty looks like good news."""
+    (dashboard,) = PLAIN.of("AWS::CloudWatch::Dashboard").values()
+    shown = [
+        metric for widget in json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"] for metric in graphs(widget)
+    ]
+    ours = {metric[1] for metric in shown if metric[0] == "${MetricsNamespace}"}
+    assert ours == emitted(monkeypatch, capsys) - {"Sweeps", "StepWait"}
+    assert all(
+        metric[2:4] == ["service", "${AWS::StackName}"] for metric in shown if metric[0] == "${MetricsNamespace}"
+    )
+    functions = {name for name, it in PLAIN.resources.items() if it["Type"] == "AWS::Serverless::Function"}
+    for name in ("Errors", "Throttles", "Duration"):
+        assert {metric[3] for metric in shown if metric[1] == name} == {f"${{{one}}}" for one in functions}
+    queues = {metric[3] for metric in shown if metric[0] == "AWS/SQS"}
+    assert queues == {f"${{{name}.QueueName}}" for name in PLAIN.of("AWS::SQS::Queue")}
+    assert {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"} <= {metric[1] for metric in shown}
+
+
+def graphs(widget: dict[str, Any]) -> list[list[Any]]:
+    """The metrics of a widget, without searches."""
+    return [metric for metric in widget["properties"]["metrics"] if isinstance(metric[0], str)]
+
+
+def test_the_saved_queries_ask_for_what_the_log_has() -> None:
+    """Messages and keys are those of the log's handler, at the level at which a stack logs."""
+    queries = PLAIN.of("AWS::Logs::QueryDefinition")
+    assert len(queries) == 4
+    messages = {event.removeprefix("hephaestus.").replace(".", " ") for event, level in LEVELS.items() if level >= 20}
+    words = "filter fields sort limit stats by as asc desc in and ispresent count count_distinct max avg pct"
+    made = "failures instances latest runs mean p95 slowest retries most orderid abc123"
+    known = {*KEYS, *NUMBERS.values(), "level", "message", "correlation_id", "timestamp", *words.split(), *made.split()}
+    for query in queries.values():
+        text = query["QueryString"]
+        asked = re.findall(r'"([^":]+)"', text)
+        assert set(asked) <= messages
+        names = set(re.findall(r"[A-Za-z_]\w+", re.sub(r'"[^":]+"', "", text)))
+        assert names <= known
+        assert {group["Ref"] for group in query["LogGroupNames"]} <= PLAIN.of("AWS::Logs::LogGroup").keys()
+
+
+def test_dashboard_and_queries_can_be_left_out() -> None:
+    without = Template(Dashboard="off", SavedQueries="off")
+    assert not without.of("AWS::CloudWatch::Dashboard")
+    assert not without.of("AWS::Logs::QueryDefinition")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 
 from hephaestus.errors import BadRequest, TooBusy
+from hephaestus.observability import about_message
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.triggers import budget, read_work
 
@@ -41,8 +42,10 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
     whole = budget(context, runner.clock)
 
     def wake(record: SQSRecord) -> None:
+        about_message(record.raw_event)
         try:
             work = read_work(record.body)
+            about_message(record.raw_event, work if isinstance(work, str) else work.instance_id)
             _check_time(context, work if isinstance(work, str) else work.instance_id)
             if not isinstance(work, str):
                 runner.timers.cancel(work)

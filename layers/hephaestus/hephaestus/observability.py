@@ -1,13 +1,13 @@
 """Logs, metrics and traces of the Lambda functions, by Powertools.
 
-``observed`` goes around every handler; ``count`` turns the engine's telemetry into metrics. Names of instances,
-workflows and steps are logged, what they carry never is.
+Importing this attaches the handlers of ``hephaestus.telemetry`` to what the engine tells: ``logs``, ``metrics``, and
+``xray`` where tracing is on. ``observed`` goes around every handler. Names of instances, workflows and steps are
+logged, what they carry never is.
 
-Metrics (namespace ``POWERTOOLS_METRICS_NAMESPACE``, by default ``Hephaestus``; dimension ``service``):
-``InstancesStarted``, ``InstancesCompleted``, ``InstancesFailed``, ``InstancesCancelled``, ``StepRetries``,
-``StepExceptions``, ``InstancesParked`` (each time one is put off that cannot be read, or not be run), ``SweepBacklog``
-(overdue instances found), ``SweepSent``, ``SweepSkipped`` (found, but the queue was full or did not take them),
-``SweepIncomplete`` (1 where the sweep did not get through) and ``SweepOldestOverdueSeconds``.
+From the environment: ``POWERTOOLS_SERVICE_NAME`` and ``POWERTOOLS_METRICS_NAMESPACE`` (by default ``hephaestus`` and
+``Hephaestus``), ``HEPHAESTUS_TRACING`` (``on``), ``HEPHAESTUS_METRICS_BY_STEP`` (``on``: metrics of steps have a
+dimension ``step``) and ``HEPHAESTUS_LOG_METADATA`` (names, separated by commas: these members of a caller's metadata
+are logged). docs/telemetry.md lists the metrics; those of a sweep are made here.
 """
 
 from __future__ import annotations
@@ -22,48 +22,39 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from hephaestus.adapters.deadline import ending_in
 from hephaestus.runtime import telemetry
+from hephaestus.telemetry import logs as _logs
+from hephaestus.telemetry import metrics as _metrics
+from hephaestus.telemetry.correlation import correlation_id, message_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from hephaestus.runtime.sweeper import SweepReport
 
-NAMESPACE: Final = "Hephaestus"
-SERVICE: Final = "hephaestus"
-
-logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME") or SERVICE)
-metrics = Metrics(
-    namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or NAMESPACE,
-    service=os.environ.get("POWERTOOLS_SERVICE_NAME") or SERVICE,
-)
-
-_ENDS: Final = {"completed": "InstancesCompleted", "failed": "InstancesFailed", "cancelled": "InstancesCancelled"}
+NAMESPACE: Final = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Hephaestus"
+SERVICE: Final = os.environ.get("POWERTOOLS_SERVICE_NAME") or "hephaestus"
 
 
-def count(event: str, _measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
-    """Count what the engine tells of; attached to its telemetry as ``powertools``."""
-    name = None
-    match event:
-        case "hephaestus.workflow.start":
-            name = "InstancesStarted"
-        case "hephaestus.workflow.stop" | "hephaestus.workflow.exception":
-            name = _ENDS.get(str(metadata.get("status")))
-        case "hephaestus.step.exception":
-            name = "StepExceptions"
-        case "hephaestus.step.start":
-            attempt = metadata.get("attempt", 1)
-            name = "StepRetries" if isinstance(attempt, int) and attempt > 1 else None
-        case telemetry.PARKED:
-            name = "InstancesParked"
-        case _:
-            pass
-    if name:
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() in {"1", "true", "on", "yes"}
+
+
+def _names(name: str) -> list[str]:
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+logger = Logger(service=SERVICE)
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+counted = _metrics.MetricsHandler(NAMESPACE, SERVICE, by_step=_is_on("HEPHAESTUS_METRICS_BY_STEP"))
+
+telemetry.attach("metrics", counted, _metrics.HEARD)
+telemetry.attach("logs", _logs.LogHandler(logger, metadata=_names("HEPHAESTUS_LOG_METADATA")), _logs.HEARD)
 
 
 def count_sweep(report: SweepReport) -> None:
     """Turn what a sweep did into metrics."""
     for name, value in (
+        ("Sweeps", 1),
         ("SweepBacklog", report.found),
         ("SweepSent", report.sent),
         ("SweepSkipped", report.skipped),
@@ -74,33 +65,28 @@ def count_sweep(report: SweepReport) -> None:
 
 
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """``handler`` with Lambda's context in its logs, its calls kept within the invocation, and its metrics written."""
-    telemetry.attach(
-        "powertools",
-        count,
-        (
-            "hephaestus.workflow.start",
-            "hephaestus.workflow.stop",
-            "hephaestus.workflow.exception",
-            "hephaestus.step.start",
-            "hephaestus.step.exception",
-            telemetry.PARKED,
-        ),
-    )
+    """``handler`` with its calls kept within the invocation, its logs correlated, and its metrics written."""
     _adopt(logging.getLogger("hephaestus"))
     traced = _traced(handler)
 
     @wraps(handler)
     @logger.inject_lambda_context(clear_state=True)
     def wrapper(event: dict[str, Any], context: Any) -> Any:
+        logger.set_correlation_id(correlation_id(event) or context.aws_request_id)
         try:
             with ending_in(context.get_remaining_time_in_millis()):
                 return traced(event, context)
         finally:
+            counted.flush()
             if metrics.metric_set:
                 metrics.flush_metrics()
 
     return wrapper
+
+
+def about_message(record: object, instance_id: str | None = None) -> None:
+    """From now on, the log is about one message of a queue: its id correlates, and it is for that instance."""
+    logger.append_keys(correlation_id=message_id(record), instance_id=instance_id)
 
 
 def _adopt(library: logging.Logger) -> None:
@@ -113,11 +99,14 @@ def _adopt(library: logging.Logger) -> None:
 
 def _traced(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """``handler`` in an X-Ray segment, where tracing is on; importing the X-Ray SDK costs a third of a second."""
-    if os.environ.get("HEPHAESTUS_TRACING", "").strip().lower() not in ("1", "true", "on", "yes"):
+    if not _is_on("HEPHAESTUS_TRACING"):
         return handler
     from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415 - see above
 
+    from hephaestus.telemetry import xray  # noqa: PLC0415 - see above
+
     tracer = Tracer(service=SERVICE)
+    telemetry.attach("xray", xray.XRayHandler(tracer), xray.HEARD)
     # An answer holds what workflows carry, which is no trace's business.
     traced: Callable[[dict[str, Any], Any], Any] = tracer.capture_lambda_handler(handler, capture_response=False)
     return traced

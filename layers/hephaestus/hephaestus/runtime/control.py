@@ -17,7 +17,6 @@ from hephaestus.engine.graph import reachable
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.forks import Forks
 from hephaestus.runtime.intake import check_by, check_text
-from hephaestus.runtime.telemetry import about, emit
 
 if TYPE_CHECKING:
     from hephaestus.engine.graph import Graph
@@ -73,10 +72,7 @@ class Control(Forks):
                 return self._append(state, now, request)
             if compensate and compensable(self.registry.definition(state).graph, state):
                 return self._go_on(state, dispatch or self.dispatch, now, request)
-            after = self._append(state, now, request, InstanceFinished("cancelled"))
-            if after is not None:
-                emit("hephaestus.workflow.stop", {}, {**about(after), "status": "cancelled"})
-            return after
+            return self._append(state, now, request, InstanceFinished("cancelled"))
 
         self._change(instance_id, decide)
 

@@ -9,6 +9,7 @@ sweeper makes up for any that a crash swallows.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -28,10 +29,12 @@ from hephaestus.engine.events import (
     Suspended,
 )
 from hephaestus.errors import PayloadTooLarge
+from hephaestus.runtime import telemetry
+from hephaestus.runtime.announce import Ended, tell_commit
 from hephaestus.runtime.attempt import Attempt, Outcome, StepTimedOut
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.outcomes import Judge, milliseconds
-from hephaestus.runtime.telemetry import about, emit
+from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.writes import WriteFailed
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
+    from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.effects import Effects
@@ -103,12 +107,19 @@ class Executor:
             InvariantBroken: the engine met a state that its own rules exclude.
         """
         execution = _Execution(self, state, opening, definition, budget)
+        outcome = "failed"
+        tell(EXECUTION_START, state, {"system_time": self.clock.now()})
         try:
             execution.run()
+            outcome = execution.draft.status
         except Outrun:
+            outcome = "outrun"
             return None
         except Fenced:
+            outcome = "fenced"
             _logger.info("instance %s: another invocation took over, stopping", state.instance_id)
+        finally:
+            tell(EXECUTION_STOP, execution.draft, {"system_time": self.clock.now()}, outcome=outcome)
         return execution.journal.committed
 
 
@@ -126,11 +137,18 @@ class _Execution:
         self.budget = budget
         pure = [key for key, step in definition.steps.items() if step.pure]
         give_up_at = budget.deadline - executor.limits.margin_ms
-        self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at)
+        self.ended: dict[tuple[str, int], Ended] = {}
+
+        def told(before: State, entry: Entry, after: State) -> None:
+            tell_commit(before, entry, after, pure, self.ended)
+
+        self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at, told)
         self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.journal.open)
         self.interrupted = state.running if opening else ()
         self.in_flight: dict[str, Run | Undo] = {}
         self.started: dict[str, int] = {}
+        self.launched: dict[str, int] = {}
+        self.looks = 0
         self.workers: Workers | None = None
         self.ran = False
         self.read_input = cache(lambda: definition.read_input(state.initial))
@@ -145,12 +163,33 @@ class _Execution:
         self.recover()
         while True:
             now = self.journal.now()
-            commands = advance(self.graph, self.draft, now, self.in_flight)
-            if self.record(commands, now):
+            commands, noted = self.look(now)
+            if noted:
                 continue
             runs = [command for command in commands if isinstance(command, (Run, Undo))]
             if self.work(runs, now) if runs or self.in_flight else self.rest(commands, now):
                 return
+
+    def look(self, now: int) -> tuple[tuple[Command, ...], bool]:
+        """What follows from the state, and whether any of it was noted, as it needs nobody's code."""
+        if not telemetry.heard("hephaestus.engine.advance"):
+            commands = advance(self.graph, self.draft, now, self.in_flight)
+            return commands, self.record(commands, now)
+        began, before, known = time.perf_counter(), self.draft.status, len(self.journal.decided)
+        commands = advance(self.graph, self.draft, now, self.in_flight)
+        took = (time.perf_counter() - began) * 1000
+        noted = self.record(commands, now)
+        completed = sum(isinstance(event, StepCompleted) for event in self.journal.decided[known:])
+        self.looks += 1
+        tell(
+            "hephaestus.engine.advance",
+            self.draft,
+            {"duration": took, "active_steps_count": len(self.in_flight), "completed_in_advance": completed},
+            status_before=before,
+            status_after=self.draft.status,
+            iteration=self.looks,
+        )
+        return commands, noted
 
     def recover(self) -> None:
         """What a dead owner had started and not recorded is an attempt spent."""
@@ -175,12 +214,10 @@ class _Execution:
                 return StepsSkipped(steps)
             case Compensate(status, steps, error):
                 return CompensationStarted(status, steps, error)
-            case Deliver(step=step, event=event):
-                emit("hephaestus.step.resume", {}, self.about(step=step, event=event))
+            case Deliver():
                 return self.judge.delivered(command, self.draft)
-            case Run(step=step, attempt=attempt) if self.definition.steps[step].pure:
-                emit("hephaestus.step.start", {}, self.about(step=step, attempt=attempt))
-                return self.told(command, self.attempt(command, now)())
+            case Run(step=step) if self.definition.steps[step].pure:
+                return self.judged(command, self.attempt(command, now)())
             case _:
                 return None
 
@@ -203,15 +240,32 @@ class _Execution:
         for run in runs:
             self.ran = True
             self.started[run.step] = now
-            emit("hephaestus.step.start", {}, self.about(step=run.step, attempt=run.attempt))
         if len(runs) == 1 and not self.in_flight and self.may_block(runs[0]):
             self.in_flight[runs[0].step] = runs[0]
+            self.tell_start(runs[0], 1)
             self.finish([self.attempt(runs[0], now)()])
             return
+        active = len(self.in_flight) + len(runs)
         for run in runs:
             self.in_flight[run.step] = run
             self.workers = self.workers or self.executor.workers()
+            self.tell_start(run, active)
             self.workers.start(self.attempt(run, now))
+
+    def tell_start(self, run: Run | Undo, active: int) -> None:
+        """Tell that a step starts, one of ``active``; what a handler sets in the context, the step's thread gets."""
+        self.launched[run.step] = now = self.clock.now()
+        tell(
+            "hephaestus.step.start",
+            self.draft,
+            {"system_time": now},
+            step=run.step,
+            step_key=run.step,
+            attempt=run.attempt,
+            compensation=isinstance(run, Undo),
+            concurrent=active > 1,
+            active_steps_count=active,
+        )
 
     def fits(self, run: Run | Undo, now: int) -> bool:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
@@ -312,31 +366,16 @@ class _Execution:
         ended = [(self.in_flight.pop(outcome.step), outcome) for outcome in outcomes]
         for run, outcome in ended:
             if not _writes(outcome):
-                self.journal.decide(self.told(run, outcome))
+                self.journal.decide(self.judged(run, outcome))
         for run, outcome in ended:
             if _writes(outcome):
                 self.write(run, outcome)
 
     def judged(self, run: Run | Undo, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
+        launched = self.launched.get(outcome.step, outcome.started_at)
+        self.ended[outcome.step, outcome.attempt] = Ended(launched, self.clock.now(), outcome.error)
         return self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
-
-    def tell(self, outcome: Outcome, event: Event) -> None:
-        """Tell whoever listens how an attempt ended."""
-        duration = {"duration_ms": float(self.clock.now() - outcome.started_at)}
-        if outcome.error is not None:
-            emit("hephaestus.step.exception", duration, self.about(step=outcome.step, error=outcome.error))
-        elif outcome.pending is not None:
-            emit("hephaestus.step.async", duration, self.about(step=outcome.step))
-        else:
-            emitted = event.event if isinstance(event, StepCompleted) else "compensated"
-            emit("hephaestus.step.stop", duration, self.about(step=outcome.step, event=emitted))
-
-    def told(self, run: Run | Undo, outcome: Outcome) -> Event:
-        """The event that an outcome comes to, told to whoever listens."""
-        event = self.judged(run, outcome)
-        self.tell(outcome, event)
-        return event
 
     def write(self, run: Run | Undo, outcome: Outcome) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
@@ -351,19 +390,13 @@ class _Execution:
                 self.journal.decide(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
-            self.journal.decide(self.told(run, replace(outcome, completed=None, error=refused)))
-        else:
-            self.tell(outcome, event)
+            self.journal.decide(self.judged(run, replace(outcome, completed=None, error=refused)))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
         match commands:
             case [Close(status, error)]:
-                if self.commit(InstanceFinished(status, error)):
-                    duration = {"duration_ms": float(self.clock.now() - self.draft.created_at)}
-                    name = "exception" if status == "failed" else "stop"
-                    emit(f"hephaestus.workflow.{name}", duration, self.about(status=status))
-                    return True
+                return self.commit(InstanceFinished(status, error))
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
                     return self.commit(Suspended(wake_at))
@@ -386,26 +419,11 @@ class _Execution:
 
     def flush(self) -> bool:
         """Commit what is decided, if anything is; whether nothing is left to commit."""
-        return self.told_of(self.journal.flush)
+        return self.journal.flush()
 
     def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
         """Commit what is decided and ``closing``; see ``Journal.commit``."""
-        return self.told_of(lambda: self.journal.commit(*closing, writes=writes))
-
-    def told_of(self, commit: Callable[[], bool]) -> bool:
-        """Commit, and tell whoever listens of the transitions that became true."""
-        decided = self.journal.decided
-        written = commit()
-        for event in decided if written else ():
-            if isinstance(event, StepCompleted) and event.taken:
-                emit(
-                    "hephaestus.workflow.transition", {}, self.about(step=event.step, event=event.event, to=event.taken)
-                )
-        return written
-
-    def about(self, **more: object) -> dict[str, object]:
-        """What every telemetry event says, and more."""
-        return {**more, **about(self.draft)}
+        return self.journal.commit(*closing, writes=writes)
 
 
 _NO_RUN: Final = Run("", 0)

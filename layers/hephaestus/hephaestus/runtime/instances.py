@@ -10,12 +10,12 @@ from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
+from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, Limits
 from hephaestus.runtime.intake import digest
-from hephaestus.runtime.telemetry import about, emit
 from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Instances:
         if not self.store.append(after, entry, boundary=boundary):
             return None
         self.effects.perform(state, entry, after)
+        tell_commit(state, entry, after)
         return after
 
     def _go_on(self, state: State, going: Dispatch, now: int, *events: Event) -> State | None:
@@ -165,7 +166,9 @@ class Instances:
             raise AlreadyRunning(message)
         if state.sequence != 1 or state.start_id != first.start_id:
             return state
-        emit("hephaestus.workflow.start", {}, about(state))
+        # The same start made again may find it as it was; only the call that made it, at its own time, tells of it.
+        if state.created_at == now and (claim is None or state.owner == claim.owner):
+            tell_start(state, definition.graph.start)
         if claim is None:
             self._enqueue(state)
         elif isinstance(going, InPlace) and state.owner == claim.owner:

@@ -56,6 +56,7 @@ class Journal:
         opening: the events of the first commit, the claim among them; none when they are committed already.
         pure: the steps whose waiting follows from the state alone.
         give_up_at: until when (ms) a store that does not answer is asked again.
+        tell: called after every commit with the state before, the entry, and the state after.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an execution has
@@ -67,12 +68,14 @@ class Journal:
         opening: tuple[Event, ...],
         pure: Collection[str],
         give_up_at: int,
+        tell: Callable[[State, Entry, State], None],
     ) -> None:
         self.store = store
         self.effects = effects
         self.clock = clock
         self.pure = pure
         self.give_up_at = give_up_at
+        self.tell = tell
         self.opening = opening
         self.committed = state
         self.decided: list[Event] = []
@@ -137,6 +140,7 @@ class Journal:
         self.decided = []
         self.committed = self.draft = after
         self.effects.perform(before, entry, after)
+        self.tell(before, entry, after)
         return True
 
     def peek(self) -> None:

@@ -7,6 +7,7 @@ dispatch says; if neither happens because the process dies, the alarm in the hea
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import Sleep, advance, is_reachable
@@ -59,7 +60,9 @@ class Runner(Control, Queries, Answers):
 
     def __init__(self, *adapters: Any, **settings: Any) -> None:
         super().__init__(*adapters, **settings)
-        emit("hephaestus.runner.init", {}, {"runner": type(self).__name__})
+        name, storage = type(self).__name__, type(self.store).__name__
+        known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
+        emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
 
     def start_instance(  # noqa: PLR0913 - the family's contract
         self,

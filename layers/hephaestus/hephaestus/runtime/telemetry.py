@@ -1,7 +1,10 @@
 """What happens, for whoever wants to know: the Hephaestus family's eleven events, by name.
 
-A handler is attached under a name and called with ``(event, measurements, metadata)``, in the thread where the event
-happened. A handler that raises is detached and the failure is logged, so it can never stop an instance.
+A handler is attached under a name and called with ``(event, measurements, metadata)``, in the thread that runs the
+instance. A handler that raises is detached and the failure is logged, so it can never stop an instance. What a caller
+gave as ``telemetry_metadata`` is among the metadata, under names that the engine has no use for.
+
+docs/telemetry.md lists the events and their fields; ``announce`` says when each of them is told.
 """
 
 from __future__ import annotations
@@ -29,9 +32,26 @@ EVENTS: Final = (
     "hephaestus.runner.init",
 )
 
-PARKED: Final = "hephaestus.instance.parked"  # an instance is put off; ours beside the family's, for who asks for it
+PARKED: Final = "hephaestus.instance.parked"  # an instance is put off
+EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
+EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
+OURS: Final = (PARKED, EXECUTION_START, EXECUTION_STOP)  # beside the family's, for who asks for them
+
+FIELDS: Final = frozenset(
+    {
+        *("instance_id", "workflow", "workflow_version", "version", "generation", "created_at"),
+        *("initial_step", "context_keys", "runner", "forked_from", "status", "completed_steps", "failed_step"),
+        *("kind", "reason", "stacktrace", "error", "step", "step_key", "attempt", "compensation", "concurrent"),
+        *("active_steps_count",),
+        *("event", "has_context_updates", "has_metadata_updates", "transitions_to", "will_retry", "retry_at"),
+        *("instance_status", "resume_event", "source", "from_step", "targets", "fan_out", "status_before"),
+        *("status_after", "iteration", "name", "storage", "pid", "outcome"),
+    }
+)
+"""Every name that the engine uses in an event's metadata: a caller's metadata of such a name is left out."""
 
 _handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
+_wanted: frozenset[str] = frozenset()
 _logger = logging.getLogger("hephaestus.telemetry")
 
 
@@ -41,26 +61,43 @@ def attach(name: str, handler: Handler, events: Collection[str] = EVENTS) -> Non
     Raises:
         ValueError: an event's name is unknown.
     """
-    unknown = sorted(set(events) - {*EVENTS, PARKED})
+    unknown = sorted(set(events) - {*EVENTS, *OURS})
     if unknown:
-        message = f"unknown telemetry event(s) {', '.join(unknown)}: there are {', '.join((*EVENTS, PARKED))}"
+        message = f"unknown telemetry event(s) {', '.join(unknown)}: there are {', '.join((*EVENTS, *OURS))}"
         raise ValueError(message)
     _handlers[name] = (handler, frozenset(events))
+    _note_wanted()
 
 
 def detach(name: str) -> None:
     """Stop calling the handler of that name; an unknown name is no error."""
     _handlers.pop(name, None)
+    _note_wanted()
+
+
+def heard(*events: str) -> bool:
+    """Whether anybody wants one of ``events``, or any at all: what nobody hears need not be put together."""
+    return bool(_wanted if not events else _wanted.intersection(events))
 
 
 def about(state: State) -> dict[str, object]:
-    """What every event says of an instance."""
+    """What every event says of an instance: its caller's metadata, and the engine's own fields."""
+    caller = {name: value for name, value in state.metadata.items() if name not in FIELDS}
     return {
+        **caller,
         "instance_id": state.instance_id,
         "workflow": state.workflow,
+        "workflow_version": state.version,
         "version": state.version,
         "generation": state.generation,
+        "created_at": state.created_at,
     }
+
+
+def tell(event: str, state: State, measurements: Mapping[str, float], /, **fields: object) -> None:
+    """Tell every handler of an ``event`` of an instance."""
+    if event in _wanted:
+        emit(event, measurements, {**about(state), **fields})
 
 
 def emit(event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
@@ -72,3 +109,8 @@ def emit(event: str, measurements: Mapping[str, float], metadata: Mapping[str, o
             except Exception:
                 _logger.exception("telemetry handler %r failed on %s and is detached", name, event)
                 detach(name)
+
+
+def _note_wanted() -> None:
+    global _wanted  # noqa: PLW0603 - kept beside the handlers, so that asking costs nothing
+    _wanted = frozenset().union(*(events for _, events in tuple(_handlers.values())))

@@ -1,0 +1,243 @@
+"""What is told of a commit: the family's events that follow from a log entry, after it is written and once.
+
+A decision that is dropped, or made again because another writer was faster, is never told: only a commit makes anything
+true. What happens between commits (a step that is started, a look at what comes next) the executor tells itself.
+Durations and times are in milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hephaestus.engine.events import (
+    CompensationFailed,
+    EventReceived,
+    Failure,
+    InstanceFinished,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepWaiting,
+)
+from hephaestus.runtime import telemetry
+from hephaestus.runtime.telemetry import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
+
+RUNNER: Final = "Runner"
+
+_logger = logging.getLogger("hephaestus.telemetry")
+
+
+class Ended(NamedTuple):
+    """What an invocation knows of an attempt that it ran itself; times in milliseconds."""
+
+    started_at: int
+    ended_at: int
+    error: BaseException | None = None
+
+
+def tell_start(state: State, initial_step: str) -> None:
+    """Tell that an instance has begun."""
+    if telemetry.heard("hephaestus.workflow.start"):
+        fields = {"initial_step": initial_step, "context_keys": tuple(sorted(state.initial)), "runner": RUNNER}
+        if state.forked_from:
+            fields["forked_from"] = state.forked_from
+        tell("hephaestus.workflow.start", state, {"system_time": state.created_at}, **fields)
+
+
+def tell_commit(
+    before: State,
+    entry: Entry,
+    after: State,
+    pure: Collection[str] = (),
+    ended: Mapping[tuple[str, int], Ended] | None = None,
+) -> None:
+    """Tell what an entry made true.
+
+    Args:
+        before, after: the state on either side of it.
+        entry: what was written.
+        pure: the steps that run within a decision, which nobody sees start.
+        ended: the attempts that this invocation ran, by step and attempt.
+    """
+    if not telemetry.heard():
+        return
+    try:
+        _Telling(before, entry, after, pure, ended or {}).tell()
+    except Exception:
+        # The commit is made, and what it decided must go on whatever is wrong with the telling of it.
+        _logger.exception("instance %s: entry %d could not be told of", after.instance_id, entry.sequence)
+
+
+class _Telling:
+    """One entry, told event by event."""
+
+    def __init__(
+        self,
+        before: State,
+        entry: Entry,
+        after: State,
+        pure: Collection[str],
+        ended: Mapping[tuple[str, int], Ended],
+    ) -> None:
+        self.entry = entry
+        self.after = after
+        self.pure = pure
+        self.ended = ended
+        self.waiting = {key: step.started_at for key, step in before.steps.items() if step.status == "waiting"}
+        self.inbox = {key: received.event for key, received in before.inbox.items()}
+
+    def tell(self) -> None:
+        """Tell the events in their order."""
+        for event in self.entry.events:
+            match event:
+                case EventReceived():
+                    self.inbox[event.step] = event.event
+                case StepWaiting():
+                    self.began_to_wait(event)
+                case StepCompleted():
+                    self.completed(event)
+                case StepFailed():
+                    if event.step in self.waiting:
+                        self.resumed(event.step, event.attempt, self.inbox.get(event.step, "timeout"))
+                    self.failed(event, event.error, event.retry_at)
+                case CompensationFailed():
+                    self.failed(event, event.error, event.retry_at, compensation=True)
+                case StepCompensated():
+                    fields = {"has_context_updates": bool(event.updates), "has_metadata_updates": False}
+                    self.stopped(event, "compensated", transitions_to=(), compensation=True, **fields)
+                case InstanceFinished():
+                    self.finished(event)
+                case _:
+                    pass
+
+    def began_to_wait(self, event: StepWaiting) -> None:
+        """A step waits from now on."""
+        self.saw_start(event)
+        fields = {**_step(event.step, event.attempt), "instance_status": self.after.status}
+        tell("hephaestus.step.async", self.after, self.times(event), **fields)
+        self.waiting[event.step] = self.entry.at
+
+    def completed(self, event: StepCompleted) -> None:
+        """A step is through: it ran, what it waited for came, or its failure is routed."""
+        story = _routed_failure(event)
+        if event.step in self.waiting:
+            came = self.inbox.get(event.step, "timeout") if story else event.event
+            self.resumed(event.step, event.attempt, came)
+        if story:
+            self.failed(event, story, None)
+        elif event.step in self.waiting:
+            pass  # its run was told when it began to wait
+        else:
+            self.saw_start(event)
+            updates = {
+                "has_context_updates": bool(event.updates),
+                "has_metadata_updates": bool(event.metadata),
+            }
+            self.stopped(event, event.event, transitions_to=event.taken, compensation=False, **updates)
+        self.waiting.pop(event.step, None)
+        self.inbox.pop(event.step, None)
+        if event.taken:
+            counted = {"system_time": self.entry.at, "targets_count": len(event.taken)}
+            fields = {"from_step": event.step, "event": event.event, "targets": event.taken}
+            tell("hephaestus.workflow.transition", self.after, counted, **fields, fan_out=len(event.taken) > 1)
+
+    def saw_start(self, event: StepWaiting | StepCompleted) -> None:
+        """A step that runs within a decision starts in the same commit as it ends."""
+        if event.step in self.pure and event.step not in self.waiting:
+            fields = {**_step(event.step, event.attempt), "concurrent": False, "active_steps_count": 1}
+            tell("hephaestus.step.start", self.after, {"system_time": event.started_at}, **fields)
+
+    def resumed(self, step: str, attempt: int, came: str) -> None:
+        """What a step waited for is here."""
+        measured = {"system_time": self.entry.at, "wait_duration": float(self.entry.at - self.waiting[step])}
+        source = "external" if step in self.inbox else "timeout"
+        fields = {**_step(step, attempt), "resume_event": came, "source": source}
+        tell("hephaestus.step.resume", self.after, measured, **fields)
+
+    def stopped(self, event: StepCompleted | StepCompensated, emitted: str, **fields: object) -> None:
+        """A step, or its compensation, ended well."""
+        known = {**_step(event.step, event.attempt), "event": emitted}
+        tell("hephaestus.step.stop", self.after, self.times(event), **{**known, **fields})
+
+    def failed(
+        self,
+        event: StepFailed | CompensationFailed | StepCompleted,
+        story: Failure,
+        retry_at: int | None,
+        *,
+        compensation: bool = False,
+    ) -> None:
+        """An attempt failed."""
+        if not telemetry.heard("hephaestus.step.exception"):
+            return
+        known = self.ended.get((event.step, event.attempt))
+        error = known.error if known else None
+        trace = story.trace or ("".join(traceback.format_exception(error)) if error else "")
+        tell(
+            "hephaestus.step.exception",
+            self.after,
+            self.times(event),
+            **_step(event.step, event.attempt, compensation=compensation),
+            **_story(Failure(story.type, story.message, trace)),
+            error=error,
+            will_retry=retry_at is not None,
+            retry_at=retry_at,
+        )
+
+    def finished(self, event: InstanceFinished) -> None:
+        """The instance has ended."""
+        steps = self.after.steps
+        done = tuple(key for key, step in steps.items() if step.status == "completed")
+        measured = {
+            "system_time": self.entry.at,
+            "duration": float(self.entry.at - self.after.created_at),
+            "step_count": len(done),
+            "advance_count": self.after.sequence,
+        }
+        fields = {"status": event.status, "completed_steps": done, "runner": RUNNER}
+        if event.status != "failed":
+            tell("hephaestus.workflow.stop", self.after, measured, **fields)
+            return
+        failed = [key for status in ("failed", "compensation_failed") for key in steps if steps[key].status == status]
+        story = _story(event.error or Failure("", ""))
+        tell(
+            "hephaestus.workflow.exception",
+            self.after,
+            measured,
+            failed_step=next(iter(failed), None),
+            **fields,
+            **story,
+        )
+
+    def times(
+        self, event: StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed
+    ) -> dict[str, float]:
+        """When an attempt ended, and how long it took; a dead owner's attempt began at a time that nobody noted."""
+        known = self.ended.get((event.step, event.attempt))
+        started_at, ended_at = (known.started_at, known.ended_at) if known else (event.started_at, self.entry.at)
+        return {"system_time": ended_at, **({"duration": float(ended_at - started_at)} if started_at else {})}
+
+
+def _step(step: str, attempt: int, *, compensation: bool = False) -> dict[str, object]:
+    return {"step": step, "step_key": step, "attempt": attempt, "compensation": compensation}
+
+
+def _story(failure: Failure) -> dict[str, object]:
+    return {"kind": failure.type, "reason": failure.message, "stacktrace": failure.trace or None}
+
+
+def _routed_failure(event: StepCompleted) -> Failure | None:
+    """The failure that a step's transitions route, in the form in which ``Judge`` leaves it in its results."""
+    error = event.updates.get("error") if event.event in {"error", "timeout"} and len(event.updates) == 1 else None
+    if isinstance(error, Mapping) and set(error) == {"type", "message"}:
+        return Failure(str(error["type"]), str(error["message"]))
+    return None
