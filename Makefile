@@ -128,8 +128,8 @@ soak: .venvs/dev/.stamp ## Run thousands of instances while workers are killed, 
 
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 
-# Where it listens, on loopback: make up PORT=4570
-PORT ?= 4566
+# Where it listens, on loopback: make up PORT=4570; by default at 4566, or where it runs already.
+PORT ?=
 EMULATOR := .venvs/sam/bin/python tools/emulator.py
 FUNCTION ?= start
 EVENT ?= events/direct-start.json
@@ -140,7 +140,7 @@ up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=
 	@.venvs/sam/bin/python tools/tour.py
 
 deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
-	@$(EMULATOR) up --port $(PORT)
+	@$(EMULATOR) up $(if $(PORT),--port $(PORT))
 
 down: .venvs/sam/.stamp ## Stop the local AWS; its data are kept
 	@$(EMULATOR) down
