@@ -14,6 +14,7 @@ import pytest
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step, telemetry
 from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.dispatch import InPlace
+from hephaestus.runtime.registry import Registry
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -472,6 +473,21 @@ def test_a_handler_that_fails_is_detached_and_stops_no_instance(caplog: pytest.L
         telemetry.detach("broken")
     assert [record.getMessage() for record in caplog.records if record.name == "hephaestus.telemetry"] == [
         "telemetry handler 'broken' failed on hephaestus.runner.init and is detached"
+    ]
+
+
+def test_a_parked_instance_is_told_with_what_is_known_of_it() -> None:
+    heard: list[dict[str, Any]] = []
+    local = LocalRuntime(Forking)
+    local.runner.start_instance(Forking, {}, id="1")
+    local.runner.registry = Registry([Failing])
+    telemetry.attach("mine", lambda _event, _numbers, about: heard.append(dict(about)), [telemetry.PARKED])
+    try:
+        local.settle()
+    finally:
+        telemetry.detach("mine")
+    assert [(told["instance_id"], told["workflow"], told["version"]) for told in heard] == [
+        ("forking::1", "Forking", 1)
     ]
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.runtime.telemetry import PARKED, emit
+from hephaestus.runtime.telemetry import PARKED, about, emit
 
 if TYPE_CHECKING:
+    from hephaestus.engine.state import State
     from hephaestus.errors import EngineError
     from hephaestus.runtime.ports import Clock, Store
 
@@ -45,7 +46,7 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError)
     return put_off
 
 
-def tell_parked(instance_id: str, reason: str) -> None:
-    """Say that an instance is parked, to the log and by telemetry, whoever parked it."""
+def tell_parked(instance_id: str, reason: str, state: State | None = None) -> None:
+    """Say that an instance is parked, to the log and by telemetry, whoever parked it; its state, where it is known."""
     _logger.error("instance %s is parked: %s", instance_id, reason, extra={"instance_id": instance_id})
-    emit(PARKED, {}, {"instance_id": instance_id})
+    emit(PARKED, {}, {"instance_id": instance_id} if state is None else about(state))

@@ -293,7 +293,7 @@ class Runner(Control, Queries, Answers):
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
         after = self._append(state, now, Parked(reason, now + pause))
         if after is not None:
-            tell_parked(state.instance_id, reason)
+            tell_parked(state.instance_id, reason, after)
         return after
 
 

@@ -15,25 +15,26 @@ so no span of that id is exported, unless the provider is made with ``InstanceId
 
 from __future__ import annotations
 
-import hashlib
-from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode
 
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.telemetry import EVENTS, EXECUTION_START, EXECUTION_STOP, FIELDS
+from hephaestus.telemetry.otel_ids import InstanceIds, as_root, root
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.trace import Tracer, TracerProvider
     from opentelemetry.util.types import AttributeValue
+
+__all__ = ["InstanceIds", "OtelHandler", "attach", "detach", "root"]
 
 NAME: Final = "otel"
 SCOPE: Final = "hephaestus"
@@ -71,54 +72,6 @@ def attach(
 def detach() -> None:
     """Make no more spans."""
     telemetry.detach(NAME)
-
-
-def root(instance_id: str, generation: int, created_at: int, ratio: float = 1.0) -> SpanContext:
-    """The root of an instance's trace: the same for whoever asks, wherever.
-
-    Args:
-        instance_id, generation: the instance.
-        created_at: when the generation began, in milliseconds since the epoch.
-        ratio: which share of instances is sampled.
-    """
-    digest = hashlib.sha256(f"hephaestus {instance_id} {generation} {created_at}".encode()).digest()
-    trace_id, span_id = int.from_bytes(digest[:16], "big") or 1, int.from_bytes(digest[16:24], "big") or 1
-    # As TraceIdRatioBased decides: by the lower 64 bits.
-    sampled = (trace_id & (2**64 - 1)) < round(ratio * 2**64)
-    flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
-
-
-_own: ContextVar[SpanContext | None] = ContextVar("hephaestus_root", default=None)
-
-
-class InstanceIds:
-    """Ids for ``opentelemetry.sdk.trace.TracerProvider(id_generator=InstanceIds())``.
-
-    They are another generator's, but for the span of a workflow, which gets the ids of its instance's root.
-
-    Args:
-        others: makes all other ids; by default they are random.
-    """
-
-    def __init__(self, others: IdGenerator | None = None) -> None:
-        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415 - the API alone has no ids
-
-        self._others = others or RandomIdGenerator()
-
-    def generate_span_id(self) -> int:
-        """The id of a span that begins."""
-        own = _own.get()
-        return own.span_id if own else self._others.generate_span_id()
-
-    def generate_trace_id(self) -> int:
-        """The id of a trace that begins."""
-        own = _own.get()
-        return own.trace_id if own else self._others.generate_trace_id()
-
-    def is_trace_id_random(self) -> bool:
-        """An instance's are derived."""
-        return False
 
 
 @dataclass(slots=True)
@@ -267,16 +220,13 @@ class OtelHandler:
             if not own.trace_flags.sampled:
                 return
             parent = contexts.Context()
-        token = _own.set(own)
-        try:
+        with as_root(own):
             span = tracer.start_span(
                 str(metadata["workflow"]),
                 parent,
                 attributes=self._attributes(metadata),
                 start_time=_nanoseconds(measurements["system_time"] - measurements["duration"]),
             )
-        finally:
-            _own.reset(token)
         if metadata["status"] == "failed":
             self._failed(span, metadata)
         span.end(_nanoseconds(measurements["system_time"]))
