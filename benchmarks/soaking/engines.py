@@ -17,7 +17,7 @@ from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.values import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
@@ -158,10 +158,15 @@ class Watched:
         done: bool = self._store.quarantine(instance_id, reason, now=now, until=until)
         return done
 
-    def list(self, workflows: Sequence[str], statuses: Sequence[str], **filters: Any) -> Listing:
+    def list(self, workflows: Sequence[str] | None, statuses: Sequence[str] | None, **filters: Any) -> Listing:
         """A page of instances; see ``Store``."""
         listing: Listing = self._store.list(workflows, statuses, **filters)
         return listing
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances there are; see ``Store``."""
+        found: Mapping[tuple[str, str], int] = self._store.counts(workflows, statuses, most=most)
+        return found
 
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1

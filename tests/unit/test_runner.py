@@ -354,6 +354,8 @@ def test_a_list_of_everything_shows_workflows_that_are_not_deployed_any_more(loc
     without = Runner(local.store, MemoryTimers(), MemoryQueue(local.clock), Registry([TwoWaits]), clock=local.clock)
     assert [item.id for item in without.list()] == ["orderid::a"]
     assert len(without.list(status="waiting")) == 0
+    knowing_none = Runner(local.store, MemoryTimers(), MemoryQueue(local.clock), Registry(), clock=local.clock)
+    assert [item.id for item in knowing_none.list(status="waiting")] == ["orderid::a"]
 
 
 def test_a_version_that_is_no_longer_deployed_parks_the_instance(local: LocalRuntime) -> None:

@@ -85,8 +85,9 @@ class Queries(Instances):
         if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
             message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
             raise BadRequest(message)
-        # Without any filter: everything, also of workflows that are not deployed any more.
-        deployed = self.registry.names() if status is not None else None
+        # Without any filter: everything, also of workflows that are not deployed any more. To find a status it helps to
+        # know the workflows; where nobody knows them, their instances are found all the same.
+        deployed = self.registry.names() or None if status is not None else None
         listing = self.store.list(
             [self.registry.get(workflow).name] if workflow is not None else deployed,
             [status] if status is not None else None,
