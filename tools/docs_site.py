@@ -14,6 +14,7 @@ DECISIONS: Final = Path(__file__).resolve().parent.parent / "docs" / "decisions"
 HEADING: Final = re.compile(r"# (\d+)\. (.+)")
 # What a browser fetches by itself, from somewhere else than the site.
 FETCHED: Final = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^\"'\s>]+")
+DIAGRAM: Final = re.compile(r'<pre class="mermaid">.*?</pre>', re.DOTALL)
 
 _logger = logging.getLogger("mkdocs.hooks.site")
 
@@ -21,6 +22,11 @@ _logger = logging.getLogger("mkdocs.hooks.site")
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let the page of decisions list them all."""
     return f"{markdown}\n{decisions()}" if page.file.src_uri == "decisions/index.md" else markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let diagrams be wider than a phone: each has a frame that scrolls."""
+    return DIAGRAM.sub(r'<div class="diagram">\g<0></div>', html)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -81,3 +81,9 @@ def test_a_page_that_fetches_from_elsewhere_is_told(html: str, warnings: int, ca
     assert docs_site.on_post_page(html, page) == html
     told: Sequence[str] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == warnings
+
+
+def test_every_diagram_has_a_frame_that_scrolls() -> None:
+    html = '<p>1</p><pre class="mermaid"><code>a</code></pre><pre class="mermaid"><code>b</code></pre>'
+    assert docs_site.on_page_content(html).count('<div class="diagram"><pre class="mermaid">') == 2
+    assert docs_site.on_page_content(html).count("</pre></div>") == 2

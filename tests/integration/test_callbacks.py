@@ -96,7 +96,8 @@ class TestPeople:
         for accept in (BROWSER, {}, {"Accept": "*/*"}):
             page = call(deployment, tokens["approved"], headers=accept)
             assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-            for shown in ("Confirm: approved", SAMPLE, "OrderFlow", "approval", "Nothing has happened yet"):
+            shown_to_be = ("Confirm: approved", SAMPLE, "OrderFlow", "approval", "Nothing has happened yet")
+            for shown in (*shown_to_be, "<dt>by</dt><dd>boss@example.com</dd>"):
                 assert shown in page.body
         assert log_length(deployment) == before
 
@@ -219,7 +220,7 @@ class TestPages:
 
         @step
         def ask(ctx: StepContext) -> dict[str, str]:
-            return {"link": ctx.callback_token(HOSTILE)}
+            return {"link": ctx.callback_token(HOSTILE, payload={HOSTILE: HOSTILE, "more": [HOSTILE]})}
 
         class Hostile(Workflow, key="hostile"):
             start_at = ask

@@ -175,37 +175,6 @@ def runner_from_environment() -> Runner:
     return Runner(_store(settings), timers, SqsQueue(settings.queue_url), registry, signer=signer_from_environment)
 
 
-@cache
-def signer_from_environment() -> Signer:
-    """What signs and reads this process's links, made when the first is wanted.
-
-    Raises:
-        NoCallbackKey: the environment names no key.
-        BadSettings: naming every variable that is missing or malformed.
-    """
-    from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
-    from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
-    from hephaestus.callbacks.keys import CachedKeys  # noqa: PLC0415 - as above
-    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
-    from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
-
-    settings = settings_from_environment()
-    if settings.callback_key is None:
-        no_signer()
-    kind, _, name = settings.callback_key.partition(":")
-    audience = audience_of(settings.callback_audience or settings.table)
-
-    @cache
-    def base() -> str:
-        where = settings.callback_url
-        if where is None:
-            message = "the API's address is not known: set HEPHAESTUS_CALLBACK_URL"
-            raise NoCallbackKey(message)
-        return read_parameter(where.removeprefix("parameter:")) if where.startswith("parameter:") else where
-
-    return Signer(CachedKeys(partial(read_keys, kind, name), SystemClock()), audience, base)
-
-
 def sweeper_from_environment() -> Sweeper:
     """A sweeper over the store and the queue of ``runner_from_environment``.
 
@@ -237,3 +206,34 @@ def _store(settings: Settings) -> Store:
         list_shards=settings.list_shards,
         retention_days=settings.retention_days,
     )
+
+
+@cache
+def signer_from_environment() -> Signer:
+    """What signs and reads this process's links, made when the first is wanted.
+
+    Raises:
+        NoCallbackKey: the environment names no key.
+        BadSettings: naming every variable that is missing or malformed.
+    """
+    from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
+    from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.keys import CachedKeys  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
+    from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
+
+    settings = settings_from_environment()
+    if settings.callback_key is None:
+        no_signer()
+    kind, _, name = settings.callback_key.partition(":")
+    audience = audience_of(settings.callback_audience or settings.table)
+
+    @cache
+    def base() -> str:
+        where = settings.callback_url
+        if where is None:
+            message = "the API's address is not known: set HEPHAESTUS_CALLBACK_URL"
+            raise NoCallbackKey(message)
+        return read_parameter(where.removeprefix("parameter:")) if where.startswith("parameter:") else where
+
+    return Signer(CachedKeys(partial(read_keys, kind, name), SystemClock()), audience, base)

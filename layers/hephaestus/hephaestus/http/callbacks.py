@@ -115,8 +115,10 @@ def _confirmation(api: Api) -> str:
 
 
 def _about(link: Link) -> dict[str, Any]:
+    """What the token says, which its holder may read anyway."""
+    carried = {} if link.payload is None else {"payload": link.payload}
     expires = for_display(moment(link.expires_at * 1000))
-    return {"id": link.instance_id, "step": link.step, "event": link.event, "expires_at": expires}
+    return {"id": link.instance_id, "step": link.step, "event": link.event, "expires_at": expires, **carried}
 
 
 def _guarded(api: Api, act: Callable[[], Response[str]]) -> Response[str]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.callbacks.link import dump
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +41,7 @@ _HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode(
 POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[:.\d]*\+00:00")
 NAMES: Final = (("id", "For"), ("workflow", "Workflow"), ("step", "Step"), ("expires_at", "Valid until"))
 
 
@@ -45,7 +49,7 @@ def confirm(known: Mapping[str, Any], confirmation: str) -> str:
     """Ask whether the event is meant, with a form that says so.
 
     Args:
-        known: ``id``, ``workflow``, ``step``, ``event`` and ``expires_at``.
+        known: ``id``, ``workflow``, ``step``, ``event``, ``expires_at`` and perhaps the link's ``payload``.
         confirmation: what the form carries to show that this page was opened.
     """
     event = escape(str(known["event"]))
@@ -77,16 +81,18 @@ def refused(document: Mapping[str, Any]) -> str:
 
 
 def _facts(known: Mapping[str, Any], *without: str) -> str:
+    """What a link is for, and the results that it carries: whoever confirms them has seen them."""
     rows = [(title, known[name]) for name, title in NAMES if name in known and name not in without]
-    return f"<dl>{''.join(f'<dt>{title}</dt><dd>{_shown(value)}</dd>' for title, value in rows)}</dl>"
+    payload = known.get("payload", {})
+    rows += payload.items() if isinstance(payload, dict) else [("With", payload)]
+    return f"<dl>{''.join(f'<dt>{escape(title)}</dt><dd>{_shown(value)}</dd>' for title, value in rows)}</dl>"
 
 
 def _shown(value: object) -> str:
-    return escape(str(value)).replace("+00:00", " UTC").replace("T", " ", 1) if _is_time(value) else escape(str(value))
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, str) and value.endswith("+00:00")
+    if not isinstance(value, str):
+        return escape(dump(value))
+    is_time = TIME.fullmatch(value)
+    return f"{is_time[1]} {is_time[2]} UTC" if is_time else escape(value)
 
 
 def _document(title: str, body: str) -> str:

@@ -15,7 +15,6 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.callbacks.errors import no_signer
 from hephaestus.context import Instance, StepContext
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
 from hephaestus.engine.events import (
@@ -76,6 +75,17 @@ class Limits:
     margin_ms: int = 1_000
     lease_margin_ms: int = 5_000
     peek_ms: int = 2_000
+
+
+def no_signer() -> Signer:
+    """Refuse whoever asks for a link.
+
+    Raises:
+        LinksAreOff: always, saying what to configure.
+    """
+    from hephaestus.callbacks.errors import no_signer as refuse  # noqa: PLC0415 - only where somebody asks for a link
+
+    refuse()
 
 
 @dataclass(frozen=True, slots=True)

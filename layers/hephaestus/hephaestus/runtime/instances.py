@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.callbacks.errors import no_signer
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
@@ -14,7 +13,7 @@ from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, Limits
+from hephaestus.runtime.executor import Executor, Limits, no_signer
 from hephaestus.runtime.intake import digest
 from hephaestus.runtime.workers import ThreadWorkers
 
