@@ -87,3 +87,10 @@ def test_every_diagram_has_a_frame_that_scrolls() -> None:
     html = '<p>1</p><pre class="mermaid"><code>a</code></pre><pre class="mermaid"><code>b</code></pre>'
     assert docs_site.on_page_content(html).count('<div class="diagram"><pre class="mermaid">') == 2
     assert docs_site.on_page_content(html).count("</pre></div>") == 2
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_the_links_of_a_page_outside_of_the_site_lead_somewhere(page: Path) -> None:
+    """The site's own pages are checked by its build."""
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
