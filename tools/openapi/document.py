@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     from hephaestus.errors import CallerError
 
 JSON: Final = "application/json"
+RESULTS: Final[dict[str, Any]] = {
+    "description": "The results of the step, where the link does not bring its own; or the form of the link's page.",
+    "required": False,
+    "content": {
+        JSON: {"schema": {}},
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "required": ["confirmation"],
+                "properties": {"confirmation": {"type": "string"}},
+            }
+        },
+    },
+}
 ANYTHING: Final[dict[str, Any]] = {kind: {} for kind in (JSON, CONTENT_TYPE, "text/html")}
 EVENTS: Final = Path(__file__).resolve().parents[2] / "events"
 KEY: Final = rf"[!#-+\--~]{{1,{MAX_KEY}}}"
@@ -84,6 +98,10 @@ def operation(method: str, path: str) -> dict[str, Any]:
         "parameters": [*parameters, *_query(known, examples), *_headers(known, examples)],
         "responses": dict(_responses(known)),
     }
+    if known.linked:
+        described["security"] = []
+        if method == "POST":
+            described["requestBody"] = RESULTS
     if known.reads:
         described["requestBody"] = _body(known, examples)
     return described
@@ -154,7 +172,7 @@ def _responses(known: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
             {
                 "description": {200: "As it is now.", 202: "Accepted."}[status],
                 "headers": {"Cache-Control": _header("`no-store`", required=True), **headers},
-                "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+                "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}, **_pages(known)},
             },
         )
     wrong: dict[int, list[type[CallerError | RetryLater]]] = defaultdict(list)
@@ -162,13 +180,22 @@ def _responses(known: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
     for error in (*possible, *_later()):
         if error not in wrong[error.status]:
             wrong[error.status].append(error)
-    wrong[403], wrong[500] = [], []
+    wrong[500] = []
+    if not known.linked:
+        wrong[403] = []
     for status, errors in sorted(wrong.items()):
-        yield str(status), _refusal(status, errors)
+        refusal = _refusal(status, errors)
+        refusal["content"] |= _pages(known)
+        yield str(status), refusal
+
+
+def _pages(known: Operation) -> dict[str, Any]:
+    """A person who opens a link gets a page, whatever comes of it."""
+    return {"text/html": {"schema": {"type": "string"}}} if known.linked else {}
 
 
 def _refusal(status: int, errors: list[type[CallerError | RetryLater]]) -> dict[str, Any]:
-    if status == 403:  # noqa: PLR2004 - HTTP's number for it
+    if status == 403 and not errors:  # noqa: PLR2004 - HTTP's number for it
         refused = {"schema": {"$ref": "#/components/schemas/Refused"}}
         return {"description": "API Gateway does not let the request in.", "content": {JSON: refused}}
     kinds = " ".join(f"`{kind(error)}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
+from hephaestus.callbacks import errors as links
 from hephaestus.calls import Cancel, Deliver, Fork, Heartbeat, Start, Steer
 from hephaestus.engine.state import STATUSES
 from hephaestus.http.api import MAX_LIMIT
@@ -47,6 +48,7 @@ class Operation:
         query: the parameters of its query.
         keyed: whether it takes an ``Idempotency-Key``.
         waits: whether it takes ``Prefer``.
+        linked: whether the path is the permission: nothing is signed, and a person gets a page.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Operation:
     query: Mapping[str, Schema] | None = None
     keyed: bool = False
     waits: bool = False
+    linked: bool = False
 
     @property
     def starts(self) -> bool:
@@ -65,6 +68,14 @@ class Operation:
 
 
 ACCEPTED: Final[Mapping[int, str]] = {200: "Instance", 202: "AcceptedInstance"}
+LINKS: Final = (
+    links.LinkAltered,
+    links.LinkForeign,
+    links.LinkExpired,
+    links.LinkOutdated,
+    links.LinkUsed,
+    links.StepMovedOn,
+)
 CLOSED: Final = (*NOT_FOUND, errors.InstanceClosed)
 
 
@@ -149,6 +160,32 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         *NOT_FOUND,
         errors.NotRedrivable,
         *NOT_DEPLOYED,
+    ),
+    ("GET", "/callbacks/{token}"): Operation(
+        "showLink", "Show what a link would do", {200: "Link"}, (*LINKS, *NOT_FOUND), linked=True
+    ),
+    ("POST", "/callbacks/{token}"): Operation(
+        "useLink",
+        "Do what a link is for: with the form of its page, or with results in JSON",
+        {200: "Link", 202: "Link"},
+        (
+            *LINKS,
+            links.NotConfirmed,
+            *CLOSED,
+            errors.UnknownStep,
+            *NOT_DEPLOYED,
+            errors.UnexpectedEvent,
+            errors.InvalidInput,
+            errors.PayloadTooLarge,
+        ),
+        query={
+            "heartbeat": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Any value: say that the step is worked on. It does not use up the link.",
+            }
+        },
+        linked=True,
     ),
     ("POST", "/instances/{id}/fork"): _steers(
         "forkInstance",

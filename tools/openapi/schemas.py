@@ -166,6 +166,7 @@ def components() -> dict[str, Schema]:
             "additionalProperties": False,
         },
         "Workflow": workflow(),
+        "Link": link(),
         "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
         "Problem": problem(),
         "Refused": {
@@ -189,6 +190,19 @@ def page(item: str, order: str) -> Schema:
         },
         "additionalProperties": False,
     }
+
+
+def link() -> Schema:
+    """What a link says, which its holder may know."""
+    text: Schema = {"type": "string"}
+    known = {"id": INSTANCE_ID, "step": text, "event": text, "expires_at": {**text, "format": "date-time"}}
+    described = _all_of(known)
+    described["properties"] |= {
+        "workflow": WORKFLOW,
+        "confirm": _all_of({"method": {**text, "const": "POST"}}),
+        "payload": {"description": "The results that the link brings."},
+    }
+    return described
 
 
 def workflow() -> Schema:
