@@ -126,6 +126,10 @@ SOAK_ARGS ?=
 soak: .venvs/dev/.stamp ## Run thousands of instances while workers are killed, then check every log and effect (SOAK_ARGS=)
 	@$(DEV)/python benchmarks/soak.py $(SOAK_ARGS)
 
+.PHONY: console
+console: ## Build the console's page into the package, where its sources have changed (needs Node and npm)
+	@cd console && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent types && npm run --silent build
+
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 
 # Where it listens, on loopback: make up PORT=4570; by default at 4566, or where it runs already.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,14 @@ os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools sil
 from hephaestus import aws, observability
 from hephaestus.adapters import secrets, session
 from hephaestus.adapters.dynamodb import Table
+from hephaestus.adapters.session import Account
+from hephaestus.operations import Connection
+from hephaestus.operations.api import Api
+from hephaestus.operations.catalog import Catalog
+from hephaestus.operations.transport import DirectInvocation
+from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, Large, deploy
+from tests.integration.outside import ANN, STACK, TEMPLATE, Functions
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
 from workflows import Onboarding, OrderFlow
 
@@ -27,6 +35,16 @@ if TYPE_CHECKING:
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """The functions over a store in memory, with the example and a workflow whose results have any size."""
     return deploy(monkeypatch, OrderFlow, Onboarding, Large)
+
+
+@pytest.fixture
+def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """A connection to the functions in this process, whose runner knows no workflow's code."""
+    monkeypatch.setattr(DirectInvocation, "caller", ANN)
+    own = deployment.runner
+    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]
+    runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
+    return Connection(Account(), runner, api, STACK)
 
 
 @pytest.fixture
@@ -71,3 +89,21 @@ def forget() -> None:
         cached.cache_clear()
     for client in (secrets._secrets, secrets._parameters):  # noqa: SLF001 - made once a process
         client._client = None  # noqa: SLF001 - the same
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account with a stack ``shop``, and one that is none of ours."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with mock_aws():
+        Table("hephaestus", REGION).create()
+        formation = boto3.client("cloudformation", region_name=REGION)
+        formation.create_stack(StackName="shop", TemplateBody=json.dumps(TEMPLATE))
+        bare = {"Resources": TEMPLATE["Resources"]}
+        formation.create_stack(StackName="other", TemplateBody=json.dumps(bare))
+        yield

@@ -13,12 +13,14 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError
+from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hephaestus.adapters.session import Account
     from hephaestus.callbacks.signer import Signer
     from hephaestus.runtime.ports import Store
     from hephaestus.runtime.sweeper import Sweeper
@@ -161,18 +163,26 @@ def runner_from_environment() -> Runner:
     Raises:
         BadSettings: naming every variable that is missing or malformed.
     """
+    settings = settings_from_environment()
+    return build_runner(settings, Registry.load(settings.workflows))
+
+
+def build_runner(settings: Settings, registry: Registry, account: Account | None = None) -> Runner:
+    """A runner on what ``settings`` name, in an account; by default in the environment's."""
     from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
     from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
 
-    settings = settings_from_environment()
+    place = account or Account()
     timers = SchedulerTimers(
         group=settings.schedule_group,
         role_arn=settings.schedule_role_arn,
         target_arn=settings.resume_arn,
         dlq_arn=settings.schedule_dlq_arn,
+        client=place.client("scheduler"),
     )
-    registry = Registry.load(settings.workflows)
-    return Runner(_store(settings), timers, SqsQueue(settings.queue_url), registry, signer=signer_from_environment)
+    queue = SqsQueue(settings.queue_url, place.client("sqs"))
+    return Runner(_store(settings, place), timers, queue, registry, dispatch=Enqueue(), signer=signer_from_environment)
 
 
 def sweeper_from_environment() -> Sweeper:
@@ -187,15 +197,23 @@ def sweeper_from_environment() -> Sweeper:
     return Sweeper(runner.store, runner.queue, runner.clock)
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, account: Account) -> Store:
     from hephaestus.adapters.dynamodb import DynamoStore, Table  # noqa: PLC0415 - settings are checked before AWS is imported
 
     blobs = None
     if settings.bucket:
         from hephaestus.adapters.s3 import S3Blobs  # noqa: PLC0415 - only where there is a bucket
+        from hephaestus.adapters.session import MAX_ATTEMPTS  # noqa: PLC0415 - as above
 
-        blobs = S3Blobs(settings.bucket)
-    table = Table(settings.table)
+        blobs = S3Blobs(settings.bucket, account.client("s3", MAX_ATTEMPTS))
+    table = Table(
+        settings.table,
+        account.region,
+        account.endpoint_url,
+        connect_timeout=account.connect_timeout,
+        read_timeout=account.read_timeout,
+        session=account.session,
+    )
     _ = (
         table.connection.client
     )  # made while Lambda initialises: then the processor is faster and the time is not the caller's

@@ -55,12 +55,16 @@ class LazyClient:
         region: where; by default as the environment says.
         endpoint_url: another endpoint than AWS's own.
         max_attempts: of a request that is throttled or not answered, the first one included.
+        session: whose credentials and settings; by default the process's.
+        config: timeouts and retries; by default those that fit a Lambda invocation.
     """
 
     service: str
     region: str | None = None
     endpoint_url: str | None = None
     max_attempts: int = EFFECT_ATTEMPTS
+    session: Session | None = None
+    config: Config | None = None
     _client: Any = field(default=None, repr=False, compare=False)
 
     def get(self) -> Any:
@@ -71,11 +75,39 @@ class LazyClient:
 
         with CREATING:
             if self._client is None:
-                config = client_config(self.max_attempts)
+                config = self.config or client_config(self.max_attempts)
                 # botocore's own client: the same operations as boto3's, without its import and its second session.
-                client = shared_session().create_client(
+                session = self.session or shared_session()
+                client = session.create_client(
                     self.service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
                 )
                 keep_within_invocations(client)
                 self._client = client
         return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose AWS is meant, and where; by default as the environment says, from within Lambda.
+
+    Attributes:
+        session: whose credentials and settings; by default the process's.
+        region: the region.
+        endpoint_url: another endpoint than AWS's own, for every service.
+        connect_timeout, read_timeout: in seconds; by default those that fit a Lambda invocation.
+    """
+
+    session: Session | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    connect_timeout: float = CONNECT_TIMEOUT
+    read_timeout: float = READ_TIMEOUT
+
+    def client(self, service: str, max_attempts: int = EFFECT_ATTEMPTS, read_timeout: float = 0) -> LazyClient:
+        """A client of one of its services, if need be with more patience (in seconds) than the account has."""
+        from botocore.config import Config  # noqa: PLC0415 - only where AWS is used
+
+        patience = max(read_timeout, self.read_timeout)
+        own = Config(connect_timeout=self.connect_timeout, read_timeout=patience)
+        config = client_config(max_attempts).merge(own)
+        return LazyClient(service, self.region, self.endpoint_url, max_attempts, self.session, config)

@@ -1,4 +1,4 @@
-"""One client for all models of a table, on the process's one botocore session.
+"""One client for all models of a table, on the process's one botocore session or on a given one.
 
 An answer that was damaged on its way is no answer. botocore compares DynamoDB's checksum and asks again, but takes what
 came with its last try as it is: a ``GetItem`` would find nothing where there is an item.
@@ -34,10 +34,12 @@ class AnswerDamaged(HTTPClientError):
 class SharedConnection(Connection):
     """A PynamoDB connection that makes its client once, whichever thread comes first."""
 
+    own_session: Session | None = None
+
     @property
     def session(self) -> Session:
-        """The process's botocore session, instead of one a thread."""
-        return shared_session()
+        """Its own botocore session or the process's, instead of one a thread."""
+        return self.own_session or shared_session()
 
     _kept: Any = None
 

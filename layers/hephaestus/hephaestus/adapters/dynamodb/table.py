@@ -25,6 +25,7 @@ from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from botocore.session import Session
     from pynamodb.exceptions import CancellationReason
     from pynamodb.expressions.update import Action
 
@@ -55,6 +56,7 @@ class Table:
         host: another endpoint than AWS's own.
         connect_timeout, read_timeout: in seconds.
         max_attempts: of a request that is throttled or not answered, the first one included.
+        session: whose credentials and settings; by default the process's.
     """
 
     def __init__(  # noqa: PLR0913 - a connection's settings
@@ -66,6 +68,7 @@ class Table:
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         max_attempts: int = MAX_ATTEMPTS,
+        session: Session | None = None,
     ) -> None:
         self.name = name
         self.head: type[HeadItem] = bind(HeadItem, name)
@@ -78,6 +81,7 @@ class Table:
             retry_configuration={"total_max_attempts": max_attempts, "mode": "standard"},
             max_pool_connections=POOL,
         )
+        self.connection.own_session = session
         share(self.connection, (self.head, self.log))
 
     @property

@@ -1,0 +1,203 @@
+// What can be done to an instance. Each action asks once, says who will be named in history, and is sent under one key,
+// so that pressing twice does it once.
+
+import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { act } from "./api";
+import { CLOSED, type Instance, type Json, type Members } from "./types";
+
+export type Wanted =
+  | { action: "resume"; step: string; event: string }
+  | { action: "cancel" | "pause" | "continue" | "redrive" }
+  | { action: "fork"; at: number | undefined };
+
+/** The actions that the instance's state allows. */
+export function allowed(instance: Instance): Wanted[] {
+  const open = !CLOSED.has(instance.status);
+  const cancelling = instance.cancel_requested !== undefined;
+  const actions: Wanted[] = [];
+  for (const [step, events] of Object.entries(instance.accepts ?? {})) {
+    for (const event of events) actions.push({ action: "resume", step, event });
+  }
+  if (instance.status === "failed" || instance.status === "cancelled" || (open && instance.parked)) actions.push({ action: "redrive" });
+  if (open) actions.push({ action: instance.paused === undefined ? "pause" : "continue" });
+  if (open && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
+  actions.push({ action: "fork", at: undefined });
+  return actions;
+}
+
+export function Actions({ instance, want }: { instance: Instance; want: (wanted: Wanted) => void }) {
+  const actions = allowed(instance);
+  const steps = [...new Set(actions.flatMap((one) => (one.action === "resume" ? [one.step] : [])))];
+  return (
+    <div class="actions" role="group" aria-label="Actions">
+      {steps.map((step) => (
+        <span key={step} class="events" role="group" aria-label={`Events for ${step}`}>
+          <span class="of">{instance.steps?.[step]?.status === "waiting" ? step : `${step} (later)`}</span>
+          {actions.map((one) =>
+            one.action === "resume" && one.step === step ? (
+              <button key={one.event} type="button" class="primary" onClick={() => want(one)}>
+                {one.event}
+              </button>
+            ) : null,
+          )}
+        </span>
+      ))}
+      {actions.map((one) =>
+        one.action === "resume" ? null : (
+          <button
+            key={one.action}
+            type="button"
+            class={one.action === "cancel" ? "danger" : one.action === "redrive" ? "primary" : ""}
+            onClick={() => want(one)}
+          >
+            {TITLES[one.action]}
+          </button>
+        ),
+      )}
+    </div>
+  );
+}
+
+const TITLES: { [action: string]: string } = {
+  cancel: "Cancel",
+  pause: "Pause",
+  continue: "Continue",
+  redrive: "Redrive",
+  fork: "Fork",
+};
+
+const EXPLAINED: { [action: string]: string } = {
+  cancel: "No further step starts. The instance ends as cancelled when the steps that run now have ended.",
+  pause: "No further step starts and no event is delivered until it is continued. Steps that run now end; deadlines that pass wait.",
+  continue: "What was held back by the pause goes on.",
+  redrive: "The instance goes on from where it stopped: a step that failed starts again with its first attempt.",
+  fork: "Starts a new instance that takes over every step that had completed by that entry. This one is left as it is.",
+};
+
+interface DialogProps {
+  instance: Instance;
+  wanted: Wanted;
+  by: string;
+  close: () => void;
+  done: (id: string) => void;
+}
+
+export function ActionDialog({ instance, wanted, by, close, done }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [key] = useState(() => crypto.randomUUID());
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
+  const [payload, setPayload] = useState("");
+  const [reason, setReason] = useState("");
+  const [compensate, setCompensate] = useState(false);
+  const [newId, setNewId] = useState("");
+  const [at, setAt] = useState(wanted.action === "fork" && wanted.at !== undefined ? String(wanted.at) : "");
+  const [context, setContext] = useState("");
+  // At once, so that the very next key is for the question.
+  useLayoutEffect(() => dialog.current?.showModal(), []);
+
+  const title = wanted.action === "resume" ? `Send “${wanted.event}” to ${wanted.step}?` : `${TITLES[wanted.action]} ${instance.id}?`;
+  const members = (): Members => {
+    switch (wanted.action) {
+      case "resume":
+        return { event: wanted.event, step: wanted.step, payload: parse(payload, "The payload") };
+      case "cancel":
+        return { reason, compensate };
+      case "pause":
+        return { reason };
+      case "fork": {
+        if (at && !/^[1-9]\d*$/.test(at)) throw new Error("The entry is the number of an entry in the history, from 1 on.");
+        const members: Members = { new_id: newId.trim() };
+        if (at) members["at"] = Number(at);
+        const data = parse(context, "The start data");
+        if (data !== null) members["context"] = data;
+        return members;
+      }
+      default:
+        return {};
+    }
+  };
+  const send = async (event: Event) => {
+    event.preventDefault();
+    if (busy) return;
+    try {
+      const body = { ...members(), key };
+      setBusy(true);
+      setProblem("");
+      done(await act(instance.id, wanted.action, body));
+    } catch (error) {
+      setBusy(false);
+      setProblem((error as Error).message);
+    }
+  };
+  return (
+    <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
+      <form onSubmit={send}>
+        <h2 id="dialog-title">{title}</h2>
+        {wanted.action === "resume" && (
+          <Field label="Payload (JSON, becomes the step's results)">
+            <textarea rows={5} value={payload} spellcheck={false} placeholder='{"note": "…"}' onInput={(event) => setPayload(event.currentTarget.value)} />
+          </Field>
+        )}
+        {EXPLAINED[wanted.action] && <p>{EXPLAINED[wanted.action]}</p>}
+        {(wanted.action === "cancel" || wanted.action === "pause") && (
+          <Field label="Reason (kept in its history)">
+            <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
+          </Field>
+        )}
+        {wanted.action === "cancel" && (
+          <label class="check">
+            <input type="checkbox" checked={compensate} onChange={(event) => setCompensate(event.currentTarget.checked)} /> first undo what its
+            completed steps did
+          </label>
+        )}
+        {wanted.action === "fork" && (
+          <>
+            <Field label="Id of the new instance (the part after the colons)">
+              <input type="text" required maxLength={128} value={newId} autocomplete="off" onInput={(event) => setNewId(event.currentTarget.value)} />
+            </Field>
+            <Field label="After which entry of the history (empty: the newest)">
+              <input type="text" inputMode="numeric" value={at} autocomplete="off" onInput={(event) => setAt(event.currentTarget.value)} />
+            </Field>
+            <Field label="Other start data (JSON; empty: the same)">
+              <textarea rows={4} value={context} spellcheck={false} onInput={(event) => setContext(event.currentTarget.value)} />
+            </Field>
+          </>
+        )}
+        <p class="note">{`History will name ${by}.`}</p>
+        {problem && (
+          <p class="wrong" role="alert">
+            {problem}
+          </p>
+        )}
+        <div class="buttons">
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Not now
+          </button>
+          <button type="submit" class={wanted.action === "cancel" ? "danger" : "primary"} disabled={busy}>
+            {busy ? "Sending…" : wanted.action === "resume" ? `Send ${wanted.event}` : TITLES[wanted.action]}
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}
+
+function Field({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      {children}
+    </label>
+  );
+}
+
+function parse(text: string, what: string): Json {
+  if (!text.trim()) return null;
+  try {
+    return JSON.parse(text) as Json;
+  } catch (error) {
+    throw new Error(`${what} is not JSON: ${(error as Error).message}`);
+  }
+}

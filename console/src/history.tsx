@@ -1,0 +1,243 @@
+// Everything that became true of an instance, in order, with what it carried.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { query, read } from "./api";
+import { duration, exact, ms, timeOfDay } from "./format";
+import type { Log } from "./log";
+import { Data, ErrorText, Large } from "./parts";
+import type { Entry, Failure, Instance, Json, LogEvent, Page } from "./types";
+import { VirtualList } from "./virtual";
+
+interface Line {
+  entry: Entry;
+  event: LogEvent;
+  index: number;
+}
+
+const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "Suspended", "HandedOver"]);
+const BAD = new Set(["StepFailed", "CompensationFailed", "Parked"]);
+const KEPT_BACK = new Set(["type", "large", "error"]);
+
+interface Props {
+  instance: Instance;
+  log: Log;
+  step: string | undefined;
+  clearStep: () => void;
+  fork: (at: number) => void;
+}
+
+export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
+  const [all, setAll] = useState(false);
+  const [only, setOnly] = useState(false);
+  const [chosen, setChosen] = useState<string>();
+  const lines = useMemo(() => {
+    const found: Line[] = [];
+    for (const entry of log.entries) {
+      entry.events.forEach((event, index) => {
+        if (!all && BOOKKEEPING.has(event.type)) return;
+        if (only && step && event.step !== step && !event.steps?.includes(step)) return;
+        found.push({ entry, event, index });
+      });
+    }
+    return found;
+  }, [log.entries, all, only, step]);
+  const name = (line: Line) => `${line.entry.sequence}.${line.index}`;
+  const at = lines.findIndex((line) => name(line) === chosen);
+  const line = lines[at];
+  const began = ms(log.entries[0]?.at);
+  useEffect(() => {
+    if (chosen === undefined) return;
+    document.querySelector<HTMLElement>(`[data-line="${chosen}"]`)?.focus({ preventScroll: true });
+  }, [chosen]);
+  const move = (event: KeyboardEvent) => {
+    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -lines.length, End: lines.length }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = lines[Math.max(0, Math.min(lines.length - 1, at + by))];
+    if (next) setChosen(name(next));
+  };
+  return (
+    <div class="history">
+      <div class="tools">
+        <label class="check">
+          <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> bookkeeping (claims, starts,
+          suspensions)
+        </label>
+        {step && (
+          <label class="check">
+            <input type="checkbox" checked={only} onChange={(event) => setOnly(event.currentTarget.checked)} /> {`only ${step}`}
+          </label>
+        )}
+        {only && step && (
+          <button type="button" class="quiet" onClick={() => (setOnly(false), clearStep())}>
+            all steps
+          </button>
+        )}
+        <span role="status" class="note">
+          {log.complete ? `${log.entries.length} entries` : `${log.entries.length} entries, reading on…`}
+        </span>
+      </div>
+      {log.problem && <p class="wrong" role="alert">{log.problem.message}</p>}
+      <div class="columns">
+        <div class="lines" role="table" aria-label="History" aria-rowcount={lines.length} onKeyDown={move}>
+          <VirtualList
+            count={lines.length}
+            height={34}
+            label="Events"
+            show={at}
+            row={(index) => {
+              const one = lines[index] as Line;
+              const key = name(one);
+              return (
+                <div key={key} role="row" aria-rowindex={index + 1} class={`entry ${tone(one.event)} ${key === chosen ? "selected" : ""}`}>
+                  <span role="cell" class="number">
+                    {one.index === firstShown(one.entry, all) ? one.entry.sequence : ""}
+                  </span>
+                  <span role="cell" class="at" title={exact(one.entry.at)}>
+                    {timeOfDay(one.entry.at)}
+                  </span>
+                  <span role="cell" class="what">
+                    <button
+                      type="button"
+                      data-line={key}
+                      tabIndex={key === chosen || (chosen === undefined && index === 0) ? 0 : -1}
+                      aria-expanded={key === chosen}
+                      onClick={() => setChosen(key === chosen ? undefined : key)}
+                    >
+                      {sentence(one.event)}
+                    </button>
+                  </span>
+                </div>
+              );
+            }}
+          />
+        </div>
+        <aside class="detail" aria-label="Entry" aria-live="polite">
+          {line ? (
+            <EntryDetail key={chosen} instance={instance} line={line} began={began} fork={fork} />
+          ) : (
+            <p class="empty">Choose an event to see what it carried.</p>
+          )}
+        </aside>
+      </div>
+    </div>
+  );
+}
+
+function EntryDetail({ instance, line, began, fork }: { instance: Instance; line: Line; began: number; fork: (at: number) => void }) {
+  const { entry, event } = line;
+  const fields = Object.entries(event).filter(([name]) => !KEPT_BACK.has(name));
+  const small = fields.filter(([, value]) => typeof value !== "object" || value === null);
+  const rest = fields.filter(([, value]) => typeof value === "object" && value !== null);
+  const fetchFull = async (name: string): Promise<Json> => {
+    const path = query(`instances/${encodeURIComponent(instance.id)}/history`, {
+      generation: String(instance.generation),
+      limit: "1",
+      cursor: entry.sequence > 1 ? String(entry.sequence - 1) : null,
+      full: "1",
+    });
+    const page = await read<Page<Entry>>(path);
+    return (page.items[0]?.events[line.index]?.[name] ?? null) as Json;
+  };
+  return (
+    <>
+      <h3>{event.type}</h3>
+      <p class="note">{`Entry ${entry.sequence}, ${exact(entry.at)}, ${duration(ms(entry.at) - began)} after the start`}</p>
+      <dl>
+        {small.map(([name, value]) => (
+          <div key={name}>
+            <dt>{label(name)}</dt>
+            <dd>{typeof value === "string" && /_(at|until)$/.test(name) ? exact(value) : String(value)}</dd>
+          </div>
+        ))}
+      </dl>
+      {event.error && <ErrorText error={event.error as Failure} />}
+      {rest.map(([name, value]) =>
+        Array.isArray(value) && value.every((one) => typeof one === "string") ? (
+          <p key={name} class="strings">
+            <span>{label(name)}</span> {value.join(", ")}
+          </p>
+        ) : (
+          <Data key={name} value={value as Json} label={label(name)} />
+        ),
+      )}
+      {Object.entries(event.large ?? {}).map(([name, characters]) => (
+        <Large key={name} label={label(name)} characters={characters} fetch={() => fetchFull(name)} />
+      ))}
+      <button type="button" onClick={() => fork(entry.sequence)}>
+        Fork after this entry…
+      </button>
+    </>
+  );
+}
+
+const label = (name: string) => name.replaceAll("_", " ");
+
+function firstShown(entry: Entry, all: boolean): number {
+  return entry.events.findIndex((event) => all || !BOOKKEEPING.has(event.type));
+}
+
+function tone(event: LogEvent): string {
+  if (BAD.has(event.type) || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
+  if (event.type === "StepCompleted" || event.type === "InstanceFinished") return "good";
+  if (BOOKKEEPING.has(event.type)) return "faint";
+  return event.by ? "person" : "";
+}
+
+/** An event in a few words. */
+function sentence(event: LogEvent): string {
+  const by = event.by ? `, by ${event.by}` : "";
+  const many = (event.steps ?? []).join(", ");
+  const attempt = (event.attempt ?? 1) > 1 ? ` (attempt ${event.attempt})` : "";
+  const text = (name: string) => (event[name] ? String(event[name]) : "");
+  const reason = text("reason") ? `: ${text("reason")}` : "";
+  switch (event.type) {
+    case "InstanceStarted":
+      return `started ${text("workflow")} v${text("version")}${by}`;
+    case "Forked":
+      return `forked from ${text("instance_id")}, generation ${text("generation")}, entry ${text("sequence")}${by}`;
+    case "Claimed":
+      return "an invocation took it";
+    case "StepsStarted":
+      return `${many} started`;
+    case "EventReceived":
+      return `${event.event} received for ${event.step}${by}`;
+    case "TimerSet":
+      return `${event.step} was given a deadline`;
+    case "HeartbeatReceived":
+      return `${event.step}: heartbeat`;
+    case "StepCompleted":
+      return `${event.step} completed: ${event.event}${attempt}`;
+    case "StepWaiting":
+      return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
+    case "StepFailed":
+      return `${event.step} failed${attempt}: ${event.error?.message ?? ""}`;
+    case "StepsSkipped":
+      return `${many} skipped`;
+    case "CompensationStarted":
+      return `undoing ${many}`;
+    case "StepCompensated":
+      return `${event.step} undone${attempt}`;
+    case "CompensationFailed":
+      return `${event.step} could not be undone${attempt}: ${event.error?.message ?? ""}`;
+    case "Suspended":
+      return "suspended";
+    case "HandedOver":
+      return "handed over to another invocation";
+    case "Parked":
+      return `parked${reason}`;
+    case "CancelRequested":
+      return `cancel requested${reason}${by}`;
+    case "Paused":
+      return `paused${reason}${by}`;
+    case "Continued":
+      return `continued${by}`;
+    case "Redriven":
+      return `redriven${by}`;
+    case "InstanceFinished":
+      return `ended: ${text("status")}`;
+    default:
+      return event.type;
+  }
+}

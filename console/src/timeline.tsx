@@ -1,0 +1,99 @@
+// What ran and waited when: a line a step, a bar for each attempt, wait and pause.
+
+import { useMemo, useState } from "preact/hooks";
+import { duration, timeOfDay } from "./format";
+import { scale, type Span, type Story, WHOLE } from "./spans";
+
+const WORDS: { [kind: string]: string } = {
+  run: "ran",
+  wait: "waited",
+  backoff: "waited for its next attempt",
+  undo: "was undone",
+  paused: "was paused",
+};
+const MOST = 2_000;
+
+interface Props {
+  story: Story;
+  now: number;
+  selected: string | undefined;
+  select: (step: string) => void;
+}
+
+export function TimelineView({ story, now, selected, select }: Props) {
+  const [truly, setTruly] = useState(false);
+  const spans = useMemo(() => story.spans.slice(-MOST), [story]);
+  const place = useMemo(() => scale(spans, now, truly), [spans, now, truly]);
+  const rows: [string, Span[]][] = [WHOLE, ...story.order]
+    .map((step) => [step, spans.filter((span) => span.step === step)] as [string, Span[]])
+    .filter(([, found]) => found.length);
+  if (!rows.length) return <p class="empty">Nothing has run yet.</p>;
+  const first = Math.min(...spans.map((span) => span.from));
+  const last = Math.max(...spans.map((span) => span.to ?? now));
+  return (
+    <div class="timeline">
+      <div class="tools">
+        <ul class="legend" aria-hidden="true">
+          {["run", "wait", "backoff", "undo"].map((kind) => (
+            <li key={kind}>
+              <span class={`bar ${kind}`} /> {{ run: "ran", wait: "waited", backoff: "before a retry", undo: "undone" }[kind]}
+            </li>
+          ))}
+          <li>
+            <span class="bar failed" /> failed
+          </li>
+        </ul>
+        <label class="check">
+          <input type="checkbox" checked={truly} onChange={(event) => setTruly(event.currentTarget.checked)} /> true to scale
+        </label>
+      </div>
+      {story.spans.length > MOST && <p class="note">{`The newest ${MOST} of ${story.spans.length} stretches.`}</p>}
+      <ol>
+        {rows.map(([step, found]) => (
+          <li key={step} class={step && step === selected ? "selected" : ""}>
+            {step === WHOLE ? (
+              <span class="name">instance</span>
+            ) : (
+              <button type="button" class="name" onClick={() => select(step)} title={step}>
+                {step}
+              </button>
+            )}
+            <span class="track">
+              {found.map((span) => {
+                const from = place(span.from);
+                const width = Math.max(place(span.to ?? now) - from, 0);
+                const lasted = duration((span.to ?? now) - span.from);
+                const text = said(span, lasted);
+                return (
+                  <span
+                    key={`${span.kind} ${span.from} ${span.attempt}`}
+                    class={`bar ${span.failed ? "failed" : span.kind} ${span.to === undefined ? "open" : ""}`}
+                    style={{ left: `min(100% - 4px, ${from * 100}%)`, width: `max(4px, ${width * 100}%)` }}
+                    title={text}
+                    role="img"
+                    aria-label={text}
+                  >
+                    {width > 0.070 && <span aria-hidden="true">{lasted}</span>}
+                  </span>
+                );
+              })}
+            </span>
+            <span class="sum">{duration(found.reduce((all, span) => all + (span.to ?? now) - span.from, 0))}</span>
+          </li>
+        ))}
+      </ol>
+      <p class="axis" aria-hidden="true">
+        <span>{timeOfDay(new Date(first).toISOString())}</span>
+        <span>{`${duration(last - first)} in all${truly ? "" : ", long stretches drawn shorter"}`}</span>
+        <span>{timeOfDay(new Date(last).toISOString())}</span>
+      </p>
+    </div>
+  );
+}
+
+function said(span: Span, lasted: string): string {
+  const what = WORDS[span.kind] ?? span.kind;
+  const attempt = span.kind === "run" && span.attempt > 1 ? ` (attempt ${span.attempt})` : "";
+  const end = span.to === undefined ? ", still" : span.outcome && span.kind !== "backoff" ? `: ${span.outcome.slice(0, 200)}` : "";
+  return `${span.step || "The instance"} ${what} ${lasted}${attempt} from ${timeOfDay(new Date(span.from).toISOString())}${end}`;
+}

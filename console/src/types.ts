@@ -1,0 +1,111 @@
+// What the server answers: the API's JSON.
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+export type Members = { [name: string]: Json };
+
+export interface StepInfo {
+  key: string;
+  waits: boolean;
+  events: string[];
+  routes: { [event: string]: string[] };
+}
+
+export interface VersionInfo {
+  version: number;
+  start: string;
+  steps: StepInfo[];
+}
+
+export interface WorkflowInfo {
+  name: string;
+  key: string;
+  current: number;
+  versions: VersionInfo[];
+}
+
+export interface About {
+  place: string;
+  by: string;
+  workflows: WorkflowInfo[];
+}
+
+export interface Failure {
+  type: string;
+  message: string;
+  trace?: string;
+}
+
+export interface StepView {
+  status: string;
+  attempt?: number;
+  event?: string;
+  updates?: Json;
+  started_at?: string;
+  ended_at?: string;
+  retry_at?: string;
+  deadline?: string;
+  accepts?: string[];
+  error?: Failure;
+  large?: { [name: string]: number };
+}
+
+export interface Listed {
+  id: string;
+  workflow: string;
+  version: number;
+  generation: number;
+  status: string;
+  created_at: string;
+  updated_at: string;
+  tags?: string[];
+}
+
+export interface Instance extends Listed {
+  metadata?: Json;
+  context?: Json;
+  steps?: { [key: string]: StepView };
+  accepts?: { [key: string]: string[] };
+  wake_at?: string;
+  cancel_requested?: string;
+  paused?: string;
+  forked_from?: string;
+  parked?: string;
+  error?: Failure;
+  large?: { [name: string]: number };
+}
+
+export interface LogEvent {
+  type: string;
+  step?: string;
+  steps?: string[];
+  event?: string;
+  taken?: string[];
+  attempt?: number;
+  started_at?: string;
+  retry_at?: string;
+  due_at?: string;
+  error?: Failure;
+  by?: string;
+  large?: { [name: string]: number };
+  [name: string]: unknown;
+}
+
+export interface Entry {
+  sequence: number;
+  at: string;
+  events: LogEvent[];
+}
+
+export interface Page<T> {
+  items: T[];
+  cursor: string | null;
+}
+
+export interface CountsInfo {
+  workflows: { name: string; counts: { [status: string]: number } }[];
+  statuses: string[];
+  most: number;
+}
+
+export const STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"];
+export const CLOSED = new Set(["completed", "failed", "cancelled"]);

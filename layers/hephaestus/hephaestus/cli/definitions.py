@@ -1,0 +1,251 @@
+"""Definitions: what is deployed, pictures, checks, and what instances cost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from hephaestus.cli import styles
+from hephaestus.cli.cost_view import costs
+from hephaestus.cli.failures import words
+from hephaestus.cli.modules import find, load, version_of, workflows
+from hephaestus.cli.session import Session
+from hephaestus.cli.text import safe, span
+from hephaestus.costs import Plan, estimate, plan_of
+from hephaestus.costs.estimate import Work
+from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
+from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
+from hephaestus.http.describe import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.steps import Step
+    from hephaestus.definition.workflow import Workflow
+
+Json = dict[str, Any]
+Format = StrEnum("Format", ["mermaid", "dot", "svg"])
+WRITERS: Final = {Format.mermaid: to_mermaid, Format.dot: to_dot, Format.svg: to_svg}
+Target = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="module:Workflow, a path, or the name of a deployed workflow.")
+]
+Version = Annotated[int | None, typer.Option(help="Another version than the current one.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("workflows", rich_help_panel="Look")(list_workflows)
+    app.command(rich_help_panel="Definitions")(graph)
+    app.command(rich_help_panel="Definitions")(check)
+    app.command(rich_help_panel="Definitions")(cost)
+
+
+def list_workflows(ctx: typer.Context) -> None:
+    """Show the deployed workflows: versions, business keys, steps."""
+    session: Session = ctx.obj
+    found = session.connection.workflows()
+    if session.json:
+        session.write_json({"items": found})
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("WORKFLOW", "VERSIONS", "ID", "STEPS", "WAITS FOR"):
+        table.add_column(name, overflow="fold" if name == "WAITS FOR" else "ellipsis")
+    for flow in found:
+        newest = version_of(flow, None)
+        events = [event for step in newest["steps"] if step["waits"] for event in step["events"] if event != "timeout"]
+        numbers = [f"v{each['version']}{'*' * (each['version'] == flow['current'])}" for each in flow["versions"]]
+        cells = (", ".join(numbers), f"{safe(flow['key'])}::…", str(len(newest["steps"])), safe(", ".join(events)))
+        table.add_row(styles.plain(flow["name"], "bold"), *map(Text, cells))
+    session.say(table)
+
+
+def graph(
+    ctx: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="An instance's id, module:Workflow, a path, or a deployed workflow.")
+    ],
+    form: Annotated[Format, typer.Option("--format", "-f", help="What to draw it with.")] = Format.mermaid,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; its ending is a format.")
+    ] = None,
+    version: Version = None,
+) -> None:
+    """Draw a workflow, or an instance with the state of every step."""
+    session: Session = ctx.obj
+    if output is not None and output.suffix in (".svg", ".dot", ".gv", ".mmd"):
+        form = {".svg": Format.svg, ".mmd": Format.mermaid}.get(output.suffix, Format.dot)
+    instance = session.connection.get(target) if "::" in target else None
+    name = instance["workflow"] if instance else target
+    described = _described(session, name)
+    shown = version_of(described, instance["version"] if instance else version)
+    picture = draw(shown, described["name"], instance)
+    text = WRITERS[form](picture)
+    if output is not None:
+        _write(output, text)
+        session.err.print(Text.assemble(("✓ ", "green"), f"{output}: {safe(picture.title)}"))
+    elif session.json:
+        session.write_json({"format": str(form), "title": picture.title, "text": text})
+    else:
+        session.out.print(text, end="", markup=False, soft_wrap=True)
+
+
+def check(
+    ctx: typer.Context,
+    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Names or paths of modules.")],
+) -> None:
+    """Check the workflows of a module, and show what was understood. Status 1 if something is wrong."""
+    session: Session = ctx.obj
+    good: list[type[Workflow]] = []
+    wrong: list[Json] = []
+    for name in modules:
+        try:
+            good += workflows(load(name))
+        except (DefinitionError, HephaestusError) as error:
+            if isinstance(error, UnknownWorkflow):
+                raise
+            problems = [str(each) for each in error.problems] if isinstance(error, DefinitionError) else [words(error)]
+            wrong.append({"module": name, "workflow": getattr(error, "workflow", None), "problems": problems})
+    if session.json:
+        session.write_json({"workflows": [describe(flow) for flow in good], "errors": wrong})
+    else:
+        for flow in good:
+            session.say(*(_understood(flow, definition) for definition in flow.definitions.values()))
+        for each in wrong:
+            session.say(*_problems(each))
+        if not good and not wrong:
+            session.say(Text(f"{', '.join(modules)}: no workflow in there", style="yellow"))
+    if wrong or not good:
+        raise typer.Exit(1)
+
+
+def cost(
+    ctx: typer.Context,
+    target: Target,
+    version: Version = None,
+    event: Annotated[
+        list[str] | None, typer.Option("--event", "-e", metavar="STEP=EVENT", help="The event that a step emits.")
+    ] = None,
+    queued: Annotated[bool, typer.Option("--queued", help="Starts and events are left to the queue.")] = False,
+    step_ms: Annotated[int, typer.Option(min=0, help="How long a step works, in milliseconds.")] = 100,
+    memory: Annotated[int, typer.Option(min=128, max=10240, help="The function's memory, in MB.")] = 512,
+    result_bytes: Annotated[int, typer.Option(min=0, max=60_000, help="What a step leaves, in bytes.")] = 40,
+    input_bytes: Annotated[int, typer.Option(min=0, max=60_000, help="The start data, in bytes.")] = 120,
+) -> None:
+    """Estimate what a million instances cost, beside Step Functions and Lambda durable functions."""
+    session: Session = ctx.obj
+    plan = Plan(_events(event or ()), queued, result_bytes=result_bytes, input_bytes=input_bytes)
+    flow = find(target, session.place.modules)
+    described = describe(flow) if flow else _described(session, target)
+    shown = version_of(described, version)
+    if flow is not None:
+        plan = plan_of(flow.definition(shown["version"]), plan)
+    found = estimate(shown, plan, Work(step_ms, memory))
+    title = f"{described['name']} v{shown['version']}"
+    if session.json:
+        session.write_json({"workflow": title, **_plain(found)})
+    else:
+        session.say(costs(title, found))
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as JSON's own types, with the totals."""
+    if hasattr(value, "__dataclass_fields__"):
+        known = {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return (
+            {**known, "total": value.total, "orchestration": value.orchestration} if hasattr(value, "lines") else known
+        )
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return dict(value) if hasattr(value, "items") else value
+
+
+def _described(session: Session, name: str) -> Json:
+    """A workflow as ``GET /workflows`` describes it, from a module of one's own or from the deployment."""
+    flow = find(name, session.place.modules)
+    if flow is not None:
+        return describe(flow)
+    found = {each["name"]: each for each in session.connection.workflows()}
+    if name not in found:
+        message = (
+            f"there is no workflow {safe(name)}: deployed are {', '.join(found) or 'none'}; "
+            "for one of your own give module:Workflow or a path"
+        )
+        raise UnknownWorkflow(message)
+    return found[name]
+
+
+def _events(given: list[str] | tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    wrong = [step for step, equals, event in pairs if not (step and equals and event)]
+    if wrong:
+        message = f"--event {wrong[0]}: write step=event"
+        raise BadRequest(message)
+    return {step: event for step, _, event in pairs}
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise BadRequest(message) from error
+
+
+def _problems(wrong: Json) -> Iterator[RenderableType]:
+    count = len(wrong["problems"])
+    name = wrong["workflow"] or wrong["module"]
+    yield Text.assemble(("✗ ", "bold red"), (safe(name), "bold"), f": {count} problem{'s' * (count > 1)}")
+    for problem in wrong["problems"]:
+        yield Padding(Text(safe(problem, lines=True), style="red"), (0, 0, 0, 2))
+
+
+def _understood(flow: type[Workflow], definition: Definition) -> Tree:
+    """One version as it was understood."""
+    scope = "" if flow.business_key.scope == "workflow" else f", scope {flow.business_key.scope}"
+    head = Text.assemble(("✓ ", "green"), (f"{safe(flow.name)} v{definition.version}", "bold"))
+    suffix = {"version": f"::v{definition.version}", "none": "::<random>"}.get(flow.business_key.scope, "")
+    head.append(f"  ids {flow.business_key.name}::<value>{suffix}{scope}", style="dim")
+    if flow.tags:
+        head.append(f"  tags {', '.join(flow.tags)}", style="dim")
+    tree = Tree(head, guide_style="dim")
+    if definition.input_model is not None:
+        fields = definition.input_model.model_json_schema()
+        required = set(fields.get("required", ()))
+        names = [name if name in required else f"{name}?" for name in fields.get("properties", {})]
+        tree.add(Text(f"input {', '.join(names)}", style="dim"))
+    for key in definition.graph.order:
+        branch = tree.add(_step(definition, key, definition.steps[key]))
+        for event, route in definition.routes[key].items():
+            where = ", ".join(route.targets) or "end"
+            chosen = Text(" chosen by data", style="dim") if route.choice else Text()
+            branch.add(Text.assemble((event, "green"), (" → ", "dim"), where, chosen))
+    return tree
+
+
+def _step(definition: Definition, key: str, step: Step) -> Text:
+    line = Text(key, style="bold")
+    facts = (
+        [f"up to {definition.policy(key).max_attempts} attempts"] if not step.pure and step.retry is not None else []
+    )
+    facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
+    facts += ["at most once"] if step.semantics == "at_most_once" else []
+    facts += ["can be undone"] if step.compensates else []
+    facts += ["start"] if key == definition.graph.start else []
+    for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
+        found = getattr(step, name, None)
+        if isinstance(found, timedelta):
+            facts.append(f"{words_} {span(found.total_seconds())}")
+    if step.waits and not any(fact.startswith("waits") for fact in facts):
+        facts.append("waits")
+    return line.append(f"  {', '.join(facts)}" if facts else "", style="not bold dim")

@@ -1,0 +1,145 @@
+"""An instance for a person: a headline, what it waits for, its steps, and what could be done next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from hephaestus.cli import styles
+from hephaestus.cli.text import ago, brief, dump, moment, safe, span, until
+from hephaestus.engine.state import CLOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+Json = dict[str, Any]
+LEAST: Final = 12
+
+
+def instance(
+    shown: Json, width: int, *, full: bool = False, hints: bool = True, now: datetime | None = None
+) -> RenderableType:
+    """Everything about an instance, in ``width`` columns; with ``full``, its data, too, with ``hints`` what to do."""
+    now = now or datetime.now(UTC)
+    parts: list[RenderableType] = [*_head(shown, now), *_troubles(shown)]
+    if shown.get("steps"):
+        parts += [Text(), _steps(shown, width, now)]
+    commands = _hints(shown) if hints else []
+    if commands:
+        parts += [Text(), *commands]
+    if full:
+        parts += _data(shown)
+    return Group(*parts)
+
+
+def _head(shown: Json, now: datetime) -> Iterator[Text]:
+    name = f"{safe(shown['workflow'])} v{shown['version']}"
+    yield Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"]), "  ", name)
+    facts = [f"started {ago(shown['created_at'], now)}", f"changed {ago(shown['updated_at'], now)}"]
+    if shown["generation"] > 1:
+        facts.append(f"run {shown['generation']} of this id")
+    if shown.get("tags"):
+        facts.append("tags " + ", ".join(map(safe, shown["tags"])))
+    if shown.get("forked_from"):
+        facts.append(f"forked from {safe(shown['forked_from'])}")
+    yield Text(" · ".join(facts), style="dim")
+    for key, step in shown.get("steps", {}).items():
+        if step["status"] == "waiting" and shown["status"] not in CLOSED:
+            yield _waiting(key, step, now)
+
+
+def _waiting(key: str, step: Json, now: datetime) -> Text:
+    line = Text.assemble(("waits", "yellow"), " at ", (safe(key), "bold"))
+    if step.get("accepts"):
+        line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
+    if step.get("deadline"):
+        line.append(f", until {until(step['deadline'], now)}", style="dim")
+    return line
+
+
+def _troubles(shown: Json) -> Iterator[Text]:
+    if "paused" in shown:
+        yield Text.assemble(("paused", "bold yellow"), f" {safe(shown['paused'])}".rstrip())
+    if shown.get("cancel_requested") is not None and shown["status"] != "cancelled":
+        yield Text.assemble(("is being cancelled", "magenta"), f" {safe(shown['cancel_requested'])}".rstrip())
+    if shown.get("parked"):
+        yield Text.assemble(("parked", "bold red"), " ", safe(shown["parked"]))
+    if shown.get("error"):
+        error = shown["error"]
+        yield Text.assemble((safe(error["type"]), "bold red"), ": ", safe(error["message"], lines=True))
+
+
+def _steps(shown: Json, width: int, now: datetime) -> Table:
+    steps: Json = shown["steps"]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("STEP", "STATUS", "TOOK", "EVENT", ""):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    used = max(map(len, steps)) + max(len(step["status"]) + 2 for step in steps.values()) + 8 + 10 + 8
+    room = max(width - used, LEAST)
+    for key, step in steps.items():
+        table.add_row(
+            Text(safe(key)),
+            styles.status(step["status"]) + Text(f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else "", "dim"),
+            Text(_took(step, now), style="dim"),
+            Text(safe(step.get("event", ""))),
+            Text(_detail(step, room), style="red" if step.get("error") else "dim"),
+        )
+    return table
+
+
+def _took(step: Json, now: datetime) -> str:
+    start = moment(step.get("started_at"))
+    if start is None or step["status"] in ("skipped", "pending"):
+        return ""
+    return span(max(((moment(step.get("ended_at")) or now) - start).total_seconds(), 0))
+
+
+def _detail(step: Json, width: int) -> str:
+    if step.get("error"):
+        return brief(f"{step['error']['type']}: {step['error']['message']}", width).strip('"')
+    return brief(step.get("updates") or {}, width)
+
+
+def _hints(shown: Json) -> list[Text]:
+    """What could be done next, as commands."""
+    name = _quoted(shown["id"])
+    hints: list[str] = []
+    for key, step in shown.get("steps", {}).items():
+        events = [event for event in step.get("accepts", ()) if event != "timeout"]
+        if step["status"] == "waiting" and events:
+            several = (
+                sum(event in (other.get("accepts") or ()) for other in shown["steps"].values() for event in events[:1])
+                > 1
+            )
+            hints.append(f"resume {name} {_quoted(events[0])}" + (f" --step {key}" if several else ""))
+    if "paused" in shown:
+        hints.append(f"continue {name}")
+    if shown["status"] == "failed" or shown.get("parked"):
+        hints += [f"history {name}", f"redrive {name}"]
+    elif shown["status"] == "cancelled":
+        hints.append(f"redrive {name}")
+    return [Text(f"→ hephaestus {hint}", style="dim") for hint in hints]
+
+
+def _data(shown: Json) -> Iterator[RenderableType]:
+    parts = {"start data": shown.get("context"), "metadata": shown.get("metadata")}
+    parts |= {f"{key} left": step.get("updates") for key, step in shown.get("steps", {}).items()}
+    for name, value in parts.items():
+        if value:
+            yield Text()
+            yield Text(safe(name), style="bold")
+            yield Text(dump(value))
+
+
+def _quoted(text: str) -> str:
+    """``text`` as a shell takes it."""
+    printable = safe(text)
+    if all(letter.isalnum() or letter in "._-:/@" for letter in printable):
+        return printable
+    return "'" + printable.replace("'", "'\\''") + "'"

@@ -1,0 +1,137 @@
+"""Workflows of one's own, from modules: by name as Python has it, or by the path of a file or a package."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hephaestus.definition.workflow import Workflow
+from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
+
+class ModuleBroken(HephaestusError):
+    """A module cannot be imported; the message says where it fails."""
+
+    status = 500
+    title = "Module cannot be imported"
+
+
+class NoSuchModule(UnknownWorkflow):
+    """There is no such module or file."""
+
+    title = "No such module"
+
+
+def load(name: str) -> ModuleType:
+    """The module of that name or path; the current directory is looked into, too.
+
+    Raises:
+        NoSuchModule: there is none.
+        DefinitionError: one of its workflows is none.
+        ModuleBroken: importing it fails otherwise.
+    """
+    path = Path(name)
+    if name.endswith(".py") or "/" in name or (path.is_dir() and (path / "__init__.py").exists() and name == path.name):
+        name = _by_path(path)
+    elif str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            message = f"there is no module {name}: give its name or its path, as orders or src/orders.py"
+            raise NoSuchModule(message) from error
+        raise ModuleBroken(_where(name, error)) from error
+    except Exception as error:
+        raise ModuleBroken(_where(name, error)) from error
+
+
+def workflows(module: ModuleType) -> list[type[Workflow]]:
+    """The workflows that a module holds, as a deployment finds them.
+
+    Raises:
+        DefinitionError: two have one name, or share a business key.
+    """
+    return list(Registry.load([module.__name__]))
+
+
+def find(target: str, modules: Sequence[str]) -> type[Workflow] | None:
+    """The workflow that ``target`` names: ``module:Workflow``, a name in ``modules``, or a module that holds one.
+
+    Returns:
+        ``None`` where no module is meant: it may be deployed.
+
+    Raises:
+        UnknownWorkflow: the module has no such workflow.
+        BadRequest: the module holds several.
+    """
+    module, colon, name = target.partition(":")
+    if colon and not target.startswith(f"{module}::"):
+        found = {flow.name: flow for flow in workflows(load(module))}
+        if name not in found:
+            message = f"{module} has no workflow {name}: it has {', '.join(found) or 'none'}"
+            raise UnknownWorkflow(message)
+        return found[name]
+    if modules:
+        named = {flow.name: flow for each in modules for flow in workflows(load(each))}
+        if target in named:
+            return named[target]
+        message = f"{', '.join(modules)} has no workflow {target}: there are {', '.join(named) or 'none'}"
+        raise UnknownWorkflow(message)
+    if target.endswith(".py") or "/" in target or "." in target:
+        several = workflows(load(target))
+        if len(several) != 1:
+            names = ", ".join(flow.name for flow in several) or "none"
+            message = f"{target} holds {len(several)} workflows ({names}): name one, as {target}:{names.split(', ')[0]}"
+            raise BadRequest(message)
+        return several[0]
+    return None
+
+
+def version_of(described: Mapping[str, Any], number: int | None) -> dict[str, Any]:
+    """One of a described workflow's versions, by default the current one.
+
+    Raises:
+        UnknownVersion: it has no such version.
+    """
+    wanted = described["current"] if number is None else number
+    for version in described["versions"]:
+        if version["version"] == wanted:
+            return dict(version)
+    there = ", ".join(str(each["version"]) for each in described["versions"])
+    message = f"workflow {described['name']} has no version {wanted}: there are {there}"
+    raise UnknownVersion(message)
+
+
+def _by_path(path: Path) -> str:
+    """The module's name, with what it is imported from put on the path: the first folder that is no package."""
+    found = path.resolve()
+    if not found.exists():
+        message = f"there is no {path}"
+        raise NoSuchModule(message)
+    parts = [found.stem if found.is_file() else found.name]
+    root = found.parent
+    while (root / "__init__.py").exists():
+        parts.insert(0, root.name)
+        root = root.parent
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return ".".join(parts)
+
+
+def _where(name: str, error: Exception) -> str:
+    """Where an import failed: the last line of the person's own code."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames and len(frames) > 1 else ""
+    return f"{name} cannot be imported{at}: {type(error).__name__}: {error}"

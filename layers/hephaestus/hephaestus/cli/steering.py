@@ -1,0 +1,198 @@
+"""Start instances and steer them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from hephaestus.cli import styles
+from hephaestus.cli.data import NOTHING, read_data, read_object
+from hephaestus.cli.instance_view import instance
+from hephaestus.cli.instances import InstanceId, end_with, follow
+from hephaestus.cli.session import Session
+from hephaestus.cli.text import safe
+from hephaestus.errors import BadRequest
+
+Json = dict[str, Any]
+MAX_WAIT: Final = 25
+Data = Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="JSON, on the command line.")]
+Input = Annotated[
+    str | None, typer.Option("--input", "-i", metavar="FILE", help="JSON in a file; - is standard input.")
+]
+Wait = Annotated[
+    int | None,
+    typer.Option("--wait", "-w", min=1, max=MAX_WAIT, metavar="SECONDS", help="Wait until it settles, 25 s at most."),
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Stay, and show every change until it ends.")]
+Key = Annotated[str | None, typer.Option(help="A name for this request: made twice under one name, it is one.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in its history.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Start and resume")(start)
+    app.command(rich_help_panel="Start and resume")(resume)
+    app.command(rich_help_panel="Start and resume")(heartbeat)
+    app.command(rich_help_panel="Steer")(cancel)
+    app.command(rich_help_panel="Steer")(pause)
+    app.command("continue", rich_help_panel="Steer")(unpause)
+    app.command(rich_help_panel="Steer")(redrive)
+    app.command(rich_help_panel="Steer")(fork)
+
+
+def start(
+    ctx: typer.Context,
+    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
+    value: Annotated[str, typer.Argument(metavar="ID", help="The business key's value, as abc123.")],
+    data: Data = None,
+    input: Input = None,  # noqa: A002 - the option's name
+    version: Annotated[int | None, typer.Option(help="Another version than the current one.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A tag; several times for several.")] = None,
+    key: Key = None,
+    wait: Wait = None,
+    watch: Watch = False,
+) -> None:
+    """Start an instance; its start data come by --data or --input."""
+    session: Session = ctx.obj
+    context = read_object(data, input, "the start data")
+    body: Json = {"version": version, "tags": tag or None}
+    done = session.connection.start(workflow, value, context, **body, key=key, wait=wait)
+    _tell(session, done, "started", wait=wait, watch=watch)
+
+
+def resume(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    event: Annotated[str, typer.Argument(help="The event's name.")],
+    data: Data = None,
+    input: Input = None,  # noqa: A002 - the option's name
+    step: Annotated[str | None, typer.Option(help="The step that is meant, where several could take it.")] = None,
+    key: Key = None,
+    wait: Wait = None,
+    watch: Watch = False,
+) -> None:
+    """Deliver an event; its payload comes by --data or --input."""
+    session: Session = ctx.obj
+    payload = read_data(data, input, "the payload")
+    sent = None if payload is NOTHING else payload
+    done = session.connection.resume(instance_id, event, sent, step=step, key=key, wait=wait)
+    _tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
+
+
+def heartbeat(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    step: Annotated[str | None, typer.Option(help="The step, where several wait for heartbeats.")] = None,
+) -> None:
+    """Say that whoever works for a waiting step is alive."""
+    session: Session = ctx.obj
+    _tell(session, session.connection.heartbeat(instance_id, step), "heartbeat for", wait=None, watch=False)
+
+
+def cancel(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    reason: Reason = "",
+    compensate: Annotated[bool, typer.Option("--compensate", help="Undo what its completed steps did.")] = False,
+    key: Key = None,
+    wait: Wait = None,
+    watch: Watch = False,
+    yes: Yes = False,
+) -> None:
+    """Cancel an instance: nothing more of it starts."""
+    session: Session = ctx.obj
+    _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
+    done = session.connection.cancel(instance_id, reason, compensate=compensate, key=key, wait=wait)
+    _tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
+
+
+def pause(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    reason: Reason = "",
+    key: Key = None,
+) -> None:
+    """Pause an instance: nothing more of it starts for now, and events are kept."""
+    session: Session = ctx.obj
+    _tell(session, session.connection.pause(instance_id, reason, key=key), "paused", wait=None, watch=False)
+
+
+def unpause(
+    ctx: typer.Context, instance_id: InstanceId, key: Key = None, wait: Wait = None, watch: Watch = False
+) -> None:
+    """Continue an instance that was paused."""
+    session: Session = ctx.obj
+    _tell(session, session.connection.unpause(instance_id, key=key, wait=wait), "continued", wait=wait, watch=watch)
+
+
+def redrive(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    key: Key = None,
+    wait: Wait = None,
+    watch: Watch = False,
+    yes: Yes = False,
+) -> None:
+    """Have a failed, cancelled or parked instance go on from where it stopped."""
+    session: Session = ctx.obj
+    _ask(session, f"Redrive {instance_id}? Its failed steps run again.", yes=yes)
+    _tell(session, session.connection.redrive(instance_id, key=key, wait=wait), "redriven", wait=wait, watch=watch)
+
+
+def fork(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="The business key's value of the new instance.")],
+    at: Annotated[
+        int | None, typer.Option(min=1, help="After which entry of the history; by default the last.")
+    ] = None,
+    generation: Annotated[int | None, typer.Option("--generation", "-g", min=1, help="An earlier run of it.")] = None,
+    data: Data = None,
+    input: Input = None,  # noqa: A002 - the option's name
+    results: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Other results of completed steps: {"step": {...}}.')
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="Another version than its own.")] = None,
+    key: Key = None,
+    wait: Wait = None,
+    watch: Watch = False,
+) -> None:
+    """Start a new instance from a point of another one's history; other start data come by --data or --input."""
+    session: Session = ctx.obj
+    context = read_data(data, input, "the start data")
+    body: Json = {
+        "at": at,
+        "generation": generation,
+        "version": version,
+        "context": None if context is NOTHING else context,
+        "results": read_object(results, None, "the results") or None,
+    }
+    done = session.connection.fork(instance_id, new_id, **body, key=key, wait=wait)
+    _tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
+
+
+def _ask(session: Session, question: str, *, yes: bool) -> None:
+    """Ask a person once; a script is not asked."""
+    if not yes and session.interactive and not typer.confirm(safe(question), default=True):
+        message = "nothing was done"
+        raise BadRequest(message)
+
+
+def _tell(
+    session: Session, done: Json, what: str, *, wait: int | None, watch: bool, ended_well: tuple[str, ...] = ()
+) -> None:
+    """Say what was done; with ``wait`` how far it came, with ``watch`` how it goes on."""
+    if watch:
+        follow(session, done["id"])
+        return
+    if session.json:
+        session.write_json(done)
+    elif wait and "workflow" in done:
+        session.say(instance(done, session.out.width))
+    else:
+        session.say(Text.assemble(("✓ ", "green"), styles.plain(what), " ", (safe(done["id"]), "bold")))
+    if done.get("status") not in ended_well:
+        end_with(done)

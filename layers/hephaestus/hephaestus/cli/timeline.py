@@ -1,0 +1,221 @@
+"""The history of an instance as lines: number, time, how long after the one before, and what happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from hephaestus.cli import styles
+from hephaestus.cli.text import ago, brief, clock, date, dump, moment, safe, span, until, who
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+Json = dict[str, Any]
+NUMBER: Final = 5
+TIME: Final = 12
+AFTER: Final = 11
+SIGN: Final = 1
+GAPS: Final = 5
+
+
+class Timeline:
+    """Writes one entry after the other.
+
+    Args:
+        width: columns.
+        payloads: whether data are shown, in full.
+    """
+
+    def __init__(self, width: int, *, payloads: bool = False) -> None:
+        self.room = max(width - NUMBER - TIME - AFTER - SIGN - GAPS, 20)
+        self.payloads = payloads
+        self._before: datetime | None = None
+        self._day = ""
+
+    def lines(self, entry: Json) -> Iterator[RenderableType]:
+        """The lines of one entry."""
+        at = moment(entry["at"])
+        assert at is not None  # noqa: S101 - every entry has one
+        day = date(at)[:10]
+        if day != self._day:
+            yield Text(f"{day}", style="bold dim")
+            self._day = day
+        since = (at - self._before).total_seconds() if self._before else None
+        self._before = at
+        after = f"+{span(since)}" if since else ""
+        head = (str(entry["sequence"]), clock(at), after)
+        for event in entry["events"]:
+            sign, what = _tell(event, at)
+            yield _row(head, sign, what)
+            head = ("", "", "")
+            yield from self._more(event)
+
+    def _more(self, event: Json) -> Iterator[RenderableType]:
+        for name in ("initial", "payload", "updates", "metadata"):
+            if event.get(name) in (None, {}, []):
+                continue
+            if self.payloads:
+                yield _row(("", "", ""), Text(), Text(f"{name} {dump(event[name])}", style="dim"))
+            elif name in ("payload", "updates"):
+                yield _row(("", "", ""), Text(), Text(brief(event[name], self.room), style="dim"))
+
+
+def _row(head: tuple[str, str, str], sign: Text, what: Text) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=NUMBER, justify="right", style="dim", no_wrap=True)
+    table.add_column(width=TIME, no_wrap=True)
+    table.add_column(width=AFTER, style="dim", no_wrap=True, justify="right")
+    table.add_column(width=SIGN, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(*head, sign, what)
+    return table
+
+
+def _tell(event: Json, at: datetime) -> tuple[Text, Text]:
+    """What an event means: a sign and words."""
+    telling = _WORDS.get(event["type"])
+    if telling is None:
+        return Text("?"), styles.plain(f"{event['type']} {brief({k: v for k, v in event.items() if k != 'type'}, 200)}")
+    sign, words = telling
+    line = words(event, at)
+    if event.get("by"):
+        line.append(f"  by {safe(who(event['by']))}", style="dim")
+    return (styles.sign(sign) if sign in styles.SIGNS else Text(sign, style="dim")), line
+
+
+def _started(event: Json, _at: datetime) -> Text:
+    tags = f"  tags {', '.join(map(safe, event['tags']))}" if event.get("tags") else ""
+    return Text.assemble("started ", (f"{safe(event['workflow'])} v{event['version']}", "bold"), (tags, "dim"))
+
+
+def _forked(event: Json, _at: datetime) -> Text:
+    return styles.plain(f"forked from {event['instance_id']} run {event['generation']} after entry {event['sequence']}")
+
+
+def _claimed(_event: Json, _at: datetime) -> Text:
+    return Text("an invocation takes it", style="dim")
+
+
+def _steps(words: str) -> Callable[[Json, datetime], Text]:
+    return lambda event, _at: Text.assemble((words, "dim"), (", ".join(map(safe, event.get("steps", ()))), ""))
+
+
+def _received(event: Json, _at: datetime) -> Text:
+    return Text.assemble("event ", (safe(event["event"]), "bold"), " for ", safe(event["step"]))
+
+
+def _timer(event: Json, at: datetime) -> Text:
+    return styles.plain(f"deadline for {event['step']}: {until(event['due_at'], at)}")
+
+
+def _beat(event: Json, at: datetime) -> Text:
+    return styles.plain(
+        f"heartbeat for {event['step']}; the next within {ago(event['due_at'], at).removeprefix('in ')}"
+    )
+
+
+def _completed(event: Json, at: datetime) -> Text:
+    taken = ", ".join(map(safe, event.get("taken", ()))) or "end"
+    line = Text.assemble((safe(event["step"]), "bold"), " ", (safe(event["event"]), "green"), (f" → {taken}", "dim"))
+    line.append(_took(event, at), style="dim")
+    if event.get("writes"):
+        line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
+    return line
+
+
+def _waiting(event: Json, at: datetime) -> Text:
+    line = Text.assemble((safe(event["step"]), "bold"), " waits")
+    if event.get("due_at"):
+        line.append(f" until {until(event['due_at'], at)}", style="dim")
+    return line
+
+
+def _failed(event: Json, at: datetime) -> Text:
+    error = event["error"]
+    line = Text.assemble(
+        (safe(event["step"]), "bold"), f" attempt {event.get('attempt', 1)} failed", (_took(event, at), "dim")
+    )
+    line.append(f"\n{safe(error['type'])}: {safe(error['message'], lines=True)}", style="red")
+    if event.get("retry_at"):
+        line.append(f"\nagain {ago(event['retry_at'], at)}", style="yellow")
+    return line
+
+
+def _undoing(event: Json, _at: datetime) -> Text:
+    return styles.plain(f"undoing {', '.join(event.get('steps', ()))}; then it is {event['status']}")
+
+
+def _undone(event: Json, at: datetime) -> Text:
+    return Text.assemble((safe(event["step"]), "bold"), " undone", (_took(event, at), "dim"))
+
+
+def _suspended(event: Json, at: datetime) -> Text:
+    wake = f", looks again {ago(event['wake_at'], at)}" if event.get("wake_at") else ""
+    return Text(f"the invocation leaves{wake}", style="dim")
+
+
+def _handed(_event: Json, _at: datetime) -> Text:
+    return Text("the invocation's time is up, the next one goes on", style="dim")
+
+
+def _parked(event: Json, at: datetime) -> Text:
+    return Text.assemble(
+        ("parked", "bold red"), f" {safe(event['reason'])}", (f"; looks again {ago(event['wake_at'], at)}", "dim")
+    )
+
+
+def _asked(words: str) -> Callable[[Json, datetime], Text]:
+    return lambda event, _at: Text.assemble((words, "bold"), f" {safe(event.get('reason', ''))}".rstrip())
+
+
+def _cancel(event: Json, at: datetime) -> Text:
+    return _asked("cancel and undo" if event.get("compensate") else "cancel")(event, at)
+
+
+def _redriven(event: Json, _at: datetime) -> Text:
+    again = [*event.get("reset", ()), *event.get("undo", ())]
+    return Text.assemble(("redriven", "bold"), (f" {', '.join(map(safe, again))} again" if again else "", ""))
+
+
+def _finished(event: Json, _at: datetime) -> Text:
+    line = styles.status(event["status"])
+    if event.get("error"):
+        line.append(f"\n{safe(event['error']['type'])}: {safe(event['error']['message'], lines=True)}", style="red")
+    return line
+
+
+def _took(event: Json, at: datetime) -> str:
+    start = moment(event.get("started_at"))
+    return f"  {span(max((at - start).total_seconds(), 0))}" if start else ""
+
+
+_WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
+    "InstanceStarted": ("●", _started),
+    "Forked": ("⑂", _forked),
+    "Claimed": ("", _claimed),
+    "StepsStarted": ("running", _steps("starts ")),
+    "EventReceived": ("✉", _received),
+    "TimerSet": ("◷", _timer),
+    "HeartbeatReceived": ("♥", _beat),
+    "StepCompleted": ("completed", _completed),
+    "StepWaiting": ("waiting", _waiting),
+    "StepFailed": ("failed", _failed),
+    "StepsSkipped": ("skipped", _steps("skips ")),
+    "CompensationStarted": ("compensating", _undoing),
+    "StepCompensated": ("compensated", _undone),
+    "CompensationFailed": ("compensation_failed", _failed),
+    "Suspended": ("", _suspended),
+    "HandedOver": ("", _handed),
+    "Parked": ("failed", _parked),
+    "CancelRequested": ("cancelled", _cancel),
+    "Paused": ("‖", _asked("paused")),
+    "Continued": ("▶", _asked("continued")),
+    "Redriven": ("↻", _redriven),
+    "InstanceFinished": ("■", _finished),
+}

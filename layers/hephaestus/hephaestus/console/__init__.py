@@ -1,0 +1,19 @@
+"""The console: a page on loopback that shows a deployed table's instances and steers them.
+
+It runs on the person's own machine with the person's own credentials, so nothing is exposed in the account. It must
+never listen beyond loopback, never answer whoever has not its token, and never run anything that an instance holds.
+
+| module       | is                                                                          |
+|--------------|-----------------------------------------------------------------------------|
+| `connection` | what the console needs of a deployed (or local) Hephaestus, as a protocol   |
+| `guard`      | who is answered: host, origin, token                                        |
+| `server`     | HTTP: routes, the page's files, headers                                     |
+| `service`    | what the routes answer, in JSON's own types                                 |
+| `counts`     | how many instances there are, by workflow and status                        |
+| `demo`       | a Hephaestus in memory, to look around in                                   |
+"""
+
+from hephaestus.console.connection import Connection
+from hephaestus.console.server import ConsoleServer, PortTaken
+
+__all__ = ["Connection", "ConsoleServer", "PortTaken"]

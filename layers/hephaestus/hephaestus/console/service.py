@@ -1,0 +1,236 @@
+"""What the routes answer, in JSON's own types.
+
+A value that is larger than ``LARGE`` is left out and named under ``large`` with its size; ``full`` asks for it. So a
+list of entries stays quick, whatever the instances carry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.console.counts import Counts
+from hephaestus.errors import BadRequest, InstanceNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hephaestus.console.connection import Connection, Json
+
+LARGE: Final = 16_384  # characters of JSON
+CARRIED: Final = ("context", "initial", "metadata", "payload", "updates", "completed")
+LISTED: Final = ("id", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
+DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
+MAX_ENTRIES: Final = 200
+MAX_FOUND: Final = 20
+ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}::.+")
+
+
+class Service:
+    """The console's reads and actions over one connection."""
+
+    def __init__(self, connection: Connection, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.connection = connection
+        self.counts = Counts(connection, monotonic)
+        self._monotonic = monotonic
+        self._deployed: tuple[float, Sequence[Json]] | None = None
+        self._actions: Mapping[str, Callable[[str, _Members], Json]] = {
+            "resume": self._resume,
+            "cancel": self._cancel,
+            "pause": self._pause,
+            "continue": self._continue,
+            "redrive": self._redrive,
+            "fork": self._fork,
+        }
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """The names of what can be done to an instance."""
+        return frozenset(self._actions)
+
+    def about(self) -> Json:
+        """Where this is, who the caller is, and what is deployed."""
+        return {"place": self.connection.place, "by": self.connection.by, "workflows": self.workflows()}
+
+    def workflows(self) -> Sequence[Json]:
+        """What is deployed, asked for at most once in ``DEPLOYED`` seconds."""
+        now = self._monotonic()
+        if self._deployed is None or now >= self._deployed[0]:
+            self._deployed = (now + DEPLOYED, self.connection.workflows())
+        return self._deployed[1]
+
+    def list(self, query: Mapping[str, str]) -> Json:
+        """A page of instances: ``workflow``, ``status``, ``tag``, ``since``, ``limit``, ``cursor``."""
+        return self.connection.list(
+            workflow=query.get("workflow"),
+            status=query.get("status"),
+            tag=query.get("tag"),
+            since=_time(query.get("since")),
+            limit=_number(query, "limit", 50),
+            cursor=query.get("cursor"),
+        )
+
+    def find(self, query: Mapping[str, str]) -> Json:
+        """The instances that ``id`` may mean: a whole id, or the value of any workflow's business key."""
+        text = query.get("id", "").strip()
+        if not text:
+            message = "id is empty: enter an instance's id, as orderid::abc123, or the part after the colons"
+            raise BadRequest(message)
+        found = [shown for shown in map(self._get, self._candidates(text)) if shown is not None]
+        return {"items": [{name: shown[name] for name in LISTED if name in shown} for shown in found]}
+
+    def get(self, instance_id: str, query: Mapping[str, str]) -> Json:
+        """An instance; ``full`` leaves nothing out."""
+        shown = self.connection.get(instance_id)
+        if "full" not in query:
+            shown = _shorten(shown)
+            if "steps" in shown:
+                shown["steps"] = {key: _shorten(step) for key, step in shown["steps"].items()}
+        return shown
+
+    def history(self, instance_id: str, query: Mapping[str, str]) -> Json:
+        """A page of an instance's history: ``generation``, ``limit``, ``cursor``; ``full`` leaves nothing out."""
+        page = self.connection.history(
+            instance_id,
+            generation=_number(query, "generation", 0) or None,
+            limit=_number(query, "limit", MAX_ENTRIES),
+            cursor=query.get("cursor"),
+        )
+        if "full" not in query:
+            page["items"] = [
+                {**entry, "events": [_shorten(event) for event in entry["events"]]} for entry in page["items"]
+            ]
+        return page
+
+    def act(self, action: str, instance_id: str, body: Mapping[str, Any]) -> Json:
+        """Do something to an instance.
+
+        Returns:
+            The id of the instance to look at next: the new one of a fork.
+
+        Raises:
+            BadRequest: the body has members that the action does not know, or of another type.
+        """
+        members = _Members(action, body)
+        return {"id": self._actions[action](instance_id, members).get("id", instance_id)}
+
+    def _resume(self, instance_id: str, members: _Members) -> Json:
+        event, step, payload = members.text("event"), members.optional("step"), members.any("payload")
+        return self.connection.resume(instance_id, event, payload, step=step, key=members.key())
+
+    def _cancel(self, instance_id: str, members: _Members) -> Json:
+        reason, compensate = members.optional("reason") or "", members.flag("compensate")
+        return self.connection.cancel(instance_id, reason, compensate=compensate, key=members.key())
+
+    def _pause(self, instance_id: str, members: _Members) -> Json:
+        reason = members.optional("reason") or ""
+        return self.connection.pause(instance_id, reason, key=members.key())
+
+    def _continue(self, instance_id: str, members: _Members) -> Json:
+        return self.connection.unpause(instance_id, key=members.key())
+
+    def _redrive(self, instance_id: str, members: _Members) -> Json:
+        return self.connection.redrive(instance_id, key=members.key())
+
+    def _fork(self, instance_id: str, members: _Members) -> Json:
+        new_id, at, context = members.text("new_id"), members.number("at"), members.any("context")
+        return self.connection.fork(instance_id, new_id, at=at, context=context, key=members.key())
+
+    def _get(self, instance_id: str) -> Json | None:
+        try:
+            return self.connection.get(instance_id)
+        except (InstanceNotFound, BadRequest):
+            return None
+
+    def _candidates(self, text: str) -> Sequence[str]:
+        if ID.fullmatch(text):
+            return [text]
+        found: dict[str, None] = {}
+        for workflow in self.workflows():
+            endings = [""]
+            if workflow["scope"] == "version":
+                endings = [f"::v{version['version']}" for version in workflow["versions"]]
+            found.update(dict.fromkeys(f"{workflow['key']}::{text}{ending}" for ending in endings))
+        return tuple(found)[:MAX_FOUND]
+
+
+class _Members:
+    """Reads the members of an action's body, and refuses those that nobody asked for."""
+
+    def __init__(self, action: str, body: Mapping[str, Any]) -> None:
+        self._action = action
+        self._left = dict(body)
+
+    def any(self, name: str) -> Any:
+        return self._left.pop(name, None)
+
+    def optional(self, name: str) -> str | None:
+        value = self._left.pop(name, None)
+        if value is not None and not isinstance(value, str):
+            raise self._wrong(name, "a string")
+        return value
+
+    def text(self, name: str) -> str:
+        value = self.optional(name)
+        if not value:
+            raise self._wrong(name, "a string that is not empty")
+        return value
+
+    def number(self, name: str) -> int | None:
+        value = self._left.pop(name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise self._wrong(name, "a whole number")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._left.pop(name, False)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def key(self) -> str | None:
+        """The last member that every action takes; what is left then is unknown."""
+        value = self.optional("key")
+        if self._left:
+            message = f"{self._action} takes no {', '.join(sorted(self._left))[:200]}"
+            raise BadRequest(message)
+        return value
+
+    def _wrong(self, name: str, rule: str) -> BadRequest:
+        return BadRequest(f"{self._action}: {name} must be {rule}")
+
+
+def _shorten(members: Mapping[str, Any]) -> Json:
+    """``members`` without the large ones."""
+    large = {}
+    for name in CARRIED:
+        if name in members:
+            size = len(json.dumps(members[name], ensure_ascii=False, separators=(",", ":")))
+            if size > LARGE:
+                large[name] = size
+    if not large:
+        return dict(members)
+    return {name: value for name, value in members.items() if name not in large} | {"large": large}
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 - more digits than any of them has
+        message = f"{name} must be a whole number"
+        raise BadRequest(message)
+    return int(text)
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        message = f"since is {text[:40]!r}: it must be a time, as in 2026-01-31T12:00:00Z"
+        raise BadRequest(message) from error

@@ -1,0 +1,279 @@
+"""Plays a workflow of a given shape from its start to its end, and counts.
+
+The steps do nothing but emit the event that the plan names for them, and leave as much data as it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
+from hephaestus.costs.counting import CountingStore
+from hephaestus.definition.results import Completed
+from hephaestus.definition.steps import DONE, Choice, Step, step
+from hephaestus.definition.workflow import Workflow
+from hephaestus.errors import BadRequest
+from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+from hephaestus.steps import Wait, WaitForEvent
+from hephaestus.testing import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.context import StepContext
+    from hephaestus.definition.definition import Definition
+    from hephaestus.runtime.views import InstanceView
+
+Json = Mapping[str, Any]
+UNKNOWN_WAIT: Final = timedelta(hours=1)
+INVOCATION_MS: Final = 600_000
+ROUNDS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How an instance goes.
+
+    Attributes:
+        events: the event that a step emits, by step; by default its first one, and of a wait its first but ``timeout``.
+        queued: whether starts and events are left to the queue, as the API does by default, or run in place.
+        waits: how long waits take, where it is known; else an hour.
+        coded: waits with code of their own, whose start is committed like that of any step.
+        input_bytes: the start data, in bytes.
+        result_bytes: what each step leaves, in bytes.
+    """
+
+    events: Mapping[str, str] = field(default_factory=dict)
+    queued: bool = False
+    waits: Mapping[str, timedelta] = field(default_factory=dict)
+    coded: frozenset[str] = frozenset()
+    input_bytes: int = 120
+    result_bytes: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one instance took.
+
+    Attributes:
+        requests: requests of DynamoDB, by name.
+        write_units, read_units: of DynamoDB.
+        invocations: of Lambda.
+        messages: of the work queue.
+        schedules: one-shot schedules that fired.
+        steps: steps that ran, waits included.
+        waits: waits among them.
+        route: the steps in the order in which they ended, each with its event.
+    """
+
+    requests: Mapping[str, int]
+    write_units: int
+    read_units: int
+    invocations: int
+    messages: int
+    schedules: int
+    steps: int
+    waits: int
+    route: Sequence[tuple[str, str]]
+
+    @property
+    def total_requests(self) -> int:
+        """All requests of DynamoDB."""
+        return sum(self.requests.values())
+
+
+def play(version: Json, plan: Plan | None = None) -> Counts:
+    """Play one instance of a workflow version.
+
+    Args:
+        version: one of the ``versions`` that ``GET /workflows`` shows of a workflow.
+        plan: how it goes.
+
+    Raises:
+        BadRequest: the plan names a step or an event that the workflow has not.
+    """
+    plan = plan or Plan()
+    _check(version, plan)
+    return _Game(version, plan).play()
+
+
+def _check(version: Json, plan: Plan) -> None:
+    steps = {each["key"]: each["routes"] for each in version["steps"]}
+    for key, event in plan.events.items():
+        if key not in steps:
+            message = f"the workflow has no step {key!r}: it has {', '.join(steps)}"
+            raise BadRequest(message)
+        if event not in steps[key]:
+            message = f"step {key} has no event {event!r}: it has {', '.join(steps[key])}"
+            raise BadRequest(message)
+
+
+class _Clock(VirtualClock):
+    """A virtual clock whose names compress as badly as those of the machine's."""
+
+    def unique(self) -> str:
+        """The next name."""
+        return hashlib.sha256(super().unique().encode()).hexdigest()[:20]
+
+
+class _Game:
+    """One instance, moved on by hand so that every invocation is counted."""
+
+    def __init__(self, version: Json, plan: Plan) -> None:
+        self.version = version
+        self.plan = plan
+        self.store = CountingStore()
+        self.flow = _workflow(version, plan)
+        self.clock = _Clock()
+        self.queue, self.timers = MemoryQueue(self.clock), MemoryTimers()
+        self.runner = Runner(self.store, self.timers, self.queue, Registry([self.flow]), clock=self.clock)
+        self.invocations = self.messages = self.schedules = 0
+
+    def play(self) -> Counts:
+        """From the start to the end."""
+        self.invocations = 1
+        data = _data(self.plan.input_bytes)
+        instance_id = self.runner.start_instance(self.flow, data, id="x", dispatch=self._going())
+        for _ in range(ROUNDS):
+            self._drain()
+            shown = self._look(instance_id)
+            if shown.closed:
+                return self._counts(shown)
+            self._answer(shown)
+        message = "the workflow does not come to an end"
+        raise BadRequest(message)
+
+    def _answer(self, shown: InstanceView) -> None:
+        """Give the first wait its event, or let the time pass."""
+        for key, one in shown.steps.items():
+            event = self._event(key)
+            if one.status == "waiting" and event in one.accepts and event != "timeout" and not self._timed(key):
+                self.invocations += 1
+                self.runner.resume(shown.id, event, step=key, dispatch=self._going())
+                return
+        due = [at for at in (self.queue.next_due(), self.timers.next_due()) if at is not None]
+        self.clock.move_to(min(due))
+
+    def _drain(self) -> None:
+        """Deliver what is due; each message and each schedule is an invocation."""
+        while True:
+            messages, fired = self.queue.pop_due(self.clock.now()), self.timers.pop_due(self.clock.now())
+            if not messages and not fired:
+                return
+            self.messages += len(messages)
+            self.schedules += len(fired)
+            self.invocations += len(messages) + len(fired)
+            for instance_id in messages:
+                self.runner.wake(instance_id, budget=self._budget())
+            for timeout in fired:
+                self.runner.timeout(timeout, budget=self._budget())
+
+    def _look(self, instance_id: str) -> InstanceView:
+        """See how it is; that is nothing to pay for."""
+        tally = self.store.tally
+        kept = dict(tally.requests), tally.read_units
+        shown = self.runner.get(instance_id)
+        tally.requests, tally.read_units = kept
+        return shown
+
+    def _counts(self, shown: InstanceView) -> Counts:
+        done = [(key, one.event or "") for key, one in shown.steps.items() if one.status == "completed"]
+        waits = {each["key"] for each in self.version["steps"] if each.get("waits")}
+        tally = self.store.tally
+        return Counts(
+            tally.requests,
+            tally.write_units,
+            tally.read_units,
+            self.invocations,
+            self.messages,
+            self.schedules,
+            steps=len(done),
+            waits=sum(key in waits for key, _ in done),
+            route=done,
+        )
+
+    def _going(self) -> Enqueue | InPlace:
+        return Enqueue() if self.plan.queued else InPlace(self._budget())
+
+    def _budget(self) -> Budget:
+        return Budget(self.clock.now() + INVOCATION_MS)
+
+    def _event(self, key: str) -> str:
+        return _event(next(each for each in self.version["steps"] if each["key"] == key), self.plan)
+
+    def _timed(self, key: str) -> bool:
+        return isinstance(self.flow.definition(1).steps[key], Wait)
+
+
+def _event(described: Json, plan: Plan) -> str:
+    events = list(described["routes"])
+    usual = (event for event in events if event not in ("timeout", "error"))
+    return plan.events.get(described["key"]) or next(usual, events[0])
+
+
+def _workflow(version: Json, plan: Plan) -> type[Workflow]:
+    """A workflow of the same shape. Several targets are a choice of all of them: only then need they not meet again."""
+    steps = {each["key"]: _step(each, plan) for each in version["steps"]}
+
+    def target(keys: Sequence[str]) -> Any:
+        targets = [DONE if key == DONE.key else steps[key] for key in keys]
+        return targets[0] if len(targets) == 1 else Choice(lambda _: targets, targets)
+
+    routes = {
+        steps[each["key"]]: {event: target(keys) for event, keys in each["routes"].items()} for each in version["steps"]
+    }
+
+    class Shape(Workflow, key="x"):
+        """As the described one, without its code."""
+
+        start_at = steps[version["start"]]
+        transitions = routes  # type: ignore[assignment]
+
+    return Shape
+
+
+def _step(described: Json, plan: Plan) -> Step:
+    key, events = described["key"], tuple(described["routes"])
+    if not described.get("waits"):
+        emitted = _event(described, plan)
+        return step(key=key, events=events)(_emit(emitted, plan.result_bytes))
+    duration = plan.waits.get(key, UNKNOWN_WAIT)
+    if events == ("done",):
+        return Wait(seconds=duration.total_seconds(), name=key)
+    own = [event for event in events if event != "timeout"]
+    kind = _CodedWait if key in plan.coded else WaitForEvent
+    return kind(*own, timeout=duration if "timeout" in events else None, name=key)
+
+
+class _CodedWait(WaitForEvent):
+    """A wait that the engine takes for one with code of its own."""
+
+    pure = False
+
+
+def _emit(event: str, size: int) -> Callable[[StepContext], Completed]:
+    data = _data(size)
+    return lambda _: Completed(event, data)
+
+
+def _data(size: int) -> dict[str, str]:
+    """An object of about ``size`` bytes of JSON that compress as little as names and numbers do."""
+    letters = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(size // 64 + 1))
+    return {"data": letters[: max(size - 11, 1)]} if size else {}
+
+
+def plan_of(definition: Definition, plan: Plan) -> Plan:
+    """``plan`` with what a definition at hand tells of its waits."""
+    waits: dict[str, timedelta] = {}
+    for key, each in definition.steps.items():
+        found = getattr(each, "wait_timeout", None) or getattr(each, "until", None)
+        if isinstance(found, timedelta):
+            waits[key] = found
+    coded = frozenset(key for key, each in definition.steps.items() if each.waits and not each.pure)
+    return replace(plan, waits={**waits, **plan.waits}, coded=coded)

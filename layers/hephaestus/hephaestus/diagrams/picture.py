@@ -1,0 +1,143 @@
+"""What a picture shows, whatever it is drawn with: steps, events between them, and how far an instance has come."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+END: Final = "DONE"
+FILLS: Final[Mapping[str, str]] = {
+    "completed": "#c8e6c9",
+    "running": "#bbdefb",
+    "waiting": "#fff0b3",
+    "retrying": "#ffe0b2",
+    "failed": "#ffcdd2",
+    "compensated": "#e1d5f0",
+    "compensation_failed": "#ffcdd2",
+    "skipped": "#eeeeee",
+    "pending": "#ffffff",
+}
+UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+PLAIN: Final = "#ffffff"
+INK: Final = "#1f2933"
+FAINT: Final = "#9aa5b1"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step, or the end of a path (``END``).
+
+    Attributes:
+        key: the step's key.
+        waits: whether it always waits for an event or a time.
+        status: what an instance says of it; ``None`` in the picture of a definition.
+        detail: one more line, such as what it waits for.
+    """
+
+    key: str
+    waits: bool = False
+    status: str | None = None
+    detail: str = ""
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it is no step but the end."""
+        return self.key == END
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is written in it."""
+        return tuple(filter(None, ("end" if self.is_end else self.key, self.status, self.detail)))
+
+    @property
+    def fill(self) -> str:
+        """Its colour."""
+        return FILLS.get(self.status or "", PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What leads from a step to a step: the events that do.
+
+    ``taken`` tells whether an instance came this way; ``None`` where that is open, or in the picture of a definition.
+    """
+
+    source: str
+    target: str
+    events: tuple[str, ...]
+    taken: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """The events; nothing where it is the only one there usually is."""
+        return "" if self.events == ("done",) else ", ".join(self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A whole graph."""
+
+    title: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+def draw(version: Mapping[str, Any], name: str, instance: Mapping[str, Any] | None = None) -> Picture:
+    """The picture of a workflow version, or of an instance of it.
+
+    Args:
+        version: one of the ``versions`` that ``GET /workflows`` shows of a workflow.
+        name: the workflow's name.
+        instance: an instance of this version, as ``GET /instances/{id}`` shows it.
+    """
+    known: Mapping[str, Any] = instance.get("steps", {}) if instance else {}
+    nodes = [_node(step, known.get(step["key"], {}), shown=instance is not None) for step in version["steps"]]
+    edges = tuple(_edges(version, known if instance is not None else None))
+    title = f"{name} v{version['version']}"
+    if instance is not None:
+        title = f"{instance['id']} ({title}): {instance['status']}"
+    return Picture(title, (*nodes, Node(END)), edges)
+
+
+def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> Node:
+    waits = bool(step.get("waits"))
+    if not shown:
+        return Node(step["key"], waits)
+    status = known.get("status", "pending")
+    detail = ""
+    if status == "waiting":
+        detail = "for " + ", ".join(known.get("accepts", ())) if known.get("accepts") else ""
+    elif status in ("failed", "retrying", "compensation_failed"):
+        detail = f"attempt {known.get('attempt', 1)}: {known.get('error', {}).get('type', '')}"
+    return Node(step["key"], waits, status, detail)
+
+
+def _edges(version: Mapping[str, Any], known: Mapping[str, Any] | None) -> Iterator[Edge]:
+    for step in version["steps"]:
+        merged: dict[str, list[str]] = {}
+        for event, targets in step["routes"].items():
+            for target in targets or [END]:
+                merged.setdefault(target, []).append(event)
+        for target, events in merged.items():
+            yield Edge(step["key"], target, tuple(events), _taken(known, step["key"], target, events))
+
+
+def _taken(known: Mapping[str, Any] | None, source: str, target: str, events: list[str]) -> bool | None:
+    """Whether an instance went from ``source`` to ``target``; what was skipped, nobody went to."""
+    if known is None:
+        return None
+    before = known.get(source, {})
+    if before.get("status") == "skipped":
+        return False
+    if before.get("event") is None:
+        return None
+    return before["event"] in events and known.get(target, {}).get("status") != "skipped"
+
+
+def printable(text: str) -> str:
+    """``text`` without controls, halves of letters and what turns other text around; XML 1.0 does not allow most."""
+    return "".join("\ufffd" if unicodedata.category(letter) in UNPRINTABLE else letter for letter in text)

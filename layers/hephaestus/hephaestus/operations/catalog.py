@@ -1,0 +1,100 @@
+"""The deployed workflows as far as looking at instances needs them: their graphs, without anybody's code.
+
+The runner that reads the table asks a registry for graphs; here they come from what the deployed functions say of
+themselves (``GET /workflows``), so that they are those of the deployed versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from hephaestus.definition.definition import Definition, Route
+from hephaestus.definition.steps import DONE
+from hephaestus.engine.graph import Graph
+from hephaestus.errors import HephaestusError, UnknownVersion, UnknownWorkflow
+from hephaestus.retry import Retry
+from hephaestus.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.engine.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A workflow's name and the definitions of its versions; nothing of it can run."""
+
+    name: str
+    definitions: Mapping[int, Definition]
+
+
+class Catalog(Registry):
+    """A registry of graphs, fetched when the first one is needed.
+
+    Args:
+        fetch: what is deployed, as ``GET /workflows`` lists it. If it fails, instances are shown without what only
+            their graphs tell, any name is taken for a workflow's, and ``names`` raises what ``fetch`` raised.
+    """
+
+    def __init__(self, fetch: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._known: Mapping[str, Known] | None = None
+
+    def known(self) -> Mapping[str, Known]:
+        """Every deployed workflow, by name."""
+        if self._known is None:
+            self._known = {each["name"]: read_workflow(each) for each in self._fetch()}
+        return self._known
+
+    def get(self, name: str) -> type[Workflow]:
+        """The workflow of that name; see ``Registry``."""
+        try:
+            found = self.known().get(name)
+        except HephaestusError:
+            found = Known(name, {})
+        if found is None:
+            deployed = ", ".join(self.names()) or "none"
+            message = f"there is no workflow {str(name)[:64]!r}: deployed are {deployed}"
+            raise UnknownWorkflow(message)
+        return cast("type[Workflow]", found)  # a reader asks for its name and nothing else
+
+    def names(self) -> list[str]:
+        """The names of all workflows, sorted."""
+        return sorted(self.known())
+
+    def definition(self, state: State) -> Definition:
+        """The definition that an instance runs on; see ``Registry``."""
+        try:
+            found = self.known().get(state.workflow)
+        except HephaestusError as error:
+            message = f"what is deployed of {state.workflow} is not known: {error}"
+            raise UnknownWorkflow(message) from error
+        if found is None:
+            message = f"there is no workflow {state.workflow!r} deployed"
+            raise UnknownWorkflow(message)
+        if state.version not in found.definitions:
+            message = f"workflow {state.workflow} has no version {state.version} deployed"
+            raise UnknownVersion(message)
+        return found.definitions[state.version]
+
+
+def read_workflow(described: Mapping[str, Any]) -> Known:
+    """A workflow as ``GET /workflows`` describes it."""
+    versions = [_version(described["name"], each) for each in described["versions"]]
+    return Known(described["name"], {each.version: each for each in versions})
+
+
+def _version(name: str, described: Mapping[str, Any]) -> Definition:
+    routes: dict[str, dict[str, Route]] = {}
+    waits: list[str] = []
+    for step in described["steps"]:
+        targets = {event: tuple(to for to in found if to != DONE.key) for event, found in step["routes"].items()}
+        routes[step["key"]] = {event: Route(found) for event, found in targets.items()}
+        waits += [step["key"]] if step.get("waits") else []
+    edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
+    graph = Graph(described["start"], edges, frozenset(waits))
+    return Definition(name, described["version"], graph, {}, routes, {}, Retry())

@@ -1,0 +1,228 @@
+"""A connection to a deployed Hephaestus: reads from the table, asks the deployed functions to change something.
+
+Everything it answers is JSON as the API has it, whichever way it came.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import botocore.session
+
+from hephaestus.adapters.session import Account
+from hephaestus.aws import Settings, build_runner
+from hephaestus.errors import BadRequest
+from hephaestus.operations.api import Api
+from hephaestus.operations.catalog import Catalog
+from hephaestus.operations.failures import explained
+from hephaestus.operations.stack import Stack, find_stack
+from hephaestus.operations.transport import DirectInvocation, Gateway
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.views import to_json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from hephaestus.runtime.runner import Runner
+    from hephaestus.runtime.views import Page
+
+Json = dict[str, Any]
+DEFAULT_STACK: Final = "hephaestus"
+CONNECT_TIMEOUT: Final = 5.0  # seconds; a person is further away than a function
+READ_TIMEOUT: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What is known of a deployment, and what can be done there.
+
+    Attributes:
+        account: whose AWS, and where.
+        runner: reads the table; it changes nothing, as nothing of a workflow but its graph is known to it. ``None``
+            where only the API's address is known.
+        api: the deployed functions; ``None`` where only a table is known.
+        stack: the stack, if one was named.
+
+    Raises (any method):
+        CallerError: as the runner's method of the same name raises it.
+        NoCredentials, AwsRefused, Unreachable: AWS was not to be asked.
+    """
+
+    account: Account
+    runner: Runner | None = None
+    api: Api | None = None
+    stack: Stack | None = None
+
+    def workflows(self) -> list[Json]:
+        """What is deployed, as ``GET /workflows`` describes it."""
+        return self._deployed().workflows()
+
+    def get(self, instance_id: str) -> Json:
+        """An instance as it is now."""
+        if self.runner is None:
+            return self._deployed().get(instance_id)
+        with explained(self.account):
+            return to_json_object(self.runner.get(instance_id))
+
+    def history(
+        self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of an instance's log: ``items``, oldest first, and ``cursor``, ``None`` at the end."""
+        if self.runner is None:
+            return self._deployed().history(instance_id, generation=generation, limit=limit, cursor=cursor)
+        with explained(self.account):
+            return _page(self.runner.history(instance_id, generation=generation, limit=limit, cursor=cursor))
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Json:
+        """A page of instances, newest first: ``items`` and ``cursor``, ``None`` at the end."""
+        asked: dict[str, Any] = {"workflow": workflow, "status": status, "tag": tag, "limit": limit, "cursor": cursor}
+        if self.runner is None:
+            return self._deployed().list(**asked, since=since.isoformat() if since else None)
+        with explained(self.account):
+            return _page(self.runner.list(**asked, since=since))
+
+    def start(self, workflow: str, id: str, context: Mapping[str, Any], **more: Any) -> Json:  # noqa: A002 - as the runner names it
+        """Start an instance.
+
+        Args:
+            workflow: its name.
+            id: the business key's value.
+            context: the start data.
+            more: ``version``, ``tags``, ``metadata`` as in the API; ``key`` makes the same start made twice one;
+                ``wait`` is how many seconds (up to 25) the answer may take to show how far the instance came.
+        """
+        sending = {name: more.pop(name, None) for name in ("key", "wait")}
+        return self._deployed().start(workflow, {"id": id, "context": dict(context), **more}, **sending)
+
+    def resume(self, instance_id: str, event: str, payload: Any = None, **more: Any) -> Json:
+        """Deliver an event; ``more`` is ``step``, and ``key`` (the event's id) and ``wait`` as for a start."""
+        return self._act(instance_id, "events", {"event": event, "payload": payload, **more})
+
+    def heartbeat(self, instance_id: str, step: str | None = None) -> Json:
+        """Say that whoever works for a waiting step is alive."""
+        return self._act(instance_id, "heartbeat", {"step": step})
+
+    def cancel(self, instance_id: str, reason: str = "", *, compensate: bool = False, **more: Any) -> Json:
+        """Cancel an instance; ``more`` is ``key`` and ``wait`` as for a start."""
+        return self._act(instance_id, "cancel", {"reason": reason, "compensate": compensate, **more})
+
+    def pause(self, instance_id: str, reason: str = "", **more: Any) -> Json:
+        """Start nothing more of it for now."""
+        return self._act(instance_id, "pause", {"reason": reason, **more})
+
+    def unpause(self, instance_id: str, **more: Any) -> Json:
+        """Continue an instance that was paused."""
+        return self._act(instance_id, "continue", more)
+
+    def redrive(self, instance_id: str, **more: Any) -> Json:
+        """Have a failed, cancelled or parked instance go on from where it stopped."""
+        return self._act(instance_id, "redrive", more)
+
+    def fork(self, instance_id: str, new_id: str, **more: Any) -> Json:
+        """Start a new instance from a point of its history; ``more`` as in the API, with ``key`` and ``wait``."""
+        return self._act(instance_id, "fork", {"new_id": new_id, **more})
+
+    def _act(self, instance_id: str, action: str, body: Json) -> Json:
+        sending = {name: body.pop(name, None) for name in ("key", "wait")}
+        return self._deployed().act(instance_id, action, body, **sending)
+
+    def _deployed(self) -> Api:
+        if self.api is None:
+            message = "a table alone is known, which can be looked at only: name the stack with --stack"
+            raise BadRequest(message)
+        return self.api
+
+
+def connect(  # noqa: PLR0913 - what a person may say about where it is
+    stack: str | None = None,
+    *,
+    table: str | None = None,
+    api_url: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    endpoint_url: str | None = None,
+    modules: Sequence[str] = (),
+    account: Account | None = None,
+) -> Connection:
+    """Find a deployment.
+
+    Args:
+        stack: the stack's name, by default ``hephaestus``; its table, queue and functions are found by it.
+        table: a table alone, which can be looked at only.
+        api_url: the API's address alone; requests are signed where there are credentials.
+        region, profile, endpoint_url: where and as whom, by default as the environment says.
+        modules: modules with the workflows, to take their graphs from them instead of from the deployed functions.
+        account: all of the latter three at once, as ``local_account`` gives them.
+
+    Raises:
+        BadRequest: several of ``stack``, ``table`` and ``api_url``, or an address that is none.
+        NoSuchStack: there is none, or it is none of Hephaestus.
+        NoCredentials, AwsRefused, Unreachable: AWS was not to be asked.
+    """
+    if sum(each is not None for each in (stack, table, api_url)) > 1:
+        message = "name one of a stack, a table and an API"
+        raise BadRequest(message)
+    account = account or account_of(region, profile, endpoint_url)
+    if api_url is not None:
+        _check_address(api_url)
+        return Connection(account, api=Api(Gateway(api_url, account)))
+    if table is not None:
+        settings = Settings(table, queue_url="", schedule_group="", schedule_role_arn="", resume_arn="")
+        registry = Registry.load(modules) if modules else Catalog(_names_unknown)
+        with explained(account):
+            return Connection(account, build_runner(settings, registry, account))
+    found = find_stack(stack or DEFAULT_STACK, account)
+    api = Api(DirectInvocation(found, account))
+    registry = Registry.load(modules) if modules else Catalog(api.workflows)
+    with explained(account):
+        return Connection(account, build_runner(found.settings(), registry, account), api, found)
+
+
+def account_of(region: str | None = None, profile: str | None = None, endpoint_url: str | None = None) -> Account:
+    """Whose AWS, and where: what is not said comes from the environment and the profile, as botocore reads them.
+
+    Raises:
+        NoCredentials: there is no such profile.
+        BadRequest: the endpoint's address is none.
+    """
+    if endpoint_url is not None:
+        _check_address(endpoint_url)
+    session = botocore.session.Session(profile=profile)
+    with explained(Account(session, region, endpoint_url)):
+        # botocore reads AWS_DEFAULT_REGION alone; the AWS CLI and every other SDK take AWS_REGION first.
+        where = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        return Account(session, where, endpoint_url, CONNECT_TIMEOUT, READ_TIMEOUT)
+
+
+def _check_address(address: str) -> None:
+    """Refuse what no HTTP request can be sent to."""
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or any(letter.isspace() for letter in address):
+        message = f"{address[:100]!r} is no address: it begins with http:// or https:// and names a host"
+        raise BadRequest(message)
+
+
+def _names_unknown() -> list[Json]:
+    message = "a table alone does not say which workflows there are: name one with --workflow, or name the stack"
+    raise BadRequest(message)
+
+
+def _page(page: Page[Any]) -> Json:
+    return {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}

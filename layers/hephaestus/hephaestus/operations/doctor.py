@@ -1,0 +1,192 @@
+"""Looks at a deployment: what is there, what is missing, and what these credentials may do. It changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from hephaestus.errors import HephaestusError
+from hephaestus.operations.connection import DEFAULT_STACK
+from hephaestus.operations.failures import AwsRefused, NoSuchStack, explained
+from hephaestus.operations.stack import FUNCTIONS, find_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hephaestus.adapters.session import Account
+    from hephaestus.operations.stack import Stack
+
+Verdict = Literal["ok", "note", "wrong"]
+INDEXES: Final = ("listing", "wake")
+NOBODY: Final = "hephaestus-doctor::nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: the thing.
+        verdict: ``ok``, ``note`` (worth knowing), or ``wrong``.
+        detail: how it is.
+        mend: what to do about it.
+    """
+
+    what: str
+    verdict: Verdict
+    detail: str
+    mend: str = ""
+
+
+def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
+    """Look at a stack, thing after thing; without credentials or a stack it ends there.
+
+    Args:
+        account: whose AWS, and where.
+        name: the stack's name, by default ``hephaestus``.
+    """
+    try:
+        with explained(account):
+            arn = account.client("sts").get().get_caller_identity()["Arn"]
+    except AwsRefused as error:  # it knows the credentials, and does not say whose they are
+        yield Finding("credentials", "note", str(error))
+    except HephaestusError as error:
+        yield Finding("credentials", "wrong", str(error))
+        return
+    else:
+        yield Finding("credentials", "ok", f"{arn} in {account.region}")
+    try:
+        stack = find_stack(name or DEFAULT_STACK, account)
+    except HephaestusError as error:
+        mend = "deploy it: sam build && sam deploy" if isinstance(error, NoSuchStack) else ""
+        needs = "it takes cloudformation:DescribeStacks" if isinstance(error, AwsRefused) else ""
+        yield Finding("stack", "wrong", str(error), mend or needs)
+        return
+    yield _stack(stack)
+    for what, look, needs in _looks(stack, account):
+        yield from _tried(what, look, account, needs)
+
+
+def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], list[Finding]], str]]:
+    """Everything there is to look at: its name, how, and the permission that looking takes."""
+    yield "table", lambda: _table(stack, account), "dynamodb:DescribeTable"
+    yield "reading", lambda: _reading(stack, account), "dynamodb:GetItem and dynamodb:Query on the table and its index"
+    for role in FUNCTIONS:
+        yield f"function {role}", _function(stack, account, role), "lambda:GetFunctionConfiguration"
+    for role in ("read", "start", "resume", "control"):
+        yield f"invoking {role}", _invoking(stack, account, role), "lambda:InvokeFunction"
+    yield "queues", lambda: _queues(stack, account), "sqs:GetQueueAttributes"
+    yield "schedules", lambda: _schedules(stack, account), "scheduler:GetScheduleGroup"
+
+
+def _tried(what: str, look: Callable[[], list[Finding]], account: Account, needs: str) -> list[Finding]:
+    """What a look finds; a permission that is missing is worth knowing, not wrong."""
+    try:
+        with explained(account):
+            return look()
+    except AwsRefused as error:
+        if "does not allow" in str(error):
+            return [Finding(what, "note", "you may not: " + str(error), f"it takes {needs}")]
+        return [Finding(what, "wrong", str(error), "deploy the stack again")]
+    except HephaestusError as error:
+        return [Finding(what, "wrong", str(error))]
+
+
+def _stack(stack: Stack) -> Finding:
+    place = f"{stack.name} is {stack.status}"
+    if stack.status.endswith("FAILED") or "ROLLBACK" in stack.status:
+        return Finding("stack", "wrong", place, "see its events in CloudFormation, then deploy again")
+    if stack.status.endswith("IN_PROGRESS"):
+        return Finding("stack", "note", place, "wait until it has settled")
+    return Finding("stack", "ok", f"{place}; API {stack.api_url or 'none'}")
+
+
+def _table(stack: Stack, account: Account) -> list[Finding]:
+    client = account.client("dynamodb").get()
+    table = client.describe_table(TableName=stack.table)["Table"]
+    there = {each["IndexName"]: each.get("IndexStatus", "ACTIVE") for each in table.get("GlobalSecondaryIndexes", [])}
+    missing = [name for name in INDEXES if there.get(name) != "ACTIVE"]
+    status = f"{stack.table} is {table['TableStatus']}, about {table.get('ItemCount', 0):,} items"
+    if missing:
+        return [
+            Finding("table", "wrong", f"{status}; index {', '.join(missing)} missing or not active", "deploy again")
+        ]
+    return [Finding("table", "ok", status), _expiry(client, stack)]
+
+
+def _expiry(client: Any, stack: Stack) -> Finding:
+    described = client.describe_time_to_live(TableName=stack.table)["TimeToLiveDescription"]
+    if described.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+        days = stack.parameters.get("RetentionDays", "?")
+        return Finding("expiry", "ok", f"ended instances go after {days} days")
+    return Finding("expiry", "note", "the table expires nothing: ended instances stay for ever", "enable TTL on `ttl`")
+
+
+def _reading(stack: Stack, account: Account) -> list[Finding]:
+    client = account.client("dynamodb").get()
+    client.get_item(TableName=stack.table, Key={"pk": {"S": NOBODY}, "sk": {"S": "head"}})
+    client.query(
+        TableName=stack.table,
+        IndexName="listing",
+        KeyConditionExpression="list_key = :key",
+        ExpressionAttributeValues={":key": {"S": NOBODY}},
+        Limit=1,
+    )
+    return [Finding("reading", "ok", "you may read instances, their history and lists")]
+
+
+def _function(stack: Stack, account: Account, role: str) -> Callable[[], list[Finding]]:
+    def look() -> list[Finding]:
+        what = f"function {role}"
+        name = stack.functions.get(role)
+        if name is None:
+            return [Finding(what, "wrong", "the stack has none", "deploy this release")]
+        found = account.client("lambda").get().get_function_configuration(FunctionName=name)
+        detail = f"{name}: {found.get('Runtime')}, {found.get('MemorySize')} MB, {found.get('Timeout')} s"
+        if found.get("State", "Active") not in ("Active", "Inactive"):
+            return [
+                Finding(what, "wrong", f"{detail}; {found['State']}: {found.get('StateReason', '')}", "deploy again")
+            ]
+        return [Finding(what, "ok", detail)]
+
+    return look
+
+
+def _invoking(stack: Stack, account: Account, role: str) -> Callable[[], list[Finding]]:
+    def look() -> list[Finding]:
+        if role not in stack.functions:
+            return []
+        client = account.client("lambda").get()
+        client.invoke(FunctionName=stack.functions[role], InvocationType="DryRun", Payload=b"{}")
+        return [Finding(f"invoking {role}", "ok", "you may")]
+
+    return look
+
+
+def _queues(stack: Stack, account: Account) -> list[Finding]:
+    client, findings = account.client("sqs").get(), []
+    for what, key in (
+        ("work queue", "WorkQueueUrl"),
+        ("dead work", "WorkDeadLettersUrl"),
+        ("dead schedules", "ScheduleDeadLettersUrl"),
+    ):
+        if key not in stack.outputs:
+            findings.append(Finding(what, "wrong", "the stack has none", "deploy this release"))
+            continue
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = client.get_queue_attributes(QueueUrl=stack.outputs[key], AttributeNames=names).get("Attributes", {})
+        waiting = int(found.get(names[0], 0))
+        if key != "WorkQueueUrl" and waiting:
+            mend = "see why in the log of resume, then: hephaestus dlq redrive"
+            findings.append(Finding(what, "wrong", f"about {waiting:,} letters", mend))
+        else:
+            findings.append(
+                Finding(what, "ok", f"about {waiting:,} messages wait, {int(found.get(names[1], 0)):,} in work")
+            )
+    return findings
+
+
+def _schedules(stack: Stack, account: Account) -> list[Finding]:
+    group = stack.settings().schedule_group
+    found = account.client("scheduler").get().get_schedule_group(Name=group)
+    return [Finding("schedules", "ok", f"group {group} is {found.get('State', 'there')}")]

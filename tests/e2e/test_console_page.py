@@ -1,0 +1,537 @@
+"""The console's page in a real browser, over workflows in memory. ``test_console_deployed`` has the deployed stack."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from playwright.sync_api import expect
+
+from hephaestus.console.demo import MemoryHephaestus, Order, in_memory
+from hephaestus.console.local import LocalConnection
+from hephaestus.console.server import ConsoleServer
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.testing import LocalRuntime
+from tests.browser import chromium
+from tests.npm import npm_packages
+from tests.unit.consoles import BY, Parcel, parcels, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
+
+HOSTILE = (
+    "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script>\u202e\"'`${7*7} {{7*7}} \U0001f525"
+)
+DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 900}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def opened(browser: Browser, server: ConsoleServer, **options: Any) -> Iterator[Page]:
+    """The console's first page; whatever the browser refuses or a script raises is a failure."""
+    context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None
+    )
+    page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
+    page.goto(server.url)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryHephaestus]:
+    """Parcels that run by themselves, in real time."""
+    with MemoryHephaestus([Parcel]) as memory:
+        yield memory
+
+
+@pytest.fixture
+def page(browser: Browser, memory: MemoryHephaestus) -> Iterator[Page]:
+    with serving(LocalConnection(memory.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        yield page
+
+
+def row(page: Page, instance_id: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=instance_id, exact=True))
+
+
+def show(page: Page, instance_id: str) -> None:
+    page.evaluate("id => { location.hash = `#/instances/${encodeURIComponent(id)}` }", instance_id)
+    expect(page.get_by_role("heading", name=instance_id, level=1)).to_be_visible()
+
+
+def press(page: Page, action: str, answer: str) -> None:
+    """Press an action's button, and answer what it asks."""
+    page.get_by_role("group", name="Actions").get_by_role("button", name=action, exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"History will name {BY}")
+    page.get_by_role("dialog").get_by_role("button", name=answer, exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def step(page: Page, key: str) -> Locator:
+    return page.locator(f'[data-step="{key}"]')
+
+
+def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page, memory: MemoryHephaestus) -> None:
+    expect(page.get_by_text("There is no instance yet")).to_be_visible()
+    memory.runner.start_instance(Parcel, {}, id="1")
+    expect(row(page, "parcel::1")).to_contain_text("waiting")
+    expect(page.get_by_role("button", name="Parcel, waiting 1")).to_be_visible(timeout=20_000)
+    memory.runner.resume("parcel::1", "no")
+    expect(row(page, "parcel::1")).to_contain_text("completed")
+    expect(page.get_by_role("button", name="Parcel, completed 1")).to_be_visible(timeout=20_000)
+
+
+def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: MemoryHephaestus) -> None:
+    for number in range(3):
+        memory.runner.start_instance(Parcel, {"bad": number == 0}, id=str(number), tags=["red"] if number == 1 else [])
+    expect(row(page, "parcel::0")).to_contain_text("completed")
+    page.get_by_role("combobox", name="Status").select_option("waiting")
+    expect(row(page, "parcel::0")).to_have_count(0)
+    expect(row(page, "parcel::2")).to_be_visible()
+    page.get_by_label("Tag", exact=True).fill("red")
+    page.keyboard.press("Enter")
+    expect(row(page, "parcel::2")).to_have_count(0)
+    page.get_by_role("combobox", name="Started").select_option("1h")
+    expect(row(page, "parcel::1")).to_be_visible()
+    assert page.url.endswith("#/?status=waiting&tag=red&since=1h")
+    page.reload()
+    expect(row(page, "parcel::1")).to_be_visible()
+    expect(page.get_by_label("Tag", exact=True)).to_have_value("red")
+    page.get_by_role("button", name="clear").click()
+    expect(row(page, "parcel::0")).to_be_visible()
+    page.get_by_role("combobox", name="Workflow").select_option("Parcel")
+    expect(row(page, "parcel::0")).to_be_visible()
+
+
+def test_what_leaves_a_filter_leaves_the_list(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {}, id="1")
+    page.get_by_role("combobox", name="Status").select_option("waiting")
+    expect(row(page, "parcel::1")).to_be_visible()
+    memory.runner.resume("parcel::1", "no")
+    expect(page.get_by_text("No instance is like that.")).to_be_visible()
+
+
+def test_the_graph_shows_the_state_of_every_step_as_it_changes(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {"address": "wrong", "echo": "here"}, id="1")
+    show(page, "parcel::1")
+    expect(step(page, "decision")).to_have_attribute("aria-label", "decision waiting")
+    expect(step(page, "look")).to_have_attribute("aria-label", "look good")
+    expect(step(page, "deliver")).to_have_attribute("aria-label", "deliver not yet")
+    memory.runner.resume("parcel::1", "yes")
+    expect(step(page, "deliver")).to_have_attribute("aria-label", "deliver failed")
+    expect(step(page, "drop")).to_have_attribute("aria-label", "drop skipped")
+    expect(step(page, "wrap")).to_have_attribute("aria-label", "wrap compensated")
+    expect(page.locator(".line.taken")).to_have_count(3)
+    expect(page.get_by_role("group", name="Why it failed")).to_contain_text("no such address: here")
+    step(page, "deliver").click()
+    detail = page.get_by_role("complementary", name="Step deliver")
+    expect(detail).to_contain_text("ValueError")
+    expect(detail).to_contain_text("no such address: here")
+
+
+def test_a_wait_says_until_when(browser: Browser) -> None:
+    local = LocalRuntime(Order)
+    local.clock.move_to(SystemClock().now())
+    local.start(Order, "1", {"items": [{"price": 1}]})
+    with serving(LocalConnection(local.runner)) as console, opened(browser, console.server) as page:
+        show(page, "orderid::1")
+        expect(step(page, "approval")).to_have_attribute(
+            "aria-label", re.compile(r"^approval due in 4[78] h, waiting, due in 4[78] h$")
+        )
+        step(page, "approval").click()
+        expect(page.get_by_role("complementary", name="Step approval")).to_contain_text("waits until")
+
+
+def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(
+    page: Page, memory: MemoryHephaestus
+) -> None:
+    memory.runner.start_instance(Parcel, {}, id="1")
+    show(page, "parcel::1")
+    events = page.get_by_role("group", name="Events for decision").get_by_role("button")
+    expect(events).to_have_text(["yes", "no"])
+    events.filter(has_text="yes").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Payload").fill('{"note": ')
+    dialog.get_by_role("button", name="Send yes").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The payload is not JSON")
+    assert memory.runner.get("parcel::1").status == "waiting"
+    dialog.get_by_label("Payload").fill('{"note": "careful"}')
+    dialog.get_by_role("button", name="Send yes").click()
+    expect(page.locator(".facts .status")).to_have_text("completed")
+    assert memory.runner.get("parcel::1").steps["decision"].updates == {"note": "careful"}
+    expect(page.get_by_role("button", name=f"yes received for decision, by {BY}")).to_be_visible()
+
+
+def test_nothing_is_done_before_it_was_asked_and_a_no_is_a_no(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {}, id="1")
+    show(page, "parcel::1")
+    for action in ("yes", "Pause", "Cancel", "Fork"):
+        page.get_by_role("group", name="Actions").get_by_role("button", name=action, exact=True).click()
+        page.get_by_role("button", name="Not now").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Cancel").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("heading", name="parcel::1")).to_be_visible()
+    events = [event["type"] for entry in memory.runner.history("parcel::1") for event in entry.events]
+    assert not {"EventReceived", "Paused", "CancelRequested"} & set(events)
+
+
+def test_pause_continue_cancel_with_compensation_redrive_and_fork(page: Page, memory: MemoryHephaestus) -> None:
+    runner = memory.runner
+    runner.start_instance(Parcel, {"address": "wrong"}, id="1")
+    show(page, "parcel::1")
+    press(page, "Pause", "Pause")
+    expect(page.locator(".facts")).to_contain_text("paused")
+    press(page, "Continue", "Continue")
+    expect(page.locator(".facts")).not_to_contain_text("paused")
+    runner.resume("parcel::1", "yes")
+    expect(page.locator(".facts .status")).to_have_text("failed")
+    press(page, "Redrive", "Redrive")
+    expect(page.get_by_role("button", name=f"redriven, by {BY}")).to_be_visible()
+    page.get_by_role("button", name="look completed: good").first.click()
+    page.get_by_role("button", name="Fork after this entry…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Id of the new instance").fill("2")
+    dialog.get_by_label("Other start data").fill('{"address": "right"}')
+    dialog.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.get_by_role("heading", name="parcel::2")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("forked from")
+    expect(page.locator(".facts .status")).to_have_text("waiting")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    dialog.get_by_label("Reason").fill("changed my mind")
+    dialog.get_by_label("first undo").check()
+    dialog.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator(".facts .status")).to_have_text("cancelled")
+    expect(step(page, "wrap")).to_have_attribute("aria-label", "wrap compensated")
+    assert runner.get("parcel::2").context == {"address": "right"}
+
+
+def test_a_refused_action_says_why_and_can_be_mended(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {}, id="1")
+    show(page, "parcel::1")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Id of the new instance").fill("not good")
+    dialog.get_by_role("button", name="Fork", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("it must be 1 to 128 letters, digits")
+    dialog.get_by_label("Id of the new instance").fill("good")
+    dialog.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.get_by_role("heading", name="parcel::good")).to_be_visible()
+
+
+def test_nothing_of_data_is_ever_executed_or_made_markup(page: Page, memory: MemoryHephaestus) -> None:
+    data = {"echo": HOSTILE, "address": "wrong", HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}], "__proto__": {"x": HOSTILE}}
+    memory.runner.start_instance(
+        Parcel, data, id="1", tags=["<b>tag</b>"], telemetry_metadata={"<i>name</i>": HOSTILE[:100]}
+    )
+    expect(row(page, "parcel::1")).to_contain_text("<b>tag</b>")
+    memory.runner.pause("parcel::1", HOSTILE, by="<b>ann</b>")
+    show(page, "parcel::1")
+    expect(page.locator(".notice")).to_contain_text(HOSTILE)
+    press(page, "Continue", "Continue")
+    page.get_by_role("button", name="yes", exact=True).click()
+    page.get_by_label("Payload").fill(f'{{"__proto__": {{"polluted": 1}}, "x": "{"<svg onload=alert(1)>"}"}}')
+    page.get_by_role("button", name="Send yes").click()
+    expect(page.get_by_role("group", name="Why it failed")).to_contain_text(HOSTILE)
+    for key in ("look", "decision", "deliver"):
+        step(page, key).click()
+        expect(page.get_by_role("complementary", name=f"Step {key}")).to_be_visible()
+    page.get_by_label("bookkeeping").check()
+    lines = page.get_by_role("table", name="History").locator("[data-line]")
+    for index in range(lines.count()):
+        lines.nth(index).click()
+    assert page.evaluate("[window.hit, ({}).polluted]") == [None, None]
+    assert page.locator("img:not([src='/icon.svg']), script:not([src='/app.js']), iframe, object, embed").count() == 0
+    assert page.locator("main b, main i, main svg[onload]").count() == 0
+    assert page.title().startswith("parcel::1")
+
+
+def test_the_browser_itself_refuses_to_make_markup_of_text(page: Page) -> None:
+    refused = page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>x</b>'; return '' } catch (e) { return e.name } }"
+    )
+    assert refused == "TypeError"
+
+
+def test_thousands_of_instances_are_a_few_rows_for_the_browser(browser: Browser) -> None:
+    local, connection = parcels()
+    for number in range(3_000):
+        local.runner.start_instance(Parcel, {}, id=f"{number:04}")
+        local.clock.sleep(1)
+    with serving(connection) as console, opened(browser, console.server) as page:
+        expect(row(page, "parcel::2999")).to_be_visible()
+        expect(page.get_by_role("button", name="Parcel, pending 1000+")).to_be_visible()
+        box = page.get_by_role("rowgroup", name="Instances")
+        for _ in range(100):
+            if "instances read" not in page.locator(".more").inner_text():
+                break
+            box.evaluate("box => box.scrollTo(0, box.scrollHeight)")
+            page.wait_for_timeout(30)
+        expect(page.locator(".more")).to_have_text("3000 instances", timeout=30_000)
+        box.evaluate("box => box.scrollTo(0, box.scrollHeight)")
+        expect(row(page, "parcel::0000")).to_be_visible()
+        assert page.get_by_role("row").count() < 80
+        ids = page.locator(".row .id a").all_inner_texts()
+        assert ids == sorted(ids, reverse=True)
+        local.runner.cancel("parcel::0003")
+        expect(row(page, "parcel::0003")).to_contain_text("cancelled")
+
+
+def test_a_history_of_five_thousand_entries_is_read_to_its_end(browser: Browser) -> None:
+    local, connection = parcels()
+    local.start(Parcel, "1")
+    before = len(local.runner.history("parcel::1"))
+    for number in range(2_500):
+        local.runner.pause("parcel::1", f"pause {number}")
+        local.runner.unpause("parcel::1", dispatch=None)
+    with serving(connection) as console, opened(browser, console.server) as page:
+        show(page, "parcel::1")
+        expect(page.get_by_text(re.compile(rf"^{before + 5_000} entries$"))).to_be_visible(timeout=60_000)
+        assert page.get_by_role("table", name="History").get_by_role("row").count() < 60
+        page.get_by_role("table", name="History").get_by_role("button").first.focus()
+        page.keyboard.press("End")
+        expect(page.get_by_role("complementary", name="Entry")).to_contain_text(f"Entry {before + 5_000},")
+        local.runner.pause("parcel::1", "one more")
+        expect(page.get_by_text(f"{before + 5_001} entries")).to_be_visible()
+
+
+def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, memory: MemoryHephaestus) -> None:
+    large = "0123456789abcdef" * 20_000
+    memory.runner.start_instance(Parcel, {"echo": large}, id="1")
+    show(page, "parcel::1")
+    expect(page.locator(".large")).to_contain_text("start data: 320 KB")
+    page.get_by_role("button", name="Load start data").click()
+    expect(page.locator(".data pre").first).to_contain_text("0123456789abcdef0123")
+    page.get_by_role("button", name="show all of it (320 KB)").click()
+    assert large in page.locator(".data pre").first.inner_text()
+    page.get_by_role("button", name="started Parcel v1").click()
+    entry = page.get_by_role("complementary", name="Entry")
+    entry.get_by_role("button", name="Load initial").click()
+    expect(entry.locator("pre")).to_contain_text("0123456789abcdef")
+
+
+def test_a_server_that_stops_is_said_and_the_page_recovers_by_itself(
+    browser: Browser, memory: MemoryHephaestus
+) -> None:
+    connection = LocalConnection(memory.runner, "a test", BY)
+    memory.runner.start_instance(Parcel, {}, id="1")
+    with ConsoleServer(connection, 0) as server:
+        port, token = server.server_port, server.guard.token
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(server.url)
+        show(page, "parcel::1")
+        server.shutdown()
+        thread.join()
+    # Connections that the browser keeps are served by threads of their own.
+    context.set_offline(True)
+    expect(page.get_by_role("alert")).to_contain_text("The console's server does not answer")
+    expect(page.get_by_role("heading", name="parcel::1")).to_be_visible()
+    context.set_offline(False)
+    memory.runner.resume("parcel::1", "no")
+    with ConsoleServer(connection, port, token) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        expect(page.locator(".facts .status")).to_have_text("completed", timeout=30_000)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        context.close()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_browser_that_was_not_let_in_is_told_what_to_do(browser: Browser, memory: MemoryHephaestus) -> None:
+    with serving(LocalConnection(memory.runner)) as console:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{console.server.server_port}/")
+        expect(page.locator("body")).to_contain_text("Open the address that `hephaestus console` printed")
+        page.goto(console.server.url)
+        expect(page.get_by_text("There is no instance yet")).to_be_visible()
+        assert "key" not in page.url
+        assert "token" not in page.url
+        assert page.evaluate("document.cookie") == ""
+        page.evaluate("localStorage.removeItem('hephaestus-key')")
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("it lets this page in")
+        context.close()
+
+
+def test_another_page_on_this_machine_reads_and_changes_nothing(browser: Browser, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {}, id="1")
+    connection = LocalConnection(memory.runner, "a test", BY)
+    with serving(connection) as console, serving(connection) as other:
+        context = browser.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.goto(console.server.url)
+        expect(row(page, "parcel::1")).to_be_visible()
+        # Same machine, same host, another port: the browser sends it the cookie, and it knows the console's address.
+        page.goto(other.server.url)
+        expect(row(page, "parcel::1")).to_be_visible()
+        target = f"http://127.0.0.1:{console.server.server_port}"
+        outcomes = page.evaluate(
+            """async (target) => {
+                const outcome = async (path, init) => {
+                    try { const answer = await fetch(target + path, init); return answer.type + answer.status }
+                    catch (error) { return error.name }
+                };
+                const path = '/api/instances/parcel::1/cancel';
+                return [
+                    await outcome('/api/instances', { credentials: 'include' }),
+                    await outcome(path, { method: 'POST', credentials: 'include', body: '{}' }),
+                    await outcome(path, { method: 'POST', credentials: 'include', mode: 'no-cors', body: '{}' }),
+                    await outcome(path, { method: 'POST', credentials: 'include', body: '{}', headers: {
+                        'Content-Type': 'application/json', 'X-Hephaestus-Key': localStorage['hephaestus-key'] } }),
+                ];
+            }""",
+            target,
+        )
+        assert outcomes[0] == outcomes[1] == outcomes[3] == "TypeError"
+        assert outcomes[2] in {"TypeError", "opaque0"}
+        assert memory.runner.get("parcel::1").status == "waiting"
+        context.close()
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page, memory: MemoryHephaestus) -> None:
+    for number in range(3):
+        memory.runner.start_instance(Parcel, {}, id=str(number))
+    expect(row(page, "parcel::2")).to_contain_text("waiting")
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("link", name="parcel::1", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="parcel::1")).to_be_visible()
+    step(page, "look").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("complementary", name="Step look")).to_contain_text("good")
+    page.get_by_role("button", name="no", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Payload")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".facts .status")).to_have_text("completed")
+    page.keyboard.press("Escape")
+    expect(row(page, "parcel::1")).to_contain_text("completed")
+    page.keyboard.press("/")
+    page.keyboard.type("0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="parcel::0")).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("nothing")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("search")).to_contain_text("There is no instance nothing.")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+
+
+def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {"address": "wrong"}, id="1")
+    memory.runner.resume("parcel::1", "yes", {"a": 1}, by="ann")
+    show(page, "parcel::1")
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline.get_by_role("img", name=re.compile(r"^look ran .*: good$"))).to_be_visible()
+    expect(timeline.get_by_role("img", name=re.compile(r"^deliver ran .*: no such address"))).to_be_visible()
+    expect(timeline.get_by_role("img", name=re.compile(r"^wrap was undone "))).to_be_visible()
+    timeline.get_by_label("true to scale").check()
+    expect(timeline.get_by_role("img", name=re.compile(r"^look ran "))).to_be_visible()
+    page.get_by_role("button", name="yes received for decision, by ann").click()
+    expect(page.get_by_role("complementary", name="Entry")).to_contain_text('"a": 1')
+
+
+def test_an_instance_of_a_version_that_is_gone_is_shown_without_its_graph(browser: Browser) -> None:
+    local, connection = parcels()
+    local.start(Parcel, "1")
+    connection.workflows = list  # type: ignore[method-assign]
+    with serving(connection) as console, opened(browser, console.server) as page:
+        show(page, "parcel::1")
+        expect(page.get_by_text("Parcel v1 is not deployed")).to_be_visible()
+        page.get_by_role("region", name="Graph").get_by_role("button", name="look").click()
+        expect(page.get_by_role("complementary", name="Step look")).to_contain_text("good")
+
+
+def test_an_instance_that_is_not_there_is_said(page: Page) -> None:
+    show(page, "parcel::none")
+    expect(page.get_by_text("there is no instance parcel::none")).to_be_visible()
+    show(page, "<b>x</b>")
+    expect(page.get_by_text("is not an instance id")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: str, viewport: ViewportSize) -> None:
+    axe = (npm_packages() / "axe-core" / "axe.min.js").read_text("utf-8")
+    with in_memory() as connection, serving(connection) as console:
+        options = {"viewport": viewport, "color_scheme": scheme, "bypass_csp": True}
+        with opened(browser, console.server, **options) as page:
+
+            def check(where: str) -> None:
+                page.evaluate(f"() => {{ {axe}; return true }}")
+                found = page.evaluate(
+                    "() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })"
+                )
+                told = [
+                    f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
+                    for one in found["violations"]
+                ]
+                assert not told, where
+                overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert overflow <= 0, where
+
+            expect(row(page, "orderid::2026-0011")).to_contain_text("failed")
+            expect(page.get_by_role("button", name=re.compile("All workflows, waiting 1[0-9]"))).to_be_visible()
+            check("the list")
+            show(page, "orderid::2026-0011")
+            expect(page.get_by_role("group", name="Why it failed")).to_be_visible()
+            step(page, "ship").click()
+            page.get_by_role("button", name="charge_card completed: paid").click()
+            check("a failed instance")
+            show(page, "orderid::2026-0003")
+            page.get_by_role("button", name="approved", exact=True).click()
+            check("a question")
+            page.get_by_role("button", name="Not now").click()
+            page.get_by_role("button", name="Fork", exact=True).click()
+            check("another question")
+
+
+def test_the_colours_are_the_systems_or_the_persons(page: Page) -> None:
+    def back() -> str:
+        page.wait_for_timeout(100)
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    page.emulate_media(color_scheme="light")
+    light = back()
+    page.emulate_media(color_scheme="dark")
+    assert back() != light
+    dark = back()
+    page.get_by_role("button", name="Colours: auto").click()
+    expect(page.get_by_role("button", name="Colours: light")).to_be_visible()
+    assert back() == light
+    page.get_by_role("button", name="Colours: light").click()
+    expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
+    page.emulate_media(color_scheme="light")
+    assert back() == dark
+    page.reload()
+    expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()

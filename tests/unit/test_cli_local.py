@@ -1,0 +1,232 @@
+"""The commands that need no AWS: ``check``, ``graph``, ``cost`` and ``run``, on the example and on what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hephaestus.cli.app import app
+from hephaestus.cli.local import SkippingClock
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+ROOT = Path(__file__).parents[2]
+ORDER = json.dumps(
+    {"customer": {"name": "Ann", "email": "ann@example.org"}, "items": [{"sku": "anvil", "price_cents": 4200}]}
+)
+WRONG = """
+from hephaestus import DONE, Workflow, step
+
+@step(events=("a", "b"))
+def one(ctx): return "a"
+
+class Wrong(Workflow, key="k"):
+    start_at = one
+    transitions = {one: {"a": DONE}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns, without colours."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("HEPHAESTUS_STACK", "HEPHAESTUS_API", "HEPHAESTUS_WORKFLOWS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def call(*arguments: str, stdin: str | None = None) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def answer(*arguments: str, code: int = 0, stdin: str | None = None) -> Any:
+    """Run the command for a program."""
+    done = call(*arguments, "--json", stdin=stdin)
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def narrow(text: str) -> bool:
+    """Whether it fits 80 columns."""
+    return all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_check_shows_what_was_understood() -> None:
+    done = call("check", "workflows")
+    assert done.exit_code == 0, done.output
+    assert "✓ OrderFlow v1  ids orderid::<value>  tags sales" in done.stdout
+    assert "charge_payment  up to 5 attempts, timeout 10 s, can be undone" in done.stdout
+    assert "timeout → refund" in done.stdout
+    assert narrow(done.stdout)
+    assert [flow["name"] for flow in answer("check", "workflows")["workflows"]] == ["Onboarding", "OrderFlow"]
+
+
+def test_check_takes_paths_and_tells_everything_that_is_wrong(tmp_path: Path) -> None:
+    assert call("check", str(ROOT / "layers/workflows/workflows/orders.py")).exit_code == 0
+    (tmp_path / "wrong_flow.py").write_text(WRONG)
+    done = call("check", str(tmp_path / "wrong_flow.py"))
+    assert done.exit_code == 1
+    assert "✗ Wrong: 1 problem" in done.stdout
+    assert "one: declares 'b' but no transition routes it" in done.stdout
+    found = answer("check", str(tmp_path / "wrong_flow.py"), code=1)
+    assert [error["workflow"] for error in found["errors"]] == ["Wrong"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_like_that", "No module named 'nothing_like_that'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("x = ", "SyntaxError"),
+    ],
+)
+def test_check_says_where_a_module_breaks(tmp_path: Path, text: str, said: str) -> None:
+    name = f"broken_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(f"\n{text}\n")
+    done = call("check", str(tmp_path / f"{name}.py"))
+    assert done.exit_code == 1
+    assert said in done.stdout
+    empty = tmp_path / "empty_module.py"
+    empty.write_text("")
+    assert call("check", str(empty)).exit_code == 1
+
+
+def test_a_module_that_is_not_there() -> None:
+    for arguments in (["check", "nothing_like_that"], ["check", "nothing/like.py"], ["run", "workflows:Nothing"]):
+        done = call(*arguments)
+        assert (done.exit_code, done.stdout) == (3, ""), done.output
+        assert done.stderr.startswith("error: ")
+
+
+def test_graph_draws_by_format_or_by_the_file_s_ending(tmp_path: Path) -> None:
+    assert call("graph", "workflows:OrderFlow").stdout.splitlines()[3] == "flowchart TD"
+    assert call("graph", "OrderFlow", "-m", "workflows", "-f", "dot").stdout.startswith('digraph "OrderFlow v1"')
+    for name, start in (("a.svg", "<svg "), ("a.mmd", "---"), ("a.gv", "digraph")):
+        assert call("graph", "workflows:OrderFlow", "-o", str(tmp_path / name)).exit_code == 0
+        assert (tmp_path / name).read_text().startswith(start)
+    assert call("graph", "workflows:OrderFlow", "-o", str(tmp_path / "no" / "a.svg")).exit_code == 2
+    assert call("graph", "workflows:Onboarding", "--version", "3").exit_code == 3
+    assert "OnboardingV1" not in call("graph", "workflows:Onboarding", "--version", "1").stdout
+
+
+def test_cost_prints_counts_dollars_and_every_assumption() -> None:
+    done = call("cost", "workflows:OrderFlow")
+    assert done.exit_code == 0, done.output
+    assert "29 write units" in done.stdout
+    for name in ("Hephaestus", "Step Functions Standard", "Lambda durable functions", "Assumed"):
+        assert name in done.stdout
+    assert narrow(done.stdout)
+    found = answer("cost", "workflows:OrderFlow", "--event", "approval=timeout", "--queued")
+    assert found["counts"]["route"][-1] == ["refund", "done"]
+    assert (found["counts"]["schedules"], found["counts"]["messages"]) == (1, 1)
+    assert [round(bill["total"], 6) for bill in found["bills"]] == [
+        round(sum(line["dollars"] for line in bill["lines"]), 6) for bill in found["bills"]
+    ]
+    for wrong in ("approval", "nobody=x", "approval=flown"):
+        assert call("cost", "workflows:OrderFlow", "--event", wrong).exit_code == 2
+
+
+def test_run_skips_waits_and_takes_answers() -> None:
+    shown = answer("run", "workflows:OrderFlow", "--data", ORDER)
+    assert (shown["status"], shown["steps"]["refund"]["updates"]["why"]) == ("completed", "timeout")
+    said = 'approval=approved:{"by":"Ann"}'
+    shown = answer("run", "workflows:OrderFlow", "--input", "-", "--event", said, "--id", "x-1", stdin=ORDER)
+    assert (shown["id"], shown["steps"]["approval"]["updates"]) == ("orderid::x-1", {"by": "Ann"})
+    shown = answer("run", "workflows:OrderFlow", "--data", ORDER, "--event", "rejected")
+    assert shown["steps"]["approval"]["event"] == "rejected"
+
+
+def test_run_tells_a_person_how_it_went() -> None:
+    done = call("run", "workflows:Onboarding", "--data", '{"email": "a@example.org"}', "-e", "feedback=happy")
+    assert done.exit_code == 0, done.output
+    assert "… skips 5.0 s" in done.stdout
+    assert "… feedback: happy" in done.stdout
+    assert "orderid" not in done.stdout
+    assert "customerid::local  ✓ completed  Onboarding v2" in done.stdout
+    assert narrow(done.stdout)
+
+
+def test_an_answer_that_nobody_wanted_is_told() -> None:
+    done = call("run", "workflows:Onboarding", "--data", '{"email": "a@b.c"}', "-e", "feedback=happy", "-e", "x=go")
+    assert done.exit_code == 0
+    assert done.stderr == "not used: --event x=go\n"
+
+
+def test_a_step_s_own_answer_comes_first_and_each_is_used_once() -> None:
+    shown = answer("run", "workflows:OrderFlow", "--data", ORDER, "-e", "approved", "-e", "approval=rejected")
+    assert shown["steps"]["approval"]["event"] == "rejected"
+
+
+def test_real_time_is_waited_for_and_other_time_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    skipping, real = SkippingClock(real=False), SkippingClock(real=True)
+    before = skipping.now()
+    skipping.move_to(before + 3_600_000)
+    assert skipping.now() >= before + 3_600_000
+    assert slept == []
+    real.sleep(1_500)
+    real.move_to(real.now() - 5)
+    assert slept == [1.5, 0]
+
+
+def test_run_in_real_time_ends_as_well() -> None:
+    shown = answer(
+        "run", "workflows:Onboarding", "--data", '{"email": "a@example.org"}', "--version", "1", "--real-time"
+    )
+    assert shown["status"] == "completed"
+
+
+def test_run_ends_with_status_1_when_the_instance_ends_badly(tmp_path: Path) -> None:
+    (tmp_path / "failing_flow.py").write_text(
+        "from hephaestus import DONE, NonRetryable, Workflow, step\n\n\n@step\ndef fail(ctx):\n"
+        "    raise NonRetryable('no \\x1b[31m<b>')\n\n\nclass Failing(Workflow, key='k'):\n"
+        "    start_at = fail\n    transitions = {fail: {'done': DONE}}\n"
+    )
+    done = call("run", str(tmp_path / "failing_flow.py"))
+    assert done.exit_code == 1
+    assert "✗ failed" in done.stdout
+    assert "no \\x1b[31m<b>" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "workflows:OrderFlow", "--data", "{"], 2),
+        (["run", "workflows:OrderFlow", "--data", "[1]"], 2),
+        (["run", "workflows:OrderFlow", "--data", "{}", "--input", "x"], 2),
+        (["run", "workflows:OrderFlow", "--input", "/no/such/file"], 2),
+        (["run", "workflows:OrderFlow", "--data", ORDER, "--event", ":"], 2),
+        (["run", "workflows:OrderFlow", "--data", "{}"], 4),
+        (["run", "OrderFlow"], 2),
+        (["run"], 2),
+        (["fly"], 2),
+        (["--stack", "a", "--table", "b", "get", "x::y", "--region", "eu-west-1"], 2),
+    ],
+)
+def test_wrong_use_is_told_by_status_and_on_standard_error(arguments: list[str], code: int) -> None:
+    done = call(*arguments)
+    assert (done.exit_code, done.stdout) == (code, ""), done.output
+    assert done.stderr
+
+
+def test_an_error_for_a_program_is_json() -> None:
+    done = call("run", "workflows:OrderFlow", "--data", "{}", "--json")
+    told = json.loads(done.stderr)
+    assert (told["type"], told["exit_code"]) == ("InvalidInput", 4)
+
+
+def test_help_and_version_and_completion() -> None:
+    assert "Steer" in call("--help").stdout
+    assert call("--version").stdout.startswith("hephaestus ")
+    script = CliRunner().invoke(app, [], env={"_HEPHAESTUS_COMPLETE": "source_bash"}, prog_name="hephaestus").stdout
+    assert "_HEPHAESTUS_COMPLETE=complete_bash" in script

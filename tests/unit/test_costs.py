@@ -1,0 +1,96 @@
+"""What ``hephaestus cost`` makes of counts, and that every workflow there is can be played to its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
+from hephaestus.costs.estimate import Bill, Work
+from hephaestus.errors import BadRequest
+from hephaestus.http.describe import describe
+from hephaestus.steps import Wait
+from tests.contract.test_cost import chain
+from tests.property.random_flows import flow
+from workflows import OrderFlow
+
+TEN = describe(chain(10))["versions"][0]
+ORDER = describe(OrderFlow)["versions"][0]
+
+
+def lines(bill: Bill) -> dict[str, tuple[float, float]]:
+    """What a bill says: how many, and dollars."""
+    return {line.what: (line.count, round(line.dollars, 4)) for line in bill.lines}
+
+
+def test_ten_linear_steps_cost_what_their_counts_say() -> None:
+    """19 write units, 10 transitions and 11 operations, each at its price; the steps' work is the same everywhere."""
+    ours, theirs, durable = estimate(TEN, work=Work(step_ms=100, memory_mb=1024)).bills
+    assert lines(ours)["DynamoDB write units"] == (19, 19 * PRICES.write_units)
+    assert lines(ours)["Lambda invocations"] == (1, 0.2)
+    assert lines(ours)["Lambda GB-seconds"][0] == pytest.approx(1.055)
+    assert lines(theirs)["state transitions"] == (10, 250)
+    assert lines(theirs)["Lambda invocations"] == (10, 2)
+    assert lines(durable)["durable operations"] == (11, 88)
+    assert ours.total == pytest.approx(sum(line.dollars for line in ours.lines))
+    assert ours.orchestration == pytest.approx(11.875 + 0.2)
+
+
+def test_step_functions_pay_for_choices_and_parallels_too() -> None:
+    """Six states on the way, three of which part ways, and one fan-out."""
+    found = estimate(ORDER)
+    assert lines(found.bills[1])["state transitions"][0] == 6 + 3 + 1
+    assert lines(found.bills[2])["durable operations"][0] == 1 + 6
+    assert lines(found.bills[2])["Lambda invocations"][0] == 2
+
+
+def test_whatever_is_assumed_is_said() -> None:
+    said = " ".join(estimate(ORDER, Plan(queued=True, result_bytes=77), Work(123, 256)).assumptions)
+    for text in ("77 bytes", "123 ms at 256 MB", "queued", "120 bytes", "no free tier"):
+        assert text in said
+    assert "run in place" in " ".join(estimate(ORDER).assumptions)
+
+
+def test_larger_data_cost_more_units() -> None:
+    small, large = play(TEN, Plan(result_bytes=40)), play(TEN, Plan(result_bytes=4_000))
+    assert large.write_units > 2 * small.write_units
+    assert large.requests == small.requests
+
+
+def test_a_plan_is_checked() -> None:
+    for events in ({"nothing": "paid"}, {"charge_payment": "flown"}):
+        with pytest.raises(BadRequest, match="has no"):
+            play(ORDER, Plan(events=events))
+    declined = play(ORDER, Plan(events={"charge_payment": "declined"}))
+    assert declined.route[-1] == ("reject_order", "done")
+
+
+def test_waits_are_as_long_as_their_definition_says() -> None:
+    """A short one comes by the queue, a long one by a schedule."""
+
+    @step
+    def work(ctx: StepContext) -> str:
+        return "done"
+
+    class Waits(Workflow, key="x"):
+        start_at = work
+        short, long = Wait(minutes=5, name="short"), Wait(days=2, name="long")
+        transitions = {work: {"done": short}, short: {"done": long}, long: {"done": DONE}}
+
+    counts = play(describe(Waits)["versions"][0], plan_of(Waits.definition(1), Plan()))
+    assert (counts.messages, counts.schedules, counts.waits, counts.steps) == (1, 1, 2, 3)
+    unknown = play(describe(Waits)["versions"][0])
+    assert (unknown.messages, unknown.schedules) == (0, 2)
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_every_workflow_can_be_played_to_its_end(queued: bool) -> None:
+    """Any graph and every kind of step, from its description alone."""
+    for number in range(150):
+        version = describe(flow(number))["versions"][0]
+        counts = play(version, Plan(queued=queued))
+        assert counts.route[-1][0] in {
+            "last",
+            *(each["key"] for each in version["steps"] if [] in each["routes"].values()),
+        }
+        assert counts.write_units >= counts.total_requests - counts.requests.get("GetItem", 0)
