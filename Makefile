@@ -138,13 +138,16 @@ EMULATOR := .venvs/sam/bin/python tools/emulator.py
 FUNCTION ?= start
 EVENT ?= events/direct-start.json
 
-.PHONY: up deploy down status invoke clean
+.PHONY: up deploy look down status invoke clean
 
 up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
 	@.venvs/sam/bin/python tools/tour.py
 
 deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
 	@$(EMULATOR) up $(if $(PORT),--port $(PORT))
+
+look: .venvs/cli/.stamp ## Show the console of the local AWS in a browser; the command is .venvs/cli/bin/hephaestus
+	@.venvs/cli/bin/hephaestus --local console
 
 down: .venvs/sam/.stamp ## Stop the local AWS; its data are kept
 	@$(EMULATOR) down
