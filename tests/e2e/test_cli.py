@@ -135,7 +135,8 @@ def test_a_table_s_name_is_enough_to_look(deployment: Deployment, call: Call) ->
     order, here = f"orderid::{number}", ["--table", deployment.table]
     assert "◷ waiting" in call("get", order, *here).stdout
     assert "● started" in call("history", order, *here).stdout
-    assert order in call("list", "--workflow", "OrderFlow", "-n", "200", *here).stdout
+    for more in (["--workflow", "OrderFlow"], ["--status", "waiting"], []):
+        assert order in call("list", "-n", "200", *more, *here).stdout
     assert "name the stack" in call("pause", order, *here, code=2).stderr.replace("\n", " ")
 
 

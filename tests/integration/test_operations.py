@@ -82,8 +82,7 @@ def test_an_instance_whose_version_is_not_deployed_is_shown_all_the_same(
         assert reader.get("orderid::o-1")["status"] == "waiting"
         assert "accepts" not in reader.get("orderid::o-1")
     assert len(reader.list(workflow="OrderFlow")["items"]) == 1
-    with pytest.raises(AwsRefused):
-        reader.list(status="waiting")
+    assert len(reader.list(status="waiting")["items"]) == len(reader.list()["items"]) == 1
     with pytest.raises(BadRequest, match="name the stack"):
         reader.pause("orderid::o-1")
 
@@ -115,8 +114,7 @@ def test_a_table_s_name_is_enough_to_look(shop: None) -> None:
     with pytest.raises(InstanceNotFound):
         found.get("orderid::nobody")
     assert found.list(workflow="OrderFlow") == {"items": [], "cursor": None}
-    with pytest.raises(BadRequest, match="which workflows"):
-        found.list(status="failed")
+    assert found.list()["items"] == found.list(status="failed")["items"] == []
 
 
 def test_what_is_not_there_is_said_with_the_place(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:

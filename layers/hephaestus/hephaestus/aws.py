@@ -18,7 +18,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hephaestus.adapters.session import Account
     from hephaestus.callbacks.signer import Signer
@@ -164,14 +164,21 @@ def runner_from_environment() -> Runner:
         BadSettings: naming every variable that is missing or malformed.
     """
     settings = settings_from_environment()
-    return build_runner(settings, Registry.load(settings.workflows))
+    return build_runner(settings, Registry.load(settings.workflows), signer=signer_from_environment)
 
 
-def build_runner(settings: Settings, registry: Registry, account: Account | None = None) -> Runner:
-    """A runner on what ``settings`` name, in an account; by default in the environment's."""
+def build_runner(
+    settings: Settings,
+    registry: Registry,
+    account: Account | None = None,
+    *,
+    signer: Callable[[], Signer] | None = None,
+) -> Runner:
+    """A runner on what ``settings`` name, in an account (by default the environment's); only a signer makes links."""
     from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
     from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.errors import no_signer  # noqa: PLC0415 - as above
 
     place = account or Account()
     timers = SchedulerTimers(
@@ -182,7 +189,7 @@ def build_runner(settings: Settings, registry: Registry, account: Account | None
         client=place.client("scheduler"),
     )
     queue = SqsQueue(settings.queue_url, place.client("sqs"))
-    return Runner(_store(settings, place), timers, queue, registry, dispatch=Enqueue(), signer=signer_from_environment)
+    return Runner(_store(settings, place), timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
 
 
 def sweeper_from_environment() -> Sweeper:

@@ -36,7 +36,7 @@ class Catalog(Registry):
 
     Args:
         fetch: what is deployed, as ``GET /workflows`` lists it. If it fails, instances are shown without what only
-            their graphs tell, any name is taken for a workflow's, and ``names`` raises what ``fetch`` raised.
+            their graphs tell, any name is taken for a workflow's, and no names are known.
     """
 
     def __init__(self, fetch: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
@@ -63,8 +63,11 @@ class Catalog(Registry):
         return cast("type[Workflow]", found)  # a reader asks for its name and nothing else
 
     def names(self) -> list[str]:
-        """The names of all workflows, sorted."""
-        return sorted(self.known())
+        """The names of all workflows, sorted; none where they are not to be known."""
+        try:
+            return sorted(self.known())
+        except HephaestusError:
+            return []
 
     def definition(self, state: State) -> Definition:
         """The definition that an instance runs on; see ``Registry``."""

@@ -181,7 +181,7 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
         return Connection(account, api=Api(Gateway(api_url, account)))
     if table is not None:
         settings = Settings(table, queue_url="", schedule_group="", schedule_role_arn="", resume_arn="")
-        registry = Registry.load(modules) if modules else Catalog(_names_unknown)
+        registry = Registry.load(modules) if modules else Catalog(_unknown)
         with explained(account):
             return Connection(account, build_runner(settings, registry, account))
     found = find_stack(stack or DEFAULT_STACK, account)
@@ -219,8 +219,8 @@ def _check_address(address: str) -> None:
         raise BadRequest(message)
 
 
-def _names_unknown() -> list[Json]:
-    message = "a table alone does not say which workflows there are: name one with --workflow, or name the stack"
+def _unknown() -> list[Json]:
+    message = "a table alone does not say which workflows there are"
     raise BadRequest(message)
 
 
