@@ -218,7 +218,9 @@ def _header(description: str, *, required: bool = False) -> dict[str, Any]:
 
 
 def _later() -> list[type[RetryLater]]:
-    return sorted(RetryLater.__subclasses__(), key=lambda error: error.__name__)
+    """Those that the API answers with; an operator's own are not told by it, whether they are imported or not."""
+    known = [error for error in RetryLater.__subclasses__() if error.__module__ == RetryLater.__module__]
+    return sorted(known, key=lambda error: error.__name__)
 
 
 def kind(error: type[CallerError | RetryLater]) -> str:
