@@ -48,7 +48,7 @@ endef
 
 TIERS := unit property contract integration docs e2e
 TEMPLATE := $(wildcard template.yaml)
-CHECKS := lint format types audit $(if $(TEMPLATE),cloudformation sam)
+CHECKS := lint format types audit site $(if $(TEMPLATE),cloudformation sam)
 # What tests run on, beside the development environment. Amazon's runtime emulator exists for Linux only.
 ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell uname -s)),.venvs/rie/.stamp)
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
@@ -56,7 +56,7 @@ PYTEST_ARGS ?=
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
-check: ## Lint, format, types, dependencies and template, all of them even if one fails
+check: ## Lint, format, types, dependencies, documentation and template, all of them even if one fails
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
 
@@ -82,6 +82,12 @@ check-types: .venvs/dev/.stamp
 check-audit: .venvs/dev/.stamp
 	@$(DEV)/python tools/audit.py
 
+# The documentation's site, whole; a warning (a dead link, a page in no menu, a name that is not there) fails it.
+# Its log is shown only then: with --quiet mkdocs would count no warnings.
+check-site: .venvs/docs/.stamp
+	@mkdir -p .local
+	@$(MKDOCS) build --strict >.local/site.log 2>&1 || { cat .local/site.log >&2; exit 1; }
+
 check-cloudformation: .venvs/dev/.stamp
 	@$(DEV)/cfn-lint template.yaml
 
@@ -98,6 +104,15 @@ test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
 e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
+
+# The banner is about another release of MkDocs than the pinned one.
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs
+DOCS_PORT ?= 8000
+
+.PHONY: docs-serve
+docs: check-site ## Build the documentation's site into .local/site, and run its examples
+docs-serve: .venvs/docs/.stamp ## Show the documentation while you write it (DOCS_PORT=8000)
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:$(DOCS_PORT)
 
 .PHONY: bench
 bench: .venvs/dev/.stamp ## Measure the engine's own cost and a cold start, each beside what it is compared with
@@ -117,17 +132,22 @@ console: ## Build the console's page into the package, where its sources have ch
 
 # --- The local AWS ------------------------------------------------------------------------------------------------------
 
-# Where it listens, on loopback: make up PORT=4570
-PORT ?= 4566
+# Where it listens, on loopback: make up PORT=4570; by default at 4566, or where it runs already.
+PORT ?=
 EMULATOR := .venvs/sam/bin/python tools/emulator.py
 FUNCTION ?= start
 EVENT ?= events/direct-start.json
 
-.PHONY: up down status invoke clean
+.PHONY: up deploy look down status invoke clean
 
-up: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
-	@$(EMULATOR) up --port $(PORT)
+up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
 	@.venvs/sam/bin/python tools/tour.py
+
+deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
+	@$(EMULATOR) up $(if $(PORT),--port $(PORT))
+
+look: .venvs/cli/.stamp ## Show the console of the local AWS in a browser; the command is .venvs/cli/bin/hephaestus
+	@.venvs/cli/bin/hephaestus --local console
 
 down: .venvs/sam/.stamp ## Stop the local AWS; its data are kept
 	@$(EMULATOR) down

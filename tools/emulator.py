@@ -35,6 +35,7 @@ STACK: Final = "hephaestus"
 REGION: Final = "us-east-1"
 ARTIFACTS: Final = "hephaestus-artifacts"
 HOST: Final = "127.0.0.1"
+PORT: Final = 4566
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 # What a build depends on.
@@ -385,21 +386,28 @@ def running() -> tuple[Emulator, int] | None:
     return Emulator(known["port"], HOME), known["pid"]
 
 
-def up(port: int) -> None:
-    """Start the emulator if it does not run, and deploy the stack if anything changed."""
+def up(port: int | None = None) -> None:
+    """Start the emulator if it does not run, and deploy the stack if anything changed.
+
+    Args:
+        port: where it listens; by default where it runs already, else ``PORT``.
+
+    Raises:
+        EmulatorError: it runs at another port than the one that is asked for.
+    """
     HOME.mkdir(parents=True, exist_ok=True)
     found = running()
     if found:
         emulator, pid = found
-        if emulator.port != port:
+        if port not in {None, emulator.port}:
             message = f"the emulator already runs at port {emulator.port}; stop it first: make down"
             raise EmulatorError(message)
         say(f"the emulator runs at {emulator.endpoint} (process {pid})")
     else:
-        say(f"starting the emulator at http://{HOST}:{port}")
-        emulator = Emulator(port, HOME)
+        emulator = Emulator(port or PORT, HOME)
+        say(f"starting the emulator at {emulator.endpoint}")
         process = emulator.start()
-        STATE.write_text(json.dumps({"pid": process.pid, "port": port}))
+        STATE.write_text(json.dumps({"pid": process.pid, "port": emulator.port}))
     stamp = HOME / "deployed.digest"
     chosen = parameters({"ApiAuthorization": "NONE"})
     wanted = digest(chosen)
@@ -477,7 +485,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The local AWS.")
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="start it and deploy the stack")
-    starting.add_argument("--port", type=int, default=4566)
+    starting.add_argument("--port", type=int, help=f"on loopback; by default {PORT}, or where it runs already")
     commands.add_parser("down", help="stop it, keeping its data")
     commands.add_parser("status", help="say whether and where it runs")
     commands.add_parser("build", help="build functions and layers")

@@ -135,6 +135,21 @@ def test_ten_linear_steps_stay_in_their_budget_through_the_runner(local: Dynamo,
     assert units == 20
 
 
+def test_an_order_that_a_person_approves_costs_seven_requests_and_twenty_nine_units(
+    local: Dynamo, meter: Meter
+) -> None:
+    """The example of the guide on costs: three steps, an approval with a deadline, and a last step after it."""
+    ship = make_step(key="ship")(lambda ctx: {"tracking_id": "t-1"})
+    workflow = chain(3, WaitForEvent("approved", name="approval", timeout=timedelta(hours=48)), ship)
+    runner = runner_on(local, workflow)
+    meter.clear()
+    runner.start_instance(workflow, {"order": "abc123"}, id="abc123")
+    assert spent(meter) == (["PutItem"] * 3 + ["TransactWriteItems"], 14)
+    runner.resume("orderid::abc123", "approved", {"by": "ann"})
+    assert spent(meter) == (["GetItem", "TransactWriteItems", "TransactWriteItems"], 15)
+    assert runner.get("orderid::abc123").status == "completed"
+
+
 def test_retries_and_compensation_cost_a_unit_each(local: Dynamo, meter: Meter) -> None:
     """Five steps done, one that fails three times for good, five undone: one write each, and two that show outside.
 

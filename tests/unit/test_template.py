@@ -516,8 +516,8 @@ def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
     assert not any("AlarmActions" in alarm for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values())
 
 
-def test_the_readmes_table_of_alarms_names_every_alarm_and_no_other() -> None:
-    rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+def test_the_table_of_alarms_names_every_alarm_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "docs/guides/deploy.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(PLAIN.of("AWS::CloudWatch::Alarm"))
 
 

@@ -218,8 +218,9 @@ def _header(description: str, *, required: bool = False) -> dict[str, Any]:
 
 
 def _later() -> list[type[RetryLater]]:
-    own = [error for error in RetryLater.__subclasses__() if error.__module__ == RetryLater.__module__]
-    return sorted(own, key=lambda error: error.__name__)  # others are an operator's: no function raises them
+    """Those that the API answers with; an operator's own are not told by it, whether they are imported or not."""
+    known = [error for error in RetryLater.__subclasses__() if error.__module__ == RetryLater.__module__]
+    return sorted(known, key=lambda error: error.__name__)
 
 
 def kind(error: type[CallerError | RetryLater]) -> str:

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 class Workflow:
     """A directed acyclic graph of steps. Derive from it; the class is checked as it is defined.
 
-    Class arguments:
+    Its arguments are the class's own, as in ``class OrderFlow(Workflow, key="orderid", version=2)``.
+
+    Args:
         key: the name of the business key, as ``orderid`` in ``orderid::abc123``.
         scope: where a value of the key is unique (see ``BusinessKey``); by default within the workflow.
         version: a positive whole number; by default 1.
         tags: up to 20 strings that every instance carries.
         metadata: JSON-safe data that every instance carries.
         name: the workflow's name; by default the class's.
-        versions, current: make the class an umbrella over versions of one workflow.
+        versions: make the class an umbrella over versions of one workflow, by their numbers.
+        current: the version that new instances of an umbrella take; by default the highest.
 
     Attributes:
         start_at: the first step.

@@ -70,7 +70,8 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
 def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], list[Finding]], str]]:
     """Everything there is to look at: its name, how, and the permission that looking takes."""
     yield "table", lambda: _table(stack, account), "dynamodb:DescribeTable"
-    yield "reading", lambda: _reading(stack, account), "dynamodb:GetItem, dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes"
+    reads = "dynamodb:GetItem, dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes"
+    yield "reading", lambda: _reading(stack, account), reads
     for role in FUNCTIONS:
         yield f"function {role}", _function(stack, account, role), "lambda:GetFunctionConfiguration"
     for role in ("read", "start", "resume", "control"):
