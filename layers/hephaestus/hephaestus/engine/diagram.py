@@ -37,16 +37,22 @@ def step_diagram() -> str:
 
 
 def _mermaid(edges: Iterable[tuple[str, str, str]], ends: Iterable[str]) -> str:
-    """One arrow a pair of statuses, labelled with every event that leads along it."""
+    """One arrow a pair of statuses, labelled with every event that leads along it; below, what changes no status."""
     arrows: dict[tuple[str, str], list[str]] = {}
+    stays: dict[str, list[str]] = {}
     for source, event, target in edges:
-        arrows.setdefault((source, target), []).append(event)
+        if source == target:
+            stays.setdefault(source, []).append(event)
+        else:
+            arrows.setdefault((source, target), []).append(event)
     lines = [
         f"    {source} --> {target}" + (f": {', '.join(events)}" if any(events) else "")
         for (source, target), events in arrows.items()
     ]
     lines += [f"    {end} --> [*]" for end in ends]
-    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+    table = ["", "| status | stays as it is at |", "|--------|-------------------|"]
+    table += [f"| `{status}` | {', '.join(events)} |" for status, events in stays.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", *table])
 
 
 def documented() -> str:
