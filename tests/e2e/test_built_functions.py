@@ -36,6 +36,7 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("read", "api-history", 200),
         ("read", "api-list", 200),
         ("read", "api-workflows", 200),
+        ("read", "api-openapi", 200),
         ("resume", "api-resume", 200),
         ("control", "api-cancel", 409),
     ],
