@@ -12,6 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.answer import Answer
 from tools.emulator import REGION, client, outputs
 
 if TYPE_CHECKING:
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
     from tools.emulator import Emulator
 
 PATIENCE: Final = 60.0  # seconds that an answer may take
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the API said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body, read as JSON."""
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.deployment import Answer, Deployment
+    from tests.answer import Answer
+    from tests.e2e.deployment import Deployment
 
 WAIT: Final = {"Prefer": "wait=20"}
 A_DAY: Final = 86_400

@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.orders import show, start, wait_for
 
 if TYPE_CHECKING:
-    from tests.e2e.deployment import Answer, Deployment
+    from tests.answer import Answer
+    from tests.e2e.deployment import Deployment
 
 BROWSER: Final = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORM: Final = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}

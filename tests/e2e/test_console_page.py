@@ -462,7 +462,7 @@ def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: MemoryH
 def test_an_instance_of_a_version_that_is_gone_is_shown_without_its_graph(browser: Browser) -> None:
     local, connection = parcels()
     local.start(Parcel, "1")
-    connection.workflows = list  # type: ignore[method-assign]
+    connection.workflows = list  # type: ignore[method-assign]  # a fault, put in its place
     with serving(connection) as console, opened(browser, console.server) as page:
         show(page, "parcel::1")
         expect(page.get_by_text("Parcel v1 is not deployed")).to_be_visible()

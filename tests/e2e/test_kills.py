@@ -25,7 +25,8 @@ from tools.emulator import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from tests.e2e.deployment import Answer, Deployment
+    from tests.answer import Answer
+    from tests.e2e.deployment import Deployment
     from tests.e2e.lambdas import Killer
 
 ORDERS: Final = 36

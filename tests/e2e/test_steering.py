@@ -12,7 +12,8 @@ from tests.e2e.orders import WAIT, fresh, show, start, wait_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.deployment import Answer, Deployment
+    from tests.answer import Answer
+    from tests.e2e.deployment import Deployment
 
 STEERING: Final = ("pause", "continue", "redrive", "fork", "heartbeat", "cancel")
 

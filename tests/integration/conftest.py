@@ -42,7 +42,7 @@ def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Conne
     """A connection to the functions in this process, whose runner knows no workflow's code."""
     monkeypatch.setattr(DirectInvocation, "caller", ANN)
     own = deployment.runner
-    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]
+    api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]  # called as the SDK's client is
     runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
     return Connection(Account(), runner, api, STACK)
 

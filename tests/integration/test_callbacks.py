@@ -431,14 +431,14 @@ class TestRefusals:
 
     def test_a_store_that_does_not_answer(self, deployment: Deployment) -> None:
         token = asked(deployment)["approved"]
-        deployment.runner.store.load = raising(StoreUnavailable("the table"))  # type: ignore[method-assign]
+        deployment.runner.store.load = raising(StoreUnavailable("the table"))  # type: ignore[method-assign]  # a fault, put in its place
         answer = call(deployment, token, headers=BROWSER)
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert "the table" not in answer.body
 
     def test_a_defect(self, deployment: Deployment) -> None:
         token = asked(deployment)["approved"]
-        deployment.runner.store.load = raising(KeyError("inside"))  # type: ignore[method-assign]
+        deployment.runner.store.load = raising(KeyError("inside"))  # type: ignore[method-assign]  # a fault, put in its place
         answer = call(deployment, token, headers=BROWSER)
         assert (answer.status, "inside" in answer.body) == (500, False)
         assert "4f2c9a1e-0000-4000-8000-000000000001" in answer.body, "the request's id leads to the log"
@@ -461,7 +461,7 @@ def test_no_token_and_no_confirmation_gets_into_the_log(deployment: Deployment, 
     press(deployment, token)
     call(deployment, token, "{}", JSON)
     call(deployment, f"{token}x", "{}", JSON)
-    deployment.runner.store.load = raising(KeyError("inside"))  # type: ignore[method-assign]
+    deployment.runner.store.load = raising(KeyError("inside"))  # type: ignore[method-assign]  # a fault, put in its place
     call(deployment, tokens["rejected"], "{}", JSON)
     written = logs.getvalue()
     for secret in (token, tokens["rejected"], token.split(".")[1], confirmation(page)):

@@ -135,7 +135,7 @@ def test_no_log_line_and_no_metric_holds_what_an_instance_carries(
     assert "dropped" in deployment.invoke("resume", {**sample("scheduler-timeout"), "step": 1, "card": SECRET})
 
     # And what fails in the middle, its traces included.
-    deployment.runner.store.load = failing(KeyError("load"))  # type: ignore[method-assign]
+    deployment.runner.store.load = failing(KeyError("load"))  # type: ignore[method-assign]  # a fault, put in its place
     assert by_api("resume", deployment, f"/instances/{ID}/events", {"event": "go", "payload": SECRET}) == 500
 
     written, printed = logs.getvalue(), capsys.readouterr()
@@ -172,7 +172,7 @@ def test_a_log_line_is_one_line_whatever_a_caller_names(deployment: Deployment, 
 
 ARN: Final = "arn:aws:dynamodb:eu-west-1:123456789012:table/instances-1AB2"
 THROTTLED: Final = ClientError(
-    {"Error": {"Code": "ThrottlingException", "Message": f"too many on {ARN}"}, "ResponseMetadata": {}},  # type: ignore[typeddict-item]
+    {"Error": {"Code": "ThrottlingException", "Message": f"too many on {ARN}"}, "ResponseMetadata": {}},  # type: ignore[typeddict-item]  # as botocore makes them
     "PutItem",
 )
 DENIED: Final = ClientError({"Error": {"Code": "AccessDeniedException", "Message": f"not on {ARN}"}}, "PutItem")

@@ -43,7 +43,7 @@ def _advancing(change: Callable[..., tuple[Command, ...]]) -> Callable[[Patch], 
         patch.setattr(executor, "advance", change)
         patch.setattr(runner, "advance", change)
 
-    switch_on.__doc__ = change.__doc__
+    switch_on.__name__, switch_on.__doc__ = change.__name__, change.__doc__
     return switch_on
 
 

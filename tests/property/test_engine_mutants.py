@@ -13,28 +13,10 @@ from hephaestus.engine.graph import Graph
 from hephaestus.engine.state import State
 from hephaestus.errors import HephaestusError
 from tests.property.cases import Case, cases
+from tests.property.deliberate_bugs import alarm_forgotten, dead_paths_ignored, eager_join
 from tests.property.driver import Driver
 
 Advance = Callable[[Graph, State, int, Collection[str]], tuple[Command, ...]]
-
-
-def eager_join(graph: Graph, state: State, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
-    """Starts a step as soon as one edge is taken, whatever the others may bring."""
-    commands = advance(graph, state, now, in_flight)
-    if commands and not isinstance(commands[0], (Run, Sleep)):
-        return commands
-    taken = {target for step in state.steps.values() for target in step.taken}
-    early = [step for step in graph.order if step in taken and step not in state.steps and step not in in_flight]
-    runs = {command.step: command for command in commands if isinstance(command, Run)}
-    return tuple({**{step: Run(step, 1) for step in early}, **runs}.values()) or commands
-
-
-def no_dead_paths(graph: Graph, state: State, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
-    """Waits for every predecessor and calls it a day when nothing runs, as the Elixir engine does."""
-    commands = advance(graph, state, now, in_flight)
-    if commands and isinstance(commands[0], Skip):
-        return () if in_flight else (Close("completed"),)
-    return commands
 
 
 def skips_too_much(graph: Graph, state: State, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
@@ -93,15 +75,9 @@ def impatient(graph: Graph, state: State, now: int, in_flight: Collection[str]) 
     return advance(graph, state, now + 5, in_flight)
 
 
-def no_alarm(graph: Graph, state: State, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
-    """Sleeps without an alarm."""
-    commands = advance(graph, state, now, in_flight)
-    return (Sleep(None),) if commands and isinstance(commands[0], Sleep) else commands
-
-
 MUTANTS: list[Advance] = [
     eager_join,
-    no_dead_paths,
+    dead_paths_ignored,
     skips_too_much,
     skips_one_level,
     runs_again,
@@ -110,7 +86,7 @@ MUTANTS: list[Advance] = [
     closes_over_running_steps,
     deaf,
     impatient,
-    no_alarm,
+    alarm_forgotten,
 ]
 
 

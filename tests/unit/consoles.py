@@ -15,6 +15,7 @@ from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
+from tests.answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,19 +70,6 @@ class Parcel(Workflow, key="parcel", version=1, tags=["post"]):
         deliver: {"done": DONE},
         drop: {"done": DONE},
     }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the server said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body, read as JSON."""
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)

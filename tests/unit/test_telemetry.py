@@ -347,7 +347,7 @@ class Meddling:
     def __init__(self, local: LocalRuntime, meddle: Any) -> None:
         self.local, self.meddle = local, meddle
         self.append = local.store.append
-        local.store.append = self  # type: ignore[method-assign]
+        local.store.append = self  # type: ignore[method-assign]  # a fault, put in its place
 
     def __call__(self, state: State, entry: Entry, **known: Any) -> bool:
         """Let others write first, once, before the entry that suspends."""
@@ -377,12 +377,12 @@ def test_nothing_is_told_that_was_not_committed(listener: Listener) -> None:
             raise StoreUnavailable(message)
         return append(state, entry, **known)
 
-    local.store.append = fails  # type: ignore[method-assign]
+    local.store.append = fails  # type: ignore[method-assign]  # a fault, put in its place
     local.runner.start_instance(Forking, {}, id="1")
     with pytest.raises(StoreUnavailable):
         local.settle()
     assert listener.story() == ["workflow.start", "step.start begin"]
-    local.store.append = append  # type: ignore[method-assign]
+    local.store.append = append  # type: ignore[method-assign]  # a fault, put in its place
     local.advance(timedelta(hours=1))
     local.sweep()
     local.advance(timedelta(hours=1))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from hephaestus.adapters.aws_errors import error_code, translate
+from hephaestus.adapters.aws_errors import translate
+from hephaestus.adapters.cloudformation import describe_stack
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest
 
@@ -42,17 +43,13 @@ def find_stack(name: str, client: LazyClient | None = None) -> Places:
         EngineError: CloudFormation refused the request.
     """
     try:
-        described = (client or LazyClient("cloudformation")).get().describe_stacks(StackName=name)["Stacks"]
-    except ClientError as error:
-        if error_code(error) != "ValidationError":
-            raise translate(error, "CloudFormation") from error
-        described = []
-    except BotoCoreError as error:
+        described = describe_stack(client or LazyClient("cloudformation"), name)
+    except (BotoCoreError, ClientError) as error:
         raise translate(error, "CloudFormation") from error
-    if not described:
+    if described is None:
         message = f"there is no stack {name} in this account and region"
         raise BadRequest(message)
-    found = {output["OutputKey"]: output["OutputValue"] for output in described[0].get("Outputs", [])}
+    found = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     missing = [key for key in ("WorkQueueUrl", *DEAD_LETTERS.values()) if key not in found]
     if missing:
         message = f"the stack {name} has no output {', '.join(missing)}: it is no stack of Hephaestus, or an old one"

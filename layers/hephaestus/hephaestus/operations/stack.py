@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
-from hephaestus.adapters.aws_errors import error_code
+from hephaestus.adapters.cloudformation import describe_stack
 from hephaestus.aws import Settings
 from hephaestus.operations.failures import NoSuchStack, explained, where
 
@@ -93,16 +91,11 @@ def find_stack(name: str, account: Account) -> Stack:
         NoCredentials, AwsRefused, Unreachable: AWS was not to be asked.
     """
     with explained(account):
-        try:
-            described = account.client("cloudformation").get().describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error_code(error) != "ValidationError":
-                raise
-            described = []
-    if not described:
+        described = describe_stack(account.client("cloudformation"), name)
+    if described is None:
         message = f"there is no stack {name} ({where(account)}): name another with --stack, --region or --profile"
         raise NoSuchStack(message)
-    stack = _read(described[0])
+    stack = _read(described)
     missing = [key for key in NEEDED if key not in stack.outputs]
     if missing:
         message = (

@@ -202,9 +202,9 @@ def _shortest(  # noqa: PLR0913, PLR0917 - what showed it
 def _quiet() -> Iterator[None]:
     """What the engine logs of faults that were asked for is of no use to anybody."""
     logger = logging.getLogger("hephaestus")
-    before = logger.disabled, logger.level
+    before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before[1])
+        logger.setLevel(before)

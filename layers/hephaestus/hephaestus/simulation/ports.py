@@ -13,6 +13,7 @@ from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
 from hephaestus.runtime.attempt import event_loop
 from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
+from hephaestus.simulation.world import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from hephaestus.simulation.world import Actor, World
     from hephaestus.writes import Write
 
-NEVER: Final = 1 << 62
 LATE_MS: Final = 5_000  # how long a request may be under way after its caller gave up
 SCHEDULER_MS: Final = 60_000  # EventBridge Scheduler calls within 60 s
 LONGEST_STEP_MS: Final = 20 * 60_000
