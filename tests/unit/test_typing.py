@@ -12,19 +12,23 @@ from pathlib import Path
 import pytest
 
 import hephaestus
+from tests.engines import ROOT
+
+# One run of mypy for all of them, also with several workers, as two that share a cache disturb each other.
+pytestmark = pytest.mark.xdist_group("typing")
 
 CASES = Path(__file__).parent / "typing_cases"
 LIBRARY = Path(hephaestus.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def errors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[int, str]]]:
+def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[int, str]]]:
     """By file, the lines that mypy rejects and why: one run for both files, as starting it is what takes time."""
     place = tmp_path_factory.mktemp("typing")
     for name in ("right.py", "wrong.txt"):  # the mistakes are no Python file where linters look
         (place / name).with_suffix(".py").write_text((CASES / name).read_text())
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary"]
-    command += ["--cache-dir", str(request.config.cache.mkdir("mypy"))]
+    command += ["--cache-dir", str(ROOT / ".mypy_cache" / "typing_cases")]  # the next run takes a second
     shown = subprocess.run(
         [*command, "right.py", "wrong.py"],
         cwd=place,
