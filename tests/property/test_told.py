@@ -11,6 +11,7 @@ from hephaestus import telemetry
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import (
     CompensationFailed,
+    Failure,
     InstanceFinished,
     InstanceStarted,
     StepCompensated,
@@ -94,7 +95,7 @@ def _lines(event: object) -> list[tuple[object, ...]]:
             lines = [(FAILED, step, attempt, True)]
         case StepCompensated(step=step, attempt=attempt):
             lines = [("hephaestus.step.stop", step, attempt, True)]
-        case StepCompleted(step=step, attempt=attempt, updates={"error": {"type": _, "message": _}}):
+        case StepCompleted(step=step, attempt=attempt, failed=Failure()):
             lines = [(FAILED, step, attempt, False)]
         case StepCompleted(step=step, attempt=attempt):
             lines = [(THROUGH, step, attempt)]

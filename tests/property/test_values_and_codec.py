@@ -53,7 +53,20 @@ NAMES = st.tuples(TEXT, TEXT)
 FAILURES = st.builds(ev.Failure, TEXT, st.text(st.characters(), max_size=5), TEXT)  # messages may hold half a surrogate
 MAYBE_TIME = st.none() | MILLISECONDS
 
-COMPLETED = st.builds(ev.StepCompleted, TEXT, TEXT, NAMES, MAPPINGS, MAPPINGS, MILLISECONDS, st.integers(1, 5), NAMES)
+REPLACEMENTS = st.builds(ev.Replacement, TEXT, TEXT)
+COMPLETED = st.builds(
+    ev.StepCompleted,
+    TEXT,
+    TEXT,
+    NAMES,
+    MAPPINGS,
+    MAPPINGS,
+    MILLISECONDS,
+    st.integers(1, 5),
+    NAMES,
+    failed=st.none() | FAILURES,
+    replaced=st.none() | REPLACEMENTS,
+)
 PAUSES = st.builds(ev.Paused, TEXT, TEXT)
 
 EVENTS = st.one_of(
@@ -62,7 +75,16 @@ EVENTS = st.one_of(
     st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze), TEXT),
     st.builds(ev.TimerSet, TEXT, TEXT, MILLISECONDS, TEXT),
     COMPLETED,
-    st.builds(ev.Forked, TEXT, st.integers(1, 9), st.integers(1, 9), st.tuples(COMPLETED), NAMES),
+    st.builds(
+        ev.Forked,
+        TEXT,
+        st.integers(1, 9),
+        st.integers(1, 9),
+        st.tuples(COMPLETED),
+        NAMES,
+        TEXT,
+        st.none() | REPLACEMENTS,
+    ),
     st.builds(ev.StepsStarted, NAMES),
     st.builds(ev.HeartbeatReceived, TEXT, TEXT, MILLISECONDS),
     st.builds(ev.CompensationStarted, TEXT, NAMES, st.none() | FAILURES),
@@ -102,6 +124,8 @@ STEPS = st.builds(
     MILLISECONDS,
     MAYBE_TIME,
     st.none() | FAILURES,
+    st.none() | FAILURES,
+    st.none() | REPLACEMENTS,
 )
 STATES = st.builds(
     State,
@@ -116,6 +140,8 @@ STATES = st.builds(
     compensation=st.none() | st.builds(Compensation, TEXT, NAMES, st.none() | FAILURES, st.integers(0, 5), MAYBE_TIME),
     parks=st.integers(0, 9),
     forked_from=TEXT,
+    forked_by=TEXT,
+    initial_replaced=st.none() | REPLACEMENTS,
     requests=NAMES | st.just(()),
     sequence=st.integers(1, 99),
     created_at=MILLISECONDS,

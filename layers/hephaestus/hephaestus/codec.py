@@ -73,6 +73,9 @@ _UNREADABLE: Final = (
 )
 _RECORDS: Final[Mapping[str, type[Any]]] = {
     "error": ev.Failure,
+    "failed": ev.Failure,
+    "replaced": ev.Replacement,
+    "initial_replaced": ev.Replacement,
     "cancel": ev.CancelRequested,
     "paused": ev.Paused,
     "compensation": Compensation,
@@ -91,7 +94,8 @@ def _plan(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
 
 
 _PLANS: Final = {
-    kind: _plan(kind) for kind in (*_EVENTS.values(), ev.Failure, StepState, Timer, Received, Compensation, State)
+    kind: _plan(kind)
+    for kind in (*_EVENTS.values(), ev.Failure, ev.Replacement, StepState, Timer, Received, Compensation, State)
 }
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, brief, dump, moment, safe, span, until
+from hephaestus.cli.text import ago, brief, dump, moment, safe, span, until, who
 from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
     if shown.get("tags"):
         facts.append("tags " + ", ".join(map(safe, shown["tags"])))
     if shown.get("forked_from"):
-        facts.append(f"forked from {safe(shown['forked_from'])}")
+        by = f" by {safe(who(shown['forked_by']))}" if shown.get("forked_by") else ""
+        facts.append(f"forked from {safe(shown['forked_from'])}{by}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
         if step["status"] == "waiting" and shown["status"] not in CLOSED:
@@ -70,9 +71,22 @@ def _troubles(shown: Json) -> Iterator[Text]:
         yield Text.assemble(("is being cancelled", "magenta"), f" {safe(shown['cancel_requested'])}".rstrip())
     if shown.get("parked"):
         yield Text.assemble(("parked", "bold red"), " ", safe(shown["parked"]))
+    for what, replaced in _replaced(shown):
+        by = f" by {safe(who(replaced['by']))}" if replaced.get("by") else ""
+        story = f"{by} to the fork of {safe(replaced['forked_from'])}: no step of the workflow made them"
+        yield Text.assemble((f"{what} given", "bold yellow"), story)
     if shown.get("error"):
         error = shown["error"]
         yield Text.assemble((safe(error["type"]), "bold red"), ": ", safe(error["message"], lines=True))
+
+
+def _replaced(shown: Json) -> Iterator[tuple[str, Json]]:
+    """The data that a fork was given in place of its source's."""
+    if shown.get("context_replaced"):
+        yield "the start data", shown["context_replaced"]
+    for key, step in shown.get("steps", {}).items():
+        if step.get("replaced"):
+            yield f"the results of step {safe(key)}", step["replaced"]
 
 
 def _steps(shown: Json, width: int, now: datetime) -> Table:

@@ -196,16 +196,19 @@ def history(
     cursor: Annotated[str | None, typer.Option(help="Begin after this entry.")] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every entry.")] = False,
     payloads: Annotated[bool, typer.Option("--payloads", "-p", help="Show results and payloads.")] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Show whole traces, not only where an error was raised.")
+    ] = False,
 ) -> None:
     """Show what happened to an instance: when, for how long, at which attempt, and why it failed."""
     session: Session = ctx.obj
     entries = _entries(session, instance_id, generation, cursor)
     if last is not None:
-        _tell(session, list(entries)[-last:], payloads=payloads, more=None)
+        _tell(session, list(entries)[-last:], Timeline(session.out.width, payloads=payloads, traces=traces))
         return
     taken: list[Json] = []
     more: str | None = None
-    timeline = Timeline(session.out.width, payloads=payloads)
+    timeline = Timeline(session.out.width, payloads=payloads, traces=traces)
     for entry in entries:
         if len(taken) == limit and not every:
             more = str(taken[-1]["sequence"])
@@ -219,11 +222,10 @@ def history(
         session.say(Text(f"more: --cursor {more}, --last 50 or --all", style="dim"))
 
 
-def _tell(session: Session, entries: list[Json], *, payloads: bool, more: str | None) -> None:
+def _tell(session: Session, entries: list[Json], timeline: Timeline) -> None:
     if session.json:
-        session.write_json({"items": entries, "cursor": more})
+        session.write_json({"items": entries, "cursor": None})
         return
-    timeline = Timeline(session.out.width, payloads=payloads)
     for entry in entries:
         session.say(*timeline.lines(entry))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
@@ -22,6 +23,9 @@ TIME: Final = 12
 AFTER: Final = 11
 SIGN: Final = 1
 GAPS: Final = 5
+FRAMES: Final = 2  # of a trace, unless all are asked for
+FRAME: Final = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
+OURS: Final = re.compile(r"[/\\]hephaestus[/\\]runtime[/\\]")  # the frames that every step's trace begins with
 
 
 class Timeline:
@@ -30,11 +34,13 @@ class Timeline:
     Args:
         width: columns.
         payloads: whether data are shown, in full.
+        traces: whether whole traces are shown, instead of where an error was raised.
     """
 
-    def __init__(self, width: int, *, payloads: bool = False) -> None:
+    def __init__(self, width: int, *, payloads: bool = False, traces: bool = False) -> None:
         self.room = max(width - NUMBER - TIME - AFTER - SIGN - GAPS, 20)
         self.payloads = payloads
+        self.traces = traces
         self._before: datetime | None = None
         self._day = ""
 
@@ -57,6 +63,12 @@ class Timeline:
             yield from self._more(event)
 
     def _more(self, event: Json) -> Iterator[RenderableType]:
+        for trace in (event.get(name, {}).get("trace") for name in ("error", "failed")):
+            if trace:
+                where = safe(trace.rstrip(), lines=True) if self.traces else raised_at(trace)
+                yield _row(("", "", ""), Text(), Text(where, style="dim"))
+        for done in event.get("completed", ()) if self.payloads else ():
+            yield _row(("", "", ""), Text(), Text(f"{safe(done['step'])} {dump(done.get('updates', {}))}", style="dim"))
         for name in ("initial", "payload", "updates", "metadata"):
             if event.get(name) in (None, {}, []):
                 continue
@@ -64,6 +76,14 @@ class Timeline:
                 yield _row(("", "", ""), Text(), Text(f"{name} {dump(event[name])}", style="dim"))
             elif name in ("payload", "updates"):
                 yield _row(("", "", ""), Text(), Text(brief(event[name], self.room), style="dim"))
+
+
+def raised_at(trace: str) -> str:
+    """Where an error was raised, by the last frames of its trace: a line each, the place itself first."""
+    frames = list(FRAME.finditer(trace))
+    own = [frame for frame in frames if not OURS.search(frame["file"])] or frames
+    places = [f"{safe(frame['file'])}:{frame['line']} in {safe(frame['function'])}" for frame in own[-FRAMES:]]
+    return "\n".join(f"{'called from' if at else 'raised at'} {place}" for at, place in enumerate(reversed(places)))
 
 
 def _row(head: tuple[str, str, str], sign: Text, what: Text) -> Table:
@@ -95,7 +115,19 @@ def _started(event: Json, _at: datetime) -> Text:
 
 
 def _forked(event: Json, _at: datetime) -> Text:
-    return styles.plain(f"forked from {event['instance_id']} run {event['generation']} after entry {event['sequence']}")
+    line = styles.plain(f"forked from {event['instance_id']} run {event['generation']} after entry {event['sequence']}")
+    if event.get("initial_replaced"):
+        line.append(f"\nstart data given{_given(event['initial_replaced'])}", style="yellow")
+    for done in event.get("completed", ()):
+        if done.get("replaced"):
+            line.append(f"\nresults of {safe(done['step'])} given{_given(done['replaced'])}", style="yellow")
+    return line
+
+
+def _given(replaced: Json) -> str:
+    """By whom data were given to a fork, and which fork it was."""
+    by = f" by {safe(who(replaced['by']))}" if replaced.get("by") else ""
+    return f"{by} to the fork of {safe(replaced['forked_from'])}"
 
 
 def _claimed(_event: Json, _at: datetime) -> Text:
@@ -122,8 +154,13 @@ def _beat(event: Json, at: datetime) -> Text:
 
 def _completed(event: Json, at: datetime) -> Text:
     taken = ", ".join(map(safe, event.get("taken", ()))) or "end"
-    line = Text.assemble((safe(event["step"]), "bold"), " ", (safe(event["event"]), "green"), (f" → {taken}", "dim"))
+    failed = event.get("failed")
+    emitted = (safe(event["event"]), "red" if failed else "green")
+    line = Text.assemble((safe(event["step"]), "bold"), " ", emitted, (f" → {taken}", "dim"))
     line.append(_took(event, at), style="dim")
+    if failed:
+        attempt = f"attempt {event.get('attempt', 1)} failed, and {safe(event['event'])!r} is routed"
+        line.append(f"\n{attempt}\n{safe(failed['type'])}: {safe(failed['message'], lines=True)}", style="red")
     if event.get("writes"):
         line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
     return line

@@ -188,14 +188,15 @@ def _deliveries(graph: Graph, state: State, now: int) -> tuple[Deliver, ...]:
     for step, received in state.inbox.items():
         if step in graph.predecessors and state.step_status(step) == "waiting":
             found[step] = Deliver(step, received.event, received.payload)
-    for timer in sorted(state.timers, key=_by_time):
+    for timer in sorted(state.timers, key=by_time):
         if timer.due_at <= now and timer.step not in found and state.step_status(timer.step) == "waiting":
             payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
             found[timer.step] = Deliver(timer.step, timer.emits, payload, timed_out=True)
     return tuple(found.values())
 
 
-def _by_time(timer: Timer) -> tuple[int, str]:
+def by_time(timer: Timer) -> tuple[int, str]:
+    """The order in which timers are due: of several that are, a waiting step is given the first."""
     return timer.due_at, timer.token
 
 

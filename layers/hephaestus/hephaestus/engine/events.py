@@ -28,6 +28,18 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """Data that a fork was given in place of what its source had.
+
+    ``by`` is who asked for that fork, if known; ``forked_from`` the instance, generation and log entry that it began
+    at, as ``orderid::a#1#7``. A fork of the fork keeps the mark: the data still are not what a step returned.
+    """
+
+    by: str = ""
+    forked_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceStarted:
     """The first event of a generation."""
 
@@ -44,7 +56,7 @@ class Forked:
     """The generation begins where another instance was after its log entry ``sequence``.
 
     ``completed`` are the outcomes it takes over, with the results that the fork was given; ``skipped`` the steps that
-    were ruled out there.
+    were ruled out there. ``initial_replaced`` is set where the start data are not those of a start.
     """
 
     instance_id: str
@@ -53,6 +65,7 @@ class Forked:
     completed: tuple[StepCompleted, ...] = ()
     skipped: tuple[str, ...] = ()
     by: str = ""
+    initial_replaced: Replacement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,8 @@ class StepCompleted:
     """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead.
 
     ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    ``failed`` is the error of its last attempt where the transitions route that failure; without it the step succeeded,
+    whatever the event is called. ``replaced`` is set where the results were given to a fork.
     """
 
     step: str
@@ -118,6 +133,8 @@ class StepCompleted:
     started_at: int = 0
     attempt: int = 1
     writes: tuple[str, ...] = ()
+    failed: Failure | None = None
+    replaced: Replacement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,13 @@ def _forked(state: State, event: Forked, at: int) -> State:
     for done in event.completed:
         steps[done.step] = _outcome("completed", done, at)
     source = f"{event.instance_id}#{event.generation}#{event.sequence}"
-    return evolve(state, steps=steps, forked_from=source)
+    return evolve(
+        state,
+        steps=steps,
+        forked_from=source,
+        forked_by=event.by,
+        initial_replaced=event.initial_replaced,
+    )
 
 
 def _claimed(state: State, event: Claimed, _at: int) -> State:
@@ -209,7 +215,18 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
 
 
 def _outcome(status: StepStatus, event: StepCompleted, at: int) -> StepState:
-    return StepState(status, event.attempt, event.event, event.taken, event.updates, event.started_at, ended_at=at)
+    failed = replace(event.failed, trace="") if event.failed else None
+    return StepState(
+        status,
+        event.attempt,
+        event.event,
+        event.taken,
+        event.updates,
+        event.started_at,
+        ended_at=at,
+        failed=failed,
+        replaced=event.replaced,
+    )
 
 
 def _without(steps: tuple[str, ...], step: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CancelRequested,
         Failure,
         Paused,
+        Replacement,
     )
 
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
@@ -40,7 +41,11 @@ CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """What is known of one step; a step that nothing has happened to is not in the state at all."""
+    """What is known of one step; a step that nothing has happened to is not in the state at all.
+
+    ``error`` is why it failed, or why its compensation did. ``failed`` is the failure that a completed step's
+    transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
+    """
 
     status: StepStatus
     attempt: int = 0
@@ -51,6 +56,8 @@ class StepState:
     ended_at: int = 0
     retry_at: int | None = None
     error: Failure | None = None
+    failed: Failure | None = None
+    replaced: Replacement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,8 @@ class State:
     parked: str | None = None
     parks: int = 0
     forked_from: str = ""
+    forked_by: str = ""
+    initial_replaced: Replacement | None = None
     requests: tuple[str, ...] = ()
 
     @property

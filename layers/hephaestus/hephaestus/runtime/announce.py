@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from hephaestus.engine.advance import by_time
 from hephaestus.engine.events import (
     CompensationFailed,
     EventReceived,
@@ -26,7 +26,7 @@ from hephaestus.runtime import telemetry
 from hephaestus.runtime.telemetry import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
@@ -93,6 +93,7 @@ class _Telling:
         self.pure = pure
         self.ended = ended
         self.waiting = {key: step.started_at for key, step in before.steps.items() if step.status == "waiting"}
+        self.emits = {timer.step: timer.emits for timer in sorted(before.timers, key=by_time, reverse=True)}
         self.inbox = {key: received.event for key, received in before.inbox.items()}
 
     def tell(self) -> None:
@@ -107,7 +108,7 @@ class _Telling:
                     self.completed(event)
                 case StepFailed():
                     if event.step in self.waiting:
-                        self.resumed(event.step, event.attempt, self.inbox.get(event.step, "timeout"))
+                        self.resumed(event.step, event.attempt, self.came(event.step))
                     self.failed(event, event.error, event.retry_at)
                 case CompensationFailed():
                     self.failed(event, event.error, event.retry_at, compensation=True)
@@ -125,15 +126,14 @@ class _Telling:
         fields = {**_step(event.step, event.attempt), "instance_status": self.after.status}
         tell("hephaestus.step.async", self.after, self.times(event), **fields)
         self.waiting[event.step] = self.entry.at
+        self.emits[event.step] = event.emits
 
     def completed(self, event: StepCompleted) -> None:
         """A step is through: it ran, what it waited for came, or its failure is routed."""
-        story = _routed_failure(event)
         if event.step in self.waiting:
-            came = self.inbox.get(event.step, "timeout") if story else event.event
-            self.resumed(event.step, event.attempt, came)
-        if story:
-            self.failed(event, story, None)
+            self.resumed(event.step, event.attempt, self.came(event.step) if event.failed else event.event)
+        if event.failed:
+            self.failed(event, event.failed, None)
         elif event.step in self.waiting:
             pass  # its run was told when it began to wait
         else:
@@ -155,6 +155,10 @@ class _Telling:
         if event.step in self.pure and event.step not in self.waiting:
             fields = {**_step(event.step, event.attempt), "concurrent": False, "active_steps_count": 1}
             tell("hephaestus.step.start", self.after, {"system_time": event.started_at}, **fields)
+
+    def came(self, step: str) -> str:
+        """The event that a waiting step was given, where what came of it is a failure."""
+        return self.inbox.get(step) or self.emits.get(step, "timeout")
 
     def resumed(self, step: str, attempt: int, came: str) -> None:
         """What a step waited for is here."""
@@ -233,11 +237,3 @@ def _step(step: str, attempt: int, *, compensation: bool = False) -> dict[str, o
 
 def _story(failure: Failure) -> dict[str, object]:
     return {"kind": failure.type, "reason": failure.message, "stacktrace": failure.trace or None}
-
-
-def _routed_failure(event: StepCompleted) -> Failure | None:
-    """The failure that a step's transitions route, in the form in which ``Judge`` leaves it in its results."""
-    error = event.updates.get("error") if event.event in {"error", "timeout"} and len(event.updates) == 1 else None
-    if isinstance(error, Mapping) and set(error) == {"type", "message"}:
-        return Failure(str(error["type"]), str(error["message"]))
-    return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import (
     Forked,
     InstanceStarted,
+    Replacement,
     StepCompleted,
 )
 from hephaestus.engine.fold import begin, fold
@@ -79,7 +79,7 @@ class Forks(Instances):
         initial = source.initial if context is None else read_context(context)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
-        forked = replace(_fork(source, definition, self._results(results or {})), by=by or "")
+        forked = _fork(source, definition, self._results(results or {}), by=by or "", replaced=context is not None)
         if start_id is not None:
             check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
@@ -121,8 +121,13 @@ class Forks(Instances):
         return state
 
 
-def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDict]) -> Forked:
-    """What a fork takes over: every step that was decided, and whose predecessors were."""
+def _fork(
+    source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: str, replaced: bool
+) -> Forked:
+    """What a fork takes over: every step that was decided, and whose predecessors were.
+
+    What ``by`` gives instead of what the source had is marked; ``replaced`` says that the start data are among it.
+    """
     graph = definition.graph
     taken: dict[str, str] = {}
     for step in graph.order:
@@ -137,9 +142,17 @@ def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDic
             f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
         )
         raise BadRequest(message)
+    given = Replacement(by, f"{source.instance_id}#{source.generation}#{source.sequence}")
     completed = [
         StepCompleted(
-            key, known.event or "", known.taken, known.updates, started_at=known.started_at, attempt=known.attempt
+            key,
+            known.event or "",
+            known.taken,
+            results.get(key, known.updates),
+            started_at=known.started_at,
+            attempt=known.attempt,
+            failed=known.failed,
+            replaced=given if key in results else known.replaced,
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"
@@ -156,6 +169,8 @@ def _fork(source: State, definition: Definition, results: Mapping[str, FrozenDic
         source.instance_id,
         source.generation,
         source.sequence,
-        tuple(replace(done, updates=results.get(done.step, done.updates)) for done in completed),
+        tuple(completed),
         tuple(step for step, status in taken.items() if status == "skipped"),
+        by,
+        given if replaced else source.initial_replaced,
     )

@@ -129,7 +129,9 @@ class Judge:
             taken = self._route(step, event, updates, outcome.attempt)
         except Exception as problem:  # noqa: BLE001 - a user's Choice may raise anything
             return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
-        return StepCompleted(step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt)
+        return StepCompleted(
+            step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt, failed=story
+        )
 
     def _announce(self, step: str, event: str) -> None:
         """A ``Choice`` is about to be called, if there is one. What goes wrong here is not its failure."""

@@ -13,7 +13,7 @@ from hephaestus.values import for_display
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.engine.events import Entry, Failure
+    from hephaestus.engine.events import Entry, Failure, Replacement
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Listed
@@ -23,7 +23,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One step of an instance; times are aware ``datetime`` objects in UTC."""
+    """One step of an instance; times are aware ``datetime`` objects in UTC.
+
+    Attributes:
+        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``completed``, ``failed``, ``skipped``,
+            ``compensated`` or ``compensation_failed``.
+        event: the event that it completed with.
+        updates: its results.
+        accepts: the events that it would take now.
+        error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
+            failure.
+        replaced: where its results were given to a fork instead of those that the step had: ``by`` whom, if known, and
+            where that fork began (``forked_from``).
+    """
 
     status: str
     attempt: int = 0
@@ -35,6 +47,7 @@ class StepView:
     deadline: datetime | None = None
     accepts: Sequence[str] = ()
     error: Mapping[str, str] | None = None
+    replaced: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,9 @@ class InstanceView:
         parked: why it cannot go on until something outside of it is mended, if that is so.
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
+        forked_by: who asked for that fork, if known.
+        context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
+            known, and where that fork began (``forked_from``).
         error: why it failed: ``type`` and ``message``.
     """
 
@@ -68,6 +84,8 @@ class InstanceView:
     cancel_requested: str | None = None
     paused: str | None = None
     forked_from: str | None = None
+    forked_by: str | None = None
+    context_replaced: Mapping[str, str] | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
 
@@ -129,7 +147,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
             retry_at=moment(step.retry_at),
             deadline=moment(deadlines.get(key)),
             accepts=accepts.get(key, ()) if step.status == "waiting" else (),
-            error=_error(step.error),
+            error=_error(step.error or step.failed),
+            replaced=_replaced(step.replaced),
         )
         for key, step in known.items()
     }
@@ -150,6 +169,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         cancel_requested=state.cancel.reason if state.cancel else None,
         paused=state.paused.reason if state.paused else None,
         forked_from=state.forked_from or None,
+        forked_by=state.forked_by or None,
+        context_replaced=_replaced(state.initial_replaced),
         parked=state.parked,
         error=_error(state.error),
     )
@@ -181,9 +202,13 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     for name, value in fields.items():
         if value in (None, "", (), {}, []) or name in ("start_id", "owner"):
             continue
-        if name == "error":
+        if name in ("error", "failed"):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}
+        elif name in ("replaced", "initial_replaced"):
+            shown[name] = {part: text for part, text in value.items() if text}
+        elif name == "completed":
+            shown[name] = [_shown(done, traces=traces) for done in value]
         elif name.endswith(("_at", "_until")):
             shown[name] = moment(value)
         else:
@@ -205,6 +230,10 @@ def to_json_object(shown: Any) -> dict[str, Any]:
 
 def _error(failure: Failure | None) -> Mapping[str, str] | None:
     return {"type": failure.type, "message": failure.message} if failure else None
+
+
+def _replaced(given: Replacement | None) -> Mapping[str, str] | None:
+    return {name: text for name, text in asdict(given).items() if text} if given else None
 
 
 def _moment(milliseconds: int) -> datetime:

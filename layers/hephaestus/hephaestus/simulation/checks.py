@@ -152,13 +152,13 @@ class Check:
         step = event.step
         if received is not None:
             require(
-                event.event in {received.event, "error"},
+                event.event == received.event or event.failed is not None,
                 "invariant 5",
                 f"step {step} was given {event.event}, but {received.event} had been accepted for it before",
             )
             payload = received.payload
             require(
-                event.event == "error" or not hasattr(payload, "items") or event.updates == payload,
+                event.failed is not None or not hasattr(payload, "items") or event.updates == payload,
                 "invariant 5",
                 f"step {step} did not get the payload of its event",
             )
