@@ -51,21 +51,28 @@ TEMPLATE := $(wildcard template.yaml)
 CHECKS := lint format types audit site $(if $(TEMPLATE),cloudformation sam)
 # What tests run on, beside the development environment. Amazon's runtime emulator exists for Linux only.
 ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell uname -s)),.venvs/rie/.stamp)
-# More for pytest: make test PYTEST_ARGS='-k fencing -x'. Two workers: PYTEST_ARGS='-n 2 --dist loadgroup'.
+# More for pytest: make test PYTEST_ARGS='-k fencing -x'. In another order: PYTEST_ARGS='--shuffle 7'. One worker, which
+# can show what a test prints: PYTEST_ARGS='-n 0 -s'.
 PYTEST_ARGS ?=
+WORKERS ?= 2
+PYTEST := $(DEV)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 
-check: ## Lint, format, types, dependencies, documentation and template, all of them even if one fails
+check: .venvs/dev/.stamp .venvs/sam/.stamp ## Lint, format, types, dependencies, documentation and template, all of them even if one fails
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; exit 1; fi
 
-# Leaves the names of those that failed in $$failed.
+# All at once, each with its output in a file, which is shown when its turn comes. Leaves the names of those that failed
+# in $$failed.
 define run-checks
-failed=""; \
+failed=""; begun=""; mkdir -p .local/checks; \
 for check in $(CHECKS); do \
-	echo "check-$$check"; \
-	$(MAKE) check-$$check || failed="$$failed $$check"; \
+	$(MAKE) check-$$check >.local/checks/$$check.log 2>&1 & begun="$$begun $$check:$$!"; \
+done; \
+for check in $$begun; do \
+	if wait "$${check#*:}"; then result=passed; else result=FAILED; failed="$$failed $${check%:*}"; fi; \
+	echo "check-$${check%:*} $$result"; cat ".local/checks/$${check%:*}.log"; \
 done
 endef
 
@@ -99,11 +106,11 @@ check-sam: .venvs/sam/.stamp
 test: .venvs/dev/.stamp $(ENGINES) ## The checks, then every tier of tests
 	@$(run-checks); \
 	if [ -n "$$failed" ]; then echo "checks that FAILED:$$failed" >&2; fi; \
-	HEPHAESTUS_FAILED_CHECKS="$$failed" $(DEV)/python -m pytest $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
+	HEPHAESTUS_FAILED_CHECKS="$$failed" $(PYTEST) $(PYTEST_ARGS) $(wildcard $(TIERS:%=tests/%))
 
 e2e: $(ENGINES)
 $(TIERS): .venvs/dev/.stamp ## (unit, property, contract, integration, docs, e2e) One tier of tests
-	@$(DEV)/python -m pytest $(PYTEST_ARGS) tests/$@
+	@$(PYTEST) $(PYTEST_ARGS) tests/$@
 
 # The banner is about another release of MkDocs than the pinned one.
 MKDOCS := NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs

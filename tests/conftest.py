@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,15 +30,43 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{tier}: tests in tests/{tier}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tiers in their order; keep a tier that shares one emulator on one worker of pytest-xdist."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let tests run in another order, as none may depend on what ran before it."""
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="shuffle modules, and the tests within each, by a seed"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how to see the same order again."""
+    seed = config.getoption("shuffle")
+    return None if seed is None else f"order: --shuffle {seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tiers in their order; keep what shares an emulator or a browser on one worker of pytest-xdist."""
     for item in items:
         tier = _tier(item)
         if tier in TIERS:
             item.add_marker(tier)
         if tier == "e2e":
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            item.add_marker(pytest.mark.xdist_group(_engine(item)))
+    if (seed := config.getoption("shuffle")) is not None:
+        _shuffle(items, Random(seed))
     items.sort(key=lambda item: TIERS.index(tier) if (tier := _tier(item)) in TIERS else len(TIERS))
+
+
+def _engine(item: pytest.Item) -> str:
+    """What an end-to-end test stands on: the deployed stack, or something that its module starts."""
+    return "deployment" if "deployment" in getattr(item, "fixturenames", ()) else item.path.stem
+
+
+def _shuffle(items: list[pytest.Item], random: Random) -> None:
+    modules = sorted({item.path for item in items})
+    random.shuffle(modules)
+    place = {path: number for number, path in enumerate(modules)}
+    random.shuffle(items)
+    items.sort(key=lambda item: place[item.path])
 
 
 def _tier(item: pytest.Item) -> str:

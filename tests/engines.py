@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from unittest.mock import patch
@@ -27,11 +25,11 @@ import pytest
 from moto import mock_aws
 from moto.dynamodb.responses import DynamoHandler
 
-from tools.emulator import VENVS, Emulator, stop
+from tools.emulator import VENVS, Emulator, EmulatorError, free_port, stop
 from tools.fetch_dynamodb_local import FetchError, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from moto.core.common_types import TYPE_RESPONSE
 
@@ -52,7 +50,7 @@ HARMLESS_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-_STARTUP = 60.0  # seconds; a cold JVM on a busy machine
+_PORTS = 3  # that are tried for a server that cannot choose its own
 _GRACE = 10.0  # seconds between asking a process to end and making it
 
 
@@ -97,21 +95,8 @@ def moto_in_process() -> Iterator[None]:
 @contextmanager
 def moto_server() -> Iterator[str]:
     """Run moto's server and give its endpoint URL. It answers for every service that moto has."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.moto_server"],
-        cwd=ROOT,
-        env=os.environ | HARMLESS_AWS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with _ended(process):
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        if not port:
-            msg = f"moto's server ended with status {process.wait(_GRACE)} before it listened; its words are above"
-            raise RuntimeError(msg)
-        yield f"http://127.0.0.1:{port}"
+    with _listening([sys.executable, "-m", "tests.moto_server"], ROOT, HARMLESS_AWS) as url:
+        yield url
 
 
 @contextmanager
@@ -124,26 +109,39 @@ def dynamodb_local() -> Iterator[str]:
         home = fetch()
     except FetchError as error:
         missing_engine(f"DynamoDB Local: {error}")
-    port = free_port()
+    command = [
+        java,
+        f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
+        "-Dorg.eclipse.jetty.LEVEL=WARN",
+        "-Dorg.eclipse.jetty.util.log.announce=false",
+        # It serves one test at a time and lives for a minute: start fast, take little.
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Xmx512m",
+        *("-cp", f"{home / 'DynamoDBLocal.jar'}{os.pathsep}{home / 'DynamoDBLocal_lib'}/*"),
+        *("org.eclipse.jetty.xml.XmlConfiguration", str(ROOT / "tools" / "dynamodb-local.xml")),
+    ]
+    with _listening(command, home, {"DDB_LOCAL_TELEMETRY": "0"}) as url:
+        yield url
+
+
+@contextmanager
+def _listening(command: list[str], home: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run a server that chooses a free port and prints it, so that no other process can take it first; give its URL."""
     process = subprocess.Popen(
-        [
-            java,
-            f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
-            "-Dorg.eclipse.jetty.LEVEL=WARN",
-            "-Dorg.eclipse.jetty.util.log.announce=false",
-            # It serves one test at a time and lives for a minute: start fast, take little.
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-Xmx512m",
-            *("-cp", f"{home / 'DynamoDBLocal.jar'}{os.pathsep}{home / 'DynamoDBLocal_lib'}/*"),
-            *("org.eclipse.jetty.xml.XmlConfiguration", f"port={port}", str(ROOT / "tools" / "dynamodb-local.xml")),
-        ],
+        command,
         cwd=home,
-        env=os.environ | {"DDB_LOCAL_TELEMETRY": "0"},
-        stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with _ended(process):
-        wait_for_port(port, process)
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port.isdigit():
+            msg = f"{command} printed {port!r} and no port, status {process.poll()}; its words are above"
+            raise RuntimeError(msg)
         yield f"http://127.0.0.1:{port}"
 
 
@@ -153,8 +151,7 @@ def ministack(home: Path, *, auth: bool = True) -> Iterator[Emulator]:
     for environment in ("emulator", "sam"):
         if not (VENVS / environment / ".stamp").exists():
             missing_engine(f"the emulator is not installed: make .venvs/{environment}/.stamp")
-    emulator = Emulator(free_port(), home, auth=auth)
-    process = emulator.start()
+    emulator, process = _started(home, auth=auth)
     try:
         yield emulator
     finally:
@@ -162,30 +159,14 @@ def ministack(home: Path, *, auth: bool = True) -> Iterator[Emulator]:
         process.wait()
 
 
-def free_port() -> int:
-    """Return a port of loopback that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """Return once something listens on the port.
-
-    :raises RuntimeError: the process that should listen has ended, or takes more than a minute.
-    """
-    give_up = time.monotonic() + _STARTUP
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            msg = f"{process.args!r} ended with status {process.returncode} before it listened; its words are above"
-            raise RuntimeError(msg)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    msg = f"nothing listens on port {port} after {_STARTUP:.0f} s"
-    raise RuntimeError(msg)
+def _started(home: Path, *, auth: bool) -> tuple[Emulator, subprocess.Popen[bytes]]:
+    """An emulator that runs; a port that another process took after it was chosen is given up for another one."""
+    for _ in range(_PORTS - 1):
+        with suppress(EmulatorError):
+            emulator = Emulator(free_port(), home, auth=auth)
+            return emulator, emulator.start()
+    emulator = Emulator(free_port(), home, auth=auth)
+    return emulator, emulator.start()
 
 
 @contextmanager

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    _Started = tuple[int, subprocess.Popen[bytes]]
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".aws-sam" / "build"
 """Where `sam build` puts what it makes, unless told otherwise."""
@@ -39,6 +41,7 @@ SAM = ROOT / ".venvs" / "sam"
 
 HOST = "127.0.0.1"
 _STARTUP = 30.0  # seconds until it listens
+_TRIES = 3  # to find two ports
 _GRACE = 5.0  # seconds between asking it to end and making it
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -123,31 +126,39 @@ def running(
         RuntimeError: the emulator ended before it listened.
     """
     emulator = find_emulator()
-    port = _free_port()
+    known = _lambda_environment(code, layers, handler, timeout) | dict(environment or {})
     with tempfile.TemporaryDirectory(prefix="rie-") as folder:
-        log_file = Path(folder) / "log"
-        command = [
-            *(str(emulator), "--log-level", "error"),
-            *("--runtime-interface-emulator-address", f"{HOST}:{port}"),
-            *("--runtime-api-address", f"{HOST}:{_free_port()}"),
-            *(str(PYTHON), "-m", "awslambdaric", handler),
-        ]
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=code,
-                env=_lambda_environment(code, layers, handler, timeout) | dict(environment or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # the handler's process ends with the emulator's
-            )
-        function = Function(port, log_file, timeout)
+        command, log = [str(emulator), str(PYTHON), "-m", "awslambdaric", handler], Path(folder) / "log"
+        port, process = _started(command, code, known, log, _TRIES)
         try:
-            _wait_until_it_listens(function, process)
-            yield function
+            yield Function(port, log, timeout)
         finally:
             _end(process)
+
+
+def _started(command: Sequence[str], code: Path, environment: Mapping[str, str], log: Path, tries: int) -> _Started:
+    """One that listens; a port that another process took after it was chosen is given up for another one."""
+    port, api = _free_ports()
+    emulator, *runtime = command
+    addresses = ("--runtime-interface-emulator-address", f"{HOST}:{port}", "--runtime-api-address", f"{HOST}:{api}")
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [emulator, "--log-level", "error", *addresses, *runtime],
+            cwd=code,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the handler's process ends with the emulator's
+        )
+    try:
+        _wait_until_it_listens(port, process, log)
+    except RuntimeError:
+        _end(process)
+        if tries == 1:
+            raise
+        return _started(command, code, environment, log, tries - 1)
+    return port, process
 
 
 def find_emulator() -> Path:
@@ -206,21 +217,22 @@ def _lambda_environment(code: Path, layers: Sequence[Path], handler: str, timeou
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    """Two different ones that are free at this moment."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind((HOST, 0))
+        other.bind((HOST, 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
-def _wait_until_it_listens(function: Function, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     give_up = time.monotonic() + _STARTUP
     while time.monotonic() < give_up and process.poll() is None:
         with socket.socket() as probe:
-            if probe.connect_ex((HOST, function.port)) == 0:
+            if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(0.02)
-    msg = f"the runtime emulator does not listen (status {process.poll()}):\n{function.log}"
+    msg = f"the runtime emulator does not listen (status {process.poll()}):\n{log.read_text(errors='replace')}"
     raise RuntimeError(msg)
 
 

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from hephaestus.cli.app import hoist
 from hephaestus.cli.failures import code_of
@@ -17,6 +18,7 @@ from hephaestus.cli.instances import Status
 from hephaestus.cli.session import Session
 from hephaestus.cli.styles import SIGNS
 from hephaestus.cli.text import ago, brief, dump, read_time, safe, short, span, until, who
+from hephaestus.cli.timeline import Timeline
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.errors import (
     AlreadyRunning,
@@ -146,3 +148,17 @@ def test_every_kind_of_error_has_its_status(error: HephaestusError, code: int) -
 def test_every_status_can_be_chosen_and_has_a_sign() -> None:
     assert tuple(Status) == STATUSES
     assert {*STATUSES, *get_args(StepStatus), "running"} <= set(SIGNS)
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "told"),
+    [(-3, "again at once"), (0, "again at once"), (1, "again in 1 ms"), (90_000, "again in 2 min")],
+)
+def test_history_tells_when_a_failed_attempt_is_repeated(delay_ms: int, told: str) -> None:
+    """Full jitter may leave nothing of a delay, and the commit may take longer than what is left."""
+    retry_at = (NOW + timedelta(milliseconds=delay_ms)).isoformat()
+    failed = {"type": "StepFailed", "step": "pay", "error": {"type": "OSError", "message": "no"}, "retry_at": retry_at}
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as shown:
+        console.print(*Timeline(80).lines({"at": NOW.isoformat(), "sequence": 4, "events": [failed]}))
+    assert told in shown.get()

@@ -180,8 +180,14 @@ def _failed(event: Json, at: datetime) -> Text:
     )
     line.append(f"\n{safe(error['type'])}: {safe(error['message'], lines=True)}", style="red")
     if event.get("retry_at"):
-        line.append(f"\nagain {ago(event['retry_at'], at)}", style="yellow")
+        line.append(f"\nagain {_when(event['retry_at'], at)}", style="yellow")
     return line
+
+
+def _when(retry_at: str, at: datetime) -> str:
+    """In how long an attempt follows; jitter may leave nothing of the delay, or the commit may have taken longer."""
+    due = moment(retry_at)
+    return ago(due, at) if due is not None and due > at else "at once"
 
 
 def _undoing(event: Json, _at: datetime) -> Text:
