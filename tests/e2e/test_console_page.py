@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from hephaestus.console.demo import MemoryHephaestus, Order, in_memory
+from hephaestus.console.handover import Handover
 from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.runtime.clock import SystemClock
@@ -88,6 +89,31 @@ def press(page: Page, action: str, answer: str) -> None:
 
 def step(page: Page, key: str) -> Locator:
     return page.locator(f'[data-step="{key}"]')
+
+
+def test_the_file_that_a_browser_is_started_with_opens_the_console(browser: Browser, memory: MemoryHephaestus) -> None:
+    """From the file to the page, without a trace of the address; a reload stays in, and the file opens nothing more."""
+    memory.runner.start_instance(Parcel, {}, id="1")
+    with serving(LocalConnection(memory.runner, "a test", BY)) as console:
+        server = console.server
+        said: list[str] = []
+        server.warn = said.append
+        context = browser.new_context()
+        with context, Handover(server.url_for_once()) as file:
+            page = context.new_page()
+            page.goto(file.uri)
+            expect(row(page, "parcel::1")).to_be_visible()
+            assert page.url.startswith(f"http://127.0.0.1:{server.server_port}/")
+            assert "token" not in page.url
+            assert "key" not in page.url
+            page.reload()
+            expect(row(page, "parcel::1")).to_be_visible()
+            assert not said
+            other = browser.new_context().new_page()
+            other.goto(file.uri)
+            expect(other.get_by_text("has been opened before")).to_be_visible()
+            other.context.close()
+    assert len(said) == 1
 
 
 def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page, memory: MemoryHephaestus) -> None:

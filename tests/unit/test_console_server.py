@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hephaestus.console.guard import TICKET_SECONDS, Guard, Refused
 from hephaestus.console.server import ConsoleServer, PortTaken
 from hephaestus.errors import EngineError, StoreUnavailable
 from tests.unit.consoles import BY, Page, Parcel, parcels, serving
@@ -127,13 +129,87 @@ def test_the_printed_address_starts_a_session_that_scripts_and_other_sites_canno
     assert page.server.guard.token not in answer.headers["set-cookie"] + answer.headers["location"]
 
 
-def test_the_address_that_a_browser_is_started_with_works_once(page: Page) -> None:
-    address = page.server.url_for_once().removeprefix(f"http://127.0.0.1:{page.server.server_port}")
+NAVIGATION = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+def once(page: Page) -> str:
+    """The path of a new one-time address."""
+    return page.server.url_for_once().removeprefix(f"http://127.0.0.1:{page.server.server_port}")
+
+
+def test_the_address_that_a_browser_is_started_with_works_once_and_its_second_use_is_reported(page: Page) -> None:
+    """From a file, which browsers call another site; a page leads on, as a redirect would carry no strict cookie."""
+    said: list[str] = []
+    used: list[str] = []
+    page.server.warn, page.server.when_used = said.append, lambda: used.append("used")
+    address = once(page)
     assert page.server.guard.token not in address
-    answers = [page.ask("GET", address, cookie=False, key=False) for _ in range(2)]
-    assert [answer.status for answer in answers] == [303, 401]
-    assert "set-cookie" not in answers[1].headers
+    first = page.ask("GET", address, cookie=False, key=False, headers=NAVIGATION)
+    assert (first.status, first.headers["cache-control"], used, said) == (200, "no-store", ["used"], [])
+    assert first.headers["set-cookie"].endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert f'url=/#key={page.server.guard.key}"' in first.body.decode()
+    second = page.ask("GET", address, cookie=False, key=False, headers=NAVIGATION)
+    assert (second.status, used) == (401, ["used"])
+    assert "set-cookie" not in second.headers
+    assert page.server.guard.key not in second.body.decode()
+    (warning,) = said
+    assert "somebody else may have opened it first" in warning
+    assert address.partition("=")[2] not in warning
     assert page.ask("GET", f"/?token={page.server.guard.token}", cookie=False).status == 303
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Dest": "iframe"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_one_time_address_opens_for_a_browsers_own_window_only(page: Page, headers: Mapping[str, str]) -> None:
+    """A script, a frame and a form get nothing, and use nothing up."""
+    address = once(page)
+    refused = page.ask("GET", address, cookie=False, key=False, headers={**NAVIGATION, **headers})
+    assert (refused.status, "set-cookie" in refused.headers) == (403, False)
+    assert page.ask("GET", address, cookie=False, headers={**NAVIGATION, "Host": "evil.example"}).status == 421
+    assert page.ask("HEAD", address, cookie=False, key=False, headers=NAVIGATION).status == 403
+    assert page.ask("GET", address.replace("/?", "/api/about?"), cookie=False, headers=NAVIGATION).status == 403
+    assert page.ask("GET", address, cookie=False, key=False, headers=NAVIGATION).status == 200
+
+
+def test_the_printed_address_is_for_the_address_bar_not_for_other_sites(page: Page) -> None:
+    address = f"/?token={page.server.guard.token}"
+    assert page.ask("GET", address, cookie=False, key=False, headers=NAVIGATION).status == 403
+
+
+def test_a_one_time_address_that_is_not_opened_in_time_opens_nothing() -> None:
+    now = 0.0
+    guard = Guard(1, monotonic=lambda: now)
+    tickets = [guard.ticket(), guard.ticket()]
+    now = TICKET_SECONDS
+    guard.redeem(tickets[0])
+    now = TICKET_SECONDS + 1
+    for _ in range(2):
+        with pytest.raises(Refused, match="opened"):
+            guard.redeem(tickets[1])
+
+
+def test_no_log_holds_an_address(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the level, and however wrong the request."""
+    caplog.set_level(logging.DEBUG)
+    ticket = page.server.guard.ticket()
+    secret = page.server.guard.token
+    for token in (ticket, ticket, secret):
+        page.ask("GET", f"/?token={token}", cookie=False)
+        page.ask("GET", f"//?token={token}", cookie=False)
+        page.ask("BREW", f"/?token={token}", cookie=False)
+        with socket.create_connection(("127.0.0.1", page.server.server_port), timeout=30) as raw:
+            raw.sendall(f"GET /?token={token} to me HTTP/1.1\r\n\r\n".encode())
+            while raw.recv(4096):
+                pass
+    assert caplog.records
+    assert not [record for record in caplog.records if ticket in record.getMessage() or secret in record.getMessage()]
 
 
 def test_another_runs_address_is_refused_with_what_to_do(page: Page) -> None:

@@ -7,6 +7,7 @@ never listen beyond loopback, never answer whoever has not its token, and never 
 |--------------|-----------------------------------------------------------------------------|
 | `connection` | what the console needs of a deployed (or local) Hephaestus, as a protocol   |
 | `guard`      | who is answered: host, origin, token                                        |
+| `handover`   | gives the one-time address to a browser, by a file of this user's           |
 | `server`     | HTTP: routes, the page's files, headers                                     |
 | `service`    | what the routes answer, in JSON's own types                                 |
 | `counts`     | how many instances there are, by workflow and status                        |

@@ -15,12 +15,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from hephaestus.console.guard import Guard, Refused
+from hephaestus.console.guard import Guard, Refused, UsedAgain
+from hephaestus.console.handover import PAGE
 from hephaestus.console.service import Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hephaestus.console.connection import Connection
 
@@ -55,6 +56,10 @@ REFUSED: Final = "Not let in"  # the page tells it from a 401 of AWS by this
 _logger = logging.getLogger("hephaestus.console")
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class PortTaken(CallerError):
     """Something else listens on the port."""
 
@@ -69,6 +74,7 @@ class ConsoleServer(ThreadingHTTPServer):
         connection: what is shown and steered.
         port: where it listens on loopback; 0 takes any that is free, ``None`` the usual one or, if that is taken, any.
         token: see ``Guard``.
+        warn: given what the person should know, in a sentence or two; by default it is logged.
 
     Raises:
         PortTaken: the port was asked for and something else has it.
@@ -78,7 +84,14 @@ class ConsoleServer(ThreadingHTTPServer):
     # On Windows that option would let two servers share a port; elsewhere it only skips the wait after a restart.
     allow_reuse_address = True
 
-    def __init__(self, connection: Connection, port: int | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        port: int | None = None,
+        token: str | None = None,
+        *,
+        warn: Callable[[str], None] = _logger.warning,
+    ) -> None:
         super().__init__((ADDRESS, 0), _Handler, bind_and_activate=False)
         try:
             self._listen(port)
@@ -86,6 +99,9 @@ class ConsoleServer(ThreadingHTTPServer):
             self.server_close()
             raise
         self.guard = Guard(self.server_port, token)
+        self.warn = warn
+        self.when_used: Callable[[], None] = _nothing
+        """Called when a one-time address has let a browser in: what held it is of no more use."""
         self.service = Service(connection)
         folder = resources.files("hephaestus.console") / "static"
         self.files = {name: (folder / name).read_bytes() for name in FILES}
@@ -114,7 +130,7 @@ class ConsoleServer(ThreadingHTTPServer):
         return self._url(self.guard.token)
 
     def url_for_once(self) -> str:
-        """An address that lets a browser in once: opening it may show it to other users of the machine."""
+        """An address that lets one browser in, once and soon; see ``Handover`` for how a browser gets it."""
         return self._url(self.guard.ticket())
 
     def _url(self, token: str) -> str:
@@ -152,6 +168,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, route: Any) -> None:
         try:
+            ticket = self._ticket()
+            if ticket is not None:
+                self._redeem(ticket)
+                return
             self.server.guard.check_source(self.headers)
             route()
         except Refused as refused:
@@ -184,12 +204,38 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(404, "There is no such page.")
         self._send(200, FILES[name], self.server.files[name], {"Cache-Control": "no-cache"})
 
-    def _let_in(self, token: str) -> None:
-        if not self.server.guard.lets_in(token):
-            raise Refused(401, "This address is of another run of `hephaestus console`: open the one it printed last.")
+    def _ticket(self) -> str | None:
+        """The ticket of a one-time address, if that is what a page is opened with."""
+        address = urlsplit(self.path)
+        token = dict(parse_qsl(address.query)).get("token", "")
+        opens = self.command == "GET" and address.path == "/"
+        return token if opens and self.server.guard.is_ticket(token) else None
+
+    def _redeem(self, ticket: str) -> None:
+        """Let in the browser that opens the file which holds a ticket.
+
+        For the browser, the file is another site, which no redirect makes it forget: the page leads on from here.
+        """
         guard = self.server.guard
+        guard.check_navigation(self.headers)
+        try:
+            guard.redeem(ticket)
+        except UsedAgain:
+            self.server.warn(
+                "The address that the browser was started with has been opened a second time. If your browser does not "
+                "show the console, somebody else may have opened it first: press Ctrl+C and start again."
+            )
+            raise
+        self.server.when_used()
+        page = PAGE.format(url=f"/#key={guard.key}").encode()
+        self._send(200, "text/html; charset=utf-8", page, {"Set-Cookie": guard.cookie, "Cache-Control": "no-store"})
+
+    def _let_in(self, token: str) -> None:
+        guard = self.server.guard
+        guard.redeem(token)
         # The key travels in the fragment, which browsers send to nobody.
-        self._send(303, "text/plain", b"", {"Location": f"/#key={guard.key}", "Set-Cookie": guard.cookie})
+        headers = {"Location": f"/#key={guard.key}", "Set-Cookie": guard.cookie, "Cache-Control": "no-store"}
+        self._send(303, "text/plain", b"", headers)
 
     def _look_up(self, parts: list[str], query: Mapping[str, str]) -> dict[str, Any]:
         service = self.server.service
