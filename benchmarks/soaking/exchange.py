@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.adapters.names import schedule_name
+from hephaestus.runtime.names import schedule_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Steer an instance: ``POST /instances/{id}/cancel``, ``pause``, ``continue``, ``redrive`` or ``fork``, or directly.
 
 Directly: ``{"action": "cancel", "instance_id", ...}`` with the members of the API's body, for each of these actions;
-and ``{"action": "schedule_resume", "instance_id", "step", "delay_ms"}``, which answers ``{"schedule_name"}``. What is
-wrong is raised (Lambda's ``errorType``).
+and ``{"action": "schedule_resume", "instance_id", "step", "delay_ms"}`` with perhaps a ``request_id`` and ``by``, which
+answers ``{"schedule_name"}``. What is wrong is raised (Lambda's ``errorType``).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
+    from hephaestus.calls import Known
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.triggers import Invocation
 
@@ -33,27 +34,27 @@ gc.enable()
 api = Api(runner)
 
 
-def _cancel(body: object, dispatch: Dispatch, **known: str | None) -> str:
+def _cancel(body: object, dispatch: Dispatch, **known: Known) -> str:
     call = read_cancel(body, **known)
     asked: Any = {"compensate": call.compensate, "request_id": call.request_id, "by": call.by, "dispatch": dispatch}
     return _on(call.instance_id, lambda: runner.cancel(call.instance_id, call.reason, **asked))
 
 
-def _pause(body: object, _dispatch: Dispatch, **known: str | None) -> str:
+def _pause(body: object, _dispatch: Dispatch, **known: Known) -> str:
     call = read_steer(body, reason=True, **known)
     asked: Any = {"request_id": call.request_id, "by": call.by}
     return _on(call.instance_id, lambda: runner.pause(call.instance_id, call.reason, **asked))
 
 
-def _continue(body: object, dispatch: Dispatch, **known: str | None) -> str:
+def _continue(body: object, dispatch: Dispatch, **known: Known) -> str:
     return _go_on(runner.unpause, body, dispatch, known)
 
 
-def _redrive(body: object, dispatch: Dispatch, **known: str | None) -> str:
+def _redrive(body: object, dispatch: Dispatch, **known: Known) -> str:
     return _go_on(runner.redrive, body, dispatch, known)
 
 
-def _fork(body: object, dispatch: Dispatch, **known: str | None) -> str:
+def _fork(body: object, dispatch: Dispatch, **known: Known) -> str:
     if "request_id" in known:  # of the API: what names a start is its Idempotency-Key
         known["start_id"] = known.pop("request_id")
     call = read_fork(body, **known)
@@ -81,7 +82,7 @@ ACTIONS: dict[str, Callable[..., str]] = {
 }
 
 
-def _go_on(act: Callable[..., None], body: object, dispatch: Dispatch, known: Mapping[str, str | None]) -> str:
+def _go_on(act: Callable[..., None], body: object, dispatch: Dispatch, known: Mapping[str, Known]) -> str:
     call = read_steer(body, reason=False, **known)
     asked: Any = {"request_id": call.request_id, "by": call.by, "dispatch": dispatch}
     return _on(call.instance_id, lambda: act(call.instance_id, **asked))
@@ -116,7 +117,8 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     if action == "schedule_resume":
         wanted = read_schedule_resume(event)
         logger.append_keys(instance_id=wanted.instance_id, step=wanted.step)
-        return {"schedule_name": runner.schedule_resume(wanted.instance_id, wanted.step, wanted.delay_ms)}
+        asked: Any = {"request_id": wanted.request_id, "by": wanted.by}
+        return {"schedule_name": runner.schedule_resume(wanted.instance_id, wanted.step, wanted.delay_ms, **asked)}
     if not isinstance(action, str) or action not in ACTIONS:
         known = ", ".join(map(repr, (*ACTIONS, "schedule_resume")))
         message = f"there is no action {str(action)[:64]!r}: there are {known}"

@@ -47,7 +47,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
             from hephaestus.calls import read_heartbeat  # noqa: PLC0415 - see above
 
             beat = read_heartbeat(event)
-            runner.heartbeat(beat.instance_id, beat.step)
+            runner.heartbeat(beat.instance_id, beat.step, by=beat.by)
             return {"id": beat.instance_id}
         case "direct":
             from hephaestus.calls import read_deliver  # noqa: PLC0415 - see above
@@ -74,9 +74,10 @@ def _api() -> Api:
 
     @api.post("/instances/<instance_id>/heartbeat")
     def beat(instance_id: str) -> Response[str]:
-        call = read_heartbeat(api.incoming.body(), instance_id=api.part(instance_id))
+        incoming = api.incoming
+        call = read_heartbeat(incoming.body(), instance_id=api.part(instance_id), by=incoming.caller)
         logger.append_keys(instance_id=call.instance_id)
-        runner.heartbeat(call.instance_id, call.step)
+        runner.heartbeat(call.instance_id, call.step, by=call.by)
         return api.answer({"id": call.instance_id})
 
     @api.get("/callbacks/<token>")

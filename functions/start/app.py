@@ -31,7 +31,9 @@ api = Api(runner)
 @api.post("/workflows/<workflow>/instances")
 def start(workflow: str) -> Response[str]:
     """202 with the id and ``Location``; 200 with the state where the caller waited for it."""
-    call = read_start(api.incoming.body(), workflow=api.part(workflow), start_id=api.incoming.idempotency_key)
+    incoming = api.incoming
+    known = {"workflow": api.part(workflow), "start_id": incoming.idempotency_key, "by": incoming.caller}
+    call = read_start(incoming.body(), **known)
     return api.accepted(_start(call, api.dispatch), {"status": "pending"})
 
 
@@ -54,6 +56,7 @@ def _start(call: Start, dispatch: Dispatch) -> str:
         tags=call.tags,
         telemetry_metadata=call.metadata,
         start_id=call.start_id,
+        by=call.by,
         dispatch=dispatch,
     )
     logger.append_keys(instance_id=instance_id)

@@ -27,13 +27,14 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
 
 
 def test_the_page_tells_the_bounds_that_the_code_has() -> None:
+    from hephaestus.caller import MAX_CALLER
     from hephaestus.calls import MAX_NAME, MAX_REASON, MAX_RESULTS
     from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
     from hephaestus.errors import MAX_FIELDS, MAX_SHOWN
     from hephaestus.http.request import MAX_BODY
     from hephaestus.retry import LONGEST_DELAY
     from hephaestus.runtime.attempt import LONGEST_WAIT, MAX_MESSAGE, MAX_TRACE
-    from hephaestus.runtime.intake import MAX_BY, MAX_LIMIT
+    from hephaestus.runtime.intake import MAX_LIMIT
     from hephaestus.runtime.runner import LONGEST_SCHEDULE_MS, MAX_TIMERS
     from hephaestus.values import MAX_DEPTH, MAX_INT_BITS
 
@@ -43,7 +44,7 @@ def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     assert known["nesting; a whole number"] == f"{MAX_DEPTH} levels; {MAX_INT_BITS:,} bits"
     assert known["names of events and steps, event and request ids"] == f"{MAX_NAME} characters"
     assert known["tags"] == f"{MAX_TAGS} of {MAX_TAG_LENGTH} characters"
-    assert known["a reason; who asks for it"] == f"{MAX_REASON:,} characters; {MAX_BY}"
+    assert known["a reason; who asks for it"] == f"{MAX_REASON:,} characters; {MAX_CALLER}"
     assert known["an error's message; its trace"] == f"cut to {MAX_MESSAGE:,} characters; to {MAX_TRACE:,}"
     assert known["a page"] == f"{MAX_LIMIT} items"
     assert known["steps that a fork gives other results"] == str(MAX_RESULTS)

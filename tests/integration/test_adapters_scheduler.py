@@ -13,10 +13,10 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.adapters.names import schedule_name
 from hephaestus.adapters.scheduler import SOURCE, SchedulerTimers, read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.ports import Timeout
 from hephaestus.testing import VirtualClock
 

@@ -11,8 +11,8 @@ import pytest
 from aws_lambda_powertools.logging import Logger
 
 from hephaestus import DONE, Retry, StepContext, Workflow, observability, step, telemetry
-from hephaestus.adapters.names import schedule_name
 from hephaestus.errors import EngineError
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent
 from hephaestus.telemetry.correlation import correlation_id

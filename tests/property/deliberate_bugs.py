@@ -12,7 +12,7 @@ from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
 from hephaestus.engine.events import Entry, EventReceived
 from hephaestus.engine.fold import following
 from hephaestus.engine.state import State, evolve
-from hephaestus.runtime import executor, instances, journal, outcomes, runner
+from hephaestus.runtime import control, executor, instances, journal, outcomes, runner
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.ports import OverduePage
 from hephaestus.simulation.ports import SimulatedStore, guarded
@@ -150,14 +150,14 @@ def events_not_remembered(patch: Patch) -> None:
     """The ids of events are forgotten, so that a repeated one is another."""
 
     def received(state: State, event: EventReceived, at: int) -> State:
-        return evolve(right_received(state, event, at), event_ids=())
+        return evolve(right_received(state, event, at), requests=state.requests)
 
     patch.setitem(folding._CHANGES, EventReceived, received)  # noqa: SLF001 - made wrong on purpose
 
 
 def requests_not_remembered(patch: Patch) -> None:
     """The ids of control requests are forgotten."""
-    patch.setattr(State, "heard", lambda self, action, request_id: False)
+    patch.setattr(control, "repeats", lambda state, action, request_id, digest: False)
 
 
 def starts_not_remembered(patch: Patch) -> None:

@@ -157,7 +157,7 @@ STATES = st.builds(
     timers=st.lists(st.builds(Timer, TEXT, TEXT, MILLISECONDS, TEXT, st.booleans()), max_size=2).map(tuple),
     timers_set=st.integers(0, 3),
     inbox=st.dictionaries(TEXT, st.builds(Received, TEXT, TEXT, VALUES.map(freeze)), max_size=2),
-    event_ids=NAMES | st.just(()),
+    links=NAMES | st.just(()),
     cancel=st.none() | st.builds(ev.CancelRequested, TEXT, TEXT),
     error=st.none() | FAILURES,
     parked=st.none() | TEXT,

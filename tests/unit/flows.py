@@ -96,7 +96,7 @@ class Early(Workflow, key="early"):
     """The event may come before its step waits."""
 
     start_at = pause
-    transitions = {pause: {"done": later}, later: {"yes": join}, join: {"done": DONE}}
+    transitions = {pause: {"done": later}, later: {"yes": join, "timeout": join}, join: {"done": DONE}}
 
 
 @step

@@ -225,7 +225,7 @@ def test_invariant_5_a_second_cancellation_under_way_is_remembered() -> None:
     assert runtime.start(Twice, "a", {"cancels": True}).status == "cancelled"
     runtime.runner.redrive("twice::a")
     runtime.settle()
-    runtime.runner.cancel("twice::a", request_id="k2")
+    runtime.runner.cancel("twice::a", "second", request_id="k2")
     runtime.settle()
     assert runtime.runner.get("twice::a").status == "waiting"
 

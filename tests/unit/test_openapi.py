@@ -26,9 +26,9 @@ BODIES = [
     if "requestBody" in operation and operation.get("security") != []  # what a link takes is any JSON
 ]
 READERS: dict[str, Any] = {
-    "startInstance": lambda body: calls.read_start(body, workflow="OrderFlow", start_id=None),
+    "startInstance": lambda body: calls.read_start(body, workflow="OrderFlow", start_id=None, by=None),
     "deliverEvent": lambda body: calls.read_deliver(body, instance_id="k::1", event_id=None, by=None),
-    "sendHeartbeat": lambda body: calls.read_heartbeat(body, instance_id="k::1"),
+    "sendHeartbeat": lambda body: calls.read_heartbeat(body, instance_id="k::1", by=None),
     "cancelInstance": lambda body: calls.read_cancel(body, instance_id="k::1", request_id=None, by=None),
     "pauseInstance": lambda body: calls.read_steer(body, reason=True, instance_id="k::1", request_id=None, by=None),
     "continueInstance": lambda body: calls.read_steer(body, reason=False, instance_id="k::1", request_id=None, by=None),

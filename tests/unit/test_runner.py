@@ -187,9 +187,7 @@ def test_schedule_resume_for_a_step_that_does_not_wait_yet(local: LocalRuntime) 
     assert local.runner.get("early::e").status == "waiting"
     local.advance(timedelta(seconds=31))
     ended = local.runner.get("early::e")
-    assert ended.status == "failed"
-    assert ended.error is not None
-    assert "waited too long" in ended.error["message"]
+    assert (ended.status, ended.steps["later"].event) == ("completed", "timeout")
 
 
 @pytest.mark.parametrize("delay", [0, -1, 1.5, True, "5", 10 * 365 * 24 * 3600 * 1000])
@@ -221,7 +219,7 @@ def test_cancel_ends_a_waiting_instance_and_removes_its_schedule(local: LocalRun
     ended = local.runner.get("orderid::a1")
     assert (ended.status, ended.cancel_requested) == ("cancelled", "changed my mind")
     assert not local.timers.names()
-    local.runner.cancel("orderid::a1", request_id="c-1")
+    local.runner.cancel("orderid::a1", "changed my mind", request_id="c-1")
     with pytest.raises(InstanceClosed):
         local.runner.cancel("orderid::a1")
     with pytest.raises(InstanceClosed):

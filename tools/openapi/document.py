@@ -139,7 +139,9 @@ def _headers(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> It
         yield {
             "name": "Idempotency-Key",
             "in": "header",
-            "description": "Names the call: repeated with the same key, it has happened once. Bare or quoted.",
+            "description": "Names the request: repeated with the same key, it happens once. With another body, the key "
+            "is rejected (422, `/problems/request-id-reused`). The newest 256 of an instance are remembered. "
+            "Bare or quoted.",
             "schema": {"type": "string", "pattern": f'^({KEY}|"{KEY}")$'},
             **_example("Idempotency-Key", examples),
         }

@@ -81,7 +81,7 @@ CLOSED: Final = (*NOT_FOUND, errors.InstanceClosed)
 
 def _steers(name: str, summary: str, reads: type[Any], *wrong: type[errors.CallerError]) -> Operation:
     """A change of an instance, which may be waited for and repeated."""
-    return Operation(name, summary, ACCEPTED, wrong, reads, keyed=True, waits=True)
+    return Operation(name, summary, ACCEPTED, (*wrong, errors.RequestIdReused), reads, keyed=True, waits=True)
 
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from hephaestus.definition.business_key import NAME, check_id
 from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
 from hephaestus.errors import BadRequest, UnknownWorkflow
+
+if TYPE_CHECKING:
+    from hephaestus.caller import Caller
 
 MAX_NAME: Final = 128
 MAX_REASON: Final = 1000
@@ -41,6 +44,7 @@ class Start:
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
     start_id: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Deliver:
     payload: Any = None
     step: str | None = None
     event_id: str | None = None
-    by: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Cancel:
     reason: str = ""
     compensate: bool = False
     request_id: str | None = None
-    by: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Steer:
     instance_id: str
     reason: str = ""
     request_id: str | None = None
-    by: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Fork:
     results: Mapping[str, Any] | None = None
     version: int | None = None
     start_id: str | None = None
-    by: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Heartbeat:
 
     instance_id: str
     step: str | None = None
+    by: Caller | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +111,15 @@ class ScheduleResume:
     instance_id: str
     step: str
     delay_ms: Any
+    request_id: str | None = None
+    by: Caller | str | None = None
 
 
 Request = TypeVar("Request", Cancel, Steer)
+Known: TypeAlias = "str | Caller | None"  # what does not come from the caller's JSON: of the path, of a header
 
 
-def read_start(source: object, **known: str | None) -> Start:
+def read_start(source: object, **known: Known) -> Start:
     """The start that ``source`` describes; ``known`` members come from elsewhere, as from the path.
 
     Raises:
@@ -119,7 +127,8 @@ def read_start(source: object, **known: str | None) -> Start:
         UnknownWorkflow: no workflow can have that name.
     """
     required: dict[str, type[Any]] = {"workflow": str, "id": str}
-    optional: dict[str, type[Any]] = {"context": dict, "version": int, "tags": list, "metadata": dict, "start_id": str}
+    optional: dict[str, type[Any]] = {"context": dict, "version": int, "tags": list, "metadata": dict}
+    optional |= {"start_id": str, "by": str}
     start = Start(**_members(source, known, required=required, optional=optional))
     if not NAME.fullmatch(start.workflow):
         message = f"there is no workflow {_shown(start.workflow)}"
@@ -134,7 +143,7 @@ def read_start(source: object, **known: str | None) -> Start:
     return start
 
 
-def read_deliver(source: object, **known: str | None) -> Deliver:
+def read_deliver(source: object, **known: Known) -> Deliver:
     """The event that ``source`` describes.
 
     Raises:
@@ -149,7 +158,7 @@ def read_deliver(source: object, **known: str | None) -> Deliver:
     return deliver
 
 
-def read_cancel(source: object, **known: str | None) -> Cancel:
+def read_cancel(source: object, **known: Known) -> Cancel:
     """The cancellation that ``source`` describes.
 
     Raises:
@@ -158,7 +167,7 @@ def read_cancel(source: object, **known: str | None) -> Cancel:
     return _read_request(Cancel, source, known, {"reason": str, "compensate": bool})
 
 
-def read_steer(source: object, *, reason: bool, **known: str | None) -> Steer:
+def read_steer(source: object, *, reason: bool, **known: Known) -> Steer:
     """The request that ``source`` describes; only some have a ``reason``.
 
     Raises:
@@ -167,7 +176,7 @@ def read_steer(source: object, *, reason: bool, **known: str | None) -> Steer:
     return _read_request(Steer, source, known, {"reason": str} if reason else {})
 
 
-def read_fork(source: object, **known: str | None) -> Fork:
+def read_fork(source: object, **known: Known) -> Fork:
     """The fork that ``source`` describes.
 
     Raises:
@@ -189,13 +198,13 @@ def read_fork(source: object, **known: str | None) -> Fork:
     return fork
 
 
-def read_heartbeat(source: object, **known: str | None) -> Heartbeat:
+def read_heartbeat(source: object, **known: Known) -> Heartbeat:
     """The heartbeat that ``source`` describes.
 
     Raises:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
-    call = Heartbeat(**_members(source, known, required={"instance_id": str}, optional={"step": str}))
+    call = Heartbeat(**_members(source, known, required={"instance_id": str}, optional={"step": str, "by": str}))
     check_id(call.instance_id)
     _check_name("step", call.step)
     return call
@@ -208,14 +217,16 @@ def read_schedule_resume(source: object) -> ScheduleResume:
         BadRequest: a member is missing, unknown or of the wrong type, or the id is none.
     """
     required: dict[str, type[Any]] = {"instance_id": str, "step": str, "delay_ms": object}
-    call = ScheduleResume(**_members(source, {}, required=required, optional={}))
+    optional: dict[str, type[Any]] = {"request_id": str, "by": str}
+    call = ScheduleResume(**_members(source, {}, required=required, optional=optional))
     check_id(call.instance_id)
     _check_name("step", call.step)
+    _check_key("request_id", call.request_id)
     return call
 
 
 def _read_request(
-    kind: type[Request], source: object, known: Mapping[str, str | None], optional: Mapping[str, type[Any]]
+    kind: type[Request], source: object, known: Mapping[str, Known], optional: Mapping[str, type[Any]]
 ) -> Request:
     members = _members(
         source, known, required={"instance_id": str}, optional={**optional, "request_id": str, "by": str}
@@ -234,7 +245,7 @@ def _read_request(
 
 def _members(
     source: object,
-    known: Mapping[str, str | None],
+    known: Mapping[str, Known],
     *,
     required: Mapping[str, type[Any]],
     optional: Mapping[str, type[Any]],
@@ -258,13 +269,18 @@ def _members(
     problems += [
         f"{name!r} must be {_JSON_NAMES[kind]}"
         for name, kind in expected.items()
-        if name in given and (not isinstance(given[name], kind) or (kind is int and isinstance(given[name], bool)))
+        if name in given and name not in known and not _fits(given[name], kind)
     ]
     if problems:
         names = ", ".join(name for name in expected if name not in known)
         message = f"the request is malformed: {'; '.join(problems[:10])}. Its members are: {names}"
         raise BadRequest(message)
     return given
+
+
+def _fits(value: object, kind: type[Any]) -> bool:
+    """Whether ``value`` is of a type, where ``True`` is no whole number."""
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def _whole(value: Any) -> Any:

@@ -23,9 +23,9 @@ COMPRESS_ABOVE: Final = 512
 SCHEMA: Final = 1
 # What the bytes of snapshots and entries have in common. It is part of the format: a change needs a new marker.
 _DICTIONARY: Final = (
-    b'"payload":null,"event_id":"","inbox":{"timers":[{"token":"","due_at":17,"emits":"timeout","scheduled":true}],'
+    b'"payload":null,"event_id":"","digest":"","request_id":"","by":"","by_source":"claim","inbox":{"timers":[{"token":"","due_at":17,"emits":"timeout","scheduled":true}],'
     b'"cancel":{"reason":"","error":{"type":"","message":"","trace":"","parked":"","retry_at":17,"failed","skipped",'
-    b'"retrying","waiting","running","owner":"","lease_until":17,"wake_at":17,"metadata":{"event_ids":["","timers_set":1'
+    b'"retrying","waiting","running","owner":"","lease_until":17,"wake_at":17,"metadata":{"links":["","requests":["","timers_set":1'
     b'["StepsSkipped",{"steps":["StepFailed",{"StepWaiting",{"Suspended",{"InstanceFinished",{"status":"Claimed",{'
     b'["InstanceStarted",{"initial":{"tags":["start_id":"["StepCompleted",{"step":"'
     b'{"instance_id":"","generation":1,"workflow":"","version":1,"status":"completed","sequence":1,"created_at":17,'
@@ -84,7 +84,7 @@ _VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
 _TUPLES: Final = frozenset(
     {
         *("tags", "taken", "steps", "writes", "left", "skipped", "reset", "again", "undo"),
-        *("event_ids", "requests", "running"),
+        *("links", "requests", "running"),
     }
 )
 

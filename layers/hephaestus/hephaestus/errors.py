@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_FIELDS: Final = 20  # that an error names; a list of a megabyte may have half a million wrong ones
+_REPEAT: Final = "Repeat that request as it was, or give this one an id (Idempotency-Key) of its own"
 MAX_SHOWN: Final = 200  # characters of a field's name, which the caller may have chosen, and of its problem
 
 
@@ -53,6 +54,12 @@ class EngineError(HephaestusError):
 
 class BadRequest(CallerError):
     """Malformed: wrong JSON, wrong types, illegal characters."""
+
+
+class InvalidDelay(BadRequest, ValueError):
+    """A delay that is not a whole number of milliseconds within its bounds."""
+
+    title = "Bad request"
 
 
 class InvalidInput(CallerError):
@@ -123,6 +130,32 @@ class NotRedrivable(CallerError):
 
     status = 409
     title = "Not redrivable"
+
+
+class RequestIdReused(CallerError):
+    """The request's id was that of another request to the same instance: only the same request may be repeated.
+
+    Reusing a key with another payload is 422 by the IETF draft "The Idempotency-Key HTTP Header Field", section 2.7.
+    """
+
+    status = 422
+    title = "Request id reused"
+
+    @classmethod
+    def of(cls, instance_id: str, action: str, request_id: str) -> RequestIdReused:
+        """The error for an event, or a request to ``action``."""
+        return cls(
+            f"instance {instance_id}: the id {request_id!r} belongs to another {action} request, "
+            f"which asked for something else; nothing was changed. {_REPEAT}"
+        )
+
+    @classmethod
+    def start(cls, instance_id: str) -> RequestIdReused:
+        """The error for a start or a fork."""
+        return cls(
+            f"instance {instance_id} was started under this start id with something else in the request; "
+            f"nothing was changed. {_REPEAT}"
+        )
 
 
 class UnexpectedEvent(CallerError):

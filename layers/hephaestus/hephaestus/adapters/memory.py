@@ -11,13 +11,14 @@ from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.adapters.names import schedule_name
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import Entry
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import CLOSED, evolve
 from hephaestus.errors import BadRequest
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.ports import STARTS_KEPT, Listed, Listing, OverduePage, Timeout, Wakeup, check_room
+from hephaestus.runtime.starts import is_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +95,7 @@ class MemoryStore:
         with self._lock:
             head = self._heads.get(state.instance_id)
             if head is not None:
-                if first.commit_id in (head.start_commit, *head.earlier_commits):
+                if is_repeated(first.commit_id, (head.start_commit, *head.earlier_commits), state.instance_id):
                     return self._load(state.instance_id)
                 if not head.closed:
                     return None

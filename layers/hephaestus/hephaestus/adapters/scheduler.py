@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import translate
-from hephaestus.adapters.names import SCHEDULE_NAME, schedule_name
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, EngineError
 from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.names import SCHEDULE_NAME, schedule_name
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:

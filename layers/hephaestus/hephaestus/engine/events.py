@@ -2,6 +2,9 @@
 
 A log entry holds the events of one commit. Events carry decisions already made (the branches a ``Choice`` took, the
 time of a retry), so folding them needs neither the graph nor a clock. Times are milliseconds since the epoch.
+
+What was asked for from outside says who asked: ``by``, and how that is known in ``by_source`` (see
+``hephaestus.caller``). A request with an id has a ``digest`` of what it asked for (see ``hephaestus.engine.requests``).
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class InstanceStarted:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = NOTHING
     start_id: str = ""
+    by: str = ""
+    by_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Forked:
     completed: tuple[StepCompleted, ...] = ()
     skipped: tuple[str, ...] = ()
     by: str = ""
+    by_source: str = ""
     initial_replaced: Replacement | None = None
 
 
@@ -88,13 +94,15 @@ class StepsStarted:
 
 @dataclass(frozen=True, slots=True)
 class EventReceived:
-    """An event from outside, accepted for ``step``; kept until that step waits. ``by`` is who sent it, if known."""
+    """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats."""
 
     step: str
     event: str
     event_id: str
     payload: Any = None
     by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,10 @@ class TimerSet:
     step: str
     due_at: int
     emits: str = "timeout"
+    request_id: str = ""
+    by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,8 @@ class HeartbeatReceived:
     step: str
     token: str
     due_at: int
+    by: str = ""
+    by_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +247,8 @@ class CancelRequested:
     request_id: str = ""
     compensate: bool = False
     by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +258,8 @@ class Paused:
     reason: str = ""
     request_id: str = ""
     by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +268,8 @@ class Continued:
 
     request_id: str = ""
     by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +287,8 @@ class Redriven:
     undo: tuple[str, ...] = ()
     request_id: str = ""
     by: str = ""
+    by_source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

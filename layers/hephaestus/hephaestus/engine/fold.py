@@ -35,6 +35,7 @@ from hephaestus.engine.events import (
     Suspended,
     TimerSet,
 )
+from hephaestus.engine.requests import NAME, remember, short
 from hephaestus.engine.state import Compensation, Received, State, StepState, StepStatus, Timer, evolve
 from hephaestus.engine.transitions import INSTANCE_TRANSITIONS, STEP_TRANSITIONS
 from hephaestus.errors import CorruptLog
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import Event
 
-REQUESTS_KEPT: Final = 16
+SHORTEST_GRAIN_MS: Final = 1_000
 
 
 def begin(instance_id: str, generation: int, entry: Entry) -> State:
@@ -158,21 +159,25 @@ def _steps_started(state: State, event: StepsStarted, _at: int) -> State:
 
 def _event_received(state: State, event: EventReceived, at: int) -> State:
     received = Received(event.event, event.event_id, event.payload)
+    linked = event.by_source == "link"
     return evolve(
         state,
         inbox={**state.inbox, event.step: received},
-        event_ids=(*state.event_ids, event.event_id),
+        requests=state.requests if linked else remember(state.requests, "event", event.event_id, event.digest),
+        links=(*state.links, short(event.event_id, NAME)) if linked else state.links,
         wake_at=_sooner(state, at) if _wakes(state, event.step) else state.wake_at,
     )
 
 
 def _timer_set(state: State, event: TimerSet, _at: int) -> State:
     timer = Timer(event.token, event.step, event.due_at, event.emits, scheduled=True)
+    request = ("schedule_resume", event.request_id, event.digest)
     wakes = _wakes(state, event.step)
     return evolve(
         state,
         timers=(*state.timers, timer),
         timers_set=state.timers_set + 1,
+        requests=remember(state.requests, *request),
         wake_at=_sooner(state, event.due_at) if wakes else state.wake_at,
     )
 
@@ -182,7 +187,7 @@ def _heartbeat_received(state: State, event: HeartbeatReceived, _at: int) -> Sta
     if beating is None:
         message = f"instance {state.instance_id}: step {event.step} has a heartbeat, but does not wait for one"
         raise CorruptLog(message)
-    moved = replace(beating, token=event.token, due_at=event.due_at)
+    moved = replace(beating, token=event.token, due_at=event.due_at, beaten=True)
     timers = tuple(moved if timer is beating else timer for timer in state.timers)
     waiting = [timer.due_at for timer in timers if state.step_status(timer.step) == "waiting"]
     unheard = any(state.step_status(step) == "waiting" for step in state.inbox)
@@ -249,6 +254,14 @@ def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
 def heartbeat_token(step: str, attempt: int, due_at: int) -> str:
     """What the deadline of a heartbeat is called: each has a name of its own."""
     return f"{step}.{attempt}.h{due_at}"
+
+
+def heartbeat_grain(heartbeat_ms: int) -> int:
+    """How much later (ms) a heartbeat must move its deadline to be recorded: a tenth of it, at least a second.
+
+    Of an interval that is shorter than two seconds it is half: a step that beats in time must not be missed.
+    """
+    return max(heartbeat_ms // 10, min(SHORTEST_GRAIN_MS, heartbeat_ms // 2), 1)
 
 
 def _step_failed(state: State, event: StepFailed, at: int) -> State:
@@ -337,26 +350,21 @@ def _parked(state: State, event: Parked, _at: int) -> State:
     )
 
 
-def _heard(state: State, action: str, request_id: str) -> tuple[str, ...]:
-    """The newest requests that had a name, this one included."""
-    return (*state.requests, f"{action} {request_id}")[-REQUESTS_KEPT:] if request_id else state.requests
-
-
 def _cancel_requested(state: State, event: CancelRequested, at: int) -> State:
-    requests = _heard(state, "cancel", event.request_id)
+    requests = remember(state.requests, "cancel", event.request_id, event.digest)
     if state.cancel is not None:  # the first one counts
         return evolve(state, requests=requests)
     return evolve(state, cancel=event, paused=None, requests=requests, wake_at=_sooner(state, at))
 
 
 def _paused(state: State, event: Paused, _at: int) -> State:
-    requests = _heard(state, "pause", event.request_id)
+    requests = remember(state.requests, "pause", event.request_id, event.digest)
     wake_at = None if state.owner is None else state.wake_at
     return evolve(state, paused=state.paused or event, requests=requests, wake_at=wake_at)
 
 
 def _continued(state: State, event: Continued, at: int) -> State:
-    requests = _heard(state, "continue", event.request_id)
+    requests = remember(state.requests, "continue", event.request_id, event.digest)
     if state.paused is None:
         return evolve(state, requests=requests)
     return evolve(state, paused=None, requests=requests, wake_at=_sooner(state, at))
@@ -384,7 +392,7 @@ def _redriven(state: State, event: Redriven, at: int) -> State:
         paused=None,
         error=None,
         parked=None,
-        requests=_heard(state, "redrive", event.request_id),
+        requests=remember(state.requests, "redrive", event.request_id, event.digest),
         wake_at=at,
     )
 

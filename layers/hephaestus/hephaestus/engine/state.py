@@ -64,7 +64,8 @@ class StepState:
 class Timer:
     """At ``due_at`` (ms) ``step`` is given the event ``emits``.
 
-    ``scheduled``: a one-shot schedule was made for it. ``heartbeat_ms``: a heartbeat moves it this far from then on.
+    ``scheduled``: a one-shot schedule was made for it. ``heartbeat_ms``: a heartbeat moves it this far from then on;
+    ``beaten``: one has.
     """
 
     token: str
@@ -73,6 +74,7 @@ class Timer:
     emits: str = "timeout"
     scheduled: bool = False
     heartbeat_ms: int = 0
+    beaten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,10 @@ class Compensation:
 
 @dataclass(frozen=True)
 class State:
-    """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds."""
+    """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds.
+
+    ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
+    """
 
     instance_id: str
     generation: int
@@ -123,7 +128,7 @@ class State:
     timers: tuple[Timer, ...] = ()
     timers_set: int = 0
     inbox: Mapping[str, Received] = NOTHING
-    event_ids: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     cancel: CancelRequested | None = None
     paused: Paused | None = None
     compensation: Compensation | None = None
@@ -143,10 +148,6 @@ class State:
     def owned(self, now: int) -> bool:
         """Whether an owner's lease is alive at ``now`` (ms)."""
         return self.owner is not None and self.lease_until > now
-
-    def heard(self, action: str, request_id: str | None) -> bool:
-        """Whether a request to ``action`` (cancel, pause, continue, redrive) has been carried out under that id."""
-        return bool(request_id) and f"{action} {request_id}" in self.requests
 
     def step_status(self, step: str) -> StepStatus:
         """The status of ``step``; ``pending`` when nothing has happened to it."""

@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from hephaestus.callbacks.errors import LinksAreOff, NotConfirmed
 from hephaestus.callbacks.link import dump
+from hephaestus.caller import Caller
 from hephaestus.errors import BadRequest
 from hephaestus.http import pages, problem
 from hephaestus.observability import logger
@@ -86,7 +87,7 @@ def _read(api: Api, token: str) -> Link:
 def _beat(api: Api, link: Link) -> Response[str]:
     """Whoever works for the step is alive; the link is not used up."""
     api.runner.look(link)
-    api.runner.heartbeat(link.instance_id, link.step)
+    api.runner.heartbeat(link.instance_id, link.step, by=Caller(link.event_id, "link"))
     return _answer(api, 200, _about(link), lambda: pages.done(_about(link)))
 
 

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
+from hephaestus.caller import MAX_CALLER, Caller
 from hephaestus.errors import BadRequest, PayloadTooLarge
 from hephaestus.values import MAX_DEPTH
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
 MAX_PARAMETER: Final = 2048
-MAX_CALLER: Final = 256
+CLAIMED: Final = "claimedBy"  # of the request's context: who a direct caller says it is
 
 
 class Request:
@@ -135,12 +136,17 @@ class Request:
         raise BadRequest(message)
 
     @property
-    def caller(self) -> str | None:
-        """Whom API Gateway has authorized, as history keeps it: the IAM identity's ARN."""
-        context = self._event.get("requestContext")
-        identity = context.get("identity") if isinstance(context, Mapping) else None
-        arn = identity.get("userArn") if isinstance(identity, Mapping) else None
-        return arn[:MAX_CALLER] if isinstance(arn, str) and arn.isprintable() and arn else None
+    def caller(self) -> Caller:
+        """Who sent the request: the IAM identity's ARN as API Gateway authorized it, or what a direct caller claims.
+
+        Whoever invokes the function directly with an event that has the API's shape can write any identity into it:
+        ``docs/security.md`` names that trust. Our own clients that do so say that theirs is a claim.
+        """
+        context = self._event.get("requestContext") or {}
+        if CLAIMED in context:
+            return Caller(_printable(context[CLAIMED]), "claim")
+        identity = context.get("identity")
+        return Caller(_printable(identity.get("userArn")) if isinstance(identity, Mapping) else "", "api")
 
     def body(self, most: int = MAX_BODY) -> Any:
         """The body as JSON, whatever its content type says; an empty body is an empty object.
@@ -198,6 +204,10 @@ def read_json(text: str) -> Any:
         message = "the body is not JSON: a number is not finite, or too long"
         raise BadRequest(message) from error
     return value
+
+
+def _printable(name: object) -> str:
+    return name[:MAX_CALLER] if isinstance(name, str) and name.isprintable() else ""
 
 
 def _no_constant(name: str) -> NoReturn:

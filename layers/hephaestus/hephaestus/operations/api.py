@@ -134,6 +134,7 @@ _SIMPLE: Final[Mapping[str, type[errors.HephaestusError]]] = {
         errors.InvalidInput,
         errors.NotRedrivable,
         errors.PayloadTooLarge,
+        errors.RequestIdReused,
         errors.StoreUnavailable,
         errors.TooBusy,
         errors.UnknownStep,

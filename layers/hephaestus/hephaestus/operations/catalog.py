@@ -58,7 +58,7 @@ class Catalog(Registry):
             found = Known(name, {})
         if found is None:
             deployed = ", ".join(self.names()) or "none"
-            message = f"there is no workflow {str(name)[:64]!r}: deployed are {deployed}"
+            message = f"there is no workflow {str(name)[:64]!r}; deployed workflows: {deployed}"
             raise UnknownWorkflow(message)
         return cast("type[Workflow]", found)  # a reader asks for its name and nothing else
 

@@ -20,6 +20,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from hephaestus.errors import EngineError
+from hephaestus.http.request import CLAIMED
 from hephaestus.operations.failures import NoSuchStack, explained
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class DirectInvocation:
         if function is None:
             message = f"the stack {self.stack.name} has no function {role}: deploy this release"
             raise NoSuchStack(message)
-        identity = {"userArn": self.caller} if method != "GET" else {}
+        claim = {CLAIMED: self.caller} if method != "GET" else {}
         event = {
             "resource": "",
             "path": path,
@@ -86,7 +87,7 @@ class DirectInvocation:
             "queryStringParameters": dict(query) or None,
             "body": None if body is None else json.dumps(body, ensure_ascii=False),
             "isBase64Encoded": False,
-            "requestContext": {"path": path, "requestId": uuid.uuid4().hex, "identity": identity},
+            "requestContext": {"path": path, "requestId": uuid.uuid4().hex, **claim},
         }
         with explained(self.account):
             answer = self.client.get().invoke(FunctionName=function, Payload=json.dumps(event).encode())
@@ -99,7 +100,7 @@ class DirectInvocation:
 
     @cached_property
     def caller(self) -> str | None:
-        """Whose credentials these are, as history keeps it; ``None`` where AWS does not say."""
+        """Whose credentials these are, which history keeps as a claim; ``None`` where AWS does not say."""
         try:
             return str(self.account.client("sts").get().get_caller_identity()["Arn"])
         except (BotoCoreError, ClientError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept
+from hephaestus.engine.requests import link_used
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import read_value
@@ -53,7 +54,7 @@ class Answers(Instances):
 
         def deliver(state: State, now: int) -> State | None:
             self._accepts(state, link)
-            received = EventReceived(link.step, link.event, link.event_id, kept, link.event_id)
+            received = EventReceived(link.step, link.event, link.event_id, kept, link.event_id, "link")
             if state.step_status(link.step) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)
             return self._append(state, now, received)
@@ -68,7 +69,7 @@ class Answers(Instances):
         if state.generation != link.generation:
             message = f"{named} has been started again since this link was made; ask for a new link"
             raise LinkOutdated(message)
-        if link.event_id in state.event_ids:
+        if link_used(state, link.event_id):
             message = (
                 f"{named}: this link has been used, and its answer {link.event!r} is recorded: there is no more to do"
             )

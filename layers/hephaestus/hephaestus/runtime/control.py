@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.caller import read_caller
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import (
     CancelRequested,
@@ -14,11 +15,13 @@ from hephaestus.engine.events import (
     Redriven,
 )
 from hephaestus.engine.graph import reachable
+from hephaestus.engine.requests import repeats
 from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
 from hephaestus.runtime.forks import Forks
-from hephaestus.runtime.intake import check_by, check_text
+from hephaestus.runtime.intake import check_text, request_digest
 
 if TYPE_CHECKING:
+    from hephaestus.caller import Caller
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
@@ -29,8 +32,8 @@ MAX_REASON: Final = 1_000
 class Control(Forks):
     """What an operator does to instances.
 
-    Every request may carry a name: made twice under one name, it is one, also when others came in between (the newest
-    16 names of a generation are kept).
+    Every request may carry an id: made twice under one id, it is one, also when others came in between
+    (see ``hephaestus.engine.requests``).
     """
 
     def cancel(  # noqa: PLR0913 - a request, and who makes it
@@ -40,7 +43,7 @@ class Control(Forks):
         *,
         compensate: bool = False,
         request_id: str | None = None,
-        by: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Start nothing more; the instance ends as ``cancelled`` at once, or when the steps that run now have ended.
@@ -50,7 +53,7 @@ class Control(Forks):
             reason: kept in its history, up to 1,000 characters.
             compensate: undo what its completed steps did before it ends.
             request_id: the same request twice is one; the second call answers as the first did.
-            by: who asks for it, up to 256 characters; kept in its history.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: where compensations run: in place or by the queue.
 
         Raises:
@@ -58,12 +61,14 @@ class Control(Forks):
             InstanceClosed: it has ended already, or is compensating.
             UnknownVersion: its version is not deployed, so nothing of it can be undone.
             BadRequest: the reason or the request id is malformed.
+            RequestIdReused: another request of this kind had the id.
         """
-        _check_request(reason, request_id, by)
-        request = CancelRequested(reason, request_id or "", compensate, by or "")
+        who = _check_request(reason, request_id, by)
+        asked = request_digest(reason, compensate) if request_id else ""
+        request = CancelRequested(reason, request_id or "", compensate, who.name, who.source, asked)
 
         def decide(state: State, now: int) -> State | None:
-            if state.heard("cancel", request_id) or (state.cancel and not state.closed and not request_id):
+            if repeats(state, "cancel", request_id, asked) or (state.cancel and not state.closed and not request_id):
                 return state
             if state.closed or (state.compensation is not None and not state.cancel):
                 message = f"instance {instance_id} is {state.status}: there is nothing to cancel"
@@ -77,7 +82,7 @@ class Control(Forks):
         self._change(instance_id, decide)
 
     def pause(
-        self, instance_id: str, reason: str = "", *, request_id: str | None = None, by: str | None = None
+        self, instance_id: str, reason: str = "", *, request_id: str | None = None, by: Caller | str | None = None
     ) -> None:
         """Start nothing more for now. Running steps end, events are kept, deadlines that pass wait for its continuing.
 
@@ -85,24 +90,26 @@ class Control(Forks):
             instance_id: the instance.
             reason: kept in its history, up to 1,000 characters.
             request_id: the same request twice is one.
-            by: who asks for it, up to 256 characters; kept in its history.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
 
         Raises:
             InstanceNotFound: there is no such instance.
             InstanceClosed: it has ended, or is being cancelled without compensation.
             BadRequest: the reason or the request id is malformed.
+            RequestIdReused: another request of this kind had the id.
         """
-        _check_request(reason, request_id, by)
+        who = _check_request(reason, request_id, by)
+        asked = request_digest(reason) if request_id else ""
 
         def decide(state: State, now: int) -> State | None:
-            if state.heard("pause", request_id) or (state.paused and not request_id):
+            if repeats(state, "pause", request_id, asked) or (state.paused and not request_id):
                 return state
             if state.closed or (state.cancel and not state.cancel.compensate):
                 message = (
                     f"instance {instance_id} is {state.status if state.closed else 'being cancelled'}: nothing to pause"
                 )
                 raise InstanceClosed(message)
-            return self._append(state, now, Paused(reason, request_id or "", by or ""))
+            return self._append(state, now, Paused(reason, request_id or "", who.name, who.source, asked))
 
         self._change(instance_id, decide)
 
@@ -111,7 +118,7 @@ class Control(Forks):
         instance_id: str,
         *,
         request_id: str | None = None,
-        by: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Continue an instance that was paused; one that is not paused is left as it is.
@@ -119,7 +126,7 @@ class Control(Forks):
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
-            by: who asks for it, up to 256 characters; kept in its history.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -127,11 +134,11 @@ class Control(Forks):
             InstanceClosed: it has ended.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id, by)
+        who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
-            event = Continued(request_id or "", by or "")
-            if state.heard("continue", request_id):
+            event = Continued(request_id or "", who.name, who.source)
+            if repeats(state, "continue", request_id, ""):
                 return state
             if state.closed:
                 message = f"instance {instance_id} is {state.status}: there is nothing to continue"
@@ -147,7 +154,7 @@ class Control(Forks):
         instance_id: str,
         *,
         request_id: str | None = None,
-        by: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Have a failed, cancelled or parked instance go on from where it stopped.
@@ -159,7 +166,7 @@ class Control(Forks):
         Args:
             instance_id: the instance.
             request_id: the same request twice is one.
-            by: who asks for it, up to 256 characters; kept in its history.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -168,25 +175,25 @@ class Control(Forks):
             UnknownWorkflow, UnknownVersion: its version is not deployed.
             BadRequest: the request id is malformed.
         """
-        _check_request("", request_id, by)
+        who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
-            if state.heard("redrive", request_id):
+            if repeats(state, "redrive", request_id, ""):
                 return state
             event = _redrive(self.registry.definition(state).graph, state, request_id or "")
-            event = replace(event, by=by or "")
+            event = replace(event, by=who.name, by_source=who.source)
             return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
 
 
-def _check_request(reason: str, request_id: str | None, by: str | None) -> None:
+def _check_request(reason: str, request_id: str | None, by: Caller | str | None) -> Caller:
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         message = f"reason must be a string of at most {MAX_REASON} characters"
         raise BadRequest(message)
     if request_id is not None:
         check_text("request_id", request_id)
-    check_by(by)
+    return read_caller(by)
 
 
 def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.caller import read_caller
 from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import (
     Forked,
@@ -15,11 +16,12 @@ from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_value
+from hephaestus.runtime.intake import check_text, digest, read_context, read_value, request_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
@@ -42,7 +44,7 @@ class Forks(Instances):
         results: Mapping[str, Mapping[str, Any]] | None = None,
         version: int | None = None,
         start_id: str | None = None,
-        by: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> str:
         """Start a new instance from a point in another one's history.
@@ -59,7 +61,7 @@ class Forks(Instances):
             results: other results of steps that had completed by then, by step.
             version: another version than the old instance's.
             start_id: a name for this very fork; made twice, it is one.
-            by: who asks for it, up to 256 characters; kept in the new instance's history.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in the new instance's history.
             dispatch: run in place or leave it to the queue.
 
         Returns:
@@ -70,23 +72,29 @@ class Forks(Instances):
             BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version has
                 not the steps that are taken over.
             AlreadyRunning: an instance with the new id is active.
+            RequestIdReused: another fork to the new id had this ``start_id``.
             InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
         """
-        check_by(by)
+        who = read_caller(by)
         source = self._at(instance_id, generation, at)
         flow = self.registry.get(source.workflow)
         definition = flow.definition(version if version is not None else source.version)
         initial = source.initial if context is None else read_context(context)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
-        forked = _fork(source, definition, self._results(results or {}), by=by or "", replaced=context is not None)
+        others = self._results(results or {})
+        forked = _fork(source, definition, others, by=who, replaced=context is not None)
         if start_id is not None:
             check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
         name = start_id or self.clock.unique()
         started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
-        self._create(fork_id, definition, (started, forked), flow.business_key.name, dispatch or self.dispatch)
+        asked = ""
+        if start_id is not None:
+            other = None if context is None else initial
+            asked = request_digest(instance_id, at, generation, other, others, version)
+        self._create(fork_id, definition, (started, forked), asked, dispatch or self.dispatch)
         return fork_id
 
     def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
@@ -122,7 +130,7 @@ class Forks(Instances):
 
 
 def _fork(
-    source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: str, replaced: bool
+    source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: Caller, replaced: bool
 ) -> Forked:
     """What a fork takes over: every step that was decided, and whose predecessors were.
 
@@ -142,7 +150,7 @@ def _fork(
             f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
         )
         raise BadRequest(message)
-    given = Replacement(by, f"{source.instance_id}#{source.generation}#{source.sequence}")
+    given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}")
     completed = [
         StepCompleted(
             key,
@@ -171,6 +179,7 @@ def _fork(
         source.sequence,
         tuple(completed),
         tuple(step for step, status in taken.items() if status == "skipped"),
-        by,
+        by.name,
+        by.source,
         given if replaced else source.initial_replaced,
     )

@@ -14,7 +14,7 @@ from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, Limits, no_signer
-from hephaestus.runtime.intake import digest
+from hephaestus.runtime.starts import start_commit
 from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
@@ -146,21 +146,31 @@ class Instances:
         return after
 
     def _create(
-        self, instance_id: str, definition: Definition, beginning: tuple[Event, ...], key: str, going: Dispatch
+        self, instance_id: str, definition: Definition, beginning: tuple[Event, ...], asked: str, going: Dispatch
     ) -> State:
         """Commit a new instance and have it go on. The same start made twice is one: its commit id says so.
 
+        Args:
+            instance_id: the instance.
+            definition: what it runs on.
+            beginning: its first events.
+            asked: the digest of what the caller asked for, where the start has a name; see ``start_commit``.
+            going: run in place or leave it to the queue.
+
         Raises:
             AlreadyRunning: an instance with this id is active.
+            RequestIdReused: another start of this instance had the same name.
         """
         now = self.clock.now()
         first = beginning[0]
         assert isinstance(first, InstanceStarted)  # noqa: S101 - every log begins with it
         claim = self._claim(going.budget) if isinstance(going, InPlace) else None
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
-        entry = Entry(1, digest(f"{instance_id} {first.start_id}"), now, (*beginning, *opening))
+        commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
+        entry = Entry(1, commit_id, now, (*beginning, *opening))
         state = self.store.create(begin(instance_id, 1, entry), entry)
         if state is None:
+            key = instance_id.partition("::")[0]
             message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
             raise AlreadyRunning(message)
         if state.sequence != 1 or state.start_id != first.start_id:

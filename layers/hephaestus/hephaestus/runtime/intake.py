@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.header import tags_problem
+from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput
-from hephaestus.values import NotSerializable, freeze
+from hephaestus.values import NotSerializable, freeze, to_json
 
 if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
-MAX_BY: Final = 256
 
 
 def read_context(context: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -85,17 +86,6 @@ def check_text(what: str, text: object) -> None:
         raise BadRequest(message)
 
 
-def check_by(by: object) -> None:
-    """Refuse what cannot say who did something.
-
-    Raises:
-        BadRequest: it is no short, printable text.
-    """
-    if by is not None and not (isinstance(by, str) and len(by) <= MAX_BY and by.isprintable()):
-        message = f"by must be a printable string of at most {MAX_BY} characters"
-        raise BadRequest(message)
-
-
 def check_limit(limit: object) -> None:
     """Refuse a page's size that is out of bounds.
 
@@ -119,6 +109,16 @@ def read_sequence(cursor: str | None) -> int:
         message = "the cursor is not one that a history page gave"
         raise BadRequest(message)
     return int(cursor)
+
+
+def request_digest(*asked: Any) -> str:
+    """What stands for what a request asks for; the order of a mapping's members does not count.
+
+    Args:
+        asked: values that can be stored.
+    """
+    text = json.dumps(json.loads(to_json(asked)), sort_keys=True, separators=(",", ":"))
+    return short(text, DIGEST)
 
 
 def digest(text: str) -> str:

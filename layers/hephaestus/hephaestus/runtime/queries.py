@@ -15,6 +15,8 @@ from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, vie
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hephaestus.definition.workflow import Workflow
+
 MOST_COUNTED: Final = 1_000
 
 
@@ -67,7 +69,7 @@ class Queries(Instances):
     def list(  # noqa: PLR0913 - a listing's filters
         self,
         *,
-        workflow: str | None = None,
+        workflow: str | type[Workflow] | None = None,
         status: str | None = None,
         tag: str | None = None,
         since: datetime | None = None,
@@ -99,7 +101,7 @@ class Queries(Instances):
         # know the workflows; where nobody knows them, their instances are found all the same.
         deployed = self.registry.names() or None if status is not None else None
         listing = self.store.list(
-            [self.registry.get(workflow).name] if workflow is not None else deployed,
+            [self.registry.deployed(workflow).name] if workflow is not None else deployed,
             [status] if status is not None else None,
             tag=tag,
             since=int(since.timestamp() * 1000) if since else None,

@@ -41,9 +41,35 @@ class Registry:
         found = self._workflows().get(name) if isinstance(name, str) else None
         if found is None:
             deployed = ", ".join(self.names()) or "none"
-            message = f"there is no workflow {str(name)[:64]!r}: deployed are {deployed}"
+            message = f"there is no workflow {str(name)[:64]!r}; deployed workflows: {deployed}"
             raise UnknownWorkflow(message)
         return found
+
+    def deployed(self, workflow: str | type[Workflow]) -> type[Workflow]:
+        """The deployed workflow that a caller names, by its name or as the class itself.
+
+        Raises:
+            UnknownWorkflow: it is not deployed: another class of that name is, or an umbrella of which it is a version.
+        """
+        if not isinstance(workflow, type):
+            return self.get(workflow)
+        found = self._workflows().get(getattr(workflow, "name", ""))
+        if found is workflow:
+            return found
+        named = f"{workflow.__module__}.{workflow.__qualname__}"[:200]
+        for flow in self:
+            for version, member in flow.versions.items():
+                if member is workflow:
+                    message = f"{named} is version {version} of {flow.name}: start {flow.name} with version={version}"
+                    raise UnknownWorkflow(message)
+        deployed = ", ".join(self.names()) or "none"
+        if not issubclass(workflow, Workflow) or workflow is Workflow:
+            message = f"{named} is no workflow: deployed workflows: {deployed}"
+        elif found is not None:
+            message = f"{named} is not deployed: {found.__module__}.{found.__qualname__} is, under the same name"
+        else:
+            message = f"{named} is not deployed; deployed workflows: {deployed}. Add it to those, and deploy them"
+        raise UnknownWorkflow(message)
 
     def definition(self, state: State) -> Definition:
         """The definition that an instance runs on.

@@ -10,16 +10,19 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.caller import read_caller
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
-from hephaestus.engine.fold import heartbeat_token
+from hephaestus.engine.fold import heartbeat_grain, heartbeat_token
 from hephaestus.engine.inbox import accept, accepted_events
+from hephaestus.engine.requests import named, repeats
 from hephaestus.errors import (
     AmbiguousEvent,
     BadRequest,
     CorruptLog,
     InstanceClosed,
     InstanceNotFound,
+    InvalidDelay,
     InvariantBroken,
     UnexpectedEvent,
     UnknownStep,
@@ -29,7 +32,16 @@ from hephaestus.errors import (
 from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
-from hephaestus.runtime.intake import check_by, check_text, digest, read_context, read_metadata, read_tags, read_value
+from hephaestus.runtime.intake import (
+    check_text,
+    digest,
+    read_context,
+    read_metadata,
+    read_tags,
+    read_value,
+    request_digest,
+)
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
@@ -39,6 +51,7 @@ from hephaestus.values import freeze
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.steps import StepLike
     from hephaestus.definition.workflow import Workflow
@@ -74,18 +87,20 @@ class Runner(Control, Queries, Answers):
         tags: Sequence[str] = (),
         telemetry_metadata: Mapping[str, Any] | None = None,
         start_id: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> str:
         """Persist a new instance and begin its execution.
 
         Args:
-            workflow: the class, or its name.
+            workflow: the deployed class, or its name.
             context: the start data, which must fit the workflow's ``Input`` if it has one.
             id: the business key's value (or the whole id).
             version: which version to start; by default as the workflow says.
             tags: added to the workflow's own.
             telemetry_metadata: added to the workflow's own metadata.
             start_id: a name for this very start; the same start made twice is one, and both calls answer alike.
+            by: who starts it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Returns:
@@ -93,12 +108,14 @@ class Runner(Control, Queries, Answers):
 
         Raises:
             AlreadyRunning: an instance with this business key is active.
+            RequestIdReused: another start of this instance had the same ``start_id``.
             InvalidInput: the context does not fit ``Input`` or cannot be stored.
             UnknownWorkflow, UnknownVersion: it is not deployed.
             BadRequest: the id, a tag, the metadata or the start's name is malformed.
             PayloadTooLarge: the context or the metadata is larger than the store takes.
         """
-        flow = workflow if isinstance(workflow, type) else self.registry.get(workflow)
+        flow = self.registry.deployed(workflow)
+        who = read_caller(by)
         initial = read_context(context)
         all_tags = read_tags(flow, tags)
         opts = {"context": initial, "id": id, "tags": all_tags}
@@ -109,11 +126,15 @@ class Runner(Control, Queries, Answers):
         instance_id = flow.business_key.instance_id(id, definition.version, suffix)
         if start_id is not None:
             check_text("start_id", start_id)
-        metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **read_metadata(telemetry_metadata)}
+        given = read_metadata(telemetry_metadata)
+        metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **given}
         check_size(metadata, self.store.max_value_bytes, "the metadata")
         name = start_id or self.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, all_tags, freeze(metadata), name)
-        self._create(instance_id, definition, (started,), flow.business_key.name, dispatch or self.dispatch)
+        started = InstanceStarted(
+            flow.name, definition.version, initial, all_tags, freeze(metadata), name, who.name, who.source
+        )
+        asked = request_digest(initial, version, list(tags), given) if start_id is not None else ""
+        self._create(instance_id, definition, (started,), asked, dispatch or self.dispatch)
         return instance_id
 
     def resume(  # noqa: PLR0913 - the family's contract
@@ -124,7 +145,7 @@ class Runner(Control, Queries, Answers):
         *,
         step: str | None = None,
         event_id: str | None = None,
-        by: str | None = None,
+        by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
         """Deliver an event to the step that waits for it, or keep it until that step does.
@@ -134,8 +155,9 @@ class Runner(Control, Queries, Answers):
             event: the event's name.
             payload: JSON-safe data; it becomes the waiting step's results.
             step: the step that is meant, where several could take the event.
-            event_id: the same id twice is one event; the second call answers as the first did.
-            by: who sends it, up to 256 characters; kept in history.
+            event_id: the same id twice is one event; the second call answers as the first did. The newest 256 ids of
+                requests to an instance are remembered.
+            by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: run in place or leave it to the queue.
 
         Raises:
@@ -144,6 +166,7 @@ class Runner(Control, Queries, Answers):
             UnexpectedEvent: no step that waits or can still be reached declares the event.
             AmbiguousEvent: several could take it, and ``step`` does not say which.
             UnknownStep: the workflow has no step of that name.
+            RequestIdReused: another event, or the same with another payload or step, had the ``event_id``.
             UnknownVersion: the instance's version is not deployed; nothing is lost, deploy it again.
             InvalidInput: the payload cannot be stored.
             PayloadTooLarge: the payload is larger than the store takes.
@@ -151,29 +174,36 @@ class Runner(Control, Queries, Answers):
         check_text("event", event)
         if event_id is not None:
             check_text("event_id", event_id)
-        check_by(by)
+        who = read_caller(by)
         kept = read_value(payload, "payload")
         check_size(kept, self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
-        name = event_id or self.clock.unique()
+        asked = request_digest(event, kept, step) if event_id is not None else ""
 
         def deliver(state: State, now: int) -> State | None:
-            if name in state.event_ids:
+            if repeats(state, "event", event_id, asked):
                 return state
             target = accept(self.registry.definition(state).graph, state, event, step)
-            received = EventReceived(target, event, name, kept, by or "")
+            received = EventReceived(target, event, event_id or "", kept, who.name, who.source, asked)
             if state.step_status(target) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)
             return self._append(state, now, received)
 
         self._change(instance_id, deliver)
 
-    def heartbeat(self, instance_id: str, step_ref: StepLike | str | None = None) -> None:
+    def heartbeat(
+        self, instance_id: str, step_ref: StepLike | str | None = None, *, by: Caller | str | None = None
+    ) -> None:
         """Say that whoever works for a waiting step is alive: its heartbeat is missed that much later.
+
+        The first one of a wait is recorded. Another that comes within a tenth of the interval after the last recorded
+        one (within a second, where that is longer) is acknowledged and not recorded: the deadline stays. So send one at
+        least every nine tenths of the interval; a third of it is usual.
 
         Args:
             instance_id: the instance.
             step_ref: the step, or its key; not needed where one step alone waits for a heartbeat.
+            by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
 
         Raises:
             InstanceNotFound: there is no such instance.
@@ -183,6 +213,7 @@ class Runner(Control, Queries, Answers):
             AmbiguousEvent: several do, and ``step_ref`` does not say which.
         """
         wanted = _step_key(step_ref) if step_ref is not None else None
+        who = read_caller(by)
 
         def beat(state: State, now: int) -> State | None:
             graph = self.registry.definition(state).graph
@@ -196,21 +227,35 @@ class Runner(Control, Queries, Answers):
                 steps = [timer.step for timer in found]
                 message = f"instance {instance_id}: {', '.join(steps)} wait for heartbeats; name the step that is meant"
                 raise AmbiguousEvent(message, steps)
-            due_at = now + found[0].heartbeat_ms
-            token = heartbeat_token(found[0].step, state.attempt(found[0].step), due_at)
-            if token == found[0].token:
+            beating, due_at = found[0], now + found[0].heartbeat_ms
+            token = heartbeat_token(beating.step, state.attempt(beating.step), due_at)
+            if token == beating.token or (
+                beating.beaten and due_at - beating.due_at < heartbeat_grain(beating.heartbeat_ms)
+            ):
                 return state
-            return self._append(state, now, HeartbeatReceived(found[0].step, token, due_at))
+            return self._append(state, now, HeartbeatReceived(beating.step, token, due_at, who.name, who.source))
 
         self._change(instance_id, beat)
 
-    def schedule_resume(self, instance_id: str, step_ref: StepLike | str, delay_ms: int) -> str:
-        """Give a step the event ``"timeout"`` after a delay, if it waits then; a one-shot schedule does it.
+    def schedule_resume(
+        self,
+        instance_id: str,
+        step_ref: StepLike | str,
+        delay_ms: int,
+        *,
+        request_id: str | None = None,
+        by: Caller | str | None = None,
+    ) -> str:
+        """Give a step the event ``"timeout"`` after a delay; a one-shot schedule does it.
+
+        A step that does not wait by then is given it as soon as it does. The deadline is over when the step has ended.
 
         Args:
             instance_id: the instance.
             step_ref: the step, or its key.
             delay_ms: the delay in milliseconds, 1 or more, at most 366 days.
+            request_id: the same request twice sets one deadline, and both calls return the same name.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
 
         Returns:
             The schedule's name.
@@ -218,31 +263,40 @@ class Runner(Control, Queries, Answers):
         Raises:
             InstanceNotFound: there is no such instance.
             UnknownStep: the workflow has no such step.
-            ValueError: the delay is not a whole number in its bounds.
-            BadRequest: the instance has 100 deadlines already.
-            InstanceClosed: the instance has ended.
-            UnexpectedEvent: the step has ended already.
+            InvalidDelay: (a ``BadRequest`` and a ``ValueError``) the delay is not a whole number in its bounds.
+            BadRequest: the instance has 100 deadlines already, or the request id is malformed.
+            RequestIdReused: another request of this kind had the id.
+            InstanceClosed: the instance has ended, or is being cancelled.
+            UnexpectedEvent: the step routes no ``timeout``, or it has ended already.
         """
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, int) or not 0 < delay_ms <= LONGEST_SCHEDULE_MS:
             bounds = f"a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
             message = f"delay_ms is {repr(delay_ms)[:80]}: it must be {bounds}"
-            raise ValueError(message)
-        step = _step_key(step_ref)
+            raise InvalidDelay(message)
+        if request_id is not None:
+            check_text("request_id", request_id)
+        who, step = read_caller(by), _step_key(step_ref)
+        asked = request_digest(step, delay_ms) if request_id is not None else ""
+        token = f"{step}.r{named('schedule_resume', request_id)}" if request_id is not None else ""
 
         def set_timer(state: State, now: int) -> State | None:
+            if repeats(state, "schedule_resume", request_id, asked):
+                return state
             graph = self.registry.definition(state).graph
             _check_open(state, graph, step, "nothing can be scheduled for it")
-            if not is_reachable(graph, state, step):
-                message = f"instance {instance_id}: step {step} is {state.step_status(step)}, it will not wait any more"
-                raise UnexpectedEvent(message, accepted_events(graph, state))
+            _check_times_out(graph, state, step)
             if len(state.timers) >= MAX_TIMERS:
                 has = f"instance {instance_id} has {len(state.timers)} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
                 raise BadRequest(message)
-            return self._append(state, now, TimerSet(f"{step}.s{state.timers_set + 1}", step, now + delay_ms))
+            own = token or f"{step}.s{state.timers_set + 1}"
+            asking = (request_id or "", who.name, who.source, asked)
+            return self._append(state, now, TimerSet(own, step, now + delay_ms, "timeout", *asking))
 
         after = self._change(instance_id, set_timer)
-        timer = after.timers[-1]
+        timer = next((one for one in reversed(after.timers) if one.token == token or not token), None)
+        if timer is None or after.closed:  # a repeat that comes when its deadline is over
+            return schedule_name(Timeout(instance_id, after.generation, step, token, 0))
         return self.timers.schedule(Timeout(instance_id, after.generation, step, timer.token, timer.due_at))
 
     def wake(self, instance_id: str, *, budget: Budget) -> None:
@@ -309,9 +363,26 @@ def _check_open(state: State, graph: Graph, step: str | None, what: str) -> None
         steps = ", ".join(graph.order)
         message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has {steps}"
         raise UnknownStep(message)
-    if state.closed or state.compensation is not None:
-        message = f"instance {state.instance_id} is {state.status}: {what}"
+    if state.closed or state.compensation is not None or state.cancel is not None:
+        status = "being cancelled" if state.cancel and not state.closed else state.status
+        message = f"instance {state.instance_id} is {status}: {what}"
         raise InstanceClosed(message)
+
+
+def _check_times_out(graph: Graph, state: State, step: str) -> None:
+    """Reject a deadline for a step that could do nothing with it.
+
+    Raises:
+        UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
+    """
+    where = f"instance {state.instance_id}: step {step}"
+    if not is_reachable(graph, state, step):
+        message = f"{where} is {state.step_status(step)}, it will not wait any more"
+    elif "timeout" not in graph.events(step):
+        message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"
+    else:
+        return
+    raise UnexpectedEvent(message, accepted_events(graph, state))
 
 
 def _has_work(definition: Definition, state: State, now: int) -> bool:

@@ -6,6 +6,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.requests import repeats
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 
@@ -212,7 +213,7 @@ class Outside:
         request = self._name("r")
 
         def heard(_: object) -> bool:
-            return any(known.state.heard(action, request) for known in self.ledger.generations.values())
+            return any(repeats(known.state, action, request, "") for known in self.ledger.generations.values())
 
         self._call(
             f"{action} {state.instance_id} as {request}",

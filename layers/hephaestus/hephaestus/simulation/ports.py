@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from greenlet import GreenletExit
 
-from hephaestus.adapters.names import schedule_name
 from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
 from hephaestus.runtime.attempt import event_loop
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
 from hephaestus.simulation.world import NEVER

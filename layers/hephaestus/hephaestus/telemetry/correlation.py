@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.names import schedule_name
 from hephaestus.adapters.scheduler import SOURCE, read_timeout
 from hephaestus.errors import BadRequest
+from hephaestus.runtime.names import schedule_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

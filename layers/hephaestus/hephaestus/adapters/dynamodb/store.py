@@ -33,6 +33,7 @@ from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import CLOSED, State, evolve
 from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.ports import STARTS_KEPT, check_room
+from hephaestus.runtime.starts import is_repeated
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class DynamoStore:
             if found is None:
                 continue
             earlier = found.earlier_commits or []
-            if first.commit_id in (found.first_commit, *earlier):
+            if is_repeated(first.commit_id, (found.first_commit, *earlier), state.instance_id):
                 return self._read(found)
             if found.status not in CLOSED:
                 return None

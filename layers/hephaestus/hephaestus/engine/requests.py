@@ -1,0 +1,70 @@
+"""Which requests a generation remembers, so that the same request made twice is carried out once.
+
+A request is an event or an act of steering that its caller gave an id. The newest ``WINDOW`` of them are remembered,
+each as a digest of its action and id followed by a digest of what it asked for: a repeat is told from another request
+under the same id. An id that returns after ``WINDOW`` others is a new request.
+
+The id of a callback link is kept for as long as its generation, outside of the window: a link must never work twice.
+Each answers one activation of a step, so there are few of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.errors import RequestIdReused
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
+
+WINDOW: Final = 256
+NAME: Final = 12  # characters: 72 bits, so that two ids within a window are as good as never taken for one
+DIGEST: Final = 8  # characters: 48 bits, of what was asked for
+
+
+def named(action: str, request_id: str) -> str:
+    """The ``NAME`` characters that stand for a request: the same id of another action is another request."""
+    return short(f"{action}\n{request_id}", NAME)
+
+
+def short(text: str, characters: int) -> str:
+    """The first ``characters`` (a multiple of 4, at most 40) of a digest of ``text`` in base64url (RFC 4648)."""
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+    return urlsafe_b64encode(digest[: characters * 3 // 4]).decode("ascii")
+
+
+def remember(requests: tuple[str, ...], action: str, request_id: str, digest: str) -> tuple[str, ...]:
+    """The newest requests, this one included; what has no id is not remembered."""
+    if not request_id:
+        return requests
+    return (*requests, named(action, request_id) + digest)[-WINDOW:]
+
+
+def link_used(state: State, event_id: str) -> bool:
+    """Whether the callback link whose event has this id has been used."""
+    return short(event_id, NAME) in state.links
+
+
+def repeats(state: State, action: str, request_id: str | None, digest: str) -> bool:
+    """Whether a request has been carried out already.
+
+    Args:
+        state: the generation.
+        action: what it does, as ``cancel``; ``event`` for an event.
+        request_id: its id; without one it is never a repeat.
+        digest: what it asks for (see ``DIGEST``).
+
+    Raises:
+        RequestIdReused: another request had this id.
+    """
+    if not request_id:
+        return False
+    name = named(action, request_id)
+    known = next((one[NAME:] for one in reversed(state.requests) if one.startswith(name)), None)
+    if known is None:
+        return False
+    if known and digest and known != digest:
+        raise RequestIdReused.of(state.instance_id, action, request_id)
+    return True
