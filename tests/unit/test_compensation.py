@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Step, StepContext, Workflow, step
-from hephaestus.errors import InstanceClosed, NotRedrivable
+from hephaestus.errors import EngineSignal, InstanceClosed, NotRedrivable
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -207,7 +207,7 @@ def test_compensation_goes_on_after_a_crash_half_way() -> None:
     """Its owner dies in the middle of one: that attempt is spent, those before it are not repeated."""
     shop = Shop()
 
-    class Dies(BaseException):
+    class Dies(EngineSignal):
         pass
 
     fatal = [True]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
+from hephaestus.errors import EngineSignal
 from hephaestus.runtime.dispatch import Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PATIENT = Retry(max_attempts=3, delay=timedelta(seconds=2), jitter="none", backoff="constant", retry_on=(KeyError,))
 
 
-class Killed(BaseException):
+class Killed(EngineSignal):
     """The process is gone."""
 
 

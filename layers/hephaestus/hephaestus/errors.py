@@ -22,6 +22,14 @@ _REPEAT: Final = "Repeat that request as it was, or give this one an id (Idempot
 MAX_SHOWN: Final = 200  # characters of a field's name, which the caller may have chosen, and of its problem
 
 
+class EngineSignal(BaseException):
+    """Raised by the engine to itself, through whatever code runs in between: never the outcome of a step.
+
+    It is no ``Exception``, so that no user's code swallows it by accident, and the one kind of ``BaseException`` that
+    ``hephaestus.runtime.containment`` lets through.
+    """
+
+
 class HephaestusError(Exception):
     """The root of the tree."""
 

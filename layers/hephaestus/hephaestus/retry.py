@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from hephaestus.errors import NonRetryable
+from hephaestus.errors import EngineSignal, NonRetryable
+from hephaestus.raised import frames_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_DELAY: Final = timedelta(days=366)
+EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 Decision: TypeAlias = "timedelta | bool | None"
 
@@ -31,7 +32,8 @@ class Retry:
         max_delay: no delay is longer; 366 days at most.
         jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
             (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
-        retry_on: only these exceptions are tried again; ``NonRetryable`` never is.
+        retry_on: only these exceptions are tried again, by default all of them. ``NonRetryable`` never is;
+            ``SystemExit`` and ``KeyboardInterrupt`` only where they are named: code that raises one wants an end.
         decide: for special cases, called with the error and the number of the attempt that failed. It returns how long
             to wait before the next attempt (as a service's ``Retry-After`` says), ``False`` to give up, ``True`` to try
             again after the usual delay, or ``None`` to leave it to ``retry_on``. It never adds attempts to
@@ -49,7 +51,7 @@ class Retry:
     delay: timedelta = timedelta(seconds=1)
     max_delay: timedelta = timedelta(seconds=60)
     jitter: Literal["none", "half", "full"] = "full"
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    retry_on: tuple[type[BaseException], ...] = (BaseException,)
     decide: Callable[[BaseException, int], Decision] | None = None
 
     def __post_init__(self) -> None:
@@ -79,26 +81,37 @@ class Retry:
 
         ``random`` is drawn from 0 up to 1.
         """
-        if attempt >= self.max_attempts or isinstance(error, NonRetryable):
+        kind = type(error)  # not isinstance: an error may lie about its class
+        if attempt >= self.max_attempts or issubclass(kind, NonRetryable):
             return None
         decision = self._decision(error, attempt)
         if isinstance(decision, timedelta):
             return max(round(min(decision, LONGEST_DELAY) / timedelta(milliseconds=1)), 0)
-        tried = isinstance(error, self.retry_on) if decision is None else decision
+        tried = self._retries(kind) if decision is None else decision
         return self.delay_ms(attempt, random) if tried else None
 
+    def _retries(self, kind: type[BaseException]) -> bool:
+        """Whether ``retry_on`` names a type of error; an exit is named by a type of exits only."""
+        ends = issubclass(kind, EXITS)
+        return any(issubclass(kind, named) and (not ends or issubclass(named, EXITS)) for named in self.retry_on)
+
     def _decision(self, error: BaseException, attempt: int) -> Decision:
+        """What ``decide`` says, in the base types, of which no method is the user's; ``None`` where it fails."""
         if self.decide is None:
             return None
         try:
             decision = self.decide(error, attempt)
-        except Exception as failed:  # noqa: BLE001 - a user's function may raise anything
+            if isinstance(decision, timedelta):
+                return timedelta(decision.days, decision.seconds, decision.microseconds)
+            return decision if isinstance(decision, bool) else None
+        except EngineSignal:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - a user's function may raise anything
             # Its message may quote the step's error, and that may quote what the workflow carries.
-            where = traceback.extract_tb(failed.__traceback__)[-1]
-            place = f"{type(failed).__name__} in {where.filename}, line {where.lineno}"
+            where = frames_of(failed, 1)[-1]
+            place = f"{name_of(type(failed))} in {where.filename}, line {where.lineno}"
             _logger.error("a retry policy's decide failed (%s); retry_on decides", place)  # noqa: TRY400 - see above
             return None
-        return decision if isinstance(decision, (timedelta, bool)) else None
 
     def delay_ms(self, attempt: int, random: float) -> int:
         """The delay in milliseconds after attempt number ``attempt``; ``random`` is drawn from 0 up to 1."""

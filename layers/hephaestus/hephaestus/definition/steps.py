@@ -314,9 +314,10 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
     elif isinstance(result, Completed):
         read = result
     else:
-        message = (
-            f"step {step_key} returned a {type(result).__name__}: return an event, Completed, a mapping or Pending"
-        )
+        mend = "return an event, Completed, a mapping or Pending"
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            mend = "a step returns once, so remove its yield"
+        message = f"step {step_key} returned a {type(result).__name__}: {mend}"
         raise TypeError(message)
     if read.event not in events and read.event not in routed:
         message = f"step {step_key} emitted {read.event!r}, which it does not declare: it declares {_listed(events)}"

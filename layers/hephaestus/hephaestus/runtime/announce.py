@@ -8,7 +8,6 @@ Durations and times are in milliseconds.
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hephaestus.engine.advance import by_time
@@ -22,6 +21,7 @@ from hephaestus.engine.events import (
     StepFailed,
     StepWaiting,
 )
+from hephaestus.errors import EngineSignal
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.telemetry import tell
 
@@ -72,7 +72,9 @@ def tell_commit(
         return
     try:
         _Telling(before, entry, after, pure, ended or {}).tell()
-    except Exception:
+    except EngineSignal:
+        raise
+    except BaseException:  # a handler's code runs in here
         # The commit is made, and what it decided must go on whatever is wrong with the telling of it.
         _logger.exception("instance %s: entry %d could not be told of", after.instance_id, entry.sequence)
 
@@ -185,7 +187,7 @@ class _Telling:
             return
         known = self.ended.get((event.step, event.attempt))
         error = known.error if known else None
-        trace = story.trace or ("".join(traceback.format_exception(error)) if error else "")
+        trace = story.trace or (f"{story.type}: {story.message}" if error else "")
         tell(
             "hephaestus.step.exception",
             self.after,

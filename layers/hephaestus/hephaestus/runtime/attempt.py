@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import threading
-import traceback
-from collections.abc import Coroutine
+import inspect
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.results import Completed, Pending
 from hephaestus.definition.steps import Choice, Configured, Done, Step, read_result
-from hephaestus.engine.events import Failure
 from hephaestus.errors import NonRetryable, PayloadTooLarge
+from hephaestus.runtime.containment import contain
+from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.values import NotSerializable, freeze, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.engine.events import Failure
     from hephaestus.runtime.ports import Store
     from hephaestus.writes import Write
 
-MAX_MESSAGE: Final = 1_000
-MAX_TRACE: Final = 2_000
+__all__ = [
+    "LONGEST_WAIT",
+    "MAX_MESSAGE",
+    "MAX_TRACE",
+    "Attempt",
+    "Interrupted",
+    "InvalidResult",
+    "Outcome",
+    "StepTimedOut",
+    "check_size",
+    "failure",
+    "route",
+]
+
 LONGEST_WAIT: Final = timedelta(days=3_660)  # a wait that nobody lives to see is a mistake, and times end in year 9999
 
 
@@ -42,7 +54,10 @@ class InvalidResult(NonRetryable):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt: a result and the targets it takes, a wait, or an error."""
+    """What came of an attempt: a result and the targets it takes, a wait, or an error.
+
+    ``story`` is the error as history keeps it, made where the attempt ran: it calls the error's own code.
+    """
 
     step: str
     attempt: int
@@ -51,6 +66,7 @@ class Outcome:
     taken: tuple[str, ...] = ()
     pending: Pending | None = None
     error: BaseException | None = None
+    story: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +92,34 @@ class Attempt:
     undo: bool = False
 
     def __call__(self) -> Outcome:
-        """Run it. Nothing that its code raises gets out, ``SystemExit`` included."""
+        """Run it. Whatever its code raises, exits included, is the outcome.
+
+        Raises:
+            EngineSignal: see ``contain``.
+        """
+        return contain(self._run, self._failed)
+
+    def _run(self) -> Outcome:
         step = self.definition.steps[self.step]
-        try:
-            result = step.undo(self.context) if self.undo else step.run(self.context)
-            if isinstance(result, Coroutine):
-                result = event_loop().run(result)
-            read = self._read(result)
-            if isinstance(read, Pending):
-                return Outcome(self.step, self.number, self.started_at, pending=read)
-            taken = () if self.undo else route(self.definition, self.step, read.event, read.updates, self.context)
-            return Outcome(self.step, self.number, self.started_at, read, taken)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything; sys.exit must not end the invocation
-            return Outcome(self.step, self.number, self.started_at, error=error)
+        result = step.undo(self.context) if self.undo else step.run(self.context)
+        if inspect.isawaitable(result):
+            result = self._awaited(result)
+        read = self._read(result)
+        if isinstance(read, Pending):
+            return Outcome(self.step, self.number, self.started_at, pending=read)
+        taken = () if self.undo else route(self.definition, self.step, read.event, read.updates, self.context)
+        return Outcome(self.step, self.number, self.started_at, read, taken)
+
+    def _failed(self, error: BaseException) -> Outcome:
+        return Outcome(self.step, self.number, self.started_at, error=error, story=failure(error, self.step))
+
+    def _awaited(self, result: Awaitable[Any]) -> Any:
+        """What an ``async def`` step comes to, on the loop that all of them share."""
+        from hephaestus.runtime.event_loop import Who, run  # noqa: PLC0415 - asyncio is a tenth of a cold start
+
+        timeout = self.definition.steps[self.step].timeout
+        seconds = timeout.total_seconds() if timeout is not None else None
+        return run(result, Who(self.step, self.context.instance_id, seconds))
 
     def _read(self, result: Any) -> Completed | Pending:
         """What the code returned, made uniform and checked.
@@ -106,9 +137,9 @@ class Attempt:
                 return self._checked(read)
             _check_pending(read, events, self.step)
             _check_waits(read, self.started_at, self.step)
+            return _plain_pending(read)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
             raise InvalidResult(str(error)) from error
-        return read
 
     def _checked(self, read: Completed) -> Completed:
         """The result as it is stored.
@@ -123,7 +154,7 @@ class Attempt:
         metadata = freeze(dict(read.metadata), f"step {self.step}: metadata")
         check_size(updates, self.store.max_value_bytes, f"step {self.step}: its updates")
         check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
-        return Completed(read.event, updates, metadata, self._writes(read))
+        return Completed(str.__str__(read.event), updates, metadata, self._writes(read))
 
     def _writes(self, read: Completed) -> Sequence[Write]:
         """The writes as they are committed.
@@ -158,6 +189,22 @@ def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
     elif not isinstance(pending.timeout, timedelta):
         message = f"step {key} waits with timeout={pending.timeout!r}: use a timedelta or an aware datetime"
         raise TypeError(message)
+
+
+def _plain_pending(pending: Pending) -> Pending:
+    """The same wait in the base types, of which no method is the user's: what reads it later is the engine."""
+    until = pending.timeout
+    if isinstance(until, datetime):
+        utc = until.astimezone(UTC)
+        until = datetime.combine(utc.date(), utc.time(), UTC)
+    elif until is not None:
+        until = _plain_duration(until)
+    beat = None if pending.heartbeat is None else _plain_duration(pending.heartbeat)
+    return Pending(until, str.__str__(pending.emits), beat)
+
+
+def _plain_duration(duration: timedelta) -> timedelta:
+    return timedelta(duration.days, duration.seconds, duration.microseconds)
 
 
 def _check_waits(pending: Pending, now: int, key: str) -> None:
@@ -223,39 +270,3 @@ def _step_of(target: object) -> str | None:
     if isinstance(target, type) and issubclass(target, Step):
         return target().key
     return target.key if isinstance(target, Step) else None
-
-
-def failure(error: BaseException) -> Failure:
-    """An error as history keeps it, bounded in size."""
-    frames = traceback.extract_tb(error.__traceback__)[-5:]
-    trace = "".join(traceback.format_list(frames))
-    text = str(error) or type(error).__name__
-    return Failure(type(error).__name__, text[:MAX_MESSAGE], trace[-MAX_TRACE:])
-
-
-class _Loop:
-    """One event loop for every ``async def`` step of the process, so that their clients may be kept between steps."""
-
-    def __init__(self) -> None:
-        import asyncio  # noqa: PLC0415 - a tenth of a cold start, which only ``async def`` steps need
-
-        self._submit = asyncio.run_coroutine_threadsafe
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="hephaestus-loop", daemon=True).start()
-
-    def run(self, coroutine: Any) -> Any:
-        """Run a coroutine to its end from a thread that is not the loop's."""
-        return self._submit(coroutine, self.loop).result()
-
-
-_lock = threading.Lock()
-_loop: _Loop | None = None
-
-
-def event_loop() -> _Loop:
-    """The process's loop, made on first use."""
-    global _loop  # noqa: PLW0603 - one a process, made late because most processes need none
-    with _lock:
-        if _loop is None:
-            _loop = _Loop()
-        return _loop

@@ -21,7 +21,7 @@ from hephaestus.engine.events import (
     StepWaiting,
 )
 from hephaestus.engine.fold import apply, fold, following
-from hephaestus.errors import PayloadTooLarge, RetryLater, StoreUnavailable
+from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -39,11 +39,11 @@ T = TypeVar("T")
 _logger = logging.getLogger("hephaestus.journal")
 
 
-class Fenced(BaseException):
-    """Somebody else owns the instance now: stop at once. Not an ``Exception``, so that nothing swallows it."""
+class Fenced(EngineSignal):
+    """Another owner has the instance now: stop at once."""
 
 
-class Outrun(BaseException):
+class Outrun(EngineSignal):
     """Another writer took the number of the opening commit: nothing has happened, look again and decide anew."""
 
 

@@ -20,7 +20,9 @@ from hephaestus.engine.events import (
     StepFailed,
     StepWaiting,
 )
-from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, failure, route
+from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, route
+from hephaestus.runtime.containment import contain
+from hephaestus.runtime.error_text import failure
 from hephaestus.values import FrozenDict
 from hephaestus.writes import label
 
@@ -81,7 +83,8 @@ class Judge:
             return StepCompensated(step, outcome.attempt, done.updates, outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
-        return CompensationFailed(step, outcome.attempt, failure(outcome.error), outcome.started_at, retry_at)
+        story = outcome.story or failure(outcome.error)
+        return CompensationFailed(step, outcome.attempt, story, outcome.started_at, retry_at)
 
     def interrupted(self, state: State, step: str) -> Event:
         """An attempt was under way when the Lambda that ran it ended: it is spent."""
@@ -102,36 +105,40 @@ class Judge:
             return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
         updates = _as_updates(command.payload)
         self._announce(step, event)
-        try:
+
+        def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, known.attempt)
-        except Exception as error:  # noqa: BLE001 - a user's Choice may raise anything
-            return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
-        return StepCompleted(step, event, taken, updates, started_at=known.started_at, attempt=known.attempt)
+            return StepCompleted(step, event, taken, updates, started_at=known.started_at, attempt=known.attempt)
+
+        def failed(error: BaseException) -> StepCompleted | StepFailed:
+            outcome = Outcome(step, known.attempt, known.started_at, story=failure(error, step))
+            return self.failed(outcome, error, final=True)
+
+        return contain(routed, failed)
 
     def failed(self, outcome: Outcome, error: BaseException, *, final: bool = False) -> StepFailed | StepCompleted:
         """A failed attempt: tried again, routed as ``timeout`` or ``error``, or the end of the step."""
-        step = outcome.step
-        routes = self.definition.routes[step]
-        if isinstance(error, StepTimedOut) and "timeout" in routes:
-            return self._routed(outcome, "timeout", failure(error))
+        step, kind = outcome.step, type(error)  # not isinstance: an error may lie about its class, or raise
+        routes, story = self.definition.routes[step], outcome.story or failure(error)
+        if issubclass(kind, StepTimedOut) and "timeout" in routes:
+            return self._routed(outcome, "timeout", story)
         once = self.definition.steps[step].semantics == "at_most_once"
         retry_at = None if final or once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
         if retry_at is None and "error" in routes:
-            return self._routed(outcome, "error", failure(error))
-        return StepFailed(step, outcome.attempt, failure(error), outcome.started_at, retry_at)
+            return self._routed(outcome, "error", story)
+        return StepFailed(step, outcome.attempt, story, outcome.started_at, retry_at)
 
     def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
         """A failure that the transitions route: the next step finds it in this step's results."""
-        step = outcome.step
+        step, attempt, started_at = outcome.step, outcome.attempt, outcome.started_at
         updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
         self._announce(step, event)
-        try:
-            taken = self._route(step, event, updates, outcome.attempt)
-        except Exception as problem:  # noqa: BLE001 - a user's Choice may raise anything
-            return StepFailed(step, outcome.attempt, failure(problem), outcome.started_at)
-        return StepCompleted(
-            step, event, taken, updates, started_at=outcome.started_at, attempt=outcome.attempt, failed=story
-        )
+
+        def routed() -> StepCompleted | StepFailed:
+            taken = self._route(step, event, updates, attempt)
+            return StepCompleted(step, event, taken, updates, started_at=started_at, attempt=attempt, failed=story)
+
+        return contain(routed, lambda problem: StepFailed(step, attempt, failure(problem, step), started_at))
 
     def _announce(self, step: str, event: str) -> None:
         """A ``Choice`` is about to be called, if there is one. What goes wrong here is not its failure."""
@@ -169,7 +176,7 @@ class Judge:
     def _retry_at(self, policy: Retry, error: BaseException, attempt: int) -> int | None:
         """When to try again (ms), or ``None``; an attempt that was interrupted did not choose its error."""
         draw = self.random()
-        if isinstance(error, Interrupted):
+        if issubclass(type(error), Interrupted):
             delay = policy.delay_ms(attempt, draw) if attempt < policy.max_attempts else None
         else:
             delay = policy.again(error, attempt, draw)

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from hephaestus.errors import EngineSignal
+
 if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
@@ -105,8 +107,10 @@ def emit(event: str, measurements: Mapping[str, float], metadata: Mapping[str, o
     for name, (handler, events) in tuple(_handlers.items()):
         if event in events:
             try:
-                handler(event, measurements, metadata)
-            except Exception:
+                handler(event, dict(measurements), dict(metadata))
+            except EngineSignal:
+                raise
+            except BaseException:  # an exit in a handler must not end the process
                 _logger.exception("telemetry handler %r failed on %s and is detached", name, event)
                 detach(name)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from greenlet import GreenletExit
-
 from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
-from hephaestus.runtime.attempt import event_loop
+from hephaestus.runtime.event_loop import Who, run
 from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
-from hephaestus.simulation.world import NEVER
+from hephaestus.simulation.world import NEVER, Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +80,7 @@ class Calls:
     def _begin(self) -> None:
         invocation = self.world.invocation
         if invocation is not None and not invocation.alive:
-            raise GreenletExit
+            raise Gone
         self.world.latency()
         if invocation is not None and self.world.weather.strikes("zombie"):
             self.world.freeze()
@@ -420,8 +418,8 @@ class SimulatedStep:
             world.die(f"before {what} has done anything")
         try:
             result = work(context)
-            if isinstance(result, Coroutine):
-                result = event_loop().run(result)
+            if inspect.isawaitable(result):
+                result = run(result, Who(self._step.key, context.instance_id))
         finally:
             self._ledger.ends(self._step)
         world.latency()

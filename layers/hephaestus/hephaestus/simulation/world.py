@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from hephaestus.errors import EngineSignal
 from hephaestus.simulation.violation import Violation
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ MAX_SKEW_MS: Final = 2_000
 ZOMBIE_MS: Final = 5 * 60_000
 LATENCIES: Final = (1, 1, 1, 2, 10, 60, 400)
 MAX_TURNS: Final = 20_000
+
+
+class Gone(GreenletExit, EngineSignal):
+    """The invocation is dead: its code goes no further, whatever it would make of other errors."""
 
 
 class Invocation:
@@ -122,7 +127,7 @@ class World:
             actor.invocation.alive = False
             if actor.greenlet:
                 self.current = actor
-                actor.greenlet.throw(GreenletExit)
+                actor.greenlet.throw(Gone)
         self.current = None
 
     def at(self, when: int, do: Callable[[], object]) -> None:
@@ -179,7 +184,7 @@ class World:
         if actor is None:
             return
         if not actor.invocation.alive:
-            raise GreenletExit
+            raise Gone
         actor.ready_at = self.now + milliseconds
         self._yield(actor)
 
@@ -283,7 +288,7 @@ class World:
         """Back to the world; it comes back here when it is this one's turn again."""
         self._greenlet.switch()
         if not actor.invocation.alive:
-            raise GreenletExit
+            raise Gone
 
     def _leave(self) -> None:
         actor = self.current
