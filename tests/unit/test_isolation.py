@@ -316,7 +316,7 @@ def test_an_exit_says_what_to_do() -> None:
 
     error = run_alone(work).steps["only"].error
     assert error["type"] == "SystemExit"
-    assert "step only called sys.exit()" in error["message"]
+    assert "step only called sys.exit(0)" in error["message"]
     assert "standalone_mode=False" in error["message"]
 
 

@@ -16,6 +16,7 @@ from hephaestus.runtime.containment import contain
 MAX_TYPE: Final = 200
 MAX_MESSAGE: Final = 1_000
 MAX_TRACE: Final = 2_000
+MAX_CODE: Final = 200  # characters of what an exit says
 FRAMES: Final = 5  # the innermost: where it was raised
 
 
@@ -38,8 +39,9 @@ def _explained(error: BaseException, step: str) -> str | None:
         return None
     kind = type(error)
     if issubclass(kind, SystemExit):
+        code = contain(lambda: _message(error), _unreadable)[:MAX_CODE]
         return (
-            f"step {step} called sys.exit(), or something that does: a step ends by returning a result or by raising "
+            f"step {step} called sys.exit({code}), or something that does: a step ends by returning a result or by raising "
             "an error; call a click command with standalone_mode=False"
         )
     if issubclass(kind, KeyboardInterrupt):
