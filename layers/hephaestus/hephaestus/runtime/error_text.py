@@ -41,8 +41,8 @@ def _explained(error: BaseException, step: str) -> str | None:
     if issubclass(kind, SystemExit):
         code = contain(lambda: _message(error), _unreadable)[:MAX_CODE]
         return (
-            f"step {step} called sys.exit({code}), or something that does: a step ends by returning a result or by raising "
-            "an error; call a click command with standalone_mode=False"
+            f"step {step} called sys.exit({code}), or something that does: a step ends by returning a result or by "
+            "raising an error; call a click command with standalone_mode=False"
         )
     if issubclass(kind, KeyboardInterrupt):
         return f"step {step} raised KeyboardInterrupt: a step ends by returning a result or by raising an error"
