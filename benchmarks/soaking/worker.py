@@ -26,6 +26,7 @@ from hephaestus.runtime import telemetry
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
 from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper
@@ -79,6 +80,10 @@ class Queue:
         """Make a schedule."""
         name: str = self.exchange.schedule(timeout)
         return name
+
+    def name(self, timeout: Timeout) -> str:
+        """The name of a timeout's schedule."""
+        return schedule_name(timeout)
 
     def cancel(self, timeout: Timeout) -> None:
         """Remove a schedule."""

@@ -11,7 +11,7 @@ gc.disable()  # imports make no garbage: looking for it is a tenth of a cold sta
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.aws import runner_from_environment
+from hephaestus.aws import reader_from_environment
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_GENERATION = 999_999
 
-runner = runner_from_environment()
+runner = reader_from_environment()
 gc.enable()
 api = Api(runner)
 

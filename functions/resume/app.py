@@ -1,4 +1,4 @@
-"""Continue instances: events by API, by link or directly, timeouts by Scheduler, wake-ups by the work queue.
+"""Continue instances: events by API or directly, timeouts by Scheduler, wake-ups by the work queue.
 
 Who is told: an API caller gets a problem document, a direct caller the error itself (Lambda's ``errorType``), and a
 message that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot mend is
@@ -79,18 +79,6 @@ def _api() -> Api:
         logger.append_keys(instance_id=call.instance_id)
         runner.heartbeat(call.instance_id, call.step, by=call.by)
         return api.answer({"id": call.instance_id})
-
-    @api.get("/callbacks/<token>")
-    def show(token: str) -> Response[str]:
-        from hephaestus.http import callbacks  # noqa: PLC0415 - see above
-
-        return callbacks.show(api, token)
-
-    @api.post("/callbacks/<token>")
-    def take(token: str) -> Response[str]:
-        from hephaestus.http import callbacks  # noqa: PLC0415 - see above
-
-        return callbacks.take(api, token)
 
     return api
 

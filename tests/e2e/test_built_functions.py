@@ -88,9 +88,9 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
     "approved by link": [
         ("start", "api-start", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
-        ("resume", "api-callback-show", 200),
-        ("resume", "api-callback-answer", 202),
-        ("resume", "api-callback-show", 409),
+        ("callback", "api-callback-show", 200),
+        ("callback", "api-callback-answer", 202),
+        ("callback", "api-callback-show", 409),
     ],
     "left by its schedule": [
         ("start", "api-start", 202),

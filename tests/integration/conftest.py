@@ -83,6 +83,8 @@ def forget() -> None:
     for cached in (
         aws.settings_from_environment,
         aws.runner_from_environment,
+        aws.answerer_from_environment,
+        aws.reader_from_environment,
         aws.signer_from_environment,
         session.shared_session,
     ):

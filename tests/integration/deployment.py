@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus import DONE, Completed, StepContext, Workflow, aws, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.queued_timers import QueuedTimers
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
+from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.testing import signer
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Timeout
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("start", "resume", "control", "read", "sweep")
+FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep")
 SAMPLE = "orderid::sample-1"
 
 
@@ -96,7 +98,11 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deplo
     clock = SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
     runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
-    monkeypatch.setattr(aws, "runner_from_environment", lambda: runner)
+    answerer = Runner(store, QueuedTimers(queue), queue, runner.registry, clock=clock, signer=lambda: runner.signer())  # noqa: PLW0108 - tests change the runner's
+    for name in ("runner_from_environment", "reader_from_environment"):
+        monkeypatch.setattr(aws, name, lambda: runner)
+    monkeypatch.setattr(aws, "answerer_from_environment", lambda: answerer)
+    monkeypatch.setattr(aws, "sweeper_from_environment", lambda: Sweeper(store, queue, clock))
     deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:
         spec = importlib.util.spec_from_file_location(

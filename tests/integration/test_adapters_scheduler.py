@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hephaestus.adapters.scheduler import SOURCE, SchedulerTimers, read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
-from hephaestus.runtime.names import schedule_name
+from hephaestus.runtime.names import MAX_PREFIX, schedule_name
 from hephaestus.runtime.ports import Timeout
 from hephaestus.testing import VirtualClock
 
@@ -141,6 +142,26 @@ def test_a_name_keeps_to_the_services_rules(timeout: Timeout) -> None:
     name = schedule_name(timeout)
     assert ALLOWED.fullmatch(name)
     assert name == schedule_name(timeout)
+
+
+@given(timeouts, st.text("abcdef0123456789-_.", min_size=1, max_size=MAX_PREFIX))
+def test_every_name_begins_with_the_prefix_of_the_deployment(timeout: Timeout, prefix: str) -> None:
+    """And still keeps to the rules, and tells waits apart as a name without a prefix does."""
+    name = schedule_name(timeout, prefix)
+    assert ALLOWED.fullmatch(name)
+    assert name.startswith(prefix)
+    assert name[-24:] == schedule_name(timeout)[-24:]
+
+
+def test_a_schedule_is_made_and_removed_under_its_prefix(timers: SchedulerTimers) -> None:
+    owned = replace(timers, prefix="0a1b2c3d4e5f.")
+    name = owned.schedule(WAIT)
+    assert name == owned.request(WAIT)["Name"] == owned.name(WAIT)
+    assert name.startswith("0a1b2c3d4e5f.orderid-abc123-approval-")
+    client = timers.client.get()
+    assert [it["Name"] for it in client.list_schedules(GroupName="waits")["Schedules"]] == [name]
+    owned.cancel(WAIT)
+    assert client.list_schedules(GroupName="waits")["Schedules"] == []
 
 
 @given(timeouts, timeouts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus.adapters.session import LazyClient
-from hephaestus.adapters.sqs import LONGEST_DELAY, SOURCE, SqsQueue, read_wake_message, wake_message
+from hephaestus.adapters.sqs import LONGEST_DELAY, SOURCE, SqsQueue, group_of, read_wake_message, wake_message
+from hephaestus.definition.business_key import NAME, VALUE
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
+from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +55,33 @@ def test_a_message_comes_back(queue: SqsQueue) -> None:
     queue.wake("orderid::abc123")
     queue.wake("schlüssel::👩‍🚀")
     assert sorted(received(queue)) == ["orderid::abc123", "schlüssel::👩‍🚀"]
+
+
+def groups(queue: SqsQueue) -> list[str]:
+    """The groups of the messages that can be received now."""
+    names = ["MessageGroupId"]
+    asked: Any = {"AttributeNames": names, "MessageSystemAttributeNames": names}
+    answer = queue.client.get().receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, **asked)
+    return sorted(message["Attributes"]["MessageGroupId"] for message in answer.get("Messages", []))
+
+
+def test_messages_have_the_group_of_their_workflow(queue: SqsQueue) -> None:
+    """Whatever sends them: a hand-over, a sweep or a redrive of dead letters, and what removes a schedule."""
+    queue.wake("orderid::1")
+    assert queue.wake_many(["orderid::2", "onboarding::1"]) == ["orderid::2", "onboarding::1"]
+    queue.remove_schedule(Timeout("returnid::1", 1, "approval", "approval.1", 1))
+    assert groups(queue) == ["onboarding", "orderid", "orderid", "returnid"]
+
+
+@given(texts)
+def test_a_group_keeps_to_the_services_rules(instance_id: str) -> None:
+    """SendMessage: MessageGroupId has 1 to 128 letters, digits and punctuation."""
+    assert re.fullmatch(r"[0-9A-Za-z_-]{1,128}", group_of(instance_id))
+
+
+@given(st.from_regex(NAME, fullmatch=True), st.from_regex(VALUE, fullmatch=True))
+def test_instances_of_one_key_have_one_group_and_of_another_key_another(name: str, value: str) -> None:
+    assert group_of(f"{name}::{value}") == name
 
 
 def test_a_delayed_message_comes_later(queue: SqsQueue) -> None:

@@ -186,7 +186,7 @@ def test_an_order_is_approved_by_the_link_in_its_mail(stack: Stack, vault: Secre
     link = shown["steps"]["send_receipt"]["updates"]["links"]["approved"]
     assert link.startswith("https://links.test/v1/callbacks/")
     answer = sample("api-callback-answer")
-    taken = stack.invoke("resume", {**answer, "path": f"/callbacks/{link.rsplit('/', 1)[-1]}", "body": None})
+    taken = stack.invoke("callback", {**answer, "path": f"/callbacks/{link.rsplit('/', 1)[-1]}", "body": None})
     assert taken["statusCode"] == 202, taken
     stack.deliver()
     assert stack.status(started["id"]) == "completed"
@@ -202,5 +202,44 @@ def test_a_deployment_without_a_key_says_what_to_configure(stack: Stack) -> None
         aws.signer_from_environment()
     token = sample("api-callback-show")["pathParameters"]["token"]
     for name in ("api-callback-show", "api-callback-answer"):
-        answer = stack.invoke("resume", sample(name))
+        answer = stack.invoke("callback", sample(name))
         assert (answer["statusCode"], token in json.dumps(answer["body"])) == (404, False)
+
+
+WRONG: Final = {
+    "no name of a secret": ("HEPHAESTUS_CALLBACK_KEY", "secret:"),
+    "no name of a parameter": ("HEPHAESTUS_CALLBACK_KEY", "parameter:"),
+    "a key in place": ("HEPHAESTUS_CALLBACK_KEY", "hunter2"),
+    "no address": ("HEPHAESTUS_CALLBACK_URL", "parameter:"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_setting_of_links_stops_links_and_nothing_else(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """Every function is imported, an order is started, steered and swept; a link is answered with a problem."""
+    monkeypatch.setenv(*WRONG[wrong])
+    started = stack.invoke("start", sample("direct-start"))
+    assert (started["status"], stack.status(started["id"])) == ("waiting", "waiting")
+    assert stack.invoke("sweep", sample("sweep"))["found"] == 0
+    approve = {"instance_id": started["id"], "event": "approved"}
+    assert stack.invoke("resume", approve)["status"] == "completed"
+    with pytest.raises(NoCallbackKey, match=f"{WRONG[wrong][0]} is"):
+        aws.signer_from_environment()
+    for name in ("api-callback-show", "api-callback-answer"):
+        answer = stack.invoke("callback", sample(name))
+        assert (answer["statusCode"], "HEPHAESTUS" in answer["body"]) == (500, False)
+
+
+def test_a_function_that_makes_no_schedules_needs_none_of_their_settings(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading, sweeping and links go on where the schedules' settings are missing; steps do not run half."""
+    for name in ("HEPHAESTUS_SCHEDULE_GROUP", "HEPHAESTUS_SCHEDULE_ROLE_ARN", "HEPHAESTUS_RESUME_ARN"):
+        monkeypatch.delenv(name)
+    assert stack.call("read", "api-list")[0] == 200
+    assert stack.invoke("sweep", sample("sweep"))["found"] == 0
+    assert stack.invoke("callback", sample("api-callback-show"))["statusCode"] == 404
+    with pytest.raises(aws.BadSettings, match="SCHEDULE_GROUP is not set; HEPHAESTUS_SCHEDULE_ROLE_ARN is not set"):
+        stack.invoke("start", sample("direct-start"))

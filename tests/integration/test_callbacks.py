@@ -57,7 +57,7 @@ def call(  # noqa: PLR0913, PLR0917 - what a request is made of
     event.update(path=f"/callbacks/{token}", httpMethod=method or ("GET" if body is None else "POST"), body=body)
     event.update(headers=headers or {}, multiValueHeaders=None, queryStringParameters=query)
     event["requestContext"]["path"] = f"/prod/callbacks/{token}"
-    answer = deployment.invoke("resume", event)
+    answer = deployment.invoke("callback", event)
     named = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
     return Answer(answer["statusCode"], named, answer["body"])
 
@@ -474,8 +474,8 @@ def test_no_token_and_no_confirmation_gets_into_the_log(deployment: Deployment, 
 def test_the_samples_are_signed_with_the_key_of_tests(deployment: Deployment) -> None:
     deployment.started()
     show, answer = sample("api-callback-show"), sample("api-callback-answer")
-    page = deployment.invoke("resume", show)
+    page = deployment.invoke("callback", show)
     assert (page["statusCode"], page["body"][:15]) == (200, "<!doctype html>")
-    assert deployment.invoke("resume", answer)["statusCode"] == 202
+    assert deployment.invoke("callback", answer)["statusCode"] == 202
     deployment.pump()
     assert deployment.runner.get(SAMPLE).steps["approval"].updates == {"by": "the auditor"}

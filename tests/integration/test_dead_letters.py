@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from hephaestus.adapters.session import LazyClient
 from hephaestus.adapters.sqs import SqsQueue, wake_message
-from hephaestus.dead_letters import DeadLetterQueue, Report, find_stack, redrive, resume_function
+from hephaestus.dead_letters import DeadLetterQueue, Report, asynchronously, find_stack, redrive
 from hephaestus.dead_letters import __main__ as command
 from hephaestus.dead_letters import queue as dead_letter_queue
 from hephaestus.dead_letters.__main__ import main
@@ -293,7 +293,7 @@ class TestCommand:
     ) -> None:
         """Both queues; 0, then again 0 with nothing to do."""
         places = find_stack("shop")
-        assert places.resume == "hephaestus-resume"
+        assert places.functions["resume"] == "hephaestus-resume"
         stack.sqs.send_message(QueueUrl=places.dead_letters["work"], MessageBody=wake_message("orderid::1"))
         timeout = json.dumps(sample("scheduler-timeout"))
         stack.sqs.send_message(QueueUrl=places.dead_letters["schedules"], MessageBody=timeout)
@@ -328,10 +328,10 @@ class TestCommand:
         """A stack's outputs name it; a queue alone does not."""
         asked: list[tuple[str, str]] = []
 
-        def function(name: str, _client: LazyClient) -> Callable[[Mapping[str, Any]], None]:
-            return lambda event: asked.append((name, event["event_id"]))
+        def functions(names: Mapping[str, str], _client: LazyClient) -> Callable[[Mapping[str, Any]], None]:
+            return lambda event: asked.append((names["resume"], event["event_id"]))
 
-        monkeypatch.setattr(command, "resume_function", function)
+        monkeypatch.setattr(command, "asynchronously", functions)
         places = find_stack("shop")
         letters = places.dead_letters["schedules"]
         one_queue = ["--queue", letters, "--work-queue", places.work_queue]
@@ -413,7 +413,27 @@ class TestAdapters:
 
         client.get().meta.events.register_first("before-parameter-build.lambda.Invoke", note)
         with pytest.raises(StoreUnavailable, match="Lambda did not answer"):
-            resume_function("shop-resume", client)(sample("direct-resume"))
+            asynchronously({"resume": "shop-resume"}, client)(sample("direct-resume"))
         ((request),) = asked
         assert (request["FunctionName"], request["InvocationType"]) == ("shop-resume", "Event")
         assert json.loads(request["Payload"]) == sample("direct-resume")
+
+    @pytest.mark.parametrize("name", ["direct-start", "direct-resume", "direct-cancel", "direct-fork"])
+    def test_an_event_goes_to_the_function_that_reads_it_or_to_none(self, stack: Stack, name: str) -> None:
+        """Where that function is not known, its letter stays."""
+        client, asked = LazyClient("lambda"), []
+        throttled = answer("TooManyRequestsException", 429)
+
+        def note(params: dict[str, Any], **_: Any) -> None:
+            asked.append(params["FunctionName"])
+            raise throttled
+
+        client.get().meta.events.register_first("before-parameter-build.lambda.Invoke", note)
+        names = {role: f"shop-{role}" for role in ("start", "resume", "control")}
+        with pytest.raises(StoreUnavailable):
+            asynchronously(names, client)(sample(name))
+        role = {"direct-start": "start", "direct-resume": "resume"}.get(name, "control")
+        assert asked == [f"shop-{role}"]
+        del names[role]
+        with pytest.raises(BadRequest, match=f"for the function {role}"):
+            asynchronously(names, client)(sample(name))

@@ -17,6 +17,9 @@ from hephaestus.dead_letters.redrive import Report, redrive
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Timeout
 
+START = {"workflow": "OrderFlow", "id": "1", "context": {}, "start_id": "s-1"}
+CANCEL = {"action": "cancel", "instance_id": "orderid::1", "request_id": "r-1"}
+FORK = {"action": "fork", "instance_id": "orderid::1", "at": "approval", "start_id": "s-2"}
 TIMEOUT = Timeout("orderid::1", 1, "approval", "approval.1", 1_795_518_900_000)
 EVENT = {"instance_id": "orderid::1", "event": "approved", "event_id": "e-1", "payload": {"card": "4111 1111"}}
 
@@ -49,6 +52,9 @@ def invocation(event: Any, **change: Any) -> str:
         (json.dumps({"Payload": json.loads(timeout_payload(TIMEOUT))}), Wake("orderid::1")),
         (invocation(json.loads(timeout_payload(TIMEOUT))), Wake("orderid::1")),
         (invocation(EVENT), Deliver(EVENT)),
+        (invocation(START), Deliver(START, "start")),
+        (invocation(CANCEL), Deliver(CANCEL, "control")),
+        (invocation(FORK), Deliver(FORK, "control")),
     ],
 )
 def test_what_a_letter_asks_for(body: str, errand: object) -> None:
@@ -93,6 +99,13 @@ def test_an_event_without_an_id_is_not_sent_again() -> None:
     with pytest.raises(BadRequest, match="no event_id") as raised:
         read_letter(invocation({**EVENT, "event_id": None}))
     assert "4111" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("event", "name"), [(START, "start_id"), (CANCEL, "request_id"), (FORK, "start_id")])
+def test_a_call_without_an_id_is_not_sent_again(event: dict[str, Any], name: str) -> None:
+    """It may have been done before its invocation failed: the reason says what to look at."""
+    with pytest.raises(BadRequest, match=f"no {name} .*delete this letter"):
+        read_letter(invocation({**event, name: None}))
 
 
 def test_a_heartbeat_is_not_sent_again() -> None:

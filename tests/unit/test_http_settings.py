@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus.aws import BadSettings, Settings
+from hephaestus.aws import ANSWERS, LINKS, READS, RUNS, SWEEPS, BadSettings, Settings
 
 NEEDED = {
     "HEPHAESTUS_TABLE": "t",
@@ -36,7 +36,8 @@ def test_everything_can_be_set() -> None:
         "HEPHAESTUS_CALLBACK_URL": "https://api.test",
         "HEPHAESTUS_CALLBACK_AUDIENCE": "stack",
     }
-    callbacks = ("secret:key", "https://api.test", "stack")
+    optional["HEPHAESTUS_SCHEDULE_PREFIX"] = "0a1b."
+    callbacks = ("secret:key", "https://api.test", "stack", "0a1b.")
     expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True, *callbacks)
     assert Settings.read({**NEEDED, **optional}) == Settings(
         "t", "https://queue", "g", "arn:role", "arn:resume", *expected
@@ -45,19 +46,55 @@ def test_everything_can_be_set() -> None:
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     """Every variable that is missing or malformed, by name."""
+    settings = Settings.read(
+        {
+            "HEPHAESTUS_TABLE": "t",
+            "HEPHAESTUS_WAKE_SHARDS": "0",
+            "HEPHAESTUS_RETENTION_DAYS": "soon",
+            "HEPHAESTUS_SCHEDULE_PREFIX": "my stack",
+            "HEPHAESTUS_CALLBACK_KEY": "my-key",
+            "HEPHAESTUS_CALLBACK_URL": "parameter:",
+        }
+    )
     with pytest.raises(BadSettings) as raised:
-        Settings.read(
-            {
-                "HEPHAESTUS_TABLE": "t",
-                "HEPHAESTUS_WAKE_SHARDS": "0",
-                "HEPHAESTUS_RETENTION_DAYS": "soon",
-                "HEPHAESTUS_CALLBACK_KEY": "my-key",
-                "HEPHAESTUS_CALLBACK_URL": "parameter:",
-            }
-        )
+        settings.check(*RUNS, *LINKS)
     text = str(raised.value)
     assert "HEPHAESTUS_CALLBACK_KEY is 'my-key': it must be secret:… or parameter:…" in text
     assert "HEPHAESTUS_CALLBACK_URL is 'parameter:': it must be https://…" in text
+    assert "HEPHAESTUS_SCHEDULE_PREFIX is 'my stack'" in text
     for name in ("QUEUE_URL", "SCHEDULE_GROUP", "SCHEDULE_ROLE_ARN", "RESUME_ARN", "WAKE_SHARDS", "RETENTION_DAYS"):
         assert f"HEPHAESTUS_{name}" in text
     assert "HEPHAESTUS_TABLE" not in text
+
+
+DEPENDS = {"runs steps": RUNS, "takes links": ANSWERS, "shows": READS, "sweeps": SWEEPS}
+WRONG = {
+    "TABLE": "",
+    "QUEUE_URL": "",
+    "SCHEDULE_GROUP": "",
+    "SCHEDULE_ROLE_ARN": "",
+    "RESUME_ARN": "",
+    "SCHEDULE_PREFIX": "a b",
+    "WAKE_SHARDS": "none",
+    "LIST_SHARDS": "65",
+    "RETENTION_DAYS": "-1",
+    "CALLBACK_KEY": "secret:",
+    "CALLBACK_URL": "ftp://here",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("role", DEPENDS)
+def test_a_wrong_variable_stops_only_what_depends_on_it(role: str, name: str) -> None:
+    settings = Settings.read({**NEEDED, f"HEPHAESTUS_{name}": WRONG[name]})
+    if name.lower() in DEPENDS[role]:
+        with pytest.raises(BadSettings, match=f"HEPHAESTUS_{name} is"):
+            settings.check(*DEPENDS[role])
+    else:
+        assert settings.check(*DEPENDS[role]) is settings
+
+
+def test_every_variable_that_can_be_wrong_stops_something() -> None:
+    needed = {name for names in (*DEPENDS.values(), LINKS) for name in names}
+    assert needed == {name.lower() for name in WRONG}
+    assert not set(LINKS) & {name for names in DEPENDS.values() for name in names}, "links stop nothing else"

@@ -71,15 +71,24 @@ class Template:
         match node:
             case {"Fn::Not": [inner]}:
                 return not self._truth(inner)
+            case {"Fn::And": parts} | {"Fn::Or": parts}:
+                return (all if "Fn::And" in node else any)(map(self._truth, parts))
+            case {"Fn::Select": [index, {"Fn::Split": [separator, text]}]}:
+                return self._truth(text).split(separator)[index]
             case {"Fn::Equals": [left, right]}:
                 return self._truth(left) == self._truth(right)
-            case {"Fn::And": parts}:
-                return all(map(self._truth, parts))
-            case {"Condition": name}:
-                return self.holds(name)
-            case {"Ref": name}:
-                return self.parameters[name]
+            case {"Condition": name} | {"Ref": name}:
+                return self.holds(name) if "Condition" in node else self.parameters[name]
         return node
+
+    def accepted(self) -> bool:
+        """Whether the rules of the template accept the parameters."""
+        return all(
+            self._truth(assertion["Assert"])
+            for rule in self.raw["Rules"].values()
+            if self._truth(rule.get("RuleCondition", True))
+            for assertion in rule["Assertions"]
+        )
 
     def decide(self, node: Any) -> Any:
         """``node`` with every ``Fn::If`` decided and what has no value left out."""
@@ -168,8 +177,8 @@ def test_the_bucket_is_encrypted_by_s3_or_with_the_given_key() -> None:
 
 def test_every_log_group_is_encrypted_with_the_given_key() -> None:
     """Without one, CloudWatch encrypts with a key of its own."""
-    assert [it.get("KmsKeyId") for it in PLAIN.of("AWS::Logs::LogGroup").values()] == [None] * 5
-    assert [it.get("KmsKeyId") for it in KEYED.of("AWS::Logs::LogGroup").values()] == [GIVEN] * 5
+    assert [it.get("KmsKeyId") for it in PLAIN.of("AWS::Logs::LogGroup").values()] == [None] * 6
+    assert [it.get("KmsKeyId") for it in KEYED.of("AWS::Logs::LogGroup").values()] == [GIVEN] * 6
 
 
 @BOTH
@@ -239,8 +248,14 @@ def test_the_key_of_links_is_made_given_or_none() -> None:
     """Made by default; the functions are told where it is and may read that and nothing else."""
     variables = PLAIN.raw["Globals"]["Function"]["Environment"]["Variables"]
     found = {}
-    for choice in ("generate", "secret", "parameter", "off"):
-        template = Template(CallbackKey=choice, CallbackKeyName="/mine/key")
+    for choice, name in {
+        "generate": "",
+        "secret": "mine",
+        "parameter": "/mine/key",
+        "parameter ": "mine",
+        "off": "",
+    }.items():
+        template = Template(CallbackKey=choice.strip(), CallbackKeyName=name)
         actions = {
             (str(listed(it["Action"])[0]), named(it["Resource"]))
             for it in template.statements("ResumeRole")
@@ -262,6 +277,10 @@ def test_the_key_of_links_is_made_given_or_none() -> None:
         "parameter": (
             {"Fn::Sub": "parameter:${CallbackKeyName}"},
             {address, ("ssm:GetParameter", arn % ("ssm", "parameter${CallbackKeyName}"))},
+        ),
+        "parameter ": (
+            {"Fn::Sub": "parameter:${CallbackKeyName}"},
+            {address, ("ssm:GetParameter", arn % ("ssm", "parameter/${CallbackKeyName}"))},
         ),
         "off": ("", set()),
     }
@@ -294,6 +313,7 @@ def test_what_invokes_a_function_is_the_api_the_queue_or_the_minute() -> None:
         "start": {"Api"},
         "resume": {"Api", "SQS"},
         "control": {"Api"},
+        "callback": {"Api"},
         "read": {"Api"},
         "sweep": {"Schedule"},
     }
@@ -316,16 +336,24 @@ def test_a_role_is_assumed_by_its_service_alone_and_schedulers_for_our_group_onl
 
 TABLE, WAKE, LISTING, RECENT = "Table", "Table/index/wake", "Table/index/listing", "Table/index/recent"
 # What running steps takes.
-EXECUTION: Final = {
-    TABLE: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
-    "WorkQueue": {"sqs:SendMessage"},
-    "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
-    "SchedulerRole": {"iam:PassRole"},
-    "Bucket/*": {"s3:GetObject", "s3:PutObject"},
+COMMIT: Final = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"}
+VALUES: Final = {"Bucket/*": {"s3:GetObject", "s3:PutObject"}, "Bucket": {"s3:ListBucket"}}
+LINKS: Final = {
     "CallbackSecret": {"secretsmanager:GetSecretValue"},
     "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/hephaestus/${AWS::StackName}/callback-url": {
         "ssm:GetParameter"
     },
+}
+EXECUTION: Final = {
+    TABLE: COMMIT | {"dynamodb:BatchGetItem"},
+    LISTING: {"dynamodb:Query"},
+    RECENT: {"dynamodb:Query"},
+    "WorkQueue": {"sqs:SendMessage"},
+    "ScheduleDeadLetters": {"sqs:SendMessage"},
+    "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
+    "SchedulerRole": {"iam:PassRole"},
+    **VALUES,
+    **LINKS,
 }
 LOG: Final = {"logs:CreateLogStream", "logs:PutLogEvents"}
 TAKE: Final = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
@@ -335,15 +363,16 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
         **EXECUTION,
         "ResumeLogs": LOG,
         "WorkQueue": {"sqs:SendMessage"} | TAKE,
-        "ScheduleDeadLetters": {"sqs:SendMessage"},
     },
     "ControlRole": {**EXECUTION, "ControlLogs": LOG},
+    "CallbackRole": {**VALUES, **LINKS, "CallbackLogs": LOG, TABLE: COMMIT, "WorkQueue": {"sqs:SendMessage"}},
     "ReadRole": {
         "ReadLogs": LOG,
         TABLE: {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
         LISTING: {"dynamodb:Query"},
         RECENT: {"dynamodb:Query"},
         "Bucket/*": {"s3:GetObject"},
+        "Bucket": {"s3:ListBucket"},
     },
     "SweepRole": {
         "SweepLogs": LOG,
@@ -360,7 +389,7 @@ def named(resource: Any) -> str:
     match resource:
         case {"Fn::GetAtt": [name, "Arn" | "Id"]}:
             return str(name)
-        case {"Fn::Sub": [text, _]} if ":schedule/${Group}/*" in text:
+        case {"Fn::Sub": [text, _]} if text.endswith(":schedule/${Group}/${Own}.*"):
             return "schedules"
         case {"Fn::Sub": str(text)} if text.endswith(":function:${AWS::StackName}-resume"):
             return "resume"
@@ -398,7 +427,9 @@ def test_no_role_may_do_everything_or_anything_everywhere(template: Template) ->
 def test_every_function_has_a_role_of_its_own_and_users_policies_go_to_those_that_run_steps() -> None:
     template = Template(StepPolicyArn="arn:aws:iam::123456789012:policy/steps")
     roles = {name: role_of(function) for name, function in template.functions.items()}
-    assert roles == {name: f"{name.title()}Role" for name in ("start", "resume", "control", "read", "sweep")}
+    assert roles == {
+        name: f"{name.title()}Role" for name in ("start", "resume", "control", "callback", "read", "sweep")
+    }
     with_steps = {
         name
         for name, role in roles.items()
@@ -422,11 +453,10 @@ WRITES: Final = {
 }
 READS: Final = {"kms:Decrypt", "kms:DescribeKey"}
 SENDS: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
+COMMITS: Final = {"dynamodb": WRITES, "sqs": SENDS, "s3": SENDS, "secretsmanager": {"kms:Decrypt"}}
 KEY_USE: Final = {
-    "StartRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
-    "ResumeRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
-    "ControlRole": {"dynamodb": WRITES, "sqs": WRITES, "s3": WRITES, "secretsmanager": {"kms:Decrypt"}},
-    "ReadRole": {"dynamodb": READS, "s3": READS},
+    **dict.fromkeys(("StartRole", "ResumeRole", "ControlRole", "CallbackRole"), COMMITS),
+    "ReadRole": {"dynamodb": READS, "s3": {"kms:Decrypt"}},
     "SweepRole": {"dynamodb": READS, "sqs": SENDS},
     "SchedulerRole": {"sqs": SENDS},
 }
@@ -445,6 +475,66 @@ def test_the_given_key_is_used_only_through_the_services_that_a_role_uses(role: 
                 uses[name] = set(listed(statement["Action"]))
     assert uses == KEY_USE[role]
     assert not [it for it in PLAIN.statements(role) if str(listed(it["Action"])[0]).startswith("kms:")]
+
+
+# --- What is kept, and what callers of one kind cannot take from others ---
+
+
+def test_what_a_first_deployment_leaves_behind_when_it_fails_is_nothing() -> None:
+    """And what holds instances stays when a stack that worked is deleted."""
+    kept = {name: it["DeletionPolicy"] for name, it in PLAIN.resources.items() if "DeletionPolicy" in it}
+    assert kept == {"Table": "RetainExceptOnCreate", "Bucket": "RetainExceptOnCreate"}
+    assert all(PLAIN.resources[name]["UpdateReplacePolicy"] == "Retain" for name in kept)
+
+
+def test_the_table_and_the_bucket_can_be_protected() -> None:
+    protected = Template(TableProtection="on", BucketVersioning="on")
+    assert PLAIN.resources["Table"]["Properties"]["DeletionProtectionEnabled"] is False
+    assert protected.resources["Table"]["Properties"]["DeletionProtectionEnabled"] is True
+    bucket = protected.resources["Bucket"]["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["NoncurrentVersionExpiration"]) == ("Enabled", {"NoncurrentDays": 30})
+    assert not {"VersioningConfiguration", "LifecycleConfiguration"} & PLAIN.resources["Bucket"]["Properties"].keys()
+
+
+def test_the_longest_name_of_a_stack_is_documented() -> None:
+    """Lambda takes 64 characters; every function's name is the stack's with an ending."""
+    endings = [
+        function["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}") for function in PLAIN.functions.values()
+    ]
+    longest = 64 - max(map(len, endings))
+    said = f"at most {longest} characters"
+    assert said in PLAIN.raw["Description"]
+    assert said in (ROOT / "docs/guides/deploy.md").read_text("utf-8")
+
+
+def test_the_work_queue_causes_no_more_invocations_than_it_is_allowed() -> None:
+    (event,) = [it for it in PLAIN.functions["resume"]["Events"].values() if it["Type"] == "SQS"]
+    assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "WorkConcurrency"}}
+    # Lambda's bounds for an event source of SQS (API Reference, ScalingConfig).
+    bounds = PLAIN.raw["Parameters"]["WorkConcurrency"]
+    assert (bounds["MinValue"], bounds["MaxValue"]) == (2, 1000)
+
+
+@pytest.mark.parametrize("choice", ["secret", "parameter", "generate", "off"])
+def test_a_key_of_ones_own_needs_its_name(choice: str) -> None:
+    """CloudFormation rejects the parameters before it makes anything."""
+    for name in ("", "links"):
+        template = Template(CallbackKey=choice, CallbackKeyName=name)
+        assert template.accepted() is (bool(name) or choice in {"generate", "off"})
+
+
+def test_access_logs_are_off_and_show_no_token() -> None:
+    """The path of a request to a link holds its token, the route's does not."""
+    assert "AccessLogSetting" not in PLAIN.resources["Api"]["Properties"]
+    logged = Template(ApiAccessLogs="on")
+    setting = logged.resources["Api"]["Properties"]["AccessLogSetting"]
+    assert setting["DestinationArn"] == {"Fn::GetAtt": ["ApiLogs", "Arn"]}
+    shown = set(json.loads(setting["Format"]).values())
+    assert "$context.resourcePath" in shown
+    assert not [it for it in shown if re.search(r"\$context\.(path|requestOverride|customDomain)", it)]
+    assert "ApiLogs" in logged.of("AWS::Logs::LogGroup")
 
 
 # --- Logs and alarms ---
@@ -490,7 +580,11 @@ def test_every_alarm_watches_a_metric_that_there_is(
 ) -> None:
     """Ours as the functions write them, under the stack's own name; and those of AWS."""
     ours = emitted(monkeypatch, capsys)
-    aws = {("AWS/SQS", "ApproximateNumberOfMessagesVisible"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Invocations")}
+    aws = {
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/ApiGateway", "5XXError"),
+        *(("AWS/Lambda", metric) for metric in ("Errors", "Invocations", "Throttles")),
+    }
     for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values():
         if alarm["Namespace"] == {"Ref": "MetricsNamespace"}:
             assert alarm["MetricName"] in ours
@@ -499,6 +593,37 @@ def test_every_alarm_watches_a_metric_that_there_is(
             assert (alarm["Namespace"], alarm["MetricName"]) in aws
     watched = {alarm["MetricName"] for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()}
     assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_every_function_has_an_alarm_on_its_errors_and_one_on_its_throttles(metric: str) -> None:
+    watched = [
+        alarm["Dimensions"][0]["Value"]["Ref"]
+        for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()
+        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", metric)
+    ]
+    assert sorted(watched) == sorted(PLAIN.of("AWS::Serverless::Function"))
+
+
+def test_an_alarm_watches_what_the_api_itself_fails_at() -> None:
+    """By the names that API Gateway gives its metrics: the API's name and its stage."""
+    alarm = PLAIN.resources["ApiErrorsAlarm"]["Properties"]
+    (api,) = PLAIN.of("AWS::Serverless::Api").values()
+    assert {it["Name"]: it["Value"] for it in alarm["Dimensions"]} == {
+        "ApiName": api["Name"],
+        "Stage": api["StageName"],
+    }
+
+
+def test_what_an_asynchronous_call_fails_at_is_kept() -> None:
+    """For every function that takes direct calls; a sweep is made up for by the next one."""
+    kept = {
+        name: function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+        for name, function in PLAIN.functions.items()
+        if "DestinationConfig" in function.get("EventInvokeConfig", {})
+    }
+    letters = {"Type": "SQS", "Destination": {"Fn::GetAtt": ["ScheduleDeadLetters", "Arn"]}}
+    assert kept == dict.fromkeys(("start", "resume", "control"), letters)
 
 
 def test_the_documented_metrics_are_those_that_are_written(
@@ -517,7 +642,8 @@ def test_every_alarm_tells_the_topic_where_there_is_one() -> None:
 
 
 def test_the_table_of_alarms_names_every_alarm_and_no_other() -> None:
-    rows = re.findall(r"^\| `(\w+Alarm)` ", (ROOT / "docs/guides/deploy.md").read_text("utf-8"), re.MULTILINE)
+    cells = re.findall(r"^\|([^|]*Alarm`[^|]*)\|", (ROOT / "docs/guides/deploy.md").read_text("utf-8"), re.MULTILINE)
+    rows = [name for cell in cells for name in re.findall(r"`(\w+Alarm)`", cell)]
     assert sorted(rows) == sorted(PLAIN.of("AWS::CloudWatch::Alarm"))
 
 

@@ -1,5 +1,9 @@
 """The runtime on AWS, put together from environment variables.
 
+A function asks for what it does: ``runner_from_environment`` runs steps, ``answerer_from_environment`` takes links,
+``reader_from_environment`` shows, ``sweeper_from_environment`` sweeps. Each checks the variables that it needs and no
+others, so that a wrong one stops only what depends on it. Those of links are checked when a link is made or read.
+
 Importing this is cheap, and making a runner touches no network. The client of DynamoDB is made with the runner, because
 every invocation needs it; boto3 and the clients of Scheduler, SQS and S3 come with the first call that needs them, the
 workflows with the first instance that runs.
@@ -8,12 +12,14 @@ workflows with the first instance that runs.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.names import MAX_PREFIX, PREFIX
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 
@@ -26,6 +32,12 @@ if TYPE_CHECKING:
     from hephaestus.runtime.sweeper import Sweeper
 
 MAX_SHARDS: Final = 64
+NUMBERS: Final = ("wake_shards", "list_shards", "retention_days")
+RUNS: Final = ("table", "queue_url", "schedule_group", "schedule_prefix", "schedule_role_arn", "resume_arn", *NUMBERS)
+ANSWERS: Final = ("table", "queue_url", *NUMBERS)
+READS: Final = ("table", "list_shards")
+SWEEPS: Final = ("table", "queue_url", "wake_shards")
+LINKS: Final = ("callback_key", "callback_url")
 
 
 class BadSettings(HephaestusError):
@@ -42,6 +54,8 @@ class Settings:
         table: the DynamoDB table [HEPHAESTUS_TABLE].
         queue_url: the work queue [HEPHAESTUS_QUEUE_URL].
         schedule_group: the group of the one-shot schedules [HEPHAESTUS_SCHEDULE_GROUP].
+        schedule_prefix: what the names of the schedules begin with, so that stacks can share a group
+            [HEPHAESTUS_SCHEDULE_PREFIX].
         schedule_role_arn: the role that Scheduler assumes to call the resume function [HEPHAESTUS_SCHEDULE_ROLE_ARN].
         resume_arn: the resume function [HEPHAESTUS_RESUME_ARN].
         schedule_dlq_arn: where a schedule's call goes that cannot be delivered [HEPHAESTUS_SCHEDULE_DLQ_ARN].
@@ -57,6 +71,7 @@ class Settings:
             [HEPHAESTUS_CALLBACK_URL].
         callback_audience: what tells this deployment's links from any other's; by default the table's name
             [HEPHAESTUS_CALLBACK_AUDIENCE].
+        problems: what is wrong with a setting, by its name here; such a setting has its default.
     """
 
     table: str
@@ -74,16 +89,14 @@ class Settings:
     callback_key: str | None = None
     callback_url: str | None = None
     callback_audience: str | None = None
+    schedule_prefix: str = ""
+    problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings in ``environment``.
-
-        Raises:
-            BadSettings: naming every variable that is missing or malformed.
-        """
+        """The settings in ``environment``; ``check`` tells of those that are missing or malformed."""
         reader = _Reader(environment)
-        settings = cls(
+        return cls(
             table=reader.text("TABLE"),
             queue_url=reader.text("QUEUE_URL"),
             schedule_group=reader.text("SCHEDULE_GROUP"),
@@ -101,11 +114,21 @@ class Settings:
             callback_key=reader.reference("CALLBACK_KEY", ("secret:", "parameter:")),
             callback_url=reader.reference("CALLBACK_URL", ("https://", "http://", "parameter:")),
             callback_audience=reader.optional("CALLBACK_AUDIENCE"),
+            schedule_prefix=reader.prefix("SCHEDULE_PREFIX"),
+            problems=MappingProxyType(reader.problems),
         )
-        if reader.problems:
-            message = f"the environment is incomplete: {'; '.join(reader.problems)}"
+
+    def check(self, *needed: str) -> Settings:
+        """These settings, if each of ``needed`` can be used.
+
+        Raises:
+            BadSettings: naming the variable of each that is missing or malformed.
+        """
+        found = [self.problems[name] for name in needed if name in self.problems]
+        if found:
+            message = f"the environment is incomplete: {'; '.join(found)}"
             raise BadSettings(message)
-        return settings
+        return self
 
 
 class _Reader:
@@ -113,7 +136,7 @@ class _Reader:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self.problems: list[str] = []
+        self.problems: dict[str, str] = {}
 
     def optional(self, name: str) -> str | None:
         return self._environment.get(f"HEPHAESTUS_{name}", "").strip() or None
@@ -121,14 +144,22 @@ class _Reader:
     def text(self, name: str) -> str:
         value = self.optional(name)
         if value is None:
-            self.problems.append(f"HEPHAESTUS_{name} is not set")
+            self._wrong(name, "is not set")
         return value or ""
+
+    def prefix(self, name: str) -> str:
+        value = self.optional(name) or ""
+        if PREFIX.fullmatch(value):
+            return value
+        self._wrong(name, f"is {value[:40]!r}: it must be at most {MAX_PREFIX} letters, digits, '-', '_' and '.'")
+        return ""
 
     def reference(self, name: str, beginnings: tuple[str, ...]) -> str | None:
         value = self.optional(name)
         if value is not None and not any(value.startswith(known) and value != known for known in beginnings):
             known = " or ".join(f"{beginning}…" for beginning in beginnings)
-            self.problems.append(f"HEPHAESTUS_{name} is {value[:40]!r}: it must be {known}")
+            self._wrong(name, f"is {value[:40]!r}: it must be {known}")
+            return None
         return value
 
     def number(self, name: str, most: int) -> int | None:
@@ -137,8 +168,11 @@ class _Reader:
             return None
         if value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most:
             return int(value)
-        self.problems.append(f"HEPHAESTUS_{name} is {value[:40]!r}: it must be a whole number from 1 to {most}")
+        self._wrong(name, f"is {value[:40]!r}: it must be a whole number from 1 to {most}")
         return None
+
+    def _wrong(self, name: str, what: str) -> None:
+        self.problems[name.lower()] = f"HEPHAESTUS_{name} {what}"
 
 
 def is_on(value: str | None) -> bool:
@@ -148,23 +182,47 @@ def is_on(value: str | None) -> bool:
 
 @cache
 def settings_from_environment() -> Settings:
-    """The settings of this process, read once.
-
-    Raises:
-        BadSettings: naming every variable that is missing or malformed.
-    """
+    """The settings of this process, read once."""
     return Settings.read(os.environ)
 
 
 @cache
 def runner_from_environment() -> Runner:
-    """The runner of this process, made once; handlers ask for it when they are imported.
+    """The runner of this process, made once; handlers whose functions run steps ask for it when they are imported.
 
     Raises:
-        BadSettings: naming every variable that is missing or malformed.
+        BadSettings: naming every variable that is missing or malformed, those of links aside.
     """
-    settings = settings_from_environment()
+    settings = settings_from_environment().check(*RUNS)
     return build_runner(settings, Registry.load(settings.workflows), signer=signer_from_environment)
+
+
+@cache
+def answerer_from_environment() -> Runner:
+    """A runner that takes the answers of links, for a function that may make and remove no schedules.
+
+    Raises:
+        BadSettings: naming every variable that this needs and that is missing or malformed, those of links aside.
+    """
+    from hephaestus.adapters.queued_timers import QueuedTimers  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
+    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
+
+    settings, place = settings_from_environment().check(*ANSWERS), Account()
+    queue = SqsQueue(settings.queue_url, place.client("sqs"))
+    registry = Registry.load(settings.workflows)
+    return Runner(_store(settings, place), QueuedTimers(queue), queue, registry, signer=signer_from_environment)
+
+
+@cache
+def reader_from_environment() -> Runner:
+    """A runner for reading.
+
+    Raises:
+        BadSettings: naming every variable that reading needs and that is missing or malformed.
+    """
+    settings = settings_from_environment().check(*READS)
+    return build_runner(settings, Registry.load(settings.workflows))
 
 
 def build_runner(
@@ -187,21 +245,25 @@ def build_runner(
         target_arn=settings.resume_arn,
         dlq_arn=settings.schedule_dlq_arn,
         client=place.client("scheduler"),
+        prefix=settings.schedule_prefix,
     )
     queue = SqsQueue(settings.queue_url, place.client("sqs"))
     return Runner(_store(settings, place), timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
 
 
 def sweeper_from_environment() -> Sweeper:
-    """A sweeper over the store and the queue of ``runner_from_environment``.
+    """A sweeper of this process's table and queue; it knows no workflows and no schedules.
 
     Raises:
-        BadSettings: naming every variable that is missing or malformed.
+        BadSettings: naming every variable that a sweep needs and that is missing or malformed.
     """
+    from hephaestus.adapters.session import Account  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
+    from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
     from hephaestus.runtime.sweeper import Sweeper  # noqa: PLC0415 - only the sweep function needs it
 
-    runner = runner_from_environment()
-    return Sweeper(runner.store, runner.queue, runner.clock)
+    settings, place = settings_from_environment().check(*SWEEPS), Account()
+    return Sweeper(_store(settings, place), SqsQueue(settings.queue_url, place.client("sqs")), SystemClock())
 
 
 def _store(settings: Settings, account: Account) -> Store:
@@ -238,8 +300,7 @@ def signer_from_environment() -> Signer:
     """What signs and reads this process's links, made when the first is wanted.
 
     Raises:
-        NoCallbackKey: the environment names no key.
-        BadSettings: naming every variable that is missing or malformed.
+        NoCallbackKey: the environment names no key, or a variable of links is malformed.
     """
     from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
     from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
@@ -248,6 +309,11 @@ def signer_from_environment() -> Signer:
     from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
 
     settings = settings_from_environment()
+    try:
+        settings.check(*LINKS)
+    except BadSettings as error:
+        message = f"this deployment makes and reads no links: {error}; correct it and deploy again"
+        raise NoCallbackKey(message) from error
     if settings.callback_key is None:
         no_signer()
     kind, _, name = settings.callback_key.partition(":")

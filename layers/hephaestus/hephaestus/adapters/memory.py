@@ -251,6 +251,10 @@ class MemoryTimers:
             self._timeouts.setdefault(name, timeout)
         return name
 
+    def name(self, timeout: Timeout) -> str:
+        """The name of a timeout's schedule."""
+        return schedule_name(timeout)
+
     def cancel(self, timeout: Timeout) -> None:
         """Forget a timeout; one that is gone is no error."""
         with self._lock:

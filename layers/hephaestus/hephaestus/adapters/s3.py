@@ -9,8 +9,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.session import MAX_ATTEMPTS, LazyClient
+from hephaestus.errors import EngineError
 
 SERVICE: Final = "S3"
+DENIED: Final = frozenset({"403", "AccessDenied", "Forbidden"})
 
 
 class Blobs(Protocol):
@@ -50,14 +52,25 @@ class S3Blobs:
     def get(self, key: str) -> bytes | None:
         """What is kept under ``key``; ``None`` where there is nothing.
 
+        A role without ``s3:ListBucket`` is denied an object that is not there, as one that it may not read (S3 API
+        Reference, GetObject: Permissions): such an answer says nothing about the object, and is never ``None``.
+
         Raises:
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 refused the request.
+            EngineError: S3 denied or refused the request.
         """
         try:
             data: bytes = self.client.get().get_object(Bucket=self.bucket, Key=key)["Body"].read()
         except (BotoCoreError, ClientError) as error:
-            if error_code(error) == "NoSuchKey":
+            code = error_code(error)
+            if code == "NoSuchKey":
                 return None
+            if code in DENIED:
+                message = (
+                    f"S3 denied access to {key} ({code}): the function's role needs s3:GetObject on the bucket's "
+                    "objects, s3:ListBucket on the bucket (without it, S3 denies an object that is missing) and, with "
+                    "a KMS key, kms:Decrypt on it"
+                )
+                raise EngineError(message) from error
             raise translate(error, SERVICE) from error
         return data

@@ -45,6 +45,7 @@ class SchedulerTimers:
         dlq_arn: the queue for schedules that could not be delivered.
         client: the service's client.
         clock: the time, for schedules that would be in the past.
+        prefix: what the names of the schedules begin with.
     """
 
     group: str
@@ -53,6 +54,7 @@ class SchedulerTimers:
     dlq_arn: str | None = None
     client: LazyClient = field(default_factory=lambda: LazyClient("scheduler"))
     clock: Clock = field(default_factory=SystemClock)
+    prefix: str = ""
 
     def schedule(self, timeout: Timeout) -> str:
         """Make the schedule of ``timeout``; one that is there already is success.
@@ -72,6 +74,10 @@ class SchedulerTimers:
             raise translate(error, SERVICE) from error
         return name
 
+    def name(self, timeout: Timeout) -> str:
+        """The name of the schedule of ``timeout``."""
+        return schedule_name(timeout, self.prefix)
+
     def cancel(self, timeout: Timeout) -> None:
         """Remove the schedule of ``timeout``; one that is gone is no error.
 
@@ -81,7 +87,7 @@ class SchedulerTimers:
         """
         client = self.client.get()
         try:
-            client.delete_schedule(GroupName=self.group, Name=schedule_name(timeout))
+            client.delete_schedule(GroupName=self.group, Name=self.name(timeout))
         except client.exceptions.ResourceNotFoundException:
             return
         except (BotoCoreError, ClientError) as error:
@@ -93,7 +99,7 @@ class SchedulerTimers:
         Raises:
             EngineError: it breaks a rule, which would be a defect of this library.
         """
-        name, payload = schedule_name(timeout), timeout_payload(timeout)
+        name, payload = self.name(timeout), timeout_payload(timeout)
         if not SCHEDULE_NAME.fullmatch(name) or len(payload.encode()) > MAX_INPUT:
             message = f"instance {timeout.instance_id}: the schedule for step {timeout.step} breaks Scheduler's limits"
             raise EngineError(message)

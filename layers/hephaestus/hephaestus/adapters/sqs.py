@@ -1,13 +1,16 @@
 """The work queue on SQS, a standard queue.
 
 Limits, from the service's API reference: a message's delay is at most 15 minutes (SendMessage: DelaySeconds); a batch
-has at most 10 messages (SendMessageBatch), of which some may be refused.
+has at most 10 messages (SendMessageBatch), of which some may be refused. On a standard queue, a message's group
+(MessageGroupId, up to 128 letters, digits and punctuation) orders nothing: it makes the queue a fair one, in which the
+messages of a group that has many do not keep those of others waiting (Developer Guide, "Amazon SQS fair queues").
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +31,7 @@ LONGEST_DELAY: Final = 900
 BATCH: Final = 10
 BATCH_TRIES: Final = 2  # of what a batch did not take
 SILENT_BATCHES: Final = 2  # so many without an answer, one after the other: the service is in trouble
+MAX_GROUP: Final = 128
 WAITING: Final = "ApproximateNumberOfMessages"
 SERVICE: Final = "SQS"
 
@@ -58,7 +62,8 @@ class SqsQueue:
         if not 0 <= seconds <= LONGEST_DELAY:
             message = f"a message can be delayed by 0 to {LONGEST_DELAY} s, not by {seconds} s"
             raise ValueError(message)
-        self._call("send_message", MessageBody=wake_message(instance_id), DelaySeconds=seconds)
+        body = wake_message(instance_id)
+        self._call("send_message", MessageBody=body, DelaySeconds=seconds, MessageGroupId=group_of(instance_id))
 
     def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
         """Send a message for each instance, ten a request; return the ids whose messages were accepted.
@@ -90,7 +95,8 @@ class SqsQueue:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS refused the request.
         """
-        self._call("send_message", MessageBody=removal_message(timeout))
+        body = removal_message(timeout)
+        self._call("send_message", MessageBody=body, MessageGroupId=group_of(timeout.instance_id))
 
     def depth(self) -> int:
         """About how many messages wait to be taken (GetQueueAttributes); the number lags by up to a minute.
@@ -110,7 +116,10 @@ class SqsQueue:
         left = list(instance_ids)
         refusal = ""
         for _ in range(BATCH_TRIES):
-            entries = [{"Id": str(index), "MessageBody": wake_message(each)} for index, each in enumerate(left)]
+            entries = [
+                {"Id": str(index), "MessageBody": wake_message(each), "MessageGroupId": group_of(each)}
+                for index, each in enumerate(left)
+            ]
             answer = self._call("send_message_batch", Entries=entries)
             failed = {int(each["Id"]): each for each in answer.get("Failed", [])}
             left = [instance_id for index, instance_id in enumerate(left) if index in failed]
@@ -131,6 +140,15 @@ class SqsQueue:
             return getattr(client, operation)(QueueUrl=self.url, **request)
         except (BotoCoreError, ClientError) as error:
             raise translate(error, SERVICE) from error
+
+
+def group_of(instance_id: str) -> str:
+    """The group of an instance's messages: its business key's name, which belongs to one workflow.
+
+    Workflows that share a key (``scope="global"``) share a group. The sweep and a redrive know an instance by its id
+    alone, so the group is made from that.
+    """
+    return re.sub(r"[^0-9A-Za-z_-]", "-", instance_id.partition("::")[0])[:MAX_GROUP] or "-"
 
 
 def wake_message(instance_id: str) -> str:

@@ -12,7 +12,7 @@ from hephaestus.adapters.sqs import SqsQueue
 from hephaestus.cli import styles
 from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe
-from hephaestus.dead_letters import DeadLetterQueue, redrive, resume_function
+from hephaestus.dead_letters import DeadLetterQueue, asynchronously, redrive
 from hephaestus.dead_letters.stack import DEAD_LETTERS
 from hephaestus.errors import BadRequest
 from hephaestus.operations.doctor import examine
@@ -74,7 +74,7 @@ def redrive_letters(
     queues = {name: stack.outputs[key] for name, key in DEAD_LETTERS.items() if key in stack.outputs}
     account = session.account
     work = SqsQueue(stack.outputs["WorkQueueUrl"], account.client("sqs"))
-    invoke = resume_function(stack.functions["resume"], account.client("lambda"))
+    invoke = asynchronously(stack.functions, account.client("lambda"))
     reports = {
         name: redrive(
             DeadLetterQueue(url, account.client("sqs", read_timeout=15)), work, invoke, limit=limit, dry_run=dry_run

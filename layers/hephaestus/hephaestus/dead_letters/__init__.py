@@ -6,6 +6,6 @@ Nothing here runs in a Lambda function.
 
 from hephaestus.dead_letters.queue import DeadLetterQueue
 from hephaestus.dead_letters.redrive import Left, Report, redrive
-from hephaestus.dead_letters.stack import Places, find_stack, resume_function
+from hephaestus.dead_letters.stack import Places, asynchronously, find_stack
 
-__all__ = ["DeadLetterQueue", "Left", "Places", "Report", "find_stack", "redrive", "resume_function"]
+__all__ = ["DeadLetterQueue", "Left", "Places", "Report", "asynchronously", "find_stack", "redrive"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.session import LazyClient
 from hephaestus.adapters.sqs import SqsQueue
-from hephaestus.dead_letters import DeadLetterQueue, Places, Report, find_stack, redrive, resume_function
+from hephaestus.dead_letters import DeadLetterQueue, Places, Report, asynchronously, find_stack, redrive
 from hephaestus.errors import BadRequest, HephaestusError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(asked: argparse.Namespace) -> int:
         return FAILED
     client = LazyClient("sqs", asked.region)
     work = SqsQueue(places.work_queue, client)
-    invoke = resume_function(places.resume, LazyClient("lambda", asked.region)) if places.resume else None
+    invoke = asynchronously(places.functions, LazyClient("lambda", asked.region)) if places.functions else None
     worst = ALL_SENT
     for name, url in places.dead_letters.items():
         report = redrive(DeadLetterQueue(url, client), work, invoke, limit=asked.limit, dry_run=asked.dry_run)
@@ -78,10 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _places(asked: argparse.Namespace) -> Places:
+    named = {"resume": asked.function} if asked.function else {}
     if asked.stack is None:
-        return Places(asked.work_queue, {"the queue": asked.queue}, asked.function)
+        return Places(asked.work_queue, {"the queue": asked.queue}, named)
     found = find_stack(asked.stack, LazyClient("cloudformation", asked.region))
-    return Places(found.work_queue, found.dead_letters, asked.function or found.resume)
+    return Places(found.work_queue, found.dead_letters, {**found.functions, **named})
 
 
 def _tell(name: str, report: Report, *, dry_run: bool) -> None:

@@ -5,8 +5,8 @@ Three kinds of letters lie in a stack's dead-letter queues:
 * a message of the work queue, as it was, moved by SQS after it had failed too often;
 * what a one-shot schedule would have sent to ``resume``, where EventBridge Scheduler could not deliver it (User Guide,
   "Configuring a schedule's dead-letter queue": the body is the input, or the request that holds it as ``Payload``);
-* the record of an asynchronous invocation of ``resume`` that failed every time, with the event as ``requestPayload``
-  (Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations").
+* the record of an asynchronous invocation of ``start``, ``resume`` or ``control`` that failed every time, with the
+  event as ``requestPayload`` (Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations").
 
 Nothing here imports AWS, and no reason that is given holds anything of a payload.
 """
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hephaestus.adapters import scheduler, sqs
-from hephaestus.calls import read_deliver
+from hephaestus.calls import read_deliver, read_start
+from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.triggers import read_timeout, read_work, trigger
 
@@ -43,9 +44,15 @@ class RemoveSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Give ``resume`` an event once more; its ``event_id`` makes it one event, however often it comes."""
+    """Give a function an event once more; the id that it has makes it one, however often it comes.
+
+    Attributes:
+        event: what the function was invoked with.
+        function: ``start``, ``resume`` or ``control``, which reads such events.
+    """
 
     event: Mapping[str, Any]
+    function: str = "resume"
 
 
 Errand: TypeAlias = Wake | RemoveSchedule | Deliver
@@ -75,6 +82,9 @@ def _read_invocation(event: object) -> Errand:
 
     A timeout or a message needs no more than a look at its instance. Another event is the caller's own: without an
     id it might have been taken before the invocation failed, and would be taken twice.
+
+    Raises:
+        BadRequest: nothing, or nothing that may be done twice.
     """
     if not isinstance(event, Mapping):
         message = "the invocation that failed had no JSON object as its event"
@@ -84,6 +94,10 @@ def _read_invocation(event: object) -> Errand:
     if trigger(event) != "direct" or event.get("action") == "heartbeat":
         message = "the invocation that failed was for its moment only, as a heartbeat is: nothing is left to be done"
         raise BadRequest(message)
+    function = function_of(event)
+    if function != "resume":
+        _check_named(event, function)
+        return Deliver(event, function)
     call = read_deliver(event)
     if call.event_id is None:
         message = (
@@ -92,6 +106,34 @@ def _read_invocation(event: object) -> Errand:
         )
         raise BadRequest(message)
     return Deliver(event)
+
+
+def function_of(event: Mapping[str, Any]) -> str:
+    """Which function reads a direct call, told from its members."""
+    if "action" in event and event["action"] != "heartbeat":
+        return "control"
+    return "start" if "workflow" in event else "resume"
+
+
+def _check_named(event: Mapping[str, Any], function: str) -> None:
+    """Make sure that a start, or what steers an instance, has the id that makes it one.
+
+    Raises:
+        BadRequest: it has none, or could not be read.
+    """
+    if function == "start":
+        name, what, about = "start_id", "start", read_start(event).id
+    else:
+        action = str(event["action"])[:64]
+        name = "start_id" if action == "fork" else "request_id"
+        what, about = f"action {action!r}", str(event.get("instance_id"))[:256]
+        check_id(about)
+    if not isinstance(event.get(name), str):
+        message = (
+            f"{about}: the {what} has no {name} and would perhaps be done twice; see the instance's history, "
+            "do it if it is not there, and delete this letter"
+        )
+        raise BadRequest(message)
 
 
 def _read_input(letter: Mapping[str, Any]) -> Mapping[str, Any]:

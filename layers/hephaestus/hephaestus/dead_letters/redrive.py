@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Invoke: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 BATCH: Final = 10
-NOBODY: Final = "its event is for the function resume: say which function that is"
+NOBODY: Final = "its event is for the function {}: say which function that is"
 NOT_TAKEN: Final = "the work queue did not take its message: run the command again"
 
 
@@ -65,7 +65,7 @@ def redrive(
     Args:
         letters: the dead-letter queue.
         work: the stack's work queue.
-        invoke: gives the function ``resume`` an event, asynchronously; without it such letters are left.
+        invoke: gives an event to the function that reads it, asynchronously; without it such letters are left.
         limit: look at so many letters at most.
         dry_run: look only. The letters are hidden from others meanwhile.
 
@@ -139,7 +139,7 @@ class _Run:
             self.left.append(Left(letter.id, str(error)))
             return None
         if isinstance(errand, Deliver) and self.invoke is None:
-            self.left.append(Left(letter.id, NOBODY))
+            self.left.append(Left(letter.id, NOBODY.format(errand.function)))
             return None
         return errand
 
@@ -161,7 +161,11 @@ class _Run:
             if isinstance(errand, RemoveSchedule):
                 self.work.remove_schedule(errand.timeout)
             elif self.invoke is not None:
-                self.invoke(errand.event)
+                try:
+                    self.invoke(errand.event)
+                except BadRequest as error:  # no function is known for it
+                    self.left.append(Left(letter.id, str(error)))
+                    return
         self.sent += 1
         self._delete([letter])
 

@@ -1,9 +1,10 @@
-"""Where a deployed stack has its queues, and how its function ``resume`` is given an event."""
+"""Where a deployed stack has its queues, and how its functions are given events."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,11 +12,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.cloudformation import describe_stack
 from hephaestus.adapters.session import LazyClient
+from hephaestus.dead_letters.letters import function_of
 from hephaestus.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+FUNCTIONS: Final = ("start", "resume", "control")
 DEAD_LETTERS: Final = {"work": "WorkDeadLettersUrl", "schedules": "ScheduleDeadLettersUrl"}
 
 
@@ -26,12 +29,13 @@ class Places:
     Attributes:
         work_queue: the URL of the work queue.
         dead_letters: the URLs of its dead-letter queues, by a short name.
-        resume: the name of the function ``resume``; ``None`` where it is not known.
+        functions: the names of the functions that take direct calls, by ``start``, ``resume`` and ``control``; only
+            those that are known.
     """
 
     work_queue: str
     dead_letters: Mapping[str, str]
-    resume: str | None = None
+    functions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def find_stack(name: str, client: LazyClient | None = None) -> Places:
@@ -55,16 +59,27 @@ def find_stack(name: str, client: LazyClient | None = None) -> Places:
         message = f"the stack {name} has no output {', '.join(missing)}: it is no stack of Hephaestus, or an old one"
         raise BadRequest(message)
     dead_letters = {short: found[key] for short, key in DEAD_LETTERS.items()}
-    return Places(found["WorkQueueUrl"], dead_letters, found.get("ResumeFunctionName"))
+    named = {role: found.get(f"{role.title()}FunctionName") for role in FUNCTIONS}
+    return Places(found["WorkQueueUrl"], dead_letters, {role: name for role, name in named.items() if name})
 
 
-def resume_function(name: str, client: LazyClient | None = None) -> Callable[[Mapping[str, Any]], None]:
-    """What gives the Lambda function ``name`` an event, asynchronously: where it fails, that is a letter again."""
+def asynchronously(names: Mapping[str, str], client: LazyClient | None = None) -> Callable[[Mapping[str, Any]], None]:
+    """What gives an event to the function that reads it, asynchronously: where it fails, that is a letter again.
+
+    Args:
+        names: the Lambda functions' names, by ``start``, ``resume`` and ``control``. An event for one that is not there
+            raises ``BadRequest``.
+        client: of Lambda.
+    """
     invoked = client or LazyClient("lambda")
 
     def invoke(event: Mapping[str, Any]) -> None:
+        role = function_of(event)
+        if role not in names:
+            message = f"its event is for the function {role}: redrive it with --stack"
+            raise BadRequest(message)
         try:
-            invoked.get().invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event).encode())
+            invoked.get().invoke(FunctionName=names[role], InvocationType="Event", Payload=json.dumps(event).encode())
         except (BotoCoreError, ClientError) as error:
             raise translate(error, "Lambda") from error
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.session import Account
 
-FUNCTIONS: Final = ("start", "resume", "control", "read", "sweep")
+FUNCTIONS: Final = ("start", "resume", "control", "callback", "read", "sweep")
 NEEDED: Final = ("TableName", "WorkQueueUrl", "ResumeFunctionName")
 
 

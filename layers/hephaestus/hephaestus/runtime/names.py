@@ -10,11 +10,19 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Timeout
 
 SCHEDULE_NAME: Final = re.compile(r"[0-9a-zA-Z-_.]{1,64}")  # EventBridge Scheduler, CreateSchedule: Name
+MAX_PREFIX: Final = 32
+PREFIX: Final = re.compile(rf"[0-9a-zA-Z-_.]{{0,{MAX_PREFIX}}}")
+MAX_READABLE: Final = 39
 
 
-def schedule_name(timeout: Timeout) -> str:
-    """The name of a timeout's schedule: a readable beginning, and a digest that makes it this wait's own."""
+def schedule_name(timeout: Timeout, prefix: str = "") -> str:
+    """The name of a timeout's schedule: a readable beginning, and a digest that makes it this wait's own.
+
+    Args:
+        timeout: what the schedule is for.
+        prefix: what every name of the deployment begins with, at most 32 characters; the readable part shrinks by it.
+    """
     own = f"{timeout.instance_id} {timeout.generation} {timeout.token}"
     digest = hashlib.sha256(own.encode()).hexdigest()[:24]
-    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{timeout.instance_id}-{timeout.step}")[:39]
-    return f"{readable}-{digest}"
+    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{timeout.instance_id}-{timeout.step}")
+    return f"{prefix}{readable[: MAX_READABLE - len(prefix)]}-{digest}"

@@ -220,6 +220,9 @@ class Timers(Protocol):
         The name is derived from the timeout, so making it twice makes one schedule.
         """
 
+    def name(self, timeout: Timeout) -> str:
+        """The name that the schedule of ``timeout`` has or would have; nothing is made."""
+
     def cancel(self, timeout: Timeout) -> None:
         """Remove the schedule made for ``timeout``; one that is gone is no error."""
 

@@ -41,7 +41,6 @@ from hephaestus.runtime.intake import (
     read_value,
     request_digest,
 )
-from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
@@ -296,7 +295,7 @@ class Runner(Control, Queries, Answers):
         after = self._change(instance_id, set_timer)
         timer = next((one for one in reversed(after.timers) if one.token == token or not token), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
-            return schedule_name(Timeout(instance_id, after.generation, step, token, 0))
+            return self.timers.name(Timeout(instance_id, after.generation, step, token, 0))
         return self.timers.schedule(Timeout(instance_id, after.generation, step, timer.token, timer.due_at))
 
     def wake(self, instance_id: str, *, budget: Budget) -> None:

@@ -224,6 +224,10 @@ class SimulatedTimers:
 
         return self.calls.write(f"schedule {timeout.token}", do)
 
+    def name(self, timeout: Timeout) -> str:
+        """The name of a timeout's schedule."""
+        return schedule_name(timeout)
+
     def cancel(self, timeout: Timeout) -> None:
         """Remove a schedule."""
         self.calls.write(f"unschedule {timeout.token}", lambda: self.remove(timeout))

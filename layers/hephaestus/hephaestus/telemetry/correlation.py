@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +49,7 @@ def message_id(record: object) -> str | None:
 
 def _schedule(event: Mapping[str, Any]) -> str | None:
     try:
-        return schedule_name(read_timeout(event))
+        return schedule_name(read_timeout(event), os.environ.get("HEPHAESTUS_SCHEDULE_PREFIX", ""))
     except BadRequest:
         return None
 
