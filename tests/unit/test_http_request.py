@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
-from hephaestus.http.request import MAX_BODY, Request, read_json
+from hephaestus.http.request import MAX_BODY, Request
+from hephaestus.strict_json import read_json
 
 
 def request(**event: Any) -> Request:

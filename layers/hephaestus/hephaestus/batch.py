@@ -37,14 +37,23 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
 
     Returns:
         What an event source with ``ReportBatchItemFailures`` expects.
+
+    Raises:
+        BadRequest: a record has no ``messageId``, so that its failure could not be reported; nothing was done.
     """
     records = event["Records"]
+    unnamed = [str(place) for place, record in enumerate(records) if not _is_named(record)]
+    if unnamed:
+        message = (
+            f"records {', '.join(unnamed[:10])} (from 0) of the batch have no messageId: SQS gives every message one"
+        )
+        raise BadRequest(message)
     whole = budget(context, runner.clock)
 
     def wake(record: SQSRecord) -> None:
         about_message(record.raw_event)
         try:
-            work = read_work(record.body)
+            work = read_work(_body(record))
             about_message(record.raw_event, work if isinstance(work, str) else work.instance_id)
             _check_time(context, work if isinstance(work, str) else work.instance_id)
             if not isinstance(work, str):
@@ -63,6 +72,19 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
     with processor(records=records, handler=wake):
         processor.process()
     return dict(processor.response())
+
+
+def _is_named(record: Mapping[str, Any]) -> bool:
+    name = record.get("messageId")
+    return isinstance(name, str) and bool(name)
+
+
+def _body(record: SQSRecord) -> str:
+    body = record.raw_event.get("body")
+    if not isinstance(body, str):
+        message = "not a message of Hephaestus: the record has no body"
+        raise BadRequest(message)
+    return body
 
 
 def _check_time(context: Invocation, instance_id: str) -> None:

@@ -6,7 +6,6 @@ told apart and read here; one that is nobody's is refused before anything is tou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -14,6 +13,7 @@ from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, InPlace
+from hephaestus.strict_json import read_json
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock, Timeout
@@ -50,6 +50,9 @@ def trigger(event: object) -> Trigger:
         isinstance(it, Mapping) and it.get("eventSource") == "aws:sqs" for it in records
     ):
         return "queue"
+    if "Records" in event:
+        message = "the event has Records, but not all of them are messages of SQS: this function takes no others"
+        raise BadRequest(message)
     return "direct"
 
 
@@ -81,9 +84,10 @@ def read_work(body: str) -> str | Timeout:
         BadRequest: the message is not ours.
     """
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        message = None
+        message = read_json(body, "the message")
+    except BadRequest as error:
+        text = f"not a message of Hephaestus: {error}"
+        raise BadRequest(text) from error
     work = sqs.read_message(message if isinstance(message, dict) else {})
     check_id(work if isinstance(work, str) else work.instance_id)
     return work

@@ -23,10 +23,10 @@ from hephaestus.cli.modules import find
 from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe, short, span
 from hephaestus.errors import BadRequest
-from hephaestus.http.request import read_json
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.views import to_json_object
+from hephaestus.strict_json import read_json
 from hephaestus.testing import LocalRuntime, VirtualClock
 
 if TYPE_CHECKING:

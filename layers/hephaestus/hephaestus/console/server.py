@@ -19,6 +19,7 @@ from hephaestus.console.guard import Guard, Refused, UsedAgain
 from hephaestus.console.handover import PAGE
 from hephaestus.console.service import Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
+from hephaestus.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -274,11 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(411, "An action says how long its body is.")
         if int(length) > MAX_BODY:
             raise Refused(413, f"An action's body takes at most {MAX_BODY} bytes.")
-        try:
-            body = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError) as error:
-            message = f"the body is not JSON: {error}"
-            raise BadRequest(message) from error
+        body = read_json(self.rfile.read(int(length)))
         if not isinstance(body, dict):
             message = "the body must be a JSON object"
             raise BadRequest(message)

@@ -13,7 +13,6 @@ Nothing here imports AWS, and no reason that is given holds anything of a payloa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +21,7 @@ from hephaestus.adapters import scheduler, sqs
 from hephaestus.calls import read_deliver, read_start
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
+from hephaestus.strict_json import read_json
 from hephaestus.triggers import read_timeout, read_work, trigger
 
 if TYPE_CHECKING:
@@ -146,9 +146,10 @@ def _read_input(letter: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read_object(text: str) -> Mapping[str, Any]:
     try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        read = None
+        read = read_json(text, "the letter")
+    except BadRequest as error:
+        message = f"not a message of Hephaestus: {error}"
+        raise BadRequest(message) from error
     if not isinstance(read, dict):
         message = "not a message of Hephaestus: it is no JSON object"
         raise BadRequest(message)

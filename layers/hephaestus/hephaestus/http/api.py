@@ -71,13 +71,17 @@ class Api(APIGatewayRestResolver):
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer one proxy event."""
-        self.incoming = Request(event)
-        self.preferences = prefer.read(self.incoming.header("Prefer"))
         self._invocation = context
+        try:
+            self.incoming = Request(event)
+        except CallerError as error:
+            self.incoming = Request({})
+            return _bare(self._refuse(error))
+        self.preferences = prefer.read(self.incoming.header("Prefer"))
         now = self.clock.now()
         self._ends = now + context.get_remaining_time_in_millis()
         self._wait_until = min(now + (self.preferences.wait or 0) * 1000, self._ends - ANSWER_MS)
-        return super().resolve({**event, "path": self.incoming.path}, context)
+        return super().resolve({**event, "httpMethod": self.incoming.method, "path": self.incoming.path}, context)
 
     @property
     def dispatch(self) -> Dispatch:
@@ -176,6 +180,12 @@ class Api(APIGatewayRestResolver):
                 message = f"{path} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
                 return self._refuse(problem.MethodNotAllowed(message, methods))
         return self._refuse(problem.NoSuchRoute(f"there is no {_without_token(self.incoming.path)[:200]}"))
+
+
+def _bare(answer: Response[str]) -> dict[str, Any]:
+    """An answer as API Gateway takes it, without a request that it belongs to."""
+    headers = {"Content-Type": [problem.CONTENT_TYPE], **{name: [str(it)] for name, it in answer.headers.items()}}
+    return {"statusCode": answer.status_code, "body": answer.body, "multiValueHeaders": headers}
 
 
 def _without_token(path: str) -> str:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import quote
 
 from hephaestus.caller import MAX_CALLER, Caller
 from hephaestus.errors import BadRequest, PayloadTooLarge
-from hephaestus.values import MAX_DEPTH
+from hephaestus.strict_json import read_json
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
 MAX_PARAMETER: Final = 2048
+TEXTS: Final = ("httpMethod", "path", "resource", "body")
+CONTEXT_TEXTS: Final = ("path", "stage", "requestId")
+LISTS: Final = ("multiValueHeaders", "multiValueQueryStringParameters")
+OBJECTS: Final = (*LISTS, "headers", "queryStringParameters", "pathParameters", "stageVariables")
 CLAIMED: Final = "claimedBy"  # of the request's context: who a direct caller says it is
 
 
@@ -36,6 +38,12 @@ class Request:
     """
 
     def __init__(self, event: Mapping[str, Any]) -> None:
+        """Read an event.
+
+        Raises:
+            BadRequest: it has not the shape of API Gateway's, so that somebody invoked the function with it directly.
+        """
+        check_shape(event)
         self._event = event
         context = event.get("requestContext") or {}
         self.method = str(event.get("httpMethod") or "GET").upper()
@@ -181,44 +189,50 @@ class Request:
             raise BadRequest(message) from error
 
 
-def read_json(text: str) -> Any:
-    """``text`` as JSON, strictly: no NaN, no Infinity, no number beyond a double, no half of a surrogate pair.
+def check_shape(event: Mapping[str, Any]) -> None:
+    """Reject an event that API Gateway cannot have sent.
+
+    Members may be missing or null. What is there has the type that the API Gateway Developer Guide names ("Input format
+    of a Lambda function for proxy integration").
 
     Raises:
-        BadRequest: it is something else.
+        BadRequest: naming the members of another type.
     """
-    try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        message = f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise BadRequest(message) from error
-    except UnicodeEncodeError as error:
-        message = "the body is not JSON: a string holds half of a surrogate pair"
-        raise BadRequest(message) from error
-    except RecursionError as error:
-        message = f"the body is nested too deeply: at most {MAX_DEPTH} levels are stored"
-        raise BadRequest(message) from error
-    except ValueError as error:
-        message = "the body is not JSON: a number is not finite, or too long"
-        raise BadRequest(message) from error
-    return value
+    context = event.get("requestContext")
+    inner: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
+    wrong = [name for name in TEXTS if not _is_text(event.get(name))]
+    wrong += [f"requestContext.{name}" for name in CONTEXT_TEXTS if not _is_text(inner.get(name))]
+    wrong += [name for name in ("requestContext", *OBJECTS) if not isinstance(event.get(name), Mapping | None)]
+    wrong += [name for name in OBJECTS if name not in wrong and not _holds(event.get(name), many=name in LISTS)]
+    wrong += ["isBase64Encoded"] if not isinstance(event.get("isBase64Encoded"), bool | None) else []
+    if wrong:
+        message = (
+            f"the event has the shape of an API call, but not what API Gateway sends: {', '.join(wrong)} malformed; "
+            "to invoke the function directly, leave out httpMethod and requestContext"
+        )
+        raise BadRequest(message)
+
+
+def _is_text(value: object) -> bool:
+    """Whether ``value`` is missing, or text that UTF-8 can hold."""
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value) if not value.isascii() else True
+    return value is None
+
+
+def _holds(mapping: Mapping[str, Any] | None, *, many: bool) -> bool:
+    """Whether all of its names and values are texts, or lists of texts."""
+    members = (mapping or {}).items()
+    if many:
+        return all(
+            _is_text(name) and isinstance(values, list | None) and all(map(_is_text, values or ()))
+            for name, values in members
+        )
+    return all(_is_text(name) and _is_text(value) for name, value in members)
 
 
 def _printable(name: object) -> str:
     return name[:MAX_CALLER] if isinstance(name, str) and name.isprintable() else ""
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text[:20])
-    return number
 
 
 def _too_large(most: int) -> PayloadTooLarge:
