@@ -5,23 +5,30 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections import OrderedDict, namedtuple
-from datetime import UTC, date, datetime, timedelta, timezone
+from array import array
+from collections import OrderedDict, UserDict, deque, namedtuple
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, Flag, IntEnum, StrEnum
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, Mock
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel
 
+from hephaestus.scalars import clean_text
 from hephaestus.values import (
     MAX_DEPTH,
     FrozenDict,
     FrozenList,
     NotSerializable,
+    TooManyParts,
+    adopt,
     for_display,
     freeze,
     from_json,
@@ -72,8 +79,171 @@ class Order(BaseModel):
     at: date
 
 
+class Percent(Decimal):
+    """One that shows itself in another way than it is read."""
+
+    def __str__(self) -> str:
+        return f"{int(self)} %"
+
+    def is_finite(self) -> bool:
+        raise NotImplementedError
+
+
+class Day(date):
+    """One with methods of its own."""
+
+    def isoformat(self) -> str:
+        return "Monday"
+
+    def toordinal(self) -> int:
+        return 1
+
+
+class Pause(timedelta):
+    """One whose arithmetic is its own."""
+
+    def __floordiv__(self, other: Any) -> Any:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "a while"
+
+
+class Key(UUID):
+    """One that shows itself in another way."""
+
+    def __str__(self) -> str:
+        return "key"
+
+    @property
+    def hex(self) -> str:
+        raise NotImplementedError
+
+
+class Moment(datetime):
+    """One that is shown for people."""
+
+    def isoformat(self, *_: Any, **__: Any) -> str:
+        return "tomorrow"
+
+
+class Hour(time):
+    """One that is shown for people."""
+
+    def isoformat(self, *_: Any, **__: Any) -> str:
+        return "noon"
+
+
+class Count(int):
+    """A number with other texts."""
+
+    def __int__(self) -> int:
+        return 0
+
+    def __index__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "many"
+
+
+class Rate(float):
+    """A number with other texts."""
+
+    def __float__(self) -> float:
+        return 0.0
+
+    def __repr__(self) -> str:
+        return "fast"
+
+
+class Raw(bytes):
+    """Bytes that say other bytes."""
+
+    def __bytes__(self) -> bytes:
+        return b"other"
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+
+class Odd(dict[str, Any]):
+    """A mapping that shows other things than it holds."""
+
+    def items(self) -> Any:
+        raise NotImplementedError
+
+    def __iter__(self) -> Any:
+        return iter(["other"])
+
+    def __len__(self) -> int:
+        return 7
+
+
+class Row(list[Any]):
+    """A list that shows other things than it holds."""
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return 7
+
+
+class Bag(set[Any]):
+    """A set that shows other things than it holds."""
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+
+class Mode(Flag):
+    """Flags."""
+
+    READ = 1
+    WRITE = 2
+
+
+class Named(Enum):
+    """An enum that calls something else its value."""
+
+    ONE = 1
+
+    @property
+    def value(self) -> Any:
+        return "one"
+
+
 class Loud(str):  # noqa: SLOT000 - a subclass in need of plainness
     """A string of its own kind."""
+
+
+class Twin(str):  # noqa: SLOT000 - see above
+    """A string that is equal to no other."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Fine(datetime):
+    """One with nanoseconds, as pandas has."""
+
+    nanosecond = 7
+
+
+class FineDelta(timedelta):
+    """One with nanoseconds, as pandas has."""
+
+    nanoseconds = 7
+
+
+@dataclasses.dataclass
+class Half:
+    """A record without its field."""
+
+    missing: int = dataclasses.field(init=False)
 
 
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - one without annotations
@@ -101,9 +271,30 @@ def nested(depth: int) -> Any:
         (frozenset("ba"), ["a", "b"]),
         ({1, "a"}, ["a", 1]),
         (Item("x", [Decimal("1.10")]), {"sku": "x", "prices": [Decimal("1.10")]}),
-        (Order(number=1, items=["x"], at=date(2026, 1, 2)), {"number": 1, "items": ["x"], "at": date(2026, 1, 2)}),
+        (Order(number=1, items=["x"], at=date(2026, 1, 2)), {"number": 1, "items": ["x"], "at": "2026-01-02"}),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         ({Size.BIG: 1, Loud("k"): 2}, {"big": 1, "k": 2}),
+        (Percent("5.5"), Decimal("5.5")),
+        (Day(2026, 1, 2), date(2026, 1, 2)),
+        (Pause(hours=1), timedelta(hours=1)),
+        (Key(int=5), UUID(int=5)),
+        (Moment(2026, 1, 2, 3), datetime(2026, 1, 2, 3)),  # noqa: DTZ001 - without a zone on purpose
+        (Hour(12), time(12)),
+        (Count(5), 5),
+        (Rate(1.5), 1.5),
+        (Raw(b"ab"), b"ab"),
+        (Odd(a=1), {"a": 1}),
+        (Row([1, 2]), [1, 2]),
+        (Bag({1}), [1]),
+        (Mode.READ | Mode.WRITE, 3),
+        (Named.ONE, 1),
+        (MappingProxyType({"a": [1]}), {"a": [1]}),
+        (UserDict(a=1), {"a": 1}),
+        ({frozenset({2, 1})}, [[1, 2]]),
+        ({Colour.RED, "a"}, ["a", "red"]),
+        (time(1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2))), time(1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2)))),
+        (timedelta.max, timedelta.max),
+        (Decimal("1E+999999999"), Decimal("1E+999999999")),
         (bytearray(b"ab"), b"ab"),
         (memoryview(b"ab"), b"ab"),
         (timedelta(days=-1, microseconds=1), timedelta(days=-1, microseconds=1)),
@@ -117,8 +308,11 @@ def test_a_value_is_kept_as_the_plain_thing_it_is(given: Any, kept: Any) -> None
     """Frozen, and again after its way through the store."""
     frozen = freeze({"v": given})["v"]
     assert frozen == kept
-    assert frozen == freeze(from_json(to_json({"v": frozen})))["v"]
-    assert not isinstance(frozen, (Enum, Loud))
+    plain: dict[type, type] = {dict: FrozenDict, list: FrozenList}
+    assert type(frozen) is plain.get(type(kept), type(kept))
+    back = adopt(from_json(to_json({"v": frozen})))["v"]
+    assert back == frozen
+    assert type(back) is type(frozen)
 
 
 def test_a_key_that_is_an_enum_is_kept_as_its_value() -> None:
@@ -149,6 +343,17 @@ def test_a_key_that_is_an_enum_is_kept_as_its_value() -> None:
         (range(3), r"total\.v is a range"),
         (ValueError("x"), r"total\.v is a ValueError"),
         ({Item}, r"total\.v\[0\] is a type"),
+        (Path("a"), r"total\.v is a \w*Path, which cannot be stored as JSON: pass str\(value\)"),
+        (iter([1]), r"total\.v is a list_iterator.*: pass list\(value\)"),
+        (deque([1]), r"total\.v is a deque.*: pass list\(value\)"),
+        (2 + 1j, r"total\.v is a complex.*: pass \[value\.real, value\.imag\]"),
+        (memoryview(array("i", [1])), r"total\.v is a memoryview of 'i': pass value\.tobytes\(\)"),
+        (time(1, tzinfo=ZoneInfo("Europe/Berlin")), r"total\.v is a time in a zone whose offset depends on the day"),
+        (Fine(2026, 1, 1), r"total\.v has 7 nanoseconds, which would be lost: round it to microseconds"),
+        (FineDelta(1), r"total\.v has 7 nanoseconds, which would be lost"),
+        ({Twin("a"): 1, Twin("a"): 2}, r"total\.v has two keys that are the same text"),
+        (Half(), r"total\.v is a Half, which could not be read: AttributeError"),
+        (Mock(spec=dict), r"total\.v is a Mock, which c"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -194,6 +399,41 @@ def test_results_that_carry_results_on_meet_the_limit_too() -> None:
             freeze(grown)
 
 
+def test_what_shares_its_parts_is_rejected_before_it_is_copied() -> None:
+    """Four lists of which each holds the next a hundred times would be a hundred million values."""
+    for make in (lambda inner: [inner] * 100, lambda inner: freeze([inner] * 100)):
+        with pytest.raises(TooManyParts, match="more than the 262144 parts that a value may have"):
+            freeze(reduce(lambda inner, _: make(inner), range(4), [1]))
+
+
+def test_what_was_stored_is_read_whatever_the_bounds_are_now() -> None:
+    """A bound that is lowered later makes nothing unreadable."""
+    deep = "[" * 200 + "]" * 200
+    assert to_json(adopt(from_json(deep))) == deep
+    with pytest.raises(ValueError, match="not JSON"):
+        adopt(from_json("[1e999]"))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain", "plain"),
+        ("caf\udce9", "caf\ufffd"),
+        ("\ud83d\ude00 \ud83d", "\ufffd\ufffd \ufffd"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b[31mred\x00\x9b", "\\x1b[31mred\\x00\\x9b"),
+        ("é" * 30, "é" * 20),
+        ("\x00" * 30, "\\x00" * 5),
+        (Loud("loud"), "loud"),
+    ],
+)
+def test_a_message_is_cleaned_for_every_reader(given: str, shown: str) -> None:
+    """UTF-8 can hold it, and no terminal obeys it."""
+    cleaned = clean_text(given, 20)
+    assert cleaned == shown
+    assert type(cleaned) is str
+
+
 @pytest.mark.parametrize(
     "moment",
     [
@@ -202,6 +442,11 @@ def test_results_that_carry_results_on_meet_the_limit_too() -> None:
         datetime(2026, 1, 1, tzinfo=UTC),
         datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=-3, seconds=7))),
         datetime(2026, 1, 1),  # noqa: DTZ001 - without a zone on purpose
+        datetime(2026, 1, 1, fold=1),  # noqa: DTZ001 - as above
+        datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1), "a name")),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=23, minutes=59))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-23, microseconds=-7))),
+        datetime.max.replace(tzinfo=ZoneInfo("Europe/Berlin")),
     ],
     ids=str,
 )
@@ -212,6 +457,7 @@ def test_a_time_comes_back_as_the_time_it_was(moment: datetime) -> None:
     assert back == frozen
     assert back.isoformat() == moment.isoformat()
     assert back.utcoffset() == moment.utcoffset()
+    assert (back.fold, back.tzname()) == (frozen.fold, frozen.tzname())
 
 
 def test_a_time_that_is_none_is_refused() -> None:

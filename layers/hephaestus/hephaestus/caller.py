@@ -46,7 +46,10 @@ def read_caller(by: Caller | str | None) -> Caller:
     """
     if isinstance(by, Caller):
         return by
-    if by is not None and not (isinstance(by, str) and len(by) <= MAX_CALLER and by.isprintable()):
+    if by is None:
+        return Caller()
+    name = str.__str__(by) if isinstance(by, str) else None
+    if name is None or len(name) > MAX_CALLER or not name.isprintable():
         message = f"by must be a printable string of at most {MAX_CALLER} characters"
         raise BadRequest(message)
-    return Caller(by, "claim") if by else Caller()
+    return Caller(name, "claim") if name else Caller()

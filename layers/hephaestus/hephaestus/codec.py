@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine import events as ev
 from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
-from hephaestus.errors import CorruptLog
-from hephaestus.values import freeze, from_json, to_json
+from hephaestus.errors import CorruptLog, PayloadTooLarge
+from hephaestus.values import adopt, from_json, to_json
+from hephaestus.weight import MAX_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COMPRESS_ABOVE: Final = 512
+# Of JSON. An instance holds MAX_HELD of values, or twice as much where an event and a result came in at once, each with
+# the room that was left; the rest is for everything else. So nothing that was acknowledged is too large to be read.
+MAX_INFLATED: Final = 2 * MAX_HELD + 16 * 1024 * 1024
 SCHEMA: Final = 1
 # What the bytes of snapshots and entries have in common. It is part of the format: a change needs a new marker.
 _DICTIONARY: Final = (
@@ -119,7 +123,7 @@ def _unpack(kind: type[Any], packed: Mapping[str, Any]) -> Any:
     values = dict(packed)
     for name, value in packed.items():
         if name in _VALUES:
-            values[name] = freeze(value)
+            values[name] = adopt(value)
         elif name in _RECORDS and value is not None:
             values[name] = _unpack(_RECORDS[name], value)
         elif name == "completed":
@@ -187,22 +191,32 @@ def size(value: Any) -> int:
 
 
 def _squeeze(text: str) -> bytes:
-    raw = text.encode(errors="surrogatepass")  # an error's message may hold an undecodable file name
+    # Values are checked and messages cleaned before they come here; whatever slips through must stop neither a commit
+    # nor, as the same is done on the way out, a read.
+    raw = text.encode(errors="surrogatepass")
     if len(raw) <= COMPRESS_ABOVE:
         return b"J" + raw
+    if len(raw) > MAX_INFLATED:
+        message = f"a commit takes {len(raw)} bytes of JSON, at most {MAX_INFLATED} are stored: pass keys to S3"
+        raise PayloadTooLarge(message)
     deflater = zlib.compressobj(6, zdict=_DICTIONARY)
     return b"Z" + deflater.compress(raw) + deflater.flush()
 
 
 def _stretch(data: bytes) -> str:
+    """The JSON in ``data``; never more than ``MAX_INFLATED`` bytes of it are made, whatever the bytes say."""
     if data[:1] == b"J":
-        return data[1:].decode(errors="surrogatepass")
-    if data[:1] == b"Z":
+        raw = data[1:]
+    elif data[:1] == b"Z":
         inflater = zlib.decompressobj(zdict=_DICTIONARY)
-        raw = inflater.decompress(data[1:]) + inflater.flush()
-        if not inflater.eof:
+        raw = inflater.decompress(data[1:], MAX_INFLATED + 1)
+        if not inflater.eof and len(raw) <= MAX_INFLATED:
             message = "cut short"
             raise ValueError(message)
-        return raw.decode(errors="surrogatepass")
-    message = "unknown marker"
-    raise ValueError(message)
+    else:
+        message = "unknown marker"
+        raise ValueError(message)
+    if len(raw) > MAX_INFLATED:
+        message = "larger than anything that is stored"
+        raise ValueError(message)
+    return raw.decode(errors="surrogatepass")

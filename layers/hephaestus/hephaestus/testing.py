@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.foreign import Model
     from hephaestus.runtime.executor import Limits
     from hephaestus.runtime.ports import Store, Timeout
     from hephaestus.runtime.views import InstanceView
@@ -132,9 +133,11 @@ class LocalRuntime:
         )
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 
-    def start(self, workflow: type[Workflow], value: str, context: Mapping[str, Any] | None = None) -> InstanceView:
+    def start(
+        self, workflow: type[Workflow], value: str, context: Mapping[str, Any] | Model | None = None
+    ) -> InstanceView:
         """Start an instance and run what can run now."""
-        instance_id = self.runner.start_instance(workflow, context or {}, id=value)
+        instance_id = self.runner.start_instance(workflow, {} if context is None else context, id=value)
         self.settle()
         return self.runner.get(instance_id)
 

@@ -1,33 +1,60 @@
 """Values that a workflow carries: what is allowed, how it is frozen, how it becomes JSON and comes back.
 
-Allowed are JSON's own types and ``datetime``, ``date``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, ``Enum``
-members (kept as their value), dataclasses and pydantic models (kept as mappings), tuples and sets (kept as lists).
-Nothing is ever pickled.
+Allowed are JSON's own types and ``datetime``, ``date``, ``time``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, each
+kept as the plain value of that type whatever subclass it comes as; ``Enum`` members (kept as their value), dataclasses
+and pydantic models (kept as mappings), tuples, sets and NumPy arrays (kept as lists). Nothing is ever pickled.
 """
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import math
-from datetime import date, datetime, timedelta, timezone
+from collections import OrderedDict
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
+from hephaestus.foreign import stand_in
+from hephaestus.scalars import (
+    MAX_INT_BITS,
+    NotSerializable,
+    Unstorable,
+    checked,
+    clean_text,
+    enum_value,
+    plain_scalar,
+)
+from hephaestus.weight import MAX_PARTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = (
+    "MAX_DEPTH",
+    "MAX_INT_BITS",
+    "FrozenDict",
+    "FrozenList",
+    "NotSerializable",
+    "TooManyParts",
+    "adopt",
+    "for_display",
+    "freeze",
+    "from_json",
+    "to_json",
+)
+
 TAG: Final = "$hephaestus"
 MAX_DEPTH: Final = 64
+MAX_STAND_INS: Final = 8  # objects that stand for one another
+MAX_PROBLEM: Final = 500  # characters of what is wrong with a value
 SHOWN_KEY: Final = 64  # characters of a key in the place that a message names
-MAX_INT_BITS: Final = 4096  # Python refuses to read or write a whole number of more than 4,300 digits
 
 
-class NotSerializable(TypeError):
-    """A value that cannot be stored; the message names its place."""
+class TooManyParts(NotSerializable):
+    """A value of more parts than are stored."""
 
 
 def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
@@ -79,146 +106,204 @@ def _thaw(value: Any) -> Any:
     return value
 
 
-def freeze(value: Any, place: str = "value", depth: int = 0) -> Any:
+def freeze(value: Any, place: str = "value") -> Any:
     """``value`` as it would come back from the store: checked, copied and immutable.
 
     Raises:
         NotSerializable: the value, or something inside of it, cannot be stored.
+        TooManyParts: it has more than ``MAX_PARTS`` parts; such a value is not even copied.
     """
     kind = type(value)
     if value is None or kind is bool or (kind is str and value.isascii()):
         return value
-    if kind is str or kind is int or kind is float:
-        return _freeze_scalar(value, place)
-    frozen = kind is FrozenDict or kind is FrozenList
-    if depth + (_depth(value) if frozen else 1) > MAX_DEPTH:
-        message = f"{place} is nested more than {MAX_DEPTH} deep, or contains itself"
-        raise NotSerializable(message)
-    if frozen:
-        return value
-    if isinstance(value, dict):
-        return FrozenDict(
-            {_key(key, place): freeze(item, f"{place}.{key[:SHOWN_KEY]}", depth + 1) for key, item in value.items()}
+    return _Freezer(MAX_PARTS).freeze(value, place, 0)
+
+
+def adopt(value: Any) -> Any:
+    """What was read from the store, immutable.
+
+    No bound is checked: what was stored once can always be read, whatever the bounds are now.
+
+    Raises:
+        ValueError: a number that JSON does not have, which nothing stores: the bytes are damaged.
+    """
+    kind = type(value)
+    if kind is dict:
+        return FrozenDict({key: adopt(item) for key, item in value.items()})
+    if kind is list:
+        return FrozenList([adopt(item) for item in value])
+    if kind is float and not math.isfinite(value):
+        message = f"{value} is not JSON"
+        raise ValueError(message)
+    return value
+
+
+class _Freezer:
+    """Freezes one value; ``room`` is how many more parts it may have."""
+
+    __slots__ = ("room",)
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def freeze(self, value: Any, place: str, depth: int) -> Any:
+        kind = type(value)
+        if value is None or kind is bool or (kind is str and value.isascii()):
+            return value
+        if kind is FrozenDict or kind is FrozenList:
+            _check_depth(depth + self.depth(value, place), place)
+            return value
+        if issubclass(kind, dict):
+            _check_depth(depth + 1, place)
+            return self._mapping(value, kind, place, depth + 1)
+        if issubclass(kind, (list, tuple)):
+            _check_depth(depth + 1, place)
+            return self._list(value, kind, place, depth + 1)
+        try:
+            return self._scalar_or_other(value, kind, place, depth)
+        except Unstorable as error:
+            message = f"{place} {clean_text(str(error), MAX_PROBLEM)}"
+            raise NotSerializable(message) from error
+
+    def depth(self, value: Any, place: str) -> int:
+        """How deep something frozen is nested; results that carry results on grow by one each time."""
+        if type(value) is FrozenDict:
+            self._spend(len(value), place)
+            return 1 + max([self.depth(item, place) for item in value.values()], default=0)
+        if type(value) is FrozenList:
+            self._spend(len(value), place)
+            return 1 + max([self.depth(item, place) for item in value], default=0)
+        return 0
+
+    def _mapping(self, value: Any, kind: type, place: str, depth: int) -> FrozenDict:
+        self._spend(dict.__len__(value), place)
+        # By the type's own way: a subclass may show other things than it holds. The order is an OrderedDict's own.
+        items = value.items() if kind is dict or kind is OrderedDict else dict.items(value)
+        frozen = FrozenDict(
+            {_key(key, place): self.freeze(item, f"{place}.{key[:SHOWN_KEY]}", depth) for key, item in items}
         )
-    if isinstance(value, (list, tuple)):
-        return FrozenList(freeze(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value))
-    return _freeze_object(value, place, depth)
+        if len(frozen) != dict.__len__(value):
+            message = f"{place} has two keys that are the same text: keys must differ as texts"
+            raise NotSerializable(message)
+        return frozen
+
+    def _list(self, value: Any, kind: type, place: str, depth: int) -> FrozenList:
+        base: type[Any] = list if issubclass(kind, list) else tuple
+        self._spend(base.__len__(value), place)
+        items = base.__iter__(value)
+        return FrozenList([self.freeze(item, f"{place}[{index}]", depth) for index, item in enumerate(items)])
+
+    def _scalar_or_other(self, value: Any, kind: type, place: str, depth: int) -> Any:
+        for _ in range(MAX_STAND_INS):
+            if issubclass(kind, Enum):
+                value = enum_value(value)
+            elif found := plain_scalar(value, kind):
+                return found[0]
+            elif issubclass(kind, (set, frozenset)):
+                return self._set(value, kind, place, depth)
+            else:
+                value = stand_in(value, kind)
+            kind = type(value)
+            if value is None or kind is bool or issubclass(kind, (dict, list, tuple)):
+                return self.freeze(value, place, depth)
+        raise _too_deep(place)
+
+    def _set(self, value: Any, kind: type, place: str, depth: int) -> FrozenList:
+        _check_depth(depth + 1, place)
+        base: type[Any] = set if issubclass(kind, set) else frozenset
+        self._spend(base.__len__(value), place)
+        items = enumerate(base.__iter__(value))
+        frozen = [self.freeze(item, f"{place}[{index}]", depth + 1) for index, item in items]
+        return FrozenList(sorted(frozen, key=to_json))  # the same order in every process
+
+    def _spend(self, parts: int, place: str) -> None:
+        self.room -= parts
+        if self.room < 0:
+            advice = "store large data in S3 and pass its key"
+            message = f"{place}: up to here are more than the {MAX_PARTS} parts that a value may have: {advice}"
+            raise TooManyParts(message)
 
 
-def _freeze_scalar(value: str | float, place: str) -> str | float:
-    """A text or number, if JSON in UTF-8 can hold it and Python can read it back."""
-    if isinstance(value, str):
-        if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
-            return value
-        problem = "is a text with half a surrogate pair, which UTF-8 cannot hold"
-    elif isinstance(value, int):
-        if value.bit_length() <= MAX_INT_BITS:
-            return value
-        problem = f"is a whole number of more than {MAX_INT_BITS} bits"
-    else:
-        if math.isfinite(value):
-            return value
-        problem = f"is {value}: JSON has no such number"
-    message = f"{place} {problem}"
-    raise NotSerializable(message)
+def _check_depth(depth: int, place: str) -> None:
+    if depth > MAX_DEPTH:
+        raise _too_deep(place)
 
 
-def _depth(value: Any) -> int:
-    """How deep something frozen is nested; results that carry results on grow by one each time."""
-    if isinstance(value, FrozenDict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, FrozenList):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
-
-
-def _freeze_object(value: Any, place: str, depth: int) -> Any:
-    if isinstance(value, Enum):
-        return freeze(value.value, place, depth + 1)
-    if isinstance(value, datetime):
-        return _freeze_datetime(value, place)
-    if isinstance(value, Decimal) and not value.is_finite():
-        message = f"{place} is {value}: only finite decimals can be stored"
-        raise NotSerializable(message)
-    if isinstance(value, (date, timedelta, Decimal, UUID)):
-        return value
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    return freeze(_plain(value, place), place, depth + 1)
-
-
-def _plain(value: Any, place: str) -> Any:
-    """The mapping, list, text or number that stands for ``value``."""
-    for base in (str, int, float):
-        if isinstance(value, base):
-            return base(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if hasattr(value, "model_dump") and not isinstance(value, type):
-        return value.model_dump()
-    message = f"{place} is a {type(value).__name__}, which cannot be stored as JSON"
-    raise NotSerializable(message)
-
-
-def _freeze_datetime(value: datetime, place: str) -> datetime:
-    """With a fixed offset instead of a zone's rules, as it would come back: else the two could compare unequal."""
-    if type(value) is datetime and (value.tzinfo is None or type(value.tzinfo) is timezone):
-        return value
-    try:
-        return datetime.fromisoformat(value.isoformat())
-    except ValueError as error:
-        message = f"{place} is {value!r}, which is no point in time"
-        raise NotSerializable(message) from error
+def _too_deep(place: str) -> NotSerializable:
+    return NotSerializable(f"{place} is nested more than {MAX_DEPTH} deep, or contains itself")
 
 
 def _key(key: object, place: str) -> str:
-    if not isinstance(key, str):
-        message = f"{place} has the key {key!r}: keys must be strings"
+    kind = type(key)
+    if kind is str and key.isascii() and key != TAG:  # type: ignore[attr-defined]  # mypy does not follow `kind`
+        return key  # type: ignore[return-value]  # as above
+    if not issubclass(kind, str):
+        message = f"{place} has the key {_shown(key)}: keys must be strings"
         raise NotSerializable(message)
-    if key == TAG:
+    plain = str.__str__(key)  # the value of an enum's member, not its name
+    if plain == TAG:
         message = f"{place} has the key {TAG!r}, which is reserved"
         raise NotSerializable(message)
-    if type(key) is str and key.isascii():
-        return key
-    plain = str.__str__(key)  # the value of an enum's member, not its name
-    _freeze_scalar(plain, f"a key of {place}")
+    try:
+        checked(plain)
+    except Unstorable as error:
+        message = f"a key of {place} {error}"
+        raise NotSerializable(message) from error
     return plain
 
 
+def _shown(key: object) -> str:
+    """A key in a message; its own ``repr`` may do anything."""
+    if type(key) in {int, float, bool, type(None), tuple}:
+        return clean_text(repr(key), SHOWN_KEY)
+    return f"of type {clean_text(type(key).__name__, SHOWN_KEY)}"
+
+
 def _tag(value: Any) -> dict[str, list[str]]:
-    if isinstance(value, datetime):
-        return {TAG: ["datetime", value.isoformat()]}
-    if isinstance(value, date):
-        return {TAG: ["date", value.isoformat()]}
-    if isinstance(value, timedelta):
-        return {TAG: ["timedelta", str(value // timedelta(microseconds=1))]}
-    if isinstance(value, Decimal):
-        return {TAG: ["decimal", str(value)]}
-    if isinstance(value, UUID):
-        return {TAG: ["uuid", str(value)]}
-    if isinstance(value, bytes):
-        return {TAG: ["bytes", base64.b64encode(value).decode()]}
+    for kind, name, text in _TAGS:
+        if isinstance(value, kind):
+            if isinstance(value, (datetime, time)) and value.fold:
+                name = f"{name} fold"  # noqa: PLW2901 - a name of its own
+            return {TAG: [name, text(value)]}
     message = f"a {type(value).__name__} cannot be stored as JSON"
     raise NotSerializable(message)
 
 
+def _untag(mapping: dict[str, Any]) -> Any:
+    if TAG not in mapping:
+        return mapping
+    kind, text = mapping[TAG]
+    return _UNTAG[kind](text)
+
+
+def _finite_decimal(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+# A datetime is a date, too, and comes first.
+_TAGS: Final[tuple[tuple[type, str, Callable[[Any], str]], ...]] = (
+    (datetime, "datetime", datetime.isoformat),
+    (date, "date", date.isoformat),
+    (time, "time", time.isoformat),
+    (timedelta, "timedelta", lambda value: str(value // timedelta(microseconds=1))),
+    (Decimal, "decimal", str),
+    (UUID, "uuid", str),
+    (bytes, "bytes", lambda value: base64.b64encode(value).decode()),
+)
 _UNTAG: Final[dict[str, Callable[[str], Any]]] = {
     "datetime": datetime.fromisoformat,
+    "datetime fold": lambda text: datetime.fromisoformat(text).replace(fold=1),
     "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "time fold": lambda text: time.fromisoformat(text).replace(fold=1),
     "timedelta": lambda text: timedelta(microseconds=int(text)),
-    "decimal": Decimal,
+    "decimal": _finite_decimal,
     "uuid": UUID,
     "bytes": base64.b64decode,
 }
-
-
-def _untag(mapping: dict[str, Any]) -> Any:
-    tagged = mapping.get(TAG)
-    if tagged is None:
-        return mapping
-    return _UNTAG[tagged[0]](tagged[1])
 
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_tag)

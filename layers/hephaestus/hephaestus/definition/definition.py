@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.errors import InvalidInput
+from hephaestus.values import for_display, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,8 +76,19 @@ class Definition:
             details = getattr(error, "errors", None)
             if details is None:
                 raise
+            if (found := self._from_json(context)) is not None:
+                return found
             fields = [
                 (".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()
             ]
             message = f"the context does not fit {self.name} version {self.version}:"
             raise InvalidInput(message, fields) from error
+
+    def _from_json(self, context: Mapping[str, Any]) -> Any:
+        """The model of data that are JSON's own: a strict model takes the text of a date from JSON and nowhere else."""
+        if self.input_model is None or for_display(context) != context:
+            return None
+        try:
+            return self.input_model.model_validate_json(to_json(context))
+        except ValueError:
+            return None

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from hephaestus.foreign import Model
     from hephaestus.writes import Write
 
 
@@ -25,8 +26,8 @@ class Completed:
     """
 
     event: str
-    updates: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    updates: Mapping[str, Any] | Model = field(default_factory=dict)
+    metadata: Mapping[str, Any] | Model = field(default_factory=dict)
     writes: Sequence[Write] = ()
 
 
@@ -45,4 +46,4 @@ class Pending:
     heartbeat: timedelta | None = None
 
 
-Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any]"
+Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any] | Model"

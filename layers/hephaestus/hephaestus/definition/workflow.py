@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.steps import Configured, StepLike, Transitions
+    from hephaestus.foreign import Model
     from hephaestus.runtime.runner import Runner
     from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
 
@@ -120,15 +121,15 @@ class Workflow:
     def start(
         cls,
         value: str,
-        context: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | Model | None = None,
         *,
         version: int | None = None,
         tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | Model | None = None,
     ) -> str:
         """Start an instance for a value of the business key and return its id; see ``Runner.start_instance``."""
         return _runner().start_instance(
-            cls, context or {}, id=value, version=version, tags=tags, telemetry_metadata=metadata
+            cls, {} if context is None else context, id=value, version=version, tags=tags, telemetry_metadata=metadata
         )
 
     @classmethod
@@ -188,8 +189,8 @@ class Workflow:
         at: int | None = None,
         *,
         new_value: str,
-        context: Mapping[str, Any] | None = None,
-        results: Mapping[str, Mapping[str, Any]] | None = None,
+        context: Mapping[str, Any] | Model | None = None,
+        results: Mapping[str, Mapping[str, Any] | Model] | None = None,
     ) -> str:
         """Start a new instance from a point in the history of the one with this id or value; see ``Runner.fork``."""
         return _runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)

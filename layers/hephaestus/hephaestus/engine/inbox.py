@@ -7,10 +7,11 @@ more events than it has steps.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.advance import is_reachable
 from hephaestus.errors import AmbiguousEvent, InstanceClosed, UnexpectedEvent, UnknownStep
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from hephaestus.engine.graph import Graph
@@ -54,6 +55,13 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
     meant = f" for step {step}" if step else ""
     message = f"instance {state.instance_id} takes no event {event!r}{meant} now; it would take {listing}"
     raise UnexpectedEvent(message, accepted)
+
+
+def as_results(payload: Any) -> FrozenDict:
+    """An event's payload as its step's results: a mapping as it is, anything else under ``value``."""
+    if isinstance(payload, FrozenDict):
+        return payload
+    return FrozenDict() if payload is None else FrozenDict(value=payload)
 
 
 def takers(graph: Graph, state: State) -> list[str]:

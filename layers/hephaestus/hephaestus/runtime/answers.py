@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events import EventReceived
-from hephaestus.engine.inbox import accept
+from hephaestus.engine.inbox import accept, as_results
 from hephaestus.engine.requests import link_used
-from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import read_value
+from hephaestus.runtime.intake import read_payload
+from hephaestus.runtime.sizes import check_room, check_size
 
 if TYPE_CHECKING:
     from hephaestus.callbacks.link import Link
@@ -48,12 +48,13 @@ class Answers(Instances):
             UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed; nothing is lost, deploy it again.
             InvalidInput, PayloadTooLarge: the payload cannot be stored.
         """
-        kept = read_value(payload if link.payload is None else link.payload, "payload")
-        check_size(kept, self.store.max_value_bytes, f"instance {link.instance_id}: the payload")
+        kept = read_payload(payload if link.payload is None else link.payload, "payload")
+        check_size(as_results(kept), self.store.max_value_bytes, f"instance {link.instance_id}: the payload")
         going = dispatch or self.dispatch
 
         def deliver(state: State, now: int) -> State | None:
             self._accepts(state, link)
+            check_room(state, kept)
             received = EventReceived(link.step, link.event, link.event_id, kept, link.event_id, "link")
             if state.step_status(link.step) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)

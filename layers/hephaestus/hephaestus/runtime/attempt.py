@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from hephaestus.definition.results import Completed, Pending
 from hephaestus.definition.steps import Choice, Configured, Done, Step, read_result
 from hephaestus.errors import NonRetryable, PayloadTooLarge
+from hephaestus.foreign import is_model
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
-from hephaestus.values import NotSerializable, freeze, to_json
+from hephaestus.runtime.sizes import check_size
+from hephaestus.values import FrozenDict, NotSerializable, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Failure
+    from hephaestus.foreign import Model
     from hephaestus.runtime.ports import Store
     from hephaestus.writes import Write
 
@@ -32,8 +35,8 @@ __all__ = [
     "InvalidResult",
     "Outcome",
     "StepTimedOut",
-    "check_size",
     "failure",
+    "kept",
     "route",
 ]
 
@@ -107,7 +110,7 @@ class Attempt:
         read = self._read(result)
         if isinstance(read, Pending):
             return Outcome(self.step, self.number, self.started_at, pending=read)
-        taken = () if self.undo else route(self.definition, self.step, read.event, read.updates, self.context)
+        taken = () if self.undo else route(self.definition, self.step, read.event, kept(read.updates), self.context)
         return Outcome(self.step, self.number, self.started_at, read, taken)
 
     def _failed(self, error: BaseException) -> Outcome:
@@ -132,6 +135,7 @@ class Attempt:
             if self.undo:
                 done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
                 return self._checked(done)
+            result = freeze(result, f"step {self.step}: its result") if is_model(result) else result
             read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
             if isinstance(read, Completed):
                 return self._checked(read)
@@ -147,11 +151,14 @@ class Attempt:
         Raises:
             WriteRefused, TypeError, ValueError, PayloadTooLarge: it cannot be.
         """
-        if not isinstance(read.updates, dict) and not hasattr(read.updates, "items"):
-            message = f"step {self.step} returned the updates {type(read.updates).__name__}: updates are a mapping"
-            raise InvalidResult(message)
-        updates = freeze(dict(read.updates), f"step {self.step}: updates")
-        metadata = freeze(dict(read.metadata), f"step {self.step}: metadata")
+        updates = freeze(read.updates, f"step {self.step}: updates")
+        metadata = freeze(read.metadata, f"step {self.step}: metadata")
+        for what, frozen in (("updates", updates), ("metadata", metadata)):
+            if not isinstance(frozen, FrozenDict):
+                message = (
+                    f"step {self.step} returned the {what} {type(getattr(read, what)).__name__}: {what} are a mapping"
+                )
+                raise InvalidResult(message)
         check_size(updates, self.store.max_value_bytes, f"step {self.step}: its updates")
         check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
         return Completed(str.__str__(read.event), updates, metadata, self._writes(read))
@@ -167,6 +174,11 @@ class Attempt:
         from hephaestus.write_rules import check_writes  # noqa: PLC0415 - few steps have writes
 
         return check_writes(read.writes, self.store.own_table)
+
+
+def kept(values: Mapping[str, Any] | Model) -> Mapping[str, Any]:
+    """Results or metadata as an attempt leaves them: frozen, whatever the step gave."""
+    return cast("FrozenDict", values)
 
 
 def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
@@ -215,25 +227,6 @@ def _check_waits(pending: Pending, now: int, key: str) -> None:
         if asked is not None and asked > LONGEST_WAIT:
             message = f"step {key} waits with a {what} of {asked}: the longest is {LONGEST_WAIT.days} days"
             raise ValueError(message)
-
-
-def check_size(value: Any, limit: int | None, what: str) -> None:
-    """Refuse a value that is too large for the store.
-
-    Raises:
-        PayloadTooLarge: with the size and the limit in bytes.
-    """
-    if limit is None or not value:
-        return
-    raw = len(to_json(value).encode())
-    if raw <= limit:
-        return
-    from hephaestus.codec import size  # noqa: PLC0415 - compression is tried only for what is large
-
-    compressed = size(value)
-    if compressed > limit:
-        message = f"{what} take {compressed} bytes compressed; at most {limit} are stored: pass a key to S3"
-        raise PayloadTooLarge(message)
 
 
 def route(

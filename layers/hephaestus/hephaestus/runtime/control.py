@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hephaestus.caller import read_caller
 from hephaestus.engine.advance import compensable
@@ -16,17 +16,15 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.graph import reachable
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import BadRequest, InstanceClosed, NotRedrivable
+from hephaestus.errors import InstanceClosed, NotRedrivable
 from hephaestus.runtime.forks import Forks
-from hephaestus.runtime.intake import check_text, request_digest
+from hephaestus.runtime.intake import check_reason, check_text, request_digest
 
 if TYPE_CHECKING:
     from hephaestus.caller import Caller
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
-
-MAX_REASON: Final = 1_000
 
 
 class Control(Forks):
@@ -63,7 +61,7 @@ class Control(Forks):
             BadRequest: the reason or the request id is malformed.
             RequestIdReused: another request of this kind had the id.
         """
-        who = _check_request(reason, request_id, by)
+        reason, request_id, who = _check_request(reason, request_id, by)
         asked = request_digest(reason, compensate) if request_id else ""
         request = CancelRequested(reason, request_id or "", compensate, who.name, who.source, asked)
 
@@ -98,7 +96,7 @@ class Control(Forks):
             BadRequest: the reason or the request id is malformed.
             RequestIdReused: another request of this kind had the id.
         """
-        who = _check_request(reason, request_id, by)
+        reason, request_id, who = _check_request(reason, request_id, by)
         asked = request_digest(reason) if request_id else ""
 
         def decide(state: State, now: int) -> State | None:
@@ -134,7 +132,7 @@ class Control(Forks):
             InstanceClosed: it has ended.
             BadRequest: the request id is malformed.
         """
-        who = _check_request("", request_id, by)
+        _, request_id, who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             event = Continued(request_id or "", who.name, who.source)
@@ -175,7 +173,7 @@ class Control(Forks):
             UnknownWorkflow, UnknownVersion: its version is not deployed.
             BadRequest: the request id is malformed.
         """
-        who = _check_request("", request_id, by)
+        _, request_id, who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "redrive", request_id, ""):
@@ -187,13 +185,14 @@ class Control(Forks):
         self._change(instance_id, decide)
 
 
-def _check_request(reason: str, request_id: str | None, by: Caller | str | None) -> Caller:
-    if not isinstance(reason, str) or len(reason) > MAX_REASON:
-        message = f"reason must be a string of at most {MAX_REASON} characters"
-        raise BadRequest(message)
-    if request_id is not None:
-        check_text("request_id", request_id)
-    return read_caller(by)
+def _check_request(reason: str, request_id: str | None, by: Caller | str | None) -> tuple[str, str | None, Caller]:
+    """The reason, the request id and the caller, as they are kept.
+
+    Raises:
+        BadRequest: one of them is malformed.
+    """
+    named = None if request_id is None else check_text("request_id", request_id)
+    return check_reason(reason), named, read_caller(by)
 
 
 def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:

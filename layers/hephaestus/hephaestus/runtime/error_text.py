@@ -12,6 +12,7 @@ from typing import Final
 from hephaestus.engine.events import Failure
 from hephaestus.raised import frames_of, has_arguments, name_of
 from hephaestus.runtime.containment import contain
+from hephaestus.scalars import clean_text
 
 MAX_TYPE: Final = 200
 MAX_MESSAGE: Final = 1_000
@@ -27,10 +28,10 @@ def failure(error: BaseException, step: str = "") -> Failure:
         error: the error.
         step: the step that raised it, for errors whose own message says too little.
     """
-    kind = _clean(name_of(type(error))[:MAX_TYPE])
+    kind = clean_text(name_of(type(error)), MAX_TYPE)
     text = _explained(error, step) or contain(lambda: _message(error), _unreadable)
     trace = contain(lambda: _trace(error), lambda _: "")
-    return Failure(kind, _clean(text) or kind, _clean(trace[-MAX_TRACE:]))
+    return Failure(kind, clean_text(text, MAX_MESSAGE) or kind, clean_text(trace[-MAX_TRACE:], MAX_TRACE))
 
 
 def _explained(error: BaseException, step: str) -> str | None:
@@ -62,8 +63,3 @@ def _unreadable(raised: BaseException) -> str:
 
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_list(frames_of(error, FRAMES)))
-
-
-def _clean(text: str) -> str:
-    """The text as UTF-8 can hold it: half a surrogate pair becomes a question mark."""
-    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -30,9 +30,10 @@ from hephaestus.engine.events import (
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Ended, tell_commit
-from hephaestus.runtime.attempt import Attempt, Outcome, StepTimedOut
+from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.outcomes import Judge, milliseconds
+from hephaestus.runtime.sizes import too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.writes import WriteFailed
@@ -384,15 +385,26 @@ class _Execution:
     def judged(self, run: Run | Undo, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
         launched = self.launched.get(outcome.step, outcome.started_at)
+        outcome = self.within_room(run, outcome)
         self.ended[outcome.step, outcome.attempt] = Ended(launched, self.clock.now(), outcome.error)
         return self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+
+    def within_room(self, run: Run | Undo, outcome: Outcome) -> Outcome:
+        """The outcome, or an error in its place where the instance would hold too much with its results."""
+        if outcome.completed is None or isinstance(run, Undo) or self.journal.has_room(outcome.completed):
+            return outcome
+        error = InvalidResult(f"step {outcome.step}: with its results, {too_much(self.draft.instance_id)}")
+        return replace(outcome, completed=None, error=error)
 
     def write(self, run: Run | Undo, outcome: Outcome) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
         while not self.flush():
             pass  # its neighbours first: a condition of its own must not undo them
+        outcome = self.within_room(run, outcome)
         event = self.judged(run, outcome)
         self.journal.decide(event)
+        if not _writes(outcome):
+            return
         try:
             while not self.commit(writes=_writes(outcome)):
                 # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.

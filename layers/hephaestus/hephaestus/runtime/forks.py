@@ -14,9 +14,10 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_text, digest, read_context, read_value, request_digest
+from hephaestus.runtime.sizes import check_size
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
+    from hephaestus.foreign import Model
     from hephaestus.runtime.dispatch import Dispatch
-    from hephaestus.values import FrozenDict
 
 HISTORY_PAGE: Final = 200
 
@@ -40,8 +41,8 @@ class Forks(Instances):
         *,
         new_id: str,
         generation: int | None = None,
-        context: Mapping[str, Any] | None = None,
-        results: Mapping[str, Mapping[str, Any]] | None = None,
+        context: Mapping[str, Any] | Model | None = None,
+        results: Mapping[str, Mapping[str, Any] | Model] | None = None,
         version: int | None = None,
         start_id: str | None = None,
         by: Caller | str | None = None,
@@ -85,7 +86,7 @@ class Forks(Instances):
         others = self._results(results or {})
         forked = _fork(source, definition, others, by=who, replaced=context is not None)
         if start_id is not None:
-            check_text("start_id", start_id)
+            start_id = check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
         name = start_id or self.clock.unique()
@@ -97,14 +98,15 @@ class Forks(Instances):
         self._create(fork_id, definition, (started, forked), asked, dispatch or self.dispatch)
         return fork_id
 
-    def _results(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, FrozenDict]:
+    def _results(self, results: Mapping[str, Mapping[str, Any] | Model]) -> Mapping[str, FrozenDict]:
         frozen: dict[str, FrozenDict] = {}
-        for step, given in results.items():
-            check_text("a step in results", step)
-            if not hasattr(given, "items"):
+        for named, given in results.items():
+            step = check_text("a step in results", named)
+            kept = read_value(given, f"results.{step}")
+            if not isinstance(kept, FrozenDict):
                 message = f"the results of step {step!r} must be a mapping (a JSON object)"
                 raise BadRequest(message)
-            frozen[step] = read_value(dict(given), f"results.{step}")
+            frozen[step] = kept
             check_size(frozen[step], self.store.max_value_bytes, f"the results of step {step}")
         return frozen
 

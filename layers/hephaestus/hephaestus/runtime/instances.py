@@ -14,6 +14,7 @@ from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, Limits, no_signer
+from hephaestus.runtime.sizes import check_room
 from hephaestus.runtime.starts import start_commit
 from hephaestus.runtime.workers import ThreadWorkers
 
@@ -168,7 +169,9 @@ class Instances:
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
         commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
         entry = Entry(1, commit_id, now, (*beginning, *opening))
-        state = self.store.create(begin(instance_id, 1, entry), entry)
+        fresh = begin(instance_id, 1, entry)
+        check_room(fresh)
+        state = self.store.create(fresh, entry)
         if state is None:
             key = instance_id.partition("::")[0]
             message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"

@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.header import tags_problem
+from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
-from hephaestus.errors import BadRequest, InvalidInput
-from hephaestus.values import NotSerializable, freeze, to_json
+from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
+from hephaestus.foreign import by_alias
+from hephaestus.scalars import Unstorable, has_surrogates
+from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
 
 if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
+MAX_REASON: Final = 1_000
 
 
-def read_context(context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The start data, frozen.
+def read_context(context: object) -> FrozenDict:
+    """The start data, frozen: a mapping, or a model as its own class reads it again.
 
     Raises:
         InvalidInput: it is no mapping, or cannot be stored.
+        PayloadTooLarge: it has too many parts.
     """
-    if not isinstance(context, Mapping):
+    try:
+        frozen = read_value(by_alias(context), "context")
+    except Unstorable as error:
+        message = f"context {error}"
+        raise InvalidInput(message) from error
+    if not isinstance(frozen, FrozenDict):
         message = f"the context is a {type(context).__name__}: it must be a mapping (a JSON object)"
         raise InvalidInput(message)
-    frozen: Mapping[str, Any] = read_value(dict(context), "context")
     return frozen
 
 
-def read_value(value: Any, place: str) -> Any:
+def read_payload(payload: object, place: str) -> Any:
+    """An event's payload, frozen; its step's results can hold it, also where it is wrapped for that.
+
+    Raises:
+        InvalidInput: it cannot be stored.
+        PayloadTooLarge: it has too many parts.
+    """
+    frozen = read_value(payload, place)
+    read_value(as_results(frozen), place)
+    return frozen
+
+
+def read_value(value: object, place: str) -> Any:
     """A value that a caller gives, frozen; ``place`` names it in the message.
 
     Raises:
         InvalidInput: it cannot be stored.
+        PayloadTooLarge: it has too many parts.
     """
     try:
         return freeze(value, place)
+    except TooManyParts as error:
+        raise PayloadTooLarge(str(error)) from error
     except NotSerializable as error:
         raise InvalidInput(str(error)) from error
 
@@ -53,7 +77,8 @@ def read_tags(flow: type[Workflow], tags: Sequence[str]) -> tuple[str, ...]:
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         message = "tags must be a list of strings"
         raise BadRequest(message)
-    found = tuple(dict.fromkeys((*flow.tags, *tags))) if all(isinstance(tag, str) for tag in tags) else tuple(tags)
+    plain = [str.__str__(tag) if isinstance(tag, str) else tag for tag in (*flow.tags, *tags)]
+    found = tuple(dict.fromkeys(plain)) if all(isinstance(tag, str) for tag in plain) else tuple(plain)
     problem = tags_problem(found)
     if problem:
         message = f"{problem}: use at most 20 printable strings of 1 to 64 characters"
@@ -61,29 +86,49 @@ def read_tags(flow: type[Workflow], tags: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def read_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def read_metadata(metadata: object) -> FrozenDict:
     """The caller's metadata, frozen.
 
     Raises:
         BadRequest: it is no mapping.
         InvalidInput: it cannot be stored.
+        PayloadTooLarge: it has too many parts.
     """
-    if metadata is not None and not isinstance(metadata, Mapping):
+    frozen = read_value({} if metadata is None else metadata, "metadata")
+    if not isinstance(frozen, FrozenDict):
         message = "metadata must be a mapping (a JSON object)"
         raise BadRequest(message)
-    frozen: Mapping[str, Any] = read_value(dict(metadata or {}), "metadata")
     return frozen
 
 
-def check_text(what: str, text: object) -> None:
-    """Refuse what is no short, printable text.
+def check_text(what: str, text: object) -> str:
+    """``text`` as a plain string.
 
     Raises:
-        BadRequest: naming ``what`` was given.
+        BadRequest: naming ``what`` was given: it is no short, printable text.
     """
-    if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT or not text.isprintable():
-        message = f"{what} must be a printable string of 1 to {MAX_TEXT} characters"
+    if isinstance(text, str):
+        plain = str.__str__(text)  # of a member of a ``StrEnum``, what it is a member for
+        if 1 <= len(plain) <= MAX_TEXT and plain.isprintable():
+            return plain
+    message = f"{what} must be a printable string of 1 to {MAX_TEXT} characters"
+    raise BadRequest(message)
+
+
+def check_reason(reason: object) -> str:
+    """Why something is done, as a plain string.
+
+    Raises:
+        BadRequest: it is no text of at most 1,000 characters, or one that UTF-8 cannot hold.
+    """
+    if not isinstance(reason, str) or len(str.__str__(reason)) > MAX_REASON:
+        message = f"reason must be a string of at most {MAX_REASON} characters"
         raise BadRequest(message)
+    plain = str.__str__(reason)
+    if has_surrogates(plain):
+        message = "reason is a text with half a surrogate pair, which UTF-8 cannot hold"
+        raise BadRequest(message)
+    return plain
 
 
 def check_limit(limit: object) -> None:

@@ -22,10 +22,15 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.fold import apply, fold, following
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
+from hephaestus.runtime.attempt import kept
+from hephaestus.runtime.sizes import held
+from hephaestus.values import FrozenDict
+from hephaestus.weight import MAX_HELD, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from hephaestus.definition.results import Completed
     from hephaestus.engine.state import State
     from hephaestus.runtime.effects import Effects
     from hephaestus.runtime.ports import Clock, Store
@@ -81,6 +86,7 @@ class Journal:
         self.decided: list[Event] = []
         self.draft = apply(state, opening, self.now())
         self.owner = self.draft.owner
+        self._room: int | None = None
 
     def now(self) -> int:
         """Milliseconds since the epoch; the times in a log never go back, whichever machine's clock they are from."""
@@ -91,6 +97,16 @@ class Journal:
         if events:
             self.draft = apply(self.draft, events, self.now())
             self.decided.extend(events)
+
+    def has_room(self, done: Completed) -> bool:
+        """Whether the instance may hold the results of a step that ended, beside all that it holds."""
+        more = weigh(done.updates) + weigh(done.metadata)
+        if self._room is None or self._room + more > MAX_HELD:
+            merged = weigh(FrozenDict({**self.draft.metadata, **kept(done.metadata)})) - weigh(self.draft.metadata)
+            self._room = held(self.draft) + merged + weigh(done.updates)
+        else:
+            self._room += more  # or less, where it replaces something: then it is counted anew
+        return self._room <= MAX_HELD
 
     def drop(self) -> None:
         """Forget what is decided and not committed."""
@@ -169,6 +185,7 @@ class Journal:
             message = f"instance {self.committed.instance_id}: its log is contended; its lease will end and it goes on"
             raise StoreUnavailable(message)
         self.committed = fold(self.committed, tail)
+        self._room = None
         if self.committed.closed or self.committed.owner != self.owner:
             raise Fenced
         self._keep(self.decided)

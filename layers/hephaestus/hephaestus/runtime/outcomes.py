@@ -20,7 +20,8 @@ from hephaestus.engine.events import (
     StepFailed,
     StepWaiting,
 )
-from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, route
+from hephaestus.engine.inbox import as_results
+from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, kept, route
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import failure
 from hephaestus.values import FrozenDict
@@ -68,8 +69,8 @@ class Judge:
             outcome.step,
             done.event,
             outcome.taken,
-            done.updates,
-            done.metadata,
+            kept(done.updates),
+            kept(done.metadata),
             outcome.started_at,
             outcome.attempt,
             writes=tuple(label(write) for write in done.writes),
@@ -80,7 +81,7 @@ class Judge:
         step, done = outcome.step, outcome.completed
         if outcome.error is None and done is not None:
             labels = tuple(label(write) for write in done.writes)
-            return StepCompensated(step, outcome.attempt, done.updates, outcome.started_at, labels)
+            return StepCompensated(step, outcome.attempt, kept(done.updates), outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
         story = outcome.story or failure(outcome.error)
@@ -103,7 +104,7 @@ class Judge:
         if event not in self.definition.routes[step]:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
-        updates = _as_updates(command.payload)
+        updates = as_results(command.payload)
         self._announce(step, event)
 
         def routed() -> StepCompleted | StepFailed:
@@ -186,10 +187,3 @@ class Judge:
 def milliseconds(duration: timedelta) -> int:
     """A duration in whole milliseconds, at least 1 unless it is nothing."""
     return max(round(duration / ONE), 1 if duration else 0)
-
-
-def _as_updates(payload: Any) -> FrozenDict:
-    """An event's payload as a step's results: a mapping as it is, anything else under ``value``."""
-    if isinstance(payload, FrozenDict):
-        return payload
-    return FrozenDict() if payload is None else FrozenDict(value=payload)

@@ -14,7 +14,7 @@ from hephaestus.caller import read_caller
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
 from hephaestus.engine.fold import heartbeat_grain, heartbeat_token
-from hephaestus.engine.inbox import accept, accepted_events
+from hephaestus.engine.inbox import accept, accepted_events, as_results
 from hephaestus.engine.requests import named, repeats
 from hephaestus.errors import (
     AmbiguousEvent,
@@ -30,13 +30,13 @@ from hephaestus.errors import (
     UnknownWorkflow,
 )
 from hephaestus.runtime.answers import Answers
-from hephaestus.runtime.attempt import check_size
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import (
     check_text,
     digest,
     read_context,
     read_metadata,
+    read_payload,
     read_tags,
     read_value,
     request_digest,
@@ -44,8 +44,8 @@ from hephaestus.runtime.intake import (
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 from hephaestus.runtime.queries import Queries
+from hephaestus.runtime.sizes import check_room, check_size
 from hephaestus.runtime.telemetry import emit
-from hephaestus.values import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
+    from hephaestus.foreign import Model
     from hephaestus.runtime.dispatch import Budget, Dispatch
 
 LONGEST_SCHEDULE_MS: Final = 366 * 24 * 3600 * 1000
@@ -79,12 +80,12 @@ class Runner(Control, Queries, Answers):
     def start_instance(  # noqa: PLR0913 - the family's contract
         self,
         workflow: str | type[Workflow],
-        context: Mapping[str, Any],
+        context: Mapping[str, Any] | Model,
         *,
         id: str,  # noqa: A002 - the family's contract
         version: int | None = None,
         tags: Sequence[str] = (),
-        telemetry_metadata: Mapping[str, Any] | None = None,
+        telemetry_metadata: Mapping[str, Any] | Model | None = None,
         start_id: str | None = None,
         by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
@@ -93,7 +94,8 @@ class Runner(Control, Queries, Answers):
 
         Args:
             workflow: the deployed class, or its name.
-            context: the start data, which must fit the workflow's ``Input`` if it has one.
+            context: the start data, which must fit the workflow's ``Input`` if it has one: a mapping, or a model, which
+                is stored as ``model_dump(mode="json", by_alias=True)`` has it.
             id: the business key's value (or the whole id).
             version: which version to start; by default as the workflow says.
             tags: added to the workflow's own.
@@ -121,16 +123,16 @@ class Runner(Control, Queries, Answers):
         definition = flow.definition(version if version is not None else flow.version_for(flow.versions, opts))
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
+        if start_id is not None:
+            start_id = check_text("start_id", start_id)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
         instance_id = flow.business_key.instance_id(id, definition.version, suffix)
-        if start_id is not None:
-            check_text("start_id", start_id)
         given = read_metadata(telemetry_metadata)
-        metadata = {**flow.versions[definition.version].metadata, **flow.metadata, **given}
+        metadata = read_value({**flow.versions[definition.version].metadata, **flow.metadata, **given}, "metadata")
         check_size(metadata, self.store.max_value_bytes, "the metadata")
         name = start_id or self.clock.unique()
         started = InstanceStarted(
-            flow.name, definition.version, initial, all_tags, freeze(metadata), name, who.name, who.source
+            flow.name, definition.version, initial, all_tags, metadata, name, who.name, who.source
         )
         asked = request_digest(initial, version, list(tags), given) if start_id is not None else ""
         self._create(instance_id, definition, (started,), asked, dispatch or self.dispatch)
@@ -170,12 +172,12 @@ class Runner(Control, Queries, Answers):
             InvalidInput: the payload cannot be stored.
             PayloadTooLarge: the payload is larger than the store takes.
         """
-        check_text("event", event)
+        event = check_text("event", event)
         if event_id is not None:
-            check_text("event_id", event_id)
+            event_id = check_text("event_id", event_id)
         who = read_caller(by)
-        kept = read_value(payload, "payload")
-        check_size(kept, self.store.max_value_bytes, f"instance {instance_id}: the payload")
+        kept = read_payload(payload, "payload")
+        check_size(as_results(kept), self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
         asked = request_digest(event, kept, step) if event_id is not None else ""
 
@@ -183,6 +185,7 @@ class Runner(Control, Queries, Answers):
             if repeats(state, "event", event_id, asked):
                 return state
             target = accept(self.registry.definition(state).graph, state, event, step)
+            check_room(state, kept)
             received = EventReceived(target, event, event_id or "", kept, who.name, who.source, asked)
             if state.step_status(target) == "waiting" and state.paused is None:
                 return self._go_on(state, going, now, received)

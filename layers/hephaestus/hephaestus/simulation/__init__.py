@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.memory_tables import MemoryTables
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.foreign import Model
     from hephaestus.runtime.executor import Limits
     from hephaestus.runtime.views import InstanceView
 
-    Context: TypeAlias = "Mapping[str, Any] | Callable[[Random], Mapping[str, Any]]"
+    Context: TypeAlias = "Mapping[str, Any] | Model | Callable[[Random], Mapping[str, Any] | Model]"
 
 __all__ = ["FAULTS", "NO_FAULTS", "Fault", "Faults", "Finished", "InvariantViolated", "Report", "simulate"]
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.foreign import Model
     from hephaestus.runtime.executor import Limits
 
 
@@ -26,7 +27,7 @@ class Subject:
     """
 
     workflow: type[Workflow]
-    context: Mapping[str, Any]
+    context: Mapping[str, Any] | Model
     payloads: Mapping[str, Any]
     tables: Mapping[str, Sequence[str]]
     limits: Limits | None = None

@@ -1,0 +1,172 @@
+"""What objects of dataclasses and of other libraries are stored as; none of these libraries is imported here.
+
+Recognized by what they offer: pydantic's models and dataclasses (stored as in ``model_dump(mode="json")``), NumPy's
+scalars and arrays, dataclasses, and mappings that are no ``dict``. A secret is never stored, not even masked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from hephaestus.scalars import Unstorable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET: Final = "get_secret_value"  # noqa: S105 - a method that all of pydantic's secret types have
+MAX_PROBLEM: Final = 300  # characters of what another library says
+PLAIN: Final = (bool, int, float, str, bytes)
+_COARSE: Final = frozenset({"Y", "M", "W", "D", "h", "m", "s", "ms", "us"})  # NumPy's units that datetime has, too
+
+
+class Model(Protocol):
+    """What a pydantic model offers."""
+
+    def model_dump(self, *, mode: str = ...) -> Any:
+        """Its fields; with ``mode="json"`` in types that JSON has."""
+
+
+def stand_in(value: Any, kind: type) -> Any:
+    """What is stored for ``value``: something plainer, which may hold objects again.
+
+    Raises:
+        Unstorable: nothing could stand for it, or not without a loss.
+    """
+    if hasattr(kind, SECRET):
+        raise _secret(kind)
+    try:
+        if hasattr(kind, "__array_interface__"):
+            return _array(value)
+        if not issubclass(kind, type):
+            if hasattr(value, "model_dump") or hasattr(kind, "__pydantic_serializer__"):
+                return _model(value, kind)
+            if dataclasses.is_dataclass(value):
+                return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            if issubclass(kind, Mapping) or (hasattr(kind, "items") and not hasattr(kind, "__array__")):
+                return dict(value)
+    except Unstorable:
+        raise
+    except Exception as error:
+        raise _unreadable(kind, error) from error
+    raise Unstorable(_advice(kind))
+
+
+def is_model(value: object) -> bool:
+    """Whether ``value`` is a model or a dataclass of pydantic's."""
+    kind = type(value)
+    return hasattr(kind, "__pydantic_serializer__") and not issubclass(kind, type)
+
+
+def by_alias(value: Any) -> Any:
+    """A model as its own validation reads it again: under the aliases of its fields, without computed ones.
+
+    Raises:
+        Unstorable: it holds a secret, or pydantic cannot serialize it.
+    """
+    if not is_model(value):
+        return value
+    try:
+        return _model(value, type(value), by_alias=True, round_trip=True)
+    except Unstorable:
+        raise
+    except Exception as error:
+        raise _unreadable(type(value), error) from error
+
+
+def _model(value: Any, kind: type, **options: bool) -> Any:
+    serializer: Any = getattr(kind, "__pydantic_serializer__", None)
+    # A dataclass of pydantic's has no method of its own; whatever else has one is asked as a model is.
+    dump: Callable[..., Any] = (
+        value.model_dump if hasattr(value, "model_dump") else partial(serializer.to_python, value)
+    )
+    if serializer is not None:
+        _reject_secrets(dump(**options), "")
+    return dump(mode="json", **options)
+
+
+def _reject_secrets(value: Any, place: str) -> None:
+    """Reject a secret in what pydantic dumps as Python objects: its JSON would hold asterisks instead."""
+    kind = type(value)
+    if hasattr(kind, SECRET):
+        raise _secret(kind, place)
+    if issubclass(kind, dict):
+        for key, item in dict.items(value):
+            _reject_secrets(item, f"{place}.{str(key)[:64]}")
+    elif issubclass(kind, (list, tuple)):
+        for index, item in enumerate(value):
+            _reject_secrets(item, f"{place}[{index}]")
+    elif issubclass(kind, (set, frozenset)):
+        for item in value:
+            _reject_secrets(item, f"{place}{{}}")
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _reject_secrets(getattr(value, field.name, None), f"{place}.{field.name}")
+
+
+def _secret(kind: type, place: str = "") -> Unstorable:
+    what = f"has the secret {place.lstrip('.')!r}, a {kind.__name__}" if place else f"is a {kind.__name__}"
+    return Unstorable(
+        f"{what}: secrets are not stored; pass a reference, and read the secret in the step that needs it"
+    )
+
+
+def _array(value: Any) -> Any:
+    """A NumPy scalar or array as Python's own numbers and lists.
+
+    Raises:
+        Unstorable: it holds fields, times finer than microseconds, or numbers wider than Python's.
+    """
+    dtype = value.dtype
+    if dtype.kind == "V":
+        message = f"is NumPy data of the type {dtype}: pass a dict or a list of dicts"
+        raise Unstorable(message)
+    if hasattr(value, "filled"):
+        message = "is a masked array: pass value.filled(...).tolist()"
+        raise Unstorable(message)
+    plain = value.tolist()
+    if dtype.kind in "mM":
+        unit = str(dtype).partition("[")[2].strip("]").lstrip("0123456789")
+        if unit not in _COARSE or not _are_times(plain):
+            advice = "pass value.astype('datetime64[us]')" if dtype.kind == "M" else "pass its number and its unit"
+            message = f"is NumPy data of the type {dtype}, which datetime cannot hold exactly: {advice}"
+            raise Unstorable(message)
+    elif dtype.kind in "fc" and dtype.itemsize > 8:  # noqa: PLR2004 - bytes of a double
+        message = f"is NumPy data of the type {dtype}, wider than Python's float: pass value.astype(float)"
+        raise Unstorable(message)
+    return plain
+
+
+def _are_times(plain: Any) -> bool:
+    if isinstance(plain, list):
+        return all(_are_times(item) for item in plain)
+    return plain is not None and not isinstance(plain, PLAIN)
+
+
+def _unreadable(kind: type, error: Exception) -> Unstorable:
+    """Its own code raised; what it says may quote the data, but so does the data's owner's own log."""
+    try:
+        says = " ".join(str(error).split())[:MAX_PROBLEM]
+    except Exception:  # noqa: BLE001 - the message is the same code's
+        says = "without a message"
+    return Unstorable(f"is a {kind.__name__}, which could not be read: {type(error).__name__}: {says}")
+
+
+def _advice(kind: type) -> str:
+    """What an object is, and what to pass in its place."""
+    mend = "pass a text, a number, or a mapping or list of them"
+    if hasattr(kind, "__array__"):
+        mend = "pass value.tolist() or value.to_dict()"
+    elif issubclass(kind, complex):
+        mend = "pass [value.real, value.imag]"
+    elif issubclass(kind, (PathLike, BaseException)):
+        mend = "pass str(value)"
+    elif issubclass(kind, (Iterator, range, AbstractSet)) or hasattr(kind, "__len__"):
+        mend = "pass list(value)"
+    elif issubclass(kind, type) or hasattr(kind, "__get__"):
+        mend = "pass its name"
+    return f"is a {kind.__name__}, which cannot be stored as JSON: {mend}"

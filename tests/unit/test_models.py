@@ -1,0 +1,294 @@
+"""Models of pydantic's, and dataclasses, wherever values are given: stored as JSON has them, and never a secret."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, Secret, SecretBytes, SecretStr, computed_field
+from pydantic.dataclasses import dataclass as model_dataclass
+
+from hephaestus import DONE, Completed, StepContext, Workflow, step
+from hephaestus.errors import InvalidInput
+from hephaestus.foreign import is_model
+from hephaestus.simulation import simulate
+from hephaestus.steps import WaitForEvent
+from hephaestus.testing import LocalRuntime
+from hephaestus.values import FrozenDict, NotSerializable, freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Address(BaseModel):
+    """A part of another model."""
+
+    url: HttpUrl
+    opens: time
+
+
+class Order(BaseModel):
+    """A model with fields that JSON has no types for."""
+
+    day: date
+    price: Decimal
+    address: Address
+    pause: timedelta = timedelta(seconds=90)
+
+
+class Strict(BaseModel):
+    """A strict model, whose fields have other names outside, and one that is computed."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    day: date = Field(alias="deliveryDay")
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
+    @property
+    def weekday(self) -> int:
+        """It follows from the day."""
+        return self.day.weekday()
+
+
+class Numbers(RootModel[list[int]]):
+    """A model of a list."""
+
+
+@model_dataclass
+class Point:
+    """A dataclass of pydantic's."""
+
+    at: HttpUrl
+    x: int = 1
+
+
+@dataclasses.dataclass
+class Plain:
+    """A dataclass of Python's with a model in it."""
+
+    order: Order
+
+
+class Login(BaseModel):
+    """A model with a secret in it."""
+
+    user: str
+    password: SecretStr
+
+
+@model_dataclass
+class Badge:
+    """A dataclass with a secret in it."""
+
+    key: SecretStr
+
+
+class Account(BaseModel):
+    """A model with a model with a secret in it."""
+
+    logins: list[Login]
+
+
+ADDRESS = Address(url=HttpUrl("https://example.org/a"), opens=time(8, 30))
+ORDER = Order(day=date(2026, 1, 2), price=Decimal("1.10"), address=ADDRESS)
+STORED = {
+    "day": "2026-01-02",
+    "price": "1.10",
+    "address": {"url": "https://example.org/a", "opens": "08:30:00"},
+    "pause": "PT1M30S",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (ORDER, STORED),
+        ([ORDER, {"a": ORDER}], [STORED, {"a": STORED}]),
+        (Numbers([1, 2]), [1, 2]),
+        (Point(HttpUrl("https://example.org")), {"at": "https://example.org/", "x": 1}),
+        (Plain(ORDER), {"order": STORED}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_model_is_kept_as_its_json(given: Any, kept: Any) -> None:
+    """As ``model_dump(mode="json")`` has it, wherever it is."""
+    assert freeze(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (Login(user="a", password=SecretStr("x")), r"^total has the secret 'password', a SecretStr: secrets are not"),
+        (
+            {"a": Account(logins=[Login(user="a", password=SecretStr("x"))])},
+            r"total\.a has the secret 'logins\[0\]\.password', a SecretStr",
+        ),
+        ({"a": SecretStr("x")}, r"total\.a is a SecretStr: secrets are not stored; pass a reference"),
+        ({"a": [SecretBytes(b"x")]}, r"total\.a\[0\] is a SecretBytes"),
+        ({"a": Secret[int](5)}, r"total\.a is a Secret"),
+        ([Badge(SecretStr("x"))], r"total\[0\] has the secret 'key', a SecretStr"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_secret_is_rejected_by_the_name_of_its_field(given: Any, problem: str) -> None:
+    """Neither it nor its asterisks are stored."""
+    with pytest.raises(NotSerializable, match=problem) as told:
+        freeze(given, "total")
+    assert "'x'" not in str(told.value)
+
+
+def test_what_pydantic_cannot_serialize_is_rejected_with_its_place() -> None:
+    """Not with a raw error of pydantic's."""
+
+    class Raw(BaseModel):
+        data: bytes = b"\xff"
+
+    with pytest.raises(NotSerializable, match=r"total\.a is a Raw, which could not be read: UnicodeDecodeError"):
+        freeze({"a": Raw()}, "total")
+
+
+def test_a_class_and_a_result_are_no_models() -> None:
+    """Only what pydantic serializes is one."""
+    assert is_model(ORDER)
+    assert is_model(Point(HttpUrl("https://example.org")))
+    others: list[Any] = [Order, Completed("done"), Plain(ORDER), {}, "a"]
+    assert not any(map(is_model, others))
+
+
+# --- Wherever values are ---
+
+wait = WaitForEvent("go", name="wait")
+
+
+@step
+def work(ctx: StepContext) -> Order:
+    """Return a model as it is."""
+    return ORDER
+
+
+@step(events=("done",))
+def report(ctx: StepContext) -> Completed:
+    """Return models as results and as metadata."""
+    return Completed("done", ORDER, metadata=Point(HttpUrl("https://example.org")))  # type: ignore[arg-type]  # no model to mypy
+
+
+class Flow(Workflow, key="flow"):
+    """A step whose result is a model, a wait, and another."""
+
+    Input = Order
+    start_at = work
+    transitions = {work: {"done": wait}, wait: {"go": report}, report: {"done": DONE}}
+
+
+class Renamed(Workflow, key="renamed"):
+    """A workflow whose input has other names outside."""
+
+    Input = Strict
+    start_at = wait
+    transitions = {wait: {"go": DONE}}
+
+
+def test_models_are_taken_as_context_payload_results_and_metadata() -> None:
+    """Each is in the view as its JSON, and the context is the workflow's own model again."""
+    local = LocalRuntime(Flow)
+    shown = local.start(Flow, "one", ORDER)
+    assert shown.context == STORED
+    assert shown.steps["work"].updates == STORED
+    shown = local.resume("flow::one", "go", ORDER)
+    assert shown.status == "completed"
+    assert shown.steps["wait"].updates == STORED
+    assert shown.steps["report"].updates == STORED
+    assert shown.metadata == {"at": "https://example.org/", "x": 1}
+    assert Flow.definition(1).read_input(shown.context) == ORDER
+
+
+def test_models_are_taken_by_forks_and_as_metadata_of_a_start() -> None:
+    """A payload that is no mapping, too: a model of a list."""
+    local = LocalRuntime(Flow)
+    local.runner.start_instance(Flow, STORED, id="one", telemetry_metadata=Plain(ORDER))  # type: ignore[arg-type]  # no model to mypy
+    local.settle()
+    assert local.runner.get("flow::one").metadata == {"order": STORED}
+    other = ORDER.model_copy(update={"price": Decimal(2)})
+    forked = local.runner.fork("flow::one", new_id="two", context=other, results={"work": other})
+    local.settle()
+    shown = local.resume(forked, "go", Numbers([1, 2]))
+    assert shown.context == {**STORED, "price": "2"}
+    assert shown.steps["work"].updates == {**STORED, "price": "2"}
+    assert shown.steps["wait"].updates == {"value": [1, 2]}
+
+
+def test_a_strict_model_with_other_names_is_its_own_input() -> None:
+    """By its aliases, as a caller of the API gives it; the computed field is left out."""
+    local = LocalRuntime(Renamed)
+    given = Strict(deliveryDay=date(2026, 1, 2))
+    shown = local.start(Renamed, "one", given)
+    assert shown.context == {"deliveryDay": "2026-01-02"}
+    assert Renamed.definition(1).read_input(shown.context) == given
+
+
+def test_a_strict_input_takes_no_other_types_for_that() -> None:
+    """What is not JSON is judged as it is: a number is no date, and a duration no number."""
+    for wrong in ({"deliveryDay": 5}, {"deliveryDay": timedelta(1)}, {"deliveryDay": "soon"}):
+        with pytest.raises(InvalidInput, match="deliveryDay"):
+            LocalRuntime(Renamed).start(Renamed, "one", wrong)
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda local, value: local.start(Flow, "two", {**STORED, "login": value}),
+        lambda local, value: local.start(Flow, "two", value),
+        lambda local, value: local.resume("flow::one", "go", value),
+        lambda local, value: local.resume("flow::one", "go", [value]),
+        lambda local, value: local.runner.start_instance(Flow, STORED, id="two", telemetry_metadata=value),
+        lambda local, value: local.runner.fork("flow::one", new_id="two", context=value),
+        lambda local, value: local.runner.fork("flow::one", new_id="two", results={"work": value}),
+    ],
+)
+def test_a_secret_is_rejected_before_anything_is_stored(give: Callable[[LocalRuntime, Any], object]) -> None:
+    """By every way in."""
+    local = LocalRuntime(Flow)
+    before = local.start(Flow, "one", ORDER)
+    with pytest.raises(InvalidInput, match="the secret 'password', a SecretStr"):
+        give(local, Login(user="a", password=SecretStr("x")))
+    assert local.runner.get("flow::one") == before
+    assert len(local.runner.list().items) == 1
+
+
+def test_a_step_that_returns_a_secret_fails_and_says_which() -> None:
+    """At once: running it again would not help."""
+
+    @step
+    def log_in(ctx: StepContext) -> Login:
+        return Login(user="a", password=SecretStr("x"))
+
+    class Leaky(Workflow, key="leaky"):
+        start_at = log_in
+        transitions = {log_in: {"done": DONE}}
+
+    shown = LocalRuntime(Leaky).start(Leaky, "one", {})
+    assert shown.status == "failed"
+    assert shown.error is not None
+    assert "its result has the secret 'password', a SecretStr" in shown.error["message"]
+
+
+def test_what_is_no_mapping_is_rejected_as_context() -> None:
+    """A model of a list, and a list."""
+    for wrong in (Numbers([1]), [1], "a", 5):
+        with pytest.raises(InvalidInput, match="must be a mapping"):
+            LocalRuntime(Flow).start(Flow, "one", wrong)  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_simulation_takes_a_model() -> None:
+    """As a start does."""
+    seen: list[Any] = []
+    simulate(Flow, ORDER, runs=1, check=lambda finished: seen.extend(one.context for one in finished.instances))
+    assert STORED in seen
+
+
+def test_a_model_that_was_frozen_is_a_plain_mapping() -> None:
+    """Nothing of pydantic's is kept."""
+    assert type(freeze(ORDER)) is FrozenDict
