@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 
 from tests.engines import missing_engine
 from tools.fetch_chromium import FetchError, fetch
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+PATIENCE: Final = 120_000  # milliseconds that a page may take on a busy machine for what takes it none elsewhere
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -24,6 +26,7 @@ def chromium() -> Iterator[Browser]:
         found = fetch()
     except FetchError as error:
         missing_engine(f"no Chromium for the tests of the console: {error}")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(

@@ -21,9 +21,8 @@ from microburst.core.pipeline import Microburst  # type: ignore[import-untyped] 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-LATE_MS: Final = 600
+LATE_MS: Final = 2_500
 """Later than an adapter waits that is in a hurry; the request is done all the same, that late."""
-SLOW_MS: Final = 150
 
 FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "throttled": {"error": {"code": "ThrottlingException", "status": 400}},
@@ -34,7 +33,6 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "damaged": {"response": {"corrupt_bytes": 8}},
     "emptied": {"response": {"truncate_bytes": 0}},
     "late": {"latency": LATE_MS},
-    "slow": {"latency": SLOW_MS},
 }
 """What a request meets; ``lost`` and ``cut`` come after it was done, ``late`` before."""
 

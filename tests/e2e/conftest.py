@@ -22,6 +22,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield callers(emulator)
 
 
+@pytest.fixture
+def no_letters(deployment: Deployment) -> None:
+    """Nothing lies in the queues of dead letters, whatever other tests have left there."""
+    for queue in ("WorkDeadLettersUrl", "ScheduleDeadLettersUrl"):
+        deployment.client("sqs").purge_queue(QueueUrl=deployment.outputs[queue])
+
+
 @pytest.fixture(scope="module")
 def without_sweeps(deployment: Deployment) -> Iterator[None]:
     """Nothing is swept meanwhile, so that what is proved is not the sweep's doing."""

@@ -6,7 +6,6 @@ Orders that are to wait for the clock are started first, so that the clock runs 
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.orders import WAIT, context, eventually, fresh, show, start, wait_for
+from tests.e2e.orders import SOON, WAIT, context, eventually, fresh, overdue, schedules, show, start, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def timed_out(deployment: Deployment) -> str:
     """An order that nobody will decide on, started before anything else."""
-    return start(deployment, approval_timeout_seconds=2)
+    return start(deployment, approval_timeout_seconds=SOON)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -179,19 +178,12 @@ def test_an_order_that_nobody_decides_on_is_refunded_by_its_schedule(deployment:
     assert done["steps"]["refund"]["updates"]["why"] == "timeout"
     history = deployment.call("GET", f"/instances/orderid::{timed_out}/history").json()["items"]
     assert history[-1]["at"] > done["steps"]["approval"]["started_at"]
-    group = deployment.outputs["ScheduleGroupName"]
-    left = deployment.client("scheduler").list_schedules(GroupName=group)["Schedules"]
-    assert not [one for one in left if timed_out in one["Name"]], "a schedule that has fired is gone"
+    eventually(lambda: not schedules(deployment, timed_out), "a schedule that has fired is gone")
 
 
 def test_an_order_whose_schedule_is_lost_is_found_by_the_sweep(deployment: Deployment) -> None:
     """Invariant 6: at the latest one sweep after its time, even if Scheduler never calls."""
-    order = start(deployment, approval_timeout_seconds=3)
-    group = deployment.outputs["ScheduleGroupName"]
-    schedules = deployment.client("scheduler")
-    (name,) = (one["Name"] for one in schedules.list_schedules(GroupName=group)["Schedules"] if order in one["Name"])
-    schedules.delete_schedule(GroupName=group, Name=name)
-    time.sleep(3.5)
+    order, _ = overdue(deployment)
     sweep = deployment.client("lambda").invoke(FunctionName=deployment.outputs["SweepFunctionName"], Payload=b"{}")
     assert json.loads(sweep["Payload"].read())["found"] >= 1
     assert wait_for(deployment, order, "completed")["steps"]["approval"]["event"] == "timeout"

@@ -140,6 +140,7 @@ def test_a_table_s_name_is_enough_to_look(deployment: Deployment, call: Call) ->
     assert "name the stack" in call("pause", order, *here, code=2).stderr.replace("\n", " ")
 
 
+@pytest.mark.usefixtures("no_letters")
 def test_dead_letters_are_looked_at(call: Call) -> None:
     """None there, so nothing to do; see the tests of dead letters for what becomes of each."""
     assert answer(call("dlq", "redrive", "--dry-run", "--json"))["work"]["found"] == 0

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from hephaestus.adapters.session import Account
 from hephaestus.console.deployed import DeployedConnection
 from hephaestus.operations import connect
-from tests.browser import chromium
+from tests.browser import PATIENCE, chromium
 from tests.e2e import orders
 from tests.e2e.deployment import user
 from tests.unit.consoles import serving
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from tests.e2e.deployment import Deployment
 
-SLOW: Final = 30_000  # ms; the emulator starts a process for a function's first call
 OPERATOR: Final = "console-operator"
 
 
@@ -122,7 +121,7 @@ def opened(browser: Browser, connection: DeployedConnection) -> Iterator[Page]:
     with serving(connection) as console:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
-        page.set_default_timeout(SLOW)
+        page.set_default_timeout(PATIENCE)
         page.goto(console.server.url)
         yield page
         context.close()
@@ -137,7 +136,7 @@ def page(browser: Browser, connection: DeployedConnection) -> Iterator[Page]:
 def show(page: Page, order: str) -> None:
     page.get_by_role("searchbox", name="Search by id").fill(order)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=f"orderid::{order}", level=1)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name=f"orderid::{order}", level=1)).to_be_visible()
 
 
 def press(page: Page, action: str, answer: str, **fields: Any) -> None:
@@ -146,7 +145,7 @@ def press(page: Page, action: str, answer: str, **fields: Any) -> None:
     for label, value in fields.items():
         dialog.get_by_label(label).fill(value)
     dialog.get_by_role("button", name=answer, exact=True).click()
-    expect(dialog).to_have_count(0, timeout=SLOW)
+    expect(dialog).to_have_count(0)
 
 
 def test_an_order_is_found_watched_and_approved_and_history_names_the_callers_identity(
@@ -157,14 +156,14 @@ def test_an_order_is_found_watched_and_approved_and_history_names_the_callers_id
     page.get_by_label("Tag", exact=True).fill("console")
     page.keyboard.press("Enter")
     link = page.get_by_role("link", name=f"orderid::{order}", exact=True)
-    expect(link).to_be_visible(timeout=SLOW)
-    expect(page.get_by_role("button", name=re.compile(r"^OrderFlow, waiting \d+"))).to_be_visible(timeout=SLOW)
+    expect(link).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^OrderFlow, waiting \d+"))).to_be_visible()
     link.click()
     expect(page.locator('[data-step="approval"]')).to_have_attribute(
-        "aria-label", re.compile("^approval due in 2[34] h, waiting"), timeout=SLOW
+        "aria-label", re.compile("^approval due in 2[34] h, waiting")
     )
     press(page, "approved", "Send approved", Payload='{"note": "from the console"}')
-    expect(page.locator(".facts .status")).to_have_text("completed", timeout=SLOW)
+    expect(page.locator(".facts .status")).to_have_text("completed")
     expect(page.locator('[data-step="refund"]')).to_have_attribute("aria-label", "refund skipped")
     by = rf"approved received for approval, by arn:aws:iam::\d+:user.{OPERATOR}"
     expect(page.get_by_role("button", name=re.compile(by))).to_be_visible()
@@ -175,19 +174,19 @@ def test_an_order_is_paused_cancelled_with_compensation_redriven_and_forked(page
     order = orders.start(deployment)
     show(page, order)
     press(page, "Pause", "Pause", Reason="a look at it")
-    expect(page.locator(".notice")).to_contain_text("Paused: a look at it", timeout=SLOW)
+    expect(page.locator(".notice")).to_contain_text("Paused: a look at it")
     press(page, "Continue", "Continue")
-    expect(page.locator(".notice")).to_have_count(0, timeout=SLOW)
+    expect(page.locator(".notice")).to_have_count(0)
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_label("first undo").check()
     page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).click()
-    expect(page.locator(".facts .status")).to_have_text("cancelled", timeout=SLOW)
+    expect(page.locator(".facts .status")).to_have_text("cancelled")
     expect(page.locator('[data-step="charge_payment"]')).to_have_attribute("aria-label", "charge_payment compensated")
     press(page, "Redrive", "Redrive")
-    expect(page.locator(".facts .status")).to_have_text("waiting", timeout=SLOW)
+    expect(page.locator(".facts .status")).to_have_text("waiting")
     forked = orders.fresh()
     press(page, "Fork", "Fork", **{"Id of the new instance": forked})
-    expect(page.get_by_role("heading", name=f"orderid::{forked}")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name=f"orderid::{forked}")).to_be_visible()
     types = {
         event["type"]: event.get("by", "")
         for entry in deployment.call("GET", f"/instances/orderid::{order}/history").json()["items"]
@@ -204,13 +203,13 @@ def test_an_emulator_that_stops_is_said_and_the_page_recovers_by_itself(
     show(page, order)
     expect(page.locator('[data-step="approval"]')).to_be_visible()
     wire.cut()
-    expect(page.get_by_role("alert")).to_contain_text("AWS does not answer", timeout=60_000)
+    expect(page.get_by_role("alert")).to_contain_text("AWS does not answer")
     expect(page.locator('[data-step="approval"]')).to_be_visible()
     press_refused(page)
     wire.mend()
-    expect(page.get_by_role("alert")).to_have_count(0, timeout=60_000)
+    expect(page.get_by_role("alert")).to_have_count(0)
     press(page, "rejected", "Send rejected")
-    expect(page.locator(".facts .status")).to_have_text("completed", timeout=SLOW)
+    expect(page.locator(".facts .status")).to_have_text("completed")
 
 
 def press_refused(page: Page) -> None:
@@ -218,7 +217,7 @@ def press_refused(page: Page) -> None:
     page.get_by_role("button", name="Pause", exact=True).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Pause", exact=True).click()
-    expect(dialog.get_by_role("alert")).to_contain_text("AWS does not answer", timeout=60_000)
+    expect(dialog.get_by_role("alert")).to_contain_text("AWS does not answer")
     page.get_by_role("button", name="Not now").click()
 
 
@@ -233,9 +232,9 @@ def test_an_instance_of_a_newer_release_is_not_half_read_and_the_rest_is_shown(
     try:
         page.evaluate("hash => { location.hash = hash }", "#/?tag=newer")
         page.get_by_role("link", name=f"orderid::{order}").click()
-        expect(page.get_by_role("alert")).to_contain_text("newer release", timeout=SLOW)
+        expect(page.get_by_role("alert")).to_contain_text("newer release")
         page.evaluate("location.hash = '#/'")
-        expect(page.get_by_role("link", name=f"orderid::{order}")).to_be_visible(timeout=SLOW)
+        expect(page.get_by_role("link", name=f"orderid::{order}")).to_be_visible()
     finally:
         dynamodb.put_item(TableName=deployment.table, Item=head)
 
@@ -249,4 +248,4 @@ def test_who_may_not_read_is_told_what_aws_says(browser: Browser, deployment: De
     table = connect(table=deployment.table, account=Account(stranger, REGION, deployment.emulator.endpoint))
     denied = DeployedConnection(type(found)(table.account, table.runner, found.api, found.stack))
     with opened(browser, denied) as page:
-        expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("AWS does not allow it", timeout=SLOW)
+        expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("AWS does not allow it")

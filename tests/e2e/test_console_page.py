@@ -16,7 +16,7 @@ from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.testing import LocalRuntime
-from tests.browser import chromium
+from tests.browser import PATIENCE, chromium
 from tests.npm import npm_packages
 from tests.unit.consoles import BY, Parcel, parcels, serving
 
@@ -43,6 +43,7 @@ def opened(browser: Browser, server: ConsoleServer, **options: Any) -> Iterator[
     """The console's first page; whatever the browser refuses or a script raises is a failure."""
     context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
@@ -120,10 +121,10 @@ def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page
     expect(page.get_by_text("There is no instance yet")).to_be_visible()
     memory.runner.start_instance(Parcel, {}, id="1")
     expect(row(page, "parcel::1")).to_contain_text("waiting")
-    expect(page.get_by_role("button", name="Parcel, waiting 1")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Parcel, waiting 1")).to_be_visible()
     memory.runner.resume("parcel::1", "no")
     expect(row(page, "parcel::1")).to_contain_text("completed")
-    expect(page.get_by_role("button", name="Parcel, completed 1")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Parcel, completed 1")).to_be_visible()
 
 
 def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: MemoryHephaestus) -> None:
@@ -311,7 +312,7 @@ def test_thousands_of_instances_are_a_few_rows_for_the_browser(browser: Browser)
         while "instances read" in page.locator(".more").inner_text():
             box.evaluate("box => box.scrollTo(0, box.scrollHeight)")
             page.wait_for_timeout(30)
-        expect(page.locator(".more")).to_have_text("3000 instances", timeout=30_000)
+        expect(page.locator(".more")).to_have_text("3000 instances")
         box.evaluate("box => box.scrollTo(0, box.scrollHeight)")
         expect(row(page, "parcel::0000")).to_be_visible()
         assert page.get_by_role("row").count() < 80
@@ -330,7 +331,7 @@ def test_a_history_of_five_thousand_entries_is_read_to_its_end(browser: Browser)
         local.runner.unpause("parcel::1", dispatch=None)
     with serving(connection) as console, opened(browser, console.server) as page:
         show(page, "parcel::1")
-        expect(page.get_by_text(re.compile(rf"^{before + 5_000} entries$"))).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(re.compile(rf"^{before + 5_000} entries$"))).to_be_visible()
         assert page.get_by_role("table", name="History").get_by_role("row").count() < 60
         page.get_by_role("table", name="History").get_by_role("button").first.focus()
         page.keyboard.press("End")
@@ -378,7 +379,7 @@ def test_a_server_that_stops_is_said_and_the_page_recovers_by_itself(
     with ConsoleServer(connection, port, token) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        expect(page.locator(".facts .status")).to_have_text("completed", timeout=30_000)
+        expect(page.locator(".facts .status")).to_have_text("completed")
         expect(page.get_by_role("alert")).to_have_count(0)
         context.close()
         server.shutdown()
@@ -525,7 +526,7 @@ def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: 
                 assert overflow <= 0, where
 
             expect(row(page, "orderid::2026-0011")).to_contain_text("failed")
-            expect(page.get_by_role("button", name="All workflows, waiting 11")).to_be_visible(timeout=20_000)
+            expect(page.get_by_role("button", name="All workflows, waiting 11")).to_be_visible()
             check("the list")
             show(page, "orderid::2026-0011")
             expect(page.get_by_role("group", name="Why it failed")).to_be_visible()
@@ -541,21 +542,27 @@ def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: 
 
 
 def test_the_colours_are_the_systems_or_the_persons(page: Page) -> None:
-    def back() -> str:
-        page.wait_for_timeout(100)
-        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    body = page.locator("body")
+
+    def colour() -> str:
+        return str(body.evaluate("body => getComputedStyle(body).backgroundColor"))
+
+    def is_now(colour: str) -> None:
+        expect(body).to_have_css("background-color", colour)
 
     page.emulate_media(color_scheme="light")
-    light = back()
+    light = colour()
     page.emulate_media(color_scheme="dark")
-    assert back() != light
-    dark = back()
+    expect(body).not_to_have_css("background-color", light)
+    dark = colour()
     page.get_by_role("button", name="Colours: auto").click()
     expect(page.get_by_role("button", name="Colours: light")).to_be_visible()
-    assert back() == light
+    is_now(light)
     page.get_by_role("button", name="Colours: light").click()
     expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
+    is_now(dark)
     page.emulate_media(color_scheme="light")
-    assert back() == dark
+    is_now(dark)
     page.reload()
     expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
+    is_now(dark)

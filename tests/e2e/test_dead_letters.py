@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.orders import WAIT, context, eventually, fresh, start, wait_for
+from tests.e2e.orders import WAIT, context, eventually, fresh, overdue, wait_for
 from tools.emulator import ROOT, STACK, aws_environment
 
 if TYPE_CHECKING:
@@ -36,17 +35,12 @@ def put(deployment: Deployment, queue: str, body: str) -> str:
     return str(sent["MessageId"])
 
 
-@pytest.mark.usefixtures("without_sweeps")
+@pytest.mark.usefixtures("without_sweeps", "no_letters")
 def test_a_timeout_that_scheduler_gave_up_is_met(deployment: Deployment) -> None:
     """Its letter is what the schedule carries; a letter that nobody can read stays, which is an exit status of 1."""
-    order = start(deployment, approval_timeout_seconds=3)
-    scheduler, group = deployment.client("scheduler"), deployment.outputs["ScheduleGroupName"]
-    (name,) = (one["Name"] for one in scheduler.list_schedules(GroupName=group)["Schedules"] if order in one["Name"])
-    given = scheduler.get_schedule(GroupName=group, Name=name)["Target"]["Input"]
-    scheduler.delete_schedule(GroupName=group, Name=name)
+    order, given = overdue(deployment)
     put(deployment, "ScheduleDeadLettersUrl", given)
     damaged = put(deployment, "WorkDeadLettersUrl", "{")
-    time.sleep(3.5)
     status, told = command(deployment, "--dry-run")
     assert (status, "schedules: 1 found, 1 would be sent, 0 left" in told) == (1, True), told
     status, told = command(deployment)
@@ -56,7 +50,7 @@ def test_a_timeout_that_scheduler_gave_up_is_met(deployment: Deployment) -> None
     assert command(deployment) == (0, "work: 0 found, 0 sent, 0 left\nschedules: 0 found, 0 sent, 0 left\n")
 
 
-@pytest.mark.usefixtures("without_sweeps")
+@pytest.mark.usefixtures("without_sweeps", "no_letters")
 def test_an_event_that_came_too_soon_is_delivered_when_its_order_is_there(deployment: Deployment) -> None:
     """Lambda repeats the invocation, gives up and writes the letter; the redrive invokes `resume` again."""
     order = fresh()
@@ -71,14 +65,10 @@ def test_an_event_that_came_too_soon_is_delivered_when_its_order_is_there(deploy
     assert wait_for(deployment, order, "completed")["steps"]["ship"]["status"] == "completed"
 
 
-@pytest.mark.usefixtures("without_sweeps")
+@pytest.mark.usefixtures("without_sweeps", "no_letters")
 def test_work_that_was_given_up_is_done(deployment: Deployment) -> None:
     """The order's own message never came; two letters of it are one look."""
-    order = start(deployment, approval_timeout_seconds=2)
-    scheduler, group = deployment.client("scheduler"), deployment.outputs["ScheduleGroupName"]
-    (name,) = (one["Name"] for one in scheduler.list_schedules(GroupName=group)["Schedules"] if order in one["Name"])
-    scheduler.delete_schedule(GroupName=group, Name=name)
-    time.sleep(2.5)
+    order, _ = overdue(deployment)
     body: Any = json.dumps({"source": "hephaestus.queue", "instance_id": f"orderid::{order}"})
     for _ in range(2):
         put(deployment, "WorkDeadLettersUrl", body)

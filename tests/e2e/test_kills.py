@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.e2e.histories import Seen, check, history
@@ -34,7 +35,7 @@ CALLERS: Final = 6
 INVOCATION: Final = 15  # seconds: a lease lasts five more, and a step of ten still fits
 PATIENCE: Final = 300.0  # seconds: several leases, one after the other, on a busy machine
 SEED: Final = 20_261_125
-ROUNDS: Final = 4
+ROUNDS: Final = 12
 
 
 @dataclass
@@ -207,28 +208,29 @@ def ended(deployment: Deployment, order: Order) -> dict[str, Any]:
 
 def test_functions_that_are_killed_lose_and_double_nothing(deployment: Deployment) -> None:
     """Invariants 1 to 5 and 8 on the deployed stack, with its processes killed in the middle of anything."""
-    kills, hits = ordeals(deployment, ORDERS, (), signal.SIGKILL)
-    assert kills >= 8
-    assert hits >= 1
+    ordeals(deployment, ORDERS, (), signal.SIGKILL, kills=8)
 
 
 def test_functions_that_time_out_lose_and_double_nothing(deployment: Deployment) -> None:
     """The same where a function hangs until its time is up, which leaves its instance owned as a death does."""
     names = (deployment.outputs["StartFunctionName"], deployment.outputs["ResumeFunctionName"])
-    kills, hits = ordeals(deployment, ORDERS // 3, names, signal.SIGSTOP)
-    assert kills >= 2
-    assert hits >= 1
+    ordeals(deployment, ORDERS // 3, names, signal.SIGSTOP, kills=2)
 
 
-def ordeals(deployment: Deployment, number_of: int, functions: Collection[str], by: signal.Signals) -> tuple[int, int]:
-    """Put so many orders through it, and others, should all those that were killed have been idle."""
-    kills = 0
+def ordeals(
+    deployment: Deployment, number_of: int, functions: Collection[str], by: signal.Signals, *, kills: int
+) -> None:
+    """Put so many orders through it, and others until there were enough kills and one hit a function at work.
+
+    How many a round has depends on the machine's speed; that all of so many rounds have too few of them does not.
+    """
+    killed = noticed = 0
     for seed in range(SEED, SEED + ROUNDS):
         more, hits = ordeal(deployment, number_of, functions, by, seed)
-        kills += more
-        if hits:
-            break
-    return kills, hits
+        killed, noticed = killed + more, noticed + hits
+        if killed >= kills and noticed:
+            return
+    pytest.fail(f"{killed} kills in {ROUNDS} rounds, {noticed} of them noticed: the functions' processes are not found")
 
 
 def ordeal(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.ports import Clock, Timeout
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep")
@@ -93,9 +93,9 @@ class Deployment:
         return SAMPLE
 
 
-def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow]) -> Deployment:
-    """The functions, imported afresh as in a cold start, over a store in memory."""
-    clock = SystemClock()
+def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: Clock | None = None) -> Deployment:
+    """The functions, imported afresh as in a cold start, over a store in memory; in real time unless told otherwise."""
+    clock = clock or SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
     runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
     answerer = Runner(store, QueuedTimers(queue), queue, runner.registry, clock=clock, signer=lambda: runner.signer())  # noqa: PLW0108 - tests change the runner's
