@@ -87,7 +87,10 @@ def no_token_on_timeouts(patch: Patch) -> None:
         self.wake(timeout.instance_id, budget=budget)
 
     def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
-        timers = tuple(replace(timer, due_at=0) if timer.step in believed else timer for timer in state.timers)
+        timers = {
+            step: tuple(replace(timer, due_at=0) if step in believed else timer for timer in known)
+            for step, known in state.timers.items()
+        }
         return right_advance(graph, evolve(state, timers=timers), now, in_flight)
 
     patch.setattr(runner.Runner, "timeout", timeout)

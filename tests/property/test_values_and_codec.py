@@ -127,6 +127,13 @@ STEPS = st.builds(
     st.none() | FAILURES,
     st.none() | REPLACEMENTS,
 )
+
+
+def by_step(timers: list[Timer]) -> dict[str, tuple[Timer, ...]]:
+    """As a state keeps them."""
+    return {step: tuple(timer for timer in timers if timer.step == step) for step in {timer.step for timer in timers}}
+
+
 STATES = st.builds(
     State,
     TEXT,
@@ -154,7 +161,7 @@ STATES = st.builds(
     lease_until=MILLISECONDS,
     wake_at=MAYBE_TIME,
     steps=st.dictionaries(TEXT, STEPS, max_size=2),
-    timers=st.lists(st.builds(Timer, TEXT, TEXT, MILLISECONDS, TEXT, st.booleans()), max_size=2).map(tuple),
+    timers=st.lists(st.builds(Timer, TEXT, TEXT, MILLISECONDS, TEXT, st.booleans()), max_size=3).map(by_step),
     timers_set=st.integers(0, 3),
     inbox=st.dictionaries(TEXT, st.builds(Received, TEXT, TEXT, VALUES.map(freeze)), max_size=2),
     links=NAMES | st.just(()),

@@ -175,10 +175,10 @@ def test_a_decided_step_leaves_no_timer_and_no_event_behind() -> None:
     """Those of other steps stay."""
     play = Play({"a": {"done": ["b", "c"]}, "b": {"yes": []}, "c": {"yes": []}}, waits=["b", "c"]).done("a")
     play.waits("b", NOW + 5).waits("c", NOW + 6).receives("b", "yes").receives("c", "yes").done("b", "yes")
-    assert [timer.step for timer in play.state.timers] == ["c"]
+    assert [timer.step for timer in play.state.deadlines] == ["c"]
     assert list(play.state.inbox) == ["c"]
     failed = apply(play.state, [ev.StepFailed("c", 1, FAILURE)], NOW)
-    assert (failed.timers, dict(failed.inbox)) == ((), {})
+    assert (failed.timers, dict(failed.inbox)) == ({}, {})
     known = [repeats(play.state, "event", name, "") for name in ("b-yes", "c-yes", "b-no")]
     assert known == [True, True, False]
 
@@ -188,7 +188,7 @@ def test_a_failed_attempt_keeps_what_came_early() -> None:
     play = Play({"a": {"yes": []}}).receives("a", "yes").happens(ev.TimerSet("a.s1", "a", NOW + 50))
     play.happens(ev.StepFailed("a", 1, FAILURE, retry_at=NOW + 5))
     assert list(play.state.inbox) == ["a"]
-    assert [timer.token for timer in play.state.timers] == ["a.s1"]
+    assert [timer.token for timer in play.state.deadlines] == ["a.s1"]
 
 
 def test_what_a_step_did_is_kept() -> None:
@@ -207,9 +207,9 @@ def test_a_finished_instance_keeps_its_results_and_drops_its_alarms() -> None:
     play = Play({"a": {"yes": []}}).waits("a", NOW + 5).receives("a", "yes")
     failed = apply(play.state, [ev.InstanceFinished("failed", FAILURE)], NOW)
     assert (failed.owner, failed.wake_at, failed.error, failed.closed) == (None, None, FAILURE, True)
-    assert ([timer.step for timer in failed.timers], list(failed.inbox)) == (["a"], ["a"])
+    assert ([timer.step for timer in failed.deadlines], list(failed.inbox)) == (["a"], ["a"])
     completed = apply(play.state, [ev.InstanceFinished("completed")], NOW)
-    assert (completed.wake_at, completed.timers, dict(completed.inbox)) == (None, (), {})
+    assert (completed.wake_at, completed.timers, dict(completed.inbox)) == (None, {}, {})
 
 
 def test_a_state_cannot_be_changed() -> None:

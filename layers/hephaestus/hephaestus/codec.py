@@ -94,7 +94,7 @@ _TUPLES: Final = frozenset(
 
 
 def _plan(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in fields(kind))
+    return tuple((field.name, field.default) for field in fields(kind) if field.init)
 
 
 _PLANS: Final = {
@@ -157,7 +157,7 @@ def dump_state(state: State) -> bytes:
     if state.steps:
         packed["steps"] = {key: _pack(step) for key, step in state.steps.items()}
     if state.timers:
-        packed["timers"] = [_pack(timer) for timer in state.timers]
+        packed["timers"] = [_pack(timer) for timer in state.deadlines]
     if state.inbox:
         packed["inbox"] = {key: _pack(received) for key, received in state.inbox.items()}
     packed["schema"] = SCHEMA
@@ -176,7 +176,9 @@ def load_state(data: bytes) -> State:
             message = "a snapshot was written by a newer release: deploy that release again"
             raise CorruptLog(message)
         steps = {key: _unpack(StepState, step) for key, step in packed.pop("steps", {}).items()}
-        timers = tuple(_unpack(Timer, timer) for timer in packed.pop("timers", ()))
+        timers: dict[str, tuple[Timer, ...]] = {}
+        for timer in (_unpack(Timer, one) for one in packed.pop("timers", ())):
+            timers[timer.step] = (*timers.get(timer.step, ()), timer)
         inbox = {key: _unpack(Received, received) for key, received in packed.pop("inbox", {}).items()}
         state: State = _unpack(State, {**packed, "steps": steps, "timers": timers, "inbox": inbox})
     except _UNREADABLE as error:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hephaestus.engine.agenda import Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import Compensation, State, Timer
@@ -85,9 +86,7 @@ class Sleep:
 Command: TypeAlias = Skip | Deliver | Run | Compensate | Undo | Close | Sleep
 
 
-def advance(  # noqa: PLR0911 - a list of what comes before what
-    graph: Graph, state: State, now: int, in_flight: Collection[str] = ()
-) -> tuple[Command, ...]:
+def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the steps ``in_flight`` run.
 
     Skips, deliveries and ``Compensate`` come alone: they change the state, so ask again after recording them. No
@@ -99,32 +98,26 @@ def advance(  # noqa: PLR0911 - a list of what comes before what
         return () if in_flight else (Sleep(None),)
     if state.compensation is not None:
         return () if in_flight else (_undo(state, state.compensation, now),)
-    if dead := _dead(graph, state):
+    return ask(graph, state, lambda agenda: _follows(agenda, state, now, in_flight))
+
+
+def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
+    """What ``advance`` answers for an instance that goes on."""
+    if dead := agenda.dead():
         return (Skip(dead),)
-    if (ending := _ending(state)) is not None:
-        return () if in_flight else (_compensate(graph, state, ending) or ending,)
-    deliveries = _deliveries(graph, state, now)
-    if deliveries:
+    if (ending := _ending(agenda, state)) is not None:
+        return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
+    if deliveries := _deliveries(agenda, state, now):
         return deliveries
-    runs = tuple(
-        Run(step, attempt)
-        for step in graph.order
-        if step not in in_flight and (attempt := _due(graph, state, step, now))
-    )
+    runs = _runs(agenda, state, now, in_flight)
     if runs or in_flight:
         return runs
-    return (_rest(graph, state),)
+    return (_rest(agenda, state),)
 
 
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
     """The earliest time (ms) later than ``after`` at which a waiting or retrying step has something to do, if any."""
-    times = [timer.due_at for timer in state.timers if state.step_status(timer.step) == "waiting"]
-    times += [
-        step.retry_at
-        for key, step in state.steps.items()
-        if step.status == "retrying" and step.retry_at is not None and key in graph.predecessors
-    ]
-    return min((time for time in times if time > after), default=None)
+    return ask(graph, state, lambda agenda: agenda.next_time(after))
 
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
@@ -139,59 +132,40 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
 
 def is_reachable(graph: Graph, state: State, step: str) -> bool:
     """Whether ``step`` may still wait for an event: it waits, or it has neither ended nor been ruled out."""
-    if step not in graph.predecessors or state.step_status(step) not in ("pending", "retrying", "waiting"):
-        return False
-    return step not in _dead(graph, state)
+    return step in reachable(graph, state, (step,))
 
 
-def _incoming(graph: Graph, state: State, step: str) -> tuple[bool, bool]:
-    """Whether an incoming edge of ``step`` is undecided, and whether one is taken."""
-    taken = step == graph.start
-    for source in graph.predecessors[step]:
-        known = state.steps.get(source)
-        if known is None or known.status not in ("completed", "skipped"):
-            return True, taken
-        taken = taken or step in known.taken
-    return False, taken
+def reachable(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
+    """Those of ``steps`` that may still wait for an event; see ``is_reachable``."""
+    dead = frozenset(ask(graph, state, Agenda.dead))
+    open_ = ("pending", "retrying", "waiting")
+    return [step for step in steps if step in graph.place and state.step_status(step) in open_ and step not in dead]
 
 
-def _dead(graph: Graph, state: State) -> tuple[str, ...]:
-    """Every pending step whose incoming edges are all dead, counting those that this very answer skips."""
-    dead: dict[str, None] = {}
-    for step in graph.order:
-        if step in state.steps or step == graph.start:
-            continue
-        sources = graph.predecessors[step]
-        if all(source in dead or _ruled_out(state, source, step) for source in sources):
-            dead[step] = None
-    return tuple(dead)
+def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Run, ...]:
+    """Steps that are due for an attempt, in the graph's order."""
+    again = [
+        step for token, step in (agenda.due(now) if agenda.retrying else ()) if not token and step not in in_flight
+    ]
+    fresh = [step for step in agenda.ready() if step not in in_flight]
+    if not again:
+        return tuple(Run(step, 1) for step in fresh)
+    due = sorted((*again, *fresh), key=agenda.graph.place.__getitem__)
+    return tuple(Run(step, state.attempt(step)) for step in due)
 
 
-def _ruled_out(state: State, source: str, step: str) -> bool:
-    known = state.steps.get(source)
-    return known is not None and known.status in ("completed", "skipped") and step not in known.taken
-
-
-def _due(graph: Graph, state: State, step: str, now: int) -> int:
-    """The number of the attempt that ``step`` is due for at ``now``, or 0."""
-    known = state.steps.get(step)
-    if known is None:
-        undecided, taken = _incoming(graph, state, step)
-        return 1 if taken and not undecided else 0
-    if known.status == "retrying" and known.retry_at is not None and known.retry_at <= now:
-        return known.attempt + 1
-    return 0
-
-
-def _deliveries(graph: Graph, state: State, now: int) -> tuple[Deliver, ...]:
+def _deliveries(agenda: Agenda, state: State, now: int) -> tuple[Deliver, ...]:
+    if not agenda.waiting:
+        return ()
     found: dict[str, Deliver] = {}
-    for step, received in state.inbox.items():
-        if step in graph.predecessors and state.step_status(step) == "waiting":
-            found[step] = Deliver(step, received.event, received.payload)
-    for timer in sorted(state.timers, key=by_time):
-        if timer.due_at <= now and timer.step not in found and state.step_status(timer.step) == "waiting":
+    for step in agenda.held(state):
+        received = state.inbox[step]
+        found[step] = Deliver(step, received.event, received.payload)
+    for token, step in agenda.due(now):
+        if token and step not in found:
+            timer = next(timer for timer in state.timers[step] if timer.token == token)
             payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
-            found[timer.step] = Deliver(timer.step, timer.emits, payload, timed_out=True)
+            found[step] = Deliver(step, timer.emits, payload, timed_out=True)
     return tuple(found.values())
 
 
@@ -200,13 +174,14 @@ def by_time(timer: Timer) -> tuple[int, str]:
     return timer.due_at, timer.token
 
 
-def _ending(state: State) -> Close | None:
+def _ending(agenda: Agenda, state: State) -> Close | None:
     """How the instance ends once nothing runs: a step failed for good, or it was cancelled."""
-    for key, step in state.steps.items():
-        if step.status == "failed":
-            error = step.error or Failure("Unknown", "")
-            story = f"step {key} failed after {step.attempt} attempt(s): {error.message}"
-            return Close("failed", Failure(error.type, story, error.trace))
+    if agenda.failed:
+        key = next(key for key, step in state.steps.items() if step.status == "failed")
+        step = state.steps[key]
+        error = step.error or Failure("Unknown", "")
+        story = f"step {key} failed after {step.attempt} attempt(s): {error.message}"
+        return Close("failed", Failure(error.type, story, error.trace))
     return Close("cancelled") if state.cancel else None
 
 
@@ -238,12 +213,11 @@ def _undone(state: State, undoing: Compensation) -> Close:
     return Close("failed", Failure("CompensationFailed", story))
 
 
-def _rest(graph: Graph, state: State) -> Close | Sleep:
-    statuses = {state.step_status(step) for step in graph.order}
-    if statuses & {"waiting", "retrying"}:
-        return Sleep(next_wake(graph, state))
-    if "pending" in statuses:
-        stuck = [step for step in graph.order if state.step_status(step) == "pending"]
+def _rest(agenda: Agenda, state: State) -> Close | Sleep:
+    if agenda.waiting or agenda.retrying:
+        return Sleep(agenda.next_time(0))
+    if agenda.pending:
+        stuck = [step for step in agenda.graph.order if state.step_status(step) == "pending"]
         message = f"instance {state.instance_id}: nothing can run, yet {', '.join(stuck)} are undecided"
         raise InvariantBroken(message)
     return Close("completed")

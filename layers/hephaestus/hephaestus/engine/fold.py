@@ -7,10 +7,11 @@ changed. An event that the tables do not allow means a corrupt log, never a gues
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
+    NOTHING,
     CancelRequested,
     Claimed,
     CompensationFailed,
@@ -36,17 +37,18 @@ from hephaestus.engine.events import (
     TimerSet,
 )
 from hephaestus.engine.requests import NAME, remember, short
-from hephaestus.engine.state import Compensation, Received, State, StepState, StepStatus, Timer, evolve
+from hephaestus.engine.state import Compensation, Received, State, StepState, StepStatus, Timer, Trail, evolve
 from hephaestus.engine.transitions import INSTANCE_TRANSITIONS, STEP_TRANSITIONS
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from hephaestus.engine.events import Event
 
 SHORTEST_GRAIN_MS: Final = 1_000
+T = TypeVar("T")
 
 
 def begin(instance_id: str, generation: int, entry: Entry) -> State:
@@ -162,10 +164,11 @@ def _event_received(state: State, event: EventReceived, at: int) -> State:
     linked = event.by_source == "link"
     return evolve(
         state,
-        inbox={**state.inbox, event.step: received},
+        inbox=_with(state.inbox, event.step, received),
         requests=state.requests if linked else remember(state.requests, "event", event.event_id, event.digest),
         links=(*state.links, short(event.event_id, NAME)) if linked else state.links,
         wake_at=_sooner(state, at) if _wakes(state, event.step) else state.wake_at,
+        trail=Trail(state.trail, event.step),
     )
 
 
@@ -175,26 +178,35 @@ def _timer_set(state: State, event: TimerSet, _at: int) -> State:
     wakes = _wakes(state, event.step)
     return evolve(
         state,
-        timers=(*state.timers, timer),
+        timers=_with(state.timers, event.step, (*state.timers.get(event.step, ()), timer)),
         timers_set=state.timers_set + 1,
         requests=remember(state.requests, *request),
         wake_at=_sooner(state, event.due_at) if wakes else state.wake_at,
+        trail=Trail(state.trail, event.step),
     )
 
 
 def _heartbeat_received(state: State, event: HeartbeatReceived, _at: int) -> State:
-    beating = next((timer for timer in state.timers if timer.step == event.step and timer.heartbeat_ms), None)
+    known = state.timers.get(event.step, ())
+    beating = next((timer for timer in known if timer.heartbeat_ms), None)
     if beating is None:
         message = f"instance {state.instance_id}: step {event.step} has a heartbeat, but does not wait for one"
         raise CorruptLog(message)
     moved = replace(beating, token=event.token, due_at=event.due_at, beaten=True)
-    timers = tuple(moved if timer is beating else timer for timer in state.timers)
-    waiting = [timer.due_at for timer in timers if state.step_status(timer.step) == "waiting"]
-    unheard = any(state.step_status(step) == "waiting" for step in state.inbox)
-    later = state.owner is None and state.paused is None and state.wake_at == beating.due_at and not unheard
+    timers = _with(state.timers, event.step, tuple(moved if timer is beating else timer for timer in known))
     # Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it.
-    times = [*waiting, *(step.retry_at for step in state.steps.values() if step.retry_at is not None)]
-    return evolve(state, timers=timers, wake_at=min(times) if later else state.wake_at)
+    alarmed = state.owner is None and state.paused is None and state.wake_at == beating.due_at
+    after = evolve(state, timers=timers, trail=Trail(state.trail, event.step))
+    return evolve(after, wake_at=_first_time(after)) if alarmed and not _unheard(state) else after
+
+
+def _unheard(state: State) -> bool:
+    return any(state.step_status(step) == "waiting" for step in state.inbox)
+
+
+def _first_time(state: State) -> int:
+    waiting = [timer.due_at for timer in state.deadlines if state.step_status(timer.step) == "waiting"]
+    return min([*waiting, *(step.retry_at for step in state.steps.values() if step.retry_at is not None)])
 
 
 def _wakes(state: State, step: str) -> bool:
@@ -213,7 +225,8 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     status = _move(state, event.step, event)
     return evolve(
         _settled(state, event.step),
-        steps={**state.steps, event.step: _outcome(status, event, at)},
+        steps=_with(state.steps, event.step, _outcome(status, event, at)),
+        trail=Trail(state.trail, event.step),
         running=_without(state.running, event.step),
         metadata=FrozenDict({**state.metadata, **event.metadata}) if event.metadata else state.metadata,
     )
@@ -234,21 +247,34 @@ def _outcome(status: StepStatus, event: StepCompleted, at: int) -> StepState:
     )
 
 
+def _with(mapping: Mapping[str, T], step: str, value: T) -> dict[str, T]:
+    """``mapping`` with one more value: a copy, but the only thing whose cost grows with its size."""
+    changed = dict(mapping)
+    changed[step] = value
+    return changed
+
+
 def _without(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
     return tuple(one for one in steps if one != step) if step in steps else steps
 
 
 def _step_waiting(state: State, event: StepWaiting, _at: int) -> State:
     status = _move(state, event.step, event)
-    steps = {**state.steps, event.step: StepState(status, event.attempt, started_at=event.started_at)}
-    timers = list(state.timers)
+    waiting = StepState(status, event.attempt, started_at=event.started_at)
+    timers = list(state.timers.get(event.step, ()))
     if event.due_at is not None:
         timers.append(Timer(event.token, event.step, event.due_at, event.emits, event.scheduled))
     if event.heartbeat_ms:
         token = heartbeat_token(event.step, event.attempt, event.heartbeat_at)
         scheduled = event.heartbeat_ms > LONGEST_MESSAGE_MS
         timers.append(Timer(token, event.step, event.heartbeat_at, "timeout", scheduled, event.heartbeat_ms))
-    return evolve(state, steps=steps, timers=tuple(timers), running=_without(state.running, event.step))
+    return evolve(
+        state,
+        steps=_with(state.steps, event.step, waiting),
+        timers=_with(state.timers, event.step, tuple(timers)) if timers else state.timers,
+        trail=Trail(state.trail, event.step),
+        running=_without(state.running, event.step),
+    )
 
 
 def heartbeat_token(step: str, attempt: int, due_at: int) -> str:
@@ -273,26 +299,33 @@ def _step_failed(state: State, event: StepFailed, at: int) -> State:
     if status == "failed":
         state = _settled(state, event.step)
     elif state.step_status(event.step) == "waiting":  # the deadlines were those of a wait that is over
-        state = evolve(state, timers=tuple(timer for timer in state.timers if timer.step != event.step))
-    return evolve(state, steps={**state.steps, event.step: step})
+        state = evolve(state, timers=_but(state.timers, event.step), trail=state.trail)
+    return evolve(state, steps=_with(state.steps, event.step, step), trail=Trail(state.trail, event.step))
 
 
 def _steps_skipped(state: State, event: StepsSkipped, at: int) -> State:
+    steps, trail = dict(state.steps), state.trail
+    state = evolve(state, steps=steps, trail=trail)
     for step in event.steps:
-        skipped = StepState(_move(state, step, event), ended_at=at)
-        state = evolve(_settled(state, step), steps={**state.steps, step: skipped})
-    return state
+        steps[step] = StepState(_move(state, step, event), ended_at=at)
+        state, trail = _settled(state, step), Trail(trail, step)
+    return evolve(state, trail=trail)
 
 
 def _settled(state: State, step: str) -> State:
     """``step`` is decided: its timers and its unconsumed event are of no more use."""
-    if not state.timers and step not in state.inbox:
-        return state
-    return evolve(
-        state,
-        timers=tuple(timer for timer in state.timers if timer.step != step),
-        inbox={key: received for key, received in state.inbox.items() if key != step},
-    )
+    if step in state.timers:
+        state = evolve(state, timers=_but(state.timers, step), trail=state.trail)
+    if step in state.inbox:
+        state = evolve(state, inbox=_but(state.inbox, step), trail=state.trail)
+    return state
+
+
+def _but(mapping: Mapping[str, T], step: str) -> dict[str, T]:
+    """``mapping`` without what it has for ``step``."""
+    changed = dict(mapping)
+    changed.pop(step, None)
+    return changed
 
 
 def _compensation_started(state: State, event: CompensationStarted, _at: int) -> State:
@@ -317,7 +350,8 @@ def _undone(state: State, event: StepCompensated | CompensationFailed, step: Ste
     undoing = _undoing(state, event.step)
     return evolve(
         state,
-        steps={**state.steps, event.step: step},
+        steps=_with(state.steps, event.step, step),
+        trail=Trail(state.trail, event.step),
         compensation=replace(undoing, left=undoing.left[1:], attempt=0, retry_at=None),
         running=_without(state.running, event.step),
     )
@@ -384,9 +418,11 @@ def _redriven(state: State, event: Redriven, at: int) -> State:
         steps=steps,
         again={**state.again, **{key: state.again.get(key, 0) + 1 for key in event.again}},
         running=tuple(key for key in state.running if key not in event.reset),
-        timers=tuple(
-            replace(timer, due_at=timer.due_at + pause) for timer in state.timers if timer.step not in event.reset
-        ),
+        timers={
+            step: tuple(replace(timer, due_at=timer.due_at + pause) for timer in timers)
+            for step, timers in state.timers.items()
+            if step not in event.reset
+        },
         compensation=undoing,
         cancel=None if state.closed and undoing is None else state.cancel,
         paused=None,
@@ -407,8 +443,8 @@ def _finished(state: State, event: InstanceFinished, _at: int) -> State:
         wake_at=None,
         paused=None,
         parked=None,
-        timers=() if over else state.timers,
-        inbox={} if over else state.inbox,
+        timers=NOTHING if over else state.timers,
+        inbox=NOTHING if over else state.inbox,
         error=event.error,
     )
 

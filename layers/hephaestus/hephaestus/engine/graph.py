@@ -21,7 +21,8 @@ class Graph:
 
     ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
     the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
-    those whose effects can be undone.
+    those whose effects can be undone. Derived: ``order`` has each step after its predecessors, ``place`` where in it a
+    step is, and ``takers`` the steps that each event is declared by.
     """
 
     start: str
@@ -29,16 +30,31 @@ class Graph:
     waits: frozenset[str] = frozenset()
     compensates: frozenset[str] = frozenset()
     order: tuple[str, ...] = field(init=False)
+    place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
+    successors: Mapping[str, tuple[str, ...]] = field(init=False)
+    takers: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the topological order and the predecessors; the graph must be free of cycles."""
+        """Derive the topological order, the neighbours of steps and the steps of events; there must be no cycle."""
         predecessors: dict[str, dict[str, None]] = {step: {} for step in self.edges}
         for step in self.edges:
             for target in successors(self.edges, step):
                 predecessors[target][step] = None
-        object.__setattr__(self, "predecessors", {step: tuple(found) for step, found in predecessors.items()})
-        object.__setattr__(self, "order", tuple(topological(self.edges, self.start)))
+        order = tuple(topological(self.edges, self.start))
+        takers: dict[str, list[str]] = {}
+        for step in order:
+            for event in self.edges[step]:
+                takers.setdefault(event, []).append(step)
+        derived = {
+            "order": order,
+            "place": {step: place for place, step in enumerate(order)},
+            "predecessors": {step: tuple(found) for step, found in predecessors.items()},
+            "successors": {step: tuple(successors(self.edges, step)) for step in self.edges},
+            "takers": {event: tuple(steps) for event, steps in takers.items()},
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def events(self, step: str) -> tuple[str, ...]:
         """The events ``step`` may emit, in the order of its transitions."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.advance import is_reachable
+from hephaestus.engine.advance import reachable
 from hephaestus.errors import AmbiguousEvent, InstanceClosed, UnexpectedEvent, UnknownStep
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
 
@@ -36,7 +38,8 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
             graph.order
         )
         raise UnknownStep(message)
-    candidates = [key for key in takers(graph, state) if event in graph.events(key) and step in (None, key)]
+    declared = graph.takers.get(event, ()) if step is None else (step,) if event in graph.edges[step] else ()
+    candidates = _open(graph, state, declared)
     for group in (
         [key for key in candidates if state.step_status(key) == "waiting"],
         [key for key in candidates if key in graph.waits],
@@ -66,7 +69,11 @@ def as_results(payload: Any) -> FrozenDict:
 
 def takers(graph: Graph, state: State) -> list[str]:
     """The steps that may take an event now or later and hold none yet, in the graph's order."""
-    return [step for step in graph.order if step not in state.inbox and is_reachable(graph, state, step)]
+    return _open(graph, state, graph.order)
+
+
+def _open(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
+    return reachable(graph, state, [step for step in steps if step not in state.inbox])
 
 
 def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from hephaestus.engine.events import (
@@ -13,8 +13,9 @@ from hephaestus.engine.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.events import (
         CancelRequested,
         Failure,
@@ -100,6 +101,25 @@ class Compensation:
     retry_at: int | None = None
 
 
+class Trail:
+    """A cell of the trail that leads from a state as it was loaded to what it became: one for each step touched.
+
+    Attributes:
+        before: the cell before; ``None`` for the state as it was loaded.
+        step: the step that an event touched.
+        depth: how many cells lead here.
+        kept: what was derived from some state of this trail, for whoever asks next.
+    """
+
+    __slots__ = ("before", "depth", "kept", "step")
+
+    def __init__(self, before: Trail | None = None, step: str = "") -> None:
+        self.before = before
+        self.step = step
+        self.depth: int = before.depth + 1 if before is not None else 0
+        self.kept: list[Agenda] = before.kept if before is not None else []
+
+
 @dataclass(frozen=True)
 class State:
     """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds.
@@ -125,7 +145,7 @@ class State:
     steps: Mapping[str, StepState] = NOTHING
     running: tuple[str, ...] = ()
     again: Mapping[str, int] = NOTHING
-    timers: tuple[Timer, ...] = ()
+    timers: Mapping[str, tuple[Timer, ...]] = NOTHING
     timers_set: int = 0
     inbox: Mapping[str, Received] = NOTHING
     links: tuple[str, ...] = ()
@@ -139,6 +159,13 @@ class State:
     forked_by: str = ""
     initial_replaced: Replacement | None = None
     requests: tuple[str, ...] = ()
+    trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
+
+    @property
+    def deadlines(self) -> Iterator[Timer]:
+        """The timers of every step."""
+        for timers in self.timers.values():
+            yield from timers
 
     @property
     def closed(self) -> bool:
@@ -163,8 +190,16 @@ class State:
 
 
 def evolve(state: State, **changes: Any) -> State:
-    """``state`` with some fields changed: ``dataclasses.replace`` at a tenth of its cost, for the inner loop."""
+    """``state`` with some fields changed: ``dataclasses.replace`` at a tenth of its cost, for the inner loop.
+
+    What changes steps, timers or the inbox leaves the trail, unless it says in ``trail`` which step it touched.
+    """
     changed = object.__new__(State)
     changed.__dict__.update(state.__dict__)
     changed.__dict__.update(changes)
+    if "trail" not in changes and not _TRAILED.isdisjoint(changes):
+        changed.__dict__["trail"] = Trail()
     return changed
+
+
+_TRAILED: Final = frozenset({"steps", "timers", "inbox"})

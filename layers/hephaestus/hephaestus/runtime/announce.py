@@ -95,7 +95,7 @@ class _Telling:
         self.pure = pure
         self.ended = ended
         self.waiting = {key: step.started_at for key, step in before.steps.items() if step.status == "waiting"}
-        self.emits = {timer.step: timer.emits for timer in sorted(before.timers, key=by_time, reverse=True)}
+        self.emits = {timer.step: timer.emits for timer in sorted(before.deadlines, key=by_time, reverse=True)}
         self.inbox = {key: received.event for key, received in before.inbox.items()}
 
     def tell(self) -> None:

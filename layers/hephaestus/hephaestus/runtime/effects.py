@@ -119,7 +119,7 @@ class Effects:
 
     def _wake(self, state: State, wake_at: int, now: int) -> list[partial[Any]]:
         """What wakes a suspended instance at ``wake_at``, unless a deadline's schedule does."""
-        if any(timer.scheduled and timer.due_at == wake_at for timer in state.timers):
+        if any(timer.scheduled and timer.due_at == wake_at for timer in state.deadlines):
             return []
         delay = max(wake_at - now, 0)
         if delay <= LONGEST_MESSAGE_MS:
@@ -132,7 +132,7 @@ class Effects:
 
 def _open(state: State) -> dict[str, Timer]:
     """The timers that may still fire, by token: a closed instance has none."""
-    return {} if state.closed else {timer.token: timer for timer in state.timers}
+    return {} if state.closed else {timer.token: timer for timer in state.deadlines}
 
 
 def _timeout(state: State, timer: Timer) -> Timeout:

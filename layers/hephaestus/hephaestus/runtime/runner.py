@@ -220,7 +220,7 @@ class Runner(Control, Queries, Answers):
         def beat(state: State, now: int) -> State | None:
             graph = self.registry.definition(state).graph
             _check_open(state, graph, wanted, "takes no heartbeat")
-            found = [timer for timer in state.timers if timer.heartbeat_ms and wanted in {None, timer.step}]
+            found = [timer for timer in state.deadlines if timer.heartbeat_ms and wanted in {None, timer.step}]
             if not found:
                 which = f"no step {wanted}" if wanted else "no step"
                 message = f"instance {instance_id}: {which} waits for a heartbeat now"
@@ -287,8 +287,8 @@ class Runner(Control, Queries, Answers):
             graph = self.registry.definition(state).graph
             _check_open(state, graph, step, "nothing can be scheduled for it")
             _check_times_out(graph, state, step)
-            if len(state.timers) >= MAX_TIMERS:
-                has = f"instance {instance_id} has {len(state.timers)} deadlines"
+            if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
+                has = f"instance {instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
                 raise BadRequest(message)
             own = token or f"{step}.s{state.timers_set + 1}"
@@ -296,7 +296,7 @@ class Runner(Control, Queries, Answers):
             return self._append(state, now, TimerSet(own, step, now + delay_ms, "timeout", *asking))
 
         after = self._change(instance_id, set_timer)
-        timer = next((one for one in reversed(after.timers) if one.token == token or not token), None)
+        timer = next((one for one in reversed(after.timers.get(step, ())) if one.token == token or not token), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
             return self.timers.name(Timeout(instance_id, after.generation, step, token, 0))
         return self.timers.schedule(Timeout(instance_id, after.generation, step, timer.token, timer.due_at))

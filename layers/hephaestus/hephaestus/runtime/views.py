@@ -132,7 +132,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     open_ = not state.closed and not state.cancel and state.compensation is None
     accepts = accepted_events(graph, state) if graph and open_ else {}
     deadlines: dict[str, int] = {}
-    for timer in () if state.closed else state.timers:
+    for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
     running = state.running if state.compensation is None and not state.closed else ()
     known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}

@@ -163,7 +163,7 @@ class Check:
                 f"step {step} did not get the payload of its event",
             )
             return
-        due = [timer.due_at for timer in self.state.timers if timer.step == step]
+        due = [timer.due_at for timer in self.state.deadlines if timer.step == step]
         now = min(self.entry.at, self.ledger.world.now + EARLY_MS)
         require(
             any(at <= now for at in due),
@@ -248,7 +248,7 @@ def _due(state: State) -> list[int]:
     if state.compensation is not None:
         return [state.compensation.retry_at or state.updated_at]
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
-    times = [timer.due_at for timer in state.timers if timer.step in waiting]
+    times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
     times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]
     if state.status == "pending" or any(step in state.inbox for step in waiting):
         times.append(state.updated_at)

@@ -6,11 +6,12 @@ Of the engine it uses the fold, whose result it compares with what the store giv
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated, StepCompleted
 from hephaestus.engine.fold import apply, begin
-from hephaestus.engine.state import evolve
+from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
 from hephaestus.simulation.checks import Check, Generation, check_alarm
 from hephaestus.simulation.violation import Violation, require
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.steps import Step
     from hephaestus.engine.events import Claimed, Entry, Event
-    from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.world import Invocation, World
 
 ALL: Final = 1_000_000
+_FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
 
 
 class Ledger:
@@ -135,7 +136,7 @@ class Ledger:
             state = known.state
             if state.closed or state.owner or state.paused or state.parked or state.instance_id in self.unreadable:
                 continue
-            for timer in state.timers:
+            for timer in state.deadlines:
                 late = timer.due_at + 2 * MAX_SKEW_MS < before - SWEEP_MS
                 require(
                     not (late and state.step_status(timer.step) == "waiting"),
@@ -207,7 +208,7 @@ class Ledger:
             except CorruptLog as error:
                 rule = "invariant 2"
                 raise Violation(rule, str(error)) from error
-            known.tokens.update(timer.token for timer in known.state.timers)
+            known.tokens.update(timer.token for timer in known.state.deadlines)
         check_alarm(known.state)
 
     def _compare(self, known: Generation) -> None:
@@ -219,7 +220,7 @@ class Ledger:
             raise Violation(rule, f"what is stored cannot be read: {error}") from error
         if stored is not None and state.instance_id in self.unreadable:
             stored = evolve(stored, wake_at=state.wake_at)
-        differing = [name for name in vars(state) if stored is None or getattr(stored, name) != vars(state)[name]]
+        differing = [name for name in _FIELDS if stored is None or getattr(stored, name) != getattr(state, name)]
         require(not differing, "invariant 9", f"what is stored is not what the log says: {', '.join(differing)} differ")
 
     def claims(self, known: Generation, event: Claimed, entry: Entry) -> None:

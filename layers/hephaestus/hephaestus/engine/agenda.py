@@ -1,0 +1,198 @@
+"""What follows from a state, kept as indexes, so that asking costs what has changed since it was last asked.
+
+``fold`` leaves a trail: one cell for each step that an event touched. An agenda remembers the cell that it is at. To be
+brought to another state of the same trail it walks both back to where they meet, and looks at the steps in between
+again: whether the other state is later, earlier or on another branch makes no difference.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State, StepState
+
+SETTLED: Final = frozenset({"completed", "skipped"})
+T = TypeVar("T")
+
+
+class Agenda:
+    """The steps of one state by what can happen to them next.
+
+    Attributes:
+        graph: the workflow's graph.
+        waiting: the steps that wait.
+        retrying: the steps whose next attempt has a time.
+        failed: the steps that failed for good.
+        pending: how many of the graph's steps nothing has happened to.
+    """
+
+    def __init__(self, graph: Graph, state: State) -> None:
+        self.graph = graph
+        self.waiting: set[str] = set()
+        self.retrying: set[str] = set()
+        self.failed: set[str] = set()
+        self.pending = len(graph.order)
+        self._known: dict[str, StepState] = {}
+        self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
+        self._taken = dict.fromkeys(graph.order, 0)
+        self._taken[graph.start] = 1
+        self._ready = [graph.place[graph.start]]
+        self._dead: set[str] = set()
+        self._held: set[str] = set()
+        self._times: list[tuple[int, str, str]] = []
+        self._timed: dict[str, tuple[tuple[int, str, str], ...]] = {}
+        self._at = state.trail
+        for step in dict.fromkeys((*state.steps, *state.inbox)):
+            self._note(state, step)
+
+    def follow(self, state: State) -> None:
+        """Show ``state`` from now on."""
+        changed: dict[str, None] = {}
+        here, there = self._at, state.trail
+        while here is not there:
+            if here.depth >= there.depth and here.before is not None:
+                changed[here.step] = None
+                here = here.before
+            elif there.before is not None:
+                changed[there.step] = None
+                there = there.before
+        self._at = state.trail
+        for step in changed:
+            self._note(state, step)
+
+    def ready(self) -> Iterator[str]:
+        """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
+        return map(self.graph.order.__getitem__, self._ready)
+
+    def held(self, state: State) -> list[str]:
+        """The waiting steps whose event has come, in the order in which the events came."""
+        return list(self._held) if len(self._held) < 2 else [step for step in state.inbox if step in self._held]  # noqa: PLR2004 - one has no order
+
+    def due(self, now: int) -> Iterator[tuple[str, str]]:
+        """Of each retry (without a token) and each deadline up to ``now``, in their order, the token and the step."""
+        for at, token, step in self._times:
+            if at > now:
+                return
+            yield token, step
+
+    def next_time(self, after: int) -> int | None:
+        """The earliest time of a retry or a deadline later than ``after``, if there is any."""
+        place = bisect_right(self._times, (after + 1,)) if after else 0
+        return self._times[place][0] if place < len(self._times) else None
+
+    def dead(self) -> tuple[str, ...]:
+        """Every step that nothing has happened to and that no path leads to any more, in the graph's order."""
+        if not self._dead:
+            return ()
+        found = set(self._dead)
+        frontier = list(found)
+        left: dict[str, int] = {}
+        for step in frontier:  # it grows as it is read
+            for target in self.graph.successors[step]:
+                left[target] = left.get(target, self._undecided[target]) - 1
+                if not left[target] and not self._taken[target] and target not in self._known:
+                    found.add(target)
+                    frontier.append(target)
+        return tuple(sorted(found, key=self.graph.place.__getitem__))
+
+    def _note(self, state: State, step: str) -> None:
+        """Look at ``step`` again."""
+        if step not in self.graph.place:
+            return
+        before, after = self._known.get(step), state.steps.get(step)
+        if before is not after:
+            if after is None:
+                del self._known[step]
+            else:
+                self._known[step] = after
+            self._move(step, before, after)
+        status = after.status if after is not None else "pending"
+        if status == "waiting" and step in state.inbox:
+            self._held.add(step)
+        else:
+            self._held.discard(step)
+        self._set_times(step, _times_of(state, step, after) if status in {"waiting", "retrying"} else ())
+
+    def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:
+        """``step`` was as ``before`` and is as ``after``."""
+        was, now = before.status if before else "pending", after.status if after else "pending"
+        if was != now:
+            for name, members in (("waiting", self.waiting), ("retrying", self.retrying), ("failed", self.failed)):
+                if was == name:
+                    members.discard(step)
+                if now == name:
+                    members.add(step)
+            self.pending += (now == "pending") - (was == "pending")
+        if before is not None and was in SETTLED:
+            self._decide(step, before, 1)
+        if after is not None and now in SETTLED:
+            self._decide(step, after, -1)
+        if "pending" in {was, now}:
+            self._place(step)
+
+    def _decide(self, step: str, known: StepState, by: int) -> None:
+        """``step`` decides its outgoing edges (-1), or does not any more (1)."""
+        for target in known.taken:
+            if target in self._taken:
+                self._taken[target] -= by
+        for target in self.graph.successors[step]:
+            self._undecided[target] += by
+            if self._undecided[target] <= 1:  # it is decided now, or was before
+                self._place(target)
+
+    def _place(self, step: str) -> None:
+        """Put ``step`` among those that can run, those that cannot any more, or neither."""
+        decided = not self._undecided[step] and step not in self._known
+        taken = self._taken[step] > 0
+        place = self.graph.place[step]
+        index = bisect_right(self._ready, place) - 1
+        listed = index >= 0 and self._ready[index] == place
+        if decided and taken and not listed:
+            insort(self._ready, place)
+        elif listed and not (decided and taken):
+            del self._ready[index]
+        if decided and not taken:
+            self._dead.add(step)
+        else:
+            self._dead.discard(step)
+
+    def _set_times(self, step: str, times: tuple[tuple[int, str, str], ...]) -> None:
+        before = self._timed.get(step, ())
+        if before == times:
+            return
+        for time in before:
+            del self._times[bisect_right(self._times, time) - 1]
+        for time in times:
+            insort(self._times, time)
+        self._timed[step] = times
+
+
+def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
+    if known is not None and known.status == "retrying":
+        return () if known.retry_at is None else ((known.retry_at, "", step),)
+    return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(step, ()))
+
+
+def ask(graph: Graph, state: State, question: Callable[[Agenda], T]) -> T:
+    """What the agenda of ``state`` answers: the one that its trail keeps, brought to it, or a new one.
+
+    An agenda is taken from the trail while it is used, so two threads never use one at a time.
+    """
+    kept = state.trail.kept
+    try:
+        agenda = kept.pop()
+    except IndexError:
+        agenda = Agenda(graph, state)
+    else:
+        if agenda.graph is graph:
+            agenda.follow(state)
+        else:
+            agenda = Agenda(graph, state)
+    answer = question(agenda)
+    kept.append(agenda)
+    return answer
