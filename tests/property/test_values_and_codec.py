@@ -7,7 +7,7 @@ import zlib
 from dataclasses import fields
 from datetime import timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -50,83 +50,8 @@ VALUES = st.recursive(
 )
 MAPPINGS = st.dictionaries(TEXT, VALUES, max_size=3).map(freeze)
 NAMES = st.tuples(TEXT, TEXT)
-FAILURES = st.builds(ev.Failure, TEXT, st.text(st.characters(), max_size=5), TEXT)  # messages may hold half a surrogate
 MAYBE_TIME = st.none() | MILLISECONDS
-
-REPLACEMENTS = st.builds(ev.Replacement, TEXT, TEXT)
-COMPLETED = st.builds(
-    ev.StepCompleted,
-    TEXT,
-    TEXT,
-    NAMES,
-    MAPPINGS,
-    MAPPINGS,
-    MILLISECONDS,
-    st.integers(1, 5),
-    NAMES,
-    failed=st.none() | FAILURES,
-    replaced=st.none() | REPLACEMENTS,
-)
-PAUSES = st.builds(ev.Paused, TEXT, TEXT)
-
-EVENTS = st.one_of(
-    st.builds(ev.InstanceStarted, TEXT, st.integers(1, 9), MAPPINGS, NAMES, MAPPINGS, TEXT),
-    st.builds(ev.Claimed, TEXT, MILLISECONDS),
-    st.builds(ev.EventReceived, TEXT, TEXT, TEXT, VALUES.map(freeze), TEXT),
-    st.builds(ev.TimerSet, TEXT, TEXT, MILLISECONDS, TEXT),
-    COMPLETED,
-    st.builds(
-        ev.Forked,
-        TEXT,
-        st.integers(1, 9),
-        st.integers(1, 9),
-        st.tuples(COMPLETED),
-        NAMES,
-        TEXT,
-        st.none() | REPLACEMENTS,
-    ),
-    st.builds(ev.StepsStarted, NAMES),
-    st.builds(ev.HeartbeatReceived, TEXT, TEXT, MILLISECONDS),
-    st.builds(ev.CompensationStarted, TEXT, NAMES, st.none() | FAILURES),
-    st.builds(ev.StepCompensated, TEXT, st.integers(1, 5), MAPPINGS, MILLISECONDS, NAMES),
-    st.builds(ev.CompensationFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
-    PAUSES,
-    st.builds(ev.Continued, TEXT, TEXT),
-    st.builds(ev.Redriven, TEXT, NAMES, NAMES, NAMES, TEXT, TEXT),
-    st.builds(
-        ev.StepWaiting,
-        TEXT,
-        MILLISECONDS,
-        st.integers(1, 5),
-        TEXT,
-        MAYBE_TIME,
-        TEXT,
-        st.booleans(),
-        MILLISECONDS,
-        MILLISECONDS,
-    ),
-    st.builds(ev.StepFailed, TEXT, st.integers(1, 5), FAILURES, MILLISECONDS, MAYBE_TIME),
-    st.builds(ev.StepsSkipped, NAMES),
-    st.builds(ev.Suspended, MAYBE_TIME),
-    st.just(ev.HandedOver()),
-    st.builds(ev.Parked, TEXT, MILLISECONDS),
-    st.builds(ev.CancelRequested, TEXT, TEXT, st.booleans(), TEXT),
-    st.builds(ev.InstanceFinished, TEXT, st.none() | FAILURES),
-)
-STEPS = st.builds(
-    StepState,
-    st.sampled_from(["waiting", "completed", "skipped"]),
-    st.integers(0, 5),
-    st.none() | TEXT,
-    NAMES,
-    MAPPINGS,
-    MILLISECONDS,
-    MILLISECONDS,
-    MAYBE_TIME,
-    st.none() | FAILURES,
-    st.none() | FAILURES,
-    st.none() | REPLACEMENTS,
-)
+FAILURES = st.builds(ev.Failure, TEXT, st.text(st.characters(), max_size=5), TEXT)  # messages may hold half a surrogate
 
 
 def by_step(timers: list[Timer]) -> dict[str, tuple[Timer, ...]]:
@@ -134,41 +59,38 @@ def by_step(timers: list[Timer]) -> dict[str, tuple[Timer, ...]]:
     return {step: tuple(timer for timer in timers if timer.step == step) for step in {timer.step for timer in timers}}
 
 
-STATES = st.builds(
-    State,
-    TEXT,
-    st.integers(1, 9),
-    TEXT,
-    st.integers(1, 9),
-    status=st.sampled_from(["pending", "running", "waiting", "failed"]),
-    running=NAMES,
-    again=st.dictionaries(TEXT, st.integers(1, 9), max_size=2),
-    paused=st.none() | PAUSES,
-    compensation=st.none() | st.builds(Compensation, TEXT, NAMES, st.none() | FAILURES, st.integers(0, 5), MAYBE_TIME),
-    parks=st.integers(0, 9),
-    forked_from=TEXT,
-    forked_by=TEXT,
-    initial_replaced=st.none() | REPLACEMENTS,
-    requests=NAMES | st.just(()),
-    sequence=st.integers(1, 99),
-    created_at=MILLISECONDS,
-    updated_at=MILLISECONDS,
-    start_id=TEXT,
-    initial=MAPPINGS,
-    tags=NAMES | st.just(()),
-    metadata=MAPPINGS,
-    owner=st.none() | TEXT,
-    lease_until=MILLISECONDS,
-    wake_at=MAYBE_TIME,
-    steps=st.dictionaries(TEXT, STEPS, max_size=2),
-    timers=st.lists(st.builds(Timer, TEXT, TEXT, MILLISECONDS, TEXT, st.booleans()), max_size=3).map(by_step),
-    timers_set=st.integers(0, 3),
-    inbox=st.dictionaries(TEXT, st.builds(Received, TEXT, TEXT, VALUES.map(freeze)), max_size=2),
-    links=NAMES | st.just(()),
-    cancel=st.none() | st.builds(ev.CancelRequested, TEXT, TEXT),
-    error=st.none() | FAILURES,
-    parked=st.none() | TEXT,
-)
+# By annotation, so that a new field is generated, or missed here with a KeyError.
+BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "str": TEXT,
+    "str | None": st.none() | TEXT,
+    "int": MILLISECONDS,
+    "int | None": MAYBE_TIME,
+    "bool": st.booleans(),
+    "Any": VALUES.map(freeze),
+    "Mapping[str, Any]": MAPPINGS,
+    "tuple[str, ...]": NAMES | st.just(()),
+    "Failure": FAILURES,
+    "Failure | None": st.none() | FAILURES,
+    "Status": st.sampled_from(["pending", "running", "waiting", "failed"]),
+    "StepStatus": st.sampled_from(["waiting", "completed", "skipped"]),
+    "Mapping[str, int]": st.dictionaries(TEXT, st.integers(1, 9), max_size=2),
+}
+
+
+def records(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Any value of a record, by the types of its fields."""
+    return st.builds(kind, **{field.name: BY_TYPE[str(field.type)] for field in fields(kind) if field.init})
+
+
+BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
+BY_TYPE["tuple[StepCompleted, ...]"] = st.tuples(records(ev.StepCompleted))
+for record in (ev.CancelRequested, ev.Paused, Compensation):
+    BY_TYPE[f"{record.__name__} | None"] = st.none() | records(record)
+BY_TYPE["Mapping[str, StepState]"] = st.dictionaries(TEXT, records(StepState), max_size=2)
+BY_TYPE["Mapping[str, Received]"] = st.dictionaries(TEXT, records(Received), max_size=2)
+BY_TYPE["Mapping[str, tuple[Timer, ...]]"] = st.lists(records(Timer), max_size=3).map(by_step)
+EVENTS = st.one_of([records(kind) for kind in get_args(ev.Event)])
+STATES = records(State)
 
 
 def kinds(value: Any) -> Any:
