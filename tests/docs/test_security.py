@@ -29,11 +29,12 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
 def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     from hephaestus.caller import MAX_CALLER
     from hephaestus.calls import MAX_NAME, MAX_REASON, MAX_RESULTS
+    from hephaestus.definition.durations import LONGEST
     from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
     from hephaestus.errors import MAX_FIELDS, MAX_SHOWN
     from hephaestus.http.request import MAX_BODY
     from hephaestus.retry import LONGEST_DELAY
-    from hephaestus.runtime.attempt import LONGEST_WAIT, MAX_MESSAGE, MAX_TRACE
+    from hephaestus.runtime.attempt import MAX_MESSAGE, MAX_TRACE
     from hephaestus.runtime.intake import MAX_LIMIT
     from hephaestus.runtime.runner import LONGEST_SCHEDULE_MS, MAX_TIMERS
     from hephaestus.values import MAX_DEPTH, MAX_INT_BITS
@@ -48,7 +49,7 @@ def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     assert known["an error's message; its trace"] == f"cut to {MAX_MESSAGE:,} characters; to {MAX_TRACE:,}"
     assert known["a page"] == f"{MAX_LIMIT} items"
     assert known["steps that a fork gives other results"] == str(MAX_RESULTS)
-    days = (LONGEST_SCHEDULE_MS // 86_400_000, LONGEST_WAIT.days, LONGEST_DELAY.days)
+    days = (LONGEST_SCHEDULE_MS // 86_400_000, LONGEST.days, LONGEST_DELAY.days)
     assert known["`delay_ms`; a wait or heartbeat; a retry's delay"] == "{} days; {:,} days; {} days".format(*days)
     assert f"names {MAX_FIELDS} wrong fields, {MAX_SHOWN} characters of each" in PAGE
     assert f"{MAX_TIMERS} deadlines an instance" in PAGE

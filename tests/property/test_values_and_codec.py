@@ -73,6 +73,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "Failure | None": st.none() | FAILURES,
     "Status": st.sampled_from(["pending", "running", "waiting", "failed"]),
     "StepStatus": st.sampled_from(["waiting", "completed", "skipped"]),
+    "Mapping[str, Mapping[str, Any]]": st.dictionaries(TEXT, MAPPINGS, max_size=2).map(freeze),
     "Mapping[str, int]": st.dictionaries(TEXT, st.integers(1, 9), max_size=2),
 }
 

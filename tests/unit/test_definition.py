@@ -18,6 +18,7 @@ from hephaestus import (
     DONE,
     Choice,
     Completed,
+    DefinitionError,
     Done,
     Instance,
     InvalidInput,
@@ -580,7 +581,7 @@ def test_wait_waits_for_a_time_and_emits_done(wait: Wait, until: timedelta | dat
 )
 def test_a_wait_for_no_time_is_refused(arguments: dict[str, Any]) -> None:
     """Where it is written."""
-    with pytest.raises(ValueError, match=r"^Wait "):
+    with pytest.raises(DefinitionError, match=r"^step wait has 1 definition error\(s\):\n  - wait: "):
         Wait(**arguments)
 
 
@@ -594,7 +595,7 @@ def test_wait_for_event_takes_its_events_and_maybe_a_timeout() -> None:
     assert WaitForEvent("paid").run(StepContext()) == Pending()
     assert WaitForEvent("timeout", timeout=timedelta(1)).events == ("timeout",)
     for arguments, options in (((), {}), (("a",), {"timeout": timedelta(0)}), (("a",), {"timeout": timedelta(-1)})):
-        with pytest.raises(ValueError, match=r"^WaitForEvent needs"):
+        with pytest.raises(DefinitionError, match=r"^step wait_for_\w+ has 1 definition error"):
             WaitForEvent(*arguments, **options)  # type: ignore[arg-type]
 
 

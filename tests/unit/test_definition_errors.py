@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflow, step
+from hephaestus.definition.durations import shown
 from hephaestus.definition.steps import Configured
 from hephaestus.steps import Wait, WaitForEvent
 
@@ -40,6 +41,12 @@ def right(ctx: Any) -> str:
     return "done"
 
 
+@step(timeout=5)
+def late(ctx: Any) -> str:
+    """A branch with a timeout."""
+    return "done"
+
+
 @step
 def last(ctx: Any) -> str:
     """Where branches meet."""
@@ -68,7 +75,8 @@ def problems(
     start_at: Any = first, transitions: Any = None, /, body: Any = None, **header: Any
 ) -> list[tuple[str, str, str]]:
     """What is wrong with a workflow, as (step, problem, mend)."""
-    namespace = {"start_at": start_at, "transitions": ONE_STEP if transitions is None else transitions, **(body or {})}
+    graph = {"start_at": start_at, "transitions": ONE_STEP if transitions is None else transitions}
+    namespace = {**({} if "versions" in header else graph), **(body or {})}
     header = {"key": "orderid", **header}
     with pytest.raises(DefinitionError) as caught:
         type("Flow", (Workflow,), namespace, **header)
@@ -145,7 +153,7 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
     "a Choice without a function": (
         first,
         {first: {"done": Choice("left", targets=[DONE])}},  # type: ignore[arg-type]  # that is the mistake
-        ("first", "event 'done' routes to a Choice without a function", "Give Choice a callable"),
+        ("first", "routes to a Choice whose function cannot be called", "Give Choice a plain function of the context"),
     ),
     "a Choice without a list": (
         first,
@@ -232,23 +240,23 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
     ),
     "an empty event": (
         lambda: step(events=("",), key="x")(lambda _: ""),
-        ("x", "declares the events", "non-empty strings"),
+        ("x", "declares the events ''", "printable strings of 1 to 128"),
     ),
     "an event that is no text": (
         lambda: step(events=(1,), key="x")(lambda _: "1"),  # type: ignore[arg-type]
-        ("x", "declares the events (1,)", "non-empty strings"),
+        ("x", "declares the events 1", "printable strings of 1 to 128"),
     ),
     "a retry policy that is none": (
         lambda: step(retry=5, key="x")(lambda _: "done"),  # type: ignore[call-overload]
-        ("x", "has the retry policy 5", "Give a Retry(...)"),
+        ("x", "retry is 5", "Give a Retry(...)"),
     ),
     "no time at all": (
         lambda: step(timeout=0, key="x")(lambda _: "done"),
-        ("x", "has the timeout datetime.timedelta(0)", "Give a positive timedelta"),
+        ("x", "timeout is 0", "Give seconds as a number, or a timedelta, more than 0"),
     ),
     "a timeout that is none": (
         lambda: step(timeout="30", key="x")(lambda _: "done"),  # type: ignore[call-overload]
-        ("x", "has the timeout '30'", "Give a positive timedelta"),
+        ("x", "timeout is '30'", "Give seconds as a number, or a timedelta"),
     ),
 }
 
@@ -276,6 +284,7 @@ def test_events_written_as_one_text_are_not_taken_letter_by_letter() -> None:
     assert step(events="paid")(lambda _: "paid").events == ("paid",)
 
 
+TAGS_MEND = "Give a list of at most 20 printable strings of 1 to 64 characters"
 NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
 
 
@@ -297,15 +306,17 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
             for version in (0, -1, True, 1.0, "1", None, [1])
         ),
         *(
-            ({"tags": tags}, (problem, "Use at most 20 strings of 1 to 64 characters"))
+            ({"tags": tags}, (problem, TAGS_MEND))
             for tags, problem in (
                 ([""], "the tag '' is invalid"),
-                (["a" * 65], f"the tag {'a' * 64!r} is invalid"),
+                (["a" * 65], f"the tag {'a' * 65!r} is invalid"),
                 (["a\nb"], "the tag 'a\\nb' is invalid"),
-                ([1], "the tag '1' is invalid"),
-                ([["a"]], "the tag \"['a']\" is invalid"),
-                (5, "the tag '5' is invalid"),
-                (None, "the tag 'None' is invalid"),
+                ([1], "the tag 1 is invalid"),
+                ([["a"]], "the tag ['a'] is invalid"),
+                (5, "the tags are 5, which is no list"),
+                (None, "the tags are None, which is no list"),
+                ("sales", "the tags are 'sales', which is no list"),
+                ({"sales"}, "the tags are {'sales'}, which is no list"),
                 ([str(number) for number in range(21)], "there are 21 tags"),
             )
         ),
@@ -412,16 +423,16 @@ NO_VERSIONS = "Give a dict of version numbers and workflow classes, none of them
             {"versions": {1: V1, 2: V2}, "current": 3},
             [("Flow", "current is 3, which is not among the versions", "Name one of them")],
         ),
-        ({"versions": {}}, [("Flow", "current is 0, which is not among the versions", "Name one of them")]),
-        ({"versions": [V1, V2]}, [("Flow", f"its versions are {[V1, V2]!r}", NO_VERSIONS)]),
+        ({"versions": {}}, [("Flow", "its versions are {}", NO_VERSIONS)]),
+        ({"versions": [V1, V2]}, [("Flow", f"its versions are {shown([V1, V2])}", NO_VERSIONS)]),
         ({"versions": {1: "V1"}}, [("Flow", "its versions are {1: 'V1'}", NO_VERSIONS)]),
-        ({"versions": {1: first}}, [("Flow", f"its versions are { {1: first}!r}", NO_VERSIONS)]),
-        ({"versions": {1: Both}}, [("Flow", f"its versions are { {1: Both}!r}", NO_VERSIONS)]),
-        ({"versions": {1: Workflow}}, [("Flow", f"its versions are { {1: Workflow}!r}", NO_VERSIONS)]),
+        ({"versions": {1: first}}, [("Flow", f"its versions are {shown({1: first})}", NO_VERSIONS)]),
+        ({"versions": {1: Both}}, [("Flow", f"its versions are {shown({1: Both})}", NO_VERSIONS)]),
+        ({"versions": {1: Workflow}}, [("Flow", f"its versions are {shown({1: Workflow})}", NO_VERSIONS)]),
         (
             {"versions": {2: V1}, "current": 1, "tags": [""]},
             [
-                ("Flow", "the tag '' is invalid", "Use at most 20 strings of 1 to 64 characters"),
+                ("Flow", "the tag '' is invalid", TAGS_MEND),
                 ("V1", "is version 1 but stands under 2", "Define it with version=2"),
                 ("Flow", "current is 1, which is not among the versions", "Name one of them"),
             ],
@@ -440,13 +451,14 @@ def test_what_is_right_is_not_reported() -> None:
     class Flow(Workflow, key="orderid"):
         start_at = first
         transitions = {
-            first: {"done": [left, last], "error": right, "timeout": right},
+            first: {"done": [left, late, last], "error": right},
+            late: {"done": last, "timeout": last},
             left: {"done": last},
             last: {"done": Done},
             right: {"done": DONE},
         }
 
-    assert set(Flow.definition(1).graph.order) == {"first", "left", "last", "right"}
+    assert set(Flow.definition(1).graph.order) == {"first", "left", "late", "last", "right"}
 
 
 def test_steps_that_are_alike_in_everything_are_one_step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -565,7 +566,9 @@ MISBEHAVING: Mapping[str, tuple[Callable[[StepContext], Any], str]] = {
     "exit": (lambda _ctx: sys.exit(3), "3"),
     "recursion": (recurse, "recursion"),
     "naive": (lambda _ctx: Pending(datetime(2030, 1, 1), "done"), "without a time zone"),  # noqa: DTZ001 - naive on purpose
-    "number": (lambda _ctx: Pending(5, "done"), "use a timedelta"),  # type: ignore[arg-type]
+    "text": (lambda _ctx: Pending("1h", "done"), "its timeout is '1h': give seconds as a number, or a timedelta"),  # type: ignore[arg-type]
+    "endless": (lambda _ctx: Pending(math.nan, "done"), "its timeout is nan"),
+    "negative": (lambda _ctx: Pending(-1, "done"), "its timeout is -1: give seconds"),
 }
 
 

@@ -780,7 +780,7 @@ def test_a_generator_is_no_result_and_the_message_says_so() -> None:
         yield "done"
 
     for function in (work, work_async):
-        assert "yield" in run_alone(function).steps["only"].error["message"]
+        assert "yield" in run_alone(lambda ctx, made=function: made(ctx)).steps["only"].error["message"]
 
 
 class Ticking:

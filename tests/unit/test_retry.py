@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -55,6 +56,11 @@ def test_attempts_are_counted_and_errors_told_apart() -> None:
     [
         (timedelta(seconds=7), 7_000),
         (timedelta(seconds=-7), 0),
+        (7, 7_000),
+        (0.5, 500),
+        (-7, 0),
+        (math.inf, 366 * 86_400_000),
+        (math.nan, None),
         (True, 1_000),
         (False, None),
         (None, None),
@@ -95,18 +101,24 @@ def test_a_deciding_function_that_fails_decides_nothing(caplog: pytest.LogCaptur
         ({"max_attempts": True}, "max_attempts is True"),
         ({"max_attempts": 1.5}, "max_attempts is 1.5"),
         ({"max_attempts": "5"}, "max_attempts is '5'"),
-        ({"delay": timedelta(seconds=-1)}, "must not be negative"),
-        ({"max_delay": timedelta(seconds=-1)}, "must not be negative"),
-        ({"delay": 5}, "delay is 5 and .* both must be timedeltas"),
-        ({"max_delay": None}, "max_delay None: both must be timedeltas"),
+        ({"delay": timedelta(seconds=-1)}, "a timedelta, 0 or more"),
+        ({"max_delay": timedelta(seconds=-1)}, "a timedelta, 0 or more"),
+        ({"delay": "5"}, "delay is '5'. Give seconds as a number, or a timedelta"),
+        ({"delay": True}, "delay is True"),
+        ({"delay": math.nan}, "delay is nan"),
+        ({"delay": timedelta(days=367)}, "delay is 367 days, 0:00:00. .* at most 366 days"),
+        ({"max_delay": None}, "max_delay is None"),
+        ({"max_delay": math.inf}, "max_delay is inf"),
+        ({"decide": 5}, "decide cannot be called; it is called with"),
+        ({"decide": lambda error: True}, "decide has the signature"),
         ({"backoff": "quadratic"}, "backoff is 'quadratic'"),
         ({"jitter": "some"}, "jitter is 'some'"),
         ({"jitter": None}, "jitter is None"),
-        ({"retry_on": OSError}, "retry_on is .* must be a tuple of exception types"),
-        ({"retry_on": ("OSError",)}, "must be a tuple of exception types"),
-        ({"retry_on": [OSError]}, "must be a tuple of exception types"),
+        ({"retry_on": OSError}, "retry_on is .* Give a tuple of exception types"),
+        ({"retry_on": ("OSError",)}, "Give a tuple of exception types"),
+        ({"retry_on": [OSError]}, "Give a tuple of exception types"),
     ],
-    ids=repr,
+    ids=lambda given: "-".join(given) if isinstance(given, dict) else given,
 )
 def test_a_policy_that_could_never_work_is_refused(wrong: dict[str, Any], message: str) -> None:
     """When it is written, not when the first step fails."""

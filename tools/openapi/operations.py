@@ -191,6 +191,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "forkInstance",
         "Start an instance from a point of another",
         Fork,
+        errors.ForkNotAllowed,
         *NOT_FOUND,
         errors.AlreadyRunning,
         *NOT_DEPLOYED,

@@ -84,7 +84,7 @@ _RECORDS: Final[Mapping[str, type[Any]]] = {
     "paused": ev.Paused,
     "compensation": Compensation,
 }
-_VALUES: Final = frozenset({"initial", "metadata", "updates", "payload"})
+_VALUES: Final = frozenset({"initial", "metadata", "updates", "payload", "configs"})
 _TUPLES: Final = frozenset(
     {
         *("tags", "taken", "steps", "writes", "left", "skipped", "reset", "again", "undo"),

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus.callbacks.issuer import Issuer
-    from hephaestus.definition.steps import StepLike
+    from hephaestus.definition.durations import Duration
+    from hephaestus.definition.references import StepRef
 
 A_WEEK: Final = timedelta(days=7)
 
@@ -85,7 +86,7 @@ class StepContext:
         return self.instance.id
 
     def callback_url(
-        self, event: str, *, step: StepLike | str | None = None, expires_in: timedelta = A_WEEK, payload: Any = None
+        self, event: str, *, step: StepRef | None = None, expires_in: Duration = A_WEEK, payload: Any = None
     ) -> str:
         """A link that gives a waiting step an event: for a person, who opens it, sees what it does, and confirms.
 
@@ -95,9 +96,9 @@ class StepContext:
 
         Args:
             event: the event's name.
-            step: the step it is for, or its key; by default this step if it takes the event, else the next step that
-                waits for it.
-            expires_in: how long it works, at most 366 days.
+            step: the step it is for, its class or its key; by default this step if it takes the event, else the next
+                step that waits for it.
+            expires_in: how long it works, in seconds or as a ``timedelta``, at most 366 days.
             payload: JSON-safe results that come with the event, at most 1 KiB; they can be read in the link.
 
         Raises:
@@ -108,7 +109,7 @@ class StepContext:
         return self.links().url(event, step, expires_in, payload)
 
     def callback_token(
-        self, event: str, *, step: StepLike | str | None = None, expires_in: timedelta = A_WEEK, payload: Any = None
+        self, event: str, *, step: StepRef | None = None, expires_in: Duration = A_WEEK, payload: Any = None
     ) -> str:
         """The same for a program: it sends ``POST /callbacks/<token>`` with the results as JSON, at most 64 KiB.
 

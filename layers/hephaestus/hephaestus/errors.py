@@ -3,7 +3,7 @@
 * ``CallerError``: the call was wrong. Repeating it unchanged gives the same answer (HTTP 4xx).
 * ``RetryLater``: nothing is wrong with the call; the same call may succeed later (HTTP 503).
 * ``EngineError``: a defect, or stored data that the engine refuses to guess about (HTTP 500).
-* ``DefinitionError``: a workflow class is not a workflow; raised when the class is defined.
+* ``DefinitionError``: a workflow class is not a workflow; raised when the class, or a part of it, is defined.
 
 A message says what happened, to which instance and step, and what to do next. It never holds table
 names, stack traces or payloads, so every ``CallerError`` may be shown to an API's caller as it is.
@@ -198,6 +198,13 @@ class AmbiguousEvent(CallerError):
         return {"steps": list(self.steps)}
 
 
+class ForkNotAllowed(CallerError):
+    """The workflow's ``forks=`` does not allow this fork."""
+
+    status = 409
+    title = "Fork not allowed"
+
+
 class PayloadTooLarge(CallerError):
     """A value is larger than the store takes, even compressed."""
 
@@ -237,11 +244,16 @@ class Problem:
         return f"{self.step}: {self.problem}. {self.mend}."
 
 
-class DefinitionError(HephaestusError):
-    """A workflow class that is not a workflow, with everything that is wrong with it at once."""
+class DefinitionError(HephaestusError, ValueError):
+    """A workflow, a step or a retry policy that cannot be, with everything that is wrong with it at once.
 
-    def __init__(self, workflow: str, problems: Sequence[Problem]) -> None:
+    Attributes:
+        workflow: the name of the workflow or step, or ``Retry``.
+        problems: where, what, and what to do, one object a mistake.
+    """
+
+    def __init__(self, workflow: str, problems: Sequence[Problem], what: str = "workflow") -> None:
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        super().__init__(f"workflow {workflow} has {len(problems)} definition error(s):{lines}")
+        super().__init__(f"{what} {workflow} has {len(problems)} definition error(s):{lines}")
         self.workflow = workflow
         self.problems = tuple(problems)

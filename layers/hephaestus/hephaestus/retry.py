@@ -5,76 +5,90 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from hephaestus.definition.durations import read_duration, shown
+from hephaestus.definition.mistakes import Mistakes
+from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import EngineSignal, NonRetryable
 from hephaestus.raised import frames_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_DELAY: Final = timedelta(days=366)
-EXITS: Final = (SystemExit, KeyboardInterrupt)
+    from hephaestus.definition.durations import Duration
 
-Decision: TypeAlias = "timedelta | bool | None"
+EXITS: Final = (SystemExit, KeyboardInterrupt)
+LONGEST_DELAY: Final = timedelta(days=366)
+BACKOFFS: Final = ("exponential", "linear", "constant")
+JITTERS: Final = ("none", "half", "full")
+
+Decision: TypeAlias = "Duration | bool | None"
 
 _logger = logging.getLogger("hephaestus.retry")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Retry:
     """A retry policy: the step's own, else the workflow's, else this class's defaults.
 
     Attributes:
         max_attempts: attempts in all, the first included; 1 never retries.
         backoff: how the delay grows with the attempts: doubled, added, or constant.
-        delay: the delay after the first failed attempt.
-        max_delay: no delay is longer; 366 days at most.
+        delay: the delay after the first failed attempt, given in seconds or as a ``timedelta``.
+        max_delay: no delay is longer; 366 days at most, given alike.
         jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
             (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
         retry_on: only these exceptions are tried again, by default all of them. ``NonRetryable`` never is;
             ``SystemExit`` and ``KeyboardInterrupt`` only where they are named: code that raises one wants an end.
         decide: for special cases, called with the error and the number of the attempt that failed. It returns how long
-            to wait before the next attempt (as a service's ``Retry-After`` says), ``False`` to give up, ``True`` to try
-            again after the usual delay, or ``None`` to leave it to ``retry_on``. It never adds attempts to
-            ``max_attempts``, and no wait is longer than 366 days. One that raises is logged, without its message, and
-            left out.
+            to wait before the next attempt (in seconds or as a ``timedelta``, as a service's ``Retry-After`` says),
+            ``False`` to give up, ``True`` to try again after the usual delay, or ``None`` to leave it to ``retry_on``.
+            It never adds attempts to ``max_attempts``, and no wait is longer than 366 days. One that raises is logged,
+            without its message, and left out.
 
     Raises:
-        ValueError: fewer than one attempt, a delay that is negative, longer than 366 days or no ``timedelta``, an
-            unknown backoff or jitter, a ``retry_on`` that is not a tuple of exception types, or a ``decide`` that
-            cannot be called.
+        DefinitionError: fewer than one attempt, a delay that is no duration of at most 366 days, an unknown backoff or
+            jitter, a ``retry_on`` that is not a tuple of exception types, or a ``decide`` that cannot be called with an
+            error and a number.
     """
 
-    max_attempts: int = 5
-    backoff: Literal["exponential", "linear", "constant"] = "exponential"
-    delay: timedelta = timedelta(seconds=1)
-    max_delay: timedelta = timedelta(seconds=60)
-    jitter: Literal["none", "half", "full"] = "full"
-    retry_on: tuple[type[BaseException], ...] = (BaseException,)
-    decide: Callable[[BaseException, int], Decision] | None = None
+    max_attempts: int
+    backoff: Literal["exponential", "linear", "constant"]
+    delay: timedelta
+    max_delay: timedelta
+    jitter: Literal["none", "half", "full"]
+    retry_on: tuple[type[BaseException], ...]
+    decide: Callable[[BaseException, int], Decision] | None
 
-    def __post_init__(self) -> None:
-        """Refuse what could never work."""
-        problem = None
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            problem = f"max_attempts is {self.max_attempts!r}: it must be a whole number of at least 1"
-        elif not isinstance(self.delay, timedelta) or not isinstance(self.max_delay, timedelta):
-            problem = f"delay is {self.delay!r} and max_delay {self.max_delay!r}: both must be timedeltas"
-        elif self.delay < timedelta(0) or self.max_delay < timedelta(0):
-            problem = "delay and max_delay must not be negative"
-        elif max(self.delay, self.max_delay) > LONGEST_DELAY:
-            problem = f"delay and max_delay must be at most {LONGEST_DELAY.days} days"
-        elif self.backoff not in ("exponential", "linear", "constant"):
-            problem = f"backoff is {self.backoff!r}: it must be 'exponential', 'linear' or 'constant'"
-        elif self.jitter not in ("none", "half", "full"):
-            problem = f"jitter is {self.jitter!r}: it must be 'none', 'half' or 'full'"
-        elif not isinstance(self.retry_on, tuple) or not all(_is_exception(kind) for kind in self.retry_on):
-            problem = f"retry_on is {self.retry_on!r}: it must be a tuple of exception types"
-        elif self.decide is not None and not callable(self.decide):
-            problem = f"decide is {self.decide!r}: it must be a function of an error and the number of an attempt"
-        if problem:
-            raise ValueError(problem)
+    def __init__(  # noqa: PLR0913, PLR0917 - what a policy is made of
+        self,
+        max_attempts: int = 5,
+        backoff: Literal["exponential", "linear", "constant"] = "exponential",
+        delay: Duration = 1,
+        max_delay: Duration = 60,
+        jitter: Literal["none", "half", "full"] = "full",
+        retry_on: tuple[type[BaseException], ...] = (BaseException,),
+        decide: Callable[[BaseException, int], Decision] | None = None,
+    ) -> None:
+        """Check it, with durations as ``timedelta`` from here on."""
+        wrong = Mistakes("Retry")
+        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+            wrong.add(f"max_attempts is {shown(max_attempts)}", "Give a whole number of at least 1")
+        if backoff not in BACKOFFS:
+            wrong.add(f"backoff is {shown(backoff)}", f"Give one of {', '.join(BACKOFFS)}")
+        if jitter not in JITTERS:
+            wrong.add(f"jitter is {shown(jitter)}", f"Give one of {', '.join(JITTERS)}")
+        if not isinstance(retry_on, tuple) or not all(_is_exception(kind) for kind in retry_on):
+            wrong.add(f"retry_on is {shown(retry_on)}", "Give a tuple of exception types, as in (OSError,)")
+        if decide is not None and (problem := call_problem(decide, "error", "attempt", coroutines=False)):
+            wrong.add(f"decide {problem}", "Give a function of an error and the number of an attempt")
+        read_delay = partial(wrong.read, read_duration, zero=True, longest=LONGEST_DELAY)
+        checked = (max_attempts, backoff, read_delay(delay, "delay"), read_delay(max_delay, "max_delay"))
+        for name, value in zip(self.__slots__, (*checked, jitter, retry_on, decide), strict=True):
+            object.__setattr__(self, name, value)
+        wrong.report("policy")
 
     def again(self, error: BaseException, attempt: int, random: float) -> int | None:
         """In how many milliseconds to try again after ``error`` of attempt number ``attempt``; ``None`` for never.
@@ -95,7 +109,7 @@ class Retry:
         ends = issubclass(kind, EXITS)
         return any(issubclass(kind, named) and (not ends or issubclass(named, EXITS)) for named in self.retry_on)
 
-    def _decision(self, error: BaseException, attempt: int) -> Decision:
+    def _decision(self, error: BaseException, attempt: int) -> timedelta | bool | None:
         """What ``decide`` says, in the base types, of which no method is the user's; ``None`` where it fails."""
         if self.decide is None:
             return None
@@ -103,7 +117,9 @@ class Retry:
             decision = self.decide(error, attempt)
             if isinstance(decision, timedelta):
                 return timedelta(decision.days, decision.seconds, decision.microseconds)
-            return decision if isinstance(decision, bool) else None
+            if isinstance(decision, bool):
+                return decision
+            return _bounded(decision) if isinstance(decision, (int, float)) else None
         except EngineSignal:
             raise
         except BaseException as failed:  # noqa: BLE001 - a user's function may raise anything
@@ -120,6 +136,13 @@ class Retry:
         longest = min(self.delay / millisecond * factor, self.max_delay / millisecond)
         share = {"none": 1.0, "half": 0.5 + random / 2, "full": random}[self.jitter]
         return round(longest * share)
+
+
+def _bounded(seconds: float) -> timedelta | None:
+    """As long as a wait may be; ``None`` for what is no number."""
+    if seconds != seconds:  # noqa: PLR0124 - NaN is the number that is not itself
+        return None
+    return timedelta(seconds=max(0, min(seconds, LONGEST_DELAY / timedelta(seconds=1))))
 
 
 def _is_exception(kind: object) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.durations import LONGEST, Unfit, read_duration, read_moment, shown
+from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending
-from hephaestus.definition.steps import DONE, Done, Step
+from hephaestus.definition.steps import DONE, Done, Step, events_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from hephaestus.context import Instance, StepContext
+    from hephaestus.definition.durations import Duration
 
 __all__ = ["DONE", "Debug", "Done", "Wait", "WaitForEvent"]
 
@@ -21,15 +25,16 @@ class Wait(Step, pure=True):
     """Wait for a time to pass, or until a time has come, then emit ``"done"``.
 
     Args:
-        seconds: how long, in seconds.
+        seconds: how long, in seconds or as a ``timedelta``.
         minutes: added to it, in minutes.
         hours: added to it, in hours.
-        days: added to it, in days.
-        until: an aware ``datetime`` instead.
+        days: added to it, in days; all together at most 3,660 days.
+        until: an aware ``datetime`` instead; one that has passed is not waited for.
         name: the step's key; a workflow with two waits names them.
 
     Raises:
-        ValueError: no time at all, a negative one, both kinds, or a ``datetime`` without a time zone.
+        DefinitionError: no time at all, a negative one, too long a one, both kinds, what is no number, or no
+            ``datetime`` with a time zone.
     """
 
     waits = True
@@ -37,7 +42,7 @@ class Wait(Step, pure=True):
 
     def __init__(  # noqa: PLR0913 - as timedelta has them
         self,
-        seconds: float = 0,
+        seconds: Duration = 0,
         *,
         minutes: float = 0,
         hours: float = 0,
@@ -45,15 +50,19 @@ class Wait(Step, pure=True):
         until: datetime | None = None,
         name: str | None = None,
     ) -> None:
-        duration = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
-        if until is not None and (duration or until.tzinfo is None):
-            message = "Wait takes either a duration or until=, an aware datetime"
-            raise ValueError(message)
-        if until is None and duration <= timedelta(0):
-            message = f"Wait needs a positive duration, not {duration}"
-            raise ValueError(message)
-        self.until: timedelta | datetime = until or duration
-        self.step_key = name or "wait"
+        self.step_key = "wait" if name is None else name
+        given = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
+        given = {unit: part for unit, part in given.items() if type(part) is bool or part != 0}
+        wrong = Mistakes(self.step_key)
+        if until is not None:
+            self.until: timedelta | datetime | None = wrong.read(read_moment, until, "until")
+            if given:
+                wrong.add(f"has until= and {'=, '.join(given)}=", "Give either a duration or a time")
+        else:
+            parts = [wrong.read(_part, unit, part) for unit, part in given.items()]
+            if not wrong.problems:
+                self.until = wrong.read(read_duration, sum(filter(None, parts), timedelta(0)), "the wait")
+        wrong.report("step")
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
         """Suspend until the time has come."""
@@ -64,14 +73,16 @@ class WaitForEvent(Step, pure=True):
     """Wait for one of ``events`` from outside; its payload becomes the step's results.
 
     Args:
-        events: the events it takes, at least one.
-        timeout: emit ``"timeout"`` when none has come after this long; the transitions must route it.
+        events: the events it takes, at least one, each once.
+        timeout: emit ``"timeout"`` when none has come after this long, in seconds or as a ``timedelta``; the
+            transitions must route it.
         heartbeat: emit ``"timeout"``, with the results ``{"missed": "heartbeat"}``, as soon as whoever is working on
-            it has not sent a heartbeat for this long (``Runner.heartbeat``), counted from the wait's beginning.
+            it has not sent a heartbeat for this long (``Runner.heartbeat``), counted from the wait's beginning; not
+            longer than ``timeout``.
         name: the step's key; by default ``wait_for_`` and the first event.
 
     Raises:
-        ValueError: no event, or a timeout or heartbeat that is not positive.
+        DefinitionError: no event, one twice, one that is no name, or a timeout or heartbeat that is no duration.
     """
 
     waits = True
@@ -79,26 +90,43 @@ class WaitForEvent(Step, pure=True):
     def __init__(
         self,
         *events: str,
-        timeout: timedelta | None = None,
-        heartbeat: timedelta | None = None,
+        timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
         name: str | None = None,
     ) -> None:
-        if not events:
-            message = "WaitForEvent needs at least one event"
-            raise ValueError(message)
-        for what, duration in (("timeout", timeout), ("heartbeat", heartbeat)):
-            if duration is not None and duration <= timedelta(0):
-                message = f"WaitForEvent needs a positive {what}, not {duration}"
-                raise ValueError(message)
+        self.step_key = (
+            f"wait_for_{events[0] if isinstance(events[0], str) else 'event'}" if name is None and events else name
+        )
+        wrong = Mistakes("wait_for_event" if self.step_key is None else self.step_key)
+        for problem, mend in events_wrong(events):
+            wrong.add(problem, mend)
+        self.wait_timeout = None if timeout is None else wrong.read(read_duration, timeout, "timeout")
+        self.heartbeat = None if heartbeat is None else wrong.read(read_duration, heartbeat, "heartbeat")
+        if self.wait_timeout and self.heartbeat and self.heartbeat > self.wait_timeout:
+            problem = f"heartbeat is {self.heartbeat} and timeout {self.wait_timeout}, so that it can never be missed"
+            wrong.add(problem, "Give a shorter heartbeat, or none")
+        wrong.report("step")
         limited = timeout is not None or heartbeat is not None
         self.events = (*events, "timeout") if limited and "timeout" not in events else events
-        self.wait_timeout = timeout
-        self.heartbeat = heartbeat
-        self.step_key = name or f"wait_for_{events[0]}"
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
         """Suspend until an event comes or the time is up."""
         return Pending(timeout=self.wait_timeout, heartbeat=self.heartbeat)
+
+
+def _part(unit: str, part: Any) -> timedelta:
+    """A part of a duration, which may be negative, as in an hour less five minutes."""
+    if unit == "seconds" and isinstance(part, timedelta):
+        return part
+    try:
+        if isinstance(part, (int, float)) and not isinstance(part, bool):
+            found = timedelta(**{unit: part})
+            if abs(found) <= LONGEST:
+                return found
+    except (OverflowError, ValueError):
+        pass
+    problem = f"{unit} is {shown(part)}"
+    raise Unfit(problem, f"Give a number, of at most {LONGEST.days} days")
 
 
 class Debug(Step):
@@ -108,7 +136,7 @@ class Debug(Step):
 
     def __init__(self, message: str = "", *, name: str | None = None) -> None:
         self.message = message
-        self.step_key = name or "debug"
+        self.step_key = "debug" if name is None else name
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Completed:
         """Log the start data, the results so far and the configuration, at level DEBUG."""

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.context import Instance
+from hephaestus.definition.durations import read_duration, read_moment
+from hephaestus.definition.references import step_key
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
+    from hephaestus.definition.durations import Duration
+    from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.workflow import Workflow
     from hephaestus.foreign import Model
     from hephaestus.runtime.executor import Limits
@@ -49,26 +53,34 @@ def signer() -> Signer:
     return Signer(FixedKeys((TEST_KEY,)), audience_of("local"), lambda: "https://local.test")
 
 
-def links(workflow: type[Workflow], step: str, instance: Instance | None = None) -> Callable[[], Issuer]:
+def links(workflow: type[Workflow], step: StepRef, instance: Instance | None = None) -> Callable[[], Issuer]:
     """The ``links`` of a ``StepContext`` made by hand, for one step of a workflow; made on 2026-01-01.
 
     Args:
         workflow: the workflow, whose current version is meant.
-        step: the key of the step that is tested.
+        step: the step that is tested, its class or its key.
         instance: whose links they are.
     """
     from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - only tests with links need it
 
     whose = instance or Instance("test::1", workflow.name, 1)
     graph = workflow.definition(max(workflow.versions)).graph
-    return lambda: Issuer(signer(), graph, whose, step, "test", VirtualClock().now)
+    key = step_key(step)
+    return lambda: Issuer(signer(), graph, whose, key, "test", VirtualClock().now)
 
 
 class VirtualClock:
-    """Time that stands still until it is moved; randomness and names that repeat."""
+    """Time that stands still until it is moved; randomness and names that repeat.
+
+    Args:
+        start: the time that it begins at, with a time zone; by default 2026-01-01.
+
+    Raises:
+        ValueError: it is no time with a time zone.
+    """
 
     def __init__(self, start: datetime | None = None) -> None:
-        start = start or datetime(2026, 1, 1, tzinfo=UTC)
+        start = datetime(2026, 1, 1, tzinfo=UTC) if start is None else read_moment(start, "start")
         self._now = int(start.timestamp() * 1000)
         self._names = 0
 
@@ -133,16 +145,33 @@ class LocalRuntime:
         )
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 
-    def start(
-        self, workflow: type[Workflow], value: str, context: Mapping[str, Any] | Model | None = None
+    def start(  # noqa: PLR0913 - as `start_instance` has them
+        self,
+        workflow: WorkflowRef,
+        value: str,
+        context: Mapping[str, Any] | Model | None = None,
+        *,
+        version: int | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | Model | None = None,
+        start_id: str | None = None,
     ) -> InstanceView:
-        """Start an instance and run what can run now."""
-        instance_id = self.runner.start_instance(workflow, {} if context is None else context, id=value)
+        """Start an instance and run what can run now; arguments and errors are those of ``Runner.start_instance``."""
+        context = {} if context is None else context
+        instance_id = self.runner.start_instance(
+            workflow, context, id=value, version=version, tags=tags, telemetry_metadata=metadata, start_id=start_id
+        )
         self.settle()
         return self.runner.get(instance_id)
 
     def resume(
-        self, instance_id: str, event: str, payload: Any = None, *, step: str | None = None, event_id: str | None = None
+        self,
+        instance_id: str,
+        event: str,
+        payload: Any = None,
+        *,
+        step: StepRef | None = None,
+        event_id: str | None = None,
     ) -> InstanceView:
         """Deliver an event and run what can run now."""
         self.runner.resume(instance_id, event, payload, step=step, event_id=event_id)
@@ -182,9 +211,16 @@ class LocalRuntime:
         """Call the runner as a fired schedule does."""
         self.runner.timeout(timeout, budget=self.budget())
 
-    def advance(self, duration: timedelta) -> None:
-        """Let time pass, delivering and firing everything on the way, each at its time."""
-        end = self.clock.now() + round(duration / timedelta(milliseconds=1))
+    def advance(self, duration: Duration) -> None:
+        """Let time pass, delivering and firing everything on the way, each at its time.
+
+        Args:
+            duration: how much, in seconds or as a ``timedelta``; 0 or more.
+
+        Raises:
+            ValueError: it is no duration.
+        """
+        end = self.clock.now() + round(read_duration(duration, "duration", zero=True) / timedelta(milliseconds=1))
         while True:
             self.settle()
             due = [at for at in (self.queue.next_due(), self.timers.next_due()) if at is not None and at <= end]

@@ -102,7 +102,7 @@ class ReserveStock(Step):
 
     events = ("reserved", "sold_out")
     retry = Retry(max_attempts=2, retry_on=(OSError,))
-    timeout = timedelta(seconds=5)
+    timeout = 5
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> str:
         """Take some."""
@@ -130,6 +130,10 @@ def route(ctx: StepContext) -> Step | Sequence[Step]:
 ship = Ship("bike")
 approval = WaitForEvent("approved", "rejected", name="approval", timeout=timedelta(hours=48))
 cool_off = Wait(minutes=5).named("cool_off")
+nap = Wait(timedelta(minutes=5), name="nap")
+answer = WaitForEvent("yes", timeout=3_600, heartbeat=0.5)
+patient = Retry(delay=5, max_delay=timedelta(hours=1), decide=lambda error, attempt: 2.5 if attempt < 3 else None)
+soon = Pending(timeout=30, emits="asked", heartbeat=timedelta(seconds=5))
 
 
 class OrderV1(Workflow, key="orderid", version=1, tags=["sales"], metadata={"team": "a"}, scope="version"):
@@ -153,7 +157,7 @@ class OrderV1(Workflow, key="orderid", version=1, tags=["sales"], metadata={"tea
     }
 
 
-class OrderV2(Workflow, key="orderid", version=2, scope="version"):
+class OrderV2(Workflow, key="orderid", version=2, scope="version", forks="unchanged"):
     """A model of its own."""
 
     class Input(BaseModel):
@@ -169,15 +173,18 @@ class Orders(Workflow, versions={1: OrderV1, 2: OrderV2}, current=2):
     """An umbrella."""
 
     @classmethod
-    def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int:
+    def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:
         """Route new instances."""
-        return max(versions)
+        return max(versions) if "vip" in opts["tags"] else None
 
 
 def use() -> None:
     """The facade."""
     instance_id: str = Orders.start("abc", {"mail": "a@b"}, version=2, tags=["vip"], metadata={"by": "me"})
     Orders.resume(instance_id, "approved", {"by": "ann"}, step="approval", event_id="1")
+    Orders.resume(instance_id, "approved", step=approval)
+    Orders.resume(instance_id, "reserved", step=ReserveStock)
+    Orders.fork("abc", new_value="ghi", results={charge_payment: {"id": 1}, ReserveStock: {}, "approval": {}})
     print(Orders.get("abc").status, [entry.sequence for entry in Orders.history("abc").items])  # noqa: T201 - so that it is used
     print([shown.id for shown in Orders.list(status="failed", limit=5).items])  # noqa: T201 - so that it is used
     Orders.pause("abc", "stocktaking")

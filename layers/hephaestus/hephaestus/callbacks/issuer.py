@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.callbacks.errors import BadCallback
 from hephaestus.callbacks.link import Link, dump
+from hephaestus.definition.durations import read_duration
+from hephaestus.definition.references import step_key
+from hephaestus.errors import BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.signer import Signer
     from hephaestus.context import Instance
-    from hephaestus.definition.steps import StepLike
+    from hephaestus.definition.durations import Duration
+    from hephaestus.definition.references import StepRef
     from hephaestus.engine.graph import Graph
 
 LONGEST: Final = timedelta(days=366)
@@ -47,7 +51,7 @@ class Issuer:
     activation: str
     now: Callable[[], int]
 
-    def token(self, event: str, step: StepLike | str | None, expires_in: timedelta, payload: Any) -> str:
+    def token(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """A signed token; see ``StepContext.callback_token``.
 
         Raises:
@@ -56,16 +60,14 @@ class Issuer:
             StoreUnavailable: whoever keeps the keys did not answer.
         """
         target = self._target(event, _key(step) if step is not None else None)
-        if not timedelta(0) < expires_in <= LONGEST:
-            message = f"a link cannot expire in {expires_in}: give it some time, and at most {LONGEST.days} days"
-            raise BadCallback(message)
-        expires_at = -(-(self.now() + round(expires_in / timedelta(milliseconds=1))) // 1000)
+        duration = _expiry(expires_in)
+        expires_at = -(-(self.now() + round(duration / timedelta(milliseconds=1))) // 1000)
         claim, text = _claim(payload)
         name = hashlib.sha256(dump([self.activation, target, event, text]).encode()).hexdigest()[:20]
         owner = self.instance
         return self.signer.token(Link(name, owner.id, owner.generation, target, event, expires_at, claim))
 
-    def url(self, event: str, step: StepLike | str | None, expires_in: timedelta, payload: Any) -> str:
+    def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """Where a person opens the link; see ``StepContext.callback_url``.
 
         Raises:
@@ -107,10 +109,25 @@ class Issuer:
         return f"the waiting steps and their events are {'; '.join(waits) or 'none'}"
 
 
-def _key(step: StepLike | str) -> str:
-    if isinstance(step, str):
-        return step
-    return step().key if isinstance(step, type) else step.key
+def _key(step: StepRef) -> str:
+    try:
+        return step_key(step)
+    except BadRequest as error:
+        message = f"a link is asked for with step={error}"
+        raise BadCallback(message) from error
+
+
+def _expiry(expires_in: Duration) -> timedelta:
+    """How long a link works.
+
+    Raises:
+        BadCallback: for no time, or for too long.
+    """
+    try:
+        return read_duration(expires_in, "expires_in", longest=LONGEST)
+    except ValueError as error:
+        message = f"a link cannot be made: {error}"
+        raise BadCallback(message) from error
 
 
 def _claim(payload: Any) -> tuple[Any, str]:

@@ -238,7 +238,7 @@ def _step(definition: Definition, key: str, step: Step) -> Text:
     facts = (
         [f"up to {definition.policy(key).max_attempts} attempts"] if not step.pure and step.retry is not None else []
     )
-    facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
+    facts += [f"timeout {span(step.time_limit.total_seconds())}"] if step.time_limit else []
     facts += ["at most once"] if step.semantics == "at_most_once" else []
     facts += ["can be undone"] if step.compensates else []
     facts += ["start"] if key == definition.graph.start else []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
+from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
 from hephaestus.values import for_display, to_json
 
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from hephaestus.retry import Retry
 
 
+Forks: TypeAlias = Literal["any", "unchanged", "none"]
+FORKS: Final[tuple[str, ...]] = get_args(Forks)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where one event of a step leads: every target, or those that ``choice`` picks among them."""
+    """Where one event of a step leads: every target, or those that ``choice`` picks among them.
+
+    ``ends`` says that ``DONE`` is a target, too.
+    """
 
     targets: tuple[str, ...]
     choice: Choice | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Definition:
     retry: Retry
     input_model: type[Any] | None = None
     start_config: Mapping[str, Any] = field(default_factory=dict)
+    forks: Forks = "any"
 
     def policy(self, step: str) -> Retry:
         """How failed attempts of ``step`` are repeated."""
@@ -46,20 +56,28 @@ class Definition:
         """How failed attempts to undo ``step`` are repeated."""
         return self.steps[step].compensate_retry or self.retry
 
-    def config(self, step: str, taken: Mapping[str, tuple[str, tuple[str, ...]]]) -> Mapping[str, Any]:
+    def config(
+        self,
+        step: str,
+        taken: Mapping[str, tuple[str, tuple[str, ...]]],
+        chosen: Mapping[str, Mapping[str, Mapping[str, Any]]] = NOTHING,
+    ) -> Mapping[str, Any]:
         """The configuration of ``step``: that of every taken edge into it, later steps' values winning.
 
         Args:
             step: the step's key.
             taken: by completed step, its event and the targets it took.
+            chosen: by completed step, the configurations that its ``Choice`` returned, by target: they stand in the
+                place of those in the transitions.
         """
-        if not self.configs:
+        if not self.configs and not chosen:
             return self.start_config if step == self.graph.start else {}
         merged: dict[str, Any] = dict(self.start_config) if step == self.graph.start else {}
         for source in self.graph.predecessors[step]:
             event, targets = taken.get(source, ("", ()))
             if step in targets:
-                merged.update(self.configs.get((source, event, step), {}))
+                own = chosen.get(source, NOTHING).get(step)
+                merged.update(self.configs.get((source, event, step), {}) if own is None else own)
         return merged
 
     def read_input(self, context: Mapping[str, Any]) -> Any:

@@ -6,40 +6,57 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES
+from hephaestus.definition.definition import FORKS
+from hephaestus.definition.durations import shown
 from hephaestus.errors import Problem
 from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from hephaestus.definition.workflow import Workflow
 
+MAX_VERSION: Final = 99_999_999  # as many digits as callers may send
 MAX_TAGS: Final = 20
 MAX_TAG_LENGTH: Final = 64
 
 
-def check_header(cls: type[Workflow], key: str | None, scope: str) -> list[Problem]:
-    """What is wrong with the names and values that a workflow class is defined with; its metadata is frozen."""
-    found = [*_names_wrong(cls, key, scope), *_values_wrong(cls)]
+class _First(int):
+    """The version of a workflow that names none, told apart from one that names 1."""
+
+
+FIRST: Final = _First(1)
+
+
+def check_header(cls: type[Workflow], key: object, scope: object, current: object) -> list[Problem]:
+    """What is wrong with the names and values that a workflow class is defined with; its metadata is frozen.
+
+    ``current`` is that of a class without ``versions``, for which it means nothing.
+    """
+    found = [*_names_wrong(cls, key, scope, current), *_values_wrong(cls)]
     return [Problem(cls.__name__, problem, mend) for problem, mend in found]
 
 
-def _names_wrong(cls: type[Workflow], key: str | None, scope: str) -> Iterator[tuple[str, str]]:
+def _names_wrong(cls: type[Workflow], key: object, scope: object, current: object) -> Iterator[tuple[str, str]]:
+    mend = "Use up to 64 letters, digits, '_' and '-', a letter first"
     if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
-        yield (f"the name {cls.name!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
-    if "versions" not in cls.__dict__ and key is not None and not NAME.fullmatch(str(key)):
-        yield (f"the business key {key!r} is invalid", "Use up to 64 letters, digits, '_' and '-', a letter first")
+        yield (f"the name {shown(cls.name)} is invalid", mend)
+    if key is not None and (not isinstance(key, str) or not NAME.fullmatch(key)):
+        yield (f"the business key {shown(key)} is invalid", mend)
     if scope not in SCOPES:
-        yield (f"the scope {scope!r} is unknown", f"Use one of {', '.join(SCOPES)}")
-    if isinstance(cls.version, bool) or not isinstance(cls.version, int) or cls.version < 1:
-        yield (f"the version {cls.version!r} is invalid", "Use a whole number of at least 1")
+        yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")
+    if cls.forks not in FORKS:
+        yield (f"forks is {shown(cls.forks)}", f"Use one of {', '.join(FORKS)}")
+    if isinstance(cls.version, bool) or not isinstance(cls.version, int) or not 1 <= cls.version <= MAX_VERSION:
+        yield (f"the version {shown(cls.version)} is invalid", "Use a whole number of at least 1")
+    if current is not None:
+        yield (f"has current={shown(current)} without versions=", "Drop it: only an umbrella has a current version")
 
 
 def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
-    problem = tags_problem(cls.tags)
-    if problem:
-        yield (problem, f"Use at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters")
+    if problem := tags_problem(cls.tags):
+        yield (problem, TAGS_MEND)
     if isinstance(cls.metadata, Mapping):
         try:
             cls.metadata = freeze(dict(cls.metadata), "metadata")
@@ -48,16 +65,21 @@ def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
     else:
         yield ("the metadata is not a mapping", "Give a dict of JSON-safe values")
     if not isinstance(cls.retry, Retry):
-        yield (f"retry is {cls.retry!r}", "Give a Retry(...)")
+        yield (f"retry is {shown(cls.retry)}", "Give a Retry(...)")
     if cls.Input is not None and not hasattr(cls.Input, "model_validate"):
-        yield (f"Input is {cls.Input!r}", "Give a class derived from pydantic.BaseModel")
+        yield (f"Input is {shown(cls.Input)}", "Give a class derived from pydantic.BaseModel")
 
 
-def tags_problem(tags: Sequence[object]) -> str | None:
-    """What is wrong with a list of tags, or ``None``."""
+TAGS_MEND: Final = f"Give a list of at most {MAX_TAGS} printable strings of 1 to {MAX_TAG_LENGTH} characters"
+
+
+def tags_problem(tags: object) -> str | None:
+    """What is wrong with a list of tags, or ``None``; one tag is a list, too."""
+    if not isinstance(tags, (list, tuple)):
+        return f"the tags are {shown(tags)}, which is no list"
     if len(tags) > MAX_TAGS:
         return f"there are {len(tags)} tags"
     for tag in tags:
         if not isinstance(tag, str) or not 1 <= len(tag) <= MAX_TAG_LENGTH or not tag.isprintable():
-            return f"the tag {str(tag)[:MAX_TAG_LENGTH]!r} is invalid"
+            return f"the tag {shown(tag)} is invalid"
     return None

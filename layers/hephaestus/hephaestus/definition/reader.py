@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, Choice, Configured, Done, Step
+from hephaestus.definition.durations import shown, shown_error
+from hephaestus.definition.signatures import call_problem
+from hephaestus.definition.step_rules import may_time_out, step_wrong
+from hephaestus.definition.steps import DONE, Choice, Configured, Done, Step
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
-from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from hephaestus.definition.steps import StepLike, TargetLike
     from hephaestus.definition.workflow import Workflow
@@ -35,7 +36,7 @@ class Reader:
         self.fan_outs: list[tuple[str, str, tuple[str, ...]]] = []
 
     def read(self, problems: list[Problem]) -> Definition | None:
-        """The definition, or ``None`` with the reasons added to ``problems``."""
+        """The definition, or ``None`` with the reasons added to ``problems``, all of them."""
         self.problems = problems
         if not self.cls.business_key.name:
             self.wrong(self.cls.__name__, "has no business key", 'Define it with key="...", as in key="orderid"')
@@ -43,20 +44,18 @@ class Reader:
         transitions = getattr(self.cls, "transitions", None)
         if start is None or not isinstance(transitions, Mapping):
             self.wrong(self.cls.__name__, "has no first step or no transitions", "Set start_at and transitions")
-            return None
-        first, start_config = self.target(start, self.cls.__name__)
+        first, start_config = self.target(start, self.cls.__name__) if start is not None else (None, {})
         if first == DONE.key:
             self.wrong(self.cls.__name__, "starts at DONE", "Set start_at to the first step")
-        if first is None or first == DONE.key:
-            return None
-        for source, routes in transitions.items():
+        for source, routes in transitions.items() if isinstance(transitions, Mapping) else ():
             self.read_step(source, routes)
-        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
-        for key in self.steps:
+        for key in self.steps if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
-        problems.extend(check_graph(first, edges, self.fan_outs))
-        if problems:
+        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
+        if first in edges:
+            problems.extend(check_graph(first, edges, self.fan_outs))
+        if problems or first is None:
             return None
         waits = frozenset(key for key, step in self.steps.items() if step.waits)
         return Definition(
@@ -69,6 +68,7 @@ class Reader:
             retry=self.cls.retry,
             input_model=self.cls.Input,
             start_config=start_config,
+            forks=self.cls.forks,
         )
 
     def wrong(self, step: str, problem: str, mend: str) -> None:
@@ -81,63 +81,40 @@ class Reader:
             if like not in self.classes:
                 try:
                     self.classes[like] = like()
-                except (TypeError, ValueError) as error:
-                    self.wrong(
-                        place, f"{like.__name__} cannot be made without arguments ({error})", "Use an instance of it"
-                    )
+                except Exception as error:  # noqa: BLE001 - a user's constructor may raise anything
+                    problem = f"{like.__name__} cannot be made without arguments ({shown_error(error)})"
+                    self.wrong(place, problem, "Use an instance of it")
                     return None
             step = self.classes[like]
         elif isinstance(like, Step):
             step = like
         else:
-            self.wrong(place, f"{like!r} is not a step", "Use a function with @step, a Step class or DONE")
+            self.wrong(place, f"{shown(like)} is not a step", "Use a function with @step, a Step class or DONE")
             return None
         if isinstance(step, Done):
             return DONE
-        if step.key not in self.steps:
-            self.steps[step.key] = step
-            self.check_step(step)
-        known = self.steps[step.key]
-        if known is not step and (type(known) is not type(step) or vars(known) != vars(step)):
-            self.wrong(step.key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
+        key = step.key if isinstance(step.key, str) else shown(step.key)
+        if key not in self.steps:
+            self.steps[key] = step
+            for problem, mend in step_wrong(step):
+                self.wrong(key, problem, mend)
+        known = self.steps[key]
+        if known is not step and not _alike(known, step):
+            self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
             return None
         return known
-
-    def check_step(self, step: Step) -> None:
-        """Note what is wrong with a step by itself."""
-        problems: list[tuple[str, str]] = []
-        if isinstance(step.events, str):
-            problems.append((f"declares the events {step.events!r}", f"Write a tuple: events=({step.events!r},)"))
-        problems.extend(
-            (f"has the retry policy {policy!r}", "Give a Retry(...)")
-            for policy in (step.retry, step.compensate_retry)
-            if policy is not None and not isinstance(policy, Retry)
-        )
-        problems.extend(_semantics_wrong(step))
-        if step.timeout is not None and not (isinstance(step.timeout, timedelta) and step.timeout > timedelta(0)):
-            problems.append((f"has the timeout {step.timeout!r}", "Give a positive timedelta, or seconds to @step"))
-        if type(step).execute is Step.execute:
-            problems.append(("has no execute", "Write execute(self, instance, config, context)"))
-        if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
-            mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
-            problems.append((f"the key {step.key!r} is invalid", mend))
-        if step.key == DONE.key:
-            problems.append(("the key 'DONE' is taken", "Give the step another key"))
-        if not step.events:
-            problems.append(("declares no event", 'Declare at least one, as in events=("done",)'))
-        elif not isinstance(step.events, str) and not all(event and isinstance(event, str) for event in step.events):
-            problems.append((f"declares the events {step.events!r}", "Events are non-empty strings"))
-        for problem, mend in problems:
-            self.wrong(step.key, problem, mend)
 
     def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
         """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
         config: Mapping[str, Any] = {}
         if isinstance(like, Configured):
-            try:
-                config = freeze(dict(like.config), "config")
-            except NotSerializable as error:
-                self.wrong(place, str(error), "Configuration holds JSON-safe values only")
+            if isinstance(like.config, Mapping):
+                try:
+                    config = freeze(dict(like.config), "config")
+                except NotSerializable as error:
+                    self.wrong(place, str(error), "Configuration holds JSON-safe values only")
+            else:
+                self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
             like = like.step
         step = self.register(like, place)
         return (step.key if step else None), config
@@ -157,7 +134,7 @@ class Reader:
             self.wrong(step.key, "its transitions are not a mapping", "Write {event: target}")
             return
         self.routes[step.key] = {}
-        events = (step.events,) if isinstance(step.events, str) else tuple(step.events)
+        events = _declared(step)
         for event in events:
             if event not in routes:
                 self.wrong(
@@ -166,19 +143,26 @@ class Reader:
                     f"Add {event!r}: ... to its transitions",
                 )
         for event, target in routes.items():
-            if event not in events and event not in IMPLICIT_EVENTS:
-                self.wrong(
-                    step.key,
-                    f"routes {event!r}, which the step does not declare",
-                    f"Add {event!r} to its events or remove the transition",
-                )
+            if event not in events:
+                self.check_undeclared(step, event)
             self.routes[step.key][event] = self.read_route(step.key, event, target)
+
+    def check_undeclared(self, step: Step, event: object) -> None:
+        """Note what is wrong with routing an event that ``step`` does not declare."""
+        if event not in IMPLICIT_EVENTS:
+            name = shown(event)
+            problem = f"routes {name}, which the step does not declare"
+            self.wrong(step.key, problem, f"Add {name} to its events or remove the transition")
+        elif event == "timeout" and not may_time_out(step):
+            mend = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
+            self.wrong(step.key, "routes 'timeout', but it has no timeout", mend)
 
     def read_route(self, source: str, event: str, target: TargetLike) -> Route:
         """Read where one event of a step leads."""
         choice = target if isinstance(target, Choice) else None
-        if choice and not callable(choice.function):
-            self.wrong(source, f"event {event!r} routes to a Choice without a function", "Give Choice a callable")
+        if choice and (problem := call_problem(choice.function, "context", coroutines=False)):
+            mend = "Give Choice a plain function of the context that returns one of its targets, or a list of them"
+            self.wrong(source, f"event {event!r} routes to a Choice whose function {problem}", mend)
         candidates: Any = choice.targets if choice else target
         listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
         if not listed:
@@ -189,7 +173,8 @@ class Reader:
             if key is None:
                 continue
             if key in keys:
-                self.wrong(source, f"event {event!r} leads to {key} twice", "Name each target once")
+                again = "Name each target once" + ("; the function may return it with any configuration" * bool(choice))
+                self.wrong(source, f"event {event!r} leads to {key} twice", again)
             keys.append(key)
             if config:
                 self.configs[source, event, key] = config
@@ -199,20 +184,19 @@ class Reader:
                 self.wrong(source, f"event {event!r} fans out to DONE", "A fan-out leads to steps only")
             else:
                 self.fan_outs.append((source, event, steps))
-        return Route(steps, choice)
+        return Route(steps, choice, ends=len(steps) < len(keys))
 
 
-def _semantics_wrong(step: Step) -> Iterator[tuple[str, str]]:
-    """What contradicts itself in how often a step may run, and how it is undone."""
-    if step.semantics not in SEMANTICS:
-        yield (f"has the semantics {step.semantics!r}", f"Use one of {', '.join(SEMANTICS)}")
-    if step.semantics == "at_most_once" and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
-        yield (
-            "is at_most_once and has a retry policy",
-            "A step that never runs twice is never retried: drop one of them",
-        )
-    compensation = getattr(step, "compensation", None)
-    if compensation is not None and not callable(compensation):
-        yield (f"has the compensation {compensation!r}", "Give a function that takes the context")
-    if step.compensate_retry is not None and not step.compensates:
-        yield ("has compensate_retry but no compensation", "Give compensate=..., or drop it")
+def _declared(step: Step) -> Sequence[str]:
+    """The events of a step, as far as they can be read."""
+    if isinstance(step.events, str):
+        return (step.events,)
+    return step.events if isinstance(step.events, (list, tuple)) else ()
+
+
+def _alike(one: Step, other: Step) -> bool:
+    """Whether two steps of one key are one step, written out twice."""
+    try:
+        return type(one) is type(other) and bool(vars(one) == vars(other))
+    except Exception:  # noqa: BLE001 - what a user's objects are compared with may raise anything
+        return False

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
+    from hephaestus.definition.durations import Duration
     from hephaestus.foreign import Model
     from hephaestus.writes import Write
 
@@ -36,14 +37,16 @@ class Pending:
     """The step waits for ``resume``, with one of its declared events.
 
     Attributes:
-        timeout: how long it waits (a ``timedelta``) or until when (an aware ``datetime``); ``None`` for ever.
+        timeout: how long it waits (in seconds or as a ``timedelta``, at most 3,660 days) or until when (an aware
+            ``datetime``, which may have passed: then the time is up at once); ``None`` for ever.
         emits: the event that the step is given when the time is up.
-        heartbeat: the step is given ``"timeout"`` as soon as no heartbeat has come for that long.
+        heartbeat: the step is given ``"timeout"`` as soon as no heartbeat has come for that long, in seconds or as a
+            ``timedelta``.
     """
 
-    timeout: timedelta | datetime | None = None
+    timeout: Duration | datetime | None = None
     emits: str = "timeout"
-    heartbeat: timedelta | None = None
+    heartbeat: Duration | None = None
 
 
 Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any] | Model"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, overload
 
+from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.results import Completed, Pending, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
     from hephaestus.context import Instance, StepContext
+    from hephaestus.definition.durations import Duration
     from hephaestus.retry import Retry
 
+MAX_EVENT: Final = 128  # characters of an event's name, as `resume` takes it
 STEP_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 Semantics: TypeAlias = Literal["at_least_once", "at_most_once"]
@@ -44,7 +51,8 @@ class Step:
         events: the events the step may emit.
         step_key: the step's name in its workflow; by default the class's or function's name in snake case.
         retry: how failed attempts are repeated; ``None`` takes the workflow's policy.
-        timeout: how long one attempt may take; ``None`` for as long as the invocation lasts.
+        timeout: how long one attempt may take, in seconds or as a ``timedelta``; ``None`` for as long as the invocation
+            lasts.
         semantics: ``at_least_once``, or ``at_most_once``: once it has started it never runs again, whatever happens.
         compensate_retry: how failed attempts to undo the step are repeated; ``None`` takes the workflow's policy.
         waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
@@ -54,7 +62,7 @@ class Step:
     events: Sequence[str] = ("done",)
     step_key: str | None = None
     retry: Retry | None = None
-    timeout: timedelta | None = None
+    timeout: Duration | None = None
     semantics: Semantics = "at_least_once"
     compensate_retry: Retry | None = None
     waits: bool = False
@@ -69,7 +77,16 @@ class Step:
     @property
     def key(self) -> str:
         """The step's name in its workflow."""
-        return self.step_key or snake_case(type(self).__name__)
+        return snake_case(type(self).__name__) if self.step_key is None else self.step_key
+
+    @property
+    def time_limit(self) -> timedelta | None:
+        """``timeout`` as a ``timedelta``.
+
+        Raises:
+            ValueError: it is no duration; a workflow with such a step is a ``DefinitionError``.
+        """
+        return None if self.timeout is None else read_duration(self.timeout, "timeout")
 
     @property
     def is_async(self) -> bool:
@@ -147,22 +164,22 @@ class FunctionStep(Step):
         events: Sequence[str] = ("done",),
         key: str | None = None,
         retry: Retry | None = None,
-        timeout: timedelta | None = None,
+        timeout: Duration | None = None,
         semantics: Semantics = "at_least_once",
         compensate: CompensationFunction | None = None,
         compensate_retry: Retry | None = None,
     ) -> None:
         self.function = function
         self.events = events
-        self.step_key = key or getattr(function, "__name__", None)
+        self.step_key = _name_of(function) if key is None else key
         self.retry = retry
         self.timeout = timeout
         self.semantics = semantics
         self.compensation = compensate
         self.compensate_retry = compensate_retry
         self.__doc__ = function.__doc__
-        self.__name__ = getattr(function, "__name__", "step")
-        self.__module__ = function.__module__
+        self.__name__ = _name_of(function)
+        self.__module__ = getattr(function, "__module__", None) or __name__
         self.__wrapped__ = function
 
     @property
@@ -196,7 +213,7 @@ def step(
     events: Sequence[str] = ("done",),
     key: str | None = None,
     retry: Retry | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Duration | None = None,
     semantics: Semantics = "at_least_once",
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
@@ -208,7 +225,7 @@ def step(  # noqa: PLR0913 - what a step is made of
     events: Sequence[str] = ("done",),
     key: str | None = None,
     retry: Retry | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Duration | None = None,
     semantics: Semantics = "at_least_once",
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
@@ -226,12 +243,19 @@ def step(  # noqa: PLR0913 - what a step is made of
         compensate: undoes what the step did, should the instance fail later; it takes the context, too.
         compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
     """
-    limit = timedelta(seconds=timeout) if isinstance(timeout, (int, float)) else timeout
+    named: Any = events  # what is wrong with any of these is said when a workflow is defined with the step
+    if isinstance(events, str):
+        named = (events,)
+    elif isinstance(events, list):
+        named = tuple(events)
+    limit: Duration | None = timeout
+    with suppress(ValueError):
+        limit = None if timeout is None else read_duration(timeout, "timeout")
 
     def decorate(function: StepFunction) -> FunctionStep:
         return FunctionStep(
             function,
-            events=(events,) if isinstance(events, str) else tuple(events),
+            events=named,
             key=key,
             retry=retry,
             timeout=limit,
@@ -265,9 +289,14 @@ class Configured:
 class Choice:
     """Route on data: ``function`` sees the context and returns one of ``targets``, or a list of several.
 
+    What it returns with a configuration (``ship.configured(speed=2)``) has that one; without, the one in ``targets``.
+    ``None`` or an empty list chooses nothing, as ``DONE`` does: the path ends here, and what no other path leads to is
+    skipped, joins included. Anything else fails the step.
+
     Attributes:
-        function: takes the context of the step that just completed, its results included.
-        targets: every target it may return, so that the graph is known before anything runs.
+        function: takes the context of the step that just completed, its results included; a plain function, quick and
+            without effects, as it may be called again.
+        targets: every target it may return, each once, so that the graph is known before anything runs.
     """
 
     function: Callable[[StepContext], Any]
@@ -277,6 +306,34 @@ class Choice:
 StepLike: TypeAlias = "Step | type[Step]"
 TargetLike: TypeAlias = "StepLike | Configured | Choice | Sequence[StepLike | Configured]"
 Transitions: TypeAlias = "Mapping[StepLike, Mapping[str, TargetLike]]"
+
+
+def events_wrong(events: Any) -> Iterator[tuple[str, str]]:
+    """What is wrong with the events that a step declares, each with what to do."""
+    if isinstance(events, str):
+        yield (f"declares the events {events!r}", f"Write a tuple: events=({events!r},)")
+    elif not isinstance(events, (list, tuple)):
+        yield (f"declares the events {shown(events)}", "Write a tuple of names")
+    elif not events:
+        yield ("declares no event", 'Declare at least one, as in events=("done",)')
+    else:
+        if odd := [event for event in events if not _is_event(event)]:
+            names = ", ".join(shown(event) for event in odd)
+            yield (f"declares the events {names}", f"Events are printable strings of 1 to {MAX_EVENT} characters")
+        if twice := dict.fromkeys(event for event in events if isinstance(event, str) and events.count(event) > 1):
+            yield (f"declares {', '.join(map(repr, twice))} twice", "Name each event once")
+
+
+def _is_event(event: object) -> bool:
+    return isinstance(event, str) and 1 <= len(event) <= MAX_EVENT and event.isprintable()
+
+
+def _name_of(function: Any) -> str:
+    """What a step made of ``function`` is called: its name, that of what a ``partial`` calls, or its class's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else snake_case(type(function).__name__)
 
 
 def snake_case(name: str) -> str:

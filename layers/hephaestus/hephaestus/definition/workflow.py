@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hephaestus.definition.business_key import BusinessKey, Scope
-from hephaestus.definition.header import check_header
+from hephaestus.definition.durations import shown
+from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.reader import Reader
-from hephaestus.errors import BadRequest, DefinitionError, Problem, UnknownVersion
+from hephaestus.definition.umbrella import read_umbrella
+from hephaestus.errors import BadRequest, DefinitionError, UnknownVersion
 from hephaestus.retry import Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.definition import Definition, Forks
+    from hephaestus.definition.references import StepRef
     from hephaestus.definition.steps import Configured, StepLike, Transitions
     from hephaestus.foreign import Model
     from hephaestus.runtime.runner import Runner
@@ -31,10 +33,13 @@ class Workflow:
         key: the name of the business key, as ``orderid`` in ``orderid::abc123``.
         scope: where a value of the key is unique (see ``BusinessKey``); by default within the workflow.
         version: a positive whole number; by default 1.
-        tags: up to 20 strings that every instance carries.
+        tags: a list of up to 20 strings that every instance carries.
         metadata: JSON-safe data that every instance carries.
         name: the workflow's name; by default the class's.
-        versions: make the class an umbrella over versions of one workflow, by their numbers.
+        forks: what ``fork`` may do with its instances: ``any``, ``unchanged`` (take over start data and results, but
+            replace neither) or ``none``.
+        versions: make the class an umbrella over versions of one workflow, by their numbers. It has no graph of its
+            own; its tags, metadata and ``forks`` are added to those of the version: of ``forks`` the stricter counts.
         current: the version that new instances of an umbrella take; by default the highest.
 
     Attributes:
@@ -55,6 +60,7 @@ class Workflow:
     name: ClassVar[str]
     version: ClassVar[int]
     business_key: ClassVar[BusinessKey]
+    forks: ClassVar[Forks]
     tags: ClassVar[tuple[str, ...]]
     metadata: ClassVar[Mapping[str, Any]]
     definitions: ClassVar[Mapping[int, Definition]]
@@ -66,40 +72,45 @@ class Workflow:
         *,
         key: str | None = None,
         scope: Scope = "workflow",
-        version: int = 1,
+        version: int = FIRST,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         name: str | None = None,
+        forks: Forks = "any",
         versions: Mapping[int, type[Workflow]] | None = None,
         current: int | None = None,
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
-        cls.name = name or cls.__name__
+        cls.name = cls.__name__ if name is None else name
         cls.version = version
-        listed: Any = tags if isinstance(tags, (list, tuple, set, frozenset)) else [tags]
-        cls.tags = tuple(listed)
-        cls.metadata = metadata or {}
-        problems = check_header(cls, key, scope)
+        cls.forks = forks
+        cls.tags = tuple(tags) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
+        cls.metadata = {} if metadata is None else metadata
+        problems = check_header(cls, key, scope, current if versions is None else None)
         if versions is not None:
-            problems += _read_umbrella(cls, key, versions, current)
+            problems += read_umbrella(cls, key, scope, versions, current)
         else:
             cls.business_key = BusinessKey(key or "", scope)
             definition = Reader(cls).read(problems)
             if definition is not None:
-                cls.definitions = {version: definition}
-                cls.versions = {version: cls}
-                cls.current = version
+                cls.version = int(version)
+                cls.definitions = {cls.version: definition}
+                cls.versions = {cls.version: cls}
+                cls.current = cls.version
         if problems:
             raise DefinitionError(cls.name, problems)
 
     @classmethod
-    def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int:  # noqa: ARG003 - for overriding
+    def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:  # noqa: ARG003 - for overriding
         """The version that a new instance starts with; override it to route on ``opts``.
 
         Args:
             versions: the deployed versions.
             opts: ``context``, ``id`` and ``tags`` of the start.
+
+        Returns:
+            One of ``versions``; ``None`` for the current one. Anything else fails the start as ``UnknownVersion``.
         """
         return cls.current
 
@@ -110,15 +121,15 @@ class Workflow:
         Raises:
             UnknownVersion: that version is not deployed.
         """
-        found = cls.definitions.get(version) if isinstance(version, int) else None
+        found = cls.definitions.get(version) if isinstance(version, int) and not isinstance(version, bool) else None
         if found is None:
             deployed = ", ".join(str(number) for number in sorted(cls.definitions))
-            message = f"workflow {cls.name} has no version {version!r}: deployed are {deployed}"
+            message = f"workflow {cls.name} has no version {shown(version)}: deployed are {deployed}"
             raise UnknownVersion(message)
         return found
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - as `start_instance` has them
         cls,
         value: str,
         context: Mapping[str, Any] | Model | None = None,
@@ -126,15 +137,17 @@ class Workflow:
         version: int | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | Model | None = None,
+        start_id: str | None = None,
     ) -> str:
         """Start an instance for a value of the business key and return its id; see ``Runner.start_instance``."""
+        context = {} if context is None else context
         return _runner().start_instance(
-            cls, {} if context is None else context, id=value, version=version, tags=tags, telemetry_metadata=metadata
+            cls, context, id=value, version=version, tags=tags, telemetry_metadata=metadata, start_id=start_id
         )
 
     @classmethod
     def resume(
-        cls, value: str, event: str, payload: Any = None, *, step: str | None = None, event_id: str | None = None
+        cls, value: str, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
     ) -> None:
         """Deliver an event to the instance with this id or value; see ``Runner.resume``."""
         _runner().resume(cls._id(value), event, payload, step=step, event_id=event_id)
@@ -190,13 +203,13 @@ class Workflow:
         *,
         new_value: str,
         context: Mapping[str, Any] | Model | None = None,
-        results: Mapping[str, Mapping[str, Any] | Model] | None = None,
+        results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
     ) -> str:
         """Start a new instance from a point in the history of the one with this id or value; see ``Runner.fork``."""
         return _runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)
 
     @classmethod
-    def heartbeat(cls, value: str, step: StepLike | str | None = None) -> None:
+    def heartbeat(cls, value: str, step: StepRef | None = None) -> None:
         """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
         _runner().heartbeat(cls._id(value), step)
 
@@ -216,52 +229,3 @@ def _runner() -> Runner:
     from hephaestus.runtime.default import default_runner  # noqa: PLC0415 - a definition must import without a runtime
 
     return default_runner()
-
-
-def _read_umbrella(
-    cls: type[Workflow], key: str | None, versions: Mapping[int, type[Workflow]], current: int | None
-) -> list[Problem]:
-    if not isinstance(versions, Mapping) or not all(map(_is_version, versions.values())):
-        mend = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
-        return [Problem(cls.__name__, f"its versions are {versions!r}", mend)]
-    problems: list[Problem] = []
-    members = list(versions.values())
-    keys = {member.business_key for member in members}
-    if key is None and len(keys) == 1:
-        cls.business_key = keys.pop()
-    elif keys and keys != {BusinessKey(key or "", members[0].business_key.scope)}:
-        problems.append(
-            Problem(
-                cls.__name__, "its versions have different business keys", "Give every version the same key and scope"
-            )
-        )
-    for number, member in versions.items():
-        if number != member.version:
-            problems.append(
-                Problem(
-                    member.__name__,
-                    f"is version {member.version} but stands under {number}",
-                    f"Define it with version={number}",
-                )
-            )
-    cls.current = current if current is not None else max(versions, default=0)
-    if cls.current not in versions:
-        problems.append(
-            Problem(cls.__name__, f"current is {cls.current}, which is not among the versions", "Name one of them")
-        )
-    cls.versions = dict(versions)
-    if not problems:
-        cls.business_key = members[0].business_key
-        cls.definitions = {number: _renamed(member.definition(number), cls.name) for number, member in versions.items()}
-    return problems
-
-
-def _is_version(member: object) -> bool:
-    """Whether ``member`` is one version of a workflow."""
-    if not isinstance(member, type) or not issubclass(member, Workflow) or member is Workflow:
-        return False
-    return member.__dict__.get("versions") == {member.version: member}
-
-
-def _renamed(definition: Definition, name: str) -> Definition:
-    return replace(definition, name=name)

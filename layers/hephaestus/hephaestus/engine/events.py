@@ -137,6 +137,7 @@ class StepCompleted:
     ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
     ``failed`` is the error of its last attempt where the transitions route that failure; without it the step succeeded,
     whatever the event is called. ``replaced`` is set where the results were given to a fork.
+    ``configs`` are the configurations that a ``Choice`` returned, by target.
     """
 
     step: str
@@ -149,6 +150,7 @@ class StepCompleted:
     writes: tuple[str, ...] = ()
     failed: Failure | None = None
     replaced: Replacement | None = None
+    configs: Mapping[str, Mapping[str, Any]] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,7 @@ def _outcome(status: StepStatus, event: StepCompleted, at: int) -> StepState:
         ended_at=at,
         failed=failed,
         replaced=event.replaced,
+        configs=event.configs,
     )
 
 

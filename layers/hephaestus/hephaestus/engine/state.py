@@ -59,6 +59,7 @@ class StepState:
     error: Failure | None = None
     failed: Failure | None = None
     replaced: Replacement | None = None
+    configs: Mapping[str, Mapping[str, Any]] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

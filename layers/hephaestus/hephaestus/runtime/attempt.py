@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.results import Completed, Pending
-from hephaestus.definition.steps import Choice, Configured, Done, Step, read_result
+from hephaestus.definition.steps import read_result
 from hephaestus.errors import NonRetryable, PayloadTooLarge
 from hephaestus.foreign import is_model
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
+from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, NotSerializable, freeze
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from hephaestus.writes import Write
 
 __all__ = [
-    "LONGEST_WAIT",
     "MAX_MESSAGE",
     "MAX_TRACE",
     "Attempt",
@@ -37,10 +38,9 @@ __all__ = [
     "StepTimedOut",
     "failure",
     "kept",
-    "route",
 ]
 
-LONGEST_WAIT: Final = timedelta(days=3_660)  # a wait that nobody lives to see is a mistake, and times end in year 9999
+NOWHERE: Final = Taken()
 
 
 class StepTimedOut(TimeoutError):
@@ -66,7 +66,7 @@ class Outcome:
     attempt: int
     started_at: int
     completed: Completed | None = None
-    taken: tuple[str, ...] = ()
+    taken: Taken = NOWHERE
     pending: Pending | None = None
     error: BaseException | None = None
     story: Failure | None = None
@@ -110,7 +110,9 @@ class Attempt:
         read = self._read(result)
         if isinstance(read, Pending):
             return Outcome(self.step, self.number, self.started_at, pending=read)
-        taken = () if self.undo else route(self.definition, self.step, read.event, kept(read.updates), self.context)
+        taken = (
+            NOWHERE if self.undo else route(self.definition, self.step, read.event, kept(read.updates), self.context)
+        )
         return Outcome(self.step, self.number, self.started_at, read, taken)
 
     def _failed(self, error: BaseException) -> Outcome:
@@ -120,7 +122,7 @@ class Attempt:
         """What an ``async def`` step comes to, on the loop that all of them share."""
         from hephaestus.runtime.event_loop import Who, run  # noqa: PLC0415 - asyncio is a tenth of a cold start
 
-        timeout = self.definition.steps[self.step].timeout
+        timeout = self.definition.steps[self.step].time_limit
         seconds = timeout.total_seconds() if timeout is not None else None
         return run(result, Who(self.step, self.context.instance_id, seconds))
 
@@ -139,9 +141,7 @@ class Attempt:
             read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
             if isinstance(read, Completed):
                 return self._checked(read)
-            _check_pending(read, events, self.step)
-            _check_waits(read, self.started_at, self.step)
-            return _plain_pending(read)
+            return _read_pending(read, events, self.started_at, self.step)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
             raise InvalidResult(str(error)) from error
 
@@ -181,85 +181,28 @@ def kept(values: Mapping[str, Any] | Model) -> Mapping[str, Any]:
     return cast("FrozenDict", values)
 
 
-def _check_pending(pending: Pending, events: tuple[str, ...], key: str) -> None:
-    if pending.heartbeat is not None:
-        if not isinstance(pending.heartbeat, timedelta) or pending.heartbeat <= timedelta(0):
-            message = f"step {key} waits with heartbeat={pending.heartbeat!r}: use a positive timedelta"
-            raise ValueError(message)
+def _read_pending(pending: Pending, events: tuple[str, ...], now: int, key: str) -> Pending:
+    """The wait that step ``key`` asks for at ``now`` (ms), in the base types, of which no method is the user's.
+
+    Raises:
+        ValueError: it cannot be, or what ends it is not routed.
+    """
+    place, timeout, heartbeat = f"step {key} waits, and its ", pending.timeout, pending.heartbeat
+    if heartbeat is not None:
+        heartbeat = read_duration(heartbeat, f"{place}heartbeat")
         if "timeout" not in events:
             message = f"step {key} waits with a heartbeat, but its transitions do not route 'timeout': add it"
             raise ValueError(message)
-    if pending.timeout is None:
-        return
+    if timeout is None:
+        return Pending(heartbeat=heartbeat)
     if pending.emits not in events:
-        message = f"step {key} waits with a timeout, but its transitions do not route {pending.emits!r}: add it"
+        message = f"step {key} waits with a timeout, but its transitions do not route {shown(pending.emits)}: add it"
         raise ValueError(message)
-    if isinstance(pending.timeout, datetime):
-        if pending.timeout.tzinfo is None:
-            message = f"step {key} waits until a datetime without a time zone: use an aware one"
+    if isinstance(timeout, datetime):
+        timeout = read_moment(timeout, f"{place}timeout")
+        if timeout - datetime.fromtimestamp(now / 1000, UTC) > LONGEST:
+            message = f"{place}timeout is {timeout}: the longest wait is {LONGEST.days} days"
             raise ValueError(message)
-    elif not isinstance(pending.timeout, timedelta):
-        message = f"step {key} waits with timeout={pending.timeout!r}: use a timedelta or an aware datetime"
-        raise TypeError(message)
-
-
-def _plain_pending(pending: Pending) -> Pending:
-    """The same wait in the base types, of which no method is the user's: what reads it later is the engine."""
-    until = pending.timeout
-    if isinstance(until, datetime):
-        utc = until.astimezone(UTC)
-        until = datetime.combine(utc.date(), utc.time(), UTC)
-    elif until is not None:
-        until = _plain_duration(until)
-    beat = None if pending.heartbeat is None else _plain_duration(pending.heartbeat)
-    return Pending(until, str.__str__(pending.emits), beat)
-
-
-def _plain_duration(duration: timedelta) -> timedelta:
-    return timedelta(duration.days, duration.seconds, duration.microseconds)
-
-
-def _check_waits(pending: Pending, now: int, key: str) -> None:
-    """Refuse a wait or a heartbeat that is too long; ``now`` in milliseconds."""
-    until = pending.timeout
-    wait = until - datetime.fromtimestamp(now / 1000, UTC) if isinstance(until, datetime) else until
-    for what, asked in (("timeout", wait), ("heartbeat", pending.heartbeat)):
-        if asked is not None and asked > LONGEST_WAIT:
-            message = f"step {key} waits with a {what} of {asked}: the longest is {LONGEST_WAIT.days} days"
-            raise ValueError(message)
-
-
-def route(
-    definition: Definition, key: str, event: str, updates: Mapping[str, Any], context: StepContext
-) -> tuple[str, ...]:
-    """The steps that ``event`` of step ``key`` leads to.
-
-    Raises:
-        InvalidResult: a ``Choice`` picked something that is not among its targets.
-    """
-    found = definition.routes[key][event]
-    if found.choice is None:
-        return found.targets
-    seen = replace(context, steps={**context.steps, key: updates}, events={**context.events, key: event})
-    picked = found.choice.function(seen)
-    listed = picked if isinstance(picked, (list, tuple)) else [picked]
-    taken = tuple(dict.fromkeys(_target_key(one, found.choice, key, event) for one in listed))
-    return tuple(target for target in taken if target in found.targets)
-
-
-def _target_key(picked: object, choice: Choice, key: str, event: str) -> str:
-    for target in choice.targets:
-        if picked is target or (_step_of(picked) is not None and _step_of(picked) == _step_of(target)):
-            return _step_of(target) or ""
-    message = f"step {key}: the Choice of {event!r} picked {picked!r}, which is not among its targets"
-    raise InvalidResult(message)
-
-
-def _step_of(target: object) -> str | None:
-    if isinstance(target, Configured):
-        target = target.step
-    if isinstance(target, type) and issubclass(target, Done):
-        return Done.step_key
-    if isinstance(target, type) and issubclass(target, Step):
-        return target().key
-    return target.key if isinstance(target, Step) else None
+    else:
+        timeout = read_duration(timeout, f"{place}timeout")
+    return Pending(timeout, str.__str__(pending.emits), heartbeat)

@@ -282,7 +282,7 @@ class _Execution:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
         if self.budget.start_until is not None and now >= self.budget.start_until:
             return False
-        timeout = self.definition.steps[run.step].timeout
+        timeout = self.definition.steps[run.step].time_limit
         needed = milliseconds(timeout) if timeout is not None else self.limits.reserve_ms
         if now + needed + self.limits.margin_ms <= self.budget.deadline:
             return True
@@ -292,7 +292,7 @@ class _Execution:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
         others = [step for key, step in self.draft.steps.items() if key != run.step]
         waiting = any(step.status in ("waiting", "retrying") for step in others)
-        return not waiting and self.definition.steps[run.step].timeout is None
+        return not waiting and self.definition.steps[run.step].time_limit is None
 
     def attempt(self, run: Run | Undo, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
@@ -305,6 +305,7 @@ class _Execution:
         state = self.draft
         done = {key: known for key, known in state.steps.items() if known.event is not None}
         taken = {key: (known.event or "", known.taken) for key, known in done.items()}
+        chosen = {key: known.configs for key, known in done.items() if known.configs}
         deadline = self.budget.deadline - self.limits.margin_ms
         again = state.again.get(step, 0)
         instance = self.instance()
@@ -316,7 +317,7 @@ class _Execution:
         return StepContext(
             initial=state.initial,
             steps={key: known.updates for key, known in done.items()},
-            config=self.definition.config(step, taken),
+            config=self.definition.config(step, taken, chosen),
             instance=instance,
             attempt=attempt,
             idempotency_key=activation,
@@ -357,7 +358,7 @@ class _Execution:
         times = [
             self.started[key] + milliseconds(timeout)
             for key in self.in_flight
-            if (timeout := self.definition.steps[key].timeout) is not None
+            if (timeout := self.definition.steps[key].time_limit) is not None
         ]
         return min(times, default=None)
 
@@ -366,7 +367,7 @@ class _Execution:
         now = self.clock.now()
         late = []
         for key, run in self.in_flight.items():
-            timeout = self.definition.steps[key].timeout
+            timeout = self.definition.steps[key].time_limit
             if timeout is not None and self.started[key] + milliseconds(timeout) <= now:
                 error = StepTimedOut(f"step {key} ran longer than its timeout of {timeout.total_seconds():g} s")
                 late.append(Outcome(key, run.attempt, self.started[key], error=error))

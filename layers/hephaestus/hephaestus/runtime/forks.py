@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.caller import read_caller
 from hephaestus.definition.business_key import check_id
+from hephaestus.definition.definition import FORKS
+from hephaestus.definition.references import step_key
 from hephaestus.engine.events import (
     Forked,
     InstanceStarted,
@@ -13,17 +15,18 @@ from hephaestus.engine.events import (
     StepCompleted,
 )
 from hephaestus.engine.fold import begin, fold
-from hephaestus.errors import BadRequest
+from hephaestus.errors import BadRequest, ForkNotAllowed
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_text, digest, read_context, read_value, request_digest
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.state import State
     from hephaestus.foreign import Model
     from hephaestus.runtime.dispatch import Dispatch
@@ -42,7 +45,7 @@ class Forks(Instances):
         new_id: str,
         generation: int | None = None,
         context: Mapping[str, Any] | Model | None = None,
-        results: Mapping[str, Mapping[str, Any] | Model] | None = None,
+        results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
         version: int | None = None,
         start_id: str | None = None,
         by: Caller | str | None = None,
@@ -59,7 +62,7 @@ class Forks(Instances):
             new_id: the business key's value of the new instance.
             generation: which of the old instance's generations; by default the newest.
             context: other start data than the old instance's.
-            results: other results of steps that had completed by then, by step.
+            results: other results of steps that had completed by then, by step: its key, the step or its class.
             version: another version than the old instance's.
             start_id: a name for this very fork; made twice, it is one.
             by: who asks for it; a text of up to 256 characters is a claim. Kept in the new instance's history.
@@ -72,6 +75,7 @@ class Forks(Instances):
             InstanceNotFound: there is no such instance or generation.
             BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version has
                 not the steps that are taken over.
+            ForkNotAllowed: the workflow's ``forks=`` allows no fork, or none that replaces start data or results.
             AlreadyRunning: an instance with the new id is active.
             RequestIdReused: another fork to the new id had this ``start_id``.
             InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
@@ -80,6 +84,9 @@ class Forks(Instances):
         source = self._at(instance_id, generation, at)
         flow = self.registry.get(source.workflow)
         definition = flow.definition(version if version is not None else source.version)
+        replaced = ["start data"] if context is not None else []
+        replaced += [f"results of {step_key(step)}" for step in results or {}]
+        _check_allowed(flow, definition, source, replaced)
         initial = source.initial if context is None else read_context(context)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
@@ -98,10 +105,10 @@ class Forks(Instances):
         self._create(fork_id, definition, (started, forked), asked, dispatch or self.dispatch)
         return fork_id
 
-    def _results(self, results: Mapping[str, Mapping[str, Any] | Model]) -> Mapping[str, FrozenDict]:
+    def _results(self, results: Mapping[Any, Mapping[str, Any] | Model]) -> Mapping[str, FrozenDict]:
         frozen: dict[str, FrozenDict] = {}
         for named, given in results.items():
-            step = check_text("a step in results", named)
+            step = check_text("a step in results", step_key(named))
             kept = read_value(given, f"results.{step}")
             if not isinstance(kept, FrozenDict):
                 message = f"the results of step {step!r} must be a mapping (a JSON object)"
@@ -129,6 +136,30 @@ class Forks(Instances):
             message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
             raise BadRequest(message)
         return state
+
+
+def _check_allowed(flow: type[Workflow], definition: Definition, source: State, replaced: Sequence[str]) -> None:
+    """Refuse a fork that the workflow does not allow: neither the version it comes from nor the one it goes to.
+
+    Raises:
+        ForkNotAllowed: saying what the declaration allows.
+    """
+    declared = [definition.forks]
+    if source.version in flow.definitions:
+        declared.append(flow.definition(source.version).forks)
+    rule = max(declared, key=FORKS.index)
+    if rule == "none":
+        message = (
+            f"instance {source.instance_id} cannot be forked: {flow.name} is declared with forks='none'; "
+            "start a new instance instead"
+        )
+        raise ForkNotAllowed(message)
+    if rule == "unchanged" and replaced:
+        message = (
+            f"instance {source.instance_id} cannot be forked with other {', '.join(replaced[:10])}: {flow.name} is "
+            "declared with forks='unchanged'; fork it from an earlier entry, so that its steps run again"
+        )
+        raise ForkNotAllowed(message)
 
 
 def _fork(
@@ -163,6 +194,7 @@ def _fork(
             attempt=known.attempt,
             failed=known.failed,
             replaced=given if key in results else known.replaced,
+            configs=known.configs,
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from hephaestus.definition.header import tags_problem
+from hephaestus.definition.header import TAGS_MEND, tags_problem
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
 from hephaestus.foreign import by_alias
 from hephaestus.scalars import Unstorable, has_surrogates
 from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
-
-if TYPE_CHECKING:
-    from hephaestus.definition.workflow import Workflow
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
@@ -68,21 +64,21 @@ def read_value(value: object, place: str) -> Any:
         raise InvalidInput(str(error)) from error
 
 
-def read_tags(flow: type[Workflow], tags: Sequence[str]) -> tuple[str, ...]:
-    """The workflow's own tags and the caller's, each once.
+def read_tags(*tags: object) -> tuple[str, ...]:
+    """Several lists of tags as one, each tag once: the workflow's own, and the caller's.
 
     Raises:
-        BadRequest: they are not a list of strings within bounds.
+        BadRequest: one is no list of strings within bounds, or they are too many together.
     """
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        message = "tags must be a list of strings"
-        raise BadRequest(message)
-    plain = [str.__str__(tag) if isinstance(tag, str) else tag for tag in (*flow.tags, *tags)]
-    found = tuple(dict.fromkeys(plain)) if all(isinstance(tag, str) for tag in plain) else tuple(plain)
-    problem = tags_problem(found)
-    if problem:
-        message = f"{problem}: use at most 20 printable strings of 1 to 64 characters"
-        raise BadRequest(message)
+    found: tuple[str, ...] = ()
+    for some in tags:
+        problem = tags_problem(some)
+        if not problem and isinstance(some, (list, tuple)):
+            found = tuple(dict.fromkeys((*found, *map(str.__str__, some))))
+            problem = tags_problem(found)
+        if problem:
+            message = f"{problem}: {TAGS_MEND[0].lower()}{TAGS_MEND[1:]}"
+            raise BadRequest(message)
     return found
 
 

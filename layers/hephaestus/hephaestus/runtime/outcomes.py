@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.durations import read_duration
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     CompensationFailed,
@@ -21,9 +22,10 @@ from hephaestus.engine.events import (
     StepWaiting,
 )
 from hephaestus.engine.inbox import as_results
-from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, kept, route
+from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, kept
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import failure
+from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict
 from hephaestus.writes import label
 
@@ -68,12 +70,13 @@ class Judge:
         return StepCompleted(
             outcome.step,
             done.event,
-            outcome.taken,
+            outcome.taken.steps,
             kept(done.updates),
             kept(done.metadata),
             outcome.started_at,
             outcome.attempt,
             writes=tuple(label(write) for write in done.writes),
+            configs=outcome.taken.configs,
         )
 
     def undone(self, outcome: Outcome) -> Event:
@@ -109,7 +112,15 @@ class Judge:
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, known.attempt)
-            return StepCompleted(step, event, taken, updates, started_at=known.started_at, attempt=known.attempt)
+            return StepCompleted(
+                step,
+                event,
+                taken.steps,
+                updates,
+                started_at=known.started_at,
+                attempt=known.attempt,
+                configs=taken.configs,
+            )
 
         def failed(error: BaseException) -> StepCompleted | StepFailed:
             outcome = Outcome(step, known.attempt, known.started_at, story=failure(error, step))
@@ -137,7 +148,16 @@ class Judge:
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, attempt)
-            return StepCompleted(step, event, taken, updates, started_at=started_at, attempt=attempt, failed=story)
+            return StepCompleted(
+                step,
+                event,
+                taken.steps,
+                updates,
+                started_at=started_at,
+                attempt=attempt,
+                failed=story,
+                configs=taken.configs,
+            )
 
         return contain(routed, lambda problem: StepFailed(step, attempt, failure(problem, step), started_at))
 
@@ -146,7 +166,7 @@ class Judge:
         if self.definition.routes[step][event].choice is not None:
             self.before_choice()
 
-    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> tuple[str, ...]:
+    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> Taken:
         return route(self.definition, step, event, updates, self.context(step, attempt))
 
     def _waiting(self, outcome: Outcome) -> StepWaiting:
@@ -158,10 +178,10 @@ class Judge:
             if isinstance(pending.timeout, datetime):
                 due_at = int(pending.timeout.timestamp() * 1000)
             else:
-                due_at = now + milliseconds(pending.timeout)
+                due_at = now + milliseconds(read_duration(pending.timeout, "timeout"))
             scheduled = pending.emits == "timeout" or due_at - now > LONGEST_MESSAGE_MS
             token = f"{step}.{outcome.attempt}"
-        beat = milliseconds(pending.heartbeat) if pending.heartbeat is not None else 0
+        beat = milliseconds(read_duration(pending.heartbeat, "heartbeat")) if pending.heartbeat is not None else 0
         return StepWaiting(
             step,
             outcome.started_at,

@@ -15,7 +15,7 @@ from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, vie
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hephaestus.definition.workflow import Workflow
+    from hephaestus.definition.references import WorkflowRef
 
 MOST_COUNTED: Final = 1_000
 
@@ -69,7 +69,7 @@ class Queries(Instances):
     def list(  # noqa: PLR0913 - a listing's filters
         self,
         *,
-        workflow: str | type[Workflow] | None = None,
+        workflow: WorkflowRef | None = None,
         status: str | None = None,
         tag: str | None = None,
         since: datetime | None = None,
@@ -79,7 +79,7 @@ class Queries(Instances):
         """List instances, newest start first; what was just changed may show a moment later.
 
         Args:
-            workflow: of this workflow only.
+            workflow: of this workflow only: its name or its class.
             status: in this status only.
             tag: with this tag only.
             since: started at or after this time only (an aware ``datetime``).
@@ -110,11 +110,11 @@ class Queries(Instances):
         )
         return Page([view_listed(item) for item in listing.items], listing.cursor)
 
-    def counts(self, *, workflow: str | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
+    def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status; what was just changed may count a moment later.
 
         Args:
-            workflow: of this workflow only.
+            workflow: of this workflow only: its name or its class.
             most: where counting ends, 1 to 1,000: that number means that many or more.
 
         Returns:
@@ -127,6 +127,6 @@ class Queries(Instances):
         if not 1 <= most <= MOST_COUNTED:
             message = f"most is {most}: it must be 1 to {MOST_COUNTED}"
             raise BadRequest(message)
-        names = [self.registry.get(workflow).name] if workflow is not None else self.registry.names()
+        names = [self.registry.deployed(workflow).name] if workflow is not None else self.registry.names()
         found = self.store.counts(names, STATUSES, most=most)
         return {name: {status: found[name, status] for status in STATUSES} for name in names}

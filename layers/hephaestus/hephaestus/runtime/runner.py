@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.caller import read_caller
+from hephaestus.definition.references import step_key
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
 from hephaestus.engine.fold import heartbeat_grain, heartbeat_token
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
-    from hephaestus.definition.steps import StepLike
+    from hephaestus.definition.references import StepRef
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
@@ -118,9 +119,11 @@ class Runner(Control, Queries, Answers):
         flow = self.registry.deployed(workflow)
         who = read_caller(by)
         initial = read_context(context)
-        all_tags = read_tags(flow, tags)
-        opts = {"context": initial, "id": id, "tags": all_tags}
-        definition = flow.definition(version if version is not None else flow.version_for(flow.versions, opts))
+        if version is None:
+            opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, tags)}
+            version = flow.version_for(flow.versions, opts)
+        definition = flow.definition(flow.current if version is None else version)
+        all_tags = read_tags(flow.versions[definition.version].tags, flow.tags, tags)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
         if start_id is not None:
@@ -144,7 +147,7 @@ class Runner(Control, Queries, Answers):
         event: str,
         payload: Any = None,
         *,
-        step: str | None = None,
+        step: StepRef | None = None,
         event_id: str | None = None,
         by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
@@ -155,7 +158,7 @@ class Runner(Control, Queries, Answers):
             instance_id: the instance.
             event: the event's name.
             payload: JSON-safe data; it becomes the waiting step's results.
-            step: the step that is meant, where several could take the event.
+            step: the step that is meant, where several could take the event: its key, the step or its class.
             event_id: the same id twice is one event; the second call answers as the first did. The newest 256 ids of
                 requests to an instance are remembered.
             by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
@@ -179,12 +182,13 @@ class Runner(Control, Queries, Answers):
         kept = read_payload(payload, "payload")
         check_size(as_results(kept), self.store.max_value_bytes, f"instance {instance_id}: the payload")
         going = dispatch or self.dispatch
-        asked = request_digest(event, kept, step) if event_id is not None else ""
+        wanted = None if step is None else step_key(step)
+        asked = request_digest(event, kept, wanted) if event_id is not None else ""
 
         def deliver(state: State, now: int) -> State | None:
             if repeats(state, "event", event_id, asked):
                 return state
-            target = accept(self.registry.definition(state).graph, state, event, step)
+            target = accept(self.registry.definition(state).graph, state, event, wanted)
             check_room(state, kept)
             received = EventReceived(target, event, event_id or "", kept, who.name, who.source, asked)
             if state.step_status(target) == "waiting" and state.paused is None:
@@ -193,9 +197,7 @@ class Runner(Control, Queries, Answers):
 
         self._change(instance_id, deliver)
 
-    def heartbeat(
-        self, instance_id: str, step_ref: StepLike | str | None = None, *, by: Caller | str | None = None
-    ) -> None:
+    def heartbeat(self, instance_id: str, step_ref: StepRef | None = None, *, by: Caller | str | None = None) -> None:
         """Say that whoever works for a waiting step is alive: its heartbeat is missed that much later.
 
         The first one of a wait is recorded. Another that comes within a tenth of the interval after the last recorded
@@ -204,7 +206,7 @@ class Runner(Control, Queries, Answers):
 
         Args:
             instance_id: the instance.
-            step_ref: the step, or its key; not needed where one step alone waits for a heartbeat.
+            step_ref: the step, its class or its key; not needed where one step alone waits for a heartbeat.
             by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
 
         Raises:
@@ -214,7 +216,7 @@ class Runner(Control, Queries, Answers):
             UnexpectedEvent: no step, or not this one, waits for a heartbeat now.
             AmbiguousEvent: several do, and ``step_ref`` does not say which.
         """
-        wanted = _step_key(step_ref) if step_ref is not None else None
+        wanted = step_key(step_ref) if step_ref is not None else None
         who = read_caller(by)
 
         def beat(state: State, now: int) -> State | None:
@@ -242,7 +244,7 @@ class Runner(Control, Queries, Answers):
     def schedule_resume(
         self,
         instance_id: str,
-        step_ref: StepLike | str,
+        step_ref: StepRef,
         delay_ms: int,
         *,
         request_id: str | None = None,
@@ -254,7 +256,7 @@ class Runner(Control, Queries, Answers):
 
         Args:
             instance_id: the instance.
-            step_ref: the step, or its key.
+            step_ref: the step, its class or its key.
             delay_ms: the delay in milliseconds, 1 or more, at most 366 days.
             request_id: the same request twice sets one deadline, and both calls return the same name.
             by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
@@ -277,7 +279,7 @@ class Runner(Control, Queries, Answers):
             raise InvalidDelay(message)
         if request_id is not None:
             check_text("request_id", request_id)
-        who, step = read_caller(by), _step_key(step_ref)
+        who, step = read_caller(by), step_key(step_ref)
         asked = request_digest(step, delay_ms) if request_id is not None else ""
         token = f"{step}.r{named('schedule_resume', request_id)}" if request_id is not None else ""
 
@@ -351,12 +353,6 @@ class Runner(Control, Queries, Answers):
         if after is not None:
             tell_parked(state.instance_id, reason, after)
         return after
-
-
-def _step_key(step: StepLike | str) -> str:
-    if isinstance(step, str):
-        return step
-    return step().key if isinstance(step, type) else step.key
 
 
 def _check_open(state: State, graph: Graph, step: str | None, what: str) -> None:

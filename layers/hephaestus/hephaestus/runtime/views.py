@@ -200,8 +200,8 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
     shown: dict[str, Any] = {}
     for name, value in fields.items():
-        if value in (None, "", (), {}, []) or name in ("start_id", "owner"):
-            continue
+        if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner"):
+            continue  # that a step led nowhere is worth showing
         if name in ("error", "failed"):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}

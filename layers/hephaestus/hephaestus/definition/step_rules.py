@@ -1,0 +1,80 @@
+"""What is wrong with a step by itself, whatever workflow it stands in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.definition.durations import Unfit, read_duration, shown
+from hephaestus.definition.signatures import call_problem, mentions
+from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
+from hephaestus.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def may_time_out(step: Step) -> bool:
+    """Whether something can give ``step`` the event ``timeout`` though it does not declare it."""
+    if step.timeout is not None or step.waits:
+        return True
+    if isinstance(step, FunctionStep):
+        return mentions([step.function], "Pending")
+    own = [kind for kind in type(step).__mro__ if kind not in Step.__mro__]
+    return mentions([found for kind in own for found in vars(kind).values() if callable(found)], "Pending")
+
+
+def step_wrong(step: Step) -> Iterator[tuple[str, str]]:
+    """Every mistake in ``step``, with what to do."""
+    if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
+        mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
+        yield (f"the key {shown(step.key)} is invalid", mend)
+    if step.key == DONE.key:
+        yield ("the key 'DONE' is taken", "Give the step another key")
+    yield from events_wrong(step.events)
+    yield from _policies_wrong(step)
+    yield from _functions_wrong(step)
+
+
+def _policies_wrong(step: Step) -> Iterator[tuple[str, str]]:
+    """What contradicts itself in how often and for how long a step may run, and how it is undone."""
+    for name, policy in (("retry", step.retry), ("compensate_retry", step.compensate_retry)):
+        if policy is not None and not isinstance(policy, Retry):
+            yield (f"{name} is {shown(policy)}", "Give a Retry(...)")
+    if step.timeout is not None:
+        try:
+            read_duration(step.timeout, "timeout")
+        except Unfit as error:
+            yield (error.problem, error.mend)
+    if step.semantics not in SEMANTICS:
+        yield (f"has the semantics {shown(step.semantics)}", f"Use one of {', '.join(SEMANTICS)}")
+    if step.semantics == "at_most_once" and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
+        yield (
+            "is at_most_once and has a retry policy",
+            "A step that never runs twice is never retried: drop one of them",
+        )
+    if step.compensate_retry is not None and not step.compensates:
+        yield ("has compensate_retry but no compensation", "Give compensate=..., or drop it")
+
+
+def _functions_wrong(step: Step) -> Iterator[tuple[str, str]]:
+    """What the engine cannot call, or would get no result from."""
+    if isinstance(step, FunctionStep):
+        yield from _function_wrong(step.function)
+        if step.compensation is not None and (problem := call_problem(step.compensation, "context")):
+            yield (f"compensate {problem}", "Give a function that takes the context")
+        return
+    if type(step).execute is Step.execute:
+        yield ("has no execute", "Write execute(self, instance, config, context)")
+    for name in ("execute", "compensate"):
+        problem = call_problem(getattr(step, name), "instance", "config", "context")
+        if problem:
+            yield (f"{name} {problem}", f"Write {name}(self, instance, config, context)")
+
+
+def _function_wrong(function: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(function, type):
+        yield (f"@step stands on the class {function.__name__}", "Derive the class from Step, without @step")
+    elif isinstance(function, Step):
+        yield ("@step stands on what is a step already", "Use @step once, with all of its arguments")
+    elif problem := call_problem(function, "context"):
+        yield (f"its function {problem}", "Write a function that takes the context, as in def charge(ctx)")

@@ -1,0 +1,86 @@
+"""Reads an umbrella: several versions of one workflow under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.business_key import BusinessKey
+from hephaestus.definition.definition import FORKS
+from hephaestus.definition.durations import shown
+from hephaestus.definition.header import FIRST, MAX_TAGS
+from hephaestus.definition.signatures import call_problem
+from hephaestus.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
+
+OF_A_VERSION: Final = ("start_at", "transitions", "retry", "Input")
+
+
+def read_umbrella(
+    cls: type[Workflow], key: str | None, scope: str, versions: Any, current: int | None
+) -> list[Problem]:
+    """What is wrong with an umbrella; without mistakes the class is one."""
+    problems = [Problem(cls.__name__, problem, mend) for problem, mend in _own_wrong(cls)]
+    if not isinstance(versions, Mapping) or not versions or not all(map(_is_version, versions.values())):
+        mend = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
+        return [*problems, Problem(cls.__name__, f"its versions are {shown(versions)}", mend)]
+    members: list[type[Workflow]] = list(versions.values())
+    problems += _keys_wrong(cls, key, scope, members)
+    for number, member in versions.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number != member.version:
+            problem = f"is version {member.version} but stands under {shown(number)}"
+            problems.append(Problem(member.__name__, problem, f"Define it with version={shown(number)}"))
+        together = dict.fromkeys((*member.tags, *cls.tags))
+        if len(together) > MAX_TAGS:
+            problem = f"has {len(together)} tags together with the umbrella"
+            problems.append(Problem(member.__name__, problem, f"Leave at most {MAX_TAGS}"))
+    numbers = [number for number in versions if isinstance(number, int) and not isinstance(number, bool)]
+    newest = max(numbers, default=0) if current is None else current
+    if numbers and (isinstance(newest, bool) or newest not in numbers):
+        problem = f"current is {shown(newest)}, which is not among the versions"
+        problems.append(Problem(cls.__name__, problem, "Name one of them"))
+    if not problems:
+        cls.business_key = members[0].business_key
+        cls.version = cls.current = newest
+        cls.versions = dict(versions)
+        cls.definitions = {number: _under(cls, member.definition(number)) for number, member in versions.items()}
+    return problems
+
+
+def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
+    """What belongs into a version, or is no way to choose one."""
+    if cls.version is not FIRST:
+        yield (f"has version={shown(cls.version)} beside versions=", "Drop it: each version has its own")
+    for name in OF_A_VERSION:
+        if name in cls.__dict__:
+            yield (f"sets {name}, but an umbrella has no graph of its own", "Move it into the versions")
+    if problem := call_problem(cls.version_for, "versions", "opts", coroutines=False):
+        yield (f"version_for {problem}", "Write @classmethod def version_for(cls, versions, opts)")
+
+
+def _keys_wrong(cls: type[Workflow], key: str | None, scope: str, members: list[type[Workflow]]) -> Iterator[Problem]:
+    keys = {member.business_key for member in members}
+    shared = members[0].business_key
+    if len(keys) > 1 or (key is not None and key != shared.name) or scope not in (BusinessKey("").scope, shared.scope):
+        problem = "its versions have different business keys"
+        yield Problem(cls.__name__, problem, "Give every version the same key and scope")
+
+
+def _is_version(member: object) -> bool:
+    """Whether ``member`` is one version of a workflow."""
+    from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - which imports this module
+
+    if not isinstance(member, type) or not issubclass(member, Workflow) or member is Workflow:
+        return False
+    return member.__dict__.get("versions") == {member.version: member}
+
+
+def _under(cls: type[Workflow], definition: Definition) -> Definition:
+    """A version's definition under its umbrella's name; of what forks may do, the stricter counts."""
+    return replace(definition, name=cls.name, forks=max(definition.forks, cls.forks, key=FORKS.index))

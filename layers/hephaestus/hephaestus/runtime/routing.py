@@ -1,0 +1,118 @@
+"""Where a step's event leads: the targets of its transition, or those that a ``Choice`` picks among them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.durations import shown
+from hephaestus.definition.steps import DONE, Configured, Done, Step
+from hephaestus.engine.events import NOTHING
+from hephaestus.errors import NonRetryable
+from hephaestus.values import NotSerializable, freeze, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hephaestus.context import StepContext
+    from hephaestus.definition.definition import Definition, Route
+
+MAX_CONFIG_BYTES: Final = 64 * 1024  # of JSON; it stands in the log and in the snapshot
+
+
+class InvalidChoice(NonRetryable):
+    """What a ``Choice`` returned is none of its targets; asking it again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The live targets of an event, and the configurations that a ``Choice`` returned with them, by target."""
+
+    steps: tuple[str, ...] = ()
+    configs: Mapping[str, Mapping[str, Any]] = NOTHING
+
+
+def route(definition: Definition, key: str, event: str, updates: Mapping[str, Any], context: StepContext) -> Taken:
+    """The steps that ``event`` of step ``key`` leads to; none where it ends, or where a ``Choice`` chose nothing.
+
+    Raises:
+        InvalidChoice: a ``Choice`` picked something that is not among its targets, one target with two configurations,
+            or a configuration that cannot be stored.
+    """
+    found = definition.routes[key][event]
+    if found.choice is None:
+        return Taken(found.targets)
+    seen = replace(context, steps={**context.steps, key: updates}, events={**context.events, key: event})
+    place = f"step {key}: the Choice of {event!r}"
+    configs: dict[str, Mapping[str, Any] | None] = {}
+    for picked in _listed(found.choice.function(seen), place):
+        target, config = _read(picked, definition, found, place)
+        if configs.setdefault(target, config) != config:
+            message = f"{place} picked {target} twice with different configurations: pick it once"
+            raise InvalidChoice(message)
+    own = {target: config for target, config in configs.items() if config is not None and target in found.targets}
+    return Taken(tuple(target for target in configs if target in found.targets), _stored(own, place))
+
+
+def _listed(picked: Any, place: str) -> Iterable[object]:
+    """What was picked, one by one."""
+    if picked is None:
+        return ()
+    if isinstance(picked, Awaitable):
+        if isinstance(picked, Coroutine):
+            picked.close()
+        message = f"{place} returned a {type(picked).__name__}: its function must be a plain one, not async"
+        raise InvalidChoice(message)
+    return picked if isinstance(picked, (list, tuple)) else (picked,)
+
+
+def _read(picked: object, definition: Definition, found: Route, place: str) -> tuple[str, Mapping[str, Any] | None]:
+    """The key of a target, and the configuration that it was returned with, if it was."""
+    config = None
+    target = picked
+    if isinstance(picked, Configured):
+        target, config = picked.step, picked.config
+        if not isinstance(config, Mapping):
+            message = f"{place} picked the configuration {shown(config)}: give a mapping"
+            raise InvalidChoice(message)
+    key = _key(target, definition, found)
+    if key in found.targets or (key == DONE.key and found.ends):
+        return key, config
+    targets = ", ".join((*found.targets, *([DONE.key] if found.ends else [])))
+    message = f"{place} picked {shown(picked)}, which is not among its targets ({targets}): return one, or a list"
+    raise InvalidChoice(message)
+
+
+def _key(target: object, definition: Definition, found: Route) -> str:
+    """The key of a step, given as the step, its class or its key; empty for what is no step."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, Step):
+        return target.key
+    if not isinstance(target, type) or not issubclass(target, Step):
+        return ""
+    if issubclass(target, Done):
+        return DONE.key
+    made = [key for key in found.targets if type(definition.steps[key]) is target]
+    return made[0] if len(made) == 1 else ""
+
+
+def _stored(configs: Mapping[str, Mapping[str, Any]], place: str) -> Mapping[str, Mapping[str, Any]]:
+    """The configurations as they are stored.
+
+    Raises:
+        InvalidChoice: they cannot be.
+    """
+    if not configs:
+        return NOTHING
+    try:
+        frozen: Mapping[str, Mapping[str, Any]] = freeze({key: dict(own) for key, own in configs.items()}, "config")
+    except NotSerializable as error:
+        message = f"{place} picked a configuration that cannot be stored: {error}"
+        raise InvalidChoice(message) from error
+    size = len(to_json(frozen).encode())
+    if size > MAX_CONFIG_BYTES:
+        message = f"{place} picked configurations of {size} bytes; at most {MAX_CONFIG_BYTES} are stored"
+        raise InvalidChoice(message)
+    return frozen
