@@ -425,9 +425,9 @@ GIVEN: Final[dict[str, tuple[Sequence[Any], Sequence[str]]]] = {
     "result's depth": ([Completed("done", it) for it in DEEP], ("step give: updates.a", *DEPTH)),
     "metadata's size": ([Completed("done", {}, it) for it in VALUES], ("step give: its metadata", *BYTES)),
     "writes": ([Completed("done", writes=puts(it)) for it in (99, 100)], ("there are 100 writes", "at most 99")),
-    "wait": ([Pending(timeout=it) for it in WAITS], ("step give waits with a timeout of", "3660 days")),
-    "wait until": ([Pending(timeout=NOW + it) for it in WAITS], ("step give waits with a timeout of", "3660 days")),
-    "heartbeat": ([Pending(heartbeat=it) for it in WAITS], ("step give waits with a heartbeat of", "3660 days")),
+    "wait": ([Pending(timeout=it) for it in WAITS], ("step give waits, and its timeout is", "3660 days")),
+    "wait until": ([Pending(timeout=NOW + it) for it in WAITS], ("step give waits, and its timeout is", "3660 days")),
+    "heartbeat": ([Pending(heartbeat=it) for it in WAITS], ("step give waits, and its heartbeat is", "3660 days")),
 }
 
 
