@@ -203,6 +203,8 @@ function sentence(event: LogEvent): string {
       return `${many} started`;
     case "EventReceived":
       return `${event.event} received for ${event.step}${by}`;
+    case "ChoiceStarted":
+      return `the Choice of ${event.step} is called`;
     case "TimerSet":
       return `${event.step} was given a deadline`;
     case "HeartbeatReceived":

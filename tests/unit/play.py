@@ -75,6 +75,7 @@ def one_of_each() -> tuple[ev.Event, ...]:
     return (
         ev.InstanceStarted("Flow", 1),
         ev.Claimed("owner", 5),
+        ev.ChoiceStarted("s0"),
         ev.EventReceived("s0", "e0", "id"),
         ev.TimerSet("token", "s0", 5),
         ev.StepCompleted("s0", "e0", ()),

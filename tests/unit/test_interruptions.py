@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
+from hephaestus.definition.steps import Choice
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime.dispatch import Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
@@ -284,3 +285,161 @@ def test_what_runs_is_shown_as_running() -> None:
     local = LocalRuntime(Look)
     local.start(Look, "l")
     assert (seen[0].status, seen[0].steps["look"].status, seen[0].steps["look"].attempt) == ("running", "running", 1)
+
+
+def choosing(way: str, kills: int, calls: list[int], attempts: int = 3) -> type[Workflow]:
+    """A workflow whose Choice kills its process so many times: behind a wait, or on a failure that is routed."""
+    policy = Retry(max_attempts=attempts, delay=timedelta(seconds=2), jitter="none")
+
+    def pick(ctx: StepContext) -> Any:
+        calls.append(len(calls))
+        if len(calls) <= kills:
+            raise Killed
+        return after
+
+    @step(key="before", retry=Retry(max_attempts=attempts, delay=timedelta(milliseconds=1), jitter="none"))
+    def before(ctx: StepContext) -> str:
+        if way == "error":
+            raise ValueError
+        return "done"
+
+    @step
+    def after(ctx: StepContext) -> str:
+        return "done"
+
+    wait = WaitForEvent("go", name="wait", timeout=timedelta(minutes=1))
+    either = Choice(pick, [after, DONE])
+
+    class Choosing(Workflow, key="deadly"):
+        retry = policy
+        start_at = before
+        transitions = {
+            before: {"done": wait, "error": either if way == "error" else after},
+            wait: {"go": either if way == "go" else after, "timeout": either if way == "timeout" else after},
+            after: {"done": DONE},
+        }
+
+    return Choosing
+
+
+def chosen(way: str, flow: type[Workflow]) -> tuple[LocalRuntime, InstanceView]:
+    """What became of an instance whose Choice kills."""
+    local = LocalRuntime(flow)
+    survive(local, lambda: local.start(flow, "d"))
+    if way == "go":
+        survive(local, lambda: local.resume("deadly::d", "go", event_id="e"))
+    return local, ended(local)
+
+
+WAYS = pytest.mark.parametrize("way", ["go", "timeout", "error"])
+
+
+@WAYS
+def test_a_choice_that_always_kills_its_process_fails_its_step_after_its_attempts(way: str) -> None:
+    """Nothing else would end such an instance."""
+    calls: list[int] = []
+    local, shown = chosen(way, choosing(way, 1_000, calls))
+    assert (shown.status, len(calls)) == ("failed", 3)
+    assert shown.error is not None
+    assert shown.error["type"] == "Interrupted"
+    assert f"the Lambda calling the Choice of {way!r} ended before it did" in shown.error["message"]
+    told = [event["type"] for entry in local.runner.history("deadly::d") for event in entry.events]
+    assert told.count("ChoiceStarted") == 3
+
+
+@WAYS
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_choice_that_killed_its_process_is_called_again(way: str, kills: int) -> None:
+    """Its event is not lost, and what the step did is not repeated."""
+    calls: list[int] = []
+    local, shown = chosen(way, choosing(way, kills, calls))
+    assert (shown.status, len(calls)) == ("completed", kills + 1)
+    told = [event["type"] for entry in local.runner.history("deadly::d") for event in entry.events]
+    assert told.count("StepWaiting") == (0 if way == "error" else 1)
+
+
+def test_a_redrive_calls_the_choice_again() -> None:
+    """What killed it may be mended."""
+    calls: list[int] = []
+    local, shown = chosen("go", choosing("go", 3, calls))
+    assert shown.status == "failed"
+    local.runner.redrive("deadly::d")
+    survive(local, local.settle)
+    survive(local, lambda: local.resume("deadly::d", "go", event_id="again"))
+    assert (ended(local).status, len(calls)) == ("completed", 4)
+
+
+def test_a_policy_that_always_kills_its_process_ends_too() -> None:
+    """``decide`` is called after the attempt that it judges was named: the next owner spends that attempt."""
+    calls: list[int] = []
+
+    def decide(error: BaseException, attempt: int) -> bool:
+        calls.append(attempt)
+        raise Killed
+
+    @step(retry=Retry(max_attempts=3, delay=timedelta(seconds=2), jitter="none", decide=decide))
+    def work(ctx: StepContext) -> str:
+        raise ValueError
+
+    class Deciding(Workflow, key="deadly"):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    local = LocalRuntime(Deciding)
+    survive(local, lambda: local.start(Deciding, "d"))
+    assert ended(local).status == "failed"
+    assert calls == [1, 2]
+
+
+@pytest.mark.parametrize("raced", ["wait_a", "wait_b"])
+def test_an_event_that_comes_while_a_choice_is_announced_goes_before_the_timeout(raced: str) -> None:
+    """The commit that names the Choice finds the event in the log: it is looked at again, and the event is not lost.
+
+    The first of two that are due is announced with the claim, the other by a commit of its own.
+    """
+    calls: list[str] = []
+
+    @step
+    def begin(ctx: StepContext) -> str:
+        return "done"
+
+    @step
+    def after(ctx: StepContext) -> str:
+        return "done"
+
+    def pick(name: str) -> Choice:
+        def called(ctx: StepContext) -> Any:
+            calls.append(name)
+            return after
+
+        return Choice(called, [after])
+
+    waits = [WaitForEvent("go", name=name, timeout=timedelta(minutes=1)) for name in ("wait_a", "wait_b")]
+
+    class Two(Workflow, key="deadly"):
+        start_at = begin
+        transitions = {
+            begin: {"done": waits},
+            **{wait: {"go": after, "timeout": pick(wait.key)} for wait in waits},
+            after: {"done": DONE},
+        }
+
+    local = LocalRuntime(Two)
+    local.start(Two, "d")
+    append, late = local.store.append, [True]
+
+    def races(state: Any, entry: Any, **options: Any) -> bool:
+        named = [event.step for event in entry.events if type(event).__name__ == "ChoiceStarted"]
+        if late and raced in named:
+            late.clear()
+            local.runner.resume("deadly::d", "go", step=raced, event_id="e", dispatch=Enqueue())
+        return append(state, entry, **options)
+
+    local.store.append = races  # type: ignore[method-assign]  # an event at the worst moment
+    local.advance(timedelta(minutes=2))
+    shown = local.runner.get("deadly::d")
+    other = "wait_b" if raced == "wait_a" else "wait_a"
+    assert shown.status == "completed"
+    assert (shown.steps[raced].event, shown.steps[other].event) == ("go", "timeout")
+    assert calls[0] == other
+    assert raced not in calls

@@ -44,6 +44,7 @@ _EVENTS: Final[Mapping[str, type[Any]]] = {
         ev.Forked,
         ev.Claimed,
         ev.StepsStarted,
+        ev.ChoiceStarted,
         ev.EventReceived,
         ev.TimerSet,
         ev.HeartbeatReceived,

@@ -198,6 +198,10 @@ def _undone(event: Json, at: datetime) -> Text:
     return Text.assemble((safe(event["step"]), "bold"), " undone", (_took(event, at), "dim"))
 
 
+def _choice(event: Json, _at: datetime) -> Text:
+    return Text(f"calls the Choice of {safe(event['step'])}", style="dim")
+
+
 def _suspended(event: Json, at: datetime) -> Text:
     wake = f", looks again {ago(event['wake_at'], at)}" if event.get("wake_at") else ""
     return Text(f"the invocation leaves{wake}", style="dim")
@@ -243,6 +247,7 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Forked": ("⑂", _forked),
     "Claimed": ("", _claimed),
     "StepsStarted": ("running", _steps("starts ")),
+    "ChoiceStarted": ("", _choice),
     "EventReceived": ("✉", _received),
     "TimerSet": ("◷", _timer),
     "HeartbeatReceived": ("♥", _beat),

@@ -93,6 +93,17 @@ class StepsStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceStarted:
+    """The owner calls the ``Choice`` that routes an event of ``step`` right after this commit.
+
+    It does so for what a step waited for and for a failure that is routed, both outside of any attempt. One that takes
+    its Lambda with it is counted by this: an owner that finds too many fails the step instead of calling it again.
+    """
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventReceived:
     """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats."""
 
@@ -306,6 +317,7 @@ Event = (
     | Forked
     | Claimed
     | StepsStarted
+    | ChoiceStarted
     | EventReceived
     | TimerSet
     | HeartbeatReceived

@@ -13,6 +13,7 @@ from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     NOTHING,
     CancelRequested,
+    ChoiceStarted,
     Claimed,
     CompensationFailed,
     CompensationStarted,
@@ -159,6 +160,11 @@ def _steps_started(state: State, event: StepsStarted, _at: int) -> State:
     return evolve(state, running=tuple(dict.fromkeys((*state.running, *event.steps))))
 
 
+def _choice_started(state: State, event: ChoiceStarted, _at: int) -> State:
+    begun = state.choosing.get(event.step, 0) + 1
+    return evolve(state, choosing={**state.choosing, event.step: begun})
+
+
 def _event_received(state: State, event: EventReceived, at: int) -> State:
     received = Received(event.event, event.event_id, event.payload)
     linked = event.by_source == "link"
@@ -228,6 +234,7 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
         steps=_with(state.steps, event.step, _outcome(status, event, at)),
         trail=Trail(state.trail, event.step),
         running=_without(state.running, event.step),
+        choosing=_chosen(state, event.step),
         metadata=FrozenDict({**state.metadata, **event.metadata}) if event.metadata else state.metadata,
     )
 
@@ -253,6 +260,13 @@ def _with(mapping: Mapping[str, T], step: str, value: T) -> dict[str, T]:
     changed = dict(mapping)
     changed[step] = value
     return changed
+
+
+def _chosen(state: State, step: str) -> Mapping[str, int]:
+    """The ``Choice`` of ``step``, if one was begun, has ended."""
+    if step not in state.choosing:
+        return state.choosing
+    return {key: begun for key, begun in state.choosing.items() if key != step}
 
 
 def _without(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
@@ -296,7 +310,7 @@ def _step_failed(state: State, event: StepFailed, at: int) -> State:
     step = StepState(
         status, event.attempt, started_at=event.started_at, ended_at=at, retry_at=event.retry_at, error=event.error
     )
-    state = evolve(state, running=_without(state.running, event.step))
+    state = evolve(state, running=_without(state.running, event.step), choosing=_chosen(state, event.step))
     if status == "failed":
         state = _settled(state, event.step)
     elif state.step_status(event.step) == "waiting":  # the deadlines were those of a wait that is over
@@ -419,6 +433,7 @@ def _redriven(state: State, event: Redriven, at: int) -> State:
         steps=steps,
         again={**state.again, **{key: state.again.get(key, 0) + 1 for key in event.again}},
         running=tuple(key for key in state.running if key not in event.reset),
+        choosing={},  # whoever redrives wants it tried again
         timers={
             step: tuple(replace(timer, due_at=timer.due_at + pause) for timer in timers)
             for step, timers in state.timers.items()
@@ -454,6 +469,7 @@ _CHANGES: Final[dict[type[Event], Callable[[State, Any, int], State]]] = {
     Forked: _forked,
     Claimed: _claimed,
     StepsStarted: _steps_started,
+    ChoiceStarted: _choice_started,
     EventReceived: _event_received,
     TimerSet: _timer_set,
     HeartbeatReceived: _heartbeat_received,

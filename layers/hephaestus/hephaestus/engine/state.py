@@ -145,6 +145,7 @@ class State:
     wake_at: int | None = None
     steps: Mapping[str, StepState] = NOTHING
     running: tuple[str, ...] = ()
+    choosing: Mapping[str, int] = NOTHING
     again: Mapping[str, int] = NOTHING
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING
     timers_set: int = 0

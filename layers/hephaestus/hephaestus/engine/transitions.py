@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.events import (
     CancelRequested,
+    ChoiceStarted,
     Claimed,
     CompensationFailed,
     CompensationStarted,
@@ -51,6 +52,7 @@ INSTANCE_TRANSITIONS: Final[Mapping[str, Mapping[type[Event], str]]] = {
     "running": {
         Claimed: "running",
         StepsStarted: "=",
+        ChoiceStarted: "=",
         EventReceived: "=",
         TimerSet: "=",
         HeartbeatReceived: "=",

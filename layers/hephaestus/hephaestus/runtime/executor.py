@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.context import Instance, StepContext
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
 from hephaestus.engine.events import (
+    ChoiceStarted,
     CompensationStarted,
     Event,
     HandedOver,
@@ -27,7 +28,7 @@ from hephaestus.engine.events import (
     StepsStarted,
     Suspended,
 )
-from hephaestus.errors import PayloadTooLarge
+from hephaestus.errors import EngineSignal, PayloadTooLarge
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Ended, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
@@ -134,6 +135,10 @@ class Executor:
         return execution.journal.committed
 
 
+class LookAgain(EngineSignal):
+    """The state has changed under a decision that depends on it."""
+
+
 class _Execution:
     """One claim of one instance: what is decided, and what runs."""
 
@@ -154,7 +159,7 @@ class _Execution:
             tell_commit(before, entry, after, pure, self.ended)
 
         self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at, told)
-        self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.journal.open)
+        self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.may_choose)
         self.interrupted = state.running if opening else ()
         self.in_flight: dict[str, Run | Undo] = {}
         self.started: dict[str, int] = {}
@@ -202,6 +207,24 @@ class _Execution:
         )
         return commands, noted
 
+    def may_choose(self, step: str) -> bool:
+        """Commit that the ``Choice`` of a step is about to be called; not where the step has no attempt left for it.
+
+        Raises:
+            LookAgain: another writer was faster, and the step is one that waits: its event may not be the same.
+        """
+        if self.draft.choosing.get(step, 0) >= self.definition.policy(step).max_attempts:
+            return False
+        begins = ChoiceStarted(step)
+        self.journal.decide(begins)
+        while not self.flush():
+            if any(event is begins for event in self.journal.decided):
+                continue  # the commit was too large for one entry, and this part of it is still to come
+            if self.draft.step_status(step) == "waiting":
+                raise LookAgain
+            self.journal.decide(begins)
+        return True
+
     def recover(self) -> None:
         """What a dead owner had started and not recorded is an attempt spent."""
         for step in self.interrupted:
@@ -212,7 +235,10 @@ class _Execution:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
         noted = False
         for command in commands:
-            event = self.decision(command, now)
+            try:
+                event = self.decision(command, now)
+            except LookAgain:
+                return True
             if event is not None:
                 self.journal.decide(event)
                 noted = True

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.events import (
+    ChoiceStarted,
     CompensationStarted,
     Entry,
     Event,
@@ -112,15 +113,6 @@ class Journal:
         """Forget what is decided and not committed."""
         self.decided = []
         self.draft = apply(self.committed, self.opening, self.now())
-
-    def open(self) -> None:
-        """Commit the opening, if it is not: from now on nobody else runs this instance.
-
-        Raises:
-            Outrun: another writer was faster.
-        """
-        if self.opening:
-            self.commit()
 
     def flush(self) -> bool:
         """Commit what is decided, if anything is; whether nothing is left to commit."""
@@ -237,7 +229,7 @@ class Journal:
         An event that came in meanwhile goes before a timeout that was decided but not written.
         """
         match event:
-            case StepsSkipped() | StepsStarted() | CompensationStarted():
+            case StepsSkipped() | StepsStarted() | ChoiceStarted() | CompensationStarted():
                 return True
             case StepWaiting(step=step):
                 return step in self.pure

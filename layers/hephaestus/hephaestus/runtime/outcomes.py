@@ -50,14 +50,15 @@ class Judge:
         now: the time, in milliseconds.
         random: draws a number from 0 up to 1.
         context: what a ``Choice`` is given, for a step and the number of its attempt.
-        before_choice: called before a ``Choice`` is: nobody's code runs before the claim is committed.
+        may_choose: asked before the ``Choice`` of a step is called, with the step's key: it commits that the call is
+            about to begin, and says no where so many before it took their Lambda with them that no attempt is left.
     """
 
     definition: Definition
     now: Callable[[], int]
     random: Callable[[], float]
     context: Callable[[str, int], StepContext]
-    before_choice: Callable[[], None]
+    may_choose: Callable[[str], bool]
 
     def ended(self, outcome: Outcome) -> Event:
         """An attempt of a step came to its end."""
@@ -108,7 +109,9 @@ class Judge:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
         updates = as_results(command.payload)
-        self._announce(step, event)
+        if not self._may_route(step, event):
+            fatal = self._fatal(step, event, known.attempt)
+            return self.failed(Outcome(step, known.attempt, known.started_at), fatal, final=True)
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, known.attempt)
@@ -144,7 +147,8 @@ class Judge:
         """A failure that the transitions route: the next step finds it in this step's results."""
         step, attempt, started_at = outcome.step, outcome.attempt, outcome.started_at
         updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
-        self._announce(step, event)
+        if not self._may_route(step, event):
+            return StepFailed(step, attempt, failure(self._fatal(step, event, attempt)), started_at)
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, attempt)
@@ -161,10 +165,16 @@ class Judge:
 
         return contain(routed, lambda problem: StepFailed(step, attempt, failure(problem, step), started_at))
 
-    def _announce(self, step: str, event: str) -> None:
-        """A ``Choice`` is about to be called, if there is one. What goes wrong here is not its failure."""
-        if self.definition.routes[step][event].choice is not None:
-            self.before_choice()
+    def _may_route(self, step: str, event: str) -> bool:
+        """Whether the way may be taken. What goes wrong with the commit that this makes is not the step's failure."""
+        return self.definition.routes[step][event].choice is None or self.may_choose(step)
+
+    def _fatal(self, step: str, event: str, attempt: int) -> Interrupted:
+        return Interrupted(
+            f"instance {self.context(step, attempt).instance_id}: step {step}: the Lambda calling the Choice of "
+            f"{event!r} ended before it did, in each of the step's attempts, by its timeout, its memory or a crash; "
+            "see the function's log"
+        )
 
     def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> Taken:
         return route(self.definition, step, event, updates, self.context(step, attempt))

@@ -122,6 +122,21 @@ class Ledger:
         if step.timeout is None:
             self._busy[invocation] += 1
 
+    def chooses(self, step: str, context: StepContext) -> None:
+        """A ``Choice`` of a step is about to be called.
+
+        Within the step's own attempt it is named with it; after a wait, and for a failure that is routed, by itself.
+        """
+        generation = self.generations[context.instance_id, context.instance.generation]
+        state = generation.state
+        invocation = self.world.invocation
+        if invocation is None or self.world.now >= invocation.ends_at:
+            return
+        owner = self._owners.get(state.owner or "")
+        require(owner is invocation, "invariant 2", f"a Choice of {step} runs in an invocation that does not own it")
+        named = step in state.choosing or step in state.running
+        require(named, "invariant 3", f"a Choice of {step} is called, and no commit counts it")
+
     def ends(self, step: Step) -> None:
         """A step's own code has come to its end."""
         if step.timeout is None and self.world.invocation is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.memory import MemoryStore
     from hephaestus.context import StepContext
-    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.definition import Definition, Route
     from hephaestus.definition.steps import Step
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Entry
@@ -384,8 +384,39 @@ class SimulatedRegistry(Registry):
                 key: step if step.pure else cast("Step", SimulatedStep(step, self.world, self.ledger))
                 for key, step in found.steps.items()
             }
-            self._known[state.version] = replace(found, steps=steps)
+            routes = {
+                key: {event: self._simulated(key, route) for event, route in routed.items()}
+                for key, routed in found.routes.items()
+            }
+            self._known[state.version] = replace(found, steps=steps, routes=routes)
         return self._known[state.version]
+
+    def _simulated(self, step: str, route: Route) -> Route:
+        if route.choice is None:
+            return route
+        function = SimulatedChoice(step, route.choice.function, self.world, self.ledger)
+        return replace(route, choice=replace(route.choice, function=function))
+
+
+class SimulatedChoice:
+    """The function of a ``Choice``, but for what may happen while it runs."""
+
+    def __init__(self, step: str, function: Callable[[StepContext], Any], world: World, ledger: Ledger) -> None:
+        self._step = step
+        self._function = function
+        self._world = world
+        self._ledger = ledger
+
+    def __call__(self, context: StepContext) -> Any:
+        """Choose."""
+        world = self._world
+        world.note(f"the Choice of step {self._step}")
+        guarded(world, lambda: self._ledger.chooses(self._step, context))
+        if world.weather.strikes("crash in a step"):
+            world.die(f"in the Choice of step {self._step}")
+        picked = self._function(context)
+        world.latency()
+        return picked
 
 
 class SimulatedStep:
