@@ -1,0 +1,38 @@
+"""Invariant 14: whatever is accepted can be read for ever, and whatever is rejected has changed nothing.
+
+Tens of thousands of odd values (``odd_values``) go in by every way (``lives``): as context, metadata, tags and ids of a
+start, in events, early events and links, as results and metadata of steps, in the text and the type of errors, from
+compensations, by forks, redrives and other steering. A part's lives are always the same, so that one that fails fails
+again.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import settings
+
+from tests.property.lives import Witness, live
+from tests.property.odd_values import Odds
+
+PARTS = 8
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_invariant_14_what_is_accepted_is_readable_and_what_is_rejected_is_unchanged(part: int) -> None:
+    """In CI more than 50,000 values in all parts together."""
+    odds, accepted, rejected = Odds(random.Random(part)), 0, 0
+    examples = settings().max_examples
+    lives = examples * 3 // 5
+    for number in range(lives):
+        witness = Witness()
+        try:
+            live(witness, odds, number)
+        except BaseException as error:
+            error.add_note(f"in life {number} of part {part}")
+            raise
+        accepted += witness.accepted
+        rejected += witness.rejected
+    assert min(accepted, rejected) > lives  # neither is the rule
+    assert odds.drawn * PARTS > 84 * examples  # 600 examples in CI
