@@ -182,12 +182,20 @@ function tone(event: LogEvent): string {
   if (BAD.has(event.type) || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
   if (event.type === "StepCompleted" || event.type === "InstanceFinished") return "good";
   if (BOOKKEEPING.has(event.type)) return "faint";
-  return event.by ? "person" : "";
+  return event.by_source || event.by ? "person" : "";
+}
+
+const SOURCES: { [source: string]: string } = { api: " (authorized)", claim: " (claimed)" };
+
+/** Who asked for it, and how that is known. */
+function askedBy(event: LogEvent): string {
+  if (event.by) return `, by ${event.by}${SOURCES[event.by_source ?? ""] ?? ""}`;
+  return event.by_source === "api" ? ", through the API, without authorization" : "";
 }
 
 /** An event in a few words. */
 function sentence(event: LogEvent): string {
-  const by = event.by ? `, by ${event.by}` : "";
+  const by = askedBy(event);
   const many = (event.steps ?? []).join(", ");
   const attempt = (event.attempt ?? 1) > 1 ? ` (attempt ${event.attempt})` : "";
   const text = (name: string) => (event[name] ? String(event[name]) : "");
@@ -206,9 +214,9 @@ function sentence(event: LogEvent): string {
     case "ChoiceStarted":
       return `the Choice of ${event.step} is called`;
     case "TimerSet":
-      return `${event.step} was given a deadline`;
+      return `${event.step} was given a deadline${by}`;
     case "HeartbeatReceived":
-      return `${event.step}: heartbeat`;
+      return `${event.step}: heartbeat${by}`;
     case "StepCompleted":
       return `${event.step} completed: ${event.event}${attempt}`;
     case "StepWaiting":

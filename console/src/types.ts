@@ -86,6 +86,7 @@ export interface LogEvent {
   due_at?: string;
   error?: Failure;
   by?: string;
+  by_source?: string;
   large?: { [name: string]: number };
   [name: string]: unknown;
 }

@@ -105,9 +105,10 @@ def test_history_tells_who_did_what_when_and_for_how_long() -> None:
     assert "validate_order valid → charge_payment" in said
     assert "total_cents=" in said
     assert "‖ paused night ☾" in said
-    assert "by user/ann" in said
+    assert "by user/ann (claimed)" in said
     entries = answer("history", "orderid::o-1")["items"]
-    assert entries[-1]["events"][0] == {"type": "Paused", "reason": "night ☾", "by": ANN, **_request(entries[-1])}
+    who = {"by": ANN, "by_source": "claim"}
+    assert entries[-1]["events"][0] == {"type": "Paused", "reason": "night ☾", **who, **_request(entries[-1])}
     assert answer("history", "orderid::o-1", "--last", "1")["items"] == entries[-1:]
     first = answer("history", "orderid::o-1", "--limit", "2")
     assert (first["items"], first["cursor"]) == (entries[:2], "2")

@@ -66,10 +66,11 @@ def test_replaced_results_and_start_data_are_marked_with_who_gave_them_and_where
     at = at_approval(local, "purchase::a")
     made = fork(local, "purchase::a", "b", at=at, context={"n": 2}, results={"approval": {"limit": 99}}, by="eve")
     shown = local.runner.get(made)
-    mark = {"by": "eve", "forked_from": f"purchase::a#1#{at}"}
+    mark = {"by": "eve", "by_source": "claim", "forked_from": f"purchase::a#1#{at}"}
     assert shown.status == "completed"
     assert {key: about.replaced for key, about in shown.steps.items()} == {"quote": None, "approval": mark, "pay": None}
     assert (shown.context_replaced, shown.forked_by, shown.forked_from) == (mark, "eve", mark["forked_from"])
+    assert shown.forked_by_source == "claim"
     (forked,) = (e for entry in local.runner.history(made) for e in entry.events if e["type"] == "Forked")
     assert forked["initial_replaced"] == mark
     assert {done["step"]: done.get("replaced") for done in forked["completed"]} == {"quote": None, "approval": mark}
@@ -89,7 +90,7 @@ def test_a_fork_of_a_fork_keeps_the_marks_until_a_step_runs_again(local: LocalRu
     at = at_approval(local, "purchase::a")
     made = fork(local, "purchase::a", "b", at=at, context={"n": 2}, results={"approval": {"limit": 99}}, by="eve")
     again = local.runner.get(fork(local, made, "c", by="bob"))
-    mark = {"by": "eve", "forked_from": f"purchase::a#1#{at}"}
+    mark = {"by": "eve", "by_source": "claim", "forked_from": f"purchase::a#1#{at}"}
     assert (again.context_replaced, again.steps["approval"].replaced, again.forked_by) == (mark, mark, "bob")
     anew = local.runner.get(fork(local, made, "d", at=1, by="bob"))
     assert anew.steps["approval"].replaced == mark  # entry 1 is the fork itself: it holds the approval already
@@ -103,10 +104,10 @@ def test_the_command_line_says_what_a_fork_was_given(local: LocalRuntime) -> Non
     connection = LocalConnection(local.runner)
     said = rendered(instance(connection.get("purchase::b"), 100))
     assert f"forked from purchase::a#1#{at} by eve" in said
-    assert f"the results of step approval given by eve to the fork of purchase::a#1#{at}" in said
-    assert f"the start data given by eve to the fork of purchase::a#1#{at}" in said
+    assert f"the results of step approval given by eve (claimed) to the fork of purchase::a#1#{at}" in said
+    assert f"the start data given by eve (claimed) to the fork of purchase::a#1#{at}" in said
     entries = connection.history("purchase::b")["items"]
     said = rendered(*Timeline(100).lines(entries[0]))
-    assert f"results of approval given by eve to the fork of purchase::a#1#{at}" in said
-    assert f"start data given by eve to the fork of purchase::a#1#{at}" in said
+    assert f"results of approval given by eve (claimed) to the fork of purchase::a#1#{at}" in said
+    assert f"start data given by eve (claimed) to the fork of purchase::a#1#{at}" in said
     assert "results of quote" not in said

@@ -21,7 +21,16 @@ EVENT: Final[Schema] = {
     "type": "object",
     "description": "One event of a commit; its other members depend on its type.",
     "required": ["type"],
-    "properties": {"type": {"type": "string"}},
+    "properties": {
+        "type": {"type": "string"},
+        "by": {"type": "string", "description": "Who asked for it; how that is known is in `by_source`."},
+        "by_source": {
+            "type": "string",
+            "enum": ["api", "claim", "link"],
+            "description": "`api`: the identity that API Gateway authorized, without `by` where it asks for none. "
+            "`claim`: what the caller says of itself. `link`: whoever held this callback link.",
+        },
+    },
 }
 
 

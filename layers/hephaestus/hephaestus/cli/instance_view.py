@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, brief, dump, moment, safe, span, until, who
+from hephaestus.cli.text import ago, asked_by, brief, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
     if shown.get("tags"):
         facts.append("tags " + ", ".join(map(safe, shown["tags"])))
     if shown.get("forked_from"):
-        by = f" by {safe(who(shown['forked_by']))}" if shown.get("forked_by") else ""
-        facts.append(f"forked from {safe(shown['forked_from'])}{by}")
+        by = asked_by(shown, "forked_by", "forked_by_source")
+        facts.append(f"forked from {safe(shown['forked_from'])}{by and f' {by}'}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
         if step["status"] == "waiting" and shown["status"] not in CLOSED:
@@ -72,8 +72,8 @@ def _troubles(shown: Json) -> Iterator[Text]:
     if shown.get("parked"):
         yield Text.assemble(("parked", "bold red"), " ", safe(shown["parked"]))
     for what, replaced in _replaced(shown):
-        by = f" by {safe(who(replaced['by']))}" if replaced.get("by") else ""
-        story = f"{by} to the fork of {safe(replaced['forked_from'])}: no step of the workflow made them"
+        by = asked_by(replaced)
+        story = f"{by and f' {by}'} to the fork of {safe(replaced['forked_from'])}: no step of the workflow made them"
         yield Text.assemble((f"{what} given", "bold yellow"), story)
     if shown.get("error"):
         error = shown["error"]

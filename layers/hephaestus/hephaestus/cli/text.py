@@ -10,9 +10,12 @@ import json
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 KEPT: Final = frozenset("\u200d\u200c")  # they join the letters of some scripts, and emoji
@@ -113,6 +116,21 @@ def until(text: str | datetime | None, now: datetime) -> str:
 def who(arn: str) -> str:
     """Whom an ARN names, without what is the same for everybody: ``user/ann``."""
     return arn.split(":", 5)[5] if arn.startswith("arn:") and arn.count(":") > 4 else arn  # noqa: PLR2004 - the parts of an ARN
+
+
+def asked_by(event: Mapping[str, Any], by: str = "by", source: str = "by_source") -> str:
+    """Who asked for something and how that is known, as ``by user/ann (authorized)``; empty where no one is known.
+
+    Args:
+        event: what was asked for.
+        by: the member that names the caller.
+        source: the member that says how that is known (``hephaestus.caller``).
+    """
+    name, known = event.get(by), event.get(source, "")
+    if not name:
+        return "through the API, without authorization" if known == "api" else ""
+    label = {"api": " (authorized)", "claim": " (claimed)"}.get(known, "")
+    return f"by {safe(who(name))}{label}"
 
 
 def read_time(text: str, now: datetime | None = None) -> datetime:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, brief, clock, date, dump, moment, safe, span, until, who
+from hephaestus.cli.text import ago, asked_by, brief, clock, date, dump, moment, safe, span, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,8 +104,8 @@ def _tell(event: Json, at: datetime) -> tuple[Text, Text]:
         return Text("?"), styles.plain(f"{event['type']} {brief({k: v for k, v in event.items() if k != 'type'}, 200)}")
     sign, words = telling
     line = words(event, at)
-    if event.get("by"):
-        line.append(f"  by {safe(who(event['by']))}", style="dim")
+    if by := asked_by(event):
+        line.append(f"  {by}", style="dim")
     return (styles.sign(sign) if sign in styles.SIGNS else Text(sign, style="dim")), line
 
 
@@ -126,8 +126,8 @@ def _forked(event: Json, _at: datetime) -> Text:
 
 def _given(replaced: Json) -> str:
     """By whom data were given to a fork, and which fork it was."""
-    by = f" by {safe(who(replaced['by']))}" if replaced.get("by") else ""
-    return f"{by} to the fork of {safe(replaced['forked_from'])}"
+    by = asked_by(replaced)
+    return f"{by and f' {by}'} to the fork of {safe(replaced['forked_from'])}"
 
 
 def _claimed(_event: Json, _at: datetime) -> Text:

@@ -34,12 +34,14 @@ class Failure:
 class Replacement:
     """Data that a fork was given in place of what its source had.
 
-    ``by`` is who asked for that fork, if known; ``forked_from`` the instance, generation and log entry that it began
-    at, as ``orderid::a#1#7``. A fork of the fork keeps the mark: the data still are not what a step returned.
+    ``by`` is who asked for that fork, and ``by_source`` how that is known; ``forked_from`` the instance, generation
+    and log entry that it began at, as ``orderid::a#1#7``. A fork of the fork keeps the mark: the data still are not
+    what a step returned.
     """
 
     by: str = ""
     forked_from: str = ""
+    by_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

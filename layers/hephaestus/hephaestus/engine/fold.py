@@ -147,6 +147,7 @@ def _forked(state: State, event: Forked, at: int) -> State:
         steps=steps,
         forked_from=source,
         forked_by=event.by,
+        forked_by_source=event.by_source,
         initial_replaced=event.initial_replaced,
     )
 

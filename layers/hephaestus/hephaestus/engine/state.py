@@ -159,6 +159,7 @@ class State:
     parks: int = 0
     forked_from: str = ""
     forked_by: str = ""
+    forked_by_source: str = ""
     initial_replaced: Replacement | None = None
     requests: tuple[str, ...] = ()
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)

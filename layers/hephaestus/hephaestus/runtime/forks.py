@@ -183,7 +183,7 @@ def _fork(
             f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
         )
         raise BadRequest(message)
-    given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}")
+    given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
     completed = [
         StepCompleted(
             key,

@@ -63,6 +63,7 @@ class InstanceView:
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         forked_by: who asked for that fork, if known.
+        forked_by_source: how that is known: ``api``, ``claim`` or ``link`` (see ``hephaestus.caller``).
         context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
             known, and where that fork began (``forked_from``).
         error: why it failed: ``type`` and ``message``.
@@ -85,6 +86,7 @@ class InstanceView:
     paused: str | None = None
     forked_from: str | None = None
     forked_by: str | None = None
+    forked_by_source: str | None = None
     context_replaced: Mapping[str, str] | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
@@ -170,6 +172,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         paused=state.paused.reason if state.paused else None,
         forked_from=state.forked_from or None,
         forked_by=state.forked_by or None,
+        forked_by_source=state.forked_by_source or None,
         context_replaced=_replaced(state.initial_replaced),
         parked=state.parked,
         error=_error(state.error),
@@ -200,7 +203,7 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
     shown: dict[str, Any] = {}
     for name, value in fields.items():
-        if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner"):
+        if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner", "digest"):
             continue  # that a step led nowhere is worth showing
         if name in ("error", "failed"):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
