@@ -7,6 +7,7 @@ says, and answers survive the way through JSON. Behind the functions is moto's s
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -113,16 +114,40 @@ class Stack:
     build: Path
     environment: dict[str, str]
     started: ExitStack
-    functions: dict[str, rie.Function] = field(default_factory=dict)
+    functions: dict[tuple[str, str], rie.Function] = field(default_factory=dict)
 
-    def invoke(self, name: str, event: object) -> Any:
-        """Invoke a function by the name of its folder."""
-        if name not in self.functions:
+    def invoke(self, name: str, event: Any) -> Any:
+        """Invoke a function by the name of its folder; while a request waits, the queue's messages are delivered."""
+        if "wait=" not in str(event.get("headers", "")):
+            return self.function(name).invoke(event)
+        answered = threading.Event()
+        delivering = threading.Thread(target=self.deliver, args=(self.function("resume", "of the queue"), answered))
+        delivering.start()
+        try:
+            return self.function(name).invoke(event)
+        finally:
+            answered.set()
+            delivering.join()
+
+    def function(self, name: str, which: str = "") -> rie.Function:
+        """A function by the name of its folder, and an environment of it; started when it is first asked for."""
+        if (name, which) not in self.functions:
             code = self.build / f"{name.capitalize()}Function"
             layers = rie.built_layers(self.build)
             function = rie.running(code, layers=layers, environment=self.environment)
-            self.functions[name] = self.started.enter_context(function)
-        return self.functions[name].invoke(event)
+            self.functions[name, which] = self.started.enter_context(function)
+        return self.functions[name, which]
+
+    def deliver(self, resume: rie.Function, answered: threading.Event) -> None:
+        """Give ``resume`` the queue's messages, as its event source does, until the request is answered."""
+        queue = {"QueueUrl": self.environment["HEPHAESTUS_QUEUE_URL"]}
+        like = read_sample("sqs-continue")["Records"][0]
+        sqs: Any = boto3.client("sqs", endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+        while not answered.wait(0.05):
+            for message in sqs.receive_message(**queue, MaxNumberOfMessages=1).get("Messages", []):
+                record = {**like, "messageId": message["MessageId"], "body": message["Body"]}
+                assert resume.invoke({"Records": [record]}) == {"batchItemFailures": []}
+                sqs.delete_message(**queue, ReceiptHandle=message["ReceiptHandle"])
 
 
 @pytest.fixture(scope="module")

@@ -79,10 +79,13 @@ class Deployment:
         headers = {name: ", ".join(values) for name, values in answer.get("multiValueHeaders", {}).items()}
         return answer["statusCode"], json.loads(answer["body"]), headers
 
-    def pump(self) -> None:
-        """Deliver every due message of the queue through the resume function, in batches."""
+    def pump(self) -> int:
+        """Deliver every due message of the queue through the resume function, in batches; how many there were."""
+        delivered = 0
         while ids := self.queue.pop_due(self.runner.clock.now()):
+            delivered += len(ids)
             assert self.invoke("resume", batch(*ids)) == {"batchItemFailures": []}
+        return delivered
 
     def started(self, **change: Any) -> str:
         """The sample instance, waiting for its approval."""
@@ -93,9 +96,27 @@ class Deployment:
         return SAMPLE
 
 
+class Served:
+    """A clock in whose pauses the queue's messages are delivered, as Lambda delivers them while a request waits."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.deployment: Deployment | None = None
+        self.random, self.unique = clock.random, clock.unique
+
+    def now(self) -> int:
+        """The clock's time."""
+        return self.clock.now()
+
+    def sleep(self, milliseconds: int) -> None:
+        """Deliver what is due, or else wait."""
+        if self.deployment is None or not self.deployment.pump():
+            self.clock.sleep(milliseconds)
+
+
 def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: Clock | None = None) -> Deployment:
     """The functions, imported afresh as in a cold start, over a store in memory; in real time unless told otherwise."""
-    clock = clock or SystemClock()
+    clock = served = Served(clock or SystemClock())
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
     runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
     answerer = Runner(store, QueuedTimers(queue), queue, runner.registry, clock=clock, signer=lambda: runner.signer())  # noqa: PLW0108 - tests change the runner's
@@ -103,7 +124,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
         monkeypatch.setattr(aws, name, lambda: runner)
     monkeypatch.setattr(aws, "answerer_from_environment", lambda: answerer)
     monkeypatch.setattr(aws, "sweeper_from_environment", lambda: Sweeper(store, queue, clock))
-    deployed = Deployment(runner, store, timers, queue)
+    deployed = served.deployment = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:
         spec = importlib.util.spec_from_file_location(
             f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"

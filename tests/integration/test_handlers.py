@@ -28,6 +28,117 @@ if TYPE_CHECKING:
     import io
 
 
+class Watch:
+    """A clock of which only the pauses pass, and that delivers nothing before it is asked to."""
+
+    def __init__(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.deployment = deployment
+        self.began = self.time = deployment.runner.clock.now()
+        self.pauses = 0
+        self.delivers_at: int | None = None
+        monkeypatch.setattr(deployment.runner.clock, "now", lambda: self.time)
+        monkeypatch.setattr(deployment.runner.clock, "sleep", self.sleep)
+
+    def sleep(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self.pauses += 1
+        self.time += milliseconds
+        if self.pauses == self.delivers_at:
+            self.deployment.pump()
+
+    @property
+    def passed(self) -> int:
+        """What has passed, in milliseconds."""
+        return self.time - self.began
+
+
+WAITING = {
+    "a start": ("start", "api-start", "pending"),
+    "an event": ("resume", "api-resume", "waiting"),
+    "a cancellation": ("control", "api-cancel-compensate", "waiting"),
+    "a continuation": ("control", "api-continue", "waiting"),
+    "a redrive": ("control", "api-redrive", "pending"),
+    "a fork": ("control", "api-fork", "pending"),
+}
+
+
+class TestWaiting:
+    """``Prefer: wait``: the request runs nothing, and answers in time whatever the steps do."""
+
+    def ready(self, deployment: Deployment, what: str) -> None:
+        """The sample instance as the request needs it."""
+        if what != "a start":
+            deployment.started()
+        if what == "a continuation":
+            deployment.runner.pause(SAMPLE)
+            deployment.runner.resume(SAMPLE, "approved")
+        if what == "a redrive":
+            deployment.runner.cancel(SAMPLE, "by mistake")
+            deployment.pump()
+
+    @pytest.mark.parametrize("what", WAITING)
+    @pytest.mark.parametrize(("wait", "remaining_ms"), [(1, 300_000), (25, 300_000), (600, 900_000), (20, 5_000)])
+    def test_the_answer_comes_in_time_whatever_becomes_of_the_work(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, what: str, wait: int, remaining_ms: int
+    ) -> None:
+        """202 when the time is up, although nobody has taken the message: API Gateway gives up after 29 seconds."""
+        self.ready(deployment, what)
+        function, name, status = WAITING[what]
+        watch = Watch(deployment, monkeypatch)
+        answer = deployment.call(
+            function, api(name, body=_body(name), prefer=f"wait={wait}"), remaining_ms=remaining_ms
+        )
+        assert (answer[0], answer[1]["status"]) == (202, status), answer
+        assert watch.passed == min(wait * 1000, 25_000, remaining_ms - 500)
+        assert len(deployment.queue.pop_due(watch.time)) == 1, "the work is in the queue"
+
+    @pytest.mark.parametrize("what", WAITING)
+    def test_the_answer_is_what_came_of_the_work(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        """200 as soon as another invocation is done, and not the state before it has begun."""
+        self.ready(deployment, what)
+        function, name, _ = WAITING[what]
+        watch = Watch(deployment, monkeypatch)
+        watch.delivers_at = 3
+        status, body, _ = deployment.call(function, api(name, body=_body(name), prefer="wait=20"))
+        ended = {"a start": "waiting", "a cancellation": "cancelled", "a redrive": "waiting", "a fork": "waiting"}
+        assert (status, body["status"]) == (200, ended.get(what, "completed"))
+        assert (watch.pauses, watch.passed < 1_000) == (3, True)
+
+    def test_a_step_of_minutes_runs_where_nobody_waits(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The function that the request came to never calls it."""
+        Watch(deployment, monkeypatch)
+        called = []
+
+        @step
+        def slow(ctx: StepContext) -> str:
+            called.append(ctx.instance_id)
+            return "done"
+
+        class Slow(Workflow, key="slow"):
+            """One step."""
+
+            start_at = slow
+            transitions = {slow: {"done": DONE}}
+
+        deployment.runner.registry = Registry([Slow])
+        route = {"path": "/workflows/Slow/instances", "resource": None}
+        event = api("api-start", body={"id": "1", "context": {}}, prefer="wait=1", **route)
+        assert deployment.call("start", event)[0] == 202
+        assert called == []
+        deployment.pump()
+        assert called == ["slow::1"]
+
+
+def _body(name: str) -> Any:
+    """The sample's body, a key of its own left out."""
+    body = sample(name)["body"]
+    return json.loads(body) if body else {}
+
+
 class TestStart:
     """``POST /workflows/{workflow}/instances`` and the direct start."""
 
@@ -43,17 +154,17 @@ class TestStart:
         assert (shown.status, shown.tags, shown.metadata["campaign"]) == ("waiting", ("sales", "web"), "spring")
 
     def test_api_start_that_waits_answers_with_the_state(self, deployment: Deployment) -> None:
-        """200, and the work done in the same invocation."""
+        """200, and the work done by whoever took its message."""
         status, body, headers = deployment.call("start", sample("api-start-wait"))
         assert (status, body["status"], headers["Preference-Applied"]) == (200, "waiting", "wait=10")
         assert body["accepts"] == {"approval": ["approved", "rejected", "timeout"]}
         assert deployment.queue.pop_due(deployment.runner.clock.now()) == []
 
     def test_a_start_that_is_not_done_in_time_is_accepted(self, deployment: Deployment) -> None:
-        """When the wait is over, 202 tells the state so far, and the queue goes on with it."""
+        """When the time is up, 202 tells the state so far, and the queue goes on with it."""
         event = api("api-start-wait", prefer="respond-async, wait=1")
         status, body, headers = deployment.call("start", event, remaining_ms=400)
-        assert (status, body["status"]) == (202, "running")
+        assert (status, body["status"]) == (202, "pending")
         assert headers["Preference-Applied"] == "respond-async, wait=1"
         deployment.pump()
         assert deployment.runner.get("orderid::sample-2").status == "waiting"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hephaestus.aws import BadSettings
+from hephaestus.runtime.clock import SystemClock
 from tests.integration.deployment import sample
 from tests.integration.stack import RESUME_ARN
 
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
     from tests.integration.stack import Stack
 
 
-def test_an_order_is_started_approved_and_shipped(stack: Stack) -> None:
-    """By API and queue alone; the deadline's schedule is gone when the order is."""
+def test_an_order_is_started_approved_and_shipped(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By API and queue alone, also what a request waits for; the deadline's schedule is gone when the order is."""
     status, body = stack.call("start", "api-start")
     assert (status, stack.status(body["id"])) == (202, "pending")
     assert stack.deliver() == 1
     assert stack.status(body["id"]) == "waiting"
     (schedule,) = stack.schedules()
     assert schedule["Target"]["Arn"] == RESUME_ARN
+    monkeypatch.setattr(SystemClock, "sleep", lambda _self, _ms: stack.deliver())
     status, shown = stack.call("resume", "api-resume")
     assert (status, shown["status"], shown["steps"]["ship"]["status"]) == (200, "completed", "completed")
     assert stack.schedules() == []

@@ -206,7 +206,8 @@ def correlated(logs: io.StringIO) -> dict[str, set[Any]]:
 def test_lines_of_an_api_call_have_its_header_or_the_request_id_of_api_gateway(
     noted: Deployment, logs: io.StringIO
 ) -> None:
-    event = api("api-start", path="/workflows/Noted/instances", body={"id": "1", "context": {}}, prefer="wait=5")
+    """What follows is another invocation's: its lines have the id of the message that brings it."""
+    event = api("api-start", path="/workflows/Noted/instances", body={"id": "1", "context": {}})
     event["resource"] = None
     noted.call("start", event)
     assert correlated(logs) == {"noted::1": {event["requestContext"]["requestId"]}}

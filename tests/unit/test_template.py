@@ -76,7 +76,7 @@ class Template:
             case {"Fn::Select": [index, {"Fn::Split": [separator, text]}]}:
                 return self._truth(text).split(separator)[index]
             case {"Fn::Equals": [left, right]}:
-                return self._truth(left) == self._truth(right)
+                return str(self._truth(left)) == str(self._truth(right))
             case {"Condition": name} | {"Ref": name}:
                 return self.holds(name) if "Condition" in node else self.parameters[name]
         return node
@@ -510,11 +510,17 @@ def test_the_longest_name_of_a_stack_is_documented() -> None:
 
 
 def test_the_work_queue_causes_no_more_invocations_than_it_is_allowed() -> None:
-    (event,) = [it for it in PLAIN.functions["resume"]["Events"].values() if it["Type"] == "SQS"]
-    assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "WorkConcurrency"}}
-    # Lambda's bounds for an event source of SQS (API Reference, ScalingConfig).
-    bounds = PLAIN.raw["Parameters"]["WorkConcurrency"]
-    assert (bounds["MinValue"], bounds["MaxValue"]) == (2, 1000)
+
+    def scaling(template: Template) -> Any:
+        (event,) = [it for it in template.functions["resume"]["Events"].values() if it["Type"] == "SQS"]
+        return event["Properties"].get("ScalingConfig")
+
+    assert scaling(PLAIN) is None
+    assert scaling(Template(WorkConcurrency="2")) == {"MaximumConcurrency": {"Ref": "WorkConcurrency"}}
+    # Lambda's bounds for an event source of SQS (API Reference, ScalingConfig): 2 to 1000.
+    assert PLAIN.raw["Parameters"]["WorkConcurrency"]["MaxValue"] == 1000
+    accepted = {number: Template(WorkConcurrency=str(number)).accepted() for number in range(4)}
+    assert accepted == {0: True, 1: False, 2: True, 3: True}
 
 
 @pytest.mark.parametrize("choice", ["secret", "parameter", "generate", "off"])

@@ -1,5 +1,9 @@
 """The API: Powertools' resolver with this project's way to read a request, wait, answer and refuse.
 
+No request runs a step: what it commits is queued, and one that waits looks at the instance until it settles or the time
+is up. A step that takes minutes would otherwise hold back the answer, and API Gateway gives up after 29 seconds
+(``docs/decisions/0029-who-waits-runs-nothing.md``).
+
 Every function serves some of ``ROUTES``. A route's function reads what it needs from ``api.incoming``, makes one call,
 and answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes a problem document.
 """
@@ -15,10 +19,11 @@ from urllib.parse import quote, unquote
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 
+from hephaestus.adapters.deadline import ending_in
 from hephaestus.errors import CallerError, RetryLater
 from hephaestus.http import prefer, problem
 from hephaestus.http.request import Request
-from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
+from hephaestus.runtime.dispatch import Dispatch, Enqueue
 from hephaestus.runtime.views import to_json_object
 
 if TYPE_CHECKING:
@@ -47,9 +52,10 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
 VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
 MAX_LIMIT: Final = 200
 MAX_ANSWER: Final = 2_500_000  # characters; Lambda takes 6 MB, in which every quote and backslash counts twice
+GATEWAY_MS: Final = 27_000  # an answer is given by then: API Gateway waits for 29 s, a cold start included
 ANSWER_MS: Final = 500
 FIRST_PAUSE_MS: Final = 50
-LONGEST_PAUSE_MS: Final = 1_000
+LONGEST_PAUSE_MS: Final = 500
 
 _logger = logging.getLogger("hephaestus.http")
 
@@ -59,13 +65,14 @@ class Api(APIGatewayRestResolver):
 
     incoming: Request
     preferences: prefer.Preferences
+    dispatch: Dispatch = Enqueue()  # where the work of every request goes
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(debug=False)
         self.runner = runner
         self.clock = runner.clock
         self._invocation: Invocation | None = None
-        self._ends = self._wait_until = 0
+        self._wait_until = 0
         self.exception_handler(Exception)(self._refuse)
         self.not_found(self._no_route)
 
@@ -79,16 +86,10 @@ class Api(APIGatewayRestResolver):
             return _bare(self._refuse(error))
         self.preferences = prefer.read(self.incoming.header("Prefer"))
         now = self.clock.now()
-        self._ends = now + context.get_remaining_time_in_millis()
-        self._wait_until = min(now + (self.preferences.wait or 0) * 1000, self._ends - ANSWER_MS)
-        return super().resolve({**event, "httpMethod": self.incoming.method, "path": self.incoming.path}, context)
-
-    @property
-    def dispatch(self) -> Dispatch:
-        """Where the request wants its work done: in this invocation if it waits for it, else by the queue."""
-        if not self.preferences.wait:
-            return Enqueue()
-        return InPlace(Budget(self._ends, start_until=self._wait_until))
+        left = min(context.get_remaining_time_in_millis(), GATEWAY_MS)
+        self._wait_until = now + min((self.preferences.wait or 0) * 1000, left - ANSWER_MS)
+        with ending_in(left):
+            return super().resolve({**event, "httpMethod": self.incoming.method, "path": self.incoming.path}, context)
 
     def part(self, matched: str) -> str:
         """A part of the path as it was meant: ``orderid%3A%3Aabc`` → ``orderid::abc``."""
@@ -134,18 +135,18 @@ class Api(APIGatewayRestResolver):
         if not self.preferences.wait:
             return self.answer({"id": instance_id, **known}, 202, location)
         shown = self._settle(instance_id)
-        return self.answer(to_json_object(shown), 200 if _settled(shown) else 202, location)
+        return self.answer(to_json_object(shown), 200 if _settled(shown, self.clock.now()) else 202, location)
 
     def _settle(self, instance_id: str) -> InstanceView:
         """The instance as soon as it ends or waits, or as it is when the request's time is up."""
         pause = FIRST_PAUSE_MS
         while True:
             shown = self.runner.get(instance_id)
-            left = self._wait_until - self.clock.now()
-            if _settled(shown) or left <= 0:
+            now = self.clock.now()
+            if _settled(shown, now) or now >= self._wait_until:
                 return shown
-            self.clock.sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_PAUSE_MS)
+            self.clock.sleep(min(pause, self._wait_until - now))
+            pause = min(pause * 3 // 2, LONGEST_PAUSE_MS)
 
     def problem(self, error: Exception) -> dict[str, Any]:
         """The problem document for an error, and a line in the log; only what is nobody's mistake is there in full."""
@@ -193,13 +194,15 @@ def _without_token(path: str) -> str:
     return re.sub("^/callbacks/[^/]+", "/callbacks/{token}", path)
 
 
-def _settled(shown: InstanceView) -> bool:
+def _settled(shown: InstanceView, now: int) -> bool:
     """Whether nothing happens to the instance before somebody or some time comes.
 
-    A paused one has an alarm only as long as something of it still runs.
+    One that waits and has been given something to do has an alarm that is due. A paused one has an alarm only as long
+    as something of it still runs.
     """
     paused = shown.paused is not None and shown.wake_at is None
-    return shown.closed or shown.status == "waiting" or shown.parked is not None or paused
+    waits = shown.status == "waiting" and (shown.wake_at is None or shown.wake_at.timestamp() * 1000 > now)
+    return shown.closed or waits or shown.parked is not None or paused
 
 
 def _without_values(shown: Any) -> Any:

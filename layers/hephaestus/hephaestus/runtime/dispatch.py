@@ -12,7 +12,7 @@ class Budget:
 
     Attributes:
         deadline: when the invocation ends, in milliseconds since the epoch; a lease lasts a little longer.
-        start_until: no step starts after this time (``Prefer: wait=N``); by default, as long as one still fits.
+        start_until: no step starts after this time (a batch of messages); by default, as long as one still fits.
     """
 
     deadline: int
