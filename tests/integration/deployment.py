@@ -66,6 +66,7 @@ class Deployment:
     timers: MemoryTimers
     queue: MemoryQueue
     functions: dict[str, ModuleType] = field(default_factory=dict)
+    delivers: bool = True  # what is queued while a request waits
 
     def invoke(self, function: str, event: Any, **context: Any) -> Any:
         """Invoke a function as Lambda does: what goes in and out is JSON."""
@@ -97,26 +98,24 @@ class Deployment:
 
 
 class Served:
-    """A clock in whose pauses the queue's messages are delivered, as Lambda delivers them while a request waits."""
+    """A request's clock: in its pauses the queue's messages are delivered, as Lambda delivers them meanwhile."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.deployment: Deployment | None = None
-        self.random, self.unique = clock.random, clock.unique
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
 
     def now(self) -> int:
-        """The clock's time."""
-        return self.clock.now()
+        """The deployment's time."""
+        return self.deployment.runner.clock.now()
 
     def sleep(self, milliseconds: int) -> None:
         """Deliver what is due, or else wait."""
-        if self.deployment is None or not self.deployment.pump():
-            self.clock.sleep(milliseconds)
+        if not (self.deployment.delivers and self.deployment.pump()):
+            self.deployment.runner.clock.sleep(milliseconds)
 
 
 def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: Clock | None = None) -> Deployment:
     """The functions, imported afresh as in a cold start, over a store in memory; in real time unless told otherwise."""
-    clock = served = Served(clock or SystemClock())
+    clock = clock or SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
     runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
     answerer = Runner(store, QueuedTimers(queue), queue, runner.registry, clock=clock, signer=lambda: runner.signer())  # noqa: PLW0108 - tests change the runner's
@@ -124,7 +123,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
         monkeypatch.setattr(aws, name, lambda: runner)
     monkeypatch.setattr(aws, "answerer_from_environment", lambda: answerer)
     monkeypatch.setattr(aws, "sweeper_from_environment", lambda: Sweeper(store, queue, clock))
-    deployed = served.deployment = Deployment(runner, store, timers, queue)
+    deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:
         spec = importlib.util.spec_from_file_location(
             f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
@@ -134,6 +133,9 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         deployed.functions[name] = module
+        if name in {"start", "resume", "control"}:
+            routes = module._api() if name == "resume" else module.api  # noqa: SLF001 - made when it is first needed
+            routes.clock = Served(deployed)
     return deployed
 
 

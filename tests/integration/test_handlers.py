@@ -36,6 +36,7 @@ class Watch:
         self.began = self.time = deployment.runner.clock.now()
         self.pauses = 0
         self.delivers_at: int | None = None
+        deployment.delivers = False
         monkeypatch.setattr(deployment.runner.clock, "now", lambda: self.time)
         monkeypatch.setattr(deployment.runner.clock, "sleep", self.sleep)
 
