@@ -25,7 +25,7 @@ from hephaestus.errors import CallerError, NotRedrivable, RetryLater
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Dispatch, Enqueue, InPlace
-from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from benchmarks.soaking.exchange import Message
     from hephaestus.runtime.ports import Timeout
 
-LIMITS: Final = Limits(reserve_ms=1_000, margin_ms=500, lease_margin_ms=1_000, peek_ms=500)
+LIMITS: Final = Limits(reserve_ms=1_000, margin_ms=500, lease_margin_ms=2_000, peek_ms=500)
 AGAIN_MS: Final = 500  # before what the store did not answer is tried again
 IN_PLACE: Final = 0.3  # of the calls run what follows in the same invocation
 

@@ -27,7 +27,7 @@ from hephaestus.adapters.sqs import SqsQueue
 from hephaestus.engine.events import StepCompleted
 from hephaestus.errors import InstanceClosed, RetryLater, StoreUnavailable
 from hephaestus.runtime.dispatch import Budget
-from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner

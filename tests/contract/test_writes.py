@@ -16,7 +16,7 @@ from hephaestus.adapters.memory import MemoryStore
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.attributes import frozen
 from hephaestus.errors import EngineError, InvariantBroken, StoreUnavailable
-from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.limits import Limits
 from hephaestus.testing import LocalRuntime
 from hephaestus.write_rules import check_writes
 from tests.contract.answers import answering, cancelled, error, failing, losing

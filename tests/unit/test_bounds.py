@@ -27,7 +27,7 @@ from hephaestus.adapters.session import (
 )
 from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.attempt import Outcome
-from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.workers import ThreadWorkers
 from tests.contract.answers import error
 

@@ -20,7 +20,7 @@ from hephaestus.engine.fold import apply
 from hephaestus.errors import PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, InPlace
-from hephaestus.runtime.executor import Limits
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Debug, Wait, WaitForEvent
@@ -181,7 +181,7 @@ def test_a_waiting_branch_is_resumed_while_another_step_runs() -> None:
             join: {"done": DONE},
         }
 
-    runner, _ = direct(Both, Limits(peek_ms=20))
+    runner, _ = direct(Both, Limits(peek_ms=100))
 
     def event_from_outside() -> None:
         ready.wait(timeout=30)

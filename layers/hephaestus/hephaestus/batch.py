@@ -67,6 +67,10 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
         except Exception:
             _logger.exception("message %s failed and goes back to the queue", record.message_id)
             raise
+        except BaseException as error:  # as an exit while a workflow's module is imported: the others go on
+            _logger.exception("message %s failed and goes back to the queue", record.message_id)
+            message = f"message {record.message_id} failed with a {type(error).__name__}"
+            raise RuntimeError(message) from error
 
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     with processor(records=records, handler=wake):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -14,6 +15,31 @@ if TYPE_CHECKING:
     from hephaestus.definition.references import StepRef
 
 A_WEEK: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class _Until:
+    """How long it still is until a time, by this machine's clock."""
+
+    end: datetime
+
+    def __call__(self) -> timedelta:
+        return max(self.end - datetime.now(UTC), timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The start data as a model, as they were read elsewhere."""
+
+    model: Any
+
+    def __call__(self) -> Any:
+        return self.model
+
+
+def _links_elsewhere() -> Issuer:
+    message = "links are made in the step's own process: make them there and hand over what they are"
+    raise RuntimeError(message)
 
 
 def _unlimited() -> timedelta:
@@ -46,6 +72,11 @@ class Instance:
 class StepContext:
     """Everything a step may know; build one yourself to test a step without an engine.
 
+    What it holds is immutable, or the step's own: nothing that a step does to it reaches another step. Its mappings and
+    lists are equal to plain ones, and ``json``, ``yaml`` and ``pickle`` take them; ``copy.deepcopy`` gives plain ones
+    that may be changed. All of it can be sent to another process, as to a pool's: ``remaining_time`` goes on there by
+    that machine's clock, ``input`` is what it was here, and links are not made there.
+
     Attributes:
         initial: the immutable start data.
         steps: the results so far, by step: what each step returned as updates, an event's payload for a wait.
@@ -70,6 +101,23 @@ class StepContext:
     remaining_time: Callable[[], timedelta] = _unlimited
     read_input: Callable[[], Any] = _no_input
     links: Callable[[], Issuer] = _no_links
+
+    def __reduce__(self) -> tuple[type[StepContext], tuple[Any, ...]]:
+        """Pickle what the step knows, for another process: there it makes no links, and time goes by that clock."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["remaining_time"] = _Until(datetime.now(UTC) + self.remaining_time())
+        values["read_input"] = _Given(self.read_input())
+        values["links"] = _links_elsewhere
+        return StepContext, tuple(values.values())
+
+    def __copy__(self) -> StepContext:
+        """Copy it within the process: everything that it can do, the copy can."""
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
+        """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
+        held = ("initial", "steps", "config", "instance", "events")
+        return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property
     def input(self) -> Any:

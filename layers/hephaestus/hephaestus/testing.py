@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.workflow import Workflow
     from hephaestus.foreign import Model
-    from hephaestus.runtime.executor import Limits
+    from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.ports import Store, Timeout
     from hephaestus.runtime.views import InstanceView
 

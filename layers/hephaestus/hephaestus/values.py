@@ -73,6 +73,10 @@ class FrozenDict(dict[str, Any]):
         message = "unhashable type: 'FrozenDict'"
         raise TypeError(message)
 
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
+        """Pickle it as what it is made from: by itself, ``pickle`` would fill an empty one."""
+        return FrozenDict, (dict(self),)
+
     def __copy__(self) -> dict[str, Any]:
         """Give a plain, mutable copy."""
         return dict(self)
@@ -88,6 +92,10 @@ class FrozenList(list[Any]):
     __slots__ = ()
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce__(self) -> tuple[type[FrozenList], tuple[list[Any]]]:
+        """Pickle it as what it is made from: by itself, ``pickle`` would fill an empty one."""
+        return FrozenList, (list(self),)
 
     def __copy__(self) -> list[Any]:
         """Give a plain, mutable copy."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
-from hephaestus.values import for_display, to_json
+from hephaestus.values import FrozenDict, for_display, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,14 +71,14 @@ class Definition:
                 place of those in the transitions.
         """
         if not self.configs and not chosen:
-            return self.start_config if step == self.graph.start else {}
+            return FrozenDict(self.start_config) if step == self.graph.start else FrozenDict()
         merged: dict[str, Any] = dict(self.start_config) if step == self.graph.start else {}
         for source in self.graph.predecessors[step]:
             event, targets = taken.get(source, ("", ()))
             if step in targets:
                 own = chosen.get(source, NOTHING).get(step)
                 merged.update(self.configs.get((source, event, step), {}) if own is None else own)
-        return merged
+        return FrozenDict(merged)
 
     def read_input(self, context: Mapping[str, Any]) -> Any:
         """The start data as the workflow's ``Input`` model; ``None`` without one.

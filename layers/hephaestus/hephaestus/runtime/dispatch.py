@@ -13,10 +13,20 @@ class Budget:
     Attributes:
         deadline: when the invocation ends, in milliseconds since the epoch; a lease lasts a little longer.
         start_until: no step starts after this time (a batch of messages); by default, as long as one still fits.
+
+    Raises:
+        TypeError: one of them is no whole number.
     """
 
     deadline: int
     start_until: int | None = None
+
+    def __post_init__(self) -> None:
+        """Reject a time that is none: compared with, it would let no step start, or every one."""
+        until = self.deadline if self.start_until is None else self.start_until
+        if type(self.deadline) is not int or type(until) is not int:
+            message = f"{self!r}: its times are whole milliseconds since the epoch"
+            raise TypeError(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -33,11 +33,14 @@ from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Ended, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.sizes import too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.values import FrozenDict
 from hephaestus.writes import WriteFailed
+from hephaestus.yaml_dump import teach_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,26 +62,6 @@ IN_PLACE_MS: Final = 1_000
 _logger = logging.getLogger("hephaestus.executor")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an execution keeps to.
-
-    Attributes:
-        concurrency: steps that run side by side at most.
-        reserve_ms: the time, in milliseconds, that a step without a timeout is expected to need at most; it is not
-            started with less left.
-        margin_ms: kept back at the end of an invocation for the last commit, in milliseconds.
-        lease_margin_ms: how long after the invocation's deadline a lease still lasts, in milliseconds.
-        peek_ms: how often, in milliseconds, an execution whose steps run on looks for events from outside.
-    """
-
-    concurrency: int = 16
-    reserve_ms: int = 10_000
-    margin_ms: int = 1_000
-    lease_margin_ms: int = 5_000
-    peek_ms: int = 2_000
-
-
 def no_signer() -> Signer:
     """Refuse whoever asks for a link.
 
@@ -97,7 +80,7 @@ class Executor:
     store: Store
     effects: Effects
     clock: Clock
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     workers: Callable[[], Workers] = ThreadWorkers
     signer: Callable[[], Signer] = no_signer
 
@@ -167,7 +150,7 @@ class _Execution:
         self.looks = 0
         self.workers: Workers | None = None
         self.ran = False
-        self.read_input = cache(lambda: definition.read_input(state.initial))
+        teach_yaml()
 
     @property
     def draft(self) -> State:
@@ -342,14 +325,14 @@ class _Execution:
         )
         return StepContext(
             initial=state.initial,
-            steps={key: known.updates for key, known in done.items()},
+            steps=FrozenDict({key: known.updates for key, known in done.items()}),
             config=self.definition.config(step, taken, chosen),
             instance=instance,
             attempt=attempt,
             idempotency_key=activation,
-            events={key: known.event or "" for key, known in done.items()},
+            events=FrozenDict({key: known.event or "" for key, known in done.items()}),
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
-            read_input=self.read_input,
+            read_input=cache(lambda: self.definition.read_input(state.initial)),  # each step has a model of its own
             links=partial(self.links, instance, step, activation),
         )
 

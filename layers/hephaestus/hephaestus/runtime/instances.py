@@ -13,7 +13,8 @@ from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
 from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, Limits, no_signer
+from hephaestus.runtime.executor import Executor, no_signer
+from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.sizes import check_room
 from hephaestus.runtime.starts import start_commit
 from hephaestus.runtime.workers import ThreadWorkers

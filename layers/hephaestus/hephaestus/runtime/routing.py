@@ -10,7 +10,7 @@ from hephaestus.definition.durations import shown
 from hephaestus.definition.steps import DONE, Configured, Done, Step
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
-from hephaestus.values import NotSerializable, freeze, to_json
+from hephaestus.values import FrozenDict, NotSerializable, freeze, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,11 @@ def route(definition: Definition, key: str, event: str, updates: Mapping[str, An
     found = definition.routes[key][event]
     if found.choice is None:
         return Taken(found.targets)
-    seen = replace(context, steps={**context.steps, key: updates}, events={**context.events, key: event})
+    seen = replace(
+        context,
+        steps=FrozenDict({**context.steps, key: updates}),
+        events=FrozenDict({**context.events, key: event}),
+    )
     place = f"step {key}: the Choice of {event!r}"
     configs: dict[str, Mapping[str, Any] | None] = {}
     for picked in _listed(found.choice.function(seen), place):

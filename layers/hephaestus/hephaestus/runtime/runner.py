@@ -121,7 +121,7 @@ class Runner(Control, Queries, Answers):
         initial = read_context(context)
         if version is None:
             opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, tags)}
-            version = flow.version_for(flow.versions, opts)
+            version = flow.version_for(dict(flow.versions), opts)  # its own: it could change them for all
         definition = flow.definition(flow.current if version is None else version)
         all_tags = read_tags(flow.versions[definition.version].tags, flow.tags, tags)
         definition.read_input(initial)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError, StoreUnavailable
+from hephaestus.runtime.limits import Bounds, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,10 @@ PAGE: Final = 500
 CHUNK: Final = 100  # messages between two looks at the clock
 SILENT_CHUNKS: Final = 2  # so many that were not taken, one after the other: the queue is in trouble
 MOST_QUEUED: Final = 5_000
+BOUNDS: Final = {
+    "margin_ms": Bounds(0, 60_000, "a sweep comes every minute"),
+    "most_queued": Bounds(1, 120_000, "SQS has at most 120,000 messages in flight"),
+}
 
 _logger = logging.getLogger("hephaestus.sweeper")
 
@@ -55,6 +60,9 @@ class Sweeper:
         margin_ms: this long before the invocation's end, nothing more is begun.
         most_queued: with so many messages waiting in the queue, nothing is sent: what is overdue may well be among
             them, and a backlog must not grow by itself every minute.
+
+    Raises:
+        ValueError: ``margin_ms`` is no whole number from 0 to 60,000, or ``most_queued`` none from 1 to 120,000.
     """
 
     store: Store
@@ -62,6 +70,10 @@ class Sweeper:
     clock: Clock
     margin_ms: int = 5_000
     most_queued: int = MOST_QUEUED
+
+    def __post_init__(self) -> None:
+        """Reject what would never send anything."""
+        check_numbers("this Sweeper", {"margin_ms": self.margin_ms, "most_queued": self.most_queued}, BOUNDS)
 
     def sweep(self, budget: Budget) -> SweepReport:
         """Have every overdue instance looked at, page by page, until none is left or the time is up.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hephaestus.adapters.memory_tables import MemoryTables
     from hephaestus.definition.workflow import Workflow
     from hephaestus.foreign import Model
-    from hephaestus.runtime.executor import Limits
+    from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.views import InstanceView
 
     Context: TypeAlias = "Mapping[str, Any] | Model | Callable[[Random], Mapping[str, Any] | Model]"

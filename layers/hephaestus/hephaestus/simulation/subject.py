@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.workflow import Workflow
     from hephaestus.foreign import Model
-    from hephaestus.runtime.executor import Limits
+    from hephaestus.runtime.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)

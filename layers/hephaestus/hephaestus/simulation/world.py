@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from hephaestus.errors import EngineSignal
+from hephaestus.runtime.limits import CLOCK_ERROR_MS
 from hephaestus.simulation.violation import Violation
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 BEGINNING: Final = 1_767_225_600_000  # 2026-01-01, in ms
 NEVER: Final = 1 << 62
 SWEEP_MS: Final = 60_000
-MAX_SKEW_MS: Final = 2_000
+MAX_SKEW_MS: Final = CLOCK_ERROR_MS
 ZOMBIE_MS: Final = 5 * 60_000
 LATENCIES: Final = (1, 1, 1, 2, 10, 60, 400)
 MAX_TURNS: Final = 20_000
