@@ -134,6 +134,13 @@ SOAK_ARGS ?=
 soak: .venvs/dev/.stamp ## Run thousands of instances while workers are killed, then check every log and effect (SOAK_ARGS=)
 	@$(DEV)/python benchmarks/soak.py $(SOAK_ARGS)
 
+# More for the fuzzer: make fuzz FUZZ_ARGS='-max_total_time=3600', or the path of an input that was found.
+FUZZ_ARGS ?=
+
+.PHONY: fuzz
+fuzz: .venvs/fuzz/.stamp ## Fuzz the functions' entry points, guided by coverage, for five minutes (Linux; FUZZ_ARGS=)
+	@.venvs/fuzz/bin/python tools/fuzz.py $(FUZZ_ARGS)
+
 .PHONY: console
 console: ## Build the console's page into the package, where its sources have changed (needs Node and npm)
 	@cd console && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent types && npm run --silent build

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from hephaestus.errors import BadRequest, CallerError
 from hephaestus.testing import VirtualClock
-from tests.integration import deployment as deploying
 from tests.integration.deployment import FUNCTIONS, ROOT, Context, Deployment, batch, deploy, sample
 from workflows import Onboarding, OrderFlow
 
@@ -47,8 +46,7 @@ VALUES = st.sampled_from([*HOSTILE, deep(70), deep(200)]) | st.text(max_size=8) 
 def deployment() -> Iterator[Deployment]:
     """The functions, over one store for all events; what time passes passes at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deploying, "SystemClock", VirtualClock)
-        deployed = deploy(patch, OrderFlow, Onboarding)
+        deployed = deploy(patch, OrderFlow, Onboarding, clock=VirtualClock())
         deployed.started()
         yield deployed
 
