@@ -163,6 +163,11 @@ class Watched:
         listing: Listing = self._store.list(workflows, statuses, **filters)
         return listing
 
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of other workflows that have instances; see ``Store``."""
+        found: Sequence[str] = self._store.other_workflows(known)
+        return found
+
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
         """How many instances there are; see ``Store``."""
         found: Mapping[tuple[str, str], int] = self._store.counts(workflows, statuses, most=most)

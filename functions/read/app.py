@@ -12,6 +12,7 @@ gc.disable()  # imports make no garbage: looking for it is a tenth of a cold sta
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import reader_from_environment
+from hephaestus.calls import MAX_NUMBER
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
@@ -51,14 +52,12 @@ def history(instance_id: str) -> Response[str]:
 def instances() -> Response[str]:
     """A page of instances, newest first."""
     asked = api.incoming
-    names = ("workflow", "status", "tag", "cursor")
-    asked.takes(*names, "since", "limit")
-    workflow, status, tag, cursor = (asked.query(name) for name in names)
-    since = asked.time("since")
-    return api.page(
-        lambda limit: runner.list(workflow=workflow, status=status, tag=tag, since=since, limit=limit, cursor=cursor),
-        default=50,
-    )
+    names = ("workflow", "tag", "cursor")
+    asked.takes(*names, "status", "version", "since", "limit")
+    filters: dict[str, Any] = {name: asked.query(name) for name in names}
+    filters |= {"status": asked.several("status"), "version": asked.number("version", None, MAX_NUMBER)}
+    filters["since"] = asked.time("since")
+    return api.page(lambda limit: runner.list(**filters, limit=limit), default=50)
 
 
 @api.get("/workflows")

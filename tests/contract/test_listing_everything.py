@@ -14,6 +14,8 @@ from hephaestus.errors import StoreUnavailable
 from tests.contract.instances import LEASE_MS, T0, finish, start, started, suspend, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hephaestus.runtime.ports import Store
     from tests.contract.conftest import Dynamo
 
@@ -88,6 +90,111 @@ def test_filters_leave_out_what_they_should(store: Store) -> None:
         assert whole(store, 5, **asked) == wanted, asked
 
 
+VERSIONS: list[tuple[int | None, list[str] | None, list[str] | None, Sequence[str]]] = [
+    (2, None, None, ()),
+    (2, None, None, ("Order",)),
+    (3, None, None, WORKFLOWS),
+    (1, ["failed"], None, WORKFLOWS),
+    (1, ["failed", "cancelled"], None, ("Nobody",)),
+    (2, ["pending", "failed", "completed"], None, ("Order",)),
+    (None, ["failed", "failed"], ["Order"], ()),
+    (1, ["failed", "failed"], ["Order"], ()),
+    (2, ["pending", "failed", "completed"], ["Order"], ()),
+    (None, ["waiting", "cancelled", "failed"], ["Order", "Import"], ()),
+    (1, None, ["Nobody"], ()),
+]
+
+
+def test_versions_and_several_statuses_filter_like_everything_else(store: Store) -> None:
+    """Whichever index answers, and whether the workflow is named, known or neither; also a status given twice."""
+    fill(store, 21)
+    for number in range(21):
+        started(store, f"k::v{number:03}", at=T0 + 500 + number * 1000, version=2, workflow="Order")
+    everything = whole(store, 200)
+    for version, statuses, workflows, known in VERSIONS:
+        wanted = [
+            (workflow, status, key)
+            for workflow, status, key in everything
+            if (workflows is None or workflow in workflows)
+            and (statuses is None or status in statuses)
+            and (version is None or version == (2 if key.startswith("k::v") else 1))
+        ]
+        asked = {"workflows": workflows, "statuses": statuses, "version": version, "known": known}
+        assert whole(store, 9, **asked) == wanted, asked
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_no_status_of_an_unknown_workflow_is_left_out_whatever_is_known(
+    dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    """Among more instances than a page looks through, in one order with those of the known ones, at every page size."""
+    for name, most in (("MOST_HEADS", 10), ("SHARES", 4), ("FILTER_PAGE", 5), ("OTHER_PAGES", 2)):
+        monkeypatch.setattr(listing, name, most)
+    store = dynamo.store(list_shards=shards)
+    for number in range(40):
+        workflow = "Gone" if number % 20 == 3 else "Lost" if number % 20 == 11 else WORKFLOWS[number % 4]
+        state = started(store, f"k::{number:03}", workflow=workflow, at=T0 + number, owner="me", version=1 + number % 2)
+        if number % 5 == 3:
+            suspend(store, state)
+        elif number % 6 == 1:
+            finish(store, state, "failed")
+    everything = whole(store, 200)
+    for known, limit, statuses in (
+        (WORKFLOWS, 1, ["waiting"]),
+        (WORKFLOWS, 3, ["failed", "waiting"]),
+        (WORKFLOWS, 50, ["running", "waiting"]),
+        (("Order",), 3, ["waiting"]),
+        (("Order",), 50, ["failed"]),
+        (("Gone", "Nobody"), 3, ["waiting", "failed"]),
+        ((), 3, ["waiting", "failed"]),
+        (("Order",), 20, list(STATUSES)),
+    ):
+        wanted = [item for item in everything if item[1] in statuses]
+        assert whole(store, limit, statuses=statuses, known=known) == wanted, (statuses, known, limit)
+    odd = [item for item in everything if int(item[2][3:]) % 2]
+    assert whole(store, 4, version=2, known=WORKFLOWS) == odd
+
+
+def test_rare_statuses_are_found_in_few_pages_where_the_workflows_are_known(
+    dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page takes one query a shard; the next is exact, and looks for other workflows down to its own end."""
+    monkeypatch.setattr(listing, "MOST_HEADS", 20)
+    store = dynamo.store()
+    suspend(store, started(store, "k::gone", workflow="Gone", at=T0 - 2000, owner="me"))
+    suspend(store, started(store, "k::old", workflow="Order", at=T0 - 1000, owner="me"))
+    for number in range(100):
+        started(store, f"k::{number:03}", workflow=WORKFLOWS[number % 4], at=T0 + number, owner="me")
+    dynamo.requests.clear()
+    found = pages(store, 5, statuses=["waiting"], known=WORKFLOWS)
+    assert found == [[], [("Order", "waiting", "k::old"), ("Gone", "waiting", "k::gone")]]
+    assert dynamo.requests == {"Query": 4 + len(WORKFLOWS) * 4 + 4, "BatchGetItem": 1 + 1}
+
+
+def test_other_workflows_are_found_by_asking_again_and_again(dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call looks through so many, newest first, and the next goes on; what ended badly stands apart, and counts."""
+    monkeypatch.setattr(listing, "FILTER_PAGE", 3)
+    monkeypatch.setattr(listing, "OTHER_PAGES", 2)
+    store = dynamo.store(list_shards=1)
+    finish(store, started(store, "k::bad", workflow="Bad", owner="me"), "failed")
+    started(store, "k::gone", workflow="Gone", at=T0 - 1)
+    for number in range(20):
+        started(store, f"k::{number:03}", workflow=WORKFLOWS[number % 4], at=T0 + number)
+    dynamo.requests.clear()
+    assert store.other_workflows(WORKFLOWS) == ["Bad"]
+    assert dynamo.requests["Query"] <= 2 * 2
+    assert [store.other_workflows(WORKFLOWS) for _ in range(5)][-1] == ["Bad", "Gone"]
+    started(store, "k::new", workflow="New", at=T0 + 99)
+    assert "New" in [store.other_workflows(WORKFLOWS) for _ in range(5)][-1]
+    assert dynamo.again().other_workflows([*WORKFLOWS, "Gone", "Bad"]) == ["New"]
+
+
+def test_other_workflows_are_those_that_nobody_named(store: Store) -> None:
+    fill(store, 8)
+    assert list(store.other_workflows(["Order", "Nobody"])) == ["Import", "Invoice", "Return"]
+    assert list(store.other_workflows(WORKFLOWS)) == []
+
+
 FIRST_PAGES: list[dict[str, Any]] = [
     {"workflows": None, "statuses": None},
     {"workflows": ["Order"], "statuses": None},
@@ -95,6 +202,12 @@ FIRST_PAGES: list[dict[str, Any]] = [
     {"workflows": ["Order", "Return"], "statuses": ["failed"]},
     *({"workflows": list(WORKFLOWS), "statuses": [status]} for status in STATUSES),
     {"workflows": list(WORKFLOWS), "statuses": ["failed", "running"]},
+    {"workflows": None, "statuses": ["failed", "cancelled"], "known": WORKFLOWS},
+    {"workflows": None, "statuses": ["failed", "running"], "version": 1, "known": WORKFLOWS},
+    {"workflows": ["Order"], "statuses": ["failed", "running"], "version": 1},
+    {"workflows": ["Order"], "statuses": ["running"], "version": 2, "tag": "t1"},
+    {"workflows": ["Order"], "statuses": ["failed", "cancelled", "waiting"], "version": 2},
+    {"workflows": None, "statuses": None, "version": 2, "known": WORKFLOWS},
     {"workflows": None, "statuses": None, "tag": "t1"},
     {"workflows": ["Order"], "statuses": None, "tag": "none"},
     {"workflows": None, "statuses": None, "since": T0 + 20_000},

@@ -18,7 +18,7 @@ from tools.openapi.operations import BY_HEADER, OPERATIONS, PATH, WITHOUT_REASON
 from tools.openapi.schemas import components, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hephaestus.errors import CallerError
 
@@ -130,8 +130,10 @@ def _query(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> Iter
     for name, schema in (known.query or {}).items():
         values = [event["queryStringParameters"].get(name) for _, event in examples if event["queryStringParameters"]]
         found = next((value for value in values if value), None)
-        example = int(found) if found and schema["type"] == "integer" else found
-        yield {"name": name, "in": "query", "schema": schema, **({"example": example} if example else {})}
+        reads: dict[str, Callable[[str], Any]] = {"integer": int, "array": lambda text: text.split(",")}
+        example = reads.get(schema["type"], str)(found) if found else None
+        commas = {"style": "form", "explode": False} if schema["type"] == "array" else {}
+        yield {"name": name, "in": "query", "schema": schema, **commas, **({"example": example} if example else {})}
 
 
 def _headers(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

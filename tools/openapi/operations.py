@@ -14,7 +14,7 @@ from hephaestus.calls import Cancel, Deliver, Fork, Heartbeat, Start, Steer
 from hephaestus.engine.state import STATUSES
 from hephaestus.http.api import MAX_LIMIT
 from hephaestus.http.request import MAX_PARAMETER
-from tools.openapi.schemas import INSTANCE_ID, WORKFLOW
+from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         (errors.UnknownWorkflow,),
         query={
             "workflow": WORKFLOW,
-            "status": {"type": "string", "enum": list(STATUSES)},
+            "status": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "string", "enum": list(STATUSES)},
+                "description": "In one of these; with commas, as in `failed,cancelled`, or repeated.",
+            },
+            "version": {**NUMBER, "description": "Of this version of its workflow."},
             "tag": {"type": "string", "minLength": 1, "maxLength": MAX_PARAMETER},
             "since": {
                 "type": "string",

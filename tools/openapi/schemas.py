@@ -82,6 +82,11 @@ TAKEN: Final[Mapping[str, Schema]] = {
 }
 SHOWN: Final[Mapping[tuple[type[Any], str], Schema]] = {
     (InstanceView, "id"): INSTANCE_ID,
+    (InstanceView, "key"): {
+        "type": "string",
+        "description": "The business key's value, as in the id behind the first `::`.",
+        "examples": ["abc123"],
+    },
     (InstanceView, "status"): {"type": "string", "enum": list(STATUSES)},
     (StepView, "status"): {"type": "string", "enum": [*get_args(StepStatus), "running"]},
     (HistoryEntry, "events"): {"type": "array", "items": EVENT},

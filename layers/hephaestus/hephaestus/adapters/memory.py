@@ -178,6 +178,8 @@ class MemoryStore:
         since: int | None,
         limit: int,
         cursor: str | None,
+        version: int | None = None,
+        known: Sequence[str] = (),  # noqa: ARG002 - it looks at everything anyway
     ) -> Listing:
         """A page of instances; see ``Store``."""
         before = _read_cursor(cursor)
@@ -187,6 +189,7 @@ class MemoryStore:
                 for head in self._heads.values()
                 if (workflows is None or head.listed.workflow in workflows)
                 and (statuses is None or head.listed.status in statuses)
+                and (version is None or head.listed.version == version)
                 and (tag is None or tag in head.listed.tags)
                 and (since is None or head.listed.created_at >= since)
                 and (before is None or (head.listed.created_at, head.listed.instance_id) < before)
@@ -194,6 +197,11 @@ class MemoryStore:
         found.sort(key=lambda listed: (listed.created_at, listed.instance_id), reverse=True)
         last = found[limit - 1] if len(found) > limit else None
         return Listing(tuple(found[:limit]), f"{last.created_at}#{last.instance_id}" if last else None)
+
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of other workflows that have instances; see ``Store``."""
+        with self._lock:
+            return sorted({head.listed.workflow for head in self._heads.values()} - set(known))
 
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
         """How many instances there are; see ``Store``."""

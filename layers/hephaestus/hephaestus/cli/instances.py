@@ -43,7 +43,7 @@ class Status(StrEnum):
 
 
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as orderid::abc123.")]
-COLUMNS: Final = ("id", "status", "workflow", "version", "generation", "tags", "started", "updated")
+COLUMNS: Final = ("id", "key", "status", "workflow", "version", "generation", "tags", "started", "updated")
 USUAL: Final = "id,status,workflow,started,updated"
 
 
@@ -128,7 +128,10 @@ def end_with(shown: Json) -> None:
 def list_(
     ctx: typer.Context,
     workflow: Annotated[str | None, typer.Option("--workflow", "-W", help="Of this workflow only.")] = None,
-    status: Annotated[Status | None, typer.Option(help="In this status only.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option("--status", help="In this status only; several times for several.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Of this version only.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", "-t", help="With this tag only.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Started since then: 30m, 2h, 3d, 2026-01-31 or a time in ISO 8601.")
@@ -141,7 +144,9 @@ def list_(
     """List instances, newest first."""
     session: Session = ctx.obj
     wanted = _columns(columns)
-    asked: Json = {"workflow": workflow, "status": status, "tag": tag, "since": read_time(since) if since else None}
+    statuses = [str(one) for one in status] if status else None
+    asked: Json = {"workflow": workflow, "status": statuses, "version": version, "tag": tag}
+    asked["since"] = read_time(since) if since else None
     page = session.connection.list(**asked, limit=PAGE if every else limit, cursor=cursor)
     items = list(page["items"])
     while page["cursor"] and (every or len(items) < limit):
@@ -174,6 +179,7 @@ def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
         table.add_column(name.upper(), overflow="fold" if name == "id" else "ellipsis", no_wrap=name != "id")
     cells: dict[str, Callable[[Json], Text]] = {
         "id": lambda item: styles.plain(item["id"], "bold"),
+        "key": lambda item: styles.plain(item["key"], "bold"),
         "status": lambda item: styles.status(item["status"]),
         "workflow": lambda item: Text(short(item["workflow"], 28)),
         "version": lambda item: Text(f"v{item['version']}"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
 Json: TypeAlias = dict[str, Any]
@@ -35,7 +35,8 @@ class Instances(Protocol):
         self,
         *,
         workflow: str | None = None,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
         limit: int = 50,

@@ -9,7 +9,7 @@ from hephaestus.http.describe import describe
 from hephaestus.runtime.views import to_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.console.connection import Json
@@ -49,15 +49,16 @@ class LocalConnection:
         self,
         *,
         workflow: str | None = None,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Json:
         """A page of instances, newest start first."""
-        found = self._runner.list(workflow=workflow, status=status, tag=tag, since=since, limit=limit, cursor=cursor)
-        return _page(found)
+        asked: Any = {"workflow": workflow, "status": status, "version": version, "tag": tag, "since": since}
+        return _page(self._runner.list(**asked, limit=limit, cursor=cursor))
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How many instances there are, by workflow and status."""

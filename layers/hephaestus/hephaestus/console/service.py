@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LARGE: Final = 16_384  # characters of JSON
 CARRIED: Final = ("context", "initial", "metadata", "payload", "updates", "completed")
-LISTED: Final = ("id", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
+LISTED: Final = ("id", "key", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
 DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
 MAX_ENTRIES: Final = 200
 MAX_FOUND: Final = 20
@@ -63,10 +63,15 @@ class Service:
         return self._deployed[1]
 
     def list(self, query: Mapping[str, str]) -> Json:
-        """A page of instances: ``workflow``, ``status``, ``tag``, ``since``, ``limit``, ``cursor``."""
+        """A page of instances: ``workflow``, ``version``, ``tag``, ``since``, ``limit``, ``cursor``, and ``status``.
+
+        Several statuses stand with commas, as in ``failed,cancelled``.
+        """
+        status = query.get("status")
         return self.connection.list(
             workflow=query.get("workflow"),
-            status=query.get("status"),
+            status=status.split(",") if status else None,
+            version=_number(query, "version", 0) or None,
             tag=query.get("tag"),
             since=_time(query.get("since")),
             limit=_number(query, "limit", 50),

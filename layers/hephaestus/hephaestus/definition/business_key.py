@@ -48,6 +48,12 @@ class BusinessKey:
         return f"{self.name}::{value}{ending}"
 
 
+def key_of(instance_id: str) -> str:
+    """The business key's value in an id: ``abc123`` of ``orderid::abc123`` and of ``orderid::abc123::v2``."""
+    _, _, rest = instance_id.partition("::")
+    return rest.partition("::")[0] or instance_id
+
+
 def check_id(instance_id: object) -> str:
     """``instance_id`` if it could be one.
 

@@ -13,7 +13,7 @@ from hephaestus.errors import BadRequest, DefinitionError, UnknownVersion
 from hephaestus.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.definition.definition import Definition, Forks
@@ -163,17 +163,19 @@ class Workflow:
         return _runner().history(cls._id(value))
 
     @classmethod
-    def list(
+    def list(  # noqa: PLR0913 - a listing's filters
         cls,
         *,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """List this workflow's instances, newest first; see ``Runner.list``."""
-        return _runner().list(workflow=cls.name, status=status, tag=tag, since=since, limit=limit, cursor=cursor)
+        asked: Any = {"status": status, "version": version, "tag": tag, "since": since}
+        return _runner().list(workflow=cls.name, **asked, limit=limit, cursor=cursor)
 
     @classmethod
     def cancel(cls, value: str, reason: str = "", *, compensate: bool = False) -> None:

@@ -94,6 +94,27 @@ class Request:
             raise BadRequest(message)
         return str(value)
 
+    def several(self, name: str) -> list[str] | None:
+        """A query parameter with several values, separated by commas or repeated; ``None`` when it is missing.
+
+        Raises:
+            BadRequest: one of them is empty, or all together are longer than ``MAX_PARAMETER``.
+        """
+        last = self.query(name)
+        if last is None:
+            return None
+        repeated = (self._event.get("multiValueQueryStringParameters") or {}).get(name)
+        # Of a parameter that is repeated, API Gateway's other member has the last value.
+        values = repeated if isinstance(repeated, list) and repeated[-1:] == [last] else [last]
+        text = ",".join(str(value) for value in values)
+        several = [value.strip() for value in text.split(",")]
+        if not all(several) or len(text) > MAX_PARAMETER:
+            message = (
+                f"the query parameter {name!r} is {text[:40]!r}: write its values with commas, as in failed,cancelled"
+            )
+            raise BadRequest(message)
+        return several
+
     def number(self, name: str, default: int | None, most: int) -> int | None:
         """A query parameter that is a whole number from 1 to ``most``.
 

@@ -24,7 +24,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.views import to_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.runtime.runner import Runner
@@ -82,18 +82,20 @@ class Connection:
         self,
         *,
         workflow: str | None = None,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Json:
         """A page of instances, newest first: ``items`` and ``cursor``, ``None`` at the end."""
-        asked: dict[str, Any] = {"workflow": workflow, "status": status, "tag": tag, "limit": limit, "cursor": cursor}
+        asked: dict[str, Any] = {"workflow": workflow, "version": version, "tag": tag, "limit": limit, "cursor": cursor}
         if self.runner is None:
-            return self._deployed().list(**asked, since=since.isoformat() if since else None)
+            several = status if status is None or isinstance(status, str) else ",".join(status)
+            return self._deployed().list(**asked, status=several, since=since.isoformat() if since else None)
         with explained(self.account):
-            return _page(self.runner.list(**asked, since=since))
+            return _page(self.runner.list(**asked, status=status, since=since))
 
     def start(self, workflow: str, id: str, context: Mapping[str, Any], **more: Any) -> Json:  # noqa: A002 - as the runner names it
         """Start an instance.

@@ -172,12 +172,22 @@ class Store(Protocol):
         since: int | None,
         limit: int,
         cursor: str | None,
+        version: int | None = None,
+        known: Sequence[str] = (),
     ) -> Listing:
         """Instances of any of ``workflows`` in any of ``statuses`` (``None``: of all there are), newest start first.
 
-        ``since`` (ms) leaves out what started before it. A page may hold fewer than ``limit`` items, or none, and still
-        have a cursor, when a filter is passed by few: following it shows them all. The first page takes at most two
-        queries a shard, whatever is stored.
+        ``version`` leaves out those of another version of their workflow, ``since`` (ms) what started before it. A page
+        may hold fewer than ``limit`` items, or none, and still have a cursor, when a filter is passed by few: following
+        it shows them all. The first page takes at most two queries a shard, whatever is stored. Without ``workflows``,
+        ``known`` are those that most instances are of, which makes what few pass quicker to find, and nothing else.
+        """
+
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of workflows that have instances and are not among ``known``, sorted.
+
+        A call looks through a bounded number of instances, the newest first, and the next one goes on where it ended:
+        asked again and again, all are found.
         """
 
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import check_id
+from hephaestus.definition.business_key import NAME, check_id
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import check_limit, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.references import WorkflowRef
 
 MOST_COUNTED: Final = 1_000
+MAX_VERSION: Final = 99_999_999
 
 
 class Queries(Instances):
@@ -70,7 +73,8 @@ class Queries(Instances):
         self,
         *,
         workflow: WorkflowRef | None = None,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
         limit: int = 50,
@@ -79,36 +83,49 @@ class Queries(Instances):
         """List instances, newest start first; what was just changed may show a moment later.
 
         Args:
-            workflow: of this workflow only: its name or its class.
-            status: in this status only.
+            workflow: of this workflow only, by its name or its class; one that is not deployed any more may be named as
+                long as it has instances.
+            status: in this status, or in one of these, only.
+            version: of this version of their workflow only, 1 or more.
             tag: with this tag only.
             since: started at or after this time only (an aware ``datetime``).
             limit: at most this many, 1 to 200.
-            cursor: where the page before ended.
+            cursor: where the page before ended, which had the same filters (``since`` and ``limit`` may change).
+
+        Returns:
+            A page. It may be short, or empty, and still have a cursor, where few instances pass the filters.
 
         Raises:
-            UnknownWorkflow: no such workflow is deployed.
-            BadRequest: a filter is malformed.
+            UnknownWorkflow: no such workflow is deployed, and it has no instances.
+            BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
         """
         check_limit(limit)
-        if status is not None and status not in STATUSES:
-            message = f"there is no status {status!r}: there are {', '.join(STATUSES)}"
+        statuses = _statuses(status)
+        whole = isinstance(version, int) and not isinstance(version, bool)
+        if version is not None and not (whole and 1 <= version <= MAX_VERSION):
+            message = f"version is {repr(version)[:40]}: it must be a whole number from 1 to {MAX_VERSION}"
             raise BadRequest(message)
         if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
             message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
             raise BadRequest(message)
-        # Without any filter: everything, also of workflows that are not deployed any more. To find a status it helps to
-        # know the workflows; where nobody knows them, their instances are found all the same.
-        deployed = self.registry.names() or None if status is not None else None
+        name = self._named(workflow) if workflow is not None else None
+        from_ms = int(since.timestamp() * 1000) if since else None
+        # Not since: it ends a listing, and changes nothing of what comes before that.
+        filters = {"workflow": name, "status": statuses, "version": version, "tag": tag}
+        # To find a status it helps to know the workflows that most instances are of.
+        known = self.registry.names() if name is None and (statuses or version) else ()
+        # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self.store.list(
-            [self.registry.deployed(workflow).name] if workflow is not None else deployed,
-            [status] if status is not None else None,
+            [name] if name is not None else None,
+            statuses,
             tag=tag,
-            since=int(since.timestamp() * 1000) if since else None,
+            since=from_ms,
             limit=limit,
-            cursor=cursor,
+            cursor=unbind(cursor, filters),
+            version=version,
+            known=known,
         )
-        return Page([view_listed(item) for item in listing.items], listing.cursor)
+        return Page([view_listed(item) for item in listing.items], bind(listing.cursor, filters))
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status; what was just changed may count a moment later.
@@ -118,15 +135,52 @@ class Queries(Instances):
             most: where counting ends, 1 to 1,000: that number means that many or more.
 
         Returns:
-            Workflow to status to number; a workflow without instances has zeros.
+            Workflow to status to number. A deployed workflow without instances has zeros; one that is not deployed any
+            more is there while it has instances (in a large table, it may take several calls to find it).
 
         Raises:
-            UnknownWorkflow: no such workflow is deployed.
+            UnknownWorkflow: no such workflow is deployed, and it has no instances.
             BadRequest: ``most`` is out of range.
         """
         if not 1 <= most <= MOST_COUNTED:
             message = f"most is {most}: it must be 1 to {MOST_COUNTED}"
             raise BadRequest(message)
-        names = [self.registry.deployed(workflow).name] if workflow is not None else self.registry.names()
+        deployed = self.registry.names()
+        others = self.store.other_workflows(deployed) if workflow is None else ()
+        names = [*deployed, *others] if workflow is None else [self._named(workflow)]
         found = self.store.counts(names, STATUSES, most=most)
-        return {name: {status: found[name, status] for status in STATUSES} for name in names}
+        counted: dict[str, dict[str, int]] = {
+            name: {status: found[name, status] for status in STATUSES} for name in sorted(names)
+        }
+        return {name: counts for name, counts in counted.items() if name in deployed or any(counts.values())}
+
+    def _named(self, workflow: WorkflowRef) -> str:
+        """The name of a workflow that is deployed, or that has instances.
+
+        Raises:
+            UnknownWorkflow: neither.
+        """
+        try:
+            return self.registry.deployed(workflow).name
+        except UnknownWorkflow:
+            name = workflow if isinstance(workflow, str) else str(getattr(workflow, "name", ""))
+            if not NAME.fullmatch(name) or not any(self.store.counts([name], STATUSES, most=1).values()):
+                raise
+            return name
+
+
+def _statuses(status: str | Collection[str] | None) -> Sequence[str] | None:
+    """The statuses that are asked for, in the engine's order and each once.
+
+    Raises:
+        BadRequest: one is unknown, or there is none.
+    """
+    if status is None:
+        return None
+    asked = [status] if isinstance(status, str) or not isinstance(status, Collection) else list(status)
+    unknown = [one for one in asked if one not in STATUSES]
+    if unknown or not asked:
+        what = f"there is no status {repr(unknown[0])[:80]}" if unknown else "status names no status"
+        message = f"{what}: there are {', '.join(STATUSES)}"
+        raise BadRequest(message)
+    return [one for one in STATUSES if one in asked]

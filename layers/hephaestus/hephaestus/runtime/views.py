@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from hephaestus.definition.business_key import key_of
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.state import StepState
 from hephaestus.values import for_display
@@ -55,6 +56,8 @@ class InstanceView:
     """An instance as the outside sees it.
 
     Attributes:
+        id: the whole id, as ``orderid::abc123``.
+        key: the business key's value, as ``abc123``.
         status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
         steps: every step that something has happened to.
         accepts: the events that would be taken now, by step.
@@ -70,6 +73,7 @@ class InstanceView:
     """
 
     id: str
+    key: str
     workflow: str
     version: int
     generation: int
@@ -156,6 +160,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     }
     return InstanceView(
         id=state.instance_id,
+        key=key_of(state.instance_id),
         workflow=state.workflow,
         version=state.version,
         generation=state.generation,
@@ -183,6 +188,7 @@ def view_listed(listed: Listed) -> InstanceView:
     """Show what the listing index knows; steps and data are left out."""
     return InstanceView(
         id=listed.instance_id,
+        key=key_of(listed.instance_id),
         workflow=listed.workflow,
         version=listed.version,
         generation=listed.generation,

@@ -181,12 +181,17 @@ class SimulatedStore:
         since: int | None,
         limit: int,
         cursor: str | None,
+        version: int | None = None,
+        known: Sequence[str] = (),
     ) -> Listing:
         """A page of instances."""
-        return self.calls.read(
-            "list",
-            lambda: self.inner.list(workflows, statuses, tag=tag, since=since, limit=limit, cursor=cursor),
-        )
+        asked: dict[str, Any] = {"tag": tag, "since": since, "limit": limit, "cursor": cursor, "version": version}
+        asked["known"] = known
+        return self.calls.read("list", lambda: self.inner.list(workflows, statuses, **asked))
+
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of other workflows that have instances."""
+        return self.calls.read("other workflows", lambda: self.inner.other_workflows(known))
 
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
         """How many instances there are."""

@@ -5,8 +5,10 @@
 | a workflow and a status, or two | ``listing``: one query a pair and shard                                 |
 | anything else                   | ``recent``: at most two queries a shard, and the heads of what is shown |
 
-``recent`` says of an instance only what never changes; its status is in its head. A filter that few recent instances
-pass makes a short page: the cursor of such a page goes on in ``listing``, with a query for every pair and shard.
+``recent`` says of an instance neither its status nor its version; they are in its head. A filter that few recent
+instances pass makes a short page: the cursor of such a page goes on in ``listing``, with a query for every pair and
+shard. Where no workflow was named, the pairs are those of the known (deployed) ones, and the instances of all others
+are looked for in ``recent``, so that none is left out.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import base64
 import binascii
 import logging
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.adapters.dynamodb.models import APART, list_key, list_time, recent_key
+from hephaestus.adapters.dynamodb.table import FILTER_PAGE
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Listing
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
 
 QUERIES_A_SHARD: Final = 2
 PARALLEL_QUERIES: Final = 8
-FILTER_PAGE: Final = 1_000  # entries of a partition that one query looks through for a workflow or a tag
-MOST_HEADS: Final = 400  # that a page looks through for a status
+MOST_HEADS: Final = 400  # that a page looks through for a status or a version
+OTHER_PAGES: Final = 8  # queries a partition, of FILTER_PAGE entries each, for instances of workflows that nobody named
 SHARES: Final = 100  # heads of one request; DynamoDB API Reference, BatchGetItem
 MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
 LAST: Final = "~"  # sorts after every time
@@ -54,18 +57,28 @@ class Wanted:
     tag: str | None
     since: int | None
     limit: int
+    version: int | None = None
+    known: Sequence[str] = ()
 
     @property
     def pairs(self) -> list[tuple[str, str]] | None:
-        """Every pair of a workflow and a status; ``None`` where the workflows are not known."""
+        """Every pair of a workflow and a status, once; ``None`` for any workflow."""
         if self.workflows is None:
             return None
-        return list(product(self.workflows, STATUSES if self.statuses is None else self.statuses))
+        statuses = STATUSES if self.statuses is None else self.statuses
+        return list(dict.fromkeys(product(self.workflows, statuses)))
+
+    @property
+    def in_heads(self) -> bool:
+        """Whether only its head says that an instance is among them."""
+        return self.statuses is not None or self.version is not None
 
     def takes(self, head: HeadItem) -> bool:
         """Whether a head is among them; tags and times are the index's business."""
-        return (self.workflows is None or head.workflow in self.workflows) and (
-            self.statuses is None or head.status in self.statuses
+        return (
+            (self.workflows is None or head.workflow in self.workflows)
+            and (self.statuses is None or head.status in self.statuses)
+            and (self.version is None or int(head.version) == self.version)
         )
 
 
@@ -76,10 +89,10 @@ def list_instances(table: Table, shards: int, wanted: Wanted, cursor: str | None
     if before <= earliest or pairs == [] or (wanted.statuses is not None and not wanted.statuses):
         return Listing((), None)
     if pairs is not None and (exact or len(pairs) <= QUERIES_A_SHARD):
-        keys = [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
-        return _by_pairs(table, keys, wanted, earliest, before)
-    keys = [recent_key(status, shard) for status in _one_a_place(wanted.statuses) for shard in range(shards)]
-    return _by_start(table, keys, wanted, earliest, before)
+        return _by_pairs(table, _keys(pairs, shards), wanted, earliest, before)
+    if exact and wanted.known:
+        return _by_known(table, shards, wanted, earliest, before)
+    return _by_start(table, _places(wanted.statuses, shards), wanted, earliest, before)
 
 
 def count_instances(
@@ -87,7 +100,7 @@ def count_instances(
 ) -> dict[tuple[str, str], int]:
     """How many there are; see ``Store.counts``."""
     pairs = list(product(workflows, statuses))
-    keys = [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
+    keys = _keys(pairs, shards)
     found = _in_parallel(lambda key: table.count_listing(key, most), keys)
     return {pair: min(sum(found[n * shards : (n + 1) * shards]), most) for n, pair in enumerate(pairs)}
 
@@ -95,7 +108,10 @@ def count_instances(
 def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
     """A page merged from partitions of ``listing``."""
     found, horizon = _merged(
-        lambda key: table.query_listing(key, since=earliest, before=before, tag=wanted.tag, limit=wanted.limit), keys
+        lambda key: table.query_listing(
+            key, since=earliest, before=before, tag=wanted.tag, version=wanted.version, limit=wanted.limit
+        ),
+        keys,
     )
     page = tuple(_listed(item) for item in found[: wanted.limit])
     if len(found) > wanted.limit:
@@ -103,10 +119,44 @@ def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     return Listing(page, _cursor(horizon, exact=True) if horizon else None)
 
 
+def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: str) -> Listing:
+    """A page of all workflows: of the known ones from ``listing``, of all others from ``recent``, in one order.
+
+    The others are looked for only down to where the page of the known ones ends.
+    """
+    own = replace(wanted, workflows=wanted.known)
+    first = _by_pairs(table, _keys(own.pairs or [], shards), own, earliest, before)
+    end = _read_cursor(first.cursor)[1] if first.cursor else ""
+    found, horizon = _merged(
+        lambda key: table.query_recent(
+            key,
+            since=max(earliest, end),
+            before=before,
+            workflows=None,
+            tag=wanted.tag,
+            limit=FILTER_PAGE,
+            but=wanted.known,
+            pages=OTHER_PAGES,
+        ),
+        _places(wanted.statuses, shards),
+    )
+    others = [entry for entry in found if entry.workflow not in wanted.known]
+    seen = others[:MOST_HEADS]
+    if len(others) > len(seen):
+        horizon = max(horizon, str(seen[-1].list_at))
+    shown = [listed for at in range(0, len(seen), SHARES) for listed in _look_up(table, wanted, seen[at : at + SHARES])]
+    both = sorted([*first.items, *shown], key=_list_at, reverse=True)
+    page = [listed for listed in both if _list_at(listed) >= max(horizon, end)]
+    if len(page) > wanted.limit:
+        return Listing(tuple(page[: wanted.limit]), _cursor(_list_at(page[wanted.limit - 1]), exact=True))
+    end = max(horizon, end)
+    return Listing(tuple(page), _cursor(end, exact=True) if end else None)
+
+
 def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
     """A page merged from partitions of ``recent``, looked up in the heads."""
     filtered = wanted.tag is not None or wanted.workflows is not None
-    size = FILTER_PAGE if filtered else (wanted.limit if wanted.statuses is None else MOST_HEADS) + 2
+    size = FILTER_PAGE if filtered else (MOST_HEADS if wanted.in_heads else wanted.limit) + 2
     found, horizon = _merged(
         lambda key: table.query_recent(
             key, since=earliest, before=before, workflows=wanted.workflows, tag=wanted.tag, limit=size
@@ -116,7 +166,7 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     shown: list[Listed] = []
     seen = 0
     while seen < min(len(found), MOST_HEADS) and len(shown) < wanted.limit:
-        share = SHARES if wanted.statuses is not None else min(wanted.limit - len(shown), SHARES)
+        share = SHARES if wanted.in_heads else min(wanted.limit - len(shown), SHARES)
         entries = found[seen : seen + share]
         shown += _look_up(table, wanted, entries)
         seen += len(entries)
@@ -124,8 +174,55 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     if len(shown) > wanted.limit:
         return Listing(page, _cursor(_list_at(page[-1])))
     end = found[seen - 1].list_at if seen < len(found) else horizon
-    exact = len(shown) < wanted.limit and wanted.workflows is not None
+    exact = len(shown) < wanted.limit and (wanted.workflows is not None or (wanted.in_heads and bool(wanted.known)))
     return Listing(page, _cursor(end, exact=exact) if end else None)
+
+
+class OtherWorkflows:
+    """Looks for the names of workflows that nobody named, further with every call.
+
+    Args:
+        table: the table.
+        shards: of its listing.
+    """
+
+    def __init__(self, table: Table, shards: int) -> None:
+        self._table = table
+        self._places = _places(None, shards)
+        self._found: set[str] = set()
+        self._before: dict[str, str] = {}
+
+    def look(self, known: Sequence[str]) -> list[str]:
+        """The names found so far that are not ``known``; after the oldest instance, it begins with the newest again."""
+        but = sorted({*known, *self._found})
+
+        def one(key: str) -> tuple[list[HeadItem], str | None]:
+            before = self._before.get(key, LAST)
+            return self._table.query_recent(
+                key,
+                since=list_time(0),
+                before=before,
+                workflows=None,
+                tag=None,
+                limit=FILTER_PAGE,
+                but=but,
+                pages=OTHER_PAGES,
+            )
+
+        for key, (items, until) in zip(self._places, _in_parallel(one, self._places), strict=True):
+            self._found.update(item.workflow for item in items)
+            self._before[key] = until or LAST
+        return sorted(self._found.difference(known))
+
+
+def _keys(pairs: Sequence[tuple[str, str]], shards: int) -> list[str]:
+    """The partitions of ``listing`` that hold these pairs of a workflow and a status."""
+    return [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
+
+
+def _places(statuses: Sequence[str] | None, shards: int) -> list[str]:
+    """The partitions of ``recent`` that hold these statuses."""
+    return [recent_key(status, shard) for status in _one_a_place(statuses) for shard in range(shards)]
 
 
 def _one_a_place(statuses: Sequence[str] | None) -> list[str]:

@@ -14,7 +14,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.listing import Wanted, count_instances, list_instances
+from hephaestus.adapters.dynamodb.listing import OtherWorkflows, Wanted, count_instances, list_instances
 from hephaestus.adapters.dynamodb.models import (
     HeadItem,
     LogItem,
@@ -83,6 +83,7 @@ class DynamoStore:
         self.list_shards = list_shards
         self.retention = None if retention_days is None else timedelta(days=retention_days)
         self.threshold = threshold
+        self._others = OtherWorkflows(table, list_shards)
 
     @property
     def own_table(self) -> str | None:
@@ -193,9 +194,16 @@ class DynamoStore:
         since: int | None,
         limit: int,
         cursor: str | None,
+        version: int | None = None,
+        known: Sequence[str] = (),
     ) -> Listing:
         """A page of instances; see ``Store``."""
-        return list_instances(self.table, self.list_shards, Wanted(workflows, statuses, tag, since, limit), cursor)
+        wanted = Wanted(workflows, statuses, tag, since, limit, version, known)
+        return list_instances(self.table, self.list_shards, wanted, cursor)
+
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of other workflows that have instances; see ``Store``."""
+        return self._others.look(known)
 
     def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
         """How many instances there are; see ``Store``."""

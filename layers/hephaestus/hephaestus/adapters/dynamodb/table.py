@@ -34,8 +34,7 @@ CONFLICT_TRIES: Final = 8
 CONFLICT_PAUSE: Final = 0.02  # seconds; a transaction holds its items for some milliseconds
 LAST_SEQUENCE: Final = 99_999_999
 MAX_OPERANDS: Final = 100  # of IN; DynamoDB Developer Guide, condition expressions
-TAG_PAGE: Final = 250
-TAG_PAGES: Final = 4
+FILTER_PAGE: Final = 1_000  # entries of a partition that one query looks through for what is filtered
 HELD_TOO_LONG: Final = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
 LEFT_OUT: Final = "DynamoDB: a request for many instances was throttled again and again; nothing is lost, try again"
 HELD: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
@@ -224,48 +223,73 @@ class Table:
             last = found.last_evaluated_key
             return alarms, None if last is None else (last["wake_at"]["N"], last["pk"]["S"])
 
-    def query_listing(
-        self, key: str, *, since: str, before: str, tag: str | None, limit: int
+    def query_listing(  # noqa: PLR0913 - a query's filters
+        self, key: str, *, since: str, before: str, tag: str | None, version: int | None, limit: int
     ) -> tuple[list[HeadItem], str | None]:
-        """Query one partition of the listing, newest first (``list_key``, ``since <= list_at < before``).
+        """Query one partition of the listing, newest first (``list_key``, ``since <= list_at < before``), once.
 
         Returns:
             What was found, and, if the partition may hold more, the ``list_at`` down to which it was read. With a
-            tag, a bounded number of pages is read and filtered.
+            tag or a version, ``FILTER_PAGE`` entries are looked through.
         """
-        page, pages = (limit + 2, 1) if tag is None else (TAG_PAGE, TAG_PAGES)
+        passing = None if tag is None else HeadItem.tags.contains(tag)
+        if version is not None:
+            passing &= HeadItem.version == version
         with _errors():
             found = self.head.listing.query(
                 key,
                 HeadItem.list_at.between(since, before),
-                None if tag is None else HeadItem.tags.contains(tag),
+                passing,
                 scan_index_forward=False,
-                page_size=page,
+                page_size=limit + 2 if passing is None else FILTER_PAGE,
             )
-            raw = [item for answer in islice(found.page_iter, pages) for item in answer["Items"]]
+            raw = next(found.page_iter)["Items"]
             last = found.page_iter.last_evaluated_key
         items = [self.head.from_raw_data(item) for item in raw]
         return [item for item in items if item.list_at < before], last["list_at"]["S"] if last else None
 
     def query_recent(  # noqa: PLR0913 - a query's filters
-        self, key: str, *, since: str, before: str, workflows: Sequence[str] | None, tag: str | None, limit: int
+        self,
+        key: str,
+        *,
+        since: str,
+        before: str,
+        workflows: Sequence[str] | None,
+        tag: str | None,
+        limit: int,
+        but: Sequence[str] = (),
+        pages: int = 1,
     ) -> tuple[list[HeadItem], str | None]:
-        """Query one partition of all instances, newest first (``recent_key``, ``since <= list_at < before``), once.
+        """Query one partition of all instances, newest first (``recent_key``, ``since <= list_at < before``).
+
+        Args:
+            key: the partition.
+            since, before: of ``list_at``.
+            workflows: of these only, where there are at most ``MAX_OPERANDS``.
+            tag: with this tag only.
+            limit: how many entries a query looks through.
+            but: of other workflows than these, where there are at most ``MAX_OPERANDS``.
+            pages: how many queries, one after the other.
 
         Returns:
-            What was found among ``limit`` of them, with nothing but ``pk`` and ``list_at`` to rely on, and, if the
+            What was found among them, with nothing but ``pk``, ``list_at`` and ``workflow`` to rely on, and, if the
             partition may hold more, the ``list_at`` down to which it was read.
         """
         passing = None if tag is None else HeadItem.tags.contains(tag)
         if workflows is not None and len(workflows) <= MAX_OPERANDS:
             passing &= HeadItem.workflow.is_in(*workflows)
+        if 0 < len(but) <= MAX_OPERANDS:
+            passing &= ~HeadItem.workflow.is_in(*but)
         with _errors():
             found = self.head.recent.query(
                 key, HeadItem.list_at.between(since, before), passing, scan_index_forward=False, page_size=limit
             )
-            raw = next(found.page_iter)["Items"]
+            raw = [item for answer in islice(found.page_iter, pages) for item in answer["Items"]]
             last = found.page_iter.last_evaluated_key
-        items = [self.head(item["pk"]["S"], HEAD, list_at=item["list_at"]["S"]) for item in raw]
+        items = [
+            self.head(item["pk"]["S"], HEAD, list_at=item["list_at"]["S"], workflow=item["workflow"]["S"])
+            for item in raw
+        ]
         return [item for item in items if item.list_at < before], last["list_at"]["S"] if last else None
 
     def get_heads(self, instance_ids: Sequence[str]) -> list[HeadItem]:
