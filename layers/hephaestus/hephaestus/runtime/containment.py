@@ -6,6 +6,7 @@ lets two things through: the engine's own signals, and a Ctrl-C. docs/decisions/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from hephaestus.errors import EngineSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 T = TypeVar("T")
@@ -35,10 +36,9 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
     comes back here, exits: it would go on as a second engine.
 
     Raises:
-        EngineSignal: an engine's signal passed, or Ctrl-C was pressed (``ConsoleInterrupt``).
+        EngineSignal: an engine's signal passed, or Ctrl-C was pressed (see ``watched_console``).
     """
     process, depth = os.getpid(), sys.getrecursionlimit()
-    watched = _watch_console()
     try:
         return work()
     except EngineSignal:
@@ -50,21 +50,23 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
             os._exit(FORKED)  # not sys.exit: nothing of the parent's may run here
         if sys.getrecursionlimit() != depth:
             sys.setrecursionlimit(depth)
-        if watched and signal.getsignal(signal.SIGINT) is _interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _watch_console() -> bool:
-    """Have Ctrl-C raise ``ConsoleInterrupt``, which no ``raise KeyboardInterrupt`` of a step is; whether it does now.
+@contextlib.contextmanager
+def watched_console() -> Iterator[None]:
+    """Have Ctrl-C raise ``ConsoleInterrupt``, which no ``raise KeyboardInterrupt`` of a step is.
 
     Signals reach the main thread only; a handler that is not Python's own belongs to somebody else and stays.
     """
-    if threading.get_ident() != threading.main_thread().ident:
-        return False
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return False
-    signal.signal(signal.SIGINT, _interrupt)
-    return True
+    main = threading.get_ident() == threading.main_thread().ident
+    watched = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if watched:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        if watched and signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -12,8 +12,8 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache, partial
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.context import Instance, StepContext
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
@@ -32,6 +32,7 @@ from hephaestus.errors import EngineSignal, PayloadTooLarge
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Ended, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
+from hephaestus.runtime.containment import watched_console
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.outcomes import Judge, milliseconds
@@ -43,7 +44,7 @@ from hephaestus.writes import WriteFailed
 from hephaestus.yaml_dump import teach_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
@@ -105,7 +106,8 @@ class Executor:
         outcome = "failed"
         tell(EXECUTION_START, state, {"system_time": self.clock.now()})
         try:
-            execution.run()
+            with watched_console():
+                execution.run()
             outcome = execution.draft.status
         except Outrun:
             outcome = "outrun"
@@ -116,6 +118,22 @@ class Executor:
         finally:
             tell(EXECUTION_STOP, execution.draft, {"system_time": self.clock.now()}, outcome=outcome)
         return execution.journal.committed
+
+
+class _Input:
+    """Reads the start data as the workflow's model, once for each step: what a step does to it stays its own."""
+
+    __slots__ = ("definition", "initial", "model")
+
+    def __init__(self, definition: Definition, initial: Mapping[str, Any]) -> None:
+        self.definition = definition
+        self.initial = initial
+        self.model: Any = None
+
+    def __call__(self) -> Any:
+        if self.model is None:
+            self.model = self.definition.read_input(self.initial)
+        return self.model
 
 
 class LookAgain(EngineSignal):
@@ -332,7 +350,7 @@ class _Execution:
             idempotency_key=activation,
             events=FrozenDict({key: known.event or "" for key, known in done.items()}),
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
-            read_input=cache(lambda: self.definition.read_input(state.initial)),  # each step has a model of its own
+            read_input=_Input(self.definition, state.initial),
             links=partial(self.links, instance, step, activation),
         )
 

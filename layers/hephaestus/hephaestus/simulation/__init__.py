@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from hephaestus.runtime.containment import watched_console
 from hephaestus.simulation.choices import Choices, shrink
 from hephaestus.simulation.faults import FAULTS, NO_FAULTS, Fault, Faults
 from hephaestus.simulation.run import Run
@@ -148,7 +149,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
         data = context(Random(number)) if callable(context) else context  # noqa: S311 - it must repeat
         return Subject(workflow, data, payloads or {}, tables or {}, limits, steer)
 
-    with _quiet():
+    with _quiet(), watched_console():
         for number in range(seed, seed + runs):
             made = subject(number)
             drawn = Choices(number, choices)
