@@ -139,6 +139,12 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
     return deployed
 
 
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """Move the machine's time on at once: what is due then may be far from due while a slow machine prepares it."""
+    now = SystemClock.now
+    monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) + seconds * 1000)
+
+
 def sample(name: str) -> dict[str, Any]:
     """A file of ``events/``."""
     loaded: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.core.utils import unix_time_millis
 
 from hephaestus.adapters.session import LazyClient
 from hephaestus.adapters.sqs import LONGEST_DELAY, SOURCE, SqsQueue, group_of, read_wake_message, wake_message
@@ -84,11 +84,12 @@ def test_instances_of_one_key_have_one_group_and_of_another_key_another(name: st
     assert group_of(f"{name}::{value}") == name
 
 
-def test_a_delayed_message_comes_later(queue: SqsQueue) -> None:
-    """Not before its delay is over."""
-    queue.wake("orderid::abc123", 700)
+def test_a_delayed_message_comes_later(queue: SqsQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before its delay is over; what passes is the time of moto's queue."""
+    queue.wake("orderid::abc123", 60_000)
     assert received(queue) == []
-    time.sleep(1.05)
+    later = unix_time_millis() + 60_000
+    monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: later)
     assert received(queue) == ["orderid::abc123"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from hephaestus.dead_letters import __main__ as command
 from hephaestus.dead_letters import queue as dead_letter_queue
 from hephaestus.dead_letters.__main__ import main
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
-from tests.integration.deployment import SAMPLE, raising, sample
+from tests.integration.deployment import SAMPLE, pass_time, raising, sample
 from tests.integration.stack import REGION
 
 if TYPE_CHECKING:
@@ -112,16 +111,16 @@ def test_a_schedule_that_was_left_behind_is_removed(post: Post) -> None:
 
 
 def scheduled(post: Post) -> str:
-    """What the schedule of an order would send, the order's time being up and the schedule gone."""
+    """What the schedule of an order would send in an hour; the schedule is gone."""
     event = sample("direct-start")
-    event["context"]["approval_timeout_seconds"] = 1
+    event["context"]["approval_timeout_seconds"] = 3_600
     post.stack.invoke("start", event)
     (schedule,) = post.stack.schedules()
     post.stack.scheduler.delete_schedule(GroupName="hephaestus", Name=schedule["Name"])
     return str(schedule["Target"]["Input"])
 
 
-def test_a_timeout_that_could_not_be_delivered_is_met(post: Post) -> None:
+def test_a_timeout_that_could_not_be_delivered_is_met(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scheduler's letter becomes a look at the order, which is timed out then."""
     attributes = {
         "ERROR_CODE": "AWS.Scheduler.InternalServerError",
@@ -130,7 +129,7 @@ def test_a_timeout_that_could_not_be_delivered_is_met(post: Post) -> None:
     }
     post.put(scheduled(post), SCHEDULES, **attributes)
     assert post.redrive(SCHEDULES) == Report(1, 1, 0, ())
-    time.sleep(1.1)
+    pass_time(monkeypatch, 3_600)
     assert post.stack.deliver() == 1
     assert post.stack.status("orderid::sample-3") == "completed"
 

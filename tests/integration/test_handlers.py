@@ -21,7 +21,18 @@ from hephaestus.errors import (
 )
 from hephaestus.http import api as http_api
 from hephaestus.runtime.registry import Registry
-from tests.integration.deployment import SAMPLE, Context, Deployment, api, batch, fired, raising, sample, swell
+from tests.integration.deployment import (
+    SAMPLE,
+    Context,
+    Deployment,
+    api,
+    batch,
+    fired,
+    pass_time,
+    raising,
+    sample,
+    swell,
+)
 from tools.openapi.document import document
 
 if TYPE_CHECKING:
@@ -230,10 +241,13 @@ class TestResume:
         for _ in range(2):
             assert deployment.invoke("resume", sample("direct-resume")) == {"id": SAMPLE, "status": "completed"}
 
-    def test_a_schedule_that_fires_times_its_step_out(self, deployment: Deployment) -> None:
+    def test_a_schedule_that_fires_times_its_step_out(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The payload is the schedule's own; the second firing does nothing."""
-        deployment.started(approval_timeout_seconds=2)
-        (timeout,) = deployment.timers.pop_due(deployment.runner.clock.now() + 10_000)
+        deployment.started(approval_timeout_seconds=3_600)
+        pass_time(monkeypatch, 3_600)
+        (timeout,) = deployment.timers.pop_due(deployment.runner.clock.now())
         event = fired(timeout)
         assert event.keys() == sample("scheduler-timeout").keys()
         for _ in range(2):

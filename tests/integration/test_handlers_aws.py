@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus.aws import BadSettings
 from hephaestus.runtime.clock import SystemClock
-from tests.integration.deployment import sample
+from tests.integration.deployment import pass_time, sample
 from tests.integration.stack import RESUME_ARN
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ def test_an_order_is_started_approved_and_shipped(stack: Stack, monkeypatch: pyt
     assert stack.schedules() == []
 
 
-def test_an_order_that_nobody_approves_times_out_by_its_schedule(stack: Stack) -> None:
+def test_an_order_that_nobody_approves_times_out_by_its_schedule(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schedule's own input goes to its own target."""
     event = sample("direct-start")
-    event["context"]["approval_timeout_seconds"] = 1
+    event["context"]["approval_timeout_seconds"] = 3_600
     started = stack.invoke("start", event)
     (schedule,) = stack.schedules()
+    pass_time(monkeypatch, 3_600)
     fired = json.loads(schedule["Target"]["Input"])
     assert fired.keys() == sample("scheduler-timeout").keys()
     assert stack.invoke("resume", fired) == {"id": started["id"]}

@@ -17,7 +17,7 @@ from hephaestus.errors import (
     UnexpectedEvent,
     UnknownStep,
 )
-from tests.integration.deployment import SAMPLE, Deployment, api, raising, sample
+from tests.integration.deployment import SAMPLE, Deployment, api, pass_time, raising, sample
 
 STEERING = ("pause", "continue", "redrive", "fork", "heartbeat", "cancel")
 FORKED = {"id": "orderid::sample-5", "status": "waiting"}
@@ -118,12 +118,14 @@ class TestApi:
         assert shown.wake_at is not None
         assert before["wake_at"] < shown.wake_at.isoformat()
 
-    def test_a_heartbeat_that_is_missed_times_its_wait_out(self, deployment: Deployment) -> None:
+    def test_a_heartbeat_that_is_missed_times_its_wait_out(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The order is refunded, and the step says what was missed."""
         event = sample("direct-start")
-        event["context"] |= {"approval_heartbeat_seconds": 1}
+        event["context"] |= {"approval_heartbeat_seconds": 600}
         deployment.invoke("start", event)
-        deployment.runner.clock.sleep(1_000)
+        pass_time(monkeypatch, 600)
         deployment.pump()
         shown = deployment.runner.get("orderid::sample-3")
         assert (shown.status, shown.steps["approval"].updates) == ("completed", {"missed": "heartbeat"})
