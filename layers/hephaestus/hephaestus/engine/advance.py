@@ -20,7 +20,7 @@ from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import Compensation, State, Timer
@@ -128,6 +128,23 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     place = {step: number for number, step in enumerate(graph.order)}
     done = [step for step in graph.order if step in graph.compensates and state.step_status(step) == "completed"]
     return tuple(sorted(done, key=lambda step: (state.steps[step].ended_at, place[step]), reverse=True))
+
+
+def outcomes(graph: Graph, state: State) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """The results and the event of each step that emitted one, as mappings of their caller's own."""
+    return ask(graph, state, lambda agenda: (dict(agenda.results), dict(agenda.events)))
+
+
+def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:
+    """Whether no step but ``step`` waits or is to be tried again."""
+    return ask(
+        graph, state, lambda agenda: all(len(found) == (step in found) for found in (agenda.waiting, agenda.retrying))
+    )
+
+
+def is_any_waiting(graph: Graph, state: State) -> bool:
+    """Whether some step waits."""
+    return ask(graph, state, lambda agenda: bool(agenda.waiting))
 
 
 def is_reachable(graph: Graph, state: State, step: str) -> bool:

@@ -8,10 +8,10 @@ again: whether the other state is later, earlier or on another branch makes no d
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State, StepState
@@ -29,6 +29,8 @@ class Agenda:
         retrying: the steps whose next attempt has a time.
         failed: the steps that failed for good.
         pending: how many of the graph's steps nothing has happened to.
+        results: what each step that emitted an event left, in the order in which they did.
+        events: the event that each of them emitted.
     """
 
     def __init__(self, graph: Graph, state: State) -> None:
@@ -37,6 +39,8 @@ class Agenda:
         self.retrying: set[str] = set()
         self.failed: set[str] = set()
         self.pending = len(graph.order)
+        self.results: dict[str, Mapping[str, Any]] = {}
+        self.events: dict[str, str] = {}
         self._known: dict[str, StepState] = {}
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
         self._taken = dict.fromkeys(graph.order, 0)
@@ -102,9 +106,11 @@ class Agenda:
 
     def _note(self, state: State, step: str) -> None:
         """Look at ``step`` again."""
+        before, after = self._known.get(step), state.steps.get(step)
+        if after is not before:
+            self._keep(step, after)
         if step not in self.graph.place:
             return
-        before, after = self._known.get(step), state.steps.get(step)
         if before is not after:
             if after is None:
                 del self._known[step]
@@ -117,6 +123,15 @@ class Agenda:
         else:
             self._held.discard(step)
         self._set_times(step, _times_of(state, step, after) if status in {"waiting", "retrying"} else ())
+
+    def _keep(self, step: str, known: StepState | None) -> None:
+        """Keep what ``step`` left for those that come after it."""
+        if known is None or known.event is None:
+            self.results.pop(step, None)
+            self.events.pop(step, None)
+        else:
+            self.results[step] = known.updates
+            self.events[step] = known.event
 
     def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:
         """``step`` was as ``before`` and is as ``after``."""

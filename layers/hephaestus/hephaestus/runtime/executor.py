@@ -16,7 +16,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.context import Instance, StepContext
-from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep, Undo, advance, next_wake
+from hephaestus.engine.advance import (
+    Close,
+    Compensate,
+    Deliver,
+    Run,
+    Skip,
+    Sleep,
+    Undo,
+    advance,
+    is_any_waiting,
+    is_idle_but_for,
+    next_wake,
+    outcomes,
+)
 from hephaestus.engine.events import (
     ChoiceStarted,
     CompensationStarted,
@@ -317,9 +330,8 @@ class _Execution:
 
     def may_block(self, run: Run | Undo) -> bool:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
-        others = [step for key, step in self.draft.steps.items() if key != run.step]
-        waiting = any(step.status in ("waiting", "retrying") for step in others)
-        return not waiting and self.definition.steps[run.step].time_limit is None
+        limit = self.definition.steps[run.step].time_limit
+        return limit is None and is_idle_but_for(self.graph, self.draft, run.step)
 
     def attempt(self, run: Run | Undo, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
@@ -330,9 +342,10 @@ class _Execution:
     def context(self, step: str, attempt: int, *, undo: bool = False) -> StepContext:
         """What a step is given."""
         state = self.draft
-        done = {key: known for key, known in state.steps.items() if known.event is not None}
-        taken = {key: (known.event or "", known.taken) for key, known in done.items()}
-        chosen = {key: known.configs for key, known in done.items() if known.configs}
+        results, events = outcomes(self.graph, state)
+        sources = [(key, state.steps[key]) for key in self.graph.predecessors[step] if key in events]
+        taken = {key: (events[key], known.taken) for key, known in sources}
+        chosen = {key: known.configs for key, known in sources if known.configs}
         deadline = self.budget.deadline - self.limits.margin_ms
         again = state.again.get(step, 0)
         instance = self.instance()
@@ -343,12 +356,12 @@ class _Execution:
         )
         return StepContext(
             initial=state.initial,
-            steps=FrozenDict({key: known.updates for key, known in done.items()}),
+            steps=FrozenDict(results),
             config=self.definition.config(step, taken, chosen),
             instance=instance,
             attempt=attempt,
             idempotency_key=activation,
-            events=FrozenDict({key: known.event or "" for key, known in done.items()}),
+            events=FrozenDict(events),
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=_Input(self.definition, state.initial),
             links=partial(self.links, instance, step, activation),
@@ -368,7 +381,7 @@ class _Execution:
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""
         assert self.workers is not None  # noqa: S101 - something is in flight
-        waiting = any(step.status == "waiting" for step in self.draft.steps.values())
+        waiting = is_any_waiting(self.graph, self.draft)
         times = [now + self.limits.peek_ms] if waiting else []
         # What was due before this has been started, or cannot be while these run.
         times += [due for due in (next_wake(self.graph, self.draft, now), self.next_timeout()) if due is not None]
