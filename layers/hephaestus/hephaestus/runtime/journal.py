@@ -22,6 +22,7 @@ from hephaestus.engine.events import (
     StepWaiting,
 )
 from hephaestus.engine.fold import apply, fold, following
+from hephaestus.engine.state import evolve
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
 from hephaestus.runtime.attempt import kept
 from hephaestus.runtime.sizes import held
@@ -85,7 +86,9 @@ class Journal:
         self.opening = opening
         self.committed = state
         self.decided: list[Event] = []
-        self.draft = apply(state, opening, self.now())
+        self.draft = state
+        self._drafted_at: int | None = None
+        self._draft(opening)
         self.owner = self.draft.owner
         self._room: int | None = None
 
@@ -96,8 +99,24 @@ class Journal:
     def decide(self, *events: Event) -> None:
         """Add events to the next commit."""
         if events:
-            self.draft = apply(self.draft, events, self.now())
+            at = self.now()
+            if self._drafted_at != at:
+                self._drafted_at = None if self.opening or self.decided else at
+            self.draft = apply(self.draft, events, at)
             self.decided.extend(events)
+
+    def _draft(self, events: Sequence[Event]) -> None:
+        """Make the draft anew: what is committed, and ``events``."""
+        at = self._drafted_at = self.now()
+        self.draft = apply(self.committed, events, at)
+
+    def _following(self, events: tuple[Event, ...], closing: tuple[Event, ...]) -> tuple[State, Entry]:
+        """The next entry and the state after it: the draft with ``closing``, if all of it is of this very time."""
+        at = self.now()
+        if not events or self._drafted_at != at:
+            return following(self.committed, self.clock.unique(), at, (*events, *closing))
+        after = evolve(apply(self.draft, closing, at), sequence=self.committed.sequence + 1)
+        return after, Entry(after.sequence, self.clock.unique(), at, (*events, *closing))
 
     def has_room(self, done: Completed) -> bool:
         """Whether the instance may hold the results of a step that ended, beside all that it holds."""
@@ -112,7 +131,7 @@ class Journal:
     def drop(self) -> None:
         """Forget what is decided and not committed."""
         self.decided = []
-        self.draft = apply(self.committed, self.opening, self.now())
+        self._draft(self.opening)
 
     def flush(self) -> bool:
         """Commit what is decided, if anything is; whether nothing is left to commit."""
@@ -130,8 +149,7 @@ class Journal:
             WriteFailed: one of ``writes`` was refused, and nothing was written.
         """
         before = self.committed
-        events = (*self.opening, *self.decided, *closing)
-        after, entry = following(before, self.clock.unique(), self.now(), events)
+        after, entry = self._following((*self.opening, *self.decided), closing)
         boundary = bool(self.opening or closing) or after.status != before.status
         self.effects.prepare(before, entry, after)
         try:
@@ -213,6 +231,7 @@ class Journal:
         """Write the opening, or the first of the decided events: each fits an entry, all of them together do not."""
         later = self.decided[number:]
         self.decided = self.decided[:number]
+        self._drafted_at = None  # the draft has all of them
         if self.commit():
             self._keep(later, derived=False)
         else:
@@ -221,7 +240,7 @@ class Journal:
     def _keep(self, decided: Sequence[Event], *, derived: bool = True) -> None:
         """Go on with ``decided`` on top of what is committed, without what is to be decided again."""
         self.decided = [event for event in decided if not (derived and self._is_derived(event, decided))]
-        self.draft = apply(self.committed, self.decided, self.now())
+        self._draft(self.decided)
 
     def _is_derived(self, event: Event, decided: Sequence[Event]) -> bool:
         """Whether a decision follows from the state alone, so that it is to be made again after a rebase.
