@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import decimal
+import json
 import logging
 import os
 import signal
@@ -14,12 +17,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pydantic
 import pytest
 
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
+from hephaestus.batch import wake_each
 from hephaestus.definition.steps import Choice
-from hephaestus.errors import EngineSignal
+from hephaestus.errors import EngineError, EngineSignal
 from hephaestus.runtime import event_loop as loops
+from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.containment import ConsoleInterrupt, contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, failure
 from hephaestus.runtime.event_loop import EventLoop, LoopEnded, Who
@@ -416,6 +422,85 @@ def test_the_recursion_limit_is_as_it_was() -> None:
         assert sys.getrecursionlimit() == before
     finally:
         sys.setrecursionlimit(before)
+
+
+def test_context_variables_are_the_steps_own() -> None:
+    """Decimal's precision above all: the next step in the same thread computes as ever."""
+    kept: contextvars.ContextVar[str] = contextvars.ContextVar("kept", default="")
+    decimal.getcontext()  # as one that is there already
+    seen: list[tuple[str, int]] = []
+
+    def work(ctx: StepContext) -> str:
+        seen.append((kept.get(), decimal.getcontext().prec))
+        kept.set("changed")
+        decimal.getcontext().prec = 2
+        return "done"
+
+    for _ in range(2):
+        assert run_alone(work).status == "completed"
+    assert seen == [("", 28)] * 2
+    assert decimal.getcontext().prec == 28
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, Ours])
+def test_what_a_start_calls_does_not_end_its_process(raised: type[BaseException]) -> None:
+    """Neither a validator of ``Input`` nor ``version_for``."""
+
+    class Checked(pydantic.BaseModel):
+        value: int
+
+        @pydantic.field_validator("value")
+        @classmethod
+        def check(cls, value: int) -> int:
+            if value:
+                raise raised
+            return value
+
+    class Versioned(Workflow, key="versioned"):
+        Input = Checked
+        start_at = first = step(key="first")(lambda ctx: "done")
+        transitions = {first: {"done": DONE}}
+
+        @classmethod
+        def version_for(cls, versions: Any, opts: Any) -> int:
+            if opts["context"]["value"] == 2:
+                raise raised
+            versions.clear()
+            return 1
+
+    local = LocalRuntime(Versioned)
+    for value, what in ((1, "its Input"), (2, "its version_for")):
+        with pytest.raises(EngineError, match=f"{what} raised {raised.__name__}"):
+            local.start(Versioned, f"{value}", {"value": value})
+    assert local.start(Versioned, "0", {"value": 0}).status == "completed"
+
+
+def test_a_message_that_raises_an_exit_is_the_only_one_that_goes_back() -> None:
+    """As where a workflow's module exits when it is imported."""
+    woken: list[str] = []
+
+    class Exits:
+        clock = SystemClock()
+
+        def wake(self, instance_id: str, *, budget: Any) -> None:
+            woken.append(instance_id)
+            if instance_id == "bad::1":
+                sys.exit(1)
+
+    def record(number: int, instance_id: str) -> dict[str, Any]:
+        work = {"source": "hephaestus.queue", "instance_id": instance_id}
+        return {"messageId": f"m{number}", "body": json.dumps(work), "attributes": {}}
+
+    class Context:
+        aws_request_id = "r"
+
+        def get_remaining_time_in_millis(self) -> int:
+            return 60_000
+
+    records = [record(number, name) for number, name in enumerate(["good::1", "bad::1", "good::2"])]
+    answer = wake_each({"Records": records}, Context(), Exits())  # type: ignore[arg-type]  # what it needs of them
+    assert woken == ["good::1", "bad::1", "good::2"]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 
 def test_a_step_runs_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hephaestus.errors import EngineError, EngineSignal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+T = TypeVar("T")
 
 
 def name_of(kind: type[Any]) -> str:
@@ -24,3 +29,23 @@ def frames_of(error: BaseException, most: int) -> traceback.StackSummary:
 def has_arguments(error: BaseException) -> bool:
     """Whether it was made with any argument."""
     return bool(BaseException.__dict__["args"].__get__(error))
+
+
+def exceptions_only(work: Callable[[], T], what: str) -> T:
+    """What ``work`` returns: a user's code that a caller waits for, and that must not end the caller's process.
+
+    Args:
+        work: calls the code.
+        what: whose code it is, for the message.
+
+    Raises:
+        EngineError: it raised an exit, or something else that is no ``Exception``.
+        Exception: what it raised.
+    """
+    try:
+        return work()
+    except (Exception, EngineSignal):
+        raise
+    except BaseException as error:
+        message = f"{what} raised {name_of(type(error))}: it may return, or raise an error; nothing was changed"
+        raise EngineError(message) from error

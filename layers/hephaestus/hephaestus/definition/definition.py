@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
+from hephaestus.raised import exceptions_only
 from hephaestus.values import FrozenDict, for_display, to_json
 
 if TYPE_CHECKING:
@@ -86,10 +87,12 @@ class Definition:
         Raises:
             InvalidInput: the data does not fit, with one line a field.
         """
-        if self.input_model is None:
+        model = self.input_model
+        if model is None:
             return None
         try:
-            return self.input_model.model_validate(dict(context))
+            what = f"workflow {self.name} version {self.version}: its Input"
+            return exceptions_only(lambda: model.model_validate(dict(context)), what)
         except ValueError as error:
             details = getattr(error, "errors", None)
             if details is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import decimal
 import inspect
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,14 +97,15 @@ class Attempt:
     undo: bool = False
 
     def __call__(self) -> Outcome:
-        """Run it. Whatever its code raises, exits included, is the outcome.
+        """Run it. Whatever its code raises, exits included, is the outcome; its context variables are its own.
 
         Raises:
             EngineSignal: see ``contain``.
         """
-        return contain(self._run, self._failed)
+        return contextvars.copy_context().run(contain, self._run, self._failed)
 
     def _run(self) -> Outcome:
+        decimal.setcontext(decimal.getcontext().copy())  # of all context variables the one whose value can be changed
         step = self.definition.steps[self.step]
         result = step.undo(self.context) if self.undo else step.run(self.context)
         if inspect.isawaitable(result):

@@ -30,6 +30,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.raised import exceptions_only
 from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import (
@@ -121,7 +122,10 @@ class Runner(Control, Queries, Answers):
         initial = read_context(context)
         if version is None:
             opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, tags)}
-            version = flow.version_for(dict(flow.versions), opts)  # its own: it could change them for all
+            versions = dict(flow.versions)  # its own: it could change them for all
+            version = exceptions_only(
+                lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for"
+            )
         definition = flow.definition(flow.current if version is None else version)
         all_tags = read_tags(flow.versions[definition.version].tags, flow.tags, tags)
         definition.read_input(initial)
