@@ -209,7 +209,7 @@ def _error(odds: Odds) -> Any:
     kind: Any = OddError
     if odds.random.random() < 0.1:  # Python takes any text that UTF-8 can hold, but for NUL
         kind = type(odds.text().encode(errors="replace").decode().replace("\0", "") or "Odd", (OddError,), {})
-    return kind(odds.text(), odds.text())
+    return kind(odds.text())
 
 
 def _link(witness: Witness, odds: Odds, ident: str, plan: Mapping[str, Any]) -> None:
