@@ -50,6 +50,7 @@ TAG: Final = "$hephaestus"
 MAX_DEPTH: Final = 64
 MAX_STAND_INS: Final = 8  # objects that stand for one another
 MAX_PROBLEM: Final = 500  # characters of what is wrong with a value
+SMALL: Final = 2**63  # whole numbers that need no further look
 SHOWN_KEY: Final = 64  # characters of a key in the place that a message names
 
 
@@ -114,6 +115,9 @@ def _thaw(value: Any) -> Any:
     return value
 
 
+NO_VALUES: Final = FrozenDict()
+
+
 def freeze(value: Any, place: str = "value") -> Any:
     """``value`` as it would come back from the store: checked, copied and immutable.
 
@@ -121,9 +125,8 @@ def freeze(value: Any, place: str = "value") -> Any:
         NotSerializable: the value, or something inside of it, cannot be stored.
         TooManyParts: it has more than ``MAX_PARTS`` parts; such a value is not even copied.
     """
-    kind = type(value)
-    if value is None or kind is bool or (kind is str and value.isascii()):
-        return value
+    if type(value) is dict and not value:
+        return NO_VALUES
     return _Freezer(MAX_PARTS).freeze(value, place, 0)
 
 
@@ -156,16 +159,19 @@ class _Freezer:
 
     def freeze(self, value: Any, place: str, depth: int) -> Any:
         kind = type(value)
-        if value is None or kind is bool or (kind is str and value.isascii()):
+        if (
+            value is None
+            or kind is bool
+            or (kind is str and value.isascii())
+            or (kind is int and -SMALL < value < SMALL)
+        ):
             return value
         if kind is FrozenDict or kind is FrozenList:
             _check_depth(depth + self.depth(value, place), place)
             return value
         if issubclass(kind, dict):
-            _check_depth(depth + 1, place)
             return self._mapping(value, kind, place, depth + 1)
         if issubclass(kind, (list, tuple)):
-            _check_depth(depth + 1, place)
             return self._list(value, kind, place, depth + 1)
         try:
             return self._scalar_or_other(value, kind, place, depth)
@@ -184,18 +190,26 @@ class _Freezer:
         return 0
 
     def _mapping(self, value: Any, kind: type, place: str, depth: int) -> FrozenDict:
-        self._spend(dict.__len__(value), place)
+        _check_depth(depth, place)
         # By the type's own way: a subclass may show other things than it holds. The order is an OrderedDict's own.
+        number = len(value) if kind is dict else dict.__len__(value)
         items = value.items() if kind is dict or kind is OrderedDict else dict.items(value)
+        self._spend(number, place)
         frozen = FrozenDict(
-            {_key(key, place): self.freeze(item, f"{place}.{key[:SHOWN_KEY]}", depth) for key, item in items}
+            {
+                key if type(key) is str and key.isascii() and key != TAG else _key(key, place): self.freeze(
+                    item, f"{place}.{key[:SHOWN_KEY]}", depth
+                )
+                for key, item in items
+            }
         )
-        if len(frozen) != dict.__len__(value):
+        if len(frozen) != number:
             message = f"{place} has two keys that are the same text: keys must differ as texts"
             raise NotSerializable(message)
         return frozen
 
     def _list(self, value: Any, kind: type, place: str, depth: int) -> FrozenList:
+        _check_depth(depth, place)
         base: type[Any] = list if issubclass(kind, list) else tuple
         self._spend(base.__len__(value), place)
         items = base.__iter__(value)
@@ -242,10 +256,7 @@ def _too_deep(place: str) -> NotSerializable:
 
 
 def _key(key: object, place: str) -> str:
-    kind = type(key)
-    if kind is str and key.isascii() and key != TAG:  # type: ignore[attr-defined]  # mypy does not follow `kind`
-        return key  # type: ignore[return-value]  # as above
-    if not issubclass(kind, str):
+    if not issubclass(type(key), str):
         message = f"{place} has the key {_shown(key)}: keys must be strings"
         raise NotSerializable(message)
     plain = str.__str__(key)  # the value of an enum's member, not its name

@@ -22,12 +22,15 @@ def weigh(value: Any) -> int:  # noqa: PLR0911 - one return a type
     kind = type(value)
     if kind is str:
         return PART + _text(value)
-    if value is None or kind is bool or kind is float:
-        return PART + _NUMBER
     if kind is int:
         return PART + 2 + int(value.bit_length()) // 3
+    if value is None or kind is bool or kind is float:
+        return PART + _NUMBER
     if isinstance(value, dict):
-        return PART + 2 + sum([_text(key) + 2 + weigh(item) for key, item in value.items()])
+        room = PART + 2
+        for key, item in value.items():
+            room += _text(key) + 2 + weigh(item)
+        return room
     if isinstance(value, list):
         return PART + 2 + len(value) + sum([weigh(item) for item in value])
     if kind is bytes:

@@ -140,7 +140,8 @@ class Attempt:
             if self.undo:
                 done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
                 return self._checked(done)
-            result = freeze(result, f"step {self.step}: its result") if is_model(result) else result
+            if not isinstance(result, (str, dict, Completed, Pending)) and is_model(result):
+                result = freeze(result, f"step {self.step}: its result")
             read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
             if isinstance(read, Completed):
                 return self._checked(read)

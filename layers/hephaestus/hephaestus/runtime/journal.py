@@ -120,7 +120,7 @@ class Journal:
 
     def has_room(self, done: Completed) -> bool:
         """Whether the instance may hold the results of a step that ended, beside all that it holds."""
-        more = weigh(done.updates) + weigh(done.metadata)
+        more = weigh(done.updates) + (weigh(done.metadata) if done.metadata else 0)
         if self._room is None or self._room + more > MAX_HELD:
             merged = weigh(FrozenDict({**self.draft.metadata, **kept(done.metadata)})) - weigh(self.draft.metadata)
             self._room = held(self.draft) + merged + weigh(done.updates)
