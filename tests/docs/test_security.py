@@ -29,6 +29,7 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
 def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     from hephaestus.caller import MAX_CALLER
     from hephaestus.calls import MAX_NAME, MAX_REASON, MAX_RESULTS
+    from hephaestus.codec import MAX_INFLATED
     from hephaestus.definition.durations import LONGEST
     from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
     from hephaestus.errors import MAX_FIELDS, MAX_SHOWN
@@ -38,10 +39,16 @@ def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     from hephaestus.runtime.intake import MAX_LIMIT
     from hephaestus.runtime.runner import LONGEST_SCHEDULE_MS, MAX_TIMERS
     from hephaestus.values import MAX_DEPTH, MAX_INT_BITS
+    from hephaestus.weight import MAX_HELD, MAX_VALUE, PART
 
     section = PAGE.partition("## Bounds")[2].partition("\n## ")[0]
     known = dict(re.findall(r"^\| (.+?) +\| (.+?) +\|$", section, re.MULTILINE))
     assert known["an API request's body"] == f"{MAX_BODY >> 20} MiB"
+    room = (
+        f"{MAX_VALUE >> 20} MiB; {MAX_HELD >> 20} MiB: its JSON, and {PART} bytes for each object, list and value in it"
+    )
+    assert known["the room of a value; of all that an instance holds"] == room
+    assert known["JSON inflated of one commit or snapshot"] == f"{MAX_INFLATED >> 20} MiB"
     assert known["nesting; a whole number"] == f"{MAX_DEPTH} levels; {MAX_INT_BITS:,} bits"
     assert known["names of events and steps, event and request ids"] == f"{MAX_NAME} characters"
     assert known["tags"] == f"{MAX_TAGS} of {MAX_TAG_LENGTH} characters"
