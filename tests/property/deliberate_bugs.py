@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine import advance as engine
 from hephaestus.engine import fold as folding
+from hephaestus.engine import requests
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
 from hephaestus.engine.events import Entry, EventReceived
 from hephaestus.engine.fold import following
+from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import State, evolve
 from hephaestus.runtime import control, executor, instances, journal, outcomes, runner
 from hephaestus.runtime.effects import Effects
@@ -161,6 +163,25 @@ def events_not_remembered(patch: Patch) -> None:
 def requests_not_remembered(patch: Patch) -> None:
     """The ids of control requests are forgotten."""
     patch.setattr(control, "repeats", lambda state, action, request_id, digest: False)
+
+
+def window_forgets_too_early(patch: Patch) -> None:
+    """Only the newest request is remembered."""
+    patch.setattr(requests, "WINDOW", 1)
+
+
+def other_requests_taken_for_repeats(patch: Patch) -> None:
+    """An id is remembered without what was asked for: another request under it is acknowledged and dropped."""
+    patch.setattr(runner, "repeats", lambda state, action, request_id, digest: repeats(state, action, request_id, ""))
+
+
+def links_forgotten(patch: Patch) -> None:
+    """A used link's id is not kept, so that it works again when its step does."""
+
+    def received(state: State, event: EventReceived, at: int) -> State:
+        return evolve(right_received(state, event, at), links=())
+
+    patch.setitem(folding._CHANGES, EventReceived, received)  # noqa: SLF001 - made wrong on purpose
 
 
 def starts_not_remembered(patch: Patch) -> None:
@@ -351,6 +372,8 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     not_fenced: ("invariant 2", "invariant 9", "the engine's own rules"),
     events_not_remembered: ("invariant 5",),
     requests_not_remembered: ("invariant 5",),
+    window_forgets_too_early: ("invariant 5",),
+    other_requests_taken_for_repeats: ("invariant 5",),
     starts_not_remembered: ("invariant 5",),
     acknowledged_before_commit: ("invariant 5", "invariant 3"),
     interrupted_attempts_are_free: ("invariant 2", "at most once"),

@@ -13,7 +13,7 @@ from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
-from tests.property.deliberate_bugs import BUGS
+from tests.property.deliberate_bugs import BUGS, links_forgotten
 from tests.property.random_flows import TABLES, flow, plan
 
 if TYPE_CHECKING:
@@ -60,6 +60,34 @@ def test_a_deliberate_bug_is_found(bug: Callable[[Any], None], monkeypatch: pyte
     """By the rule that it breaks, within the runs that every build makes."""
     bug(monkeypatch)
     assert rule_broken_within(BUDGET, SEEN_IN.get(bug.__name__, range(FEWER_FLOWS))) in BUGS[bug]
+
+
+def test_a_link_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step waits again after a redrive; random workflows get there too seldom."""
+
+    @step(compensate=undo)
+    def ask(ctx: StepContext) -> str:
+        return "done"
+
+    answer = WaitForEvent("yes", name="answer")
+
+    @step(retry=Retry(max_attempts=1))
+    def fail(ctx: StepContext) -> str:
+        raise ValueError
+
+    class Asked(Workflow, key="asked"):
+        start_at = ask
+        transitions = {ask: {"done": answer}, answer: {"yes": fail}, fail: {"done": DONE}}
+
+    simulate(Asked, {}, runs=200)
+    links_forgotten(monkeypatch)
+    with pytest.raises(InvariantViolated) as found:
+        simulate(Asked, {}, runs=2_000, shrinking=0)
+    assert found.value.rule == "invariant 5"
+
+
+def undo(ctx: StepContext) -> None:
+    """Nothing is left to be undone."""
 
 
 def rule_broken_within(runs: int, flows: Sequence[int]) -> str | None:

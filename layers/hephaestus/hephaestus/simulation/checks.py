@@ -48,6 +48,7 @@ class Generation:
         outcomes: what its steps came to, but for those set back.
         done: the completed steps in the order of their completion: the entry's number and the step.
         received: the accepted events that no step has consumed, by step.
+        events: every accepted event, by its id.
         undo: the steps that are still to be undone, in groups of any order among themselves.
     """
 
@@ -58,7 +59,7 @@ class Generation:
         self.outcomes: dict[str, Outcome] = {}
         self.done: list[tuple[int, str]] = []
         self.received: dict[str, EventReceived] = {}
-        self.event_ids: set[str] = set()
+        self.events: dict[str, EventReceived] = {}
         self.undo: list[set[str]] = []
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
@@ -101,8 +102,8 @@ class Check:
             case StepsStarted(steps):
                 self._started(steps)
             case EventReceived(step=step, event_id=event_id) as event:
-                require(event_id not in known.event_ids, "invariant 5", f"event {event_id} was applied twice")
-                known.event_ids.add(event_id)
+                require(event_id not in known.events, "invariant 5", f"event {event_id} was applied twice")
+                known.events[event_id] = event
                 known.received[step] = event
             case StepCompleted() as event:
                 self._completed(event)

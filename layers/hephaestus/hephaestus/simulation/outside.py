@@ -5,10 +5,13 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.callbacks.link import Link
+from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
+from hephaestus.values import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +41,7 @@ class Outside:
         self._requests = 0
         self._starts = 0
         self._forks = 0
+        self._sent: list[tuple[str, str, str, str | None]] = []
         self._acts = self.choices.below(ACTS)
         self._steers = subject.steer and bool(world.weather.kinds)
 
@@ -79,7 +83,7 @@ class Outside:
         fork: tuple[Callable[[State], object], ...] = () if self._forks else (self.fork,)
         if not state.closed:
             steer = (self.pause, self.unpause, self.pause, self.unpause, self.cancel, self.redrive)
-            others = (self.heartbeat, self.schedule, lambda _: self.start())
+            others = (self.heartbeat, self.schedule, self.reuse, lambda _: self.start())
             return [*(self.send,) * 5, *steer, *others, *fork]
         again: tuple[Callable[[State], object], ...] = (self.redrive,) * 3 if state.status != "completed" else ()
         restart: tuple[Callable[[State], object], ...] = (lambda _: self.restart(),) if self._starts == 1 else ()
@@ -134,6 +138,9 @@ class Outside:
         if state.closed or state.cancel or state.compensation or not found:
             return False
         step, event = found[self.choices.below(len(found))]
+        if state.step_status(step) == "waiting" and self.choices.below(3) == 1:
+            self.follow(state, step, event)
+            return True
         named = None if self.world.weather.stormy and self.choices.below(3) == 1 else step
         request = self._name("e")
         payload = self.subject.payloads.get(event)
@@ -143,10 +150,32 @@ class Outside:
                 state.instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch()
             )
 
+        self._sent.append((state.instance_id, event, request, named))
         self._call(
             f"send {event} to {named or 'whom it may concern'} as {request}", call, lambda _: self._received(request)
         )
         return True
+
+    def reuse(self, _state: State) -> None:
+        """Send another event under an id that has been used: it is rejected, or it happens; never is it dropped."""
+        if not self._sent:
+            return
+        instance_id, event, request, named = self._sent[self.choices.below(len(self._sent))]
+        payload = freeze({"reused": self._name("p")})
+
+        def call() -> None:
+            self.runner.resume(instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch())
+
+        self._call(f"send another {event} as {request}", call, lambda _: self._received(request, payload), again=False)
+
+    def follow(self, state: State, step: str, event: str) -> None:
+        """Use the link to an event of a waiting step; there is one link to each in a generation, and it works once."""
+        link = Link(f"{step} {event}", state.instance_id, state.generation, step, event, expires_at=0)
+
+        def call() -> None:
+            self.runner.answer(link, self.subject.payloads.get(event), dispatch=self._dispatch())
+
+        self._call(f"follow the link to {event} of {step}", call, lambda _: self._received(link.event_id))
 
     def cancel(self, state: State) -> None:
         """Cancel, with or without compensation."""
@@ -175,11 +204,19 @@ class Outside:
         waits = sorted(self.ledger.definition(state).graph.waits) or list(self.ledger.definition(state).graph.order)
         step = waits[self.choices.below(len(waits))]
         delay = 1 + self.choices.below(3_600_000)
+        request = self._name("d")
+        names: set[object] = set()
+
+        def one(name: object) -> bool:
+            names.add(name)
+            return len(names) == 1 and any(
+                (TimerSet, request) in it.requests for it in self.ledger.generations.values()
+            )
+
         self._call(
-            f"schedule_resume {step}",
-            lambda: self.runner.schedule_resume(state.instance_id, step, delay),
-            bool,
-            again=False,
+            f"schedule_resume {step} as {request}",
+            lambda: self.runner.schedule_resume(state.instance_id, step, delay, request_id=request),
+            one,
         )
 
     # --- How ---
@@ -221,8 +258,10 @@ class Outside:
             heard,
         )
 
-    def _received(self, event_id: str) -> bool:
-        return any(event_id in known.event_ids for known in self.ledger.generations.values())
+    def _received(self, event_id: str, payload: object = None) -> bool:
+        """Whether an event is in a log, with this very payload if one is given."""
+        found = [known.events[event_id] for known in self.ledger.generations.values() if event_id in known.events]
+        return any(payload is None or event.payload == payload for event in found)
 
     def _call(
         self, what: str, call: Callable[[], object], known: Callable[[object], bool], *, again: bool = True
