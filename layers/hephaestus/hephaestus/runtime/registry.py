@@ -53,7 +53,8 @@ class Registry:
         """
         if not isinstance(workflow, type):
             return self.get(workflow)
-        found = self._workflows().get(getattr(workflow, "name", ""))
+        name = getattr(workflow, "name", "")
+        found = self._workflows().get(name) if isinstance(name, str) else None
         if found is workflow:
             return found
         named = f"{workflow.__module__}.{workflow.__qualname__}"[:200]
