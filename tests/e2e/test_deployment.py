@@ -91,9 +91,10 @@ def by_shard(aws: Aws, deployment: Deployment, index: str, key: str) -> None:
 
 def schedule(aws: Aws, deployment: Deployment) -> None:
     """Create a schedule for the far future."""
-    resume = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-resume")["FunctionArn"]
+    found = deployment.client("lambda").get_function_configuration(FunctionName=f"{STACK}-resume")
+    resume, prefix = found["FunctionArn"], found["Environment"]["Variables"]["HEPHAESTUS_SCHEDULE_PREFIX"]
     aws("scheduler").create_schedule(
-        Name=f"test-{uuid4()}",
+        Name=f"{prefix}{uuid4().hex}",
         GroupName=deployment.outputs["ScheduleGroupName"],
         ScheduleExpression="at(2099-01-01T00:00:00)",
         FlexibleTimeWindow={"Mode": "OFF"},
@@ -127,6 +128,13 @@ FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
         ("scans", lambda aws, it: aws("dynamodb").scan(TableName=it.table)),
         ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
     ],
+    "callback": [
+        ("schedules", schedule),
+        ("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key")),
+        ("deletes", lambda aws, it: aws("dynamodb").delete_item(TableName=it.table, Key=NOTHING)),
+        ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
+        ("invokes a function", lambda aws, it: aws("lambda").invoke(FunctionName=it.outputs["StartFunctionName"])),
+    ],
     "resume": [
         (
             "takes dead letters",
@@ -145,7 +153,8 @@ ALLOWED: dict[str, list[tuple[str, Call]]] = {
         ),
     ],
     "sweep": [("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard"))],
-    "start": [("schedules", schedule)],
+    "start": [("schedules", schedule), ("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key"))],
+    "callback": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],
     "control": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],
 }
 
