@@ -218,6 +218,13 @@ def test_an_order_lives(stack: Stack, life: str) -> None:
             assert expected.items() <= result.items(), (sample, result)
 
 
+def test_nothing_in_the_librarys_layer_is_for_one_architecture(build: Path) -> None:
+    """Its Makefile cannot know the stack's: what is compiled would be for the machine that builds."""
+    layer = build / "HephaestusLayer"
+    assert (layer / "python" / "wrapt").is_dir()
+    assert [path.name for path in layer.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}] == []
+
+
 def test_every_sample_is_used() -> None:
     """A new file in ``events/`` needs a place in a life."""
     used = {sample for life in LIVES.values() for _, sample, _ in life}
