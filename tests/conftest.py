@@ -46,6 +46,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tiers in their order; keep what shares an emulator or a browser on one worker of pytest-xdist."""
     for item in items:
+        if " at 0x" in item.nodeid:
+            message = f"{item.nodeid}: the name holds an address, which is another one in each worker: give it an id"
+            raise pytest.UsageError(message)
         tier = _tier(item)
         if tier in TIERS:
             item.add_marker(tier)
