@@ -71,7 +71,7 @@ const EXPLAINED: { [action: string]: string } = {
   cancel: "No further step starts. The instance ends as cancelled when the steps that run now have ended.",
   pause: "No further step starts and no event is delivered until it is continued. Steps that run now end; deadlines that pass wait.",
   continue: "What was held back by the pause goes on.",
-  redrive: "The instance goes on from where it stopped: a step that failed starts again with its first attempt.",
+  redrive: "The instance goes on. Other ways may be taken this time; steps that have not run yet follow.",
   fork: "Starts a new instance that takes over every step that had completed by that entry. This one is left as it is.",
 };
 
@@ -79,11 +79,12 @@ interface DialogProps {
   instance: Instance;
   wanted: Wanted;
   by: string;
+  forks: "any" | "unchanged" | "none";
   close: () => void;
   done: (id: string) => void;
 }
 
-export function ActionDialog({ instance, wanted, by, close, done }: DialogProps) {
+export function ActionDialog({ instance, wanted, by, forks, close, done }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [key] = useState(() => crypto.randomUUID());
   const [busy, setBusy] = useState(false);
@@ -146,11 +147,23 @@ export function ActionDialog({ instance, wanted, by, close, done }: DialogProps)
             <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
           </Field>
         )}
+        {wanted.action === "redrive" && <RedrivePlan instance={instance} />}
         {wanted.action === "cancel" && (
           <label class="check">
             <input type="checkbox" checked={compensate} onChange={(event) => setCompensate(event.currentTarget.checked)} /> first undo what its
             completed steps did
           </label>
+        )}
+        {wanted.action === "cancel" && compensate && (
+          <p class="plan">
+            {instance.cancel_undoes?.length ? `Undone in this order, as things stand: ${instance.cancel_undoes.join(", ")}` : "As things stand, there is nothing to undo."}
+          </p>
+        )}
+        {wanted.action === "fork" && forks === "none" && (
+          <p class="notice">{`${instance.workflow} is declared with forks="none": the fork is rejected.`}</p>
+        )}
+        {wanted.action === "fork" && forks === "unchanged" && (
+          <p class="notice">{`${instance.workflow} is declared with forks="unchanged": start data and results are taken over as they are.`}</p>
         )}
         {wanted.action === "fork" && (
           <>
@@ -160,9 +173,11 @@ export function ActionDialog({ instance, wanted, by, close, done }: DialogProps)
             <Field label="After which entry of the history (empty: the newest)">
               <input type="text" inputMode="numeric" value={at} autocomplete="off" onInput={(event) => setAt(event.currentTarget.value)} />
             </Field>
-            <Field label="Other start data (JSON; empty: the same)">
-              <textarea rows={4} value={context} spellcheck={false} onInput={(event) => setContext(event.currentTarget.value)} />
-            </Field>
+            {forks === "any" && (
+              <Field label="Other start data (JSON; empty: the same). The fork stays marked with who gave them.">
+                <textarea rows={4} value={context} spellcheck={false} onInput={(event) => setContext(event.currentTarget.value)} />
+              </Field>
+            )}
           </>
         )}
         <p class="note">{`History will name ${by}.`}</p>
@@ -175,12 +190,35 @@ export function ActionDialog({ instance, wanted, by, close, done }: DialogProps)
           <button type="button" onClick={() => dialog.current?.close()}>
             Not now
           </button>
-          <button type="submit" class={wanted.action === "cancel" ? "danger" : "primary"} disabled={busy}>
+          <button type="submit" class={wanted.action === "cancel" ? "danger" : "primary"} disabled={busy || (wanted.action === "fork" && forks === "none")}>
             {busy ? "Sending…" : wanted.action === "resume" ? `Send ${wanted.event}` : TITLES[wanted.action]}
           </button>
         </div>
       </form>
     </dialog>
+  );
+}
+
+const PLANNED: [keyof NonNullable<Instance["redrive"]>, string][] = [
+  ["runs_again", "Run again"],
+  ["waits_again", "Wait again, also for what came before"],
+  ["waits_on", "Go on waiting for the time they had left"],
+  ["undoes", "Undone in this order, then it ends"],
+  ["kept", "Keep their results"],
+];
+
+/** What a redrive does, by the same decision that it commits. */
+function RedrivePlan({ instance }: { instance: Instance }) {
+  const lines = PLANNED.filter(([name]) => instance.redrive?.[name]?.length);
+  if (!lines.length) return <p class="plan">It goes on as it was; which steps run is not known.</p>;
+  return (
+    <ul class="plan" aria-label="What the redrive does">
+      {lines.map(([name, words]) => (
+        <li key={name}>
+          {words}: <b>{instance.redrive?.[name]?.join(", ")}</b>
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -16,7 +16,7 @@ interface Line {
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "Suspended", "HandedOver"]);
 const BAD = new Set(["StepFailed", "CompensationFailed", "Parked"]);
-const KEPT_BACK = new Set(["type", "large", "error"]);
+const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
 
 interface Props {
   instance: Instance;
@@ -153,6 +153,7 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
         ))}
       </dl>
       {event.error && <ErrorText error={event.error as Failure} />}
+      {event.failed && <ErrorText error={event.failed as Failure} />}
       {rest.map(([name, value]) =>
         Array.isArray(value) && value.every((one) => typeof one === "string") ? (
           <p key={name} class="strings">
@@ -179,7 +180,7 @@ function firstShown(entry: Entry, all: boolean): number {
 }
 
 function tone(event: LogEvent): string {
-  if (BAD.has(event.type) || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
+  if (BAD.has(event.type) || event.failed || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
   if (event.type === "StepCompleted" || event.type === "InstanceFinished") return "good";
   if (BOOKKEEPING.has(event.type)) return "faint";
   return event.by_source || event.by ? "person" : "";
@@ -193,6 +194,14 @@ function askedBy(event: LogEvent): string {
   return event.by_source === "api" ? ", through the API, without authorization" : "";
 }
 
+/** What a fork was given in place of its source's data. */
+function replacedIn(event: LogEvent): string {
+  const completed = Array.isArray(event["completed"]) ? (event["completed"] as { step: string; replaced?: unknown }[]) : [];
+  const what = completed.filter((one) => one.replaced).map((one) => `results of ${one.step}`);
+  if (event["initial_replaced"]) what.unshift("start data");
+  return what.length ? `; given: ${what.join(", ")}` : "";
+}
+
 /** An event in a few words. */
 function sentence(event: LogEvent): string {
   const by = askedBy(event);
@@ -204,7 +213,7 @@ function sentence(event: LogEvent): string {
     case "InstanceStarted":
       return `started ${text("workflow")} v${text("version")}${by}`;
     case "Forked":
-      return `forked from ${text("instance_id")}, generation ${text("generation")}, entry ${text("sequence")}${by}`;
+      return `forked from ${text("instance_id")}, generation ${text("generation")}, entry ${text("sequence")}${by}${replacedIn(event)}`;
     case "Claimed":
       return "an invocation took it";
     case "StepsStarted":
@@ -218,6 +227,7 @@ function sentence(event: LogEvent): string {
     case "HeartbeatReceived":
       return `${event.step}: heartbeat${by}`;
     case "StepCompleted":
+      if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
       return `${event.step} completed: ${event.event}${attempt}`;
     case "StepWaiting":
       return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;

@@ -12,7 +12,7 @@ import { useLog } from "./log";
 import { Data, ErrorText, Large, Status, Time } from "./parts";
 import { tell as tellStory } from "./spans";
 import { TimelineView } from "./timeline";
-import { type About, CLOSED, type Instance, type Json, type StepView } from "./types";
+import { type About, CLOSED, type Instance, type Json, type Replaced, type StepView } from "./types";
 
 const LIVE = 1_500;
 const ENDED = 5_000;
@@ -96,6 +96,7 @@ export function InstancePage({ id, about, tell }: Props) {
             <span>
               {"forked from "}
               <a href={instanceHash(instance.forked_from.split("#")[0] ?? "")}>{instance.forked_from}</a>
+              {instance.forked_by && ` by ${instance.forked_by}`}
             </span>
           )}
         </div>
@@ -105,6 +106,11 @@ export function InstancePage({ id, about, tell }: Props) {
         </p>
       </header>
       {instance.error && <ErrorText error={instance.error} label="Why it failed" />}
+      {given(instance).map((text) => (
+        <p key={text} class="notice">
+          {text}
+        </p>
+      ))}
       {instance.parked && <p class="notice">{`Parked: ${instance.parked}`}</p>}
       {instance.paused !== undefined && <p class="notice">{`Paused${instance.paused ? `: ${instance.paused}` : ""}`}</p>}
       {instance.cancel_requested !== undefined && !CLOSED.has(instance.status) && (
@@ -138,6 +144,7 @@ export function InstancePage({ id, about, tell }: Props) {
           instance={instance}
           wanted={wanted}
           by={about.by}
+          forks={version?.forks ?? "any"}
           close={() => setWanted(undefined)}
           done={(next) => {
             setWanted(undefined);
@@ -150,6 +157,17 @@ export function InstancePage({ id, about, tell }: Props) {
       )}
     </main>
   );
+}
+
+/** What a fork was given in place of its source's data, in sentences. */
+function given(instance: Instance): string[] {
+  const say = (what: string, replaced: Replaced) =>
+    `${what} given${replaced.by ? ` by ${replaced.by}` : ""} to the fork of ${replaced.forked_from}, in place of its own.`;
+  const found = instance.context_replaced ? [say("The start data were", instance.context_replaced)] : [];
+  for (const [key, step] of Object.entries(instance.steps ?? {})) {
+    if (step.replaced) found.push(say(`The results of ${key} were`, step.replaced));
+  }
+  return found;
 }
 
 async function whole(instance: Instance): Promise<Instance> {

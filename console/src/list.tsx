@@ -24,14 +24,21 @@ const HOURS: { [span: string]: number } = { "1h": 1, "24h": 24, "7d": 168, "30d"
 export interface Filters {
   workflow: string;
   status: string;
+  version: string;
   tag: string;
   since: string;
 }
 
+/** Statuses that are often asked for together; the address takes any, with commas. */
+const TOGETHER: [string, string][] = [
+  ["pending,running,waiting,compensating", "open"],
+  ["failed,cancelled", "failed or cancelled"],
+];
+
 export function readFilters(hash: string): Filters {
   const given = new URLSearchParams(hash.replace(/^#\/?\??/, ""));
   const one = (name: string) => given.get(name) ?? "";
-  return { workflow: one("workflow"), status: one("status"), tag: one("tag"), since: one("since") };
+  return { workflow: one("workflow"), status: one("status"), version: one("version"), tag: one("tag"), since: one("since") };
 }
 
 export function filtersHash(filters: Filters): string {
@@ -51,7 +58,7 @@ export function ListPage({ hash, about, tell }: { hash: string; about: About; te
       <h1 class="hidden">Instances</h1>
       <Counts counts={counts.value} filters={filters} change={change} about={about} />
       <section class="instances" aria-label="Instances">
-        <FilterBar filters={filters} about={about} change={change} />
+        <FilterBar filters={filters} counted={counts.value?.workflows.map((one) => one.name) ?? []} about={about} change={change} />
         <InstanceList key={JSON.stringify(filters)} filters={filters} tell={tell} />
       </section>
     </main>
@@ -90,10 +97,11 @@ function Counts({ counts, filters, change, about }: CountsProps) {
               type="button"
               class="name"
               aria-pressed={filters.workflow === workflow && !filters.status}
-              onClick={() => change({ workflow, status: "" })}
+              onClick={() => change({ workflow, status: "", version: "" })}
             >
               {title}
             </button>
+            {workflow && about.workflows.length > 0 && !about.workflows.some((one) => one.name === workflow) && <small class="note"> not deployed</small>}
           </h2>
           <ul>
             {workflow && STATUSES.every((status) => count(status) === 0) && <li class="note">no instance</li>}
@@ -110,7 +118,7 @@ function Counts({ counts, filters, change, about }: CountsProps) {
                     class={`count is-${status} ${known ? "" : "none"}`}
                     aria-pressed={pressed}
                     title={words(status)}
-                    onClick={() => change(pressed ? { workflow: "", status: "" } : { workflow, status })}
+                    onClick={() => change(pressed ? { workflow: "", status: "", version: "" } : { workflow, status, version: "" })}
                   >
                     <span class="hidden">{`${title}, `}</span>
                     <Icon status={status} />
@@ -128,24 +136,30 @@ function Counts({ counts, filters, change, about }: CountsProps) {
 
 interface FilterProps {
   filters: Filters;
+  /** The workflows that have instances, deployed or not. */
+  counted: string[];
   about: About;
   change: (changed: Partial<Filters>) => void;
 }
 
-function FilterBar({ filters, about, change }: FilterProps) {
+function FilterBar({ filters, counted, about, change }: FilterProps) {
   const [tag, setTag] = useState(filters.tag);
   useEffect(() => setTag(filters.tag), [filters.tag]);
   const custom = filters.since !== "" && !(filters.since in HOURS);
-  const any = filters.workflow || filters.status || filters.tag || filters.since;
+  const any = Object.values(filters).some(Boolean);
+  const names = [...new Set([...about.workflows.map((one) => one.name), ...counted, filters.workflow])].filter(Boolean);
+  const versions = about.workflows.find((one) => one.name === filters.workflow)?.versions.map((one) => String(one.version)) ?? [];
+  const shownVersions = [...new Set([...versions, filters.version])].filter(Boolean);
+  const known = [...STATUSES, ...TOGETHER.map(([value]) => value), ""];
   return (
     <form class="filters" aria-label="Filters" onSubmit={(event) => (event.preventDefault(), change({ tag: tag.trim() }))}>
       <label>
         Workflow
-        <select value={filters.workflow} onChange={(event) => change({ workflow: event.currentTarget.value })}>
+        <select value={filters.workflow} onChange={(event) => change({ workflow: event.currentTarget.value, version: "" })}>
           <option value="">all</option>
-          {about.workflows.map((one) => (
-            <option key={one.name} value={one.name}>
-              {one.name}
+          {names.map((name) => (
+            <option key={name} value={name}>
+              {about.workflows.length && !about.workflows.some((one) => one.name === name) ? `${name} (not deployed)` : name}
             </option>
           ))}
         </select>
@@ -157,8 +171,25 @@ function FilterBar({ filters, about, change }: FilterProps) {
           {STATUSES.map((status) => (
             <option key={status}>{status}</option>
           ))}
+          {TOGETHER.map(([value, text]) => (
+            <option key={value} value={value}>
+              {text}
+            </option>
+          ))}
+          {!known.includes(filters.status) && <option value={filters.status}>{filters.status.replaceAll(",", " or ")}</option>}
         </select>
       </label>
+      {(filters.version || versions.length > 1) && (
+        <label>
+          Version
+          <select value={filters.version} onChange={(event) => change({ version: event.currentTarget.value })}>
+            <option value="">all</option>
+            {shownVersions.map((version) => (
+              <option key={version} value={version}>{`v${version}`}</option>
+            ))}
+          </select>
+        </label>
+      )}
       <label>
         Tag
         <input
@@ -202,7 +233,7 @@ function FilterBar({ filters, about, change }: FilterProps) {
         </label>
       )}
       {any && (
-        <button type="button" class="quiet" onClick={() => change({ workflow: "", status: "", tag: "", since: "" })}>
+        <button type="button" class="quiet" onClick={() => change({ workflow: "", status: "", version: "", tag: "", since: "" })}>
           clear
         </button>
       )}

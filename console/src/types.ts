@@ -13,6 +13,8 @@ export interface StepInfo {
 export interface VersionInfo {
   version: number;
   start: string;
+  /** What a fork may do: anything, nothing that replaces data, or there is no fork. */
+  forks?: "any" | "unchanged" | "none";
   steps: StepInfo[];
 }
 
@@ -35,6 +37,12 @@ export interface Failure {
   trace?: string;
 }
 
+/** Data that were given to a fork, by whom, and where that fork began. */
+export interface Replaced {
+  by?: string;
+  forked_from: string;
+}
+
 export interface StepView {
   status: string;
   attempt?: number;
@@ -46,11 +54,13 @@ export interface StepView {
   deadline?: string;
   accepts?: string[];
   error?: Failure;
+  replaced?: Replaced;
   large?: { [name: string]: number };
 }
 
 export interface Listed {
   id: string;
+  key: string;
   workflow: string;
   version: number;
   generation: number;
@@ -69,6 +79,10 @@ export interface Instance extends Listed {
   cancel_requested?: string;
   paused?: string;
   forked_from?: string;
+  forked_by?: string;
+  context_replaced?: Replaced;
+  redrive?: { runs_again?: string[]; waits_again?: string[]; waits_on?: string[]; undoes?: string[]; kept?: string[] };
+  cancel_undoes?: string[];
   parked?: string;
   error?: Failure;
   large?: { [name: string]: number };
@@ -85,6 +99,7 @@ export interface LogEvent {
   retry_at?: string;
   due_at?: string;
   error?: Failure;
+  failed?: Failure;
   by?: string;
   by_source?: string;
   large?: { [name: string]: number };

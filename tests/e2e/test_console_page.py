@@ -149,6 +149,39 @@ def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: 
     expect(row(page, "parcel::0")).to_be_visible()
 
 
+def test_several_statuses_are_listed_together(page: Page, memory: MemoryHephaestus) -> None:
+    for number in range(3):
+        memory.runner.start_instance(Parcel, {}, id=str(number))
+        expect(row(page, f"parcel::{number}")).to_contain_text("waiting")
+    memory.runner.cancel("parcel::0")
+    memory.runner.resume("parcel::1", "no")
+    page.get_by_role("combobox", name="Status").select_option("failed or cancelled")
+    expect(row(page, "parcel::0")).to_be_visible()
+    expect(row(page, "parcel::2")).to_have_count(0)
+    page.evaluate("location.hash = '#/?status=waiting,completed'")
+    expect(row(page, "parcel::1")).to_be_visible()
+    expect(row(page, "parcel::2")).to_be_visible()
+    expect(row(page, "parcel::0")).to_have_count(0)
+    expect(page.get_by_role("combobox", name="Status")).to_have_value("waiting,completed")
+
+
+def test_a_redrive_and_a_cancellation_say_what_they_do_before_they_do_it(page: Page, memory: MemoryHephaestus) -> None:
+    memory.runner.start_instance(Parcel, {"address": "wrong"}, id="1")
+    show(page, "parcel::1")
+    expect(step(page, "decision")).to_have_attribute("aria-label", "decision waiting")
+    actions = page.get_by_role("group", name="Actions")
+    actions.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("checkbox").check()
+    expect(page.get_by_role("dialog")).to_contain_text("Undone in this order, as things stand: wrap")
+    page.get_by_role("dialog").get_by_role("button", name="Not now").click()
+    memory.runner.resume("parcel::1", "yes")
+    actions.get_by_role("button", name="Redrive", exact=True).click()
+    plan = page.get_by_role("list", name="What the redrive does")
+    expect(plan).to_contain_text("Run again: wrap, deliver")
+    expect(plan).to_contain_text("Wait again, also for what came before: decision")
+    expect(plan).to_contain_text("Keep their results: look")
+
+
 def test_what_leaves_a_filter_leaves_the_list(page: Page, memory: MemoryHephaestus) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     page.get_by_role("combobox", name="Status").select_option("waiting")

@@ -10,6 +10,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hephaestus.calls import MAX_NAME, MAX_NUMBER, MAX_REASON, MAX_RESULTS
 from hephaestus.definition.business_key import ID, NAME, VALUE
+from hephaestus.definition.definition import FORKS
 from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.runtime.views import HistoryEntry, InstanceView, StepView
@@ -226,10 +227,12 @@ def workflow() -> Schema:
     step = {
         "key": text,
         "waits": {"type": "boolean"},
+        "compensates": {"type": "boolean"},
         "events": texts,
         "routes": {"type": "object", "description": "Targets by event.", "additionalProperties": texts},
     }
-    version = {"version": NUMBER, "start": text, "steps": {"type": "array", "items": _all_of(step)}}
+    forks = {**text, "enum": list(FORKS)}
+    version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": _all_of(step)}}
     with_input = _all_of(version)
     with_input["properties"]["input"] = {"type": "object", "description": "The JSON schema of the start context."}
     return _all_of(

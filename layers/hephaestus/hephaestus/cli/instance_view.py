@@ -73,7 +73,7 @@ def _troubles(shown: Json) -> Iterator[Text]:
         yield Text.assemble(("parked", "bold red"), " ", safe(shown["parked"]))
     for what, replaced in _replaced(shown):
         by = asked_by(replaced)
-        story = f"{by and f' {by}'} to the fork of {safe(replaced['forked_from'])}: no step of the workflow made them"
+        story = f"{by and f' {by}'} to the fork of {safe(replaced['forked_from'])}, in place of its own"
         yield Text.assemble((f"{what} given", "bold yellow"), story)
     if shown.get("error"):
         error = shown["error"]
@@ -118,6 +118,28 @@ def _detail(step: Json, width: int) -> str:
     if step.get("error"):
         return brief(f"{step['error']['type']}: {step['error']['message']}", width).strip('"')
     return brief(step.get("updates") or {}, width)
+
+
+REDRIVE: Final = {
+    "runs_again": "run again",
+    "waits_again": "wait again, also for what came before",
+    "waits_on": "go on waiting for the time they had left",
+    "undoes": "undone in this order, then it ends",
+    "kept": "keep their results",
+}
+
+
+def redrive_lines(shown: Json) -> list[Text]:
+    """What a redrive would do to an instance, step by step."""
+    plan = shown.get("redrive") or {}
+    if not plan and shown["status"] not in ("failed", "cancelled") and not shown.get("parked"):
+        return [Text(f"{safe(shown['id'])} is {shown['status']}: there is nothing to redrive", style="yellow")]
+    lines = [
+        Text.assemble(f"{words}: ", (", ".join(map(safe, plan[name])), "bold"))
+        for name, words in REDRIVE.items()
+        if plan.get(name)
+    ]
+    return lines or [Text("it goes on as it was; which steps run is not known", style="dim")]
 
 
 def _hints(shown: Json) -> list[Text]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hephaestus.cli import styles
 from hephaestus.cli.data import NOTHING, read_data, read_object
-from hephaestus.cli.instance_view import instance
+from hephaestus.cli.instance_view import instance, redrive_lines
 from hephaestus.cli.instances import InstanceId, end_with, follow
 from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe
@@ -104,6 +104,9 @@ def cancel(
 ) -> None:
     """Cancel an instance: nothing more of it starts."""
     session: Session = ctx.obj
+    if compensate and session.interactive and not yes:
+        undoes = session.connection.get(instance_id).get("cancel_undoes", ())
+        session.say(styles.plain(f"would undo now: {', then '.join(undoes) or 'nothing'}"))
     _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
     done = session.connection.cancel(instance_id, reason, compensate=compensate, key=key, wait=wait)
     _tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
@@ -135,10 +138,19 @@ def redrive(
     wait: Wait = None,
     watch: Watch = False,
     yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")] = False,
 ) -> None:
-    """Have a failed, cancelled or parked instance go on from where it stopped."""
+    """Have a failed, cancelled or parked instance go on; it says first which steps run or wait again."""
     session: Session = ctx.obj
-    _ask(session, f"Redrive {instance_id}? Its failed steps run again.", yes=yes)
+    if dry_run or (session.interactive and not yes):
+        shown = session.connection.get(instance_id)
+        if dry_run and session.json:
+            session.write_json({"id": shown["id"], "redrive": shown.get("redrive")})
+        else:
+            session.say(*redrive_lines(shown))
+    if dry_run:
+        return
+    _ask(session, f"Redrive {instance_id}?", yes=yes)
     _tell(session, session.connection.redrive(instance_id, key=key, wait=wait), "redriven", wait=wait, watch=watch)
 
 

@@ -27,10 +27,12 @@ def _version(definition: Definition) -> dict[str, Any]:
     described: dict[str, Any] = {
         "version": definition.version,
         "start": definition.graph.start,
+        "forks": definition.forks,
         "steps": [
             {
                 "key": key,
                 "waits": step.waits,
+                "compensates": key in definition.graph.compensates,
                 "events": list(step.events),
                 "routes": {event: list(route.targets) or [DONE.key] for event, route in definition.routes[key].items()},
             }

@@ -94,10 +94,12 @@ def read_workflow(described: Mapping[str, Any]) -> Known:
 def _version(name: str, described: Mapping[str, Any]) -> Definition:
     routes: dict[str, dict[str, Route]] = {}
     waits: list[str] = []
+    compensates: list[str] = []
     for step in described["steps"]:
         targets = {event: tuple(to for to in found if to != DONE.key) for event, found in step["routes"].items()}
         routes[step["key"]] = {event: Route(found) for event, found in targets.items()}
         waits += [step["key"]] if step.get("waits") else []
+        compensates += [step["key"]] if step.get("compensates") else []
     edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
-    graph = Graph(described["start"], edges, frozenset(waits))
+    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates))
     return Definition(name, described["version"], graph, {}, routes, {}, Retry())

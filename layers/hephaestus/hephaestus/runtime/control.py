@@ -12,17 +12,15 @@ from hephaestus.engine.events import (
     Continued,
     InstanceFinished,
     Paused,
-    Redriven,
 )
-from hephaestus.engine.graph import reachable
+from hephaestus.engine.plans import redriven
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import InstanceClosed, NotRedrivable
+from hephaestus.errors import InstanceClosed
 from hephaestus.runtime.forks import Forks
 from hephaestus.runtime.intake import check_reason, check_text, request_digest
 
 if TYPE_CHECKING:
     from hephaestus.caller import Caller
-    from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
 
@@ -178,8 +176,8 @@ class Control(Forks):
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "redrive", request_id, ""):
                 return state
-            event = _redrive(self.registry.definition(state).graph, state, request_id or "")
-            event = replace(event, by=who.name, by_source=who.source)
+            event = redriven(self.registry.definition(state).graph, state)
+            event = replace(event, request_id=request_id or "", by=who.name, by_source=who.source)
             return self._go_on(state, dispatch or self.dispatch, now, event)
 
         self._change(instance_id, decide)
@@ -193,30 +191,3 @@ def _check_request(reason: str, request_id: str | None, by: Caller | str | None)
     """
     named = None if request_id is None else check_text("request_id", request_id)
     return check_reason(reason), named, read_caller(by)
-
-
-def _redrive(graph: Graph, state: State, request_id: str) -> Redriven:
-    """What is set back, so that the instance goes on.
-
-    Raises:
-        NotRedrivable: there is nothing to go on with.
-    """
-    if state.parked is not None and not state.closed:
-        return Redriven("", request_id=request_id)
-    if state.status not in ("failed", "cancelled"):
-        message = (
-            f"instance {state.instance_id} is {state.status}: only a failed, cancelled or parked instance is redriven; "
-            "start it again, or fork it from its history"
-        )
-        raise NotRedrivable(message)
-    statuses = {step: state.step_status(step) for step in graph.order}
-    undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
-    if undo:
-        undo.sort(key=lambda step: (state.steps[step].ended_at, graph.order.index(step)), reverse=True)
-        return Redriven("compensating", undo=tuple(undo), request_id=request_id)
-    undone = reachable(graph.edges, [step for step in graph.order if statuses[step] == "compensated"])
-    again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
-    reset = tuple(
-        step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
-    )
-    return Redriven("pending", reset, again, request_id=request_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
 from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.plans import cancel_undoes, redrive_plan
 from hephaestus.engine.state import StepState
 from hephaestus.values import for_display
 
@@ -70,6 +71,9 @@ class InstanceView:
         context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
             known, and where that fork began (``forked_from``).
         error: why it failed: ``type`` and ``message``.
+        redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
+            ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
+        cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
     """
 
     id: str
@@ -94,6 +98,8 @@ class InstanceView:
     context_replaced: Mapping[str, str] | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
+    redrive: Mapping[str, Sequence[str]] | None = None
+    cancel_undoes: Sequence[str] = ()
 
     @property
     def closed(self) -> bool:
@@ -181,6 +187,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         context_replaced=_replaced(state.initial_replaced),
         parked=state.parked,
         error=_error(state.error),
+        redrive=_plan(graph, state) if graph else None,
+        cancel_undoes=cancel_undoes(graph, state) if graph else (),
     )
 
 
@@ -235,6 +243,11 @@ def to_json_object(shown: Any) -> dict[str, Any]:
     if isinstance(shown, InstanceView) and shown.steps:
         members["steps"] = {key: to_json_object(step) for key, step in shown.steps.items()}
     return members
+
+
+def _plan(graph: Graph, state: State) -> Mapping[str, Sequence[str]] | None:
+    plan = redrive_plan(graph, state)
+    return {name: steps for name, steps in asdict(plan).items() if steps} if plan else None
 
 
 def _error(failure: Failure | None) -> Mapping[str, str] | None:

@@ -1,0 +1,92 @@
+"""What a redrive or a cancellation does, decided before anybody asks for it, so that a person can be told.
+
+The plan that is shown is read from the event that a redrive commits: what is told and what is done cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.advance import compensable
+from hephaestus.engine.events import Redriven
+from hephaestus.engine.graph import reachable
+from hephaestus.errors import NotRedrivable
+
+if TYPE_CHECKING:
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class RedrivePlan:
+    """The steps of an instance by what a redrive means for them, in the order of the graph.
+
+    Attributes:
+        runs_again: they ran before and run again, as far as the ways taken this time lead there.
+        waits_again: they wait once more for an event or a time, although they may have had it: approvals included.
+        waits_on: they go on waiting, for as long as they had left.
+        undoes: what they did is undone, in this order; the instance then ends as it would have.
+        kept: they have completed and keep their results.
+    """
+
+    runs_again: tuple[str, ...] = ()
+    waits_again: tuple[str, ...] = ()
+    waits_on: tuple[str, ...] = ()
+    undoes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
+    """What ``redriven`` means for each step; ``None`` where there is nothing to redrive."""
+    try:
+        event = redriven(graph, state)
+    except NotRedrivable:
+        return None
+    statuses = {step: state.step_status(step) for step in graph.order}
+    kept = tuple(step for step in graph.order if statuses[step] == "completed" and step not in event.reset)
+    if event.status == "compensating":
+        return RedrivePlan(undoes=event.undo, kept=kept)
+    if state.compensation is not None and not state.closed:
+        return RedrivePlan(undoes=state.compensation.left, kept=kept)
+    anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]
+    goes_on = {step for step in graph.order if statuses[step] == "retrying" or step in state.running}
+    return RedrivePlan(
+        runs_again=tuple(step for step in graph.order if (step in anew and step not in graph.waits) or step in goes_on),
+        waits_again=tuple(step for step in anew if step in graph.waits),
+        waits_on=tuple(step for step in graph.order if statuses[step] == "waiting" and step not in event.reset),
+        kept=kept,
+    )
+
+
+def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
+    """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first."""
+    open_ = not state.closed and state.compensation is None
+    return compensable(graph, state) if open_ else ()
+
+
+def redriven(graph: Graph, state: State) -> Redriven:
+    """What a redrive sets back, so that the instance goes on.
+
+    Raises:
+        NotRedrivable: there is nothing to go on with.
+    """
+    if state.parked is not None and not state.closed:
+        return Redriven("")
+    if state.status not in ("failed", "cancelled"):
+        message = (
+            f"instance {state.instance_id} is {state.status}: only a failed, cancelled or parked instance is redriven; "
+            "start it again, or fork it from its history"
+        )
+        raise NotRedrivable(message)
+    statuses = {step: state.step_status(step) for step in graph.order}
+    undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
+    if undo:
+        undo.sort(key=lambda step: (state.steps[step].ended_at, graph.order.index(step)), reverse=True)
+        return Redriven("compensating", undo=tuple(undo))
+    undone = reachable(graph.edges, [step for step in graph.order if statuses[step] == "compensated"])
+    again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
+    reset = tuple(
+        step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
+    )
+    return Redriven("pending", reset, again)
