@@ -898,6 +898,59 @@ def test_a_step_that_blocks_the_loop_is_named_once(caplog: pytest.LogCaptureFixt
     assert (vars(record)["instance_id"], vars(record)["step"]) == ("order::1", "slow_step")
 
 
+@pytest.mark.parametrize("way", ["task", "callback"])
+def test_a_task_that_blocks_the_loop_is_reported_with_the_steps_that_run(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: as in ``gather``, where the step's own coroutine only waits."""
+    clock = Ticking()
+    loop = EventLoop(clock, blocked_s=0.02)
+
+    def blocks() -> None:
+        clock.now += 3
+
+    async def blocks_in_a_task() -> None:
+        blocks()
+
+    async def work() -> str:
+        if way == "task":
+            await asyncio.gather(blocks_in_a_task(), asyncio.sleep(0))
+        else:
+            asyncio.get_running_loop().call_soon(blocks)
+        while not caplog.records:  # noqa: ASYNC110 - a log record is no event
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        return "done"
+
+    assert in_time(lambda: loop.run(work(), Who("fetch", "order::1")).result()) == "done"
+    loop.retire()
+    [record] = [record for record in caplog.records if record.name == "hephaestus.event_loop"]
+    assert "a task or callback of the async step fetch has blocked the event loop for" in record.getMessage()
+    assert vars(record)["instance_id"] == "order::1"
+
+
+def test_a_task_that_blocks_for_ever_holds_up_no_later_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, release, blocked = Ticking(), threading.Event(), threading.Event()
+    monkeypatch.setattr(loops, "_current", EventLoop(clock, blocked_s=0.01, patience_s=5))
+
+    async def blocks() -> None:
+        blocked.set()
+        release.wait()
+
+    async def gathers() -> None:
+        await asyncio.gather(blocks())
+
+    async def ends() -> str:
+        return "done"
+
+    threading.Thread(target=lambda: loops.run(gathers(), Who("stuck")), daemon=True).start()
+    blocked.wait()
+    clock.now += 6
+    assert in_time(lambda: loops.run(ends(), Who("next"))) == "done"
+    release.set()
+    loops.event_loop().retire()
+
+
 def test_a_step_that_blocks_for_ever_is_named_and_the_next_one_gets_another_loop(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,8 @@ class EventLoop:
         self._tickets: dict[Future[Any], Who] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._control: _Control | None = None
+        self._beat = self._told = clock()
+        self._beating = False
         self._retired = False
         self.loop = asyncio.new_event_loop()
         with contextlib.suppress(AttributeError):  # a loop that is not asyncio's own may not allow it
@@ -96,10 +98,12 @@ class EventLoop:
     @property
     def usable(self) -> bool:
         """Whether it takes more: it runs, and no step has kept it for too long."""
-        control = self._control
         if self._retired or self.loop.is_closed():
             return False
-        return control is None or self._clock() - control.began <= self._patience(control.who)
+        control, now = self._control, self._clock()
+        if control is not None:
+            return now - control.began <= self._patience(control.who)
+        return not self._tickets or now - self._beat <= self._patience_s + self._pause
 
     def run(self, coroutine: Coroutine[Any, Any, Any], who: Who) -> Future[Any]:
         """Run a coroutine from a thread that is not the loop's, and wait until it has ended.
@@ -112,6 +116,8 @@ class EventLoop:
             if self._retired:
                 ticket.cancel()
                 return ticket
+            if not self._tickets:
+                self._beat = self._clock()
             self._tickets[ticket] = who
         try:
             self.loop.call_soon_threadsafe(self._begin, coroutine, who, ticket)
@@ -147,6 +153,9 @@ class EventLoop:
         task = _AttemptTask(self._attend(coroutine, who, ticket), loop=self.loop, name=who.step)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if not self._beating:
+            self._beating = True
+            self.loop.call_later(self._pause, self._tick)
 
     async def _attend(self, coroutine: Coroutine[Any, Any, Any], who: Who, ticket: Future[Any]) -> None:
         """Note what comes of a coroutine. Nothing gets out: ``Task`` would hand an exit on to the loop."""
@@ -186,25 +195,50 @@ class EventLoop:
     def _patience(self, who: Who) -> float:
         return self._patience_s if who.timeout_s is None else max(who.timeout_s, self._blocked_s)
 
+    @property
+    def _pause(self) -> float:
+        """Between two beats, in seconds."""
+        return self._blocked_s / 4
+
+    def _tick(self) -> None:
+        """In the loop's thread, again and again while attempts run: what keeps this waiting has blocked the loop."""
+        self._check_beat()
+        self._beat = self._clock()
+        self._beating = bool(self._tickets)
+        if self._beating:
+            self.loop.call_later(self._pause, self._tick)
+
     def _look(self) -> None:
         """From a thread that waits: say who keeps the loop."""
         control = self._control
         if control is not None:
             self._check(control)
+        else:
+            self._check_beat()
+
+    def _check_beat(self) -> None:
+        """A task or a callback that a step made has no attempt's name: any of those that run may have made it."""
+        now = self._clock()
+        with self._lock:  # the loop's thread and those that wait may come at once
+            took = now - self._beat
+            if took <= self._blocked_s + self._pause or self._told > self._beat:
+                return
+            self._told = now
+            whose = tuple(self._tickets.values())
+        ids, steps = sorted({who.instance_id for who in whose}), sorted({who.step for who in whose})
+        _warn(took, ", ".join(ids), ", ".join(steps), "a task or callback of the async step")
 
     def _check(self, control: _Control) -> None:
-        took = self._clock() - control.began
-        if took > self._blocked_s and not control.told:
+        now = self._clock()
+        took = now - control.began
+        if took <= self._blocked_s:
+            return
+        with self._lock:
+            if control.told:
+                return
             control.told = True
-            who = control.who
-            _logger.warning(
-                "instance %s: the async step %s has blocked the event loop for %.1f s, and with it every async step of "
-                "its process: await asyncio.to_thread(...) for what blocks, or write the step as a plain def",
-                who.instance_id,
-                who.step,
-                took,
-                extra={"instance_id": who.instance_id, "step": who.step},
-            )
+            self._told = now
+        _warn(took, control.who.instance_id, control.who.step, "the async step")
 
     def _serve(self) -> None:
         """Run the loop for as long as it can be run."""
@@ -238,6 +272,18 @@ class EventLoop:
                 ticket.set_exception(LoopEnded(message))
         if not self.loop.is_closed():
             self.loop.close()
+
+
+def _warn(took: float, instance_id: str, step: str, what: str) -> None:
+    _logger.warning(
+        "instance %s: %s %s has blocked the event loop for %.1f s, and with it every async step of its process: "
+        "await asyncio.to_thread(...) for what blocks, or write the step as a plain def",
+        instance_id,
+        what,
+        step,
+        took,
+        extra={"instance_id": instance_id, "step": step},
+    )
 
 
 async def _keep_executor(timeout: float | None = None) -> None:  # noqa: ARG001, ASYNC109 - the signature of asyncio's
