@@ -19,6 +19,41 @@ class Colour(Enum):
     RED = "red"
 
 
+class Loud(str):  # noqa: SLOT000 - a subclass in need of plainness
+    """A text that shows itself in another way."""
+
+    def __str__(self) -> str:
+        return "LOUD"
+
+
+class Rate(float):
+    """A number that shows itself in another way."""
+
+    def __str__(self) -> str:
+        return "fast"
+
+
+class Count(int):
+    """The same of whole numbers."""
+
+    def __str__(self) -> str:
+        return "many"
+
+
+class Percent(Decimal):
+    """The same of decimals."""
+
+    def __str__(self) -> str:
+        return "5 %"
+
+
+class Raw(bytes):
+    """Bytes that say other bytes."""
+
+    def __bytes__(self) -> bytes:
+        return b"other"
+
+
 class Level(IntEnum):
     """One of numbers."""
 
@@ -48,6 +83,11 @@ def nested(depth: int, last: Any = "x") -> Any:
         (int("9" * 38), Decimal("9" * 38), {"N": "9" * 38}),
         (bytearray(b"x"), b"x", {"B": b"x"}),
         (memoryview(b"x"), b"x", {"B": b"x"}),
+        (Loud("loud"), "loud", {"S": "loud"}),
+        (Rate(1.5), Decimal("1.5"), {"N": "1.5"}),
+        (Count(5), Decimal(5), {"N": "5"}),
+        (Percent("5.5"), Decimal("5.5"), {"N": "5.5"}),
+        (Raw(b"x"), b"x", {"B": b"x"}),
         (Colour.RED, "red", {"S": "red"}),
         (Level.HIGH, Decimal(3), {"N": "3"}),
         (("a", 1), ["a", Decimal(1)], {"L": [{"S": "a"}, {"N": "1"}]}),

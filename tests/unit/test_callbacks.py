@@ -31,6 +31,12 @@ from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime, VirtualClock, links, signer
 
+
+def deep(levels: int) -> Any:
+    """A list in lists, ``levels`` of them."""
+    return [] if levels == 1 else [deep(levels - 1)]
+
+
 approval = WaitForEvent("approved", "rejected", name="approval", timeout=timedelta(days=2))
 
 
@@ -355,10 +361,11 @@ class TestWhichStep:
         assert signer().read(token, VirtualClock().now()).expires_at * 1000 == VirtualClock().now() + 1000
         self.issuer("first").callback_token("agreed", expires_in=timedelta(days=366))
 
-    @pytest.mark.parametrize("payload", [{"x": float("nan")}, object(), {1: 2}, "\ud800", {"x": "y" * 1_024}])
+    @pytest.mark.parametrize("payload", [{"x": float("nan")}, object(), {1: 2}, "\ud800", {"x": "y" * 1_024}, deep(64)])
     def test_a_payload_that_a_link_cannot_carry_is_refused(self, payload: Any) -> None:
         with pytest.raises(BadCallback):
             self.issuer("first").callback_token("agreed", payload=payload)
+        assert self.issuer("first").callback_token("agreed", payload=deep(63))
 
     def test_a_mistake_with_links_fails_the_step_at_once(self) -> None:
         """Trying again cannot mend it."""

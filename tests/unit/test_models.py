@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, Secret, S
 from pydantic.dataclasses import dataclass as model_dataclass
 
 from hephaestus import DONE, Completed, StepContext, Workflow, step
-from hephaestus.errors import InvalidInput
+from hephaestus.errors import BadRequest, InvalidInput
 from hephaestus.foreign import is_model
 from hephaestus.simulation import simulate
 from hephaestus.steps import WaitForEvent
@@ -280,6 +280,16 @@ def test_what_is_no_mapping_is_rejected_as_context() -> None:
     for wrong in (Numbers([1]), [1], "a", 5):
         with pytest.raises(InvalidInput, match="must be a mapping"):
             LocalRuntime(Flow).start(Flow, "one", wrong)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_results_of_a_fork_are_a_mapping() -> None:
+    """Of steps to mappings; anything else is the caller's mistake."""
+    local = LocalRuntime(Flow)
+    local.start(Flow, "one", ORDER)
+    given: list[Any] = [Numbers([1]), [1], "work", 5, True, {"work": [1]}, {"work": "a"}, {5: {}}]
+    for wrong in given:
+        with pytest.raises(BadRequest, match=r"mapping|is not a step"):
+            local.runner.fork("flow::one", new_id="two", results=wrong)
 
 
 def test_a_simulation_takes_a_model() -> None:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
+from hephaestus.scalars import enum_value, has_surrogates
 from hephaestus.values import FrozenDict, FrozenList
 
 MAX_DIGITS: Final = 38
@@ -37,7 +38,7 @@ def frozen(value: Any, place: str, level: int = 0) -> Any:  # noqa: PLR0911 - on
         NotAnAttribute: DynamoDB cannot keep the value, or something inside of it.
     """
     if isinstance(value, Enum):
-        return frozen(value.value, place, level)
+        return frozen(enum_value(value), place, level)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -45,7 +46,7 @@ def frozen(value: Any, place: str, level: int = 0) -> Any:  # noqa: PLR0911 - on
     if isinstance(value, (int, float, Decimal)):
         return _number(value, place)
     if isinstance(value, (bytes, bytearray, memoryview)) or _is_binary(value):
-        return bytes(value)
+        return bytes.__getitem__(value, slice(None)) if isinstance(value, bytes) else bytes(value)
     if isinstance(value, AbstractSet):
         return _set(value, place)
     if level >= MAX_LEVELS:
@@ -120,14 +121,14 @@ def _is_binary(value: object) -> bool:
 
 
 def _text(value: str, place: str) -> str:
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if has_surrogates(str.__str__(value)):
         raise _refused(place, "is a text with half a surrogate pair, which UTF-8 cannot hold")
-    return str(value)
+    return str.__str__(value)  # what it is, not what a subclass shows
 
 
 def _number(value: float | Decimal, place: str) -> Decimal:
     """A number as DynamoDB keeps it: at most 38 digits, and no zeros behind the point that say nothing."""
-    number = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+    number = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite():
         raise _refused(place, "is not a finite number")
     digits = _significant(number)

@@ -15,6 +15,7 @@ from hephaestus.callbacks.errors import BadCallback
 from hephaestus.callbacks.link import Link, dump
 from hephaestus.definition.durations import read_duration
 from hephaestus.definition.references import step_key
+from hephaestus.engine.inbox import as_results
 from hephaestus.errors import BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
 
@@ -137,7 +138,9 @@ def _claim(payload: Any) -> tuple[Any, str]:
         BadCallback: it cannot be stored, or is too large for a link.
     """
     try:
-        claim = for_display(freeze(payload, "the link's payload"))
+        frozen = freeze(payload, "the link's payload")
+        freeze(as_results(frozen), "the link's payload")  # so that the answer is not rejected when it comes
+        claim = for_display(frozen)
         text = dump(claim)
     except (NotSerializable, TypeError, ValueError) as error:
         message = f"a link cannot carry this payload: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.caller import read_caller
@@ -22,7 +23,7 @@ from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
@@ -84,13 +85,13 @@ class Forks(Instances):
         source = self._at(instance_id, generation, at)
         flow = self.registry.get(source.workflow)
         definition = flow.definition(version if version is not None else source.version)
+        others = self._results({} if results is None else results)
         replaced = ["start data"] if context is not None else []
-        replaced += [f"results of {step_key(step)}" for step in results or {}]
+        replaced += [f"results of {step}" for step in others]
         _check_allowed(flow, definition, source, replaced)
         initial = source.initial if context is None else read_context(context)
         definition.read_input(initial)
         check_size(initial, self.store.max_value_bytes, "the context")
-        others = self._results(results or {})
         forked = _fork(source, definition, others, by=who, replaced=context is not None)
         if start_id is not None:
             start_id = check_text("start_id", start_id)
@@ -106,6 +107,9 @@ class Forks(Instances):
         return fork_id
 
     def _results(self, results: Mapping[Any, Mapping[str, Any] | Model]) -> Mapping[str, FrozenDict]:
+        if not isinstance(results, Mapping):
+            message = f"results is a {type(results).__name__}: it must be a mapping (a JSON object) of results by step"
+            raise BadRequest(message)
         frozen: dict[str, FrozenDict] = {}
         for named, given in results.items():
             step = check_text("a step in results", step_key(named))
