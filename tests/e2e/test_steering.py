@@ -58,7 +58,10 @@ def test_a_paused_order_keeps_its_event_and_takes_it_when_it_continues(deploymen
     for _ in range(2):
         assert steer(deployment, order, "continue", Idempotency_Key=key).status == 202
         assert wait_for(deployment, order, "completed")["steps"]["approval"]["event"] == "approved"
-    assert steer(deployment, order, "pause", Idempotency_Key=pausing).status == 202, "it was heard, long ago"
+    late = steer(deployment, order, "pause", {"reason": "stocktaking"}, Idempotency_Key=pausing)
+    assert late.status == 202, "it was heard, long ago"
+    other = steer(deployment, order, "pause", {"reason": "something else"}, Idempotency_Key=pausing)
+    assert (other.status, other.json()["type"]) == (422, "/problems/request-id-reused")
     happened = history(deployment, order)
     assert (happened.count("Paused"), happened.count("Continued")) == (1, 1)
 
