@@ -63,7 +63,7 @@ def test_an_order_goes_on_through_the_work_queue_when_nobody_waits(deployment: D
 
     def mine() -> list[str]:
         found = schedules.list_schedules(GroupName=group)["Schedules"]
-        return [one["Name"] for one in found if one["Name"].startswith(f"orderid-{order}")]
+        return [one["Name"] for one in found if f".orderid-{order}" in one["Name"]]
 
     eventually(lambda: len(mine()) == 1, "the order has no schedule")
     assert (
