@@ -439,7 +439,7 @@ def test_timeouts_of_other_instances_are_not_ours(local: LocalRuntime) -> None:
 
 def test_the_facade_uses_the_default_runner(local: LocalRuntime) -> None:
     """Workflow classes carry start, resume, get, list, history and cancel."""
-    from hephaestus.runtime.default import use
+    from hephaestus import use
 
     use(local.runner)
     try:

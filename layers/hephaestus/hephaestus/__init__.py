@@ -1,8 +1,21 @@
 """Hephaestus: durable workflows on AWS Lambda, DynamoDB, EventBridge Scheduler and SQS.
 
-What a workflow's author needs is here; importing it touches neither AWS nor the network.
+What a workflow's author needs is here, and every error that a call of the library raises; importing it touches neither
+AWS nor the network. Built-in steps are in ``hephaestus.steps``, tests' tools in ``hephaestus.testing``.
 """
 
+from hephaestus.callbacks.errors import (
+    BadCallback,
+    LinkAltered,
+    LinkExpired,
+    LinkForeign,
+    LinkOutdated,
+    LinksAreOff,
+    LinkUsed,
+    NoCallbackKey,
+    NotConfirmed,
+    StepMovedOn,
+)
 from hephaestus.context import Instance, StepContext
 from hephaestus.definition.results import Completed, Pending, Result
 from hephaestus.definition.steps import DONE, Choice, Done, Step, step
@@ -10,20 +23,32 @@ from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
     AlreadyRunning,
     AmbiguousEvent,
+    BadRequest,
+    CallerError,
+    CorruptLog,
     DefinitionError,
+    EngineError,
+    ForkNotAllowed,
     HephaestusError,
     InstanceClosed,
     InstanceNotFound,
+    InvalidDelay,
     InvalidInput,
+    InvariantBroken,
     NonRetryable,
+    NotRedrivable,
     PayloadTooLarge,
     RequestIdReused,
+    RetryLater,
+    StoreUnavailable,
+    TooBusy,
     UnexpectedEvent,
     UnknownStep,
     UnknownVersion,
     UnknownWorkflow,
 )
 from hephaestus.retry import Retry
+from hephaestus.runtime.default import use
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
 
 __version__ = "0.1.0"
@@ -32,27 +57,48 @@ __all__ = [
     "DONE",
     "AlreadyRunning",
     "AmbiguousEvent",
+    "BadCallback",
+    "BadRequest",
+    "CallerError",
     "Check",
     "Choice",
     "Completed",
     "ConditionFailed",
+    "CorruptLog",
     "DefinitionError",
     "Delete",
     "Done",
+    "EngineError",
+    "ForkNotAllowed",
     "HephaestusError",
     "Instance",
     "InstanceClosed",
     "InstanceNotFound",
+    "InvalidDelay",
     "InvalidInput",
+    "InvariantBroken",
+    "LinkAltered",
+    "LinkExpired",
+    "LinkForeign",
+    "LinkOutdated",
+    "LinkUsed",
+    "LinksAreOff",
+    "NoCallbackKey",
     "NonRetryable",
+    "NotConfirmed",
+    "NotRedrivable",
     "PayloadTooLarge",
     "Pending",
     "Put",
     "RequestIdReused",
     "Result",
     "Retry",
+    "RetryLater",
     "Step",
     "StepContext",
+    "StepMovedOn",
+    "StoreUnavailable",
+    "TooBusy",
     "UnexpectedEvent",
     "UnknownStep",
     "UnknownVersion",
@@ -64,4 +110,5 @@ __all__ = [
     "WriteRefused",
     "__version__",
     "step",
+    "use",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from hephaestus.definition.durations import shown
 from hephaestus.definition.steps import Step
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     StepRef: TypeAlias = "StepLike | str"
     WorkflowRef: TypeAlias = "type[Workflow] | str"
+
+T = TypeVar("T")
 
 
 def step_key(step: StepRef) -> str:
@@ -36,17 +39,26 @@ def step_key(step: StepRef) -> str:
     raise BadRequest(message)
 
 
-def workflow_name(workflow: WorkflowRef) -> str:
-    """The name of a workflow, given as its name or its class.
+class ByStep(dict[str, T]):
+    """A dict by step, in which a step is found by its key, by itself or by its class."""
 
-    Raises:
-        BadRequest: it is neither.
-    """
-    from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - which imports this module
+    __slots__ = ()
 
-    if isinstance(workflow, str):
-        return workflow
-    if isinstance(workflow, type) and issubclass(workflow, Workflow) and workflow is not Workflow:
-        return workflow.name
-    message = f"{shown(workflow)} is not a workflow: give its name or its class"
-    raise BadRequest(message)
+    def __getitem__(self, step: StepRef) -> T:
+        """What ``step`` has."""
+        return super().__getitem__(_found(step))
+
+    def __contains__(self, step: object) -> bool:
+        """Whether ``step`` has anything."""
+        return super().__contains__(_found(step))
+
+    def get(self, step: StepRef, default: Any = None) -> Any:
+        """What ``step`` has, or ``default``."""
+        return super().get(_found(step), default)
+
+
+def _found(step: Any) -> Any:
+    """The key of a step; what is none stays what it is, and is not found."""
+    with suppress(BadRequest):
+        return step_key(step)
+    return step

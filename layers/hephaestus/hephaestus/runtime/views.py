@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
+from hephaestus.definition.references import ByStep
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
 from hephaestus.engine.state import StepState
@@ -60,7 +61,7 @@ class InstanceView:
         id: the whole id, as ``orderid::abc123``.
         key: the business key's value, as ``abc123``.
         status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
-        steps: every step that something has happened to.
+        steps: every step that something has happened to, by its key, the step itself or its class.
         accepts: the events that would be taken now, by step.
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
         parked: why it cannot go on until something outside of it is mended, if that is so.
@@ -87,7 +88,7 @@ class InstanceView:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
-    steps: Mapping[str, StepView] = field(default_factory=dict)
+    steps: ByStep[StepView] = field(default_factory=ByStep)
     accepts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wake_at: datetime | None = None
     cancel_requested: str | None = None
@@ -176,7 +177,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         tags=state.tags,
         metadata=state.metadata,
         context=state.initial,
-        steps=steps,
+        steps=ByStep(steps),
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
