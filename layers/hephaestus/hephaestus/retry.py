@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from hephaestus.definition.durations import read_duration, shown
+from hephaestus.definition.durations import is_one_of, read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import EngineSignal, NonRetryable
@@ -76,9 +76,9 @@ class Retry:
         wrong = Mistakes("Retry")
         if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
             wrong.add(f"max_attempts is {shown(max_attempts)}", "Give a whole number of at least 1")
-        if backoff not in BACKOFFS:
+        if not is_one_of(backoff, BACKOFFS):
             wrong.add(f"backoff is {shown(backoff)}", f"Give one of {', '.join(BACKOFFS)}")
-        if jitter not in JITTERS:
+        if not is_one_of(jitter, JITTERS):
             wrong.add(f"jitter is {shown(jitter)}", f"Give one of {', '.join(JITTERS)}")
         if not isinstance(retry_on, tuple) or not all(_is_exception(kind) for kind in retry_on):
             wrong.add(f"retry_on is {shown(retry_on)}", "Give a tuple of exception types, as in (OSError,)")

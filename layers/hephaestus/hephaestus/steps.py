@@ -52,7 +52,7 @@ class Wait(Step, pure=True):
     ) -> None:
         self.step_key = "wait" if name is None else name
         given = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
-        given = {unit: part for unit, part in given.items() if type(part) is bool or part != 0}
+        given = {unit: part for unit, part in given.items() if type(part) not in (int, float) or part != 0}
         wrong = Mistakes(self.step_key)
         if until is not None:
             self.until: timedelta | datetime | None = wrong.read(read_moment, until, "until")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Duration: TypeAlias = "timedelta | float"  # a number is seconds; ``float`` takes whole numbers, too
 
@@ -76,6 +79,11 @@ def read_moment(value: Any, what: str) -> datetime:
     mend = "Give a datetime with a time zone, as in datetime(2026, 1, 31, 12, tzinfo=UTC)"
     problem = f"{what} is {shown(value)}{naive}"
     raise Unfit(problem, mend)
+
+
+def is_one_of(value: object, names: Collection[str]) -> bool:
+    """Whether ``value`` is a text among ``names``; what is no text is not even compared, as it may object to that."""
+    return isinstance(value, str) and value in names
 
 
 def shown(value: object) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES
 from hephaestus.definition.definition import FORKS
-from hephaestus.definition.durations import shown
+from hephaestus.definition.durations import is_one_of, shown
+from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import Problem
 from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
@@ -44,12 +45,14 @@ def _names_wrong(cls: type[Workflow], key: object, scope: object, current: objec
         yield (f"the name {shown(cls.name)} is invalid", mend)
     if key is not None and (not isinstance(key, str) or not NAME.fullmatch(key)):
         yield (f"the business key {shown(key)} is invalid", mend)
-    if scope not in SCOPES:
+    if not is_one_of(scope, SCOPES):
         yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")
-    if cls.forks not in FORKS:
+    if not is_one_of(cls.forks, FORKS):
         yield (f"forks is {shown(cls.forks)}", f"Use one of {', '.join(FORKS)}")
     if isinstance(cls.version, bool) or not isinstance(cls.version, int) or not 1 <= cls.version <= MAX_VERSION:
         yield (f"the version {shown(cls.version)} is invalid", "Use a whole number of at least 1")
+    if problem := call_problem(cls.version_for, "versions", "opts", coroutines=False):
+        yield (f"version_for {problem}", "Write @classmethod def version_for(cls, versions, opts)")
     if current is not None:
         yield (f"has current={shown(current)} without versions=", "Drop it: only an umbrella has a current version")
 

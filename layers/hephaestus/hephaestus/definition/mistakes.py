@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from hephaestus.definition.durations import Unfit
+from hephaestus.definition.durations import Unfit, shown
 from hephaestus.errors import DefinitionError, Problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class Mistakes:
     """What is wrong with the step or policy called ``name``."""
 
     def __init__(self, name: object) -> None:
-        self.name = str(name)
+        self.name = name if isinstance(name, str) and name else shown(name)
         self.problems: list[Problem] = []
 
     def add(self, problem: str, mend: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.durations import shown, shown_error
+from hephaestus.definition.durations import is_one_of, shown, shown_error
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step_rules import may_time_out, step_wrong
 from hephaestus.definition.steps import DONE, Choice, Configured, Done, Step
@@ -93,7 +93,7 @@ class Reader:
             return None
         if isinstance(step, Done):
             return DONE
-        key = step.key if isinstance(step.key, str) else shown(step.key)
+        key = _key_of(step)
         if key not in self.steps:
             self.steps[key] = step
             for problem, mend in step_wrong(step):
@@ -117,7 +117,7 @@ class Reader:
                 self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
             like = like.step
         step = self.register(like, place)
-        return (step.key if step else None), config
+        return (_key_of(step) if step is not None else None), config
 
     def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
         """Read the transitions of one step."""
@@ -127,35 +127,37 @@ class Reader:
         if step is DONE:
             self.wrong("DONE", "has transitions", "DONE ends a path: remove its transitions")
             return
-        if step.key in self.routes:
-            self.wrong(step.key, "has transitions twice", "Merge them")
+        key = _key_of(step)
+        if key in self.routes:
+            self.wrong(key, "has transitions twice", "Merge them")
             return
         if not isinstance(routes, Mapping):
-            self.wrong(step.key, "its transitions are not a mapping", "Write {event: target}")
+            self.wrong(key, "its transitions are not a mapping", "Write {event: target}")
             return
-        self.routes[step.key] = {}
+        self.routes[key] = {}
         events = _declared(step)
         for event in events:
             if event not in routes:
                 self.wrong(
-                    step.key,
+                    key,
                     f"declares {event!r} but no transition routes it",
                     f"Add {event!r}: ... to its transitions",
                 )
         for event, target in routes.items():
-            if event not in events:
+            if not is_one_of(event, events):
                 self.check_undeclared(step, event)
-            self.routes[step.key][event] = self.read_route(step.key, event, target)
+            self.routes[key][event] = self.read_route(key, event, target)
 
     def check_undeclared(self, step: Step, event: object) -> None:
         """Note what is wrong with routing an event that ``step`` does not declare."""
-        if event not in IMPLICIT_EVENTS:
+        key = _key_of(step)
+        if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)
             problem = f"routes {name}, which the step does not declare"
-            self.wrong(step.key, problem, f"Add {name} to its events or remove the transition")
+            self.wrong(key, problem, f"Add {name} to its events or remove the transition")
         elif event == "timeout" and not may_time_out(step):
             mend = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
-            self.wrong(step.key, "routes 'timeout', but it has no timeout", mend)
+            self.wrong(key, "routes 'timeout', but it has no timeout", mend)
 
     def read_route(self, source: str, event: str, target: TargetLike) -> Route:
         """Read where one event of a step leads."""
@@ -187,11 +189,17 @@ class Reader:
         return Route(steps, choice, ends=len(steps) < len(keys))
 
 
+def _key_of(step: Step) -> str:
+    """The key of a step; what is no text is shown instead, and reported as a key that is none."""
+    return step.key if isinstance(step.key, str) and step.key else shown(step.key)
+
+
 def _declared(step: Step) -> Sequence[str]:
     """The events of a step, as far as they can be read."""
     if isinstance(step.events, str):
         return (step.events,)
-    return step.events if isinstance(step.events, (list, tuple)) else ()
+    listed = step.events if isinstance(step.events, (list, tuple)) else ()
+    return [event for event in listed if isinstance(event, str)]
 
 
 def _alike(one: Step, other: Step) -> bool:

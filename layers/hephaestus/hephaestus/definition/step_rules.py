@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.definition.durations import Unfit, read_duration, shown
+from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.signatures import call_problem, mentions
 from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 from hephaestus.retry import Retry
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def may_time_out(step: Step) -> bool:
     """Whether something can give ``step`` the event ``timeout`` though it does not declare it."""
-    if step.timeout is not None or step.waits:
+    if step.timeout is not None or step.waits is True:
         return True
     if isinstance(step, FunctionStep):
         return mentions([step.function], "Pending")
@@ -28,9 +28,12 @@ def step_wrong(step: Step) -> Iterator[tuple[str, str]]:
     if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
         mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
         yield (f"the key {shown(step.key)} is invalid", mend)
-    if step.key == DONE.key:
+    elif step.key == DONE.key:
         yield ("the key 'DONE' is taken", "Give the step another key")
     yield from events_wrong(step.events)
+    for name, flag in (("waits", step.waits), ("pure", step.pure)):
+        if not isinstance(flag, bool):
+            yield (f"{name} is {shown(flag)}", "Give True or False")
     yield from _policies_wrong(step)
     yield from _functions_wrong(step)
 
@@ -45,9 +48,9 @@ def _policies_wrong(step: Step) -> Iterator[tuple[str, str]]:
             read_duration(step.timeout, "timeout")
         except Unfit as error:
             yield (error.problem, error.mend)
-    if step.semantics not in SEMANTICS:
+    if not is_one_of(step.semantics, SEMANTICS):
         yield (f"has the semantics {shown(step.semantics)}", f"Use one of {', '.join(SEMANTICS)}")
-    if step.semantics == "at_most_once" and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
+    if is_one_of(step.semantics, ["at_most_once"]) and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
         yield (
             "is at_most_once and has a retry policy",
             "A step that never runs twice is never retried: drop one of them",

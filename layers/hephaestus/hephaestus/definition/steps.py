@@ -320,7 +320,8 @@ def events_wrong(events: Any) -> Iterator[tuple[str, str]]:
         if odd := [event for event in events if not _is_event(event)]:
             names = ", ".join(shown(event) for event in odd)
             yield (f"declares the events {names}", f"Events are printable strings of 1 to {MAX_EVENT} characters")
-        if twice := dict.fromkeys(event for event in events if isinstance(event, str) and events.count(event) > 1):
+        texts = [event for event in events if isinstance(event, str)]
+        if twice := dict.fromkeys(event for event in texts if texts.count(event) > 1):
             yield (f"declares {', '.join(map(repr, twice))} twice", "Name each event once")
 
 

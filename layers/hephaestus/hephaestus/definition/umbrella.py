@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.business_key import BusinessKey
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.durations import shown
-from hephaestus.definition.header import FIRST, MAX_TAGS
-from hephaestus.definition.signatures import call_problem
+from hephaestus.definition.header import FIRST, MAX_TAGS, tags_problem
 from hephaestus.errors import Problem
 
 if TYPE_CHECKING:
@@ -22,30 +21,31 @@ if TYPE_CHECKING:
 OF_A_VERSION: Final = ("start_at", "transitions", "retry", "Input")
 
 
-def read_umbrella(
-    cls: type[Workflow], key: str | None, scope: str, versions: Any, current: int | None
+def read_umbrella(  # noqa: PLR0913 - a header's arguments
+    cls: type[Workflow], key: str | None, scope: str, versions: Any, current: int | None, *, sound: bool
 ) -> list[Problem]:
-    """What is wrong with an umbrella; without mistakes the class is one."""
+    """What is wrong with an umbrella; without mistakes, and with the rest of its header ``sound``, the class is one."""
     problems = [Problem(cls.__name__, problem, mend) for problem, mend in _own_wrong(cls)]
     if not isinstance(versions, Mapping) or not versions or not all(map(_is_version, versions.values())):
         mend = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
         return [*problems, Problem(cls.__name__, f"its versions are {shown(versions)}", mend)]
     members: list[type[Workflow]] = list(versions.values())
     problems += _keys_wrong(cls, key, scope, members)
+    own_tags = () if tags_problem(cls.tags) else cls.tags
     for number, member in versions.items():
         if isinstance(number, bool) or not isinstance(number, int) or number != member.version:
             problem = f"is version {member.version} but stands under {shown(number)}"
             problems.append(Problem(member.__name__, problem, f"Define it with version={shown(number)}"))
-        together = dict.fromkeys((*member.tags, *cls.tags))
+        together = dict.fromkeys((*member.tags, *own_tags))
         if len(together) > MAX_TAGS:
             problem = f"has {len(together)} tags together with the umbrella"
             problems.append(Problem(member.__name__, problem, f"Leave at most {MAX_TAGS}"))
     numbers = [number for number in versions if isinstance(number, int) and not isinstance(number, bool)]
     newest = max(numbers, default=0) if current is None else current
-    if numbers and (isinstance(newest, bool) or newest not in numbers):
+    if numbers and (isinstance(newest, bool) or not isinstance(newest, int) or newest not in numbers):
         problem = f"current is {shown(newest)}, which is not among the versions"
         problems.append(Problem(cls.__name__, problem, "Name one of them"))
-    if not problems:
+    if not problems and sound:
         cls.business_key = members[0].business_key
         cls.version = cls.current = newest
         cls.versions = dict(versions)
@@ -60,14 +60,13 @@ def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
     for name in OF_A_VERSION:
         if name in cls.__dict__:
             yield (f"sets {name}, but an umbrella has no graph of its own", "Move it into the versions")
-    if problem := call_problem(cls.version_for, "versions", "opts", coroutines=False):
-        yield (f"version_for {problem}", "Write @classmethod def version_for(cls, versions, opts)")
 
 
 def _keys_wrong(cls: type[Workflow], key: str | None, scope: str, members: list[type[Workflow]]) -> Iterator[Problem]:
     keys = {member.business_key for member in members}
     shared = members[0].business_key
-    if len(keys) > 1 or (key is not None and key != shared.name) or scope not in (BusinessKey("").scope, shared.scope):
+    other = isinstance(key, str) and key != shared.name
+    if len(keys) > 1 or other or scope not in (BusinessKey("").scope, shared.scope):
         problem = "its versions have different business keys"
         yield Problem(cls.__name__, problem, "Give every version the same key and scope")
 

@@ -89,9 +89,10 @@ class Workflow:
         cls.metadata = {} if metadata is None else metadata
         problems = check_header(cls, key, scope, current if versions is None else None)
         if versions is not None:
-            problems += read_umbrella(cls, key, scope, versions, current)
+            problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)
         else:
-            cls.business_key = BusinessKey(key or "", scope)
+            named = "" if key is None else key if isinstance(key, str) else "invalid"  # which is reported already
+            cls.business_key = BusinessKey(named, scope)
             definition = Reader(cls).read(problems)
             if definition is not None:
                 cls.version = int(version)
