@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.definition import Definition, Route
 from hephaestus.definition.durations import is_one_of, shown, shown_error
 from hephaestus.definition.signatures import call_problem
-from hephaestus.definition.step_rules import may_time_out, step_wrong
+from hephaestus.definition.step_rules import may_time_out, step_wrong, unreadable
 from hephaestus.definition.steps import DONE, Choice, Configured, Done, Step
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
@@ -93,6 +93,9 @@ class Reader:
             return None
         if isinstance(step, Done):
             return DONE
+        if unread := unreadable(step):
+            self.wrong(place, unread, "Give it a plain value or method")
+            return None
         key = _key_of(step)
         if key not in self.steps:
             self.steps[key] = step

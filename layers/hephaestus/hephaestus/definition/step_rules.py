@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
+from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem, mentions
 from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 from hephaestus.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+READ: Final = ("key", "events", "retry", "timeout", "semantics", "compensate_retry", "waits", "pure", "compensates")
+
+
+def unreadable(step: Step) -> str | None:
+    """What is wrong with a step of which not even the attributes can be read, or ``None``."""
+    for name in (*READ, "execute", "compensate"):
+        try:
+            getattr(step, name)
+        except Exception as error:  # noqa: BLE001 - a property or another descriptor may raise anything
+            return f"{type(step).__name__} has a {name} that cannot be read ({shown_error(error)})"
+    return None
 
 
 def may_time_out(step: Step) -> bool:
