@@ -29,7 +29,7 @@ OF_THEIR_OWN = {"InvariantViolated": hephaestus.simulation}  # what only one mod
 def public() -> Iterator[tuple[str, Any]]:
     """Every public thing with a docstring: what the modules that users import export, and the runner."""
     modules = (hephaestus, hephaestus.steps, hephaestus.testing, hephaestus.simulation, hephaestus.telemetry)
-    things = {f"{module.__name__}.{name}": vars(module)[name] for module in modules for name in _exported(module)}
+    things = {f"{module.__name__}.{name}": getattr(module, name) for module in modules for name in _exported(module)}
     for name, thing in {**things, "Runner": Runner}.items():
         yield name, thing
         if isinstance(thing, type):

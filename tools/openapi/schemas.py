@@ -12,6 +12,7 @@ from hephaestus.calls import MAX_NAME, MAX_NUMBER, MAX_REASON, MAX_RESULTS
 from hephaestus.definition.business_key import ID, NAME, VALUE
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
+from hephaestus.definition.references import ByStep
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.runtime.views import HistoryEntry, InstanceView, StepView
 
@@ -134,8 +135,8 @@ def of_type(hint: Any) -> Schema:  # noqa: PLR0911 - one line a type
     if origin in {Union, types.UnionType}:
         (present,) = (one for one in arguments if one is not type(None))
         return of_type(present)
-    if origin is Mapping:
-        values = of_type(arguments[1])
+    if origin in {Mapping, ByStep}:
+        values = of_type(arguments[-1])
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if origin in {Sequence, tuple}:
         return {"type": "array", "items": of_type(arguments[0])}

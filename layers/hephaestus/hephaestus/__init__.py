@@ -4,18 +4,8 @@ What a workflow's author needs is here, and every error that a call of the libra
 AWS nor the network. Built-in steps are in ``hephaestus.steps``, tests' tools in ``hephaestus.testing``.
 """
 
-from hephaestus.callbacks.errors import (
-    BadCallback,
-    LinkAltered,
-    LinkExpired,
-    LinkForeign,
-    LinkOutdated,
-    LinksAreOff,
-    LinkUsed,
-    NoCallbackKey,
-    NotConfirmed,
-    StepMovedOn,
-)
+from typing import TYPE_CHECKING, Any
+
 from hephaestus.context import Instance, StepContext
 from hephaestus.definition.results import Completed, Pending, Result
 from hephaestus.definition.steps import DONE, Choice, Done, Step, step
@@ -50,6 +40,20 @@ from hephaestus.errors import (
 from hephaestus.retry import Retry
 from hephaestus.runtime.default import use
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
+
+if TYPE_CHECKING:
+    from hephaestus.callbacks.errors import (
+        BadCallback,
+        LinkAltered,
+        LinkExpired,
+        LinkForeign,
+        LinkOutdated,
+        LinksAreOff,
+        LinkUsed,
+        NoCallbackKey,
+        NotConfirmed,
+        StepMovedOn,
+    )
 
 __version__ = "0.1.0"
 
@@ -112,3 +116,13 @@ __all__ = [
     "step",
     "use",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """An error of links, imported where it is asked for: a run without links does without them."""
+    from hephaestus.callbacks import errors  # noqa: PLC0415 - see above
+
+    if name in __all__ and hasattr(errors, name):
+        return getattr(errors, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
