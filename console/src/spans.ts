@@ -74,7 +74,8 @@ export function tell(entries: Entry[]): Story {
         case "StepCompleted":
           taken.set(step, event.taken ?? []);
           ran("run");
-          end(step, at, event.event ?? "done");
+          if (event.failed) end(step, at, event.failed.message, true);
+          else end(step, at, event.event ?? "done");
           break;
         case "StepWaiting":
           ran("run");

@@ -172,7 +172,11 @@ def fork(
     wait: Wait = None,
     watch: Watch = False,
 ) -> None:
-    """Start a new instance from a point of another one's history; other start data come by --data or --input."""
+    """Start a new instance from a point of another one's history; other start data come by --data or --input.
+
+    What is given in place of the old instance's data stays marked with your name. A workflow that is declared with
+    forks="unchanged" takes no other data, and one with forks="none" is not forked.
+    """
     session: Session = ctx.obj
     context = read_data(data, input, "the start data")
     body: Json = {
