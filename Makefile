@@ -55,7 +55,7 @@ ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell 
 # can show what a test prints: PYTEST_ARGS='-n 0 -s'.
 PYTEST_ARGS ?=
 WORKERS ?= 2
-PYTEST := $(DEV)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(DEV)/python -m pytest -n $(WORKERS)
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it brings no types
 
 from tests import engines
 
@@ -19,6 +20,8 @@ TIERS = ("unit", "property", "contract", "integration", "docs", "e2e")
 """The folders of tests, cheapest first, so that what is broken is seen early. Each is a marker, too."""
 
 TESTS = Path(__file__).parent
+OWN_ENGINES = ("test_built_functions", "test_console_page", "test_rie")
+"""Modules of the end-to-end tier that do without the deployed stack."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,9 +46,20 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None if seed is None else f"order: --shuffle {seed}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Share out single tests; those of one ``_engine`` stay together, the largest such group first."""
+    return _ByEngine(config, log)
+
+
+class _ByEngine(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist is untyped
+    """Groups by path: xdist's marks of groups become part of a node's id, which pytest 9.2 does not take."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _engine(nodeid) or nodeid
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the tiers in their order; keep what shares an emulator or a browser on one worker of pytest-xdist."""
+    """Run the tiers in their order."""
     for item in items:
         if " at 0x" in item.nodeid:
             message = f"{item.nodeid}: the name holds an address, which is another one in each worker: give it an id"
@@ -53,16 +67,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = _tier(item)
         if tier in TIERS:
             item.add_marker(tier)
-        if tier == "e2e":
-            item.add_marker(pytest.mark.xdist_group(_engine(item)))
     if (seed := config.getoption("shuffle")) is not None:
         _shuffle(items, Random(seed))
     items.sort(key=lambda item: TIERS.index(tier) if (tier := _tier(item)) in TIERS else len(TIERS))
 
 
-def _engine(item: pytest.Item) -> str:
-    """What an end-to-end test stands on: the deployed stack, or something that its module starts."""
-    return "deployment" if "deployment" in getattr(item, "fixturenames", ()) else item.path.stem
+def _engine(nodeid: str) -> str | None:
+    """What a test shares with others and is slow to start: the deployed stack, or what its module starts once."""
+    module = nodeid.partition("::")[0]
+    if "tests/e2e/" in module:
+        return module if Path(module).stem in OWN_ENGINES else "deployment"
+    return module if module.endswith("test_typing.py") else None
 
 
 def _shuffle(items: list[pytest.Item], random: Random) -> None:

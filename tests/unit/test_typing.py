@@ -14,9 +14,6 @@ import pytest
 import hephaestus
 from tests.engines import ROOT
 
-# One run of mypy for all of them, also with several workers, as two that share a cache disturb each other.
-pytestmark = pytest.mark.xdist_group("typing")
-
 CASES = Path(__file__).parent / "typing_cases"
 LIBRARY = Path(hephaestus.__file__).parents[1]
 
