@@ -361,6 +361,15 @@ def test_a_signal_of_the_engine_passes() -> None:
         contain(work, lambda error: "failed")
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """As in a person's terminal; a run in the background inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_a_ctrl_c_ends_the_process_and_a_keyboard_interrupt_of_a_step_does_not() -> None:
     def pressed(ctx: StepContext) -> str:
         signal.raise_signal(signal.SIGINT)
