@@ -24,7 +24,7 @@ def test_invariant_14_what_is_accepted_is_readable_and_what_is_rejected_is_uncha
     """In CI more than 50,000 values in all parts together."""
     odds, accepted, rejected = Odds(random.Random(part)), 0, 0
     examples = settings().max_examples
-    lives = examples * 3 // 5
+    lives = examples * 2 // 3
     for number in range(lives):
         witness = Witness()
         try:
