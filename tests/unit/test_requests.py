@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 
 from hephaestus import (
     DONE,
@@ -27,13 +28,15 @@ from hephaestus.engine.events import HeartbeatReceived
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.requests import WINDOW, named, remember, repeats, short
 from hephaestus.engine.state import State
-from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceClosed, InstanceNotFound
+from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceClosed, InstanceNotFound, InvalidInput
 from hephaestus.runtime.intake import request_digest
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 gate = WaitForEvent("go", "stop", name="gate")
 other = WaitForEvent("go", name="other")
@@ -181,6 +184,100 @@ def test_an_id_belongs_to_the_instance_and_the_action(local: LocalRuntime) -> No
     with pytest.raises(AlreadyRunning):
         runner.fork("gated::a", new_id="b", start_id="k")
     assert runner.fork("gated::a", new_id="c", start_id="k") == "gated::c"
+
+
+class East(Workflow, key="shared", scope="global"):
+    """Shares its key."""
+
+    start_at = gate
+    transitions = {gate: {"go": DONE, "stop": DONE}}
+
+
+class West(Workflow, key="shared", scope="global"):
+    """With this one."""
+
+    start_at = gate
+    transitions = {gate: {"go": DONE, "stop": DONE}}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_start_of_another_workflow_under_the_same_key_is_another_request(*, ended: bool) -> None:
+    """Workflows that share a business key share the instance's id, and so the names of its starts."""
+    local = LocalRuntime(East, West)
+    runner = local.runner
+    runner.start_instance(East, {}, id="a", start_id="k")
+    if ended:
+        runner.cancel("shared::a")
+    with pytest.raises(RequestIdReused):
+        runner.start_instance(West, {}, id="a", start_id="k")
+    assert runner.start_instance(East, {}, id="a", start_id="k") == "shared::a"
+    assert (runner.get("shared::a").workflow, runner.get("shared::a").generation) == ("East", 1)
+
+
+def deployed(number: int, *, draws: bool = False) -> type[Workflow]:
+    """A workflow as its ``number``-th deployment has it; everything that a start may be merged with is another's."""
+
+    class Model(BaseModel):
+        """What the newest version needs."""
+
+        n: int
+        more: int = Field(default=number, ge=number)
+
+    class Strict(Workflow, key="changing", version=number, tags=[f"v{number}"], metadata={"v": number}):
+        start_at = gate
+        transitions = {gate: {"go": DONE, "stop": DONE}}
+        Input = Model
+
+    class Loose(Workflow, key="changing", version=100 + number):
+        start_at = gate
+        transitions = {gate: {"go": DONE, "stop": DONE}}
+
+    asked = [100 + number, number]
+
+    class Changing(
+        Workflow, key="changing", versions={number: Strict, 100 + number: Loose}, tags=[f"n{number}", "both"]
+    ):
+        @classmethod
+        def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:
+            return asked.pop() if draws and asked else number
+
+    return Changing
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"context": {"n": 1}},
+        {"context": {"n": 1, "more": 1}},
+        {"context": {"n": 1}, "tags": ["x", "both"], "telemetry_metadata": {"v": 7}},
+    ],
+)
+def test_a_start_repeated_after_a_deployment_is_the_same_start(request_: dict[str, Any]) -> None:
+    """Another version, other tags and metadata of the workflow's own, start data that it would not take any more."""
+    local = LocalRuntime(deployed(1))
+    local.runner.start_instance("Changing", id="a", start_id="k", **request_)
+    forked = local.runner.fork("changing::a", new_id="f", context={"n": 1, "more": 1}, start_id="k")
+    later = Runner(local.store, local.timers, local.queue, Registry((deployed(2),)), clock=local.clock)
+    assert later.start_instance("Changing", id="a", start_id="k", **request_) == "changing::a"
+    assert later.fork("changing::a", new_id="f", context={"n": 1, "more": 1}, start_id="k") == forked
+    assert (later.get("changing::a").generation, later.get("changing::a").version) == (1, 1)
+    for other in ({"version": 2}, {"tags": ["y"]}, {"telemetry_metadata": {"v": 8}}, {"context": {"n": 2, "more": 2}}):
+        with pytest.raises(RequestIdReused):
+            later.start_instance(
+                "Changing", id="a", start_id="k", **{**request_, "context": {"n": 1, "more": 5}, **other}
+            )
+    with pytest.raises(InvalidInput):
+        later.start_instance("Changing", id="b", start_id="k", **{**request_, "context": {"n": "x"}})
+
+
+def test_a_start_repeated_where_the_version_is_drawn_is_the_same_start() -> None:
+    """Whatever ``version_for`` says the second time."""
+    local = LocalRuntime(deployed(1, draws=True))
+    for _ in range(3):
+        assert local.runner.start_instance("Changing", {"n": 1}, id="a", start_id="k") == "changing::a"
+    assert local.runner.get("changing::a").version == 1
+    with pytest.raises(RequestIdReused):
+        local.runner.start_instance("Changing", {"n": 1}, id="a", version=1, start_id="k")
 
 
 def test_a_start_that_is_repeated_after_later_generations_is_known(local: LocalRuntime) -> None:

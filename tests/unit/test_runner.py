@@ -342,7 +342,7 @@ def test_instances_are_counted_by_workflow_and_status(local: LocalRuntime) -> No
     with pytest.raises(UnknownWorkflow):
         local.runner.counts(workflow="Nobody")
     for most in (0, 1_001):
-        with pytest.raises(BadRequest, match="must be 1 to 1000"):
+        with pytest.raises(BadRequest, match="must be a whole number from 1 to 1000"):
             local.runner.counts(most=most)
 
 

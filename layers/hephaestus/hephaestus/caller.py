@@ -16,11 +16,12 @@ Without a name and a source, the caller said nothing of itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from hephaestus.errors import BadRequest
 
 Source: TypeAlias = Literal["", "api", "claim", "link"]
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
 MAX_CALLER: Final = 256
 
@@ -42,14 +43,18 @@ def read_caller(by: Caller | str | None) -> Caller:
     """The caller that ``by`` names; a text is a claim.
 
     Raises:
-        BadRequest: it is no printable text of at most 256 characters.
+        BadRequest: it is no printable text of at most 256 characters, or a ``Caller`` of something else.
     """
-    if isinstance(by, Caller):
-        return by
     if by is None:
         return Caller()
-    name = str.__str__(by) if isinstance(by, str) else None
+    given, source = (by.name, by.source) if isinstance(by, Caller) else (by, None)
+    name = str.__str__(given) if isinstance(given, str) else None
     if name is None or len(name) > MAX_CALLER or not name.isprintable():
         message = f"by must be a printable string of at most {MAX_CALLER} characters"
         raise BadRequest(message)
-    return Caller(name, "claim") if name else Caller()
+    if source is None:
+        return Caller(name, "claim") if name else Caller()
+    if not isinstance(source, str) or source not in SOURCES:
+        message = f"by has a source that there is not: there are {', '.join(filter(None, SOURCES))}"
+        raise BadRequest(message)
+    return Caller(name, SOURCES[SOURCES.index(source)])

@@ -35,6 +35,7 @@ class BusinessKey:
         Raises:
             BadRequest: the value is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
         """
+        value = str.__str__(value) if isinstance(value, str) else value  # what it is, not what a subclass shows
         if isinstance(value, str) and value.startswith(f"{self.name}::"):
             value = value.removeprefix(f"{self.name}::")
             if self.scope == "version":
@@ -55,13 +56,13 @@ def key_of(instance_id: str) -> str:
 
 
 def check_id(instance_id: object) -> str:
-    """``instance_id`` if it could be one.
+    """``instance_id`` as a plain string, if it could be one.
 
     Raises:
         BadRequest: it is not of the form ``key::value``.
     """
     if isinstance(instance_id, str) and ID.fullmatch(instance_id):
-        return instance_id
+        return str.__str__(instance_id)
     shown = repr(instance_id)
     message = (
         f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: "  # noqa: PLR2004 - enough to recognise it

@@ -26,7 +26,7 @@ def step_key(step: StepRef) -> str:
         BadRequest: it is none of these, or a class that cannot be made without arguments.
     """
     if isinstance(step, str):
-        return step
+        return str.__str__(step)
     if isinstance(step, Step):
         return step.key
     if isinstance(step, type) and issubclass(step, Step):

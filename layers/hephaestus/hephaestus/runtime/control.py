@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hephaestus.caller import read_caller
+from hephaestus.definition.business_key import check_id
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import (
     CancelRequested,
@@ -17,7 +18,7 @@ from hephaestus.engine.plans import redriven
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed
 from hephaestus.runtime.forks import Forks
-from hephaestus.runtime.intake import check_reason, check_text, request_digest
+from hephaestus.runtime.intake import check_flag, check_reason, check_text, request_digest
 
 if TYPE_CHECKING:
     from hephaestus.caller import Caller
@@ -56,9 +57,10 @@ class Control(Forks):
             InstanceNotFound: there is no such instance.
             InstanceClosed: it has ended already, or is compensating.
             UnknownVersion: its version is not deployed, so nothing of it can be undone.
-            BadRequest: the reason or the request id is malformed.
+            BadRequest: the reason or the request id is malformed, or ``compensate`` is no ``bool``.
             RequestIdReused: another request of this kind had the id.
         """
+        instance_id, compensate = check_id(instance_id), check_flag("compensate", compensate)
         reason, request_id, who = _check_request(reason, request_id, by)
         asked = request_digest(reason, compensate) if request_id else ""
         request = CancelRequested(reason, request_id or "", compensate, who.name, who.source, asked)
@@ -94,6 +96,7 @@ class Control(Forks):
             BadRequest: the reason or the request id is malformed.
             RequestIdReused: another request of this kind had the id.
         """
+        instance_id = check_id(instance_id)
         reason, request_id, who = _check_request(reason, request_id, by)
         asked = request_digest(reason) if request_id else ""
 
@@ -130,6 +133,7 @@ class Control(Forks):
             InstanceClosed: it has ended.
             BadRequest: the request id is malformed.
         """
+        instance_id = check_id(instance_id)
         _, request_id, who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:
@@ -171,6 +175,7 @@ class Control(Forks):
             UnknownWorkflow, UnknownVersion: its version is not deployed.
             BadRequest: the request id is malformed.
         """
+        instance_id = check_id(instance_id)
         _, request_id, who = _check_request("", request_id, by)
 
         def decide(state: State, now: int) -> State | None:

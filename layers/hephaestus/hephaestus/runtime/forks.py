@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.caller import read_caller
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.definition import FORKS
+from hephaestus.definition.durations import shown
 from hephaestus.definition.references import step_key
 from hephaestus.engine.events import (
     Forked,
@@ -16,9 +17,17 @@ from hephaestus.engine.events import (
     StepCompleted,
 )
 from hephaestus.engine.fold import begin, fold
-from hephaestus.errors import BadRequest, ForkNotAllowed
+from hephaestus.errors import BadRequest, CallerError, ForkNotAllowed
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_text, digest, read_context, read_value, request_digest
+from hephaestus.runtime.intake import (
+    MAX_NUMBER,
+    check_number,
+    check_text,
+    digest,
+    read_context,
+    read_value,
+    request_digest,
+)
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
 
@@ -81,28 +90,40 @@ class Forks(Instances):
             RequestIdReused: another fork to the new id had this ``start_id``.
             InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
         """
-        who = read_caller(by)
+        instance_id, who = check_id(instance_id), read_caller(by)
+        if at is not None and (isinstance(at, bool) or not isinstance(at, int) or not 1 <= at <= MAX_NUMBER):
+            message = f"instance {instance_id}: its history has no entry {shown(at)}; entries count from 1"
+            raise BadRequest(message)
+        if generation is not None:
+            generation = check_number("generation", generation)
+        other = None if context is None else read_context(context)
+        others = self._results({} if results is None else results)
         source = self._at(instance_id, generation, at)
         flow = self.registry.get(source.workflow)
-        definition = flow.definition(version if version is not None else source.version)
-        others = self._results({} if results is None else results)
-        replaced = ["start data"] if context is not None else []
-        replaced += [f"results of {step}" for step in others]
-        _check_allowed(flow, definition, source, replaced)
-        initial = source.initial if context is None else read_context(context)
-        definition.read_input(initial)
-        check_size(initial, self.store.max_value_bytes, "the context")
-        forked = _fork(source, definition, others, by=who, replaced=context is not None)
-        if start_id is not None:
-            start_id = check_text("start_id", start_id)
-        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        fork_id = flow.business_key.instance_id(new_id, definition.version, suffix)
-        name = start_id or self.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
+        if version is not None and type(version) is not int:
+            version = flow.definition(version).version
         asked = ""
         if start_id is not None:
-            other = None if context is None else initial
+            start_id = check_text("start_id", start_id)
             asked = request_digest(instance_id, at, generation, other, others, version)
+        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
+        chosen = source.version if version is None else version
+        fork_id = flow.business_key.instance_id(new_id, chosen, suffix)
+        initial = source.initial if other is None else other
+        try:
+            definition = flow.definition(chosen)
+            replaced = ["start data"] if other is not None else []
+            replaced += [f"results of {step}" for step in others]
+            _check_allowed(flow, definition, source, replaced)
+            definition.read_input(initial)
+            check_size(initial, self.store.max_value_bytes, "the context")
+            forked = _fork(source, definition, others, by=who, replaced=other is not None)
+        except CallerError:
+            if self._is_repeat(fork_id, Forked, start_id, asked):
+                return fork_id
+            raise
+        name = start_id or self.clock.unique()
+        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
         self._create(fork_id, definition, (started, forked), asked, dispatch or self.dispatch)
         return fork_id
 
@@ -113,6 +134,9 @@ class Forks(Instances):
         frozen: dict[str, FrozenDict] = {}
         for named, given in results.items():
             step = check_text("a step in results", step_key(named))
+            if step in frozen:
+                message = f"results names the step {step!r} twice: give its results once"
+                raise BadRequest(message)
             kept = read_value(given, f"results.{step}")
             if not isinstance(kept, FrozenDict):
                 message = f"the results of step {step!r} must be a mapping (a JSON object)"
@@ -123,10 +147,6 @@ class Forks(Instances):
 
     def _at(self, instance_id: str, generation: int | None, at: int | None) -> State:
         """The instance as it was after log entry ``at``, folded from its history."""
-        if at is not None and (isinstance(at, bool) or not isinstance(at, int) or at < 1):
-            message = f"instance {instance_id}: its history has no entry {at!r}; entries count from 1"
-            raise BadRequest(message)
-        check_id(instance_id)
         state: State | None = None
         while at is None or state is None or state.sequence < at:
             after = state.sequence if state else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import check_id
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
@@ -73,7 +72,7 @@ class Instances:
         self.executor = Executor(store, self.effects, self.clock, self.limits, workers, signer)
 
     def _load(self, instance_id: str) -> State:
-        state = self.store.load(check_id(instance_id))
+        state = self.store.load(instance_id)
         if state is None:
             message = f"there is no instance {instance_id}"
             raise InstanceNotFound(message)
@@ -187,6 +186,22 @@ class Instances:
         elif isinstance(going, InPlace) and state.owner == claim.owner:
             return self.executor.run(state, (), self.registry.definition(state), going.budget) or state
         return state
+
+    def _is_repeat(self, instance_id: str, last: type[Event], start_id: str | None, asked: str) -> bool:
+        """Whether the newest generation began with this very start: then it is answered as it was then.
+
+        Asked only where a start would be rejected, by rules that may have come with a later deployment.
+
+        Args:
+            instance_id: the instance.
+            last: the kind of start, by the last event that begins one.
+            start_id: the start's name; without one it repeats nothing.
+            asked: the digest of what it asks for.
+        """
+        if start_id is None:
+            return False
+        found = self.store.history(instance_id, None, 0, 1)
+        return found is not None and found[1][0].commit_id == start_commit(instance_id, last.__name__, start_id, asked)
 
     def _now(self, state: State) -> int:
         """The time, but never before the newest entry's: the times in a log do not go back."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any, Final
 
+from hephaestus.definition.durations import shown
 from hephaestus.definition.header import TAGS_MEND, tags_problem
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
@@ -17,6 +18,7 @@ from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze,
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
 MAX_REASON: Final = 1_000
+MAX_NUMBER: Final = 99_999_999
 
 
 def read_context(context: object) -> FrozenDict:
@@ -127,15 +129,30 @@ def check_reason(reason: object) -> str:
     return plain
 
 
-def check_limit(limit: object) -> None:
-    """Refuse a page's size that is out of bounds.
+def check_flag(what: str, flag: object) -> bool:
+    """Whether something is asked for.
 
     Raises:
-        BadRequest: it is not 1 to 200.
+        BadRequest: naming ``what`` was given: it is neither ``True`` nor ``False``.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        message = f"limit must be a whole number from 1 to {MAX_LIMIT}"
-        raise BadRequest(message)
+    if isinstance(flag, bool):
+        return flag
+    message = f"{what} is {shown(flag)}: it must be True or False"
+    raise BadRequest(message)
+
+
+def check_number(what: str, number: object, most: int = MAX_NUMBER) -> int:
+    """A number that counts from 1, as a plain ``int``.
+
+    Raises:
+        BadRequest: naming ``what`` was given: it is no whole number from 1 to ``most``.
+    """
+    if isinstance(number, int) and not isinstance(number, bool):
+        plain = int.__int__(number)
+        if 1 <= plain <= most:
+            return plain
+    message = f"{what} must be a whole number from 1 to {most}, not {shown(number)}"
+    raise BadRequest(message)
 
 
 def read_sequence(cursor: str | None) -> int:

@@ -11,7 +11,7 @@ from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import check_limit, read_sequence
+from hephaestus.runtime.intake import MAX_LIMIT, check_flag, check_number, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hephaestus.definition.references import WorkflowRef
 
 MOST_COUNTED: Final = 1_000
-MAX_VERSION: Final = 99_999_999
 
 
 class Queries(Instances):
@@ -32,7 +31,7 @@ class Queries(Instances):
         Raises:
             InstanceNotFound: there is no such instance.
         """
-        state = self._load(instance_id)
+        state = self._load(check_id(instance_id))
         try:
             return view(state, self.registry.definition(state).graph)
         except (UnknownWorkflow, UnknownVersion):
@@ -58,10 +57,12 @@ class Queries(Instances):
 
         Raises:
             InstanceNotFound: there is no such instance or generation.
-            BadRequest: the limit or the cursor is malformed.
+            BadRequest: the generation, the limit, the cursor or ``traces`` is malformed.
         """
-        check_id(instance_id)
-        check_limit(limit)
+        instance_id, limit = check_id(instance_id), check_number("limit", limit, MAX_LIMIT)
+        check_flag("traces", traces)
+        if generation is not None:
+            generation = check_number("generation", generation)
         _, entries = self._history(instance_id, generation, read_sequence(cursor), limit + 1)
         page = entries[:limit]
         return Page(
@@ -99,12 +100,10 @@ class Queries(Instances):
             UnknownWorkflow: no such workflow is deployed, and it has no instances.
             BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
         """
-        check_limit(limit)
+        limit = check_number("limit", limit, MAX_LIMIT)
         statuses = _statuses(status)
-        whole = isinstance(version, int) and not isinstance(version, bool)
-        if version is not None and not (whole and 1 <= version <= MAX_VERSION):
-            message = f"version is {repr(version)[:40]}: it must be a whole number from 1 to {MAX_VERSION}"
-            raise BadRequest(message)
+        if version is not None:
+            version = check_number("version", version)
         if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
             message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
             raise BadRequest(message)
@@ -142,9 +141,7 @@ class Queries(Instances):
             UnknownWorkflow: no such workflow is deployed, and it has no instances.
             BadRequest: ``most`` is out of range.
         """
-        if not 1 <= most <= MOST_COUNTED:
-            message = f"most is {most}: it must be 1 to {MOST_COUNTED}"
-            raise BadRequest(message)
+        most = check_number("most", most, MOST_COUNTED)
         deployed = self.registry.names()
         others = self.store.other_workflows(deployed) if workflow is None else ()
         names = [*deployed, *others] if workflow is None else [self._named(workflow)]

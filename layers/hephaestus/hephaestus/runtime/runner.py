@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.caller import read_caller
+from hephaestus.definition.business_key import check_id
+from hephaestus.definition.durations import shown
 from hephaestus.definition.references import step_key
 from hephaestus.engine.advance import Sleep, advance, is_reachable
 from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
@@ -20,6 +22,7 @@ from hephaestus.engine.requests import named, repeats
 from hephaestus.errors import (
     AmbiguousEvent,
     BadRequest,
+    CallerError,
     CorruptLog,
     InstanceClosed,
     InstanceNotFound,
@@ -102,7 +105,9 @@ class Runner(Control, Queries, Answers):
             version: which version to start; by default as the workflow says.
             tags: added to the workflow's own.
             telemetry_metadata: added to the workflow's own metadata.
-            start_id: a name for this very start; the same start made twice is one, and both calls answer alike.
+            start_id: a name for this very start; the same start made twice is one, and both calls answer alike, also
+                where another version was deployed in between. With ``scope="version"`` the version is a part of the id,
+                so give it, too.
             by: who starts it; a text of up to 256 characters is a claim. Kept in its history.
             dispatch: run in place or leave it to the queue.
 
@@ -119,29 +124,33 @@ class Runner(Control, Queries, Answers):
         """
         flow = self.registry.deployed(workflow)
         who = read_caller(by)
-        initial = read_context(context)
-        if version is None:
-            opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, tags)}
-            versions = dict(flow.versions)  # its own: it could change them for all
-            version = exceptions_only(
-                lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for"
-            )
-        definition = flow.definition(flow.current if version is None else version)
-        all_tags = read_tags(flow.versions[definition.version].tags, flow.tags, tags)
-        definition.read_input(initial)
-        check_size(initial, self.store.max_value_bytes, "the context")
+        initial, own_tags, own_metadata = read_context(context), read_tags(tags), read_metadata(telemetry_metadata)
+        if version is not None and type(version) is not int:
+            version = flow.definition(version).version
+        # What the caller gave, and nothing of what follows from what is deployed: that may change before a repeat.
+        asked = ""
         if start_id is not None:
             start_id = check_text("start_id", start_id)
+            asked = request_digest(flow.name, initial, version, own_tags, own_metadata)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        instance_id = flow.business_key.instance_id(id, definition.version, suffix)
-        given = read_metadata(telemetry_metadata)
-        metadata = read_value({**flow.versions[definition.version].metadata, **flow.metadata, **given}, "metadata")
-        check_size(metadata, self.store.max_value_bytes, "the metadata")
+        opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, own_tags)}
+        chosen = version if version is not None else _version_for(flow, opts)
+        instance_id = flow.business_key.instance_id(id, chosen, suffix)
+        try:
+            definition = flow.definition(chosen)
+            all_tags = read_tags(flow.versions[chosen].tags, flow.tags, own_tags)
+            metadata = read_value({**flow.versions[chosen].metadata, **flow.metadata, **own_metadata}, "metadata")
+            definition.read_input(initial)
+            check_size(initial, self.store.max_value_bytes, "the context")
+            check_size(metadata, self.store.max_value_bytes, "the metadata")
+        except CallerError:
+            if self._is_repeat(instance_id, InstanceStarted, start_id, asked):
+                return instance_id
+            raise
         name = start_id or self.clock.unique()
         started = InstanceStarted(
             flow.name, definition.version, initial, all_tags, metadata, name, who.name, who.source
         )
-        asked = request_digest(initial, version, list(tags), given) if start_id is not None else ""
         self._create(instance_id, definition, (started,), asked, dispatch or self.dispatch)
         return instance_id
 
@@ -179,7 +188,7 @@ class Runner(Control, Queries, Answers):
             InvalidInput: the payload cannot be stored.
             PayloadTooLarge: the payload is larger than the store takes.
         """
-        event = check_text("event", event)
+        instance_id, event = check_id(instance_id), check_text("event", event)
         if event_id is not None:
             event_id = check_text("event_id", event_id)
         who = read_caller(by)
@@ -220,8 +229,8 @@ class Runner(Control, Queries, Answers):
             UnexpectedEvent: no step, or not this one, waits for a heartbeat now.
             AmbiguousEvent: several do, and ``step_ref`` does not say which.
         """
+        instance_id, who = check_id(instance_id), read_caller(by)
         wanted = step_key(step_ref) if step_ref is not None else None
-        who = read_caller(by)
 
         def beat(state: State, now: int) -> State | None:
             graph = self.registry.definition(state).graph
@@ -279,10 +288,11 @@ class Runner(Control, Queries, Answers):
         """
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, int) or not 0 < delay_ms <= LONGEST_SCHEDULE_MS:
             bounds = f"a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
-            message = f"delay_ms is {repr(delay_ms)[:80]}: it must be {bounds}"
+            message = f"delay_ms is {shown(delay_ms)}: it must be {bounds}"
             raise InvalidDelay(message)
+        instance_id, delay_ms = check_id(instance_id), int.__int__(delay_ms)
         if request_id is not None:
-            check_text("request_id", request_id)
+            request_id = check_text("request_id", request_id)
         who, step = read_caller(by), step_key(step_ref)
         asked = request_digest(step, delay_ms) if request_id is not None else ""
         token = f"{step}.r{named('schedule_resume', request_id)}" if request_id is not None else ""
@@ -357,6 +367,19 @@ class Runner(Control, Queries, Answers):
         if after is not None:
             tell_parked(state.instance_id, reason, after)
         return after
+
+
+def _version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
+    """The version that a workflow starts with for ``opts``.
+
+    Raises:
+        UnknownVersion: what its ``version_for`` gave is no number.
+    """
+    versions = dict(flow.versions)  # its own: it could change them for all
+    chosen = exceptions_only(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
+    if chosen is None:
+        return flow.current
+    return chosen if type(chosen) is int else flow.definition(chosen).version
 
 
 def _check_open(state: State, graph: Graph, step: str | None, what: str) -> None:
