@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.given import GivenResults, own, own_mapping
+from hephaestus.values import FrozenDict
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -69,6 +72,48 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What the engine knows for a step, and shares with other steps: a context takes copies of it, as they are read.
+
+    Attributes:
+        initial: the start data.
+        results: the results so far, by step; the mapping itself belongs to the source.
+        events: the events so far, by step; as above.
+        config: what makes the configuration.
+        instance: whose step it is.
+    """
+
+    initial: Mapping[str, Any]
+    results: dict[str, Mapping[str, Any]]
+    events: dict[str, str]
+    config: Callable[[], Mapping[str, Any]]
+    instance: Instance
+
+    def own_initial(self) -> Mapping[str, Any]:
+        """The start data."""
+        return own_mapping(self.initial)
+
+    def own_steps(self) -> Mapping[str, Any]:
+        """The results, each copied when it is read."""
+        return GivenResults(self.results)
+
+    def own_events(self) -> Mapping[str, str]:
+        """The events."""
+        return FrozenDict(self.events)
+
+    def own_config(self) -> Mapping[str, Any]:
+        """The configuration."""
+        return own_mapping(self.config())
+
+    def own_instance(self) -> Instance:
+        """Whose step it is, with metadata that are the reader's own."""
+        return replace(self.instance, metadata=own_mapping(self.instance.metadata))
+
+
+PARTS: Final = frozenset({"initial", "steps", "events", "config", "instance"})
+
+
+@dataclass(frozen=True, slots=True)
 class StepContext:
     """Everything a step may know; build one yourself to test a step without an engine.
 
@@ -101,10 +146,23 @@ class StepContext:
     remaining_time: Callable[[], timedelta] = _unlimited
     read_input: Callable[[], Any] = _no_input
     links: Callable[[], Issuer] = _no_links
+    source: Source | None = field(default=None, init=False, repr=False, compare=False)
+
+    if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Make one of its parts when it is first read: the step's own copy of what the engine knows."""
+            source = None if name == "source" else self.source
+            if source is None or name not in PARTS:
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message)
+            part = getattr(source, f"own_{name}")()
+            object.__setattr__(self, name, part)
+            return part
 
     def __reduce__(self) -> tuple[type[StepContext], tuple[Any, ...]]:
         """Pickle what the step knows, for another process: there it makes no links, and time goes by that clock."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         values["remaining_time"] = _Until(datetime.now(UTC) + self.remaining_time())
         values["read_input"] = _Given(self.read_input())
         values["links"] = _links_elsewhere
@@ -165,3 +223,44 @@ class StepContext:
         of ``callback_url``.
         """
         return self.links().token(event, step, expires_in, payload)
+
+
+def context_of(  # noqa: PLR0913 - what a context has beside its parts
+    source: Source,
+    *,
+    attempt: int,
+    idempotency_key: str,
+    remaining_time: Callable[[], timedelta],
+    read_input: Callable[[], Any],
+    links: Callable[[], Issuer],
+) -> StepContext:
+    """The context of a step, whose parts are made from ``source`` when they are first read."""
+    context = object.__new__(StepContext)
+    put = object.__setattr__
+    put(context, "source", source)
+    put(context, "attempt", attempt)
+    put(context, "idempotency_key", idempotency_key)
+    put(context, "remaining_time", remaining_time)
+    put(context, "read_input", read_input)
+    put(context, "links", links)
+    return context
+
+
+def context_after(context: StepContext, step: str, event: str, updates: Mapping[str, Any]) -> StepContext:
+    """What the ``Choice`` of a step is given: what the step was given, and what came of it.
+
+    Nothing that the step did to its context is in it.
+    """
+    source = context.source
+    if source is None:  # it was made by hand
+        steps = FrozenDict({**context.steps, step: own(updates)})
+        return replace(context, steps=steps, events=FrozenDict({**context.events, step: event}))
+    results, events = {**source.results, step: updates}, {**source.events, step: event}
+    return context_of(
+        replace(source, results=results, events=events),
+        attempt=context.attempt,
+        idempotency_key=context.idempotency_key,
+        remaining_time=context.remaining_time,
+        read_input=context.read_input,
+        links=context.links,
+    )

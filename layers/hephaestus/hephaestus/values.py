@@ -115,9 +115,6 @@ def _thaw(value: Any) -> Any:
     return value
 
 
-NO_VALUES: Final = FrozenDict()
-
-
 def freeze(value: Any, place: str = "value") -> Any:
     """``value`` as it would come back from the store: checked, copied and immutable.
 
@@ -126,7 +123,7 @@ def freeze(value: Any, place: str = "value") -> Any:
         TooManyParts: it has more than ``MAX_PARTS`` parts; such a value is not even copied.
     """
     if type(value) is dict and not value:
-        return NO_VALUES
+        return FrozenDict()
     return _Freezer(MAX_PARTS).freeze(value, place, 0)
 
 
@@ -166,9 +163,6 @@ class _Freezer:
             or (kind is int and -SMALL < value < SMALL)
         ):
             return value
-        if kind is FrozenDict or kind is FrozenList:
-            _check_depth(depth + self.depth(value, place), place)
-            return value
         if issubclass(kind, dict):
             return self._mapping(value, kind, place, depth + 1)
         if issubclass(kind, (list, tuple)):
@@ -178,16 +172,6 @@ class _Freezer:
         except Unstorable as error:
             message = f"{place} {clean_text(str(error), MAX_PROBLEM)}"
             raise NotSerializable(message) from error
-
-    def depth(self, value: Any, place: str) -> int:
-        """How deep something frozen is nested; results that carry results on grow by one each time."""
-        if type(value) is FrozenDict:
-            self._spend(len(value), place)
-            return 1 + max([self.depth(item, place) for item in value.values()], default=0)
-        if type(value) is FrozenList:
-            self._spend(len(value), place)
-            return 1 + max([self.depth(item, place) for item in value], default=0)
-        return 0
 
     def _mapping(self, value: Any, kind: type, place: str, depth: int) -> FrozenDict:
         _check_depth(depth, place)

@@ -11,6 +11,7 @@ import importlib
 from functools import cache
 from importlib.util import find_spec
 
+from hephaestus.given import GivenResults
 from hephaestus.values import FrozenDict, FrozenList
 
 
@@ -23,4 +24,5 @@ def teach_yaml() -> None:
         dumping = importlib.import_module("yaml.representer")
         for dumper in (dumping.SafeRepresenter, dumping.Representer):
             dumper.add_representer(FrozenDict, dumping.SafeRepresenter.represent_dict)
+            dumper.add_representer(GivenResults, dumping.SafeRepresenter.represent_dict)
             dumper.add_representer(FrozenList, dumping.SafeRepresenter.represent_list)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
+from hephaestus.given import own_mapping
 from hephaestus.raised import exceptions_only
 from hephaestus.values import FrozenDict, for_display, to_json
 
@@ -92,7 +93,7 @@ class Definition:
             return None
         try:
             what = f"workflow {self.name} version {self.version}: its Input"
-            return exceptions_only(lambda: model.model_validate(dict(context)), what)
+            return exceptions_only(lambda: model.model_validate(dict(own_mapping(context))), what)
         except ValueError as error:
             details = getattr(error, "errors", None)
             if details is None:

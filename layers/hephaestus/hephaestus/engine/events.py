@@ -9,15 +9,48 @@ What was asked for from outside says who asked: ``by``, and how that is known in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from hephaestus.values import FrozenDict
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-NOTHING: Final[Mapping[str, Any]] = FrozenDict()
+
+class _Nothing(Mapping[str, Any]):
+    """The empty mapping, shared by all that hold nothing. It is no ``dict``: C code would write to one."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> NoReturn:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __contains__(self, _key: object) -> bool:
+        return False
+
+    def get(self, _key: str, default: Any = None) -> Any:
+        return default
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and not other
+
+    def __hash__(self) -> int:  # so that it may be a field's default
+        return hash(_Nothing)
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NOTHING"  # copied and pickled as what it is: this one
+
+
+NOTHING: Final[Mapping[str, Any]] = _Nothing()
 LONGEST_MESSAGE_MS: Final = 15 * 60 * 1000  # SQS: DelaySeconds is at most 900; what comes later needs a schedule
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.context import Instance, StepContext
+from hephaestus.context import Instance, Source, context_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
@@ -52,7 +52,6 @@ from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.sizes import too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
-from hephaestus.values import FrozenDict
 from hephaestus.writes import WriteFailed
 from hephaestus.yaml_dump import teach_yaml
 
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
+    from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
@@ -354,14 +354,11 @@ class _Execution:
             + (f":{again}" if again else "")
             + (":undo" if undo else "")
         )
-        return StepContext(
-            initial=state.initial,
-            steps=FrozenDict(results),
-            config=self.definition.config(step, taken, chosen),
-            instance=instance,
+        config = partial(self.definition.config, step, taken, chosen)
+        return context_of(
+            Source(state.initial, results, events, config, instance),
             attempt=attempt,
             idempotency_key=activation,
-            events=FrozenDict(events),
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
             read_input=_Input(self.definition, state.initial),
             links=partial(self.links, instance, step, activation),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.context import context_after
 from hephaestus.definition.durations import shown
 from hephaestus.definition.steps import DONE, Configured, Done, Step
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
-from hephaestus.values import FrozenDict, NotSerializable, freeze, to_json
+from hephaestus.values import NotSerializable, freeze, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,11 +44,7 @@ def route(definition: Definition, key: str, event: str, updates: Mapping[str, An
     found = definition.routes[key][event]
     if found.choice is None:
         return Taken(found.targets)
-    seen = replace(
-        context,
-        steps=FrozenDict({**context.steps, key: updates}),
-        events=FrozenDict({**context.events, key: event}),
-    )
+    seen = context_after(context, key, event, updates)
     place = f"step {key}: the Choice of {event!r}"
     configs: dict[str, Mapping[str, Any] | None] = {}
     for picked in _listed(found.choice.function(seen), place):

@@ -33,6 +33,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.given import own
 from hephaestus.raised import exceptions_only
 from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.control import Control
@@ -133,7 +134,7 @@ class Runner(Control, Queries, Answers):
             start_id = check_text("start_id", start_id)
             asked = request_digest(flow.name, initial, version, own_tags, own_metadata)
         suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        opts = {"context": initial, "id": id, "tags": read_tags(flow.tags, own_tags)}
+        opts = {"context": own(initial), "id": id, "tags": read_tags(flow.tags, own_tags)}
         chosen = version if version is not None else _version_for(flow, opts)
         instance_id = flow.business_key.instance_id(id, chosen, suffix)
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.errors import EngineSignal
+from hephaestus.given import own
 
 if TYPE_CHECKING:
     from hephaestus.engine.state import State
@@ -84,7 +85,7 @@ def heard(*events: str) -> bool:
 
 def about(state: State) -> dict[str, object]:
     """What every event says of an instance: its caller's metadata, and the engine's own fields."""
-    caller = {name: value for name, value in state.metadata.items() if name not in FIELDS}
+    caller = {name: own(value) for name, value in state.metadata.items() if name not in FIELDS}
     return {
         **caller,
         "instance_id": state.instance_id,

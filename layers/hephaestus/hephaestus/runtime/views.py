@@ -11,6 +11,7 @@ from hephaestus.definition.references import ByStep
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
 from hephaestus.engine.state import StepState
+from hephaestus.given import own_mapping
 from hephaestus.values import for_display
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
             status="running" if key in running else step.status,
             attempt=state.attempt(key) if key in running else step.attempt,
             event=step.event,
-            updates=step.updates,
+            updates=own_mapping(step.updates),
             started_at=moment(step.started_at),
             ended_at=moment(step.ended_at),
             retry_at=moment(step.retry_at),
@@ -175,8 +176,8 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         created_at=_moment(state.created_at),
         updated_at=_moment(state.updated_at),
         tags=state.tags,
-        metadata=state.metadata,
-        context=state.initial,
+        metadata=own_mapping(state.metadata),
+        context=own_mapping(state.initial),
         steps=ByStep(steps),
         accepts=accepts,
         wake_at=moment(state.wake_at),
