@@ -13,7 +13,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -1033,3 +1035,220 @@ def test_a_child_of_a_fork_gets_a_loop_of_its_own() -> None:
         check=False,
     )
     assert told.stdout == "3\n", told.stderr
+
+
+def too_few_digits() -> None:
+    """As for a parser of untrusted numbers."""
+    sys.set_int_max_str_digits(640)
+
+
+def no_digits() -> None:
+    """Without any limit, which is nobody else's wish."""
+    sys.set_int_max_str_digits(0)
+
+
+def low_recursion() -> None:
+    """Far below what the engine needs."""
+    sys.setrecursionlimit(400)
+
+
+def high_recursion() -> None:
+    """Beyond the thread's stack."""
+    sys.setrecursionlimit(10**6)
+
+
+def small_stack() -> None:
+    """For the threads that are started from now on."""
+    threading.stack_size(32768)
+
+
+def warnings_as_errors() -> None:
+    """Those of the AWS library included."""
+    warnings.simplefilter("error")
+
+
+def settings() -> tuple[Any, ...]:
+    """What the engine depends on."""
+    stack = threading.stack_size()
+    threading.stack_size(stack)
+    errors = [one for one in warnings.filters if one[0] == "error"]
+    return sys.getrecursionlimit(), sys.get_int_max_str_digits(), stack, errors
+
+
+SETTERS = [too_few_digits, no_digits, low_recursion, high_recursion, small_stack, warnings_as_errors]
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """Have the process as it was, also where a test fails."""
+    depth, digits, stack, _ = settings()
+    with warnings.catch_warnings():
+        warnings.resetwarnings()  # pytest's make errors of all
+        yield
+    sys.setrecursionlimit(depth)
+    sys.set_int_max_str_digits(digits)
+    threading.stack_size(stack)
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("change", SETTERS)
+@pytest.mark.parametrize("raises", [False, True])
+def test_the_settings_that_the_engine_depends_on_are_as_they_were(change: Callable[[], None], raises: bool) -> None:
+    before = settings()
+
+    def work(ctx: StepContext) -> str:
+        change()
+        if raises:
+            raise ValueError
+        return "done"
+
+    assert run_alone(work).status == ("failed" if raises else "completed")
+    assert settings() == before
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("change", SETTERS)
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_settings_are_as_they_were_after_steps_side_by_side(change: Callable[[], None], order: str) -> None:
+    """The one that changed them may end first or last; the other began before it or after."""
+    before = settings()
+    changed, ended = threading.Event(), threading.Event()
+
+    def changes() -> None:
+        change()
+        changed.set()
+        if order == "last":
+            assert ended.wait(HANGS)
+
+    def other() -> None:
+        assert changed.wait(HANGS)
+        if order == "last":
+            ended.set()
+
+    def late() -> None:
+        """It begins when they are changed already."""
+
+    def contained(work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=contain, args=(work, lambda _error: None))
+        thread.start()
+        return thread
+
+    threads = [contained(other), contained(changes)]
+    assert changed.wait(HANGS)
+    contain(late, lambda _error: None)
+    for thread in threads:
+        thread.join(HANGS)
+    assert settings() == before
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("change", [too_few_digits, low_recursion, warnings_as_errors])
+def test_what_a_running_step_took_away_is_back_when_its_sibling_ends(change: Callable[[], None]) -> None:
+    """The engine goes on with the sibling's result while the step still runs."""
+    before = settings()
+    changed, ended = threading.Event(), threading.Event()
+
+    def changes() -> None:
+        change()
+        changed.set()
+        assert ended.wait(HANGS)
+
+    thread = threading.Thread(target=contain, args=(changes, lambda _error: None))
+    thread.start()
+    assert changed.wait(HANGS)
+    contain(lambda: None, lambda _error: None)
+    assert settings() == before
+    ended.set()
+    thread.join(HANGS)
+
+
+def test_a_large_number_can_be_read_after_a_step_that_limits_digits() -> None:
+    number = 10**1000
+
+    @step
+    def keep(_ctx: StepContext) -> dict[str, Any]:
+        return {"number": number}
+
+    @step
+    def limits(_ctx: StepContext) -> str:
+        too_few_digits()
+        return "done"
+
+    class Flow(Workflow, key="digits"):
+        start_at = keep
+        transitions = {keep: {"done": limits}, limits: {"done": DONE}}
+
+    done = LocalRuntime(Flow).start(Flow, "1")
+    assert (done.status, done.steps["keep"].updates) == ("completed", {"number": number})
+
+
+async def own_executor() -> None:
+    """As a step does that wants few threads."""
+    with ThreadPoolExecutor(2, thread_name_prefix="own") as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        assert (await asyncio.to_thread(lambda: threading.current_thread().name)).startswith("own")
+
+
+async def own_task_factory() -> None:
+    """One that makes no task."""
+
+    def factory(*_args: Any, **_how: Any) -> Any:
+        raise ValueError
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    assert asyncio.get_running_loop().get_task_factory() is factory
+    left = asyncio.sleep(0)
+    with pytest.raises(ValueError):  # noqa: PT011 - its own
+        asyncio.get_running_loop().create_task(left)
+    left.close()
+
+
+async def own_exception_handler() -> None:
+    """One that ends the loop."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_told: sys.exit())
+
+
+async def own_debug() -> None:
+    """And what goes with it."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(not loop.get_debug())
+    loop.slow_callback_duration = 0.0
+
+
+async def own_policy() -> None:
+    """One that makes no loop."""
+
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> Any:
+            raise ValueError
+
+    asyncio.set_event_loop_policy(Policy())
+
+
+@pytest.mark.parametrize("change", [own_executor, own_task_factory, own_exception_handler, own_debug, own_policy])
+def test_what_an_async_step_sets_of_the_loop_is_its_own(change: Callable[[], Awaitable[None]]) -> None:
+    """Beside it and after it, another step works as ever; so does the loop that replaces this one."""
+    seen: list[Any] = []
+
+    async def sets() -> None:
+        await change()
+
+    async def works() -> int:
+        loop = asyncio.get_running_loop()
+        seen.append((loop.get_task_factory(), loop.get_exception_handler(), loop.get_debug()))
+        tasks = [asyncio.create_task(asyncio.sleep(0, number)) for number in range(3)]
+        return sum(await asyncio.gather(*tasks)) + await asyncio.to_thread(lambda: 5)
+
+    policy = asyncio.get_event_loop_policy()
+    try:
+        loop = EventLoop()
+        loop.run(works(), Who("works")).result()
+        loop.run(sets(), Who("sets")).result()
+        assert loop.run(works(), Who("works")).result() == 8
+        loop.retire()
+        again = EventLoop()
+        assert again.run(works(), Who("works")).result() == 8
+        again.retire()
+    finally:
+        asyncio.set_event_loop_policy(policy)
+    assert seen == [seen[0]] * 3

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from hephaestus.errors import EngineSignal
@@ -32,13 +33,14 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
     """What ``work`` returns; whatever it raises is handed to ``failed``.
 
     ``SystemExit``, ``KeyboardInterrupt``, ``CancelledError`` and every other ``BaseException`` count as raised. The
-    recursion limit, which the engine itself depends on, is as it was afterwards. A child that ``work`` forked, and that
-    comes back here, exits: it would go on as a second engine.
+    settings of the interpreter that the engine itself depends on are as they were afterwards (see ``_Settings``). A
+    child that ``work`` forked, and that comes back here, exits: it would go on as a second engine.
 
     Raises:
         EngineSignal: an engine's signal passed, or Ctrl-C was pressed (see ``watched_console``).
     """
-    process, depth = os.getpid(), sys.getrecursionlimit()
+    process = os.getpid()
+    _settings.enter()
     try:
         return work()
     except EngineSignal:
@@ -48,8 +50,58 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
     finally:
         if os.getpid() != process:
             os._exit(FORKED)  # not sys.exit: nothing of the parent's may run here
-        if sys.getrecursionlimit() != depth:
-            sys.setrecursionlimit(depth)
+        _settings.leave()
+
+
+class _Settings:
+    """The settings of the interpreter without which the engine fails, as they are while no user's code runs.
+
+    Code that ran side by side may have changed them at any time, so the last to leave sets back all of them. One that
+    leaves earlier undoes what takes something from the others, and leaves them what was given: a step that still runs
+    may need its higher recursion limit.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def enter(self) -> None:
+        """A user's code is about to run."""
+        with self._lock:
+            if not self._inside:
+                self._depth = sys.getrecursionlimit()
+                self._digits = sys.get_int_max_str_digits()
+                self._filters = tuple(warnings.filters)
+                self._stack = threading.stack_size()  # which sets it to the default
+                threading.stack_size(self._stack)
+            self._inside += 1
+
+    def leave(self) -> None:
+        """A user's code has ended."""
+        with self._lock:
+            self._inside -= 1
+            last = not self._inside
+            depth, digits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+            if depth != self._depth and (last or depth < self._depth):
+                sys.setrecursionlimit(self._depth)
+            if digits != self._digits and (last or _fewer(digits, self._digits)):
+                sys.set_int_max_str_digits(self._digits)
+            if len(warnings.filters) != len(self._filters) or tuple(warnings.filters) != self._filters:
+                self._drop_errors()
+            threading.stack_size(self._stack)
+
+    def _drop_errors(self) -> None:
+        """Drop the filters that make an error of a warning; those that hide one may stay."""
+        kept = [one for one in warnings.filters if one[0] != "error" and one not in self._filters]
+        warnings.filters = [*kept, *self._filters]
+
+
+_settings = _Settings()
+
+
+def _fewer(digits: int, than: int) -> bool:
+    """Whether so many digits are fewer; 0 is any number of them."""
+    return bool(digits) and (not than or digits < than)
 
 
 @contextlib.contextmanager

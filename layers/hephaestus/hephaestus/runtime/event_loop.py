@@ -18,19 +18,22 @@ import threading
 import time
 import types
 from collections.abc import Coroutine
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
+    from concurrent.futures import Executor
 
 BLOCKED_S: Final = 1.0  # so long without giving control back, a step is named in a warning
 PATIENCE_S: Final = 10.0  # so long, or as long as its timeout, the loop is replaced for what begins then
 
 _logger = logging.getLogger("hephaestus.event_loop")
 _attempt: ContextVar[object] = ContextVar("hephaestus-attempt")
+_executor: ContextVar[ThreadPoolExecutor | None] = ContextVar("hephaestus-executor", default=None)
+_task_factory: ContextVar[Any] = ContextVar("hephaestus-task-factory", default=None)
 
 
 class LoopEnded(RuntimeError):
@@ -90,10 +93,42 @@ class EventLoop:
         self._beat = self._told = clock()
         self._beating = False
         self._retired = False
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         with contextlib.suppress(AttributeError):  # a loop that is not asyncio's own may not allow it
-            self.loop.shutdown_default_executor = _keep_executor  # type: ignore[method-assign]  # else ``to_thread`` fails for all
+            self._keep_apart()
+        self._debug = self.loop.get_debug()
+        self._slow_s = getattr(self.loop, "slow_callback_duration", None)
         threading.Thread(target=self._serve, name="hephaestus-loop", daemon=True).start()
+
+    def _keep_apart(self) -> None:
+        """Have each attempt set the default executor and the task factory for itself and its own tasks alone."""
+        loop, shared = self.loop, self.loop.run_in_executor
+
+        def run_in_executor(executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+            return shared(_executor.get() if executor is None else executor, func, *args)
+
+        def set_default_executor(executor: ThreadPoolExecutor) -> None:
+            if not isinstance(executor, ThreadPoolExecutor):
+                message = "executor must be ThreadPoolExecutor instance"
+                raise TypeError(message)
+            _executor.set(executor)
+
+        loop.set_task_factory(_make_task)
+        loop.run_in_executor = run_in_executor  # type: ignore[assignment, method-assign]
+        loop.set_default_executor = set_default_executor  # type: ignore[assignment, method-assign]
+        loop.shutdown_default_executor = _keep_executor  # type: ignore[method-assign]  # else ``to_thread`` fails for all
+        loop.set_task_factory = _set_task_factory  # type: ignore[method-assign]
+        loop.get_task_factory = _task_factory.get  # type: ignore[method-assign]
+
+    def _set_back(self) -> None:
+        """After an attempt: what it may have set of the loop, and cannot be told apart by whose it is."""
+        loop = self.loop
+        if loop.get_exception_handler() is not None:
+            loop.set_exception_handler(None)
+        if loop.get_debug() != self._debug:
+            loop.set_debug(self._debug)
+        if self._slow_s is not None and loop.slow_callback_duration != self._slow_s:
+            loop.slow_callback_duration = self._slow_s
 
     @property
     def usable(self) -> bool:
@@ -164,9 +199,11 @@ class EventLoop:
             result = await self._watch(coroutine, who)
         except BaseException as error:  # noqa: BLE001 - see above
             if not ticket.done():
+                self._set_back()
                 ticket.set_exception(error)
         else:
             if not ticket.done():
+                self._set_back()
                 ticket.set_result(result)
 
     @types.coroutine
@@ -272,6 +309,28 @@ class EventLoop:
                 ticket.set_exception(LoopEnded(message))
         if not self.loop.is_closed():
             self.loop.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """A new event loop, also where a step has set a policy that makes none."""
+    try:
+        return asyncio.new_event_loop()
+    except Exception:
+        _logger.exception("the event loop policy makes no event loop; the async steps get asyncio's own")
+        return asyncio.SelectorEventLoop()
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> Any:
+    """A task that a step makes, by its own task factory if it has set one."""
+    factory = _task_factory.get()
+    return asyncio.Task(coroutine, loop=loop, **how) if factory is None else factory(loop, coroutine, **how)
+
+
+def _set_task_factory(factory: Any) -> None:
+    if factory is not None and not callable(factory):
+        message = "task factory must be a callable or None"
+        raise TypeError(message)
+    _task_factory.set(factory)
 
 
 def _warn(took: float, instance_id: str, step: str, what: str) -> None:
