@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryStore
+from hephaestus.codec import dump_state
 from hephaestus.engine import advance as engine
 from hephaestus.engine import fold as folding
 from hephaestus.engine import requests
@@ -120,7 +121,7 @@ def non_atomic_suspend(patch: Patch) -> None:
         def write(*, head: bool) -> bool:
             written = self.inner.append(state, entry, boundary=False, writes=writes)
             if head and written:
-                self.inner._heads[state.instance_id].update(state)  # noqa: SLF001 - made wrong on purpose
+                self.inner._heads[state.instance_id].update(state, dump_state(state))  # noqa: SLF001 - made wrong on purpose
             guarded(self.world, lambda: self.ledger.observe(state.instance_id, compare=head or not boundary))
             return written
 

@@ -54,6 +54,35 @@ class Raw(bytes):
         return b"other"
 
 
+class Crate(dict[Any, Any]):
+    """A mapping that shows other members."""
+
+    def items(self) -> Any:
+        return {"other": 1}.items()
+
+    __iter__ = keys = items
+
+
+class Row(list[Any]):
+    """The same of lists."""
+
+    def __iter__(self) -> Any:
+        return iter(["other"])
+
+
+class Bag(set[Any]):
+    """The same of sets."""
+
+    __iter__ = Row.__iter__
+
+
+class Buffer(bytearray):
+    """The same of what holds bytes."""
+
+    def __bytes__(self) -> bytes:
+        return b"other"
+
+
 class Level(IntEnum):
     """One of numbers."""
 
@@ -88,6 +117,10 @@ def nested(depth: int, last: Any = "x") -> Any:
         (Count(5), Decimal(5), {"N": "5"}),
         (Percent("5.5"), Decimal("5.5"), {"N": "5.5"}),
         (Raw(b"x"), b"x", {"B": b"x"}),
+        (Buffer(b"x"), b"x", {"B": b"x"}),
+        (Crate({Loud("a"): Loud("b")}), {"a": "b"}, {"M": {"a": {"S": "b"}}}),
+        (Row([Percent(1)]), [Decimal(1)], {"L": [{"N": "1"}]}),
+        (Bag({Loud("a")}), frozenset({"a"}), {"SS": ["a"]}),
         (Colour.RED, "red", {"S": "red"}),
         (Level.HIGH, Decimal(3), {"N": "3"}),
         (("a", 1), ["a", Decimal(1)], {"L": [{"S": "a"}, {"N": "1"}]}),

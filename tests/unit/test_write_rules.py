@@ -164,3 +164,31 @@ def test_what_is_committed_is_what_was_returned() -> None:
 )
 def test_what_dynamodb_says_is_shown_without_values_arns_and_accounts(message: str, shown: str) -> None:
     assert told(message) == shown
+
+
+class Shown(str):  # noqa: SLOT000 - a subclass whose methods show another text
+    """A text that shows itself as another."""
+
+    def __str__(self) -> str:
+        return "engine"
+
+    def rpartition(self, _separator: str) -> tuple[str, str, str]:
+        return "", "", "elsewhere"
+
+
+def test_the_texts_of_a_write_are_plain() -> None:
+    """Table, expressions and names: what they are counts, not what a subclass shows."""
+    given = Put(
+        Shown("orders"),
+        {"pk": Shown("1")},
+        condition=Shown("#a = :b"),
+        names={Shown("#a"): Shown("pk")},
+        values={Shown(":b"): Shown("c")},
+    )
+    (checked,) = check_writes([given], "engine")
+    assert isinstance(checked, Put)
+    assert checked == Put("orders", {"pk": "1"}, condition="#a = :b", names={"#a": "pk"}, values={":b": "c"})
+    kept = (checked.table, checked.item["pk"], checked.condition, *(checked.names or {}).items().__iter__().__next__())
+    assert {type(text) for text in kept} == {str}
+    with pytest.raises(WriteRefused, match="own table"):
+        check_writes([Put(Shown("engine"), {"pk": "1"})], "engine")

@@ -10,6 +10,7 @@ Sources: the DynamoDB Developer Guide on data types, on item sizes and on quotas
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -46,15 +47,16 @@ def frozen(value: Any, place: str, level: int = 0) -> Any:  # noqa: PLR0911 - on
     if isinstance(value, (int, float, Decimal)):
         return _number(value, place)
     if isinstance(value, (bytes, bytearray, memoryview)) or _is_binary(value):
-        return bytes.__getitem__(value, slice(None)) if isinstance(value, bytes) else bytes(value)
+        return _bytes(value)
     if isinstance(value, AbstractSet):
         return _set(value, place)
     if level >= MAX_LEVELS:
         raise _refused(place, f"is nested more than {MAX_LEVELS} deep, or contains itself")
     if isinstance(value, Mapping):
-        return FrozenDict({_key(key, place): frozen(part, f"{place}.{key}", level + 1) for key, part in value.items()})
+        return _map(value, place, level)
     if isinstance(value, (list, tuple)):
-        return FrozenList(frozen(part, f"{place}[{index}]", level + 1) for index, part in enumerate(value))
+        parts = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+        return FrozenList(frozen(part, f"{place}[{index}]", level + 1) for index, part in enumerate(parts))
     raise _unknown(value, place)
 
 
@@ -120,6 +122,25 @@ def _is_binary(value: object) -> bool:
     return type(value).__name__ == "Binary" and type(value).__module__ == "boto3.dynamodb.types"
 
 
+def _bytes(value: Any) -> bytes:
+    """What it is, not what a subclass' own ``__bytes__`` gives."""
+    if isinstance(value, bytes):
+        return bytes.__getitem__(value, slice(None))
+    return memoryview(value).tobytes() if isinstance(value, (bytearray, memoryview)) else bytes(value)
+
+
+def _map(value: Mapping[Any, Any], place: str, level: int) -> FrozenDict:
+    base: Any = OrderedDict if isinstance(value, OrderedDict) else dict if isinstance(value, dict) else None
+    items = value.items() if base is None else base.items(value)  # an ordered one has an order of its own
+    found: dict[str, Any] = {}
+    for key, part in items:
+        name = _key(key, place)
+        if name in found:
+            raise _refused(place, "has two keys that are the same text")
+        found[name] = frozen(part, f"{place}.{name}", level + 1)
+    return FrozenDict(found)
+
+
 def _text(value: str, place: str) -> str:
     if has_surrogates(str.__str__(value)):
         raise _refused(place, "is a text with half a surrogate pair, which UTF-8 cannot hold")
@@ -152,7 +173,10 @@ def _significant(number: Decimal) -> tuple[int, ...]:
 
 
 def _set(values: AbstractSet[Any], place: str) -> frozenset[Any]:
-    parts = [frozen(part, f"an element of {place}") for part in values]
+    elements: Any = values
+    if isinstance(values, (set, frozenset)):
+        elements = set.__iter__(values) if isinstance(values, set) else frozenset.__iter__(values)
+    parts = [frozen(part, f"an element of {place}") for part in elements]
     kinds = {type(part) for part in parts}
     if not kinds:
         raise _refused(place, "is an empty set, which DynamoDB does not keep: leave the attribute out")

@@ -131,12 +131,18 @@ def _array(value: Any) -> Any:
     plain = value.tolist()
     if dtype.kind in "mM":
         unit = str(dtype).partition("[")[2].strip("]").lstrip("0123456789")
-        if unit not in _COARSE or not _are_times(plain):
-            advice = "pass value.astype('datetime64[us]')" if dtype.kind == "M" else "pass its number and its unit"
+        fine = unit not in _COARSE  # which is lost by rounding; a time outside of datetime's years is lost by anything
+        if fine or not _are_times(plain):
+            advice = "pass its number and its unit"
+            if dtype.kind == "M":
+                advice = "pass value.astype('datetime64[us]')" if fine else "pass str(value)"
             message = f"is NumPy data of the type {dtype}, which datetime cannot hold exactly: {advice}"
             raise Unstorable(message)
     elif dtype.kind in "fc" and dtype.itemsize > 8:  # noqa: PLR2004 - bytes of a double
-        message = f"is NumPy data of the type {dtype}, wider than Python's float: pass value.astype(float)"
+        if dtype.kind == "c":
+            message = f"is NumPy data of the type {dtype}: pass [value.real.tolist(), value.imag.tolist()]"
+        else:
+            message = f"is NumPy data of the type {dtype}, wider than Python's float: pass value.astype(float)"
         raise Unstorable(message)
     return plain
 

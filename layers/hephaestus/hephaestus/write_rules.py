@@ -52,6 +52,7 @@ def check_writes(writes: Sequence[Write], own_table: str | None) -> tuple[Write,
             "transaction, and one is the step's result; spread them over several steps"
         )
         raise WriteRefused(message)
+    writes = tuple(map(_plain, writes))
     for index, write in enumerate(writes):
         if not isinstance(write, (Put, Update, Delete, Check)):
             message = f"is a {type(write).__name__}: pass Put, Update, Delete or Check"
@@ -67,6 +68,21 @@ def check_writes(writes: Sequence[Write], own_table: str | None) -> tuple[Write,
         raise WriteRefused(message)
     _check_items(checked)
     return checked
+
+
+def _plain(write: Any) -> Any:
+    """A write whose texts are plain ones: what a subclass of ``str`` shows is not what it is."""
+    if not isinstance(write, (Put, Update, Delete, Check)):
+        return write
+    changes = {name: _text(getattr(write, name)) for name in ("table", *write.expressions)}
+    if isinstance(write.names, Mapping):
+        names = dict.items(write.names) if isinstance(write.names, dict) else write.names.items()
+        changes["names"] = {_text(key): _text(value) for key, value in names}
+    return replace(write, **changes)
+
+
+def _text(value: Any) -> Any:
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def write_size(write: Write) -> int:
@@ -96,8 +112,6 @@ def _checked(write: Write, refuse: Refuse) -> Write:
     except NotAnAttribute as error:
         raise refuse(str(error)) from error
     _check_expressions(write, refuse)
-    if write.names is not None:
-        changes["names"] = dict(write.names)
     checked = replace(write, **changes)
     if isinstance(checked, Put):
         if (taken := item_size(checked.item)) > MAX_ITEM_BYTES:

@@ -40,11 +40,11 @@ class _Item:
     def __init__(self, state: State, start_commit: str) -> None:
         self.start_commit = start_commit
         self.earlier_commits: tuple[str, ...] = ()
-        self.update(state)
+        self.update(state, dump_state(state))
 
-    def update(self, state: State) -> None:
+    def update(self, state: State, snapshot: bytes) -> None:
         """Follow a boundary."""
-        self.snapshot = dump_state(state)
+        self.snapshot = snapshot
         self.owner = state.owner
         self.wake_at = state.wake_at
         self.quarantine: str | None = None
@@ -100,10 +100,11 @@ class MemoryStore:
                 if not head.closed:
                     return None
                 state = begin(state.instance_id, head.listed.generation + 1, first)
-            new = self._heads[state.instance_id] = _Item(state, first.commit_id)
+            new, row = _Item(state, first.commit_id), _row(first)
             if head is not None:
                 new.earlier_commits = (*head.earlier_commits, head.start_commit)[-STARTS_KEPT:]
-            self._logs[state.instance_id, state.generation] = [_row(first)]
+            self._heads[state.instance_id] = new
+            self._logs[state.instance_id, state.generation] = [row]
             return state
 
     def load(self, instance_id: str) -> State | None:
@@ -120,11 +121,12 @@ class MemoryStore:
             head = self._heads.get(state.instance_id)
             if len(log) != entry.sequence - 1 or head is None or head.listed.generation != state.generation:
                 return len(log) >= entry.sequence and log[entry.sequence - 1][1] == entry.commit_id
+            snapshot = dump_state(state) if boundary else b""  # which may be refused: then nothing is written
             if writes:
                 self._write(writes)
             log.append(row)
             if boundary:
-                head.update(state)
+                head.update(state, snapshot)
             return True
 
     def tail(self, state: State) -> Sequence[Entry]:

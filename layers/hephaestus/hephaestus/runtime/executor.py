@@ -36,6 +36,7 @@ from hephaestus.engine.events import (
     Event,
     HandedOver,
     InstanceFinished,
+    StepCompensated,
     StepCompleted,
     StepsSkipped,
     StepsStarted,
@@ -49,7 +50,7 @@ from hephaestus.runtime.containment import watched_console
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.outcomes import Judge, milliseconds
-from hephaestus.runtime.sizes import too_much
+from hephaestus.runtime.sizes import cut, too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.writes import WriteFailed
@@ -243,7 +244,7 @@ class _Execution:
         """What a dead owner had started and not recorded is an attempt spent."""
         for step in self.interrupted:
             if step in self.graph.predecessors:
-                self.journal.decide(self.judge.interrupted(self.draft, step))
+                self.journal.decide(self.within_room(self.judge.interrupted(self.draft, step)))
 
     def record(self, commands: tuple[Command, ...], now: int) -> bool:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
@@ -265,8 +266,11 @@ class _Execution:
                 return StepsSkipped(steps)
             case Compensate(status, steps, error):
                 return CompensationStarted(status, steps, error)
-            case Deliver():
-                return self.judge.delivered(command, self.draft)
+            case Deliver(step=step):
+                known = self.draft.steps[step]
+                waited = Outcome(step, known.attempt, known.started_at)
+                event = self.judge.delivered(command, self.draft)
+                return self.within_room(event, lambda error: self.judge.failed(waited, error, final=True))
             case Run(step=step) if self.definition.steps[step].pure:
                 return self.judged(command, self.attempt(command, now)())
             case _:
@@ -423,26 +427,41 @@ class _Execution:
     def judged(self, run: Run | Undo, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
         launched = self.launched.get(outcome.step, outcome.started_at)
-        outcome = self.within_room(run, outcome)
-        self.ended[outcome.step, outcome.attempt] = Ended(launched, self.clock.now(), outcome.error)
-        return self.judge.undone(outcome) if isinstance(run, Undo) else self.judge.ended(outcome)
+        judge = self.judge.undone if isinstance(run, Undo) else self.judge.ended
+        problem = outcome.error
 
-    def within_room(self, run: Run | Undo, outcome: Outcome) -> Outcome:
-        """The outcome, or an error in its place where the instance would hold too much with its results."""
-        if outcome.completed is None or isinstance(run, Undo) or self.journal.has_room(outcome.completed):
-            return outcome
-        error = InvalidResult(f"step {outcome.step}: with its results, {too_much(self.draft.instance_id)}")
-        return replace(outcome, completed=None, error=error)
+        def failed(error: Exception) -> Event:
+            nonlocal problem
+            problem = error
+            return judge(replace(outcome, completed=None, error=error))
+
+        event = self.within_room(judge(outcome), failed)
+        self.ended[outcome.step, outcome.attempt] = Ended(launched, self.clock.now(), problem)
+        return event
+
+    def within_room(self, event: Event, failed: Callable[[Exception], Event] | None = None) -> Event:
+        """The event, or what comes in its place where the instance would hold too much with it.
+
+        Args:
+            event: what a step's outcome comes to.
+            failed: gives the event of the same step for an error; needed where it may have succeeded.
+        """
+        if self.journal.has_room(event):
+            return event
+        if isinstance(event, StepCompleted) and event.failed is None and failed is not None:
+            event = failed(InvalidResult(f"step {event.step}: with its results, {too_much(self.draft.instance_id)}"))
+            if self.journal.has_room(event):
+                return event
+        return cut(event, self.draft.instance_id)
 
     def write(self, run: Run | Undo, outcome: Outcome) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
         while not self.flush():
             pass  # its neighbours first: a condition of its own must not undo them
-        outcome = self.within_room(run, outcome)
         event = self.judged(run, outcome)
         self.journal.decide(event)
-        if not _writes(outcome):
-            return
+        if not isinstance(event, (StepCompleted, StepCompensated)) or not event.writes:
+            return  # it failed, for want of room
         try:
             while not self.commit(writes=_writes(outcome)):
                 # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.

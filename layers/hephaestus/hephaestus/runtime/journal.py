@@ -24,15 +24,12 @@ from hephaestus.engine.events import (
 from hephaestus.engine.fold import apply, fold, following
 from hephaestus.engine.state import evolve
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
-from hephaestus.runtime.attempt import kept
-from hephaestus.runtime.sizes import held
-from hephaestus.values import FrozenDict
-from hephaestus.weight import MAX_HELD, weigh
+from hephaestus.runtime.sizes import added, held
+from hephaestus.weight import MAX_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from hephaestus.definition.results import Completed
     from hephaestus.engine.state import State
     from hephaestus.runtime.effects import Effects
     from hephaestus.runtime.ports import Clock, Store
@@ -118,14 +115,13 @@ class Journal:
         after = evolve(apply(self.draft, closing, at), sequence=self.committed.sequence + 1)
         return after, Entry(after.sequence, self.clock.unique(), at, (*events, *closing))
 
-    def has_room(self, done: Completed) -> bool:
-        """Whether the instance may hold the results of a step that ended, beside all that it holds."""
-        more = weigh(done.updates) + (weigh(done.metadata) if done.metadata else 0)
-        if self._room is None or self._room + more > MAX_HELD:
-            merged = weigh(FrozenDict({**self.draft.metadata, **kept(done.metadata)})) - weigh(self.draft.metadata)
-            self._room = held(self.draft) + merged + weigh(done.updates)
-        else:
-            self._room += more  # or less, where it replaces something: then it is counted anew
+    def has_room(self, event: Event) -> bool:
+        """Whether the instance may hold what an outcome adds, beside all that it holds."""
+        if self._room is None:
+            self._room = held(self.draft)
+        self._room += added(event)  # or less, where it replaces something: then it is counted anew
+        if self._room > MAX_HELD:
+            self._room = held(apply(self.draft, (event,), self.now()))
         return self._room <= MAX_HELD
 
     def drop(self) -> None:

@@ -1,21 +1,30 @@
 """How much an instance may hold: checked before anything of it is acknowledged, on exactly what will be stored.
 
 A single value is bounded twice: by the room it takes (``hephaestus.weight``), and by its compressed size where the
-store has no place for large ones. All values of an instance together are bounded by ``MAX_HELD``.
+store has no place for large ones. All that an instance holds together is bounded by ``MAX_HELD``: its values, and
+whatever else grows with what happens to it, so that its snapshot can always be written and read.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.engine.events import CompensationFailed, Failure, StepCompleted, StepFailed
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.values import to_json
-from hephaestus.weight import MAX_HELD, MAX_VALUE, weigh
+from hephaestus.weight import MAX_HELD, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
-    from hephaestus.engine.state import State
+    from hephaestus.engine.events import Event
+    from hephaestus.engine.state import State, StepState
 
+STEP: Final = 768  # bytes for what is known of a step beside its values and texts: its times, its key in other places
+NAMED: Final = 72  # for a step's key in the list of another
+TIMER: Final = 512
+MAX_TYPE: Final = 64  # bytes of an error for which there is no more room
+MAX_TEXT: Final = 400
 ADVICE: Final = "store large data in S3 and pass its key"
 
 
@@ -47,11 +56,69 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
 
 
 def held(state: State) -> int:
-    """The room that all values of an instance take."""
-    values = [state.initial, state.metadata]
-    values += [step.updates for step in state.steps.values() if step.updates]
-    values += [as_results(received.payload) for received in state.inbox.values()]
-    return sum(map(weigh, values))
+    """The room that an instance takes: at least the bytes of its snapshot's JSON, but for what has a bound of its own.
+
+    That are the newest requests, the tags, the reasons of who steers it, and the errors that it ended with.
+    """
+    room = weigh(state.initial) + weigh(state.metadata) + sum(map(_step_room, state.steps.values()))
+    for received in state.inbox.values():
+        room += PART + weigh(received.event) + weigh(received.event_id) + weigh(as_results(received.payload))
+    return room + TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
+
+
+def _step_room(step: StepState) -> int:
+    room = STEP + NAMED * len(step.taken)
+    if step.updates:
+        room += weigh(step.updates)
+    if step.configs:
+        room += weigh(step.configs)
+    if step.error is not None:
+        room += _failure_room(step.error)
+    if step.failed is not None:
+        room += _failure_room(step.failed)
+    if step.replaced is not None:
+        room += PART + weigh(step.replaced.by) + weigh(step.replaced.forked_from)
+    return room
+
+
+def _failure_room(error: Failure) -> int:
+    return PART + weigh(error.type) + weigh(error.message) + weigh(error.trace)
+
+
+def added(event: Event) -> int:
+    """The room that a step's outcome takes beside what the instance holds, or more where it replaces something."""
+    match event:
+        case StepCompleted():
+            room = STEP + NAMED * len(event.taken) + weigh(event.updates)
+            room += weigh(event.configs) if event.configs else 0
+            room += weigh(event.metadata) if event.metadata else 0
+            return room + (_failure_room(event.failed) if event.failed is not None else 0)
+        case StepFailed() | CompensationFailed():
+            return STEP + _failure_room(event.error)
+        case _:
+            return 0
+
+
+def cut(event: Event, instance_id: str) -> Event:
+    """What a failure is recorded as where there is no room for it: in short, and led to no further step."""
+    match event:
+        case StepFailed() | CompensationFailed():
+            return replace(event, error=_short(event.error))
+        case StepCompleted(failed=Failure() as failed):
+            said = _short(failed)
+            why = f"{said.message}; this failure was not routed: with it, {too_much(instance_id)}"
+            return StepFailed(event.step, event.attempt, replace(said, message=why), event.started_at)
+        case _:
+            return event
+
+
+def _short(error: Failure) -> Failure:
+    return Failure(_begin(error.type, MAX_TYPE), _begin(error.message, MAX_TEXT))
+
+
+def _begin(text: str, most: int) -> str:
+    """The first ``most`` bytes of a text."""
+    return text.encode()[:most].decode(errors="ignore")
 
 
 def check_room(state: State, payload: Any = None) -> None:
