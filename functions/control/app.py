@@ -100,6 +100,7 @@ def _route(action: str) -> None:
     @api.post(f"/instances/<instance_id>/{action}")
     def act(instance_id: str) -> Response[str]:
         incoming = api.incoming
+        incoming.takes()
         known = {"instance_id": api.part(instance_id), "request_id": incoming.idempotency_key, "by": incoming.caller}
         return api.accepted(ACTIONS[action](incoming.body(), api.dispatch, **known), {})
 

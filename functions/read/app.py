@@ -36,6 +36,7 @@ api = Api(runner)
 @api.get("/instances/<instance_id>")
 def instance(instance_id: str) -> Response[str]:
     """One instance as it is now."""
+    api.incoming.takes()
     return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)))))
 
 
@@ -63,6 +64,7 @@ def instances() -> Response[str]:
 @api.get("/workflows")
 def workflows() -> Response[str]:
     """What is deployed."""
+    api.incoming.takes()
     return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
 
 
@@ -71,6 +73,7 @@ def document() -> Response[str]:
     """The API's document, for where it is asked for."""
     from hephaestus.http.document import read_document  # noqa: PLC0415 - it is seldom asked for
 
+    api.incoming.takes()
     return api.answer(read_document(api.incoming.base))
 
 

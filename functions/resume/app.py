@@ -67,6 +67,7 @@ def _api() -> Api:
     @api.post("/instances/<instance_id>/events")
     def deliver(instance_id: str) -> Response[str]:
         incoming = api.incoming
+        incoming.takes()
         known = {"instance_id": api.part(instance_id), "event_id": incoming.idempotency_key, "by": incoming.caller}
         call = read_deliver(incoming.body(), **known)
         _deliver(call, api.dispatch)
@@ -75,6 +76,7 @@ def _api() -> Api:
     @api.post("/instances/<instance_id>/heartbeat")
     def beat(instance_id: str) -> Response[str]:
         incoming = api.incoming
+        incoming.takes()
         call = read_heartbeat(incoming.body(), instance_id=api.part(instance_id), by=incoming.caller)
         logger.append_keys(instance_id=call.instance_id)
         runner.heartbeat(call.instance_id, call.step, by=call.by)

@@ -32,6 +32,7 @@ api = Api(runner)
 def start(workflow: str) -> Response[str]:
     """202 with the id and ``Location``; 200 with the state where the caller waited for it."""
     incoming = api.incoming
+    incoming.takes()
     known = {"workflow": api.part(workflow), "start_id": incoming.idempotency_key, "by": incoming.caller}
     call = read_start(incoming.body(), **known)
     return api.accepted(_start(call, api.dispatch), {"status": "pending"})

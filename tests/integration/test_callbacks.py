@@ -14,6 +14,7 @@ import pytest
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.callbacks.signer import CONFIRM_SECONDS
 from hephaestus.errors import StoreUnavailable
+from hephaestus.http.api import ROUTES
 from hephaestus.http.callbacks import FORMS, MAX_FORM, MAX_PAYLOAD
 from hephaestus.http.pages import POLICY, STYLE
 from hephaestus.runtime.clock import SystemClock
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BROWSER: Final = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 FORM: Final = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
 JSON: Final = {"Accept": "application/json", "Content-Type": "application/json"}
+EMPTY: Final = ("0", "0.0", "false", "[]", '""', "{}", "null")  # JSON that Python takes for false
 HOSTILE: Final = "<script>alert('x')</script>&\"'é☃"
 
 
@@ -313,6 +315,56 @@ class TestPrograms:
         assert (refused.status, refused.kind) == (400, "bad-request")
         assert call(deployment, token, "", JSON).status == 202
 
+    @pytest.mark.parametrize("sent", EMPTY)
+    def test_whatever_is_acknowledged_is_the_steps_result(self, monkeypatch: pytest.MonkeyPatch, sent: str) -> None:
+        """Also what Python takes for false."""
+        deployment, token = bank(monkeypatch)
+        assert call(deployment, token, sent, JSON).status == 202
+        deployment.pump()
+        value = json.loads(sent)
+        kept = value if isinstance(value, dict) else {} if value is None else {"value": value}
+        assert deployment.runner.get("bank::a").steps["booked"].updates == kept
+
+    @pytest.mark.parametrize("sent", EMPTY)
+    def test_no_body_at_all_goes_with_a_link_that_brings_its_own(self, deployment: Deployment, sent: str) -> None:
+        token = asked(deployment)["approved"]
+        refused = call(deployment, token, sent, JSON)
+        assert (refused.status, refused.kind) == (400, "bad-request")
+        assert call(deployment, token, " ", JSON).status == 202
+
+    @pytest.mark.parametrize(
+        "query",
+        [{"hearbeat": "1"}, {"Heartbeat": "1"}, {"heartbeat": "true", "x": "1"}]
+        + [{"heartbeat": value} for value in ("", "yes", "2", "on", "null", "true,true", "tru\u00e9")],
+    )
+    def test_a_query_that_is_misspelt_does_not_use_the_link_up(
+        self, deployment: Deployment, query: dict[str, str]
+    ) -> None:
+        """A heartbeat that is none would be the answer."""
+        token = asked(deployment, approval_heartbeat_seconds=600)["approved"]
+        before = log_length(deployment)
+        for headers in (JSON, FORM):
+            assert call(deployment, token, "", headers, query).status == 400
+        assert log_length(deployment) == before
+        assert call(deployment, token, "", JSON).status == 202
+
+    @pytest.mark.parametrize("value", ["false", "0", "False"])
+    def test_what_is_no_heartbeat_is_an_answer(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        deployment, token = bank(monkeypatch)
+        assert call(deployment, token, '{"a": 1}', JSON, {"heartbeat": value}).status == 202
+        deployment.pump()
+        assert deployment.runner.get("bank::a").steps["booked"].updates == {"a": 1}
+
+    @pytest.mark.parametrize("sent", [*EMPTY, '{"a": 1}', "confirmation=1"])
+    def test_a_heartbeat_with_a_body_is_refused(self, deployment: Deployment, sent: str) -> None:
+        """Its results would be lost."""
+        token = asked(deployment, approval_heartbeat_seconds=600)["approved"]
+        before = log_length(deployment)
+        for headers in (JSON, FORM):
+            assert call(deployment, token, sent, headers, {"heartbeat": "true"}).status == 400
+        assert log_length(deployment) == before
+        assert call(deployment, token, "\n", JSON, {"heartbeat": "1"}).status == 200
+
     def test_a_program_that_sends_a_form_is_told_what_to_send(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """``curl -d`` calls everything a form."""
         deployment, token = bank(monkeypatch)
@@ -339,6 +391,31 @@ class TestPrograms:
         deployment, token = bank(monkeypatch)
         refused = call(deployment, token, "", JSON, {"heartbeat": "true"})
         assert (refused.status, refused.kind) == (422, "unexpected-event")
+
+
+@pytest.mark.parametrize(
+    ("method", "route"), [(method, route) for route, methods in ROUTES.items() for method in methods]
+)
+@pytest.mark.parametrize("member", ["queryStringParameters", "multiValueQueryStringParameters"])
+def test_no_route_takes_a_query_that_it_does_not_know(
+    deployment: Deployment, method: str, route: str, member: str
+) -> None:
+    """What is misspelt would not be heard, and the call do something else than was meant."""
+    token = asked(deployment)["approved"]
+    before, listed = log_length(deployment), len(deployment.runner.list().items)
+    parts = {"workflow": "OrderFlow", "instance_id": SAMPLE, "token": token}
+    path = re.sub(r"<(\w+)>", lambda part: parts[part[1]], route)
+    event = sample("api-callback-show")
+    event.update(path=path, httpMethod=method, body="{}" if method == "POST" else None, headers=JSON)
+    event.update(multiValueHeaders=None, queryStringParameters=None)
+    event[member] = {"nothing": ["1"] if member.startswith("multi") else "1"}
+    event["requestContext"]["path"] = f"/prod{path}"
+    served = {"<token>": "callback", "instances": "start", "events": "resume", "heartbeat": "resume"}
+    last = route.rsplit("/", 1)[-1]
+    function = served.get(last, "control") if method == "POST" or last == "<token>" else "read"
+    answer = deployment.invoke(function, event)
+    assert (answer["statusCode"], "'nothing'" in answer["body"]) == (400, True)
+    assert (log_length(deployment), len(deployment.runner.list().items)) == (before, listed)
 
 
 def bank(monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, str]:

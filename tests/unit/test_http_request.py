@@ -163,3 +163,14 @@ def test_a_malformed_time_is_refused(text: str) -> None:
 def test_json_is_read_as_it_is() -> None:
     """What is valid stays as it is, escaped surrogate pairs included."""
     assert read_json('{"a": [1, 1.5, true, null, "\\ud83d\\ude00"]}') == {"a": [1, 1.5, True, None, "😀"]}
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_flag_is_true_or_false(value: bool) -> None:
+    """In the spellings that JSON, Python and C have; nothing else is guessed at."""
+    for text in (str(value), str(value).lower(), str(int(value))):
+        assert request(queryStringParameters={"on": text}).flag("on") is value
+    assert request().flag("on") is False
+    for text in ("yes", "", "2", "\u0661", "tr\u0131e"):
+        with pytest.raises(BadRequest, match="'on'"):
+            request(queryStringParameters={"on": text}).flag("on")

@@ -187,8 +187,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         query={
             "heartbeat": {
                 "type": "string",
-                "minLength": 1,
-                "description": "Any value: say that the step is worked on. It does not use up the link.",
+                "enum": ["true", "1", "false", "0"],
+                "description": "true or 1: say that the step is worked on, without a body; the link is not used up.",
             }
         },
         linked=True,

@@ -48,6 +48,7 @@ def show(api: Api, token: str) -> Response[str]:
 
     def look() -> Response[str]:
         signer, now = api.runner.signer(), api.clock.now()
+        api.incoming.takes()
         link = _read(api, token)
         workflow = api.runner.look(link)
         known = {"workflow": workflow, **_about(link), "confirm": {"method": "POST"}}
@@ -63,8 +64,10 @@ def take(api: Api, token: str) -> Response[str]:
         if api.incoming.header("Sec-Fetch-Site") not in ("", "same-origin", "none"):
             message = "another site's page sent this: open the link yourself and press its button"
             raise NotConfirmed(message)
+        api.incoming.takes("heartbeat")
+        beats = api.incoming.flag("heartbeat")
         link = _read(api, token)
-        if api.incoming.query("heartbeat"):
+        if beats:
             return _beat(api, link)
         payload = None
         if _is_form(api):
@@ -86,18 +89,22 @@ def _read(api: Api, token: str) -> Link:
 
 def _beat(api: Api, link: Link) -> Response[str]:
     """Whoever works for the step is alive; the link is not used up."""
+    if api.incoming.text(MAX_PAYLOAD).strip():
+        message = "a heartbeat has no results: send no body with it, and the results later, without heartbeat"
+        raise BadRequest(message)
     api.runner.look(link)
     api.runner.heartbeat(link.instance_id, link.step, by=Caller(link.event_id, "link"))
     return _answer(api, 200, _about(link), lambda: pages.done(_about(link)))
 
 
 def _payload(api: Api, link: Link) -> Any:
-    """The results that a program sends, if any."""
-    payload = api.incoming.body(MAX_PAYLOAD)
-    if payload and link.payload is not None:
+    """The results that a program sends, ``None`` for none; no body sends none."""
+    found = api.incoming.given(MAX_PAYLOAD)
+    if found is not None and link.payload is not None:
+        api.runner.look(link)  # where it cannot be used at all, that is what to say
         message = "this link brings its own results: send no body"
         raise BadRequest(message)
-    return payload or None
+    return found[0] if found else None
 
 
 def _confirmation(api: Api) -> str:

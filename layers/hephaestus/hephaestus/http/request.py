@@ -24,6 +24,7 @@ TEXTS: Final = ("httpMethod", "path", "resource", "body")
 CONTEXT_TEXTS: Final = ("path", "stage", "requestId")
 LISTS: Final = ("multiValueHeaders", "multiValueQueryStringParameters")
 OBJECTS: Final = (*LISTS, "headers", "queryStringParameters", "pathParameters", "stageVariables")
+FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 CLAIMED: Final = "claimedBy"  # of the request's context: who a direct caller says it is
 
 
@@ -45,6 +46,7 @@ class Request:
         """
         check_shape(event)
         self._event = event
+        self._asked = _query(event)
         context = event.get("requestContext") or {}
         self.method = str(event.get("httpMethod") or "GET").upper()
         self.path = _own_path(str(event.get("path") or "/"), str(event.get("resource") or ""), context.get("stage"))
@@ -71,10 +73,10 @@ class Request:
         Raises:
             BadRequest: it has some. What belongs to a signature in the query does not count.
         """
-        asked = self._event.get("queryStringParameters") or {}
-        others = [name for name in asked if name not in names and not name.lower().startswith("x-amz-")]
+        others = [name for name in self._asked if name not in names and not name.lower().startswith("x-amz-")]
         if others:
-            message = f"there is no query parameter {others[0][:64]!r}: there are {', '.join(names)}"
+            known = f"there are {', '.join(names)}" if names else "this call takes none"
+            message = f"there is no query parameter {others[0][:64]!r}: {known}"
             raise BadRequest(message)
 
     def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
@@ -83,9 +85,9 @@ class Request:
         Raises:
             BadRequest: it is empty, or longer than ``longest``.
         """
-        value = (self._event.get("queryStringParameters") or {}).get(name)
-        if value is None:
+        if name not in self._asked:
             return None
+        value = self._asked[name]
         if not value:
             message = f"the query parameter {name!r} is empty: give it a value, or leave it out"
             raise BadRequest(message)
@@ -114,6 +116,19 @@ class Request:
             )
             raise BadRequest(message)
         return several
+
+    def flag(self, name: str) -> bool:
+        """Whether a query parameter asks for something: ``true`` or ``1``, against ``false``, ``0`` or none at all.
+
+        Raises:
+            BadRequest: it is something else.
+        """
+        value = self.query(name)
+        found = False if value is None else FLAGS.get(value.lower())
+        if found is None:
+            message = f"the query parameter {name!r} is {str(value)[:40]!r}: it must be true or false"
+            raise BadRequest(message)
+        return found
 
     def number(self, name: str, default: int | None, most: int) -> int | None:
         """A query parameter that is a whole number from 1 to ``most``.
@@ -187,8 +202,21 @@ class Request:
             PayloadTooLarge: it is larger than ``most``.
             BadRequest: it is not JSON in UTF-8.
         """
+        found = self.given(most)
+        return found[0] if found else {}
+
+    def given(self, most: int = MAX_BODY) -> tuple[Any] | None:
+        """The body as JSON, in a tuple of its own; ``None`` where it is empty, as ``0``, ``[]`` and ``""`` are not.
+
+        Args:
+            most: how many bytes it may have.
+
+        Raises:
+            PayloadTooLarge: it is larger than ``most``.
+            BadRequest: it is not JSON in UTF-8.
+        """
         text = self.text(most)
-        return read_json(text) if text.strip() else {}
+        return (read_json(text),) if text.strip() else None
 
     def text(self, most: int) -> str:
         """The body as text.
@@ -232,6 +260,14 @@ def check_shape(event: Mapping[str, Any]) -> None:
             "to invoke the function directly, leave out httpMethod and requestContext"
         )
         raise BadRequest(message)
+
+
+def _query(event: Mapping[str, Any]) -> dict[str, str]:
+    """The query's parameters, each with its last value: a list's where only that member of the event names one."""
+    lists = event.get("multiValueQueryStringParameters") or {}
+    asked = {name: values[-1] if values else "" for name, values in lists.items()}
+    given = event.get("queryStringParameters") or {}
+    return {name: value for name, value in {**asked, **given}.items() if value is not None}
 
 
 def _is_text(value: object) -> bool:
