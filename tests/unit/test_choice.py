@@ -9,7 +9,9 @@ import pytest
 
 from hephaestus import DONE, Choice, Done, Instance, Retry, Step, Workflow, step
 from hephaestus.definition.steps import Configured
-from hephaestus.errors import DefinitionError
+from hephaestus.errors import DefinitionError, NonRetryable
+from hephaestus.runtime.attempt import StepTimedOut
+from hephaestus.runtime.error_text import MAX_MESSAGE
 from hephaestus.runtime.routing import MAX_CONFIG_BYTES
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -325,3 +327,38 @@ def test_telemetry_tells_that_nothing_was_chosen() -> None:
     finally:
         telemetry.detach("test-choice")
     assert [known["transitions_to"] for known in told] == [()]
+
+
+@pytest.mark.parametrize("length", [1, 5_000])
+@pytest.mark.parametrize("event", ["error", "timeout"])
+def test_a_choice_that_raises_hides_not_the_error_that_it_was_to_route(event: str, length: int) -> None:
+    """Both are told, however long their messages are."""
+
+    def raises(ctx: Any) -> Any:
+        message = "no such way" + "!" * length
+        raise ValueError(message)
+
+    @step(timeout=1.0)
+    def charge(ctx: Any) -> dict[str, Any]:
+        message = "the card was declined" + "." * length
+        raise (NonRetryable if event == "error" else StepTimedOut)(message)
+
+    class Paid(Workflow, key="id"):
+        start_at = charge
+        transitions = {charge: {"done": ship, event: Choice(raises, targets=[ship])}, ship: {"done": DONE}}
+
+    local = LocalRuntime(Paid)
+    shown = local.start(Paid, "1")
+    error = shown.steps["charge"].error
+    assert shown.status == "failed"
+    assert error is not None
+    assert error["type"] == "ValueError"
+    for told in ("no such way", "the card was declined", repr(event)):
+        assert told in error["message"]
+        assert shown.error is not None
+        assert told in shown.error["message"]
+    assert len(error["message"]) <= MAX_MESSAGE
+    log = [event for entry in local.runner.history(shown.id, traces=True) for event in entry.events]
+    (trace,) = (event["error"]["trace"] for event in log if event["type"] == "StepFailed")
+    assert "in raises" in trace
+    assert "in charge" in trace

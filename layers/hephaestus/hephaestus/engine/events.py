@@ -183,7 +183,8 @@ class StepCompleted:
     ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
     ``failed`` is the error of its last attempt where the transitions route that failure; without it the step succeeded,
     whatever the event is called. ``replaced`` is set where the results were given to a fork.
-    ``configs`` are the configurations that a ``Choice`` returned, by target.
+    ``configs`` are the configurations that a ``Choice`` returned, by target. ``ended_at`` is set where a fork takes the
+    step over: when it ended there.
     """
 
     step: str
@@ -197,6 +198,7 @@ class StepCompleted:
     failed: Failure | None = None
     replaced: Replacement | None = None
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
+    ended_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

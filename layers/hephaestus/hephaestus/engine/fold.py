@@ -140,7 +140,8 @@ def _move(state: State, step: str, event: Event) -> StepStatus:
 def _forked(state: State, event: Forked, at: int) -> State:
     steps: dict[str, StepState] = {step: StepState("skipped", ended_at=at) for step in event.skipped}
     for done in event.completed:
-        steps[done.step] = _outcome("completed", done, at)
+        # Not after the fork, by whatever clock the source was: what the fork completes comes later.
+        steps[done.step] = _outcome("completed", done, min(done.ended_at or at, at))
     source = f"{event.instance_id}#{event.generation}#{event.sequence}"
     return evolve(
         state,

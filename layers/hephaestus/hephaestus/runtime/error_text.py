@@ -34,6 +34,24 @@ def failure(error: BaseException, step: str = "") -> Failure:
     return Failure(kind, clean_text(text, MAX_MESSAGE) or kind, clean_text(trace[-MAX_TRACE:], MAX_TRACE))
 
 
+def both(problem: Failure, event: str, story: Failure) -> Failure:
+    """The failure of a ``Choice``, with that of the step which it was to route.
+
+    Args:
+        problem: what the ``Choice`` raised.
+        event: the event that it was called for.
+        story: why the step emitted that event.
+    """
+    half = MAX_MESSAGE // 2
+    message = f"{_cut(problem.message, half)}; the Choice was to route {event!r}, after {story.type}: {story.message}"
+    trace = f"{problem.trace[-(MAX_TRACE // 2) :]}{story.trace[-(MAX_TRACE // 2) :]}"
+    return Failure(problem.type, clean_text(message, MAX_MESSAGE), trace)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def _explained(error: BaseException, step: str) -> str | None:
     """What to say of an error that is not meant as one, or ``None``."""
     if not step:

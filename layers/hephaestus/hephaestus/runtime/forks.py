@@ -10,6 +10,7 @@ from hephaestus.definition.business_key import check_id
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.durations import shown
 from hephaestus.definition.references import step_key
+from hephaestus.definition.steps import DONE
 from hephaestus.engine.events import (
     Forked,
     InstanceStarted,
@@ -83,8 +84,8 @@ class Forks(Instances):
 
         Raises:
             InstanceNotFound: there is no such instance or generation.
-            BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version has
-                not the steps that are taken over.
+            BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version
+                lacks a step that is taken over, or leads from one of them to other steps.
             ForkNotAllowed: the workflow's ``forks=`` allows no fork, or none that replaces start data or results.
             AlreadyRunning: an instance with the new id is active.
             RequestIdReused: another fork to the new id had this ``start_id``.
@@ -219,18 +220,12 @@ def _fork(
             failed=known.failed,
             replaced=given if key in results else known.replaced,
             configs=known.configs,
+            ended_at=known.ended_at or 0,
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"
     ]
-    unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in graph.edges[done.step]]
-    unknown += [target for done in completed for target in done.taken if target not in graph.edges]
-    if unknown:
-        message = (
-            f"version {definition.version} of {definition.name} has no {', '.join(unknown)}: "
-            "fork from an earlier entry, or on the old version"
-        )
-        raise BadRequest(message)
+    _check_fits(definition, completed, taken)
     return Forked(
         source.instance_id,
         source.generation,
@@ -241,3 +236,46 @@ def _fork(
         by.source,
         given if replaced else source.initial_replaced,
     )
+
+
+def _check_fits(definition: Definition, completed: Sequence[StepCompleted], taken: Mapping[str, str]) -> None:
+    """Reject a fork whose version would not have gone the way that the steps it takes over went.
+
+    It would never run a step that it has on another way, such as one that it has new between two of them.
+
+    Raises:
+        BadRequest: naming each step whose transitions differ.
+    """
+    edges, live = definition.graph.edges, {target for done in completed for target in done.taken}
+    version = f"version {definition.version} of {definition.name}"
+    unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in edges[done.step]]
+    unknown += dict.fromkeys(target for done in completed for target in done.taken if target not in edges)
+    if unknown:
+        message = f"{version} has no {', '.join(unknown[:10])}: fork from an earlier entry, or on the old version"
+        raise BadRequest(message)
+    changed = [_other_way(definition, done) for done in completed if not _leads_there(definition, done)]
+    changed += [
+        f"{step} was {status}, and {'begins it' if step == definition.graph.start else 'nothing leads to it'} there"
+        for step, status in taken.items()
+        if (status == "completed") is not (step == definition.graph.start or step in live)
+    ]
+    if changed:
+        message = (
+            f"{version} goes another way than the steps that the fork takes over: {'; '.join(changed[:10])}; "
+            "fork from an earlier entry, or on the old version"
+        )
+        raise BadRequest(message)
+
+
+def _leads_there(definition: Definition, done: StepCompleted) -> bool:
+    """Whether the event of a step may lead exactly to the steps that it led to."""
+    route = definition.routes[done.step][done.event]
+    if route.choice is None:
+        return set(done.taken) == set(route.targets)
+    return set(done.taken) <= set(route.targets)
+
+
+def _other_way(definition: Definition, done: StepCompleted) -> str:
+    route = definition.routes[done.step][done.event]
+    was, now = (", ".join(steps) or DONE.key for steps in (done.taken, route.targets))
+    return f"{done.step}: {done.event} led to {was}, and leads to {'a choice of ' if route.choice else ''}{now} there"

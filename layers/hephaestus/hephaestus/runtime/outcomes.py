@@ -24,7 +24,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.inbox import as_results
 from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, kept
 from hephaestus.runtime.containment import contain
-from hephaestus.runtime.error_text import failure
+from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict
 from hephaestus.writes import label
@@ -148,7 +148,8 @@ class Judge:
         step, attempt, started_at = outcome.step, outcome.attempt, outcome.started_at
         updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
         if not self._may_route(step, event):
-            return StepFailed(step, attempt, failure(self._fatal(step, event, attempt)), started_at)
+            fatal = failure(self._fatal(step, event, attempt))
+            return StepFailed(step, attempt, both(fatal, event, story), started_at)
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(step, event, updates, attempt)
@@ -163,7 +164,10 @@ class Judge:
                 configs=taken.configs,
             )
 
-        return contain(routed, lambda problem: StepFailed(step, attempt, failure(problem, step), started_at))
+        def failed(problem: BaseException) -> StepFailed:
+            return StepFailed(step, attempt, both(failure(problem, step), event, story), started_at)
+
+        return contain(routed, failed)
 
     def _may_route(self, step: str, event: str) -> bool:
         """Whether the way may be taken. What goes wrong with the commit that this makes is not the step's failure."""
