@@ -48,7 +48,7 @@ def test_schemathesis_finds_no_answer_that_is_not_documented(deployment: Deploym
     ]
     environment = os.environ | {
         "SCHEMATHESIS_HOOKS": "tests.e2e.conformance.hooks",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "hephaestus")]),
         "CALLER_KEY": deployment.caller.access_key,
         "CALLER_SECRET": deployment.caller.secret_key,
         "CALLER_REGION": REGION,

@@ -17,7 +17,8 @@ from hephaestus.console.service import Service
 from hephaestus.definition.business_key import BusinessKey, key_of
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownWorkflow
-from hephaestus.http.request import Request
+from hephaestus.http.request import MAX_PARAMETER, Request
+from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import WaitForEvent
@@ -165,6 +166,17 @@ def test_a_cursor_belongs_to_its_filters(runner: Runner) -> None:
         runner.list(status=["waiting", "cancelled"], since=datetime(2030, 1, 1, tzinfo=UTC), cursor=one.cursor).items
         == []
     )
+
+
+def test_a_cursor_is_no_longer_than_what_is_taken_as_one() -> None:
+    """However long a tag is; of another tag it still is none."""
+    tag = "t" * MAX_PARAMETER
+    cursor = bind("c" * 200, {"tag": tag})
+    assert cursor is not None
+    assert len(cursor) < MAX_PARAMETER / 2
+    assert unbind(cursor, {"tag": tag}) == "c" * 200
+    with pytest.raises(BadRequest, match="repeat its filters"):
+        unbind(cursor, {"tag": "t" * (MAX_PARAMETER - 1)})
 
 
 def test_every_view_has_the_business_keys_value(runner: Runner) -> None:

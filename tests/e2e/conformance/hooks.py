@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import schemathesis
 from botocore.auth import SigV4Auth
@@ -16,12 +18,19 @@ from botocore.credentials import Credentials
 from hypothesis import strategies as st
 from requests.auth import AuthBase
 
+from hephaestus.engine.state import STATUSES
+from hephaestus.runtime.cursors import bind
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from requests import PreparedRequest
     from schemathesis import Case, HookContext
 
 CALLER: Final = Credentials(os.environ["CALLER_KEY"], os.environ["CALLER_SECRET"])
 LONGEST: Final = 128
+# What the format "cursor" makes up, and nothing that is malformed on purpose.
+MADE_UP: Final = re.compile(r"[A-Za-z0-9_-]{40,120}={0,2}")
 
 schemathesis.openapi.format(
     "printable",
@@ -41,7 +50,10 @@ class Signature(AuthBase):
     """AWS Signature Version 4."""
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Sign a request that is complete."""
+        """Sign a request that is complete, its query encoded as the signature has it, commas too."""
+        address = urlsplit(request.url or "")
+        query = urlencode(parse_qsl(address.query, keep_blank_values=True), quote_via=quote, safe="-_.~")
+        request.url = address._replace(query=query).geturl()
         signed = AWSRequest(request.method, request.url, data=request.body or b"")
         SigV4Auth(CALLER, "execute-api", os.environ["CALLER_REGION"]).add_auth(signed)
         request.headers.update(dict(signed.headers.items()))
@@ -50,9 +62,25 @@ class Signature(AuthBase):
 
 @schemathesis.hook
 def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
-    """Send no line break in a path: the emulator's policies match none, and its refusal is not like API Gateway's."""
+    """Send no line break in a path, and a cursor with the filters that it belongs to.
+
+    The emulator's policies match no line break, and its answer is not like API Gateway's.
+    """
     for name, value in case.path_parameters.items():
         case.path_parameters[name] = str(value).replace("\n", "")
+    cursor = str(case.query.get("cursor", ""))
+    if case.operation.path == "/instances" and MADE_UP.fullmatch(cursor):
+        case.query["cursor"] = bind(cursor, _filters(case.query))
+
+
+def _filters(query: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters of a listing as its cursor names them."""
+    asked = query.get("status")
+    given = asked.split(",") if isinstance(asked, str) else asked
+    statuses = [status for status in STATUSES if status in given] if isinstance(given, (list, tuple)) else None
+    version = str(query.get("version"))
+    number = int(version) if version.isdecimal() else None
+    return {"workflow": query.get("workflow"), "status": statuses, "version": number, "tag": query.get("tag")}
 
 
 schemathesis.auth.set_from_requests(Signature())  # type: ignore[attr-defined]  # added to the function at run time

@@ -147,6 +147,25 @@ def is_any_waiting(graph: Graph, state: State) -> bool:
     return ask(graph, state, lambda agenda: bool(agenda.waiting))
 
 
+def missing(graph: Graph, state: State) -> tuple[str, ...]:
+    """The steps that an instance is at or goes to next and that ``graph`` lacks, as after a step was renamed.
+
+    Going on without them would end the instance as if they had been skipped. A step that is still to be undone is
+    missing, too, where it has no compensation any more. An instance that is only cancelled needs none.
+    """
+    if state.cancel is not None and not state.cancel.compensate and state.compensation is None:
+        return ()
+    found: dict[str, None] = {}
+    for key, step in state.steps.items():
+        if step.status in ("waiting", "retrying", "failed") and key not in graph.place:
+            found[key] = None
+        if step.status == "completed":
+            found.update(dict.fromkeys(target for target in step.taken if target not in graph.place))
+    if state.compensation is not None:
+        found.update(dict.fromkeys(step for step in state.compensation.left if step not in graph.compensates))
+    return tuple(found)
+
+
 def is_reachable(graph: Graph, state: State, step: str) -> bool:
     """Whether ``step`` may still wait for an event: it waits, or it has neither ended nor been ruled out."""
     return step in reachable(graph, state, (step,))

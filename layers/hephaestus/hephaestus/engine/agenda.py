@@ -57,17 +57,20 @@ class Agenda:
     def follow(self, state: State) -> None:
         """Show ``state`` from now on."""
         changed: dict[str, None] = {}
+        straight = True  # only forward
         here, there = self._at, state.trail
         while here is not there:
             if here.depth >= there.depth and here.before is not None:
                 changed[here.step] = None
                 here = here.before
+                straight = False
             elif there.before is not None:
                 changed[there.step] = None
                 there = there.before
         self._at = state.trail
-        for step in changed:
-            self._note(state, step)
+        added = sum([self._note(state, step) for step in changed])
+        if added > 1 or (added and not straight):
+            self._order(state)
 
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
@@ -104,13 +107,12 @@ class Agenda:
                     frontier.append(target)
         return tuple(sorted(found, key=self.graph.place.__getitem__))
 
-    def _note(self, state: State, step: str) -> None:
-        """Look at ``step`` again."""
+    def _note(self, state: State, step: str) -> bool:
+        """Look at ``step`` again; whether it has results that it had not."""
         before, after = self._known.get(step), state.steps.get(step)
-        if after is not before:
-            self._keep(step, after)
+        added = after is not before and self._keep(step, after)
         if step not in self.graph.place:
-            return
+            return added
         if before is not after:
             if after is None:
                 del self._known[step]
@@ -123,15 +125,24 @@ class Agenda:
         else:
             self._held.discard(step)
         self._set_times(step, _times_of(state, step, after) if status in {"waiting", "retrying"} else ())
+        return added
 
-    def _keep(self, step: str, known: StepState | None) -> None:
-        """Keep what ``step`` left for those that come after it."""
+    def _keep(self, step: str, known: StepState | None) -> bool:
+        """Keep what ``step`` left for those that come after it; whether it is new."""
         if known is None or known.event is None:
             self.results.pop(step, None)
             self.events.pop(step, None)
-        else:
-            self.results[step] = known.updates
-            self.events[step] = known.event
+            return False
+        new = self.results.get(step) is not known.updates
+        self.results[step] = known.updates
+        self.events[step] = known.event
+        return new
+
+    def _order(self, state: State) -> None:
+        """Put the results into the order of the state's steps."""
+        done = {step: known for step, known in state.steps.items() if known.event is not None}
+        self.results = {step: known.updates for step, known in done.items()}
+        self.events = {step: known.event or "" for step, known in done.items()}
 
     def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:
         """``step`` was as ``before`` and is as ``after``."""

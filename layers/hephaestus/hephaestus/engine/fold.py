@@ -233,7 +233,7 @@ def _step_completed(state: State, event: StepCompleted, at: int) -> State:
     status = _move(state, event.step, event)
     return evolve(
         _settled(state, event.step),
-        steps=_with(state.steps, event.step, _outcome(status, event, at)),
+        steps=_with(_but(state.steps, event.step), event.step, _outcome(status, event, at)),  # by order of completion
         trail=Trail(state.trail, event.step),
         running=_without(state.running, event.step),
         choosing=_chosen(state, event.step),

@@ -181,7 +181,7 @@ class Control(Forks):
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "redrive", request_id, ""):
                 return state
-            event = redriven(self.registry.definition(state).graph, state)
+            event = redriven(self.registry.runnable(state).graph, state)
             event = replace(event, request_id=request_id or "", by=who.name, by_source=who.source)
             return self._go_on(state, dispatch or self.dispatch, now, event)
 

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LONGEST: Final = 128  # characters of a filter that stand in a cursor as they are
+
 
 def bind(cursor: str | None, filters: Mapping[str, Any]) -> str | None:
     """What a caller is given: a store's cursor with the filters it belongs to; ``None`` at a listing's end."""
     if cursor is None:
         return None
-    given = {name: value for name, value in filters.items() if value is not None}
+    given = {name: _short(value) for name, value in filters.items() if value is not None}
     return base64.urlsafe_b64encode(json.dumps([cursor, given], separators=(",", ":")).encode()).decode()
 
 
@@ -33,7 +36,7 @@ def unbind(cursor: str | None, filters: Mapping[str, Any]) -> str | None:
     if cursor is None:
         return None
     own, given = _read(cursor)
-    different = [name for name, value in filters.items() if given.get(name) != value]
+    different = [name for name, value in filters.items() if given.get(name) != _short(value)]
     if different:
         name = different[0]
         was, now = _told(name, given.get(name)), _told(name, filters[name])
@@ -52,6 +55,13 @@ def _read(cursor: str) -> tuple[str, Mapping[str, Any]]:
         message = "the cursor is not one that a listing gave"
         raise BadRequest(message)
     return own, given
+
+
+def _short(value: Any) -> Any:
+    """A filter as a cursor holds it: a long text by its digest, so that every cursor fits where cursors are taken."""
+    if not isinstance(value, str) or len(value) <= LONGEST:
+        return value
+    return f"{value[:8]}… ({hashlib.sha256(value.encode()).hexdigest()[:32]})"
 
 
 def _told(name: str, value: Any) -> str:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
-from hephaestus.engine.fold import begin, fold, following
+from hephaestus.engine.fold import apply, begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.clock import SystemClock
@@ -139,7 +139,7 @@ class Instances:
             The state after; ``None`` if another writer was faster, and nothing has happened.
         """
         if isinstance(going, InPlace) and not state.owned(now):
-            definition = self.registry.definition(state)
+            definition = self.registry.runnable(apply(state, events, now))
             return self.executor.run(state, (*events, self._claim(going.budget)), definition, going.budget)
         after = self._append(state, now, *events)
         if after is not None and not after.owned(now):

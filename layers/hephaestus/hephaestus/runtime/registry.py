@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 from hephaestus.definition.workflow import Workflow
-from hephaestus.errors import DefinitionError, Problem, UnknownWorkflow
+from hephaestus.engine.advance import missing
+from hephaestus.errors import DefinitionError, Problem, UnknownVersion, UnknownWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,6 +80,22 @@ class Registry:
             UnknownWorkflow, UnknownVersion: it is not deployed (any more).
         """
         return self.get(state.workflow).definition(state.version)
+
+    def runnable(self, state: State) -> Definition:
+        """The definition that an instance goes on by.
+
+        Raises:
+            UnknownWorkflow, UnknownVersion: it is not deployed (any more), or without a step that the instance needs.
+        """
+        definition = self.definition(state)
+        if lacking := missing(definition.graph, state):
+            steps = ", ".join(map(repr, lacking))
+            message = (
+                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed "
+                f"without {steps}, which the instance needs: steps were renamed or removed under the same version"
+            )
+            raise UnknownVersion(message)
+        return definition
 
     def names(self) -> list[str]:
         """The names of all workflows, sorted."""

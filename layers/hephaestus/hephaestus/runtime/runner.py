@@ -336,7 +336,7 @@ class Runner(Control, Queries, Answers):
             if state.closed or state.owned(now):
                 return state
             try:
-                definition = self.registry.definition(state)
+                definition = self.registry.runnable(state)
                 if not _has_work(definition, state, now):
                     return state
                 return self.executor.run(state, (self._claim(budget),), definition, budget)
