@@ -98,3 +98,10 @@ def test_every_variable_that_can_be_wrong_stops_something() -> None:
     needed = {name for names in (*DEPENDS.values(), LINKS) for name in names}
     assert needed == {name.lower() for name in WRONG}
     assert not set(LINKS) & {name for names in DEPENDS.values() for name in names}, "links stop nothing else"
+
+
+@pytest.mark.parametrize("digits", ["000000001999", "65", "0" * 8 + "1" + "0" * 5000, "9" * 5000, "00", "0" * 9])
+def test_a_number_is_read_as_a_whole(digits: str) -> None:
+    """However many digits it has, and whatever the first ones say."""
+    problem = Settings.read({"HEPHAESTUS_WAKE_SHARDS": digits}).problems["wake_shards"]
+    assert "must be a whole number from 1 to 64" in problem

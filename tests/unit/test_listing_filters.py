@@ -226,3 +226,10 @@ def test_statuses_are_read_with_commas_or_repeated(given: Any, read: list[str]) 
 def test_an_empty_status_among_others_is_rejected(given: Any) -> None:
     with pytest.raises(BadRequest):
         asked(status=given).several("status")
+
+
+@pytest.mark.parametrize("tag", [b"x", 5, True, ["u"], "", "x" * 129, "a\n", {"t": 1}])
+def test_a_tag_that_nothing_can_have_is_no_filter(runner: Runner, tag: Any) -> None:
+    """An empty page would say that no instance has it."""
+    with pytest.raises(BadRequest, match="tag must be a printable string"):
+        runner.list(tag=tag)

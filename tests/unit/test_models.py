@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, Secret, SecretBytes, SecretStr, computed_field
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PlainSerializer,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    model_serializer,
+)
 from pydantic.dataclasses import dataclass as model_dataclass
 
 from hephaestus import DONE, Completed, StepContext, Workflow, step
@@ -302,3 +319,172 @@ def test_a_simulation_takes_a_model() -> None:
 def test_a_model_that_was_frozen_is_a_plain_mapping() -> None:
     """Nothing of pydantic's is kept."""
     assert type(freeze(ORDER)) is FrozenDict
+
+
+# --- Secrets that a dump does not show, and data that one loses ---
+
+
+class Deque(BaseModel):
+    """A secret in a container that is no list."""
+
+    a: deque[SecretStr]
+
+
+class Keys(BaseModel):
+    """Secrets as keys, of which JSON has one."""
+
+    a: dict[SecretStr, int]
+
+
+class Anything(BaseModel):
+    """A field that holds what it is given."""
+
+    model_config = ConfigDict(extra="allow")
+
+    a: Any
+
+
+class Shown(BaseModel):
+    """A serializer that shows the secret."""
+
+    a: SecretStr
+
+    @field_serializer("a")
+    def show(self, value: SecretStr) -> str:
+        """In the clear."""
+        return value.get_secret_value()
+
+
+class ShownInJson(BaseModel):
+    """A serializer that shows the secret in JSON only."""
+
+    a: Annotated[SecretStr, PlainSerializer(lambda value: value.get_secret_value(), when_used="json")]
+
+
+class ShownByTheModel(BaseModel):
+    """A serializer of the whole model, of a field that is left out otherwise."""
+
+    a: SecretStr = Field(exclude=True)
+
+    @model_serializer
+    def show(self) -> dict[str, str]:
+        """In the clear."""
+        return {"b": self.a.get_secret_value()}
+
+
+class Left(BaseModel):
+    """A secret that its model leaves out."""
+
+    a: SecretStr = Field(exclude=True)
+    b: int = 1
+
+
+X = SecretStr("x")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Deque(a=deque([X])),
+        Keys(a={SecretStr("x"): 1, SecretStr("y"): 2}),
+        Shown(a=X),
+        ShownInJson(a=X),
+        ShownByTheModel(a=X),
+        *(Anything(a=held) for held in (X, [X], (X,), {X}, frozenset({X}), deque([X]), {"k": X}, {X: 1}, {"k": [{X}]})),
+        *(Anything(a=held) for held in (MappingProxyType({"k": X}), {"k": X}.values(), Badge(X), Plain(X))),  # type: ignore[arg-type]  # on purpose
+        *(Anything(a=held) for held in (Anything(a=X), Shown(a=X), [Anything.model_validate({"a": 1, "b": {X}})])),
+    ],
+    ids=repr,
+)
+def test_no_serializer_and_no_container_hides_a_secret(given: Any) -> None:
+    """It is named by its field, and nothing of it is said."""
+    with pytest.raises(NotSerializable, match=r"total has the secret 'a.*: secrets are not stored") as told:
+        freeze(given, "total")
+    assert "'x'" not in str(told.value)
+
+
+def test_a_secret_that_is_left_out_is_no_secret_in_the_data() -> None:
+    assert freeze(Left(a=X)) == {"b": 1}
+
+
+@pytest.mark.parametrize("held", [iter([1]), iter([X]), (part for part in (1, X)), map(str, [1])])
+def test_what_can_be_read_only_once_is_rejected_unread(held: Any) -> None:
+    """A look at it would take it from whoever gave it."""
+    with pytest.raises(NotSerializable, match="total has the iterator 'a'"):
+        freeze(Anything(a=held), "total")
+
+
+@pytest.mark.parametrize("held", [{1: 1, "1": 2}, [{True: 1, "true": 2}], {None: 1, "None": 2}, {1.5: 1, "1.5": 2}])
+def test_keys_that_json_has_as_one_text_are_rejected(held: Any) -> None:
+    """As those of a plain mapping are; one of the two would be lost."""
+    with pytest.raises(NotSerializable, match=r"two keys in 'a.*same text"):
+        freeze(Anything(a=held), "total")
+    assert freeze(Anything(a={1: 1, "2": 2})) == {"a": {"1": 1, "2": 2}}
+
+
+class OtherOut(BaseModel):
+    """Another name outside only."""
+
+    s: int = Field(serialization_alias="out")
+
+
+class OtherIn(BaseModel):
+    """Another name inside only."""
+
+    s: int = Field(validation_alias="in")
+
+
+class Choices(BaseModel):
+    """Several names inside, and one outside."""
+
+    s: int = Field(validation_alias=AliasChoices(AliasPath("p", 0), "n", "num"), serialization_alias="out")
+
+
+class ByPath(BaseModel):
+    """Taken from inside of something else."""
+
+    s: int = Field(validation_alias=AliasPath("p", 0))
+
+
+class LeftOut(BaseModel):
+    """Left out, and with a default."""
+
+    s: int = Field(default=3, exclude=True)
+
+
+class LeftOutRequired(BaseModel):
+    """Left out, and required."""
+
+    s: int = Field(exclude=True)
+
+
+def reading(model: type[BaseModel]) -> type[Workflow]:
+    """A workflow that shows what its step sees."""
+
+    @step
+    def look(ctx: StepContext) -> dict[str, Any]:
+        return {"seen": ctx.input.s}
+
+    members = {"start_at": look, "transitions": {look: {"done": DONE}}, "Input": model}
+    made: type[Workflow] = type("Reading", (Workflow,), members, key="reading")
+    return made
+
+
+@pytest.mark.parametrize("given", [OtherOut(s=9), OtherIn(**{"in": 9}), Choices.model_validate({"num": 9})], ids=repr)
+def test_an_input_of_any_alias_is_read_as_it_was_given(given: BaseModel) -> None:
+    flow = reading(type(given))
+    assert LocalRuntime(flow).start(flow, "a", given).steps["look"].updates == {"seen": 9}
+
+
+@pytest.mark.parametrize("given", [ByPath(p=[9]), LeftOut(s=9), LeftOutRequired(s=9)], ids=repr)  # type: ignore[call-arg]  # by its alias
+def test_an_input_that_would_be_another_one_is_rejected(given: BaseModel) -> None:
+    """Also by a fork; and nothing is stored."""
+    flow = reading(type(given))
+    local = LocalRuntime(flow)
+    with pytest.raises(InvalidInput, match=f"{type(given).__name__} (that its own class cannot|whose fields s)"):
+        local.start(flow, "a", given)
+    assert not local.runner.list().items
+    local.start(flow, "a", {"s": 3, "p": [3]})
+    with pytest.raises(InvalidInput, match=f"{type(given).__name__} (that its own class cannot|whose fields s)"):
+        local.runner.fork("reading::a", new_id="b", context=given)
+    assert len(local.runner.list().items) == 1

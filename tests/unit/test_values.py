@@ -578,3 +578,10 @@ def test_values_are_displayed_as_people_and_programs_expect() -> None:
         "id": "00000000-0000-0000-0000-000000000001",
         "list": [1, 2.5, True, None],
     }
+
+
+def test_a_frozen_mapping_is_made_from_keys() -> None:
+    """As ``dict`` is, by its class or by one that a step was given."""
+    made = type(freeze({"a": 1})).fromkeys("ab", 1)
+    assert (type(made), made) == (FrozenDict, {"a": 1, "b": 1})
+    assert FrozenDict.fromkeys([]) == {}

@@ -166,7 +166,7 @@ class _Reader:
         value = self.optional(name)
         if value is None:
             return None
-        if value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most:
+        if value.isascii() and value.isdigit() and len(value) <= len(str(most)) and 1 <= int(value) <= most:
             return int(value)
         self._wrong(name, f"is {value[:40]!r}: it must be a whole number from 1 to {most}")
         return None

@@ -7,10 +7,12 @@ scalars and arrays, dataclasses, and mappings that are no ``dict``. A secret is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from os import PathLike
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hephaestus.scalars import Unstorable
@@ -63,7 +65,7 @@ def is_model(value: object) -> bool:
 
 
 def by_alias(value: Any) -> Any:
-    """A model as its own validation reads it again: under the aliases of its fields, without computed ones.
+    """A model as its own validation reads it again: under the aliases that it takes, without computed fields.
 
     Raises:
         Unstorable: it holds a secret, or pydantic cannot serialize it.
@@ -71,11 +73,30 @@ def by_alias(value: Any) -> Any:
     if not is_model(value):
         return value
     try:
-        return _model(value, type(value), by_alias=True, round_trip=True)
+        dumped = _model(value, type(value), by_alias=True, round_trip=True)
+        return _renamed(dumped, type(value)) if isinstance(dumped, dict) else dumped
     except Unstorable:
         raise
     except Exception as error:
         raise _unreadable(type(value), error) from error
+
+
+def changed_fields(given: Any, read: Any) -> list[str]:
+    """The fields of a model that another one of its class has otherwise."""
+    names = getattr(type(given), "__pydantic_fields__", {})
+    return [name for name in names if getattr(given, name, None) != getattr(read, name, None)]
+
+
+def _renamed(dumped: dict[str, Any], kind: type) -> dict[str, Any]:
+    """What a model was dumped to, each field under the name by which validation takes it."""
+    names = {}
+    for name, field in getattr(kind, "__pydantic_fields__", {}).items():
+        taken = field.validation_alias
+        choices = [taken] if isinstance(taken, str) else getattr(taken, "choices", ())
+        texts = [choice for choice in choices if isinstance(choice, str)]
+        names[field.serialization_alias or name] = texts[0] if texts else name if taken is None else None
+    renamed = {names.get(name) or name: item for name, item in dumped.items()}
+    return renamed if len(renamed) == len(dumped) else dumped
 
 
 def _model(value: Any, kind: type, **options: bool) -> Any:
@@ -85,27 +106,78 @@ def _model(value: Any, kind: type, **options: bool) -> Any:
         value.model_dump if hasattr(value, "model_dump") else partial(serializer.to_python, value)
     )
     if serializer is not None:
-        _reject_secrets(dump(**options), "")
+        _check_inside(value, "", set())
+        _check_inside(dump(**options), "", set())
     return dump(mode="json", **options)
 
 
-def _reject_secrets(value: Any, place: str) -> None:
-    """Reject a secret in what pydantic dumps as Python objects: its JSON would hold asterisks instead."""
+def _check_inside(value: Any, place: str, above: set[int]) -> None:
+    """Reject what a model's JSON would show as asterisks, in the clear, or not at all.
+
+    What the model itself holds is looked at, whatever its serializers make of it, and so is what they make.
+
+    Args:
+        value: a model, or something inside of one.
+        place: where it is.
+        above: the identities of what it is inside of.
+
+    Raises:
+        Unstorable: naming the place of a secret, of an iterator, or of keys that JSON has as one text.
+    """
     kind = type(value)
     if hasattr(kind, SECRET):
-        raise _secret(kind, place)
-    if issubclass(kind, dict):
-        for key, item in dict.items(value):
-            _reject_secrets(item, f"{place}.{str(key)[:64]}")
-    elif issubclass(kind, (list, tuple)):
-        for index, item in enumerate(value):
-            _reject_secrets(item, f"{place}[{index}]")
-    elif issubclass(kind, (set, frozenset)):
-        for item in value:
-            _reject_secrets(item, f"{place}{{}}")
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            _reject_secrets(getattr(value, field.name, None), f"{place}.{field.name}")
+        raise _secret(kind, place or "its key")
+    if kind in PLAIN or issubclass(kind, (type, ModuleType)) or id(value) in above:
+        return
+    above = {*above, id(value)}
+    if isinstance(value, Iterator):
+        message = f"has the iterator {place.lstrip('.')!r}, which can be read only once: pass list(value)"
+        raise Unstorable(message)
+    if isinstance(value, Mapping):
+        for key, item in dict.items(value) if isinstance(value, dict) else value.items():
+            _check_inside(key, f"{place}{{}}", above)
+            _check_inside(item, f"{place}.{str(key)[:64]}", above)
+        _check_keys(value, place)
+    elif isinstance(value, Collection) and not isinstance(value, (*PLAIN, bytearray, memoryview, range)):
+        if not hasattr(kind, "__array__"):
+            for index, item in enumerate(value):
+                _check_inside(item, f"{place}[{index}]", above)
+    else:
+        for name, item in _held(value, kind):
+            _check_inside(item, f"{place}.{name}", above)
+
+
+def _held(value: Any, kind: type) -> list[tuple[str, Any]]:
+    """What a model, a dataclass or another object holds, a model's extra fields too, by name.
+
+    A field that a model leaves out of its JSON is left out, where the model has no serializer that may show it.
+    """
+    fields: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", {})
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    shows = any(getattr(decorators, name, None) for name in ("model_serializers", "field_serializers"))
+    shows = shows or bool(getattr(decorators, "computed_fields", None))
+    if fields or hasattr(kind, "__pydantic_serializer__"):
+        names = [name for name, field in fields.items() if shows or not getattr(field, "exclude", None)]
+    elif dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    else:
+        names = list(getattr(value, "__dict__", ()))
+    extra = getattr(value, "__pydantic_extra__", None) if fields or decorators is not None else None
+    return [(name, getattr(value, name, None)) for name in names] + list((extra or {}).items())
+
+
+def _check_keys(value: Mapping[Any, Any], place: str) -> None:
+    """Reject keys of which JSON has two as the same text."""
+    plain = getattr(sys.modules.get("pydantic_core"), "to_jsonable_python", None)
+    if plain is None or all(type(key) is str for key in value):
+        return
+    try:
+        texts = plain(dict.fromkeys(value))
+    except Exception:  # noqa: BLE001 - the model's own serializer may know these keys
+        return
+    if len(texts) != len(value):
+        message = f"has two keys in {place.lstrip('.')!r} that are the same text: keys must differ as texts"
+        raise Unstorable(message)
 
 
 def _secret(kind: type, place: str = "") -> Unstorable:

@@ -30,7 +30,7 @@ from hephaestus.scalars import (
 from hephaestus.weight import MAX_PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = (
     "MAX_DEPTH",
@@ -68,6 +68,11 @@ class FrozenDict(dict[str, Any]):
 
     __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    @classmethod
+    def fromkeys(cls, keys: Iterable[str], value: Any = None, /) -> FrozenDict:  # type: ignore[override]  # as texts only
+        """One with these keys: by itself, ``dict`` would fill an empty one."""
+        return cls(dict.fromkeys(keys, value))
 
     def __hash__(self) -> NoReturn:  # type: ignore[override]  # as `dict` itself says it: None
         """Unhashable, like the ``dict`` it is."""

@@ -22,6 +22,7 @@ from hephaestus.errors import BadRequest, CallerError, ForkNotAllowed
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import (
     MAX_NUMBER,
+    check_input,
     check_number,
     check_text,
     digest,
@@ -116,7 +117,7 @@ class Forks(Instances):
             replaced = ["start data"] if other is not None else []
             replaced += [f"results of {step}" for step in others]
             _check_allowed(flow, definition, source, replaced)
-            definition.read_input(initial)
+            check_input(context, definition, initial)
             check_size(initial, self.store.max_value_bytes, "the context")
             forked = _fork(source, definition, others, by=who, replaced=other is not None)
         except CallerError:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.durations import shown
 from hephaestus.definition.header import TAGS_MEND, tags_problem
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
-from hephaestus.foreign import by_alias
+from hephaestus.foreign import by_alias, changed_fields, is_model
 from hephaestus.scalars import Unstorable, has_surrogates
 from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.definition.definition import Definition
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
@@ -37,6 +42,26 @@ def read_context(context: object) -> FrozenDict:
         message = f"the context is a {type(context).__name__}: it must be a mapping (a JSON object)"
         raise InvalidInput(message)
     return frozen
+
+
+def check_input(context: object, definition: Definition, initial: Mapping[str, Any]) -> None:
+    """Check the start data against the workflow's ``Input``; a model of that class is read back as it was given.
+
+    Raises:
+        InvalidInput: the data does not fit, or a field of the model would be another one for the steps.
+    """
+    own = is_model(context) and type(context) is definition.input_model
+    mend = "give a mapping, or Input fields that are neither excluded nor serialized otherwise than they are read"
+    try:
+        read = definition.read_input(initial)
+    except InvalidInput as error:
+        if not own:
+            raise
+        message = f"the context is a {type(context).__name__} that its own class cannot read back: {mend}"
+        raise InvalidInput(message, error.fields) from error
+    if own and (changed := changed_fields(context, read)):
+        message = f"the context is a {type(context).__name__} whose fields {', '.join(changed)} would be lost: {mend}"
+        raise InvalidInput(message)
 
 
 def read_payload(payload: object, place: str) -> Any:

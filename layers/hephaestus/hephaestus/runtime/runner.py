@@ -38,6 +38,7 @@ from hephaestus.raised import exceptions_only
 from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import (
+    check_input,
     check_text,
     digest,
     read_context,
@@ -101,7 +102,7 @@ class Runner(Control, Queries, Answers):
         Args:
             workflow: the deployed class, or its name.
             context: the start data, which must fit the workflow's ``Input`` if it has one: a mapping, or a model, which
-                is stored as ``model_dump(mode="json", by_alias=True)`` has it.
+                is stored as its JSON by the aliases that it takes; rejected where its class reads another one.
             id: the business key's value (or the whole id).
             version: which version to start; by default as the workflow says.
             tags: added to the workflow's own.
@@ -141,7 +142,7 @@ class Runner(Control, Queries, Answers):
             definition = flow.definition(chosen)
             all_tags = read_tags(flow.versions[chosen].tags, flow.tags, own_tags)
             metadata = read_value({**flow.versions[chosen].metadata, **flow.metadata, **own_metadata}, "metadata")
-            definition.read_input(initial)
+            check_input(context, definition, initial)
             check_size(initial, self.store.max_value_bytes, "the context")
             check_size(metadata, self.store.max_value_bytes, "the metadata")
         except CallerError:
