@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import decimal
 import json
@@ -25,7 +26,7 @@ import pytest
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
 from hephaestus.batch import wake_each
 from hephaestus.definition.steps import Choice
-from hephaestus.errors import EngineError, EngineSignal
+from hephaestus.errors import EngineSignal, InvalidInput
 from hephaestus.runtime import event_loop as loops
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.containment import ConsoleInterrupt, contain
@@ -453,7 +454,7 @@ def test_context_variables_are_the_steps_own() -> None:
     assert decimal.getcontext().prec == 28
 
 
-@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, Ours])
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, Ours, KeyError, RuntimeError])
 def test_what_a_start_calls_does_not_end_its_process(raised: type[BaseException]) -> None:
     """Neither a validator of ``Input`` nor ``version_for``."""
 
@@ -481,9 +482,11 @@ def test_what_a_start_calls_does_not_end_its_process(raised: type[BaseException]
 
     local = LocalRuntime(Versioned)
     for value, what in ((1, "its Input"), (2, "its version_for")):
-        with pytest.raises(EngineError, match=f"{what} raised {raised.__name__}"):
+        with pytest.raises(InvalidInput, match=f"{what} raised {raised.__name__}"):
             local.start(Versioned, f"{value}", {"value": value})
     assert local.start(Versioned, "0", {"value": 0}).status == "completed"
+    with pytest.raises(InvalidInput, match=f"its Input raised {raised.__name__}"):
+        local.runner.fork("versioned::0", new_id="3", context={"value": 3})
 
 
 def test_a_message_that_raises_an_exit_is_the_only_one_that_goes_back() -> None:
@@ -1252,3 +1255,26 @@ def test_what_an_async_step_sets_of_the_loop_is_its_own(change: Callable[[], Awa
     finally:
         asyncio.set_event_loop_policy(policy)
     assert seen == [seen[0]] * 3
+
+
+def test_an_async_step_that_suppresses_its_cancellation_times_out_in_a_local_runtime() -> None:
+    """Time is virtual there; it passes while a step is waited for."""
+    released = threading.Event()
+
+    @step(timeout=0.2, retry=ONCE)
+    async def stubborn(_ctx: StepContext) -> str:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        return "done"
+
+    class Stubborn(Workflow, key="stubborn"):
+        start_at = stubborn
+        transitions = {stubborn: {"done": DONE}}
+
+    try:
+        failed = LocalRuntime(Stubborn).start(Stubborn, "1")
+    finally:
+        released.set()
+    assert failed.error
+    assert failed.error["type"] == "StepTimedOut"

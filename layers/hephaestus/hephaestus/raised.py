@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hephaestus.errors import EngineError, EngineSignal
+from hephaestus.errors import EngineSignal, HephaestusError, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("hephaestus.raised")
 
 
 def name_of(kind: type[Any]) -> str:
@@ -31,21 +34,22 @@ def has_arguments(error: BaseException) -> bool:
     return bool(BaseException.__dict__["args"].__get__(error))
 
 
-def exceptions_only(work: Callable[[], T], what: str) -> T:
-    """What ``work`` returns: a user's code that a caller waits for, and that must not end the caller's process.
+def called_for_a_start(work: Callable[[], T], what: str, passing: type[Exception] = HephaestusError) -> T:
+    """What ``work`` returns: a user's code that runs in a start, or in what reads start data.
 
     Args:
         work: calls the code.
         what: whose code it is, for the message.
+        passing: errors of this type go to the caller as they are, as the engine's own do.
 
     Raises:
-        EngineError: it raised an exit, or something else that is no ``Exception``.
-        Exception: what it raised.
+        InvalidInput: it raised anything else, exits included. The message names the code, and of the error its type.
     """
     try:
         return work()
-    except (Exception, EngineSignal):
+    except (HephaestusError, EngineSignal, passing):
         raise
     except BaseException as error:
-        message = f"{what} raised {name_of(type(error))}: it may return, or raise an error; nothing was changed"
-        raise EngineError(message) from error
+        message = f"{what} raised {name_of(type(error))} for these start data; nothing was changed"
+        _logger.warning("%s", message, exc_info=error)
+        raise InvalidInput(message) from error

@@ -27,6 +27,7 @@ from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper, SweepReport
+from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.workflow import Workflow
     from hephaestus.foreign import Model
+    from hephaestus.runtime.attempt import Outcome
     from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.ports import Store, Timeout
     from hephaestus.runtime.views import InstanceView
@@ -106,6 +108,21 @@ class VirtualClock:
         self._now = max(self._now, now)
 
 
+class _Workers(ThreadWorkers):
+    """Attempts in threads: virtual time passes, too, while one is waited for in vain."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout_ms: int | None) -> list[Outcome]:
+        """As ``ThreadWorkers.wait``: a step that outlasts its timeout is late by this clock as well."""
+        outcomes = super().wait(timeout_ms)
+        if not outcomes and timeout_ms is not None:
+            self._clock.sleep(timeout_ms)
+        return outcomes
+
+
 class LocalRuntime:
     """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
 
@@ -142,6 +159,7 @@ class LocalRuntime:
             dispatch=Enqueue(),
             limits=limits,
             signer=signer,
+            workers=lambda: _Workers(self.clock),
         )
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hephaestus.definition.workflow import Workflow
-from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import (
+    BadRequest,
+    DefinitionError,
+    EngineSignal,
+    HephaestusError,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.runtime.containment import watched_console
+from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -45,7 +54,8 @@ def load(name: str) -> ModuleType:
     elif str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(name)
+        with watched_console():
+            return importlib.import_module(name)
     except DefinitionError:
         raise
     except ModuleNotFoundError as error:
@@ -53,7 +63,9 @@ def load(name: str) -> ModuleType:
             message = f"there is no module {name}: give its name or its path, as orders or src/orders.py"
             raise NoSuchModule(message) from error
         raise ModuleBroken(_where(name, error)) from error
-    except Exception as error:
+    except EngineSignal:  # Ctrl-C was pressed
+        raise
+    except BaseException as error:  # one that calls sys.exit() has not been imported
         raise ModuleBroken(_where(name, error)) from error
 
 
@@ -130,8 +142,9 @@ def _by_path(path: Path) -> str:
     return ".".join(parts)
 
 
-def _where(name: str, error: Exception) -> str:
+def _where(name: str, error: BaseException) -> str:
     """Where an import failed: the last line of the person's own code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames and len(frames) > 1 else ""
-    return f"{name} cannot be imported{at}: {type(error).__name__}: {error}"
+    told = failure(error)
+    return f"{name} cannot be imported{at}: {told.type}: {told.message}"

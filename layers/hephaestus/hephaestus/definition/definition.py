@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
 from hephaestus.given import own_mapping
-from hephaestus.raised import exceptions_only
+from hephaestus.raised import called_for_a_start, name_of
 from hephaestus.values import FrozenDict, for_display, to_json
 
 if TYPE_CHECKING:
@@ -91,14 +91,15 @@ class Definition:
         model = self.input_model
         if model is None:
             return None
+        what = f"workflow {self.name} version {self.version}: its Input"
         try:
-            what = f"workflow {self.name} version {self.version}: its Input"
-            return exceptions_only(lambda: model.model_validate(dict(own_mapping(context))), what)
+            return called_for_a_start(lambda: model.model_validate(dict(own_mapping(context))), what, ValueError)
         except ValueError as error:
             details = getattr(error, "errors", None)
             if details is None:
-                raise
-            if (found := self._from_json(context)) is not None:
+                message = f"{what} raised {name_of(type(error))} for these start data; nothing was changed"
+                raise InvalidInput(message) from error
+            if (found := self._from_json(context, what)) is not None:
                 return found
             fields = [
                 (".".join(str(part) for part in line["loc"]) or "context", str(line["msg"])) for line in details()
@@ -106,11 +107,12 @@ class Definition:
             message = f"the context does not fit {self.name} version {self.version}:"
             raise InvalidInput(message, fields) from error
 
-    def _from_json(self, context: Mapping[str, Any]) -> Any:
+    def _from_json(self, context: Mapping[str, Any], what: str) -> Any:
         """The model of data that are JSON's own: a strict model takes the text of a date from JSON and nowhere else."""
-        if self.input_model is None or for_display(context) != context:
+        model = self.input_model
+        if model is None or for_display(context) != context:
             return None
         try:
-            return self.input_model.model_validate_json(to_json(context))
+            return called_for_a_start(lambda: model.model_validate_json(to_json(context)), what, ValueError)
         except ValueError:
             return None

@@ -34,7 +34,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
 )
 from hephaestus.given import own
-from hephaestus.raised import exceptions_only
+from hephaestus.raised import called_for_a_start
 from hephaestus.runtime.answers import Answers
 from hephaestus.runtime.control import Control
 from hephaestus.runtime.intake import (
@@ -378,7 +378,7 @@ def _version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
         UnknownVersion: what its ``version_for`` gave is no number.
     """
     versions = dict(flow.versions)  # its own: it could change them for all
-    chosen = exceptions_only(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
+    chosen = called_for_a_start(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
     if chosen is None:
         return flow.current
     return chosen if type(chosen) is int else flow.definition(chosen).version
