@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.context import Instance
-from hephaestus.definition.durations import read_duration, read_moment
+from hephaestus.definition.durations import read_duration, read_moment, shown
 from hephaestus.definition.references import step_key
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
@@ -123,6 +123,24 @@ class _Workers(ThreadWorkers):
         return outcomes
 
 
+def _check_workflows(workflows: Sequence[object]) -> None:
+    """Reject what is no workflow class.
+
+    Raises:
+        TypeError: naming it, or saying that there is none.
+    """
+    from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - above, it is for annotations
+
+    usage = "give workflow classes, each as an argument of its own: LocalRuntime(OrderFlow, Invoice)"
+    if not workflows:
+        message = f"LocalRuntime has no workflow: {usage}"
+        raise TypeError(message)
+    for each in workflows:
+        if not isinstance(each, type) or not issubclass(each, Workflow) or each is Workflow:
+            message = f"LocalRuntime got {shown(each)}, which is no workflow: {usage}"
+            raise TypeError(message)
+
+
 class LocalRuntime:
     """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
 
@@ -133,6 +151,9 @@ class LocalRuntime:
         tables: tables that steps write to, with the names of their keys' attributes, as in ``{"orders": ("pk",)}``;
             ``local.tables["orders"]`` then shows what is in them. They know a part of DynamoDB's expressions
             (``hephaestus.adapters.expressions``). Not together with a ``store``, which brings its own.
+
+    Raises:
+        TypeError: no workflow was given, or something that is none.
     """
 
     def __init__(
@@ -145,6 +166,7 @@ class LocalRuntime:
         if store is not None and tables is not None:
             message = "pass either a store or tables: MemoryStore(tables=MemoryTables(...)) is a store with tables"
             raise ValueError(message)
+        _check_workflows(workflows)
         self.clock = VirtualClock()
         self.tables = MemoryTables(tables)
         self.store: Store = store or MemoryStore(tables=self.tables)

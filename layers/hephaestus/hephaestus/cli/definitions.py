@@ -70,6 +70,9 @@ def list_workflows(ctx: typer.Context) -> None:
     session.say(table)
 
 
+ENDINGS: Final = {".svg": Format.svg, ".mmd": Format.mermaid, ".dot": Format.dot, ".gv": Format.dot}
+
+
 def graph(
     ctx: typer.Context,
     target: Annotated[
@@ -83,8 +86,13 @@ def graph(
 ) -> None:
     """Draw a workflow, or an instance with the state of every step."""
     session: Session = ctx.obj
-    if output is not None and output.suffix in (".svg", ".dot", ".gv", ".mmd"):
-        form = {".svg": Format.svg, ".mmd": Format.mermaid}.get(output.suffix, Format.dot)
+    if output is not None and output.suffix:
+        if output.suffix.lower() not in ENDINGS:
+            message = (
+                f"{output}: {output.suffix} is no format to draw in; write to a file ending in {', '.join(ENDINGS)}"
+            )
+            raise BadRequest(message)
+        form = ENDINGS[output.suffix.lower()]
     instance = session.connection.get(target) if "::" in target else None
     name = instance["workflow"] if instance else target
     described = _described(session, name)

@@ -210,7 +210,10 @@ def history(
     session: Session = ctx.obj
     entries = _entries(session, instance_id, generation, cursor)
     if last is not None:
-        _tell(session, list(entries)[-last:], Timeline(session.out.width, payloads=payloads, traces=traces))
+        timeline, found = Timeline(session.out.width, payloads=payloads, traces=traces), list(entries)
+        for entry in found[:-last]:
+            timeline.skip(entry)
+        _tell(session, found[-last:], timeline)
         return
     taken: list[Json] = []
     more: str | None = None

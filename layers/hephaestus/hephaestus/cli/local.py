@@ -17,6 +17,7 @@ from rich.text import Text
 from hephaestus.adapters.memory import MemoryQueue
 from hephaestus.cli import styles
 from hephaestus.cli.data import read_object
+from hephaestus.cli.failures import words
 from hephaestus.cli.instance_view import instance
 from hephaestus.cli.instances import end_with
 from hephaestus.cli.modules import find
@@ -32,6 +33,7 @@ from hephaestus.testing import LocalRuntime, VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.views import InstanceView
 
@@ -113,7 +115,9 @@ def run(
     if flow is None:
         message = f"{target}: name a workflow of your own, as module:Workflow or a path"
         raise BadRequest(message)
-    play = _Play(session, Stage(flow, real=real_time), _answers(event or ()))
+    answers = _answers(event or ())
+    _check_answers(answers, flow.definition(flow.current if version is None else version))
+    play = _Play(session, Stage(flow, real=real_time), answers)
     context = read_object(data, input, "the start data")
     instance_id = play.stage.runner.start_instance(flow, context, id=value, version=version)
     shown = to_json_object(play.to_the_end(instance_id))
@@ -181,12 +185,18 @@ class _Play:
         if not self.session.interactive or not events:
             return None
         skip = " (nothing: its time passes)" if "timeout" in accepts else ""
-        said = typer.prompt(
-            f"{safe(key)} waits for {' or '.join(map(safe, events))}{skip}", default="", show_default=False
-        )
-        if not said.strip():
-            return None
-        return _read(said.strip())
+        question = f"{safe(key)} waits for {' or '.join(map(safe, events))}{skip}"
+        while said := typer.prompt(question, default="", show_default=False).strip():
+            try:
+                answer = _read(said)
+            except BadRequest as error:
+                problem = words(error)
+            else:
+                if answer[0] in accepts:
+                    return answer
+                problem = f"{short(answer[0], 40)!r} is none of them"
+            self.session.err.print(Text(problem, style="yellow"))
+        return None
 
     def _note(self, text: str) -> None:
         if not self.session.json and not self.session.out.is_terminal:
@@ -230,6 +240,25 @@ def _answers(given: Sequence[str]) -> dict[str, list[Answer]]:
         step, said = (before, after) if equals and ":" not in before else ("", each)
         found.setdefault(step, []).append(_read(said))
     return found
+
+
+def _check_answers(answers: dict[str, list[Answer]], definition: Definition) -> None:
+    """Reject what no step of the workflow could be answered with.
+
+    Raises:
+        BadRequest: a step that it has not, or an event that the step, or every step, does not have.
+    """
+    graph = definition.graph
+    for step, given in answers.items():
+        if step and step not in graph.edges:
+            message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(graph.order)}"
+            raise BadRequest(message)
+        known = graph.events(step) if step else tuple(graph.takers)
+        for event, _ in given:
+            if event not in known:
+                whose = f"step {step} has" if step else "its steps have"
+                message = f"--event: there is no event {short(event, 40)!r}; {whose} {', '.join(known)}"
+                raise BadRequest(message)
 
 
 def _read(said: str) -> Answer:

@@ -43,6 +43,16 @@ class Timeline:
         self.traces = traces
         self._before: datetime | None = None
         self._day = ""
+        self._undoing = False
+
+    def skip(self, entry: Json) -> None:
+        """Take note of an entry that is not shown."""
+        for event in entry["events"]:
+            self._note(event)
+
+    def _note(self, event: Json) -> None:
+        if event["type"] in ("CompensationStarted", "Redriven"):
+            self._undoing = event["type"] != "Redriven" or event.get("status") == "compensating"
 
     def lines(self, entry: Json) -> Iterator[RenderableType]:
         """The lines of one entry."""
@@ -57,6 +67,9 @@ class Timeline:
         after = f"+{span(since)}" if since else ""
         head = (str(entry["sequence"]), clock(at), after)
         for event in entry["events"]:
+            self._note(event)
+            if self._undoing and event["type"] == "StepsStarted":
+                event = {**event, "type": "CompensationsStarted"}  # noqa: PLW2901 - what it means here
             sign, what = _tell(event, at)
             yield _row(head, sign, what)
             head = ("", "", "")
@@ -247,6 +260,7 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Forked": ("⑂", _forked),
     "Claimed": ("", _claimed),
     "StepsStarted": ("running", _steps("starts ")),
+    "CompensationsStarted": ("running", _steps("starts the compensation of ")),
     "ChoiceStarted": ("", _choice),
     "EventReceived": ("✉", _received),
     "TimerSet": ("◷", _timer),

@@ -132,7 +132,9 @@ class Reader:
             return
         key = _key_of(step)
         if key in self.routes:
-            self.wrong(key, "has transitions twice", "Merge them")
+            self.wrong(
+                key, "has transitions twice", "Merge them, or give each of two steps a name of its own (name=...)"
+            )
             return
         if not isinstance(routes, Mapping):
             self.wrong(key, "its transitions are not a mapping", "Write {event: target}")

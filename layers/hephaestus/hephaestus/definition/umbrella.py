@@ -35,7 +35,9 @@ def read_umbrella(  # noqa: PLR0913 - a header's arguments
     for number, member in versions.items():
         if isinstance(number, bool) or not isinstance(number, int) or number != member.version:
             problem = f"is version {member.version} but stands under {shown(number)}"
-            problems.append(Problem(member.__name__, problem, f"Define it with version={shown(number)}"))
+            sound_number = isinstance(number, int) and not isinstance(number, bool)
+            mend = f"Define it with version={number}" if sound_number else f"Write the key as {member.version}"
+            problems.append(Problem(member.__name__, problem, mend))
         together = dict.fromkeys((*member.tags, *own_tags))
         if len(together) > MAX_TAGS:
             problem = f"has {len(together)} tags together with the umbrella"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import decimal
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -140,7 +140,7 @@ class Attempt:
             if self.undo:
                 done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
                 return self._checked(done)
-            if not isinstance(result, (str, dict, Completed, Pending)) and is_model(result):
+            if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
                 result = freeze(result, f"step {self.step}: its result")
             read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
             if isinstance(read, Completed):
@@ -178,6 +178,11 @@ class Attempt:
         from hephaestus.write_rules import check_writes  # noqa: PLC0415 - few steps have writes
 
         return check_writes(read.writes, self.store.own_table)
+
+
+def _has_fields(result: object) -> bool:
+    """Whether a result is a model or a dataclass, which is stored as the mapping of its fields."""
+    return is_model(result) or is_dataclass(type(result))
 
 
 def kept(values: Mapping[str, Any] | Model) -> Mapping[str, Any]:

@@ -23,8 +23,12 @@ def default_runner() -> Runner:
         HephaestusError: neither is there.
     """
     if _default is None:
-        from hephaestus.aws import runner_from_environment  # noqa: PLC0415 - only where AWS is the runtime
+        from hephaestus.aws import BadSettings, runner_from_environment  # noqa: PLC0415 - only where AWS is the runtime
 
-        use(runner_from_environment())
+        try:
+            use(runner_from_environment())
+        except BadSettings as error:
+            message = f"{error}. In a test, name a runner first: hephaestus.use(LocalRuntime(YourWorkflow).runner)"
+            raise BadSettings(message) from error
     assert _default is not None  # noqa: S101 - just set
     return _default

@@ -18,7 +18,7 @@ from hephaestus.engine.events import (
     StepCompleted,
 )
 from hephaestus.engine.fold import begin, fold
-from hephaestus.errors import BadRequest, CallerError, ForkNotAllowed
+from hephaestus.errors import BadRequest, CallerError, ForkNotAllowed, UnknownStep
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import (
     MAX_NUMBER,
@@ -87,6 +87,7 @@ class Forks(Instances):
             InstanceNotFound: there is no such instance or generation.
             BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version
                 lacks a step that is taken over, or leads from one of them to other steps.
+            UnknownStep: ``results`` names a step that the workflow has not.
             ForkNotAllowed: the workflow's ``forks=`` allows no fork, or none that replaces start data or results.
             AlreadyRunning: an instance with the new id is active.
             RequestIdReused: another fork to the new id had this ``start_id``.
@@ -202,6 +203,12 @@ def _fork(
             status = source.step_status(step)
             if status in ("completed", "skipped"):
                 taken[step] = status
+    strange = [step for step in results if step not in graph.edges]
+    if strange:
+        named = ", ".join(map(repr, strange[:10]))
+        version = f"version {definition.version} of {definition.name}"
+        message = f"results: {version} has no step {named}; it has {', '.join(graph.order)}"
+        raise UnknownStep(message)
     missing = [step for step in results if taken.get(step) != "completed"]
     if missing:
         done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"

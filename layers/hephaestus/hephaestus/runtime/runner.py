@@ -241,6 +241,8 @@ class Runner(Control, Queries, Answers):
             if not found:
                 which = f"no step {wanted}" if wanted else "no step"
                 message = f"instance {instance_id}: {which} waits for a heartbeat now"
+                if wanted and state.step_status(wanted) == "waiting":
+                    message = f"instance {instance_id}: step {wanted} waits, and its wait asks for no heartbeat"
                 raise UnexpectedEvent(message, accepted_events(graph, state))
             if len(found) > 1:
                 steps = [timer.step for timer in found]
