@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_LIMIT: Final = 200
 MAX_TEXT: Final = 128
+MAX_FILTER: Final = 2_048
 MAX_REASON: Final = 1_000
 MAX_NUMBER: Final = 99_999_999
 
@@ -89,6 +90,18 @@ def read_value(value: object, place: str) -> Any:
         raise PayloadTooLarge(str(error)) from error
     except NotSerializable as error:
         raise InvalidInput(str(error)) from error
+
+
+def check_filter(what: str, text: object) -> str:
+    """What a listing is narrowed down by, as plain text; it need not be what an instance can have.
+
+    Raises:
+        BadRequest: it is no text of 1 to 2,048 characters in UTF-8.
+    """
+    if isinstance(text, str) and 1 <= len(text) <= MAX_FILTER and not any("\ud800" <= one <= "\udfff" for one in text):
+        return str.__str__(text)
+    message = f"{what} must be a text of 1 to {MAX_FILTER} characters"
+    raise BadRequest(message)
 
 
 def read_tags(*tags: object) -> tuple[str, ...]:

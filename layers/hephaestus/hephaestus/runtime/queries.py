@@ -11,7 +11,7 @@ from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.instances import Instances
-from hephaestus.runtime.intake import MAX_LIMIT, check_flag, check_number, check_text, read_sequence
+from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Queries(Instances):
             raise BadRequest(message)
         name = self._named(workflow) if workflow is not None else None
         if tag is not None:
-            tag = check_text("tag", tag)
+            tag = check_filter("tag", tag)
         from_ms = int(since.timestamp() * 1000) if since else None
         # Not since: it ends a listing, and changes nothing of what comes before that.
         filters = {"workflow": name, "status": statuses, "version": version, "tag": tag}
