@@ -364,7 +364,7 @@ def test_tables_in_memory_are_named_as_dynamodb_wants_it(keys: dict[str, tuple[s
     with pytest.raises(ValueError, match="the table"):
         MemoryTables(keys)
     with pytest.raises(ValueError, match="the table"):
-        LocalRuntime(tables=keys)
+        LocalRuntime(Counting, tables=keys)
     assert set(MemoryTables({"abc": ("pk",), "x" * 255: ("a", "b")})) == {"abc", "x" * 255}
 
 
