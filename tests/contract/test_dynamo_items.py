@@ -386,6 +386,6 @@ def test_no_answer_is_a_passing_condition() -> None:
 
 def test_one_client_serves_both_models(local: Dynamo) -> None:
     """A cold start makes one client, on the process's one session."""
-    assert local.table.head._get_connection().connection is local.table.connection  # noqa: SLF001
-    assert local.table.log._get_connection().connection is local.table.connection  # noqa: SLF001
+    assert local.table.head._get_connection().connection is local.table.connection  # noqa: SLF001 - there is no public way to see it
+    assert local.table.log._get_connection().connection is local.table.connection  # noqa: SLF001 - there is no public way to see it
     assert local.table.client is local.table.client

@@ -156,7 +156,7 @@ ODD: list[Any] = [
         ("a", "a"),
     ),
     *(Retry(), Retry, Step, Workflow, Plain, Picky, Plain(), first, DONE, Done, WaitForEvent, Wait(1), Debug()),
-    *(OSError, (OSError,), [OSError], (1,), Choice(lambda _: last, [last]), last.configured(a=1), Configured(5, 5)),  # type: ignore[arg-type]
+    *(OSError, (OSError,), [OSError], (1,), Choice(lambda _: last, [last]), last.configured(a=1), Configured(5, 5)),  # type: ignore[arg-type]  # wrong on purpose
     *(range(3), memoryview(b"a"), "any", "at_most_once", "global", "exponential"),
 ]
 JUNK = st.sampled_from([*ODD, *FUNCTIONS, *DURATIONS, *TIMES, *NAMES])

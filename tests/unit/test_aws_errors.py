@@ -19,7 +19,7 @@ from hephaestus.errors import EngineError, HephaestusError, RetryLater, StoreUna
 
 def answer(code: str, status: int = 400, message: str = "the table orders-prod said so") -> ClientError:
     return ClientError(
-        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # wrong on purpose
         "PutItem",
     )
 

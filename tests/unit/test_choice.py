@@ -147,7 +147,7 @@ def test_what_chooses_nothing_is_seen_in_history_and_skips_what_lies_behind(noth
         (lambda _: ship.configured(rate=math.nan), "a configuration that cannot be stored: config.ship.rate is nan"),
         (lambda _: ship.configured(deep=nested(62)), None),
         (lambda _: ship.configured(deep=nested(63)), "nested more than 64 deep"),
-        (lambda _: Configured(ship, 5), "picked the configuration 5: give a mapping"),  # type: ignore[arg-type]
+        (lambda _: Configured(ship, 5), "picked the configuration 5: give a mapping"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda _: ship.configured(text="x" * MAX_CONFIG_BYTES), f"at most {MAX_CONFIG_BYTES} are stored"),
     ],
 )

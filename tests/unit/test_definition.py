@@ -269,7 +269,7 @@ def test_a_workflow_carries_its_header() -> None:
     assert OrderFlow.tags == ("sales", "eu")
     assert OrderFlow.metadata == {"team": "a", "since": date(2026, 1, 1)}
     with pytest.raises(TypeError, match="immutable"):
-        OrderFlow.metadata["team"] = "b"  # type: ignore[index]
+        OrderFlow.metadata["team"] = "b"  # type: ignore[index]  # wrong on purpose
     assert OrderFlow.definition(3).retry == Retry(max_attempts=9)
     assert OrderFlow.business_key == BusinessKey("orderid", "workflow")
     assert OrderFlow.versions == {3: OrderFlow}
@@ -344,7 +344,7 @@ def test_a_version_that_is_not_deployed_is_refused_with_those_that_are() -> None
     """Whatever is given for a version."""
     for version in (1, "3", None, [3]):
         with pytest.raises(UnknownVersion, match=re.escape(f"OrderFlow has no version {version!r}: deployed are 3")):
-            OrderFlow.definition(version)  # type: ignore[arg-type]
+            OrderFlow.definition(version)  # type: ignore[arg-type]  # wrong on purpose
 
 
 # -- Input -----------------------------------------------------------------------------------------------------------
@@ -596,7 +596,7 @@ def test_wait_for_event_takes_its_events_and_maybe_a_timeout() -> None:
     assert WaitForEvent("timeout", timeout=timedelta(1)).events == ("timeout",)
     for arguments, options in (((), {}), (("a",), {"timeout": timedelta(0)}), (("a",), {"timeout": timedelta(-1)})):
         with pytest.raises(DefinitionError, match=r"^step wait_for_\w+ has 1 definition error"):
-            WaitForEvent(*arguments, **options)  # type: ignore[arg-type]
+            WaitForEvent(*arguments, **options)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_the_graph_knows_which_steps_are_sure_to_wait() -> None:

@@ -232,7 +232,7 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
         lambda: step(lambda _: "done"),
         ("<lambda>", "the key '<lambda>' is invalid", "a letter or '_' first"),
     ),
-    "a key that is no text": (lambda: first.named(5), ("5", "the key 5 is invalid", "Use up to 64")),  # type: ignore[arg-type]
+    "a key that is no text": (lambda: first.named(5), ("5", "the key 5 is invalid", "Use up to 64")),  # type: ignore[arg-type]  # wrong on purpose
     "the key DONE": (lambda: first.named("DONE"), ("DONE", "the key 'DONE' is taken", "Give the step another key")),
     "no event": (
         lambda: step(events=(), key="x")(lambda _: "done"),
@@ -243,11 +243,11 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
         ("x", "declares the events ''", "printable strings of 1 to 128"),
     ),
     "an event that is no text": (
-        lambda: step(events=(1,), key="x")(lambda _: "1"),  # type: ignore[arg-type]
+        lambda: step(events=(1,), key="x")(lambda _: "1"),  # type: ignore[arg-type]  # wrong on purpose
         ("x", "declares the events 1", "printable strings of 1 to 128"),
     ),
     "a retry policy that is none": (
-        lambda: step(retry=5, key="x")(lambda _: "done"),  # type: ignore[call-overload]
+        lambda: step(retry=5, key="x")(lambda _: "done"),  # type: ignore[call-overload]  # wrong on purpose
         ("x", "retry is 5", "Give a Retry(...)"),
     ),
     "no time at all": (
@@ -255,7 +255,7 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
         ("x", "timeout is 0", "Give seconds as a number, or a timedelta, more than 0"),
     ),
     "a timeout that is none": (
-        lambda: step(timeout="30", key="x")(lambda _: "done"),  # type: ignore[call-overload]
+        lambda: step(timeout="30", key="x")(lambda _: "done"),  # type: ignore[call-overload]  # wrong on purpose
         ("x", "timeout is '30'", "Give seconds as a number, or a timedelta"),
     ),
 }

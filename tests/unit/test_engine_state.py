@@ -217,13 +217,13 @@ def test_a_state_cannot_be_changed() -> None:
     state = in_status("running")
     state = apply(state, [ev.StepCompleted("a", "done", (), metadata={"y": 2})], NOW)
     with pytest.raises(FrozenInstanceError):
-        state.status = "completed"  # type: ignore[misc]
+        state.status = "completed"  # type: ignore[misc]  # wrong on purpose
     for mapping in (state.initial, state.metadata, NOTHING):
         with pytest.raises(TypeError, match=r"immutable|does not support"):
-            mapping["y"] = 3  # type: ignore[index]
+            mapping["y"] = 3  # type: ignore[index]  # wrong on purpose
 
 
 def test_an_event_the_fold_has_not_heard_of_is_a_corrupt_log() -> None:
     """A newer release's event is never skipped over."""
     with pytest.raises(CorruptLog, match="str cannot happen to it"):
-        apply(in_status("running"), ["a new event"], NOW)  # type: ignore[list-item]
+        apply(in_status("running"), ["a new event"], NOW)  # type: ignore[list-item]  # wrong on purpose

@@ -534,10 +534,10 @@ def test_an_outage_that_outlasts_the_invocation_is_reported() -> None:
     flow = one_step(lambda _ctx: "done")
     local = LocalRuntime(flow)
     append = local.store.append
-    local.store.append = _unavailable  # type: ignore[method-assign]
+    local.store.append = _unavailable  # type: ignore[method-assign]  # a store that fails
     with pytest.raises(StoreUnavailable):
         local.runner.start_instance(flow, {}, id="x", dispatch=InPlace(Budget(local.clock.now() + 20_000)))
-    local.store.append = append  # type: ignore[method-assign]
+    local.store.append = append  # type: ignore[method-assign]  # a store that fails
     local.clock.sleep(30_000)
     local.sweep()
     assert local.runner.get("only::x").status == "completed"
@@ -559,14 +559,14 @@ MISBEHAVING: Mapping[str, tuple[Callable[[StepContext], Any], str]] = {
     "not_json": (lambda _ctx: {"x": object()}, "updates.x is a object"),
     "nan": (lambda _ctx: {"x": float("nan")}, "JSON has no such number"),
     "key": (lambda _ctx: {1: 2}, "keys must be strings"),
-    "updates": (lambda _ctx: Completed("done", [1]), "updates are a mapping"),  # type: ignore[arg-type]
+    "updates": (lambda _ctx: Completed("done", [1]), "updates are a mapping"),  # type: ignore[arg-type]  # wrong on purpose
     "metadata": (lambda _ctx: Completed("done", {}, {"x": object()}), "metadata.x is a object"),
     "huge": (lambda _ctx: {"x": __import__("os").urandom(70_000)}, "at most 65536 are stored"),
     "unrouted_timeout": (lambda _ctx: Pending(timedelta(seconds=1)), "do not route 'timeout'"),
     "exit": (lambda _ctx: sys.exit(3), "3"),
     "recursion": (recurse, "recursion"),
     "naive": (lambda _ctx: Pending(datetime(2030, 1, 1), "done"), "without a time zone"),  # noqa: DTZ001 - naive on purpose
-    "text": (lambda _ctx: Pending("1h", "done"), "its timeout is '1h': give seconds as a number, or a timedelta"),  # type: ignore[arg-type]
+    "text": (lambda _ctx: Pending("1h", "done"), "its timeout is '1h': give seconds as a number, or a timedelta"),  # type: ignore[arg-type]  # wrong on purpose
     "endless": (lambda _ctx: Pending(math.nan, "done"), "its timeout is nan"),
     "negative": (lambda _ctx: Pending(-1, "done"), "its timeout is -1: give seconds"),
 }
@@ -691,7 +691,7 @@ def test_context_config_and_class_steps(caplog: pytest.LogCaptureFixture) -> Non
 
         async def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
             with pytest.raises(TypeError, match="immutable"):
-                context.initial["x"] = 1  # type: ignore[index]
+                context.initial["x"] = 1  # type: ignore[index]  # wrong on purpose
             assert context.remaining_time() > timedelta(minutes=10)
             return {"text": f"{config['word']} {context.initial['name']} {instance.id} {context.attempt}"}
 

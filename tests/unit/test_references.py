@@ -132,9 +132,9 @@ def test_a_step_of_another_workflow_is_unknown() -> None:
     with pytest.raises(UnknownStep, match="has no step 'wait'; it has prepare, gate, last"):
         local.runner.heartbeat(shown.id, Wait(5))
     with pytest.raises(UnknownWorkflow):
-        local.runner.list(workflow=int)  # type: ignore[arg-type]
+        local.runner.list(workflow=int)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(UnknownWorkflow):
-        local.start(5, "1")  # type: ignore[arg-type]
+        local.start(5, "1")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_what_is_kept_by_step_is_a_dict_like_any_other() -> None:

@@ -384,19 +384,19 @@ def test_bad_starts_are_refused(local: LocalRuntime) -> None:
     with pytest.raises(UnknownVersion, match="deployed are 1"):
         start(Order, {}, id="1", version=9)
     with pytest.raises(InvalidInput, match="must be a mapping"):
-        start(Order, [1], id="1")  # type: ignore[arg-type]
+        start(Order, [1], id="1")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InvalidInput, match="nan"):
         start(Order, {"x": float("nan")}, id="1")
     with pytest.raises(PayloadTooLarge, match="compressed"):
         start(Order, {"x": __import__("os").urandom(80_000)}, id="1")
     for bad in ("", "a b", "ü", "x" * 129, "x" * 10_000, "a::b", 5, None):
         with pytest.raises(BadRequest, match="orderid"):
-            start(Order, {}, id=bad)  # type: ignore[arg-type]
+            start(Order, {}, id=bad)  # type: ignore[arg-type]  # wrong on purpose
     for tags in ("abc", ["x" * 65], [""], [5], [str(n) for n in range(30)]):
         with pytest.raises(BadRequest):
-            start(Order, {}, id="1", tags=tags)  # type: ignore[arg-type]
+            start(Order, {}, id="1", tags=tags)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(BadRequest):
-        start(Order, {}, id="1", telemetry_metadata=[1])  # type: ignore[arg-type]
+        start(Order, {}, id="1", telemetry_metadata=[1])  # type: ignore[arg-type]  # wrong on purpose
     assert len(local.runner.list()) == 0
 
 
@@ -409,10 +409,10 @@ def test_bad_events_are_refused(local: LocalRuntime) -> None:
         resume("orderid::nobody", "approved")
     for bad in ("", "orderid", "x" * 10_000, "a::b::c::d", "orderid::a b", None):
         with pytest.raises(BadRequest):
-            resume(bad, "approved")  # type: ignore[arg-type]
+            resume(bad, "approved")  # type: ignore[arg-type]  # wrong on purpose
     for event in ("", 5, None, "x" * 200, "a\nb"):
         with pytest.raises(BadRequest):
-            resume("orderid::a1", event)  # type: ignore[arg-type]
+            resume("orderid::a1", event)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InvalidInput, match="object"):
         resume("orderid::a1", "approved", object())
     with pytest.raises(PayloadTooLarge):

@@ -114,11 +114,11 @@ class EventLoop:
             _executor.set(executor)
 
         loop.set_task_factory(_make_task)
-        loop.run_in_executor = run_in_executor  # type: ignore[assignment, method-assign]
-        loop.set_default_executor = set_default_executor  # type: ignore[assignment, method-assign]
+        loop.run_in_executor = run_in_executor  # type: ignore[assignment, method-assign]  # an attempt has its own executor
+        loop.set_default_executor = set_default_executor  # type: ignore[assignment, method-assign]  # as above
         loop.shutdown_default_executor = _keep_executor  # type: ignore[method-assign]  # else ``to_thread`` fails for all
-        loop.set_task_factory = _set_task_factory  # type: ignore[method-assign]
-        loop.get_task_factory = _task_factory.get  # type: ignore[method-assign]
+        loop.set_task_factory = _set_task_factory  # type: ignore[method-assign]  # an attempt has its own factory
+        loop.get_task_factory = _task_factory.get  # type: ignore[method-assign]  # as above
 
     def _set_back(self) -> None:
         """After an attempt: what it may have set of the loop, and cannot be told apart by whose it is."""
