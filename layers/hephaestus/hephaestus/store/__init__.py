@@ -1,0 +1,1 @@
+"""What is stored, written once on the port ``Table``."""
