@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Listing, OverduePage, Store
+    from hephaestus.store.filters import ListFilter
     from hephaestus.writes import Write
 
 Engine: TypeAlias = Literal["memory", "dynamodb-local", "emulator"]
@@ -158,9 +159,9 @@ class Watched:
         done: bool = self._store.quarantine(instance_id, reason, now=now, until=until)
         return done
 
-    def list(self, workflows: Sequence[str] | None, statuses: Sequence[str] | None, **filters: Any) -> Listing:
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
         """A page of instances; see ``Store``."""
-        listing: Listing = self._store.list(workflows, statuses, **filters)
+        listing: Listing = self._store.list(wanted, limit=limit, cursor=cursor, known=known)
         return listing
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:

@@ -13,6 +13,7 @@ from hephaestus.adapters.session import LazyClient
 from hephaestus.engine.events import Claimed, EventReceived, Redriven, StepWaiting, Suspended
 from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
+from hephaestus.store.filters import ListFilter
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ def test_no_answer_is_a_passing_condition() -> None:
         lambda: store.tail(state),
         lambda: store.history("orderid::a", None, 0, 1),
         lambda: store.overdue(T0, 1),
-        lambda: store.list(["w"], ["running"], tag=None, since=None, limit=1, cursor=None),
+        lambda: store.list(ListFilter(["w"], ["running"]), limit=1),
     ]
     for call in calls:
         with pytest.raises(StoreUnavailable):

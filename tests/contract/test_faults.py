@@ -10,6 +10,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, Re
 from hephaestus.engine.events import StepWaiting, Suspended
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
 from hephaestus.runtime.ports import Wakeup
+from hephaestus.store.filters import ListFilter
 from tests.contract.answers import answering, cancelled, error, failing, losing
 from tests.contract.instances import T0, commit, everything, finish, start, started, step, suspend, write
 
@@ -171,8 +172,8 @@ CALLS: dict[str, Callable[[DynamoStore, State], object]] = {
     "tail": lambda store, state: store.tail(state),
     "history": lambda store, _: store.history("orderid::a", None, 0, 10),
     "overdue": lambda store, _: store.overdue(T0, 9),
-    "list": lambda store, _: store.list(["OrderFlow"], ["running"], tag=None, since=None, limit=9, cursor=None),
-    "list all": lambda store, _: store.list(None, None, tag=None, since=None, limit=9, cursor=None),
+    "list": lambda store, _: store.list(ListFilter(["OrderFlow"], ["running"]), limit=9),
+    "list all": lambda store, _: store.list(ListFilter(), limit=9),
     "counts": lambda store, _: store.counts(["OrderFlow"], ["running"], most=9),
 }
 PASSING = [

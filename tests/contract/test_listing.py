@@ -10,6 +10,7 @@ import pytest
 
 from hephaestus.engine.events import Claimed, Suspended
 from hephaestus.errors import BadRequest
+from hephaestus.store.filters import ListFilter
 from tests.contract.instances import LEASE_MS, T0, finish, started, suspend, write
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ def listed(store: Store, page: int, statuses: tuple[str, ...] = OPEN, **filters:
     found: list[str] = []
     cursor = None
     while True:
-        asked = {"tag": None, "since": None, **filters}
-        listing = store.list(["OrderFlow"], statuses, **asked, limit=page, cursor=cursor)
+        listing = store.list(ListFilter(["OrderFlow"], statuses, **filters), limit=page, cursor=cursor)
         assert len(listing.items) <= page
         found.extend(item.instance_id for item in listing.items)
         assert listing.cursor is None or listing.cursor != cursor, "a cursor moves on"
@@ -60,14 +60,14 @@ def test_every_page_size_gives_the_same_listing(store: Store, crowd: list[str]) 
 @pytest.mark.usefixtures("crowd")
 def test_a_cursor_stays_where_it_is_while_instances_come_and_change(store: Store) -> None:
     """New instances are newer than the cursor; one that changes its status keeps its place."""
-    one = store.list(["OrderFlow"], OPEN, tag=None, since=None, limit=40, cursor=None)
+    one = store.list(ListFilter(["OrderFlow"], OPEN), limit=40)
     started(store, "k::new", at=T0 + 10**8, owner="me")
     for number in (48, 49):
         state = store.load(f"k::{number:03}")
         assert state is not None
         write(store, state, Claimed("two", T0 + LEASE_MS) if state.owner is None else Suspended(None))
-    two = store.list(["OrderFlow"], OPEN, tag=None, since=None, limit=40, cursor=one.cursor)
-    three = store.list(["OrderFlow"], OPEN, tag=None, since=None, limit=40, cursor=two.cursor)
+    two = store.list(ListFilter(["OrderFlow"], OPEN), limit=40, cursor=one.cursor)
+    three = store.list(ListFilter(["OrderFlow"], OPEN), limit=40, cursor=two.cursor)
     seen = [item.instance_id for item in (*one.items, *two.items, *three.items)]
     assert seen == [f"k::{number:03}" for number in reversed(range(120))]
     assert three.cursor is None
@@ -76,8 +76,8 @@ def test_a_cursor_stays_where_it_is_while_instances_come_and_change(store: Store
 @pytest.mark.usefixtures("crowd")
 def test_a_cursor_older_than_since_ends_the_listing(store: Store) -> None:
     """The page after the end is empty, not an error."""
-    one = store.list(["OrderFlow"], OPEN, tag=None, since=None, limit=80, cursor=None)
-    two = store.list(["OrderFlow"], OPEN, tag=None, since=T0 + 38_000, limit=5, cursor=one.cursor)
+    one = store.list(ListFilter(["OrderFlow"], OPEN), limit=80)
+    two = store.list(ListFilter(["OrderFlow"], OPEN, since=T0 + 38_000), limit=5, cursor=one.cursor)
     assert (two.items, two.cursor) == ((), None)
 
 
@@ -100,7 +100,7 @@ def test_names_that_look_alike_are_not_mixed_up(store: Store) -> None:
         started(store, f"k::{number}", workflow=workflow)
     assert listed(store, 9, ("pending",)) == ["k::0"]
     assert listed(store, 9, ()) == []
-    assert store.list([], ["pending"], tag=None, since=None, limit=9, cursor=None).items == ()
+    assert store.list(ListFilter([], ["pending"]), limit=9).items == ()
     state = store.load("k::0")
     assert state is not None
     finish(store, state)
@@ -118,7 +118,7 @@ def test_a_cursor_made_by_hand_does_no_harm(dynamo: Dynamo, text: str) -> None:
     cursor = base64.urlsafe_b64encode(text.encode()).decode()
     for since in (None, T0):
         try:
-            found = store.list(["OrderFlow"], OPEN, tag=None, since=since, limit=5, cursor=cursor)
+            found = store.list(ListFilter(["OrderFlow"], OPEN, since=since), limit=5, cursor=cursor)
         except BadRequest:
             continue
         assert [item.instance_id for item in found.items] in ([], ["k::1"])

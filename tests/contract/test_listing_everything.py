@@ -11,6 +11,7 @@ from hephaestus.adapters.dynamodb import listing
 from hephaestus.engine.events import Claimed, CompensationStarted, Redriven, Suspended
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import StoreUnavailable
+from hephaestus.store.filters import ListFilter
 from tests.contract.instances import LEASE_MS, T0, finish, start, started, suspend, write
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ def fill(store: Store, many: int, since: int = 0) -> list[tuple[str, str, str]]:
 
 def pages(store: Store, limit: int, **asked: Any) -> list[list[tuple[str, str, str]]]:
     """A whole listing, page by page; of each instance what it is, and its id."""
-    wanted: dict[str, Any] = {"workflows": None, "statuses": None, "tag": None, "since": None, **asked}
-    workflows, statuses = wanted.pop("workflows"), wanted.pop("statuses")
+    known, wanted = asked.pop("known", ()), ListFilter(**asked)
     found, cursor = [], None
     while True:
-        page = store.list(workflows, statuses, **wanted, limit=limit, cursor=cursor)
+        page = store.list(wanted, limit=limit, cursor=cursor, known=known)
         assert len(page.items) <= limit
         found.append([(item.workflow, item.status, item.instance_id) for item in page.items])
         assert page.cursor is None or page.cursor != cursor, "a cursor moves on"
@@ -221,13 +221,14 @@ def test_the_first_page_takes_two_queries_a_shard(dynamo: Dynamo, shards: int) -
     counted = []
     for many in (30, 90):
         fill(store, many, since=sum(range(0, many, 30)))
-        for asked in FIRST_PAGES:
+        for asked in map(dict, FIRST_PAGES):
             dynamo.requests.clear()
-            store.list(**{"tag": None, "since": None, **asked}, limit=20, cursor=None)
+            known, wanted = asked.pop("known", ()), ListFilter(**asked)
+            store.list(wanted, limit=20, known=known)
             assert dynamo.requests["Query"] <= 2 * shards, asked
             assert dynamo.requests["BatchGetItem"] <= listing.MOST_HEADS // listing.SHARES, asked
             assert set(dynamo.requests) <= {"Query", "BatchGetItem"}
-            counted.append(dynamo.requests.total() if asked is FIRST_PAGES[0] else 0)
+            counted.append(dynamo.requests.total() if asked == FIRST_PAGES[0] else 0)
     assert [number for number in counted if number] == [2 * shards + 1] * 2, "not more where there is more"
 
 
@@ -325,7 +326,7 @@ def test_heads_that_are_left_out_are_asked_for_again(dynamo: Dynamo) -> None:
     left_out.update(times=10**9, kept=0)
     dynamo.requests.clear()
     with pytest.raises(StoreUnavailable, match="many instances"):
-        store.list(None, None, tag=None, since=None, limit=100, cursor=None)
+        store.list(ListFilter(), limit=100)
     assert dynamo.requests["BatchGetItem"] <= 8
 
 

@@ -25,6 +25,7 @@ from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Listed, Store, Wakeup
+from hephaestus.store.filters import ListFilter
 from hephaestus.values import freeze
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
 
@@ -256,15 +257,15 @@ def test_a_listing_shows_the_newest_first(store: Store) -> None:
     done = store.load("orderid::3")
     assert done is not None
     finish(store, done)
-    page = store.list(["OrderFlow"], ["pending"], tag=None, since=None, limit=10, cursor=None)
+    page = store.list(ListFilter(["OrderFlow"], ["pending"]), limit=10)
     assert [item.instance_id for item in page.items] == [f"orderid::{number}" for number in (5, 4, 2, 1, 0)]
     assert page.cursor is None
     assert page.items[1] == Listed("orderid::4", "OrderFlow", 1, 1, "pending", ("even",), T0 + 4, T0 + 4)
-    everywhere = store.list(["OrderFlow", "Other"], STATUSES, tag=None, since=None, limit=10, cursor=None)
+    everywhere = store.list(ListFilter(["OrderFlow", "Other"], STATUSES), limit=10)
     assert [item.instance_id[-1] for item in everywhere.items] == ["1", "5", "4", "3", "2", "1", "0"]
-    closed = store.list(["OrderFlow"], ["completed", "failed"], tag=None, since=None, limit=10, cursor=None)
+    closed = store.list(ListFilter(["OrderFlow"], ["completed", "failed"]), limit=10)
     assert [(item.instance_id, item.status) for item in closed.items] == [("orderid::3", "completed")]
-    assert store.list(["Nobody"], STATUSES, tag=None, since=None, limit=10, cursor=None).items == ()
+    assert store.list(ListFilter(["Nobody"], STATUSES), limit=10).items == ()
 
 
 def test_a_listing_filters_by_tag_and_time(store: Store) -> None:
@@ -274,7 +275,7 @@ def test_a_listing_filters_by_tag_and_time(store: Store) -> None:
         started(store, f"orderid::{number}", at=T0 + number, tags=tags)
 
     def ids(tag: str | None, since: int | None) -> list[int]:
-        page = store.list(["OrderFlow"], STATUSES, tag=tag, since=since, limit=50, cursor=None)
+        page = store.list(ListFilter(["OrderFlow"], STATUSES, tag=tag, since=since), limit=50)
         return [int(item.instance_id[-1]) for item in page.items]
 
     assert ids("sales", None) == [6, 4, 2, 0]
@@ -284,7 +285,7 @@ def test_a_listing_filters_by_tag_and_time(store: Store) -> None:
     assert ids(None, T0 + 8) == []
     assert ids(None, 10**18) == []
     assert ids("none", 0) == []
-    first = store.list(["OrderFlow"], ["pending"], tag="sales", since=None, limit=1, cursor=None).items[0]
+    first = store.list(ListFilter(["OrderFlow"], ["pending"], tag="sales"), limit=1).items[0]
     assert first.tags == ("sales", "eu")
 
 
@@ -297,7 +298,9 @@ def test_the_pages_of_a_listing_are_the_listing(store: Store, tag: str | None) -
     seen: list[str] = []
     cursor = None
     while True:
-        page = store.list(["OrderFlow"], ["pending", "completed"], tag=tag, since=T0, limit=7, cursor=cursor)
+        page = store.list(
+            ListFilter(["OrderFlow"], ["pending", "completed"], tag=tag, since=T0), limit=7, cursor=cursor
+        )
         assert len(page.items) <= 7
         seen += [item.instance_id for item in page.items]
         cursor = page.cursor
@@ -313,7 +316,7 @@ def test_the_pages_of_a_listing_are_the_listing(store: Store, tag: str | None) -
 def test_a_cursor_that_no_listing_gave_is_refused(store: Store, cursor: str) -> None:
     """A cursor is opaque; anything else is the caller's mistake."""
     with pytest.raises(BadRequest):
-        store.list(["OrderFlow"], ["pending"], tag=None, since=None, limit=10, cursor=cursor)
+        store.list(ListFilter(["OrderFlow"], ["pending"]), limit=10, cursor=cursor)
 
 
 def test_ids_and_values_may_be_any_text(store: Store) -> None:
@@ -325,5 +328,5 @@ def test_ids_and_values_may_be_any_text(store: Store) -> None:
         state = finish(store, write(store, state, step("a", text="\u2028")))
         assert store.load(instance_id) == state
         assert len(everything(store, state)) == 4
-    listed = store.list(["OrderFlow"], ["completed"], tag="é", since=None, limit=10, cursor=None).items
+    listed = store.list(ListFilter(["OrderFlow"], ["completed"], tag="é"), limit=10).items
     assert {item.instance_id for item in listed} == {LONG, "a::b::v2", "log#000001::x", "head::head"}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hephaestus.adapters.memory_tables import MemoryTables
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock
+    from hephaestus.store.filters import ListFilter
     from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
@@ -171,16 +172,12 @@ class MemoryStore:
             head.wake_at, head.quarantine = until, reason[:MAX_REASON]
             return True
 
-    def list(  # noqa: PLR0913 - a listing's filters
+    def list(
         self,
-        workflows: Sequence[str] | None,
-        statuses: Sequence[str] | None,
+        wanted: ListFilter,
         *,
-        tag: str | None,
-        since: int | None,
         limit: int,
-        cursor: str | None,
-        version: int | None = None,
+        cursor: str | None = None,
         known: Sequence[str] = (),  # noqa: ARG002 - it looks at everything anyway
     ) -> Listing:
         """A page of instances; see ``Store``."""
@@ -189,11 +186,11 @@ class MemoryStore:
             found = [
                 head.listed
                 for head in self._heads.values()
-                if (workflows is None or head.listed.workflow in workflows)
-                and (statuses is None or head.listed.status in statuses)
-                and (version is None or head.listed.version == version)
-                and (tag is None or tag in head.listed.tags)
-                and (since is None or head.listed.created_at >= since)
+                if (wanted.workflows is None or head.listed.workflow in wanted.workflows)
+                and (wanted.statuses is None or head.listed.status in wanted.statuses)
+                and (wanted.version is None or head.listed.version == wanted.version)
+                and (wanted.tag is None or wanted.tag in head.listed.tags)
+                and (wanted.since is None or head.listed.created_at >= wanted.since)
                 and (before is None or (head.listed.created_at, head.listed.instance_id) < before)
             ]
         found.sort(key=lambda listed: (listed.created_at, listed.instance_id), reverse=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
+    from hephaestus.store.filters import ListFilter
     from hephaestus.writes import Write
 
 STARTS_KEPT: Final = 8  # of the generations before the newest: a late repetition of their start is known
@@ -163,24 +164,13 @@ class Store(Protocol):
             Whether the alarm was put off.
         """
 
-    def list(  # noqa: PLR0913 - a listing's filters
-        self,
-        workflows: Sequence[str] | None,
-        statuses: Sequence[str] | None,
-        *,
-        tag: str | None,
-        since: int | None,
-        limit: int,
-        cursor: str | None,
-        version: int | None = None,
-        known: Sequence[str] = (),
-    ) -> Listing:
-        """Instances of any of ``workflows`` in any of ``statuses`` (``None``: of all there are), newest start first.
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
+        """A page of the ``wanted`` instances, newest start first.
 
-        ``version`` leaves out those of another version of their workflow, ``since`` (ms) what started before it. A page
-        may hold fewer than ``limit`` items, or none, and still have a cursor, when a filter is passed by few: following
-        it shows them all. The first page takes at most two queries a shard, whatever is stored. Without ``workflows``,
-        ``known`` are those that most instances are of, which makes what few pass quicker to find, and nothing else.
+        A page may hold fewer than ``limit`` items, or none, and still have a cursor, when a filter is passed by few:
+        following it shows them all. The first page takes at most two queries a shard, whatever is stored. Where no
+        workflow is ``wanted``, ``known`` are those that most instances are of, which makes what few pass quicker to
+        find, and nothing else.
         """
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:

@@ -13,6 +13,7 @@ from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
+from hephaestus.store.filters import ListFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,13 +118,9 @@ class Queries(Instances):
         known = self.registry.names() if name is None and (statuses or version) else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self.store.list(
-            [name] if name is not None else None,
-            statuses,
-            tag=tag,
-            since=from_ms,
+            ListFilter([name] if name is not None else None, statuses, version, tag, from_ms),
             limit=limit,
             cursor=unbind(cursor, filters),
-            version=version,
             known=known,
         )
         return Page([view_listed(item) for item in listing.items], bind(listing.cursor, filters))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Listing, OverduePage, Timeout
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.world import Actor, World
+    from hephaestus.store.filters import ListFilter
     from hephaestus.writes import Write
 
 LATE_MS: Final = 5_000  # how long a request may be under way after its caller gave up
@@ -172,22 +173,9 @@ class SimulatedStore:
 
         return self.calls.write(f"quarantine {instance_id}", do)
 
-    def list(  # noqa: PLR0913 - a listing's filters
-        self,
-        workflows: Sequence[str] | None,
-        statuses: Sequence[str] | None,
-        *,
-        tag: str | None,
-        since: int | None,
-        limit: int,
-        cursor: str | None,
-        version: int | None = None,
-        known: Sequence[str] = (),
-    ) -> Listing:
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
         """A page of instances."""
-        asked: dict[str, Any] = {"tag": tag, "since": since, "limit": limit, "cursor": cursor, "version": version}
-        asked["known"] = known
-        return self.calls.read("list", lambda: self.inner.list(workflows, statuses, **asked))
+        return self.calls.read("list", lambda: self.inner.list(wanted, limit=limit, cursor=cursor, known=known))
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of other workflows that have instances."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.dynamodb.models import HeadItem
     from hephaestus.adapters.dynamodb.table import Table
+    from hephaestus.store.filters import ListFilter
 
 QUERIES_A_SHARD: Final = 2
 PARALLEL_QUERIES: Final = 8
@@ -50,49 +51,46 @@ _logger = logging.getLogger("hephaestus.listing")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which instances, as ``Store.list`` has it: ``None`` for any."""
+    """A page, as ``Store.list`` is asked for it."""
 
-    workflows: Sequence[str] | None
-    statuses: Sequence[str] | None
-    tag: str | None
-    since: int | None
+    filter: ListFilter
     limit: int
-    version: int | None = None
     known: Sequence[str] = ()
 
     @property
     def pairs(self) -> list[tuple[str, str]] | None:
         """Every pair of a workflow and a status, once; ``None`` for any workflow."""
-        if self.workflows is None:
+        if self.filter.workflows is None:
             return None
-        statuses = STATUSES if self.statuses is None else self.statuses
-        return list(dict.fromkeys(product(self.workflows, statuses)))
+        statuses = STATUSES if self.filter.statuses is None else self.filter.statuses
+        return list(dict.fromkeys(product(self.filter.workflows, statuses)))
 
     @property
     def in_heads(self) -> bool:
         """Whether only its head says that an instance is among them."""
-        return self.statuses is not None or self.version is not None
+        return self.filter.statuses is not None or self.filter.version is not None
 
     def takes(self, head: HeadItem) -> bool:
         """Whether a head is among them; tags and times are the index's business."""
+        own = self.filter
         return (
-            (self.workflows is None or head.workflow in self.workflows)
-            and (self.statuses is None or head.status in self.statuses)
-            and (self.version is None or int(head.version) == self.version)
+            (own.workflows is None or head.workflow in own.workflows)
+            and (own.statuses is None or head.status in own.statuses)
+            and (own.version is None or int(head.version) == own.version)
         )
 
 
 def list_instances(table: Table, shards: int, wanted: Wanted, cursor: str | None) -> Listing:
     """A page of instances; see ``Store.list``."""
     exact, before = (False, LAST) if cursor is None else _read_cursor(cursor)
-    earliest, pairs = list_time(wanted.since or 0), wanted.pairs
-    if before <= earliest or pairs == [] or (wanted.statuses is not None and not wanted.statuses):
+    earliest, pairs = list_time(wanted.filter.since or 0), wanted.pairs
+    if before <= earliest or pairs == [] or (wanted.filter.statuses is not None and not wanted.filter.statuses):
         return Listing((), None)
     if pairs is not None and (exact or len(pairs) <= QUERIES_A_SHARD):
         return _by_pairs(table, _keys(pairs, shards), wanted, earliest, before)
     if exact and wanted.known:
         return _by_known(table, shards, wanted, earliest, before)
-    return _by_start(table, _places(wanted.statuses, shards), wanted, earliest, before)
+    return _by_start(table, _places(wanted.filter.statuses, shards), wanted, earliest, before)
 
 
 def count_instances(
@@ -109,7 +107,7 @@ def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     """A page merged from partitions of ``listing``."""
     found, horizon = _merged(
         lambda key: table.query_listing(
-            key, since=earliest, before=before, tag=wanted.tag, version=wanted.version, limit=wanted.limit
+            key, since=earliest, before=before, tag=wanted.filter.tag, version=wanted.filter.version, limit=wanted.limit
         ),
         keys,
     )
@@ -124,7 +122,7 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
 
     The others are looked for only down to where the page of the known ones ends.
     """
-    own = replace(wanted, workflows=wanted.known)
+    own = replace(wanted, filter=replace(wanted.filter, workflows=wanted.known))
     first = _by_pairs(table, _keys(own.pairs or [], shards), own, earliest, before)
     end = _read_cursor(first.cursor)[1] if first.cursor else ""
     found, horizon = _merged(
@@ -133,12 +131,12 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
             since=max(earliest, end),
             before=before,
             workflows=None,
-            tag=wanted.tag,
+            tag=wanted.filter.tag,
             limit=FILTER_PAGE,
             but=wanted.known,
             pages=OTHER_PAGES,
         ),
-        _places(wanted.statuses, shards),
+        _places(wanted.filter.statuses, shards),
     )
     others = [entry for entry in found if entry.workflow not in wanted.known]
     seen = others[:MOST_HEADS]
@@ -155,11 +153,11 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
 
 def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
     """A page merged from partitions of ``recent``, looked up in the heads."""
-    filtered = wanted.tag is not None or wanted.workflows is not None
+    filtered = wanted.filter.tag is not None or wanted.filter.workflows is not None
     size = FILTER_PAGE if filtered else (MOST_HEADS if wanted.in_heads else wanted.limit) + 2
     found, horizon = _merged(
         lambda key: table.query_recent(
-            key, since=earliest, before=before, workflows=wanted.workflows, tag=wanted.tag, limit=size
+            key, since=earliest, before=before, workflows=wanted.filter.workflows, tag=wanted.filter.tag, limit=size
         ),
         keys,
     )
@@ -174,7 +172,9 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     if len(shown) > wanted.limit:
         return Listing(page, _cursor(_list_at(page[-1])))
     end = found[seen - 1].list_at if seen < len(found) else horizon
-    exact = len(shown) < wanted.limit and (wanted.workflows is not None or (wanted.in_heads and bool(wanted.known)))
+    exact = len(shown) < wanted.limit and (
+        wanted.filter.workflows is not None or (wanted.in_heads and bool(wanted.known))
+    )
     return Listing(page, _cursor(end, exact=exact) if end else None)
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from hephaestus.adapters.dynamodb.table import Table
     from hephaestus.adapters.s3 import Blobs
     from hephaestus.runtime.ports import Listing, OverduePage
+    from hephaestus.store.filters import ListFilter
     from hephaestus.writes import Write
 
 MAX_VALUE_BYTES: Final = 64 * 1024
@@ -185,21 +186,9 @@ class DynamoStore:
         key = wake_key(shard_of(instance_id, self.wake_shards))
         return self.table.put_off_alarm(instance_id, key, reason[:MAX_REASON] or "unknown", now, until)
 
-    def list(  # noqa: PLR0913 - a listing's filters
-        self,
-        workflows: Sequence[str] | None,
-        statuses: Sequence[str] | None,
-        *,
-        tag: str | None,
-        since: int | None,
-        limit: int,
-        cursor: str | None,
-        version: int | None = None,
-        known: Sequence[str] = (),
-    ) -> Listing:
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
         """A page of instances; see ``Store``."""
-        wanted = Wanted(workflows, statuses, tag, since, limit, version, known)
-        return list_instances(self.table, self.list_shards, wanted, cursor)
+        return list_instances(self.table, self.list_shards, Wanted(wanted, limit, known), cursor)
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of other workflows that have instances; see ``Store``."""

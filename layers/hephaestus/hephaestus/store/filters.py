@@ -1,0 +1,28 @@
+"""Which instances a listing shows: one object on its whole way, from a caller's query to the table's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """Which instances are listed; ``None`` of a member is any.
+
+    Attributes:
+        workflows: the names of their workflows.
+        statuses: what they are in.
+        version: of their workflow.
+        tag: one that they have.
+        since: when they were started at the earliest, in ms.
+    """
+
+    workflows: Sequence[str] | None = None
+    statuses: Sequence[str] | None = None
+    version: int | None = None
+    tag: str | None = None
+    since: int | None = None
