@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -237,13 +237,13 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
 
 def to_json_object(shown: Any) -> dict[str, Any]:
     """A view as JSON's own types, empty members left out."""
-    members = {
-        key: for_display(value)
-        for key, value in asdict(shown).items()
-        if value not in (None, (), {}, []) or key == "items"
-    }
-    if isinstance(shown, InstanceView) and shown.steps:
-        members["steps"] = {key: to_json_object(step) for key, step in shown.steps.items()}
+    members: dict[str, Any] = {}
+    for name in (each.name for each in fields(shown)):
+        value = getattr(shown, name)
+        if name == "steps" and isinstance(shown, InstanceView):
+            value = {key: to_json_object(step) for key, step in shown.steps.items()}
+        if value not in (None, (), {}, []) or name == "items":
+            members[name] = for_display(value)
     return members
 
 
