@@ -24,6 +24,9 @@ UV := .venvs/uv/bin/uv pip install --quiet
 	@.venvs/uv/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
+.PHONY: dev
+dev: .venvs/dev/.stamp ## Install the development environment: pytest, ruff, mypy (.venvs/dev)
+
 .venvs/dev/.stamp: pyproject.toml .venvs/uv/.stamp
 	@echo "installing the development environment (.venvs/dev)"
 	@$(call make-venv,.venvs/dev)

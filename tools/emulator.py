@@ -443,8 +443,10 @@ def status() -> None:
         return
     emulator, pid = found
     say(f"the emulator runs at {emulator.endpoint} (process {pid}), log: {emulator.log.relative_to(ROOT)}")
-    for name, value in outputs(emulator).items():
-        say(f"  {name:<24}{value}")
+    found_outputs = outputs(emulator)
+    width = max(map(len, found_outputs), default=0)
+    for name, value in found_outputs.items():
+        say(f"  {name:<{width}}  {value}")
 
 
 def invoke(function: str, event: Path) -> int:

@@ -24,6 +24,9 @@ __all__ = ["DONE", "Debug", "Done", "Wait", "WaitForEvent"]
 class Wait(Step, pure=True):
     """Wait for a time to pass, or until a time has come, then emit ``"done"``.
 
+    Whoever may send the instance events can end the wait early with the event ``done``, also before it has begun: it is
+    a delay, not an approval.
+
     Args:
         seconds: how long, in seconds or as a ``timedelta``.
         minutes: added to it, in minutes.

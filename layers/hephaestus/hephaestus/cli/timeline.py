@@ -25,7 +25,9 @@ SIGN: Final = 1
 GAPS: Final = 5
 FRAMES: Final = 2  # of a trace, unless all are asked for
 FRAME: Final = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-OURS: Final = re.compile(r"[/\\]hephaestus[/\\]runtime[/\\]")  # the frames that every step's trace begins with
+OURS: Final = re.compile(r"[/\\]hephaestus[/\\](runtime|definition)[/\\]")  # frames that traces begin with
+ROOTS: Final = re.compile(r"^(?:/opt/python|/var/task|.*[/\\]layer_\d+[/\\]python)[/\\]")  # of a function's code
+ATTEMPTS: Final = frozenset({"StepFailed", "StepCompleted", "CompensationFailed"})  # later events repeat their error
 
 
 class Timeline:
@@ -76,7 +78,8 @@ class Timeline:
             yield from self._more(event)
 
     def _more(self, event: Json) -> Iterator[RenderableType]:
-        for trace in (event.get(name, {}).get("trace") for name in ("error", "failed")):
+        told = ("error", "failed") if self.traces or event["type"] in ATTEMPTS else ()
+        for trace in (event.get(name, {}).get("trace") for name in told):
             if trace:
                 where = safe(trace.rstrip(), lines=True) if self.traces else raised_at(trace)
                 yield _row(("", "", ""), Text(), Text(where, style="dim"))
@@ -95,8 +98,13 @@ def raised_at(trace: str) -> str:
     """Where an error was raised, by the last frames of its trace: a line each, the place itself first."""
     frames = list(FRAME.finditer(trace))
     own = [frame for frame in frames if not OURS.search(frame["file"])] or frames
-    places = [f"{safe(frame['file'])}:{frame['line']} in {safe(frame['function'])}" for frame in own[-FRAMES:]]
+    places = [f"{_place(frame['file'])}:{frame['line']} in {safe(frame['function'])}" for frame in own[-FRAMES:]]
     return "\n".join(f"{'called from' if at else 'raised at'} {place}" for at, place in enumerate(reversed(places)))
+
+
+def _place(file: str) -> str:
+    """A file's path, without the folder that a Lambda layer or function is unpacked into."""
+    return safe(ROOTS.sub("", file))
 
 
 def _row(head: tuple[str, str, str], sign: Text, what: Text) -> Table:
