@@ -23,10 +23,11 @@ from typing import Any
 import pydantic
 import pytest
 
-from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Completed, Instance, Pending, Retry, Step, StepContext, Workflow, step
 from hephaestus.batch import wake_each
 from hephaestus.definition.steps import Choice
 from hephaestus.errors import EngineSignal, InvalidInput
+from hephaestus.http.describe import describe
 from hephaestus.runtime import event_loop as loops
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.containment import ConsoleInterrupt, contain
@@ -317,6 +318,130 @@ def test_a_policy_that_raises_is_left_out(make: Callable[[], BaseException]) -> 
 
     assert run_alone(work, retry=Retry(max_attempts=2, decide=decide)).status == "failed"
     assert attempts == [1, 2]
+
+
+@raised
+def test_a_type_of_errors_whose_check_raises_is_left_out_of_a_policy(make: Callable[[], BaseException]) -> None:
+    """In a step and in a compensation; the step beside it that must not run twice is not affected."""
+    calls: list[str] = []
+
+    class Asked(type):
+        def __subclasscheck__(cls, kind: type) -> bool:
+            raise make()
+
+    class Transient(Exception, metaclass=Asked):
+        """It knows none of its subclasses."""
+
+    policy = Retry(max_attempts=3, delay=0, retry_on=(Transient, LookupError))
+
+    def undo(ctx: StepContext) -> None:
+        calls.append("undo")
+        raise KeyError
+
+    @step(compensate=undo, compensate_retry=policy)
+    def begin(ctx: StepContext) -> str:
+        return "done"
+
+    @step(retry=policy)
+    def bad(ctx: StepContext) -> str:
+        calls.append("bad")
+        raise KeyError if ctx.attempt == 1 else ValueError
+
+    @step(semantics="at_most_once")
+    def once(ctx: StepContext) -> str:
+        calls.append("once")
+        return "done"
+
+    @step
+    def end(ctx: StepContext) -> str:
+        return "done"
+
+    class Fan(Workflow, key="fan"):
+        start_at = begin
+        transitions = {
+            begin: {"done": [bad, once]},
+            bad: {"done": end},
+            once: {"done": end},
+            end: {"done": DONE},
+        }
+
+    shown = LocalRuntime(Fan).start(Fan, "f")
+    statuses = {key: known.status for key, known in shown.steps.items()}
+    assert statuses == {"begin": "compensation_failed", "bad": "failed", "once": "completed"}
+    assert sorted(calls) == ["bad", "bad", "once", "undo", "undo", "undo"]
+
+
+class Fickle(Step):
+    """What it declares can be read while its workflow is defined, and not later."""
+
+    defined = False
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> str:
+        return "done"
+
+    def compensate(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> None:
+        """Have nothing to undo."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("events", ("done",)),
+        ("retry", Retry(max_attempts=1)),
+        ("timeout", 5),
+        ("semantics", "at_least_once"),
+        ("compensate_retry", Retry(max_attempts=1)),
+        ("waits", False),
+        ("pure", False),
+        ("step_key", "fickle"),
+        ("key", "fickle"),
+        ("compensates", True),
+    ],
+)
+def test_what_a_step_declares_is_read_once(name: str, value: Any) -> None:
+    """Once: a property that reads a setting and raises later reaches neither the step nor the one beside it."""
+    reads: list[int] = []
+
+    def read(_self: Fickle) -> Any:
+        assert not Fickle.defined, "it is read after its workflow is defined"
+        reads.append(1)
+        return value
+
+    fickle = type("Fickle", (Fickle,), {name: property(read)})()
+    calls: list[str] = []
+
+    @step
+    def begin(ctx: StepContext) -> str:
+        return "done"
+
+    @step(semantics="at_most_once")
+    def once(ctx: StepContext) -> str:
+        calls.append("once")
+        return "done"
+
+    @step(retry=ONCE)
+    def last(ctx: StepContext) -> str:
+        raise ValueError
+
+    class Fan(Workflow, key="fan"):
+        start_at = begin
+        transitions = {
+            begin: {"done": [fickle, once]},
+            fickle: {"done": last},
+            once: {"done": last},
+            last: {"done": DONE},
+        }
+
+    assert len(reads) == 1
+    Fickle.defined = True
+    try:
+        shown = LocalRuntime(Fan).start(Fan, "f")
+        describe(Fan)
+    finally:
+        Fickle.defined = False
+    statuses = {key: known.status for key, known in shown.steps.items()}
+    assert statuses == {"begin": "completed", "fickle": "compensated", "once": "completed", "last": "failed"}
+    assert calls == ["once"]
 
 
 def test_an_exit_says_what_to_do() -> None:
@@ -738,7 +863,20 @@ async def just_exits() -> None:
     exits()
 
 
+async def runs_no_loop() -> None:
+    """It says that no loop runs in the loop's thread, as code does that nests loops."""
+    asyncio._set_running_loop(None)  # noqa: SLF001 - that is the harm
+
+
+async def runs_no_loop_in_a_callback() -> None:
+    """The same outside of the step's own coroutine."""
+    asyncio.get_running_loop().call_soon(asyncio._set_running_loop, None)  # noqa: SLF001 - as above
+    await asyncio.sleep(0.01)
+
+
 HARM: list[Callable[[], Awaitable[None]]] = [
+    runs_no_loop,
+    runs_no_loop_in_a_callback,
     just_exits,
     interrupts,
     in_a_task,
@@ -1070,6 +1208,30 @@ def warnings_as_errors() -> None:
     warnings.simplefilter("error")
 
 
+def no_filters() -> None:
+    """What no loop can go over."""
+    warnings.filters = None  # type: ignore[assignment]  # wrong on purpose
+
+
+def deleted_filters() -> None:
+    """Not even that."""
+    del warnings.filters
+
+
+def strange_filters() -> None:
+    """Among them some that raise when they are looked at."""
+    warnings.filters[:] = [None, (), ("error",), 5, (Unequal(), None, Warning, None, 0)]  # type: ignore[index]  # wrong on purpose
+
+
+class Unequal:
+    """What can be compared with nothing."""
+
+    def __eq__(self, other: object) -> bool:
+        raise Ours
+
+    __hash__ = None  # type: ignore[assignment]  # wrong on purpose
+
+
 def settings() -> tuple[Any, ...]:
     """What the engine depends on."""
     stack = threading.stack_size()
@@ -1078,7 +1240,17 @@ def settings() -> tuple[Any, ...]:
     return sys.getrecursionlimit(), sys.get_int_max_str_digits(), stack, errors
 
 
-SETTERS = [too_few_digits, no_digits, low_recursion, high_recursion, small_stack, warnings_as_errors]
+SETTERS = [
+    too_few_digits,
+    no_digits,
+    low_recursion,
+    high_recursion,
+    small_stack,
+    warnings_as_errors,
+    no_filters,
+    deleted_filters,
+    strange_filters,
+]
 
 
 @pytest.fixture
@@ -1145,7 +1317,9 @@ def test_settings_are_as_they_were_after_steps_side_by_side(change: Callable[[],
 
 
 @pytest.mark.usefixtures("as_before")
-@pytest.mark.parametrize("change", [too_few_digits, low_recursion, warnings_as_errors])
+@pytest.mark.parametrize(
+    "change", [too_few_digits, low_recursion, warnings_as_errors, no_filters, deleted_filters, strange_filters]
+)
 def test_what_a_running_step_took_away_is_back_when_its_sibling_ends(change: Callable[[], None]) -> None:
     """The engine goes on with the sibling's result while the step still runs."""
     before = settings()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+import math
 from collections import deque
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -30,7 +32,8 @@ from pydantic.dataclasses import dataclass as model_dataclass
 
 from hephaestus import DONE, Completed, StepContext, Workflow, step
 from hephaestus.errors import BadRequest, InvalidInput
-from hephaestus.foreign import is_model
+from hephaestus.foreign import by_alias, is_model
+from hephaestus.scalars import Unstorable
 from hephaestus.simulation import simulate
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -405,6 +408,64 @@ def test_no_serializer_and_no_container_hides_a_secret(given: Any) -> None:
 
 def test_a_secret_that_is_left_out_is_no_secret_in_the_data() -> None:
     assert freeze(Left(a=X)) == {"b": 1}
+
+
+class Number(float):
+    """A number of a class of its own."""
+
+
+class Bound(enum.Enum):
+    """A bound that may be none."""
+
+    NONE = math.inf
+
+
+class Averaging(BaseModel):
+    """A serializer that makes what JSON has not."""
+
+    a: Any
+
+    @field_serializer("a")
+    def average(self, _value: Any) -> Any:
+        """Make nothing of nothing."""
+        return math.nan
+
+
+NO_NUMBERS = [math.nan, math.inf, -math.inf, Number("nan"), Bound.NONE]
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda number: number,
+        lambda number: [1.5, number],
+        lambda number: (number,),
+        lambda number: {number},
+        lambda number: frozenset({number, "x"}),
+        lambda number: deque([number]),
+        lambda number: {"k": number},
+        lambda number: {number: 1},
+        lambda number: {"k": [{"l": (number,)}]},
+        lambda number: MappingProxyType({"k": number}),
+        Plain,
+        lambda number: Anything(a=number),
+    ],
+)
+def test_a_number_that_json_has_not_is_no_none_in_a_model(held: Callable[[Any], Any], number: Any) -> None:
+    """It is rejected by its place as anywhere else, and never stored as something else."""
+    for given in (Anything(a=held(number)), Anything.model_validate({"a": 1, "b": held(number)})):
+        for read in (freeze, lambda value, place: freeze(by_alias(value), place)):
+            with pytest.raises((NotSerializable, Unstorable)):
+                read(given, "total")
+
+
+def test_a_number_that_json_has_not_is_named_by_its_place_and_none_stays_none() -> None:
+    with pytest.raises(NotSerializable, match=r"total has nan in 'a\.k\[1\]': JSON has no such number; pass None or a"):
+        freeze(Anything(a={"k": [None, math.nan]}), "total")
+    with pytest.raises(NotSerializable, match="total has nan in 'a'"):
+        freeze(Averaging(a=[]), "total")
+    assert freeze(Anything(a=[None, 1.5, {1.5: None}, {None}])) == {"a": [None, 1.5, {"1.5": None}, [None]]}
 
 
 @pytest.mark.parametrize("held", [iter([1]), iter([X]), (part for part in (1, X)), map(str, [1])])

@@ -118,7 +118,7 @@ def spoil(value: Any) -> None:
 def look(who: str, context: StepContext) -> None:
     """Note what a step is given, then spoil all of it."""
     parts = (context.initial, context.steps, context.config, context.events, context.instance.metadata)
-    SEEN.append((who, thawed(parts)))
+    SEEN.append((who, (thawed(parts), thawed(context.input.items))))
     spoil(list(given(context)))
     spoil(context.input.items)
 

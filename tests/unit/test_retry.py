@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hephaestus.errors import NonRetryable
+from hephaestus.errors import DefinitionError, NonRetryable
 from hephaestus.retry import Retry
 
 
@@ -91,6 +91,12 @@ def test_a_deciding_function_that_fails_decides_nothing(caplog: pytest.LogCaptur
     policy = Retry(jitter="none", decide=decide)
     assert policy.again(OSError(), 1, 0.5) == 1_000
     assert "decide failed" in caplog.text
+
+
+def test_a_policy_takes_no_subclass() -> None:
+    """Its methods would run outside of every step; the message says what takes their place."""
+    with pytest.raises(DefinitionError, match=r"Mine: is derived from Retry. Use Retry\(...\) as it is, with decide="):
+        type("Mine", (Retry,), {"delay_ms": lambda _self, _attempt, _random: 1 / 0})
 
 
 @pytest.mark.parametrize(

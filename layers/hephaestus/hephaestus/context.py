@@ -40,6 +40,21 @@ class _Given:
         return self.model
 
 
+class _Once:
+    """Reads the start data as a model when they are first asked for: what its reader does to it stays its own."""
+
+    __slots__ = ("model", "read")
+
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self.read = read
+        self.model: Any = None
+
+    def __call__(self) -> Any:
+        if self.model is None:
+            self.model = self.read()
+        return self.model
+
+
 def _links_elsewhere() -> Issuer:
     message = "links are made in the step's own process: make them there and hand over what they are"
     raise RuntimeError(message)
@@ -81,6 +96,7 @@ class Source:
         events: the events so far, by step; as above.
         config: what makes the configuration.
         instance: whose step it is.
+        read_input: reads the start data as the workflow's model, each time anew.
     """
 
     initial: Mapping[str, Any]
@@ -88,6 +104,7 @@ class Source:
     events: dict[str, str]
     config: Callable[[], Mapping[str, Any]]
     instance: Instance
+    read_input: Callable[[], Any]
 
     def own_initial(self) -> Mapping[str, Any]:
         """The start data."""
@@ -225,13 +242,12 @@ class StepContext:
         return self.links().token(event, step, expires_in, payload)
 
 
-def context_of(  # noqa: PLR0913 - what a context has beside its parts
+def context_of(
     source: Source,
     *,
     attempt: int,
     idempotency_key: str,
     remaining_time: Callable[[], timedelta],
-    read_input: Callable[[], Any],
     links: Callable[[], Issuer],
 ) -> StepContext:
     """The context of a step, whose parts are made from ``source`` when they are first read."""
@@ -241,7 +257,7 @@ def context_of(  # noqa: PLR0913 - what a context has beside its parts
     put(context, "attempt", attempt)
     put(context, "idempotency_key", idempotency_key)
     put(context, "remaining_time", remaining_time)
-    put(context, "read_input", read_input)
+    put(context, "read_input", _Once(source.read_input))
     put(context, "links", links)
     return context
 
@@ -261,6 +277,5 @@ def context_after(context: StepContext, step: str, event: str, updates: Mapping[
         attempt=context.attempt,
         idempotency_key=context.idempotency_key,
         remaining_time=context.remaining_time,
-        read_input=context.read_input,
         links=context.links,
     )

@@ -7,9 +7,12 @@ scalars and arrays, dataclasses, and mappings that are no ``dict``. A secret is 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from enum import Enum
 from functools import partial
 from os import PathLike
 from types import ModuleType
@@ -105,10 +108,41 @@ def _model(value: Any, kind: type, **options: bool) -> Any:
     dump: Callable[..., Any] = (
         value.model_dump if hasattr(value, "model_dump") else partial(serializer.to_python, value)
     )
-    if serializer is not None:
-        _check_inside(value, "", set())
-        _check_inside(dump(**options), "", set())
-    return dump(mode="json", **options)
+    if serializer is None:
+        return dump(mode="json", **options)
+    plain = dump(**options)
+    _check_inside(value, "", set())
+    _check_inside(plain, "", set())
+    stored = dump(mode="json", **options)
+    _check_numbers(plain, stored, "")
+    return stored
+
+
+def _check_numbers(value: Any, stored: Any, place: str) -> None:
+    """Reject the numbers that pydantic's JSON has no text for, where it has ``None`` in their place.
+
+    Args:
+        value: what a model was dumped to, or something inside of it.
+        stored: the same in types that JSON has.
+        place: where it is.
+
+    Raises:
+        Unstorable: naming the place of NaN or of an infinity.
+    """
+    number = value.value if isinstance(value, Enum) else value
+    if stored is None and isinstance(number, float) and not math.isfinite(number):
+        message = f"has {number!r} in {place.lstrip('.')!r}: JSON has no such number; pass None or a text"
+        raise Unstorable(message)
+    if isinstance(value, dict) and isinstance(stored, dict) and len(value) == len(stored):
+        for (key, item), (text, kept) in zip(value.items(), stored.items(), strict=True):
+            _check_numbers(key, None if isinstance(key, (float, Enum)) else text, f"{place}{{}}")
+            _check_numbers(item, kept, f"{place}.{str(text)[:64]}")
+    elif isinstance(value, (set, frozenset)) and isinstance(stored, list) and None in stored and None not in value:
+        for item in value:
+            _check_numbers(item, None, f"{place}{{}}")
+    elif isinstance(value, (list, tuple, deque)) and isinstance(stored, list) and len(value) == len(stored):
+        for index, (item, kept) in enumerate(zip(value, stored, strict=True)):
+            _check_numbers(item, kept, f"{place}[{index}]")
 
 
 def _check_inside(value: Any, place: str, above: set[int]) -> None:

@@ -16,6 +16,7 @@ from hephaestus.raised import frames_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from hephaestus.definition.durations import Duration
 
@@ -41,12 +42,15 @@ class Retry:
         jitter: ``full`` draws between nothing and the delay, ``half`` between half of it and the whole of it
             (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), ``none`` takes it as it is.
         retry_on: only these exceptions are tried again, by default all of them. ``NonRetryable`` never is;
-            ``SystemExit`` and ``KeyboardInterrupt`` only where they are named: code that raises one wants an end.
+            ``SystemExit`` and ``KeyboardInterrupt`` only where they are named: code that raises one wants an end. A
+            type whose check of subclasses raises is logged and left out.
         decide: for special cases, called with the error and the number of the attempt that failed. It returns how long
             to wait before the next attempt (in seconds or as a ``timedelta``, as a service's ``Retry-After`` says),
             ``False`` to give up, ``True`` to try again after the usual delay, or ``None`` to leave it to ``retry_on``.
             It never adds attempts to ``max_attempts``, and no wait is longer than 366 days. One that raises is logged,
             without its message, and left out.
+
+    It takes no subclasses: rules of one's own stand in ``decide``.
 
     Raises:
         DefinitionError: fewer than one attempt, a delay that is no duration of at most 366 days, an unknown backoff or
@@ -85,10 +89,23 @@ class Retry:
         if decide is not None and (problem := call_problem(decide, "error", "attempt", coroutines=False)):
             wrong.add(f"decide {problem}", "Give a function of an error and the number of an attempt")
         read_delay = partial(wrong.read, read_duration, zero=True, longest=LONGEST_DELAY)
-        checked = (max_attempts, backoff, read_delay(delay, "delay"), read_delay(max_delay, "max_delay"))
-        for name, value in zip(self.__slots__, (*checked, jitter, retry_on, decide), strict=True):
-            object.__setattr__(self, name, value)
+        delays = (read_delay(delay, "delay"), read_delay(max_delay, "max_delay"))
         wrong.report("policy")
+        # In the base types, of which no method is the user's.
+        checked = (int.__int__(max_attempts), str.__str__(backoff), *delays, str.__str__(jitter))
+        for name, value in zip(self.__slots__, (*checked, (*tuple.__iter__(retry_on),), decide), strict=True):
+            object.__setattr__(self, name, value)
+
+    def __init_subclass__(cls) -> NoReturn:
+        """Reject a subclass: its methods would run outside of every step.
+
+        Raises:
+            DefinitionError: always.
+        """
+        wrong = Mistakes(cls.__name__)
+        wrong.add("is derived from Retry", "Use Retry(...) as it is, with decide= for rules of your own")
+        wrong.report("policy")
+        raise AssertionError
 
     def again(self, error: BaseException, attempt: int, random: float) -> int | None:
         """In how many milliseconds to try again after ``error`` of attempt number ``attempt``; ``None`` for never.
@@ -107,7 +124,7 @@ class Retry:
     def _retries(self, kind: type[BaseException]) -> bool:
         """Whether ``retry_on`` names a type of error; an exit is named by a type of exits only."""
         ends = issubclass(kind, EXITS)
-        return any(issubclass(kind, named) and (not ends or issubclass(named, EXITS)) for named in self.retry_on)
+        return any(_names(named, kind) and (not ends or issubclass(named, EXITS)) for named in self.retry_on)
 
     def _decision(self, error: BaseException, attempt: int) -> timedelta | bool | None:
         """What ``decide`` says, in the base types, of which no method is the user's; ``None`` where it fails."""
@@ -123,10 +140,7 @@ class Retry:
         except EngineSignal:
             raise
         except BaseException as failed:  # noqa: BLE001 - a user's function may raise anything
-            # Its message may quote the step's error, and that may quote what the workflow carries.
-            where = frames_of(failed, 1)[-1]
-            place = f"{name_of(type(failed))} in {where.filename}, line {where.lineno}"
-            _logger.error("a retry policy's decide failed (%s); retry_on decides", place)  # noqa: TRY400 - see above
+            _log(failed, "decide failed", "retry_on decides")
             return None
 
     def delay_ms(self, attempt: int, random: float) -> int:
@@ -143,6 +157,24 @@ def _bounded(seconds: float) -> timedelta | None:
     if seconds != seconds:  # noqa: PLR0124 - NaN is the number that is not itself
         return None
     return timedelta(seconds=max(0, min(seconds, LONGEST_DELAY / timedelta(seconds=1))))
+
+
+def _names(named: type[BaseException], kind: type[BaseException]) -> bool:
+    """Whether ``kind`` is a subclass of ``named``, whose metaclass may have a user's code for that."""
+    try:
+        return bool(issubclass(kind, named))
+    except EngineSignal:
+        raise
+    except BaseException as failed:  # noqa: BLE001 - a user's function may raise anything
+        _log(failed, f"retry_on could not compare with {name_of(named)}", "it is left out")
+        return False
+
+
+def _log(failed: BaseException, what: str, then: str) -> None:
+    """Log without the message: it may quote the step's error, and that may quote what the workflow carries."""
+    where = frames_of(failed, 1)[-1]
+    place = f"{name_of(type(failed))} in {where.filename}, line {where.lineno}"
+    _logger.error("a retry policy's %s (%s); %s", what, place, then)
 
 
 def _is_exception(kind: object) -> bool:

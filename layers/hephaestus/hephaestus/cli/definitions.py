@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hephaestus.definition.definition import Definition
-    from hephaestus.definition.steps import Step
     from hephaestus.definition.workflow import Workflow
 
 Json = dict[str, Any]
@@ -233,7 +232,7 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
         names = [name if name in required else f"{name}?" for name in fields.get("properties", {})]
         tree.add(Text(f"input {', '.join(names)}", style="dim"))
     for key in definition.graph.order:
-        branch = tree.add(_step(definition, key, definition.steps[key]))
+        branch = tree.add(_step(definition, key))
         for event, route in definition.routes[key].items():
             where = ", ".join(route.targets) or "end"
             chosen = Text(" chosen by data", style="dim") if route.choice else Text()
@@ -241,17 +240,18 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
     return tree
 
 
-def _step(definition: Definition, key: str, step: Step) -> Text:
+def _step(definition: Definition, key: str) -> Text:
+    step = definition.declared[key]
     line = Text(key, style="bold")
     facts = (
         [f"up to {definition.policy(key).max_attempts} attempts"] if not step.pure and step.retry is not None else []
     )
-    facts += [f"timeout {span(step.time_limit.total_seconds())}"] if step.time_limit else []
+    facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
     facts += ["at most once"] if step.semantics == "at_most_once" else []
     facts += ["can be undone"] if step.compensates else []
     facts += ["start"] if key == definition.graph.start else []
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
-        found = getattr(step, name, None)
+        found = getattr(definition.steps[key], name, None)
         if isinstance(found, timedelta):
             facts.append(f"{words_} {span(found.total_seconds())}")
     if step.waits and not any(fact.startswith("waits") for fact in facts):

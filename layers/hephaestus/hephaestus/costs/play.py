@@ -275,5 +275,5 @@ def plan_of(definition: Definition, plan: Plan) -> Plan:
         found = getattr(each, "wait_timeout", None) or getattr(each, "until", None)
         if isinstance(found, timedelta):
             waits[key] = found
-    coded = frozenset(key for key, each in definition.steps.items() if each.waits and not each.pure)
+    coded = frozenset(key for key, each in definition.declared.items() if each.waits and not each.pure)
     return replace(plan, waits={**waits, **plan.waits}, coded=coded)

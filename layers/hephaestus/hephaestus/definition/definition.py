@@ -13,8 +13,9 @@ from hephaestus.values import FrozenDict, for_display, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
-    from hephaestus.definition.steps import Choice, Step
+    from hephaestus.definition.steps import Choice, Semantics, Step
     from hephaestus.engine.graph import Graph
     from hephaestus.retry import Retry
 
@@ -36,13 +37,32 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What a step declares, read once: a property of its class may raise later, or say something else.
+
+    Attributes are those of ``Step``, in the base types; without mistakes.
+    """
+
+    key: str
+    events: tuple[str, ...]
+    retry: Retry | None
+    timeout: timedelta | None
+    semantics: Semantics
+    compensate_retry: Retry | None
+    waits: bool
+    pure: bool
+    compensates: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """One version of a workflow, as the runtime reads it."""
+    """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work."""
 
     name: str
     version: int
     graph: Graph
     steps: Mapping[str, Step]
+    declared: Mapping[str, Declared]
     routes: Mapping[str, Mapping[str, Route]]
     configs: Mapping[tuple[str, str, str], Mapping[str, Any]]
     retry: Retry
@@ -52,11 +72,11 @@ class Definition:
 
     def policy(self, step: str) -> Retry:
         """How failed attempts of ``step`` are repeated."""
-        return self.steps[step].retry or self.retry
+        return self.declared[step].retry or self.retry
 
     def undo_policy(self, step: str) -> Retry:
         """How failed attempts to undo ``step`` are repeated."""
-        return self.steps[step].compensate_retry or self.retry
+        return self.declared[step].compensate_retry or self.retry
 
     def config(
         self,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.durations import is_one_of, shown, shown_error
+from hephaestus.definition.durations import Unfit, is_one_of, shown, shown_error
 from hephaestus.definition.signatures import call_problem
-from hephaestus.definition.step_rules import may_time_out, step_wrong, unreadable
+from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
 from hephaestus.definition.steps import DONE, Choice, Configured, Done, Step
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
@@ -17,6 +17,7 @@ from hephaestus.values import NotSerializable, freeze
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hephaestus.definition.definition import Declared
     from hephaestus.definition.steps import StepLike, TargetLike
     from hephaestus.definition.workflow import Workflow
 
@@ -30,6 +31,8 @@ class Reader:
         self.cls = cls
         self.problems: list[Problem] = []
         self.steps: dict[str, Step] = {}
+        self.declared: dict[str, Declared] = {}
+        self.keys: dict[int, tuple[str, Step]] = {}  # by identity, of steps that are kept for it
         self.classes: dict[type[Step], Step] = {}
         self.routes: dict[str, dict[str, Route]] = {}
         self.configs: dict[tuple[str, str, str], Mapping[str, Any]] = {}
@@ -57,12 +60,14 @@ class Reader:
             problems.extend(check_graph(first, edges, self.fan_outs))
         if problems or first is None:
             return None
-        waits = frozenset(key for key, step in self.steps.items() if step.waits)
+        waits = frozenset(key for key, step in self.declared.items() if step.waits)
+        compensates = frozenset(key for key, step in self.declared.items() if step.compensates)
         return Definition(
             name=self.cls.name,
             version=self.cls.version,
-            graph=Graph(first, edges, waits, frozenset(key for key, step in self.steps.items() if step.compensates)),
+            graph=Graph(first, edges, waits, compensates),
             steps=self.steps,
+            declared=self.declared,
             routes=self.routes,
             configs=self.configs,
             retry=self.cls.retry,
@@ -75,8 +80,8 @@ class Reader:
         """Note a problem."""
         self.problems.append(Problem(step, problem, mend))
 
-    def register(self, like: object, place: str) -> Step | None:
-        """The step that ``like`` stands for, known by its key from now on."""
+    def register(self, like: object, place: str) -> str | None:
+        """The key of the step that ``like`` stands for, known by it from now on; ``"DONE"`` for the end."""
         if isinstance(like, type) and issubclass(like, Step):
             if like not in self.classes:
                 try:
@@ -92,20 +97,28 @@ class Reader:
             self.wrong(place, f"{shown(like)} is not a step", "Use a function with @step, a Step class or DONE")
             return None
         if isinstance(step, Done):
-            return DONE
-        if unread := unreadable(step):
-            self.wrong(place, unread, "Give it a plain value or method")
+            return DONE.key
+        known = self.keys.get(id(step))
+        return known[0] if known else self.read_declared(step, place)
+
+    def read_declared(self, step: Step, place: str) -> str | None:
+        """The key of a step that is met for the first time, and whose attributes are read now and never again."""
+        try:
+            declared = read_declared(step)
+        except Unfit as error:
+            self.wrong(place, error.problem, error.mend)
             return None
-        key = _key_of(step)
+        # What is no text is shown instead, and reported as a key that is none.
+        key = declared.key if isinstance(declared.key, str) and declared.key else shown(declared.key)
         if key not in self.steps:
-            self.steps[key] = step
-            for problem, mend in step_wrong(step):
+            self.steps[key], self.declared[key] = step, declared
+            for problem, mend in step_wrong(step, declared):
                 self.wrong(key, problem, mend)
-        known = self.steps[key]
-        if known is not step and not _alike(known, step):
+        elif not _alike(self.steps[key], step):
             self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
             return None
-        return known
+        self.keys[id(step)] = (key, step)
+        return key
 
     def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
         """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
@@ -119,18 +132,16 @@ class Reader:
             else:
                 self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
             like = like.step
-        step = self.register(like, place)
-        return (_key_of(step) if step is not None else None), config
+        return self.register(like, place), config
 
     def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
         """Read the transitions of one step."""
-        step = self.register(source, self.cls.__name__)
-        if step is None:
+        key = self.register(source, self.cls.__name__)
+        if key is None:
             return
-        if step is DONE:
+        if key == DONE.key:
             self.wrong("DONE", "has transitions", "DONE ends a path: remove its transitions")
             return
-        key = _key_of(step)
         if key in self.routes:
             self.wrong(
                 key, "has transitions twice", "Merge them, or give each of two steps a name of its own (name=...)"
@@ -140,7 +151,7 @@ class Reader:
             self.wrong(key, "its transitions are not a mapping", "Write {event: target}")
             return
         self.routes[key] = {}
-        events = _declared(step)
+        events = _listed(self.declared[key].events)
         for event in events:
             if event not in routes:
                 self.wrong(
@@ -150,17 +161,16 @@ class Reader:
                 )
         for event, target in routes.items():
             if not is_one_of(event, events):
-                self.check_undeclared(step, event)
+                self.check_undeclared(key, event)
             self.routes[key][event] = self.read_route(key, event, target)
 
-    def check_undeclared(self, step: Step, event: object) -> None:
-        """Note what is wrong with routing an event that ``step`` does not declare."""
-        key = _key_of(step)
+    def check_undeclared(self, key: str, event: object) -> None:
+        """Note what is wrong with routing an event that a step does not declare."""
         if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)
             problem = f"routes {name}, which the step does not declare"
             self.wrong(key, problem, f"Add {name} to its events or remove the transition")
-        elif event == "timeout" and not may_time_out(step):
+        elif event == "timeout" and not may_time_out(self.steps[key], self.declared[key]):
             mend = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
             self.wrong(key, "routes 'timeout', but it has no timeout", mend)
 
@@ -194,17 +204,11 @@ class Reader:
         return Route(steps, choice, ends=len(steps) < len(keys))
 
 
-def _key_of(step: Step) -> str:
-    """The key of a step; what is no text is shown instead, and reported as a key that is none."""
-    return step.key if isinstance(step.key, str) and step.key else shown(step.key)
-
-
-def _declared(step: Step) -> Sequence[str]:
+def _listed(events: Any) -> Sequence[str]:
     """The events of a step, as far as they can be read."""
-    if isinstance(step.events, str):
-        return (step.events,)
-    listed = step.events if isinstance(step.events, (list, tuple)) else ()
-    return [event for event in listed if isinstance(event, str)]
+    if isinstance(events, str):
+        return (events,)
+    return [event for event in events if isinstance(event, str)] if isinstance(events, tuple) else ()
 
 
 def _alike(one: Step, other: Step) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem, mentions
 from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
@@ -13,22 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-READ: Final = ("key", "events", "retry", "timeout", "semantics", "compensate_retry", "waits", "pure", "compensates")
+def read_declared(step: Step) -> Declared:
+    """What ``step`` declares, each attribute read once, in the base types where it is what it should be.
 
-
-def unreadable(step: Step) -> str | None:
-    """What is wrong with a step of which not even the attributes can be read, or ``None``."""
-    for name in (*READ, "execute", "compensate"):
+    Raises:
+        Unfit: an attribute, or a method that the engine is to call, cannot be read.
+    """
+    read: dict[str, Any] = {}
+    for name in (*(field.name for field in fields(Declared)), "execute", "compensate"):
         try:
-            getattr(step, name)
-        except Exception as error:  # noqa: BLE001 - a property or another descriptor may raise anything
-            return f"{type(step).__name__} has a {name} that cannot be read ({shown_error(error)})"
-    return None
+            read[name] = getattr(step, name)
+        except Exception as error:
+            problem = f"{type(step).__name__} has a {name} that cannot be read ({shown_error(error)})"
+            raise Unfit(problem, "Give it a plain value or method") from error
+    del read["execute"], read["compensate"]
+    if isinstance(read["events"], (list, tuple)):
+        read["events"] = tuple(str.__str__(one) if isinstance(one, str) else one for one in read["events"])
+    for name in ("key", "semantics"):
+        read[name] = str.__str__(read[name]) if isinstance(read[name], str) else read[name]
+    with suppress(Unfit):
+        read["timeout"] = None if read["timeout"] is None else read_duration(read["timeout"], "timeout")
+    return Declared(**read)
 
 
-def may_time_out(step: Step) -> bool:
+def may_time_out(step: Step, declared: Declared) -> bool:
     """Whether something can give ``step`` the event ``timeout`` though it does not declare it."""
-    if step.timeout is not None or step.waits is True:
+    if declared.timeout is not None or declared.waits is True:
         return True
     if isinstance(step, FunctionStep):
         return mentions([step.function], "Pending")
@@ -36,39 +49,40 @@ def may_time_out(step: Step) -> bool:
     return mentions([found for kind in own for found in vars(kind).values() if callable(found)], "Pending")
 
 
-def step_wrong(step: Step) -> Iterator[tuple[str, str]]:
+def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     """Every mistake in ``step``, with what to do."""
-    if not isinstance(step.key, str) or not STEP_KEY.fullmatch(step.key):
+    if not isinstance(declared.key, str) or not STEP_KEY.fullmatch(declared.key):
         mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
-        yield (f"the key {shown(step.key)} is invalid", mend)
-    elif step.key == DONE.key:
+        yield (f"the key {shown(declared.key)} is invalid", mend)
+    elif declared.key == DONE.key:
         yield ("the key 'DONE' is taken", "Give the step another key")
-    yield from events_wrong(step.events)
-    for name, flag in (("waits", step.waits), ("pure", step.pure)):
+    yield from events_wrong(declared.events)
+    for name, flag in (("waits", declared.waits), ("pure", declared.pure), ("compensates", declared.compensates)):
         if not isinstance(flag, bool):
             yield (f"{name} is {shown(flag)}", "Give True or False")
-    yield from _policies_wrong(step)
+    yield from _policies_wrong(declared)
     yield from _functions_wrong(step)
 
 
-def _policies_wrong(step: Step) -> Iterator[tuple[str, str]]:
+def _policies_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
     """What contradicts itself in how often and for how long a step may run, and how it is undone."""
-    for name, policy in (("retry", step.retry), ("compensate_retry", step.compensate_retry)):
+    retry, undo = declared.retry, declared.compensate_retry
+    for name, policy in (("retry", retry), ("compensate_retry", undo)):
         if policy is not None and not isinstance(policy, Retry):
             yield (f"{name} is {shown(policy)}", "Give a Retry(...)")
-    if step.timeout is not None:
+    if declared.timeout is not None:
         try:
-            read_duration(step.timeout, "timeout")
+            read_duration(declared.timeout, "timeout")
         except Unfit as error:
             yield (error.problem, error.mend)
-    if not is_one_of(step.semantics, SEMANTICS):
-        yield (f"has the semantics {shown(step.semantics)}", f"Use one of {', '.join(SEMANTICS)}")
-    if is_one_of(step.semantics, ["at_most_once"]) and isinstance(step.retry, Retry) and step.retry.max_attempts > 1:
+    if not is_one_of(declared.semantics, SEMANTICS):
+        yield (f"has the semantics {shown(declared.semantics)}", f"Use one of {', '.join(SEMANTICS)}")
+    if is_one_of(declared.semantics, ["at_most_once"]) and isinstance(retry, Retry) and retry.max_attempts > 1:
         yield (
             "is at_most_once and has a retry policy",
             "A step that never runs twice is never retried: drop one of them",
         )
-    if step.compensate_retry is not None and not step.compensates:
+    if undo is not None and declared.compensates is False:
         yield ("has compensate_retry but no compensation", "Give compensate=..., or drop it")
 
 

@@ -16,7 +16,6 @@ from hephaestus.definition.results import Completed, Pending, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
 
     from hephaestus.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
@@ -77,16 +76,8 @@ class Step:
     @property
     def key(self) -> str:
         """The step's name in its workflow."""
-        return snake_case(type(self).__name__) if self.step_key is None else self.step_key
-
-    @property
-    def time_limit(self) -> timedelta | None:
-        """``timeout`` as a ``timedelta``.
-
-        Raises:
-            ValueError: it is no duration; a workflow with such a step is a ``DefinitionError``.
-        """
-        return None if self.timeout is None else read_duration(self.timeout, "timeout")
+        key = self.step_key
+        return snake_case(type(self).__name__) if key is None else key
 
     @property
     def is_async(self) -> bool:

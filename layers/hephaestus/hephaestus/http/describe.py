@@ -36,7 +36,7 @@ def _version(definition: Definition) -> dict[str, Any]:
                 "events": list(step.events),
                 "routes": {event: list(route.targets) or [DONE.key] for event, route in definition.routes[key].items()},
             }
-            for key, step in definition.steps.items()
+            for key, step in definition.declared.items()
         ],
     }
     if definition.input_model is not None:

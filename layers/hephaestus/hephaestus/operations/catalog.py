@@ -102,4 +102,4 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
         compensates += [step["key"]] if step.get("compensates") else []
     edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
     graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates))
-    return Definition(name, described["version"], graph, {}, routes, {}, Retry())
+    return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

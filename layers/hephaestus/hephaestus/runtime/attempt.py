@@ -125,7 +125,7 @@ class Attempt:
         """What an ``async def`` step comes to, on the loop that all of them share."""
         from hephaestus.runtime.event_loop import Who, run  # noqa: PLC0415 - asyncio is a tenth of a cold start
 
-        timeout = self.definition.steps[self.step].time_limit
+        timeout = self.definition.declared[self.step].timeout
         seconds = timeout.total_seconds() if timeout is not None else None
         return run(result, Who(self.step, self.context.instance_id, seconds))
 
@@ -142,7 +142,7 @@ class Attempt:
                 return self._checked(done)
             if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
                 result = freeze(result, f"step {self.step}: its result")
-            read = read_result(result, tuple(self.definition.steps[self.step].events), self.step, routed=events)
+            read = read_result(result, self.definition.declared[self.step].events, self.step, routed=events)
             if isinstance(read, Completed):
                 return self._checked(read)
             return _read_pending(read, events, self.started_at, self.step)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from hephaestus.errors import EngineSignal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FILTER_PARTS: Final = 5  # of a filter of warnings: action, message, category, module, line
 FORKED: Final = 70  # the exit status of a forked child that came back: EX_SOFTWARE of sysexits.h
 
 
@@ -71,29 +72,42 @@ class _Settings:
             if not self._inside:
                 self._depth = sys.getrecursionlimit()
                 self._digits = sys.get_int_max_str_digits()
-                self._filters = tuple(warnings.filters)
+                self._filters = _filters()
                 self._stack = threading.stack_size()  # which sets it to the default
                 threading.stack_size(self._stack)
             self._inside += 1
 
     def leave(self) -> None:
-        """A user's code has ended."""
+        """A user's code has ended. It raises nothing, whatever that code has left behind."""
         with self._lock:
             self._inside -= 1
             last = not self._inside
             depth, digits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
             if depth != self._depth and (last or depth < self._depth):
-                sys.setrecursionlimit(self._depth)
+                with contextlib.suppress(RecursionError):  # too deep in this thread for a limit that was given back
+                    sys.setrecursionlimit(self._depth)
             if digits != self._digits and (last or _fewer(digits, self._digits)):
                 sys.set_int_max_str_digits(self._digits)
-            if len(warnings.filters) != len(self._filters) or tuple(warnings.filters) != self._filters:
-                self._drop_errors()
+            found = getattr(warnings, "filters", None)
+            if type(found) is not list or not _same(found, self._filters):
+                warnings.filters = [*filter(self._may_stay, _filters()), *self._filters]
             threading.stack_size(self._stack)
 
-    def _drop_errors(self) -> None:
-        """Drop the filters that make an error of a warning; those that hide one may stay."""
-        kept = [one for one in warnings.filters if one[0] != "error" and one not in self._filters]
-        warnings.filters = [*kept, *self._filters]
+    def _may_stay(self, one: Any) -> bool:
+        """Whether a filter that a user's code has added hides or shows a warning, and makes no error of it."""
+        sound = type(one) is tuple and len(one) == FILTER_PARTS and type(one[0]) is str and one[0] != "error"
+        return sound and not any(one is known for known in self._filters)
+
+
+def _filters() -> tuple[Any, ...]:
+    """The filters of warnings; none where a user's code has put something else in their place."""
+    found = getattr(warnings, "filters", None)
+    return tuple(found) if type(found) is list else ()
+
+
+def _same(some: list[Any], others: tuple[Any, ...]) -> bool:
+    """Whether they hold the very same objects: what is compared otherwise may have a user's code for that."""
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 _settings = _Settings()

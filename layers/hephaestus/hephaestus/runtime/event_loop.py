@@ -120,6 +120,11 @@ class EventLoop:
         loop.set_task_factory = _set_task_factory  # type: ignore[method-assign]  # an attempt has its own factory
         loop.get_task_factory = _task_factory.get  # type: ignore[method-assign]  # as above
 
+    def _run_here(self) -> None:
+        """In the loop's thread: be the running loop again, if a step has said that there is none, or another."""
+        if asyncio._get_running_loop() is not self.loop:  # noqa: SLF001 - asyncio's own for those who make loops
+            asyncio._set_running_loop(self.loop)  # noqa: SLF001 - as above
+
     def _set_back(self) -> None:
         """After an attempt: what it may have set of the loop, and cannot be told apart by whose it is."""
         loop = self.loop
@@ -185,6 +190,7 @@ class EventLoop:
         """In the loop's thread: make the attempt's task, if its caller still waits for it."""
         if not ticket.set_running_or_notify_cancel():
             return
+        self._run_here()
         task = _AttemptTask(self._attend(coroutine, who, ticket), loop=self.loop, name=who.step)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -213,12 +219,14 @@ class EventLoop:
         thrown: BaseException | None = None
         while True:
             control = self._control = _Control(who, self._clock())
+            self._run_here()  # a task or a callback may have changed it
             try:
                 asked = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
             except StopIteration as returned:
                 return returned.value
             finally:
                 self._control = None
+                self._run_here()
                 self._check(control)
             sent = thrown = None
             try:

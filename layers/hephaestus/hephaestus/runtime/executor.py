@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.context import Instance, Source, context_of
 from hephaestus.engine.advance import (
@@ -57,7 +57,7 @@ from hephaestus.writes import WriteFailed
 from hephaestus.yaml_dump import teach_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
@@ -134,22 +134,6 @@ class Executor:
         return execution.journal.committed
 
 
-class _Input:
-    """Reads the start data as the workflow's model, once for each step: what a step does to it stays its own."""
-
-    __slots__ = ("definition", "initial", "model")
-
-    def __init__(self, definition: Definition, initial: Mapping[str, Any]) -> None:
-        self.definition = definition
-        self.initial = initial
-        self.model: Any = None
-
-    def __call__(self) -> Any:
-        if self.model is None:
-            self.model = self.definition.read_input(self.initial)
-        return self.model
-
-
 class LookAgain(EngineSignal):
     """The state has changed under a decision that depends on it."""
 
@@ -166,7 +150,7 @@ class _Execution:
         self.definition = definition
         self.graph = definition.graph
         self.budget = budget
-        pure = [key for key, step in definition.steps.items() if step.pure]
+        pure = [key for key, step in definition.declared.items() if step.pure]
         give_up_at = budget.deadline - executor.limits.margin_ms
         self.ended: dict[tuple[str, int], Ended] = {}
 
@@ -271,7 +255,7 @@ class _Execution:
                 waited = Outcome(step, known.attempt, known.started_at)
                 event = self.judge.delivered(command, self.draft)
                 return self.within_room(event, lambda error: self.judge.failed(waited, error, final=True))
-            case Run(step=step) if self.definition.steps[step].pure:
+            case Run(step=step) if self.definition.declared[step].pure:
                 return self.judged(command, self.attempt(command, now)())
             case _:
                 return None
@@ -326,7 +310,7 @@ class _Execution:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
         if self.budget.start_until is not None and now >= self.budget.start_until:
             return False
-        timeout = self.definition.steps[run.step].time_limit
+        timeout = self.definition.declared[run.step].timeout
         needed = milliseconds(timeout) if timeout is not None else self.limits.reserve_ms
         if now + needed + self.limits.margin_ms <= self.budget.deadline:
             return True
@@ -334,7 +318,7 @@ class _Execution:
 
     def may_block(self, run: Run | Undo) -> bool:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
-        limit = self.definition.steps[run.step].time_limit
+        limit = self.definition.declared[run.step].timeout
         return limit is None and is_idle_but_for(self.graph, self.draft, run.step)
 
     def attempt(self, run: Run | Undo, now: int) -> Attempt:
@@ -359,12 +343,12 @@ class _Execution:
             + (":undo" if undo else "")
         )
         config = partial(self.definition.config, step, taken, chosen)
+        read_input = partial(self.definition.read_input, state.initial)
         return context_of(
-            Source(state.initial, results, events, config, instance),
+            Source(state.initial, results, events, config, instance, read_input),
             attempt=attempt,
             idempotency_key=activation,
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
-            read_input=_Input(self.definition, state.initial),
             links=partial(self.links, instance, step, activation),
         )
 
@@ -399,7 +383,7 @@ class _Execution:
         times = [
             self.started[key] + milliseconds(timeout)
             for key in self.in_flight
-            if (timeout := self.definition.steps[key].time_limit) is not None
+            if (timeout := self.definition.declared[key].timeout) is not None
         ]
         return min(times, default=None)
 
@@ -408,7 +392,7 @@ class _Execution:
         now = self.clock.now()
         late = []
         for key, run in self.in_flight.items():
-            timeout = self.definition.steps[key].time_limit
+            timeout = self.definition.declared[key].timeout
             if timeout is not None and self.started[key] + milliseconds(timeout) <= now:
                 error = StepTimedOut(f"step {key} ran longer than its timeout of {timeout.total_seconds():g} s")
                 late.append(Outcome(key, run.attempt, self.started[key], error=error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.durations import read_duration
@@ -137,7 +138,7 @@ class Judge:
         routes, story = self.definition.routes[step], outcome.story or failure(error)
         if issubclass(kind, StepTimedOut) and "timeout" in routes:
             return self._routed(outcome, "timeout", story)
-        once = self.definition.steps[step].semantics == "at_most_once"
+        once = self.definition.declared[step].semantics == "at_most_once"
         retry_at = None if final or once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
         if retry_at is None and "error" in routes:
             return self._routed(outcome, "error", story)
@@ -214,7 +215,7 @@ class Judge:
         if issubclass(type(error), Interrupted):
             delay = policy.delay_ms(attempt, draw) if attempt < policy.max_attempts else None
         else:
-            delay = policy.again(error, attempt, draw)
+            delay = contain(partial(policy.again, error, attempt, draw), lambda _: None)
         return None if delay is None else self.now() + delay
 
 
