@@ -128,6 +128,7 @@ docs-serve: .venvs/docs/.stamp ## Show the documentation while you write it (DOC
 bench: .venvs/dev/.stamp ## Measure the engine's own cost, how it grows, and a cold start, each beside what it is compared with
 	@$(DEV)/python benchmarks/engine.py
 	@$(DEV)/python benchmarks/scaling.py
+	@$(DEV)/python benchmarks/tables.py
 	@$(DEV)/python benchmarks/cold_start.py
 
 # More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'

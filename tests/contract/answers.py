@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.awsrequest import AWSResponse
 from moto.core.models import botocore_stubber
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from tests.contract.conftest import Dynamo
+    class OnEngine(Protocol):
+        """A table on an engine of DynamoDB."""
+
+        @property
+        def endpoint(self) -> str | None:
+            """Where the engine is; ``None`` in this process."""
+
+        @property
+        def client(self) -> Any:
+            """The botocore client whose requests are answered."""
+
 
 SENDING = "before-send.dynamodb"
 
@@ -47,9 +57,9 @@ def cancelled(*codes: str) -> AWSResponse:
 
 
 @contextmanager
-def answering(dynamo: Dynamo, answer: Callable[[str, Callable[[], None]], AWSResponse | None]) -> Iterator[None]:
+def answering(dynamo: OnEngine, answer: Callable[[str, Callable[[], None]], AWSResponse | None]) -> Iterator[None]:
     """Have ``answer(operation, send)`` answer each request; ``None`` lets it pass, ``send()`` really does it."""
-    client = dynamo.table.client
+    client = dynamo.client
     events = client.meta.events
     in_process = botocore_stubber if dynamo.endpoint is None else lambda _event_name, _request: None
 
@@ -72,7 +82,7 @@ def answering(dynamo: Dynamo, answer: Callable[[str, Callable[[], None]], AWSRes
             events.register("before-send", botocore_stubber)
 
 
-def losing(dynamo: Dynamo, operation: str, times: int = 1) -> AbstractContextManager[None]:
+def losing(dynamo: OnEngine, operation: str, times: int = 1) -> AbstractContextManager[None]:
     """The next ``times`` requests of ``operation`` are done, but the client sees a 500."""
     left = [None] * times
 
@@ -87,7 +97,7 @@ def losing(dynamo: Dynamo, operation: str, times: int = 1) -> AbstractContextMan
 
 
 def failing(
-    dynamo: Dynamo, answer: AWSResponse, times: int = 1000, operation: str = ""
+    dynamo: OnEngine, answer: AWSResponse, times: int = 1000, operation: str = ""
 ) -> AbstractContextManager[None]:
     """The next ``times`` requests (of ``operation`` only, if given) are not done but answered with an error."""
     left = [None] * times

@@ -36,6 +36,11 @@ class Dynamo:
         self.table.create()
         self.table.client.meta.events.register_first("before-send.dynamodb.*", self._count, unique_id="count")
 
+    @property
+    def client(self) -> Any:
+        """The client of the table."""
+        return self.table.client
+
     def another_table(self) -> Table:
         """A table that is not there yet."""
         return Table(f"hephaestus-{next(_tables)}", host=self.endpoint)

@@ -343,7 +343,7 @@ class World:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between tries."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr("hephaestus.adapters.dynamodb.table.CONFLICT_PAUSE", 0)
+    monkeypatch.setattr("hephaestus.adapters.dynamodb.answers.CONFLICT_PAUSE", 0)
 
 
 @pytest.fixture

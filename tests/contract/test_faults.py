@@ -30,7 +30,7 @@ on_one_engine = pytest.mark.parametrize("dynamo", ["moto"], indirect=True)  # wh
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between tries."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr("hephaestus.adapters.dynamodb.table.CONFLICT_PAUSE", 0)
+    monkeypatch.setattr("hephaestus.adapters.dynamodb.answers.CONFLICT_PAUSE", 0)
 
 
 @pytest.mark.parametrize("times", [1, 2])

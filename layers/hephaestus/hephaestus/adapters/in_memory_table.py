@@ -11,8 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
-from hephaestus.errors import PayloadTooLarge
-from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, item_bytes
+from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +99,7 @@ class InMemoryTable:
                 return False
             changed = {**found, **changes}
             after = {name: value for name, value in changed.items() if value is not None}
-            self._check_size(after)
+            check_size(after, self.max_item_bytes)
             partition.items[sk] = after
             self._changed((pk, sk), found, after)
         return True
@@ -175,7 +174,7 @@ class InMemoryTable:
             self._reindex(*self._pending.popleft())
 
     def _put(self, item: Item, condition: Condition, writes: Sequence[Write]) -> bool:
-        self._check_size(item)
+        check_size(item, self.max_item_bytes)
         pk, sk, kept = str(item["pk"]), str(item["sk"]), dict(item)
         partition = self._partitions[pk]
         with partition.lock:
@@ -189,11 +188,6 @@ class InMemoryTable:
                 insort(partition.keys, sk)
             self._changed((pk, sk), found, kept)
         return True
-
-    def _check_size(self, item: Item) -> None:
-        if (size := item_bytes(item)) > self.max_item_bytes:
-            message = f"{item['pk']!s}: an item takes {size} bytes, at most {self.max_item_bytes} are stored"
-            raise PayloadTooLarge(message)
 
     def _write(self, writes: Sequence[Write]) -> None:
         from hephaestus.adapters.memory_tables import MemoryTables  # noqa: PLC0415 - most tests write nothing

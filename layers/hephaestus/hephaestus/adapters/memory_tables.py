@@ -7,7 +7,7 @@ Numbers come back as ``Decimal``, as boto3 gives them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -26,7 +26,7 @@ class MemoryTable:
 
     def __init__(self, key: Sequence[str]) -> None:
         self.key = tuple(key)
-        self.stored: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        self.stored: MutableMapping[tuple[Any, ...], Mapping[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.stored)

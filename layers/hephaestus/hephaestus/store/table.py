@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
+from hephaestus.errors import PayloadTooLarge
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -37,6 +39,8 @@ MAX_BATCH: Final = 100  # keys of one ``get_many``; DynamoDB API Reference, Batc
 MAX_OPERANDS: Final = 100  # values of ``one_of`` and ``none_of``; DynamoDB Developer Guide, condition expressions
 NUMBER_BYTES: Final = 21  # at most, of a number; DynamoDB Developer Guide, item sizes
 LIST_BYTES: Final = 3  # of a list, and one more an element
+UTF8_BYTES: Final = 4  # at most, of a character
+MOST_NAME_BYTES: Final = 256  # of an attribute; the port's own names are short
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,9 @@ class Filter:
 
     Attributes:
         equal: these attributes have these values.
-        contains: these attributes are lists with these elements.
-        one_of: these attributes have one of these values, at most ``MAX_OPERANDS``.
-        none_of: these attributes have none of these values, at most ``MAX_OPERANDS``; true where they are missing.
+        contains: these attributes, which are lists, have these elements.
+        one_of: these attributes have one of these values, 1 to ``MAX_OPERANDS``.
+        none_of: these attributes have none of these values, 1 to ``MAX_OPERANDS``; true where they are missing.
     """
 
     equal: Mapping[str, Value] = field(default_factory=dict)
@@ -266,6 +270,22 @@ class Table(Protocol):
 
     def count_index(self, index: str, partition: str, most: int) -> int:
         """How many items a partition of an index has, counted up to ``most`` (at most some thousands)."""
+
+
+def check_size(item: Item, most: int) -> None:
+    """Make sure that an item has at most ``most`` bytes, by a rough bound where that tells.
+
+    Raises:
+        PayloadTooLarge: it has more.
+    """
+    bound = MOST_NAME_BYTES * len(item)
+    for value in item.values():
+        bound += NUMBER_BYTES if isinstance(value, int) else UTF8_BYTES * len(value)
+        if isinstance(value, tuple):
+            bound += UTF8_BYTES * sum(map(len, value))
+    if bound > most and (size := item_bytes(item)) > most:
+        message = f"instance {item['pk']!s}: an item takes {size} bytes, at most {most} are stored"
+        raise PayloadTooLarge(message)
 
 
 def item_bytes(item: Item) -> int:

@@ -26,7 +26,7 @@ from hephaestus.adapters.dynamodb.models import (
     wake_key,
 )
 from hephaestus.adapters.dynamodb.overdue import read_overdue
-from hephaestus.adapters.dynamodb.user_writes import put_entry_and_writes
+from hephaestus.adapters.dynamodb.user_writes import put_with_writes
 from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.events import NOTHING, Entry
 from hephaestus.engine.fold import begin, fold
@@ -138,7 +138,7 @@ class DynamoStore:
 
     def _append_with(self, writes: Sequence[Write], state: State, entry: Entry, item: LogItem) -> bool:
         try:
-            if put_entry_and_writes(self.table, item, writes, _token(state, entry)):
+            if put_with_writes(self.table.client, self._put(item), writes, _token(state, entry)):
                 return True
         except WriteFailed:
             # A repeated transaction finds its own effects, and its conditions need not hold any more. And a number that
@@ -148,6 +148,14 @@ class DynamoStore:
                 raise
             return found.commit_id == entry.commit_id
         return self._is_mine(state, entry)
+
+    def _put(self, item: LogItem) -> dict[str, Any]:
+        return {
+            "TableName": self.table.name,
+            "Item": item.serialize(),
+            "ConditionExpression": "attribute_not_exists(pk) OR created_at < :created",
+            "ExpressionAttributeValues": {":created": {"N": str(int(item.created_at))}},
+        }
 
     def _is_mine(self, state: State, entry: Entry) -> bool:
         found = self.table.get_entry(state.instance_id, state.generation, entry.sequence)

@@ -5,43 +5,29 @@ Writes are always conditional. AWS's errors become the library's own here, so no
 
 from __future__ import annotations
 
-import random
-import time
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from botocore.exceptions import ClientError
-from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
+from pynamodb.exceptions import DoesNotExist
 from pynamodb.transactions import TransactWrite
 
-from hephaestus.adapters.aws_errors import error_code, translate
+from hephaestus.adapters.dynamodb.answers import LEFT_OUT, conditional, translated, when_free
 from hephaestus.adapters.dynamodb.connection import SharedConnection, share
 from hephaestus.adapters.dynamodb.models import HEAD, LISTED, SCHEMA, HeadItem, LogItem, bind, log_key
 from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, POOL, READ_TIMEOUT
 from hephaestus.engine.state import CLOSED
-from hephaestus.errors import CorruptLog, PayloadTooLarge, StoreUnavailable
+from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from botocore.session import Session
-    from pynamodb.exceptions import CancellationReason
     from pynamodb.expressions.update import Action
 
-SERVICE: Final = "DynamoDB"
-CONFLICT_TRIES: Final = 8
-CONFLICT_PAUSE: Final = 0.02  # seconds; a transaction holds its items for some milliseconds
 LAST_SEQUENCE: Final = 99_999_999
 MAX_OPERANDS: Final = 100  # of IN; DynamoDB Developer Guide, condition expressions
 FILTER_PAGE: Final = 1_000  # entries of a partition that one query looks through for what is filtered
-HELD_TOO_LONG: Final = "DynamoDB: other transactions held the instance for too long; nothing is lost, try again"
-LEFT_OUT: Final = "DynamoDB: a request for many instances was throttled again and again; nothing is lost, try again"
-HELD: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-HELD_ANSWERS: Final = frozenset({"TransactionConflictException", "TransactionInProgressException"})
-# A token that was used for another transaction: one with the same commit id has been tried before. Look what is there.
-NOT_WRITTEN: Final = frozenset({"ConditionalCheckFailedException", "IdempotentParameterMismatchException"})
-TOO_LARGE: Final = ("exceeded the maximum allowed size", "Item size", "ItemSizeLimitExceeded")
 
 Item = TypeVar("Item", HeadItem, LogItem)
 
@@ -90,13 +76,13 @@ class Table:
 
     def create(self) -> None:
         """Make the table with its indexes; for tests and benchmarks, ``template.yaml`` makes the real one."""
-        with _errors():
+        with translated():
             self.head.create_table(wait=True)
 
     def put_new_head(self, head: HeadItem) -> bool:
         """Put a head where no instance has the id (``pk``, ``sk = head``); whether it was written."""
-        with _errors():
-            return _conditional(lambda: head.save(condition=HeadItem.pk.does_not_exist()))
+        with translated():
+            return conditional(lambda: head.save(condition=HeadItem.pk.does_not_exist()))
 
     def replace_closed_head(self, head: HeadItem, closed: HeadItem, first: LogItem, token: str) -> bool:
         """Put the head of the next generation where ``closed`` still is, and the old first entry into its log.
@@ -114,12 +100,12 @@ class Table:
             writes.save(head, condition=unchanged)
             writes.save(first)
 
-        with _errors():
+        with translated():
             return self._transact(token, add)
 
     def get_head(self, instance_id: str) -> HeadItem | None:
         """Get a head (``pk``, ``sk = head``), consistently."""
-        with _errors(), _readable(instance_id):
+        with translated(), _readable(instance_id):
             try:
                 return _whole(self.head.get(instance_id, HEAD, consistent_read=True))
             except DoesNotExist:
@@ -127,7 +113,7 @@ class Table:
 
     def get_entry(self, instance_id: str, generation: int, sequence: int) -> LogItem | None:
         """Get one log entry (``pk``, ``sk = log#g#n``), consistently."""
-        with _errors(), _readable(instance_id):
+        with translated(), _readable(instance_id):
             try:
                 return _whole(self.log.get(instance_id, log_key(generation, sequence), consistent_read=True))
             except DoesNotExist:
@@ -135,8 +121,8 @@ class Table:
 
     def put_entry(self, entry: LogItem) -> bool:
         """Put a log entry whose number is free (``pk``, ``sk = log#g#n``); whether it was written."""
-        with _errors():
-            return _conditional(lambda: entry.save(condition=_free(entry)))
+        with translated():
+            return conditional(lambda: entry.save(condition=_free(entry)))
 
     def put_entry_and_update_head(self, entry: LogItem, generation: int, actions: Iterable[Action], token: str) -> bool:
         """Put a log entry whose number is free and update its generation's head, both or neither; whether it was done.
@@ -151,7 +137,7 @@ class Table:
             writes.save(entry, condition=_free(entry))
             writes.update(head, actions=changes, condition=current)
 
-        with _errors():
+        with translated():
             return self._transact(token, add)
 
     def query_log(
@@ -163,7 +149,7 @@ class Table:
         """
         if after >= LAST_SEQUENCE:
             return []
-        with _errors(), _readable(instance_id):
+        with translated(), _readable(instance_id):
             found = self.log.query(
                 instance_id,
                 LogItem.sk.between(log_key(generation, after + 1), log_key(generation, LAST_SEQUENCE)),
@@ -184,9 +170,9 @@ class Table:
         lost = HeadItem.wake_at.does_not_exist() & ~HeadItem.status.is_in(*CLOSED, "waiting")
         changes = [HeadItem.wake_shard.set(shard), HeadItem.wake_at.set(until), HeadItem.quarantine.set(note)]
         condition = HeadItem.pk.exists() & (due | lost)
-        with _errors():
+        with translated():
             # Not by the model: it would read the item that it gets back.
-            return _conditional(
+            return conditional(
                 lambda: self.connection.update_item(
                     self.name, instance_id, range_key=HEAD, actions=changes, condition=condition
                 )
@@ -215,7 +201,7 @@ class Table:
                 "wake_shard": {"S": shard},
                 "wake_at": {"N": wake_at},
             }
-        with _errors():
+        with translated():
             found = self.head.wake.query(
                 shard, HeadItem.wake_at <= now, limit=limit, page_size=limit, last_evaluated_key=start
             )
@@ -235,7 +221,7 @@ class Table:
         passing = None if tag is None else HeadItem.tags.contains(tag)
         if version is not None:
             passing &= HeadItem.version == version
-        with _errors():
+        with translated():
             found = self.head.listing.query(
                 key,
                 HeadItem.list_at.between(since, before),
@@ -280,7 +266,7 @@ class Table:
             passing &= HeadItem.workflow.is_in(*workflows)
         if 0 < len(but) <= MAX_OPERANDS:
             passing &= ~HeadItem.workflow.is_in(*but)
-        with _errors():
+        with translated():
             found = self.head.recent.query(
                 key, HeadItem.list_at.between(since, before), passing, scan_index_forward=False, page_size=limit
             )
@@ -303,7 +289,7 @@ class Table:
         found: list[Any] = []
 
         def attempt() -> bool | None:
-            with _errors():
+            with translated():
                 answer = self.connection.batch_get_item(self.name, left, attributes_to_get=names)
             found.extend(answer["Responses"].get(self.name, ()))
             left[:] = answer["UnprocessedKeys"].get(self.name, {}).get("Keys", ())
@@ -323,7 +309,7 @@ class Table:
 
     def count_listing(self, key: str, most: int) -> int:
         """Count one partition of the listing (``list_key``) up to ``most``; nothing but the number is sent."""
-        with _errors():
+        with translated():
             answer = self.connection.query(self.name, key, index_name="listing", limit=most, select="COUNT")
             return int(answer["Count"])
 
@@ -337,55 +323,12 @@ class Table:
             with TransactWrite(connection=self.connection, client_request_token=token) as writes:
                 add(writes)
 
-        return _conditional(commit)
+        return conditional(commit)
 
 
 def _free(entry: LogItem) -> Any:
     """The number is not taken in this life of the id; what an expired instance left there is written over."""
     return LogItem.pk.does_not_exist() | (LogItem.created_at < entry.created_at)
-
-
-def _conditional(write: Callable[[], object]) -> bool:
-    """Do a conditional write; whether its condition held.
-
-    Raises:
-        StoreUnavailable: other transactions held the items all the time.
-    """
-
-    def attempt() -> bool | None:
-        try:
-            write()
-        except PynamoDBException as error:
-            code, reasons = error_code(error.cause), {reason.code for reason in _reasons(error)}
-            if code in NOT_WRITTEN or "ConditionalCheckFailed" in reasons:
-                return False
-            if not reasons & HELD and code not in HELD_ANSWERS:
-                raise
-            return None
-        return True
-
-    return when_free(attempt)
-
-
-def when_free(attempt: Callable[[], bool | None], otherwise: str = HELD_TOO_LONG) -> bool:
-    """What ``attempt`` comes to; ``None`` means that another transaction holds an item for a moment: it is tried again.
-
-    Raises:
-        StoreUnavailable: others held the items all the time; ``otherwise`` says so.
-    """
-    for tries in range(CONFLICT_TRIES):
-        done = attempt()
-        if done is not None:
-            return done
-        time.sleep(CONFLICT_PAUSE * (tries + random.random()))  # noqa: S311 - jitter
-    raise StoreUnavailable(otherwise)
-
-
-def _reasons(error: PynamoDBException) -> list[CancellationReason]:
-    """Why a transaction was cancelled."""
-    if not isinstance(error, TransactWriteError):
-        return []
-    return [reason for reason in error.cancellation_reasons if reason is not None]
 
 
 def _whole(item: Item) -> Item:
@@ -416,26 +359,3 @@ def _readable(instance_id: str) -> Iterator[None]:
     except (TypeError, ValueError, KeyError) as error:
         message = f"instance {instance_id}: a stored item cannot be read ({type(error).__name__})"
         raise CorruptLog(message) from error
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn PynamoDB's errors into the library's."""
-    try:
-        yield
-    except PynamoDBException as error:
-        if any(mark in text for text in _texts(error) for mark in TOO_LARGE):
-            message = (
-                "the item would be larger than the 400 KB that DynamoDB takes: keep large data in S3 and pass its key"
-            )
-            raise PayloadTooLarge(message) from error
-        if {reason.code for reason in _reasons(error)} & HELD:
-            message = "DynamoDB throttled a transaction; nothing is lost, try again"
-            raise StoreUnavailable(message) from error
-        raise translate(error.cause, SERVICE) from error
-
-
-def _texts(error: PynamoDBException) -> list[str]:
-    """What DynamoDB said, of the request and, in a transaction, of each item; PynamoDB's own way fails on a timeout."""
-    answer = error.cause.response if isinstance(error.cause, ClientError) else {}
-    return [str(answer.get("Error", {}).get("Message")), *(reason.message or "" for reason in _reasons(error))]

@@ -1,4 +1,4 @@
-"""A log entry and a step's own writes, in one transaction: the writes happen if and only if the entry is written.
+"""An item of the engine and a step's own writes, in one transaction: both happen or neither does.
 
 The user's expressions go to DynamoDB as they are, which PynamoDB's models cannot express; so this is its client's call.
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
-from hephaestus.adapters.dynamodb.table import HELD, HELD_ANSWERS, NOT_WRITTEN, SERVICE, when_free
+from hephaestus.adapters.dynamodb.answers import HELD, HELD_ANSWERS, NOT_WRITTEN, SERVICE, when_free
 from hephaestus.attributes import wire_item
 from hephaestus.writes import (
     Check,
@@ -32,8 +32,6 @@ from hephaestus.writes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.adapters.dynamodb.models import LogItem
-    from hephaestus.adapters.dynamodb.table import Table
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 CANCELLED: Final = "TransactionCanceledException"
@@ -48,29 +46,29 @@ MENDS: Final = {
 }
 
 
-def put_entry_and_writes(table: Table, entry: LogItem, writes: Sequence[Write], token: str) -> bool:
-    """Put a log entry whose number is free, and do ``writes``, all or nothing; whether it was done.
+def put_with_writes(client: Any, put: Mapping[str, Any], writes: Sequence[Write], token: str) -> bool:
+    """Put an item if its condition holds, and do ``writes``, all or nothing; whether it was done.
 
-    (``pk``, ``sk = log#g#n``, and the user's items.) Throttled, or held by another transaction, it is tried again.
+    Throttled, or held by another transaction, it is tried again.
+
+    Args:
+        client: botocore's.
+        put: the item of the engine's own table, as ``TransactWriteItems`` takes a ``Put``.
+        writes: on the user's tables.
+        token: names the transaction.
 
     Raises:
-        ConditionFailed, WriteRefused: the number is free, and one of the writes was refused.
+        ConditionFailed, WriteRefused: the item's condition holds, and one of the writes was rejected.
         StoreUnavailable: DynamoDB did not answer, or others held the items all the time.
     """
-    number = {
-        "TableName": table.name,
-        "Item": entry.serialize(),
-        "ConditionExpression": "attribute_not_exists(pk) OR created_at < :created",
-        "ExpressionAttributeValues": {":created": {"N": str(int(entry.created_at))}},
-    }
-    request = [{"Put": number}, *map(_request, writes)]
+    request = [{"Put": put}, *map(_request, writes)]
 
     def attempt() -> bool | None:
         try:
-            table.client.transact_write_items(TransactItems=request, ClientRequestToken=token)
+            client.transact_write_items(TransactItems=request, ClientRequestToken=token)
         except ClientError as error:
             if error_code(error) in REFUSED:
-                _check_own(table, entry, error, writes)
+                _check_own(client, put, error, writes)
             return None if _written_later(error, writes) else False
         except BotoCoreError as error:
             raise translate(error, SERVICE) from error
@@ -79,23 +77,24 @@ def put_entry_and_writes(table: Table, entry: LogItem, writes: Sequence[Write], 
     return when_free(attempt)
 
 
-def _check_own(table: Table, entry: LogItem, error: ClientError, writes: Sequence[Write]) -> None:
+def _check_own(client: Any, put: Mapping[str, Any], error: ClientError, writes: Sequence[Write]) -> None:
     """Make sure that a request refused as a whole was not refused because of the engine's own part in it.
 
-    Some messages name the table. Where none is named, DynamoDB is asked to put the log entry's key alone, on a
+    Some messages name the table. Where none is named, DynamoDB is asked to put the item's key alone, on a
     condition that never holds: that needs the same permission on the same table, and changes nothing.
 
     Raises:
         HephaestusError: it was; the permissions and settings of the engine's own table are to be mended.
     """
+    own_table = put["TableName"]
     named = set(TABLE_ARN.findall(str(error.response["Error"].get("Message"))))
-    if table.name not in named and named & {table_name(write.table) for write in writes}:
+    if own_table not in named and named & {table_name(write.table) for write in writes}:
         return
-    if table.name in named:
+    if own_table in named:
         raise translate(error, SERVICE) from error
     try:
-        key = {"pk": {"S": entry.pk}, "sk": {"S": entry.sk}}
-        table.client.put_item(TableName=table.name, Item=key, ConditionExpression=NEVER)
+        key = {name: put["Item"][name] for name in ("pk", "sk")}
+        client.put_item(TableName=own_table, Item=key, ConditionExpression=NEVER)
     except (BotoCoreError, ClientError) as own:
         if error_code(own) != CONDITION_FAILED_ALONE:
             raise translate(own, SERVICE) from own
