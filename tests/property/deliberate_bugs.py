@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.codec import dump_state
 from hephaestus.engine import advance as engine
-from hephaestus.engine import fold as folding
 from hephaestus.engine import requests
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
 from hephaestus.engine.events import Entry, EventReceived
@@ -35,7 +34,7 @@ right_advance = engine.advance
 right_append = MemoryStore.append
 right_create = MemoryStore.create
 right_prepare = Effects.prepare
-right_received = folding._event_received  # noqa: SLF001 - made wrong on purpose
+right_received = EventReceived.changes
 right_failed = outcomes.Judge.failed
 
 
@@ -155,10 +154,10 @@ def not_fenced(patch: Patch) -> None:
 def events_not_remembered(patch: Patch) -> None:
     """The ids of events are forgotten, so that a repeated one is another."""
 
-    def received(state: State, event: EventReceived, at: int) -> State:
-        return evolve(right_received(state, event, at), requests=state.requests)
+    def changes(self: EventReceived, state: State, at: int) -> dict[str, Any]:
+        return {**right_received(self, state, at), "requests": state.requests}
 
-    patch.setitem(folding._CHANGES, EventReceived, received)  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(EventReceived, "changes", changes)
 
 
 def requests_not_remembered(patch: Patch) -> None:
@@ -179,10 +178,10 @@ def other_requests_taken_for_repeats(patch: Patch) -> None:
 def links_forgotten(patch: Patch) -> None:
     """A used link's id is not kept, so that it works again when its step does."""
 
-    def received(state: State, event: EventReceived, at: int) -> State:
-        return evolve(right_received(state, event, at), links=())
+    def changes(self: EventReceived, state: State, at: int) -> dict[str, Any]:
+        return {**right_received(self, state, at), "links": ()}
 
-    patch.setitem(folding._CHANGES, EventReceived, received)  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(EventReceived, "changes", changes)
 
 
 def starts_not_remembered(patch: Patch) -> None:

@@ -33,7 +33,7 @@ IMPURE = {
     "uuid",
 }
 IMPURE_CALLS = {"open", "input", "eval", "exec", "__import__"}
-MODULES = sorted(ENGINE.glob("*.py"))
+MODULES = sorted(ENGINE.rglob("*.py"))
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 

@@ -1,4 +1,4 @@
-"""Log entries and snapshots as bytes, and back.
+"""Log entries and snapshots as bytes, and back: read off the types of the fields that events and states declare.
 
 An event becomes ``[name, {field: value}]`` with the fields that hold their default left out, so that a new field with
 a default reads old logs. The bytes start with one marker: ``J`` for plain JSON, ``Z`` for JSON deflated with
@@ -7,18 +7,22 @@ the dictionary below (a quarter smaller, so that the head of an instance with te
 
 from __future__ import annotations
 
+import sys
 import zlib
-from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
+from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
 from hephaestus.weight import MAX_HELD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 COMPRESS_ABOVE: Final = 512
 # Of JSON. An instance holds MAX_HELD of values, or twice as much where an event and a result came in at once, each with
@@ -27,7 +31,7 @@ MAX_INFLATED: Final = 2 * MAX_HELD + 16 * 1024 * 1024
 SCHEMA: Final = 1
 # What the bytes of snapshots and entries have in common. It is part of the format: a change needs a new marker.
 _DICTIONARY: Final = (
-    b'"payload":null,"event_id":"","digest":"","request_id":"","by":"","by_source":"claim","inbox":{"timers":[{"token":"","due_at":17,"emits":"timeout","scheduled":true}],'
+    b'"payload":null,"event_id":"","digest":"","request_id":"","by":"","by_source":"claim","inbox":{"timers":{"":[{"token":"","due_at":17,"emits":"timeout","scheduled":true}]},'
     b'"cancel":{"reason":"","error":{"type":"","message":"","trace":"","parked":"","retry_at":17,"failed","skipped",'
     b'"retrying","waiting","running","owner":"","lease_until":17,"wake_at":17,"metadata":{"links":["","requests":["","timers_set":1'
     b'["StepsSkipped",{"steps":["StepFailed",{"StepWaiting",{"Suspended",{"InstanceFinished",{"status":"Claimed",{'
@@ -37,34 +41,6 @@ _DICTIONARY: Final = (
     b'"started_at":17,"ended_at":17},"schema":1}'
 )
 
-_EVENTS: Final[Mapping[str, type[Any]]] = {
-    kind.__name__: kind
-    for kind in (
-        ev.InstanceStarted,
-        ev.Forked,
-        ev.Claimed,
-        ev.StepsStarted,
-        ev.ChoiceStarted,
-        ev.EventReceived,
-        ev.TimerSet,
-        ev.HeartbeatReceived,
-        ev.StepCompleted,
-        ev.StepWaiting,
-        ev.StepFailed,
-        ev.StepsSkipped,
-        ev.CompensationStarted,
-        ev.StepCompensated,
-        ev.CompensationFailed,
-        ev.Suspended,
-        ev.HandedOver,
-        ev.Parked,
-        ev.CancelRequested,
-        ev.Paused,
-        ev.Continued,
-        ev.Redriven,
-        ev.InstanceFinished,
-    )
-}
 # Everything that damaged bytes can make of the reading below.
 _UNREADABLE: Final = (
     LookupError,
@@ -76,67 +52,119 @@ _UNREADABLE: Final = (
     MemoryError,
     zlib.error,
 )
-_RECORDS: Final[Mapping[str, type[Any]]] = {
-    "error": ev.Failure,
-    "failed": ev.Failure,
-    "replaced": ev.Replacement,
-    "initial_replaced": ev.Replacement,
-    "cancel": ev.CancelRequested,
-    "paused": ev.Paused,
-    "compensation": Compensation,
+
+
+class _Format:
+    """How the instances of one class become JSON and come back, by the types of its fields."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        types = get_type_hints(kind, {**vars(sys.modules[kind.__module__]), **_NAMES})
+        own = [field for field in fields(kind) if field.init]
+        self.kind = kind
+        self.defaults = [(field.name, field.default, _nested(types[field.name])) for field in own]
+        self.readers = {field.name: _reader(types[field.name]) for field in own}
+
+    def pack(self, record: Any) -> dict[str, Any]:
+        """The fields of ``record`` that differ from their defaults; nested records are packed, too."""
+        packed: dict[str, Any] = {}
+        for name, default, nested in self.defaults:
+            value = getattr(record, name)
+            if value is not default and (default is MISSING or value != default):
+                packed[name] = _pack(value) if nested else value
+        return packed
+
+    def unpack(self, packed: Mapping[str, Any]) -> Any:
+        """What ``pack`` was given.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: it is damaged.
+        """
+        readers = self.readers
+        return self.kind(**{name: read(value) if (read := readers[name]) else value for name, value in packed.items()})
+
+
+# What annotations name that their module imports for a type checker alone.
+_NAMES: Final = {
+    "ClassVar": ClassVar,
+    "Mapping": Mapping,
+    "Failure": ev.Failure,
+    "Replacement": ev.Replacement,
+    **ev.EVENTS,
 }
-_VALUES: Final = frozenset({"initial", "metadata", "updates", "payload", "configs"})
-_TUPLES: Final = frozenset(
-    {
-        *("tags", "taken", "steps", "writes", "left", "skipped", "reset", "again", "undo"),
-        *("links", "requests", "running"),
-    }
-)
+_formats: Final[dict[type[Any], _Format]] = {}
 
 
-def _plan(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in fields(kind) if field.init)
+def _format(kind: type[Any]) -> _Format:
+    """The format of a class, made when the class is first met: a cold start needs few of them."""
+    found = _formats.get(kind)
+    if found is None:
+        found = _formats[kind] = _Format(kind)
+    return found
 
 
-_PLANS: Final = {
-    kind: _plan(kind)
-    for kind in (*_EVENTS.values(), ev.Failure, ev.Replacement, StepState, Timer, Received, Compensation, State)
-}
+def _nested(kind: Any) -> bool:
+    """Whether there are records in a value of this type."""
+    return is_dataclass(kind) or any(map(_nested, get_args(kind)))
 
 
-def _pack(record: Any) -> dict[str, Any]:
-    """The fields of ``record`` that differ from their defaults; nested records are packed, too."""
-    packed: dict[str, Any] = {}
-    for name, default in _PLANS[type(record)]:
-        value = getattr(record, name)
-        if value is default or (default is not MISSING and value == default):
-            continue
-        if type(value) in _PLANS:
-            packed[name] = _pack(value)
-        elif name == "completed":
-            packed[name] = [_pack(done) for done in value]
-        else:
-            packed[name] = value
-    return packed
+def _pack(value: Any) -> Any:
+    """Records, and the mappings and tuples that hold them, as JSON has them."""
+    if isinstance(value, tuple):
+        return [_pack(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _pack(item) for key, item in value.items()}
+    return value if value is None else _format(type(value)).pack(value)
 
 
-def _unpack(kind: type[Any], packed: Mapping[str, Any]) -> Any:
-    values = dict(packed)
-    for name, value in packed.items():
-        if name in _VALUES:
-            values[name] = adopt(value)
-        elif name in _RECORDS and value is not None:
-            values[name] = _unpack(_RECORDS[name], value)
-        elif name == "completed":
-            values[name] = tuple(_unpack(ev.StepCompleted, done) for done in value)
-        elif name in _TUPLES and isinstance(value, list):
-            values[name] = tuple(value)
-    return kind(**values)
+def _reader(kind: Any) -> Callable[[Any], Any] | None:
+    """What reads a field of this type; ``None`` where JSON has the value as it is.
+
+    Raises:
+        TypeError: no field may have this type.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind in _PLAIN or origin is Literal:
+        return None
+    if kind is Any or parts in _VALUES:
+        return adopt
+    if is_dataclass(kind):
+        return partial(_read_record, cast("type[Any]", kind))
+    if origin is UnionType and len(parts) == 2 and parts[1] is type(None):  # noqa: PLR2004 - it is optional
+        return partial(_read_optional, read) if (read := _reader(parts[0])) else None
+    if origin is tuple and parts[1:] == (...,):
+        return partial(_read_tuple, _reader(parts[0]))
+    if origin is Mapping and parts[0] is str:
+        return partial(_read_mapping, read) if (read := _reader(parts[1])) else None
+    message = f"a field of an event or a state cannot be a {kind}"
+    raise TypeError(message)
+
+
+_PLAIN: Final = (str, int, bool)
+_VALUES: Final = ((str, Any), (str, Mapping[str, Any]))  # of a Mapping: what users gave is one frozen value
+
+
+def _read_record(kind: type[Any], packed: Any) -> Any:
+    return _format(kind).unpack(packed)
+
+
+def _read_optional(read: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _read_mapping(read: Callable[[Any], Any], packed: Any) -> dict[str, Any]:
+    return {key: read(value) for key, value in packed.items()}
+
+
+def _read_tuple(read: Callable[[Any], Any] | None, packed: Any) -> tuple[Any, ...]:
+    if not isinstance(packed, list):
+        message = f"a {type(packed).__name__} is no list"
+        raise TypeError(message)
+    return tuple(map(read, packed)) if read else tuple(packed)
 
 
 def dump_events(events: tuple[ev.Event, ...]) -> bytes:
     """The events of one entry as bytes."""
-    return _squeeze(to_json([[type(event).__name__, _pack(event)] for event in events]))
+    return _squeeze(to_json([[type(event).__name__, _format(type(event)).pack(event)] for event in events]))
 
 
 def load_events(data: bytes) -> tuple[ev.Event, ...]:
@@ -146,7 +174,7 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
         CorruptLog: the bytes are damaged, or were written by a newer release.
     """
     try:
-        return tuple(_unpack(_EVENTS[name], packed) for name, packed in from_json(_stretch(data)))
+        return tuple(_format(ev.EVENTS[name]).unpack(packed) for name, packed in from_json(_stretch(data)))
     except _UNREADABLE as error:
         message = f"a log entry cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error
@@ -154,15 +182,7 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
 
 def dump_state(state: State) -> bytes:
     """A snapshot as bytes."""
-    packed = _pack(state)
-    if state.steps:
-        packed["steps"] = {key: _pack(step) for key, step in state.steps.items()}
-    if state.timers:
-        packed["timers"] = [_pack(timer) for timer in state.deadlines]
-    if state.inbox:
-        packed["inbox"] = {key: _pack(received) for key, received in state.inbox.items()}
-    packed["schema"] = SCHEMA
-    return _squeeze(to_json(packed))
+    return _squeeze(to_json({**_format(State).pack(state), "schema": SCHEMA}))
 
 
 def load_state(data: bytes) -> State:
@@ -176,12 +196,7 @@ def load_state(data: bytes) -> State:
         if packed.pop("schema") > SCHEMA:
             message = "a snapshot was written by a newer release: deploy that release again"
             raise CorruptLog(message)
-        steps = {key: _unpack(StepState, step) for key, step in packed.pop("steps", {}).items()}
-        timers: dict[str, tuple[Timer, ...]] = {}
-        for timer in (_unpack(Timer, one) for one in packed.pop("timers", ())):
-            timers[timer.step] = (*timers.get(timer.step, ()), timer)
-        inbox = {key: _unpack(Received, received) for key, received in packed.pop("inbox", {}).items()}
-        state: State = _unpack(State, {**packed, "steps": steps, "timers": timers, "inbox": inbox})
+        state: State = _format(State).unpack(packed)
     except _UNREADABLE as error:
         message = f"a snapshot cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error

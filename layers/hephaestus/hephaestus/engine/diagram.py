@@ -1,4 +1,4 @@
-"""The life cycles as Mermaid diagrams, drawn from the tables that the engine obeys.
+"""The life cycles as Mermaid diagrams, drawn from the events' declarations.
 
 ``python -m hephaestus.engine.diagram`` prints both as the documentation holds them, between its markers.
 """

@@ -6,37 +6,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
-from hephaestus.engine.events import (
-    NOTHING,
-)
+from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hephaestus.engine.agenda import Agenda
-    from hephaestus.engine.events import (
-        CancelRequested,
-        Failure,
-        Paused,
-        Replacement,
-    )
+    from hephaestus.engine.events import CancelRequested, Paused
+    from hephaestus.engine.records import Failure, Replacement
 
+T = TypeVar("T")
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
 StepStatus: TypeAlias = Literal[
     "pending", "waiting", "retrying", "completed", "failed", "skipped", "compensated", "compensation_failed"
 ]
 
-STATUSES: Final[tuple[Status, ...]] = (
-    "pending",
-    "running",
-    "waiting",
-    "completed",
-    "failed",
-    "cancelled",
-    "compensating",
-)
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -206,3 +194,22 @@ def evolve(state: State, **changes: Any) -> State:
 
 
 _TRAILED: Final = frozenset({"steps", "timers", "inbox"})
+
+
+def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:
+    """``mapping`` with one more value: a copy, but the only thing whose cost grows with its size."""
+    changed = dict(mapping)
+    changed[key] = value
+    return changed
+
+
+def without(mapping: Mapping[str, T], key: str) -> dict[str, T]:
+    """``mapping`` without what it has for ``key``."""
+    changed = dict(mapping)
+    changed.pop(key, None)
+    return changed
+
+
+def heartbeat_token(step: str, attempt: int, due_at: int) -> str:
+    """What the deadline of a heartbeat is called: each has a name of its own."""
+    return f"{step}.{attempt}.h{due_at}"

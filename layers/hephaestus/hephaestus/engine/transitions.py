@@ -1,114 +1,28 @@
-"""The whole life of an instance and of a step, as two tables; the documentation's diagrams are drawn from them."""
+"""The whole life of an instance and of a step as two tables: read from the events' declarations, drawn in the docs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from hephaestus.engine.events import (
-    CancelRequested,
-    ChoiceStarted,
-    Claimed,
-    CompensationFailed,
-    CompensationStarted,
-    Continued,
-    EventReceived,
-    Forked,
-    HandedOver,
-    HeartbeatReceived,
-    InstanceFinished,
-    Parked,
-    Paused,
-    Redriven,
-    StepCompensated,
-    StepCompleted,
-    StepFailed,
-    StepsSkipped,
-    StepsStarted,
-    StepWaiting,
-    Suspended,
-    TimerSet,
-)
+from hephaestus.engine.events import EVENTS
+from hephaestus.engine.state import STATUSES, STEP_STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.engine.events import Event
-    from hephaestus.engine.state import StepStatus
 
-# (status, event) → status; "=" stays, of "one|other" it is the one that the event names.
-INSTANCE_TRANSITIONS: Final[Mapping[str, Mapping[type[Event], str]]] = {
-    "pending": {
-        Forked: "=",
-        Claimed: "running",
-        EventReceived: "=",
-        TimerSet: "=",
-        CancelRequested: "=",
-        Paused: "=",
-        Continued: "=",
-        Parked: "=",
-        Redriven: "=",
-        InstanceFinished: "completed|failed|cancelled",
-    },
-    "running": {
-        Claimed: "running",
-        StepsStarted: "=",
-        ChoiceStarted: "=",
-        EventReceived: "=",
-        TimerSet: "=",
-        HeartbeatReceived: "=",
-        CancelRequested: "=",
-        Paused: "=",
-        Continued: "=",
-        StepCompleted: "=",
-        StepWaiting: "=",
-        StepFailed: "=",
-        StepsSkipped: "=",
-        Parked: "=",
-        Redriven: "=",
-        HandedOver: "=",
-        Suspended: "waiting",
-        CompensationStarted: "compensating",
-        InstanceFinished: "completed|failed|cancelled",
-    },
-    "waiting": {
-        Claimed: "running",
-        EventReceived: "=",
-        TimerSet: "=",
-        HeartbeatReceived: "=",
-        CancelRequested: "=",
-        Paused: "=",
-        Continued: "=",
-        Parked: "=",
-        Redriven: "=",
-        InstanceFinished: "completed|failed|cancelled",
-    },
-    "compensating": {
-        Claimed: "=",
-        StepsStarted: "=",
-        CancelRequested: "=",
-        Paused: "=",
-        Continued: "=",
-        StepCompensated: "=",
-        CompensationFailed: "=",
-        Parked: "=",
-        Redriven: "=",
-        HandedOver: "=",
-        Suspended: "=",
-        InstanceFinished: "failed|cancelled",
-    },
-    "failed": {Redriven: "pending|compensating"},
-    "cancelled": {Redriven: "pending|compensating"},
-}
+Table: TypeAlias = "Mapping[str, Mapping[type[Event], str]]"
 
-# (status, event) → status; of "one or other" it is the first when the event names the time of another attempt.
-STEP_TRANSITIONS: Final[Mapping[StepStatus, Mapping[type[Event], str]]] = {
-    "pending": {
-        StepCompleted: "completed",
-        StepWaiting: "waiting",
-        StepFailed: "retrying or failed",
-        StepsSkipped: "skipped",
-    },
-    "retrying": {StepCompleted: "completed", StepWaiting: "waiting", StepFailed: "retrying or failed"},
-    "waiting": {StepCompleted: "completed", StepFailed: "retrying or failed"},
-    "completed": {StepCompensated: "compensated", CompensationFailed: "completed or compensation_failed"},
-}
+
+def _table(statuses: Sequence[str], transitions: Mapping[type[Event], Mapping[str, str]]) -> Table:
+    rows = {
+        status: {event: allowed[status] for event, allowed in transitions.items() if status in allowed}
+        for status in statuses
+    }
+    return {status: row for status, row in rows.items() if row}
+
+
+# (status, event) → status; see ``hephaestus.engine.events.event``.
+INSTANCE_TRANSITIONS: Final = _table(STATUSES, {event: event.of_instance for event in EVENTS.values()})
+STEP_TRANSITIONS: Final = _table(STEP_STATUSES, {event: event.of_step for event in EVENTS.values()})

@@ -15,10 +15,17 @@ from hephaestus.definition.business_key import check_id
 from hephaestus.definition.durations import shown
 from hephaestus.definition.references import step_key
 from hephaestus.engine.advance import Sleep, advance, is_reachable
-from hephaestus.engine.events import EventReceived, HeartbeatReceived, InstanceStarted, Parked, TimerSet
-from hephaestus.engine.fold import heartbeat_grain, heartbeat_token
+from hephaestus.engine.events import (
+    EventReceived,
+    HeartbeatReceived,
+    InstanceStarted,
+    Parked,
+    TimerSet,
+    heartbeat_grain,
+)
 from hephaestus.engine.inbox import accept, accepted_events, as_results
 from hephaestus.engine.requests import named, repeats
+from hephaestus.engine.state import heartbeat_token
 from hephaestus.errors import (
     AmbiguousEvent,
     BadRequest,

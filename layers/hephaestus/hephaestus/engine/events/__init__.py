@@ -1,0 +1,72 @@
+"""What can happen to an instance: the vocabulary of the log.
+
+A log entry holds the events of one commit. Events carry decisions already made (the branches a ``Choice`` took, the
+time of a retry), so folding them needs neither the graph nor a clock. Times are milliseconds since the epoch.
+"""
+
+from hephaestus.engine.events.event import EVENTS, LONGEST_MESSAGE_MS, Entry, Event
+from hephaestus.engine.events.life import (
+    Claimed,
+    Forked,
+    HandedOver,
+    InstanceFinished,
+    InstanceStarted,
+    Parked,
+    Redriven,
+    Suspended,
+)
+from hephaestus.engine.events.outside import (
+    CancelRequested,
+    Continued,
+    EventReceived,
+    HeartbeatReceived,
+    Paused,
+    TimerSet,
+    heartbeat_grain,
+)
+from hephaestus.engine.events.steps import (
+    ChoiceStarted,
+    CompensationFailed,
+    CompensationStarted,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepsSkipped,
+    StepsStarted,
+    StepWaiting,
+)
+from hephaestus.engine.records import NOTHING, Failure, Replacement
+
+__all__ = (
+    "EVENTS",
+    "LONGEST_MESSAGE_MS",
+    "NOTHING",
+    "CancelRequested",
+    "ChoiceStarted",
+    "Claimed",
+    "CompensationFailed",
+    "CompensationStarted",
+    "Continued",
+    "Entry",
+    "Event",
+    "EventReceived",
+    "Failure",
+    "Forked",
+    "HandedOver",
+    "HeartbeatReceived",
+    "InstanceFinished",
+    "InstanceStarted",
+    "Parked",
+    "Paused",
+    "Redriven",
+    "Replacement",
+    "StepCompensated",
+    "StepCompleted",
+    "StepFailed",
+    "StepWaiting",
+    "StepsSkipped",
+    "StepsStarted",
+    "Suspended",
+    "TimerSet",
+    "heartbeat_grain",
+)

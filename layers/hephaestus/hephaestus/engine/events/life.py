@@ -1,0 +1,198 @@
+"""Events of the instance as a whole: its start, who runs it, its end, and how it goes on after that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine.events.event import Entry, Event, event, stays
+from hephaestus.engine.records import NOTHING
+from hephaestus.engine.requests import remember
+from hephaestus.engine.state import State, StepState
+from hephaestus.errors import CorruptLog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.engine.events.steps import StepCompleted
+    from hephaestus.engine.records import Failure, Replacement
+
+OPEN: Final = ("pending", "running", "waiting", "compensating")
+ENDS: Final = "completed|failed|cancelled"
+
+
+@event()
+class InstanceStarted(Event):
+    """The first event of a generation."""
+
+    workflow: str
+    version: int
+    initial: Mapping[str, Any] = NOTHING
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = NOTHING
+    start_id: str = ""
+    by: str = ""
+    by_source: str = ""
+
+    @staticmethod
+    def begins(instance_id: str, generation: int, entry: Entry) -> State:
+        """The state after the first event of a generation's first entry.
+
+        Raises:
+            CorruptLog: the entry does not start an instance, or is not numbered 1.
+        """
+        first = entry.events[0] if entry.events else None
+        if not isinstance(first, InstanceStarted) or entry.sequence != 1:
+            message = f"instance {instance_id}: generation {generation} does not begin with a start"
+            raise CorruptLog(message)
+        return State(
+            instance_id=instance_id,
+            generation=generation,
+            workflow=first.workflow,
+            version=first.version,
+            sequence=1,
+            created_at=entry.at,
+            updated_at=entry.at,
+            start_id=first.start_id,
+            initial=first.initial,
+            tags=first.tags,
+            metadata=first.metadata,
+            wake_at=entry.at,
+        )
+
+
+@event(stays("pending"))
+class Forked(Event):
+    """The generation begins where another instance was after its log entry ``sequence``.
+
+    ``completed`` are the outcomes it takes over, with the results that the fork was given; ``skipped`` the steps that
+    were ruled out there. ``initial_replaced`` is set where the start data are not those of a start.
+    """
+
+    instance_id: str
+    generation: int
+    sequence: int
+    completed: tuple[StepCompleted, ...] = ()
+    skipped: tuple[str, ...] = ()
+    by: str = ""
+    by_source: str = ""
+    initial_replaced: Replacement | None = None
+
+    def changes(self, _state: State, at: int) -> dict[str, Any]:
+        """Nothing ended after the fork, by whatever clock the source was: what the fork completes comes later."""
+        steps: dict[str, StepState] = {step: StepState("skipped", ended_at=at) for step in self.skipped}
+        for done in self.completed:
+            steps[done.step] = done.outcome("completed", min(done.ended_at or at, at))
+        return {
+            "steps": steps,
+            "forked_from": f"{self.instance_id}#{self.generation}#{self.sequence}",
+            "forked_by": self.by,
+            "forked_by_source": self.by_source,
+            "initial_replaced": self.initial_replaced,
+        }
+
+
+@event({"pending": "running", "running": "running", "waiting": "running", "compensating": "="})
+class Claimed(Event):
+    """``owner`` alone runs steps until ``lease_until``."""
+
+    owner: str
+    lease_until: int
+
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """The lease's end is the alarm."""
+        alarm = self.lease_until
+        return {"owner": self.owner, "lease_until": alarm, "wake_at": alarm, "parked": None, "parks": 0}
+
+
+@event({"running": "waiting", "compensating": "="})
+class Suspended(Event):
+    """The owner leaves: nothing can run before an event arrives or ``wake_at`` comes."""
+
+    wake_at: int | None = None
+
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """Nobody owns it."""
+        return {"owner": None, "lease_until": 0, "running": (), "wake_at": self.wake_at}
+
+
+@event(stays("running", "compensating"))
+class HandedOver(Event):
+    """The owner leaves because its time is up; another invocation goes on at once."""
+
+    def changes(self, _state: State, at: int) -> dict[str, Any]:
+        """Nobody owns it, and it is due."""
+        return {"owner": None, "lease_until": 0, "running": (), "wake_at": at}
+
+
+@event(stays(*OPEN))
+class Parked(Event):
+    """The instance cannot go on for a reason outside of it; it is looked at again at ``wake_at``."""
+
+    reason: str
+    wake_at: int
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """Steps that a dead owner was running stay named: the next owner finds their attempts spent."""
+        parked = {"parked": self.reason, "parks": state.parks + 1}
+        return {"owner": None, "lease_until": 0, "wake_at": self.wake_at, **parked}
+
+
+@event({**stays(*OPEN), "failed": "pending|compensating", "cancelled": "pending|compensating"})
+class Redriven(Event):
+    """A closed instance goes on, in ``status``; one that was parked goes on as it was.
+
+    ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, or follow
+    from one that was, so that running them is a new activation. ``undo`` are the steps whose compensation failed and is
+    tried again.
+    """
+
+    status: str
+    reset: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+    request_id: str = ""
+    by: str = ""
+    by_source: str = ""
+    digest: str = ""
+
+    def changes(self, state: State, at: int) -> dict[str, Any]:
+        """Time stood still while the generation was closed: its waits last as long as they would have."""
+        pause = at - state.updated_at if state.closed else 0
+        steps = {key: step for key, step in state.steps.items() if key not in self.reset}
+        for key in self.undo:
+            steps[key] = replace(steps[key], status="completed", error=None)
+        undoing = None
+        if state.compensation is not None and (self.status == "compensating" or not state.closed):
+            undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
+        return {
+            "steps": steps,
+            "again": {**state.again, **{key: state.again.get(key, 0) + 1 for key in self.again}},
+            "running": tuple(key for key in state.running if key not in self.reset),
+            "choosing": {},  # the request asks for another try
+            "timers": {
+                step: tuple(replace(timer, due_at=timer.due_at + pause) for timer in timers)
+                for step, timers in state.timers.items()
+                if step not in self.reset
+            },
+            "compensation": undoing,
+            "cancel": None if state.closed and undoing is None else state.cancel,
+            "paused": None,
+            "error": None,
+            "parked": None,
+            "requests": remember(state.requests, "redrive", self.request_id, self.digest),
+            "wake_at": at,
+        }
+
+
+@event({"pending": ENDS, "running": ENDS, "waiting": ENDS, "compensating": "failed|cancelled"})
+class InstanceFinished(Event):
+    """The last event of a generation; ``status`` is ``completed``, ``failed`` or ``cancelled``."""
+
+    status: str
+    error: Failure | None = None
+
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
+        ended = {"owner": None, "lease_until": 0, "wake_at": None, "paused": None, "parked": None, "error": self.error}
+        return {**ended, "running": (), "timers": NOTHING, "inbox": NOTHING} if self.status == "completed" else ended

@@ -1,0 +1,69 @@
+"""What events and the state are made of beside themselves: the empty mapping, failures, replacements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Nothing(Mapping[str, Any]):
+    """The empty mapping, shared by all that hold nothing. It is no ``dict``: C code would write to one."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> NoReturn:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __contains__(self, _key: object) -> bool:
+        return False
+
+    def get(self, _key: str, default: Any = None) -> Any:
+        return default
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and not other
+
+    def __hash__(self) -> int:  # so that it may be a field's default
+        return hash(_Nothing)
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NOTHING"  # copied and pickled as what it is: this one
+
+
+NOTHING: Final[Mapping[str, Any]] = _Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as history keeps it: the type's name, the message, and where it was raised."""
+
+    type: str
+    message: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Data that a fork was given in place of what its source had.
+
+    ``by`` is who asked for that fork, and ``by_source`` how that is known; ``forked_from`` the instance, generation
+    and log entry that it began at, as ``orderid::a#1#7``. A fork of the fork keeps the mark: the data still are not
+    what a step returned.
+    """
+
+    by: str = ""
+    forked_from: str = ""
+    by_source: str = ""
