@@ -106,6 +106,54 @@ def test_a_module_that_is_not_there() -> None:
         assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize("name", ["", ":R", "a..b", ".orders", "orders.", "...", ":"])
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_name_that_no_module_has_is_rejected(command: str, name: str) -> None:
+    """And not by an error of Python's import."""
+    done = call(command, name)
+    assert (done.exit_code, done.stdout) == (3 if command == "check" or name else 2, ""), done.output
+    assert "there is no module" in done.stderr or "is no module" in done.stderr or "name a workflow" in done.stderr
+
+
+def test_where_no_workflow_is_the_modules_to_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder and of a package that imports nothing, also as the current directory; of a module that holds none."""
+    folder, package = tmp_path / "some_flows", tmp_path / "a_package"
+    for place in (folder, package / "inner"):
+        place.mkdir(parents=True)
+        (place / "flow_1.py").write_text("x = 1\n")
+    for file in (package / "__init__.py", package / "inner" / "__init__.py"):
+        file.touch()
+    monkeypatch.chdir(folder)
+    for arguments in (["check", "."], ["run", "."], ["check", str(folder)], ["check", f"../{folder.name}"]):
+        told = " ".join(f"{(done := call(*arguments)).stdout}{done.stderr}".split())
+        assert "some_flows is a folder: name a module in it, as" in told, told
+        assert done.exit_code == (1 if "check" in arguments else 2)
+    monkeypatch.chdir(package / "inner")
+    for arguments in (["check", ".."], ["check", str(package)], ["run", "..:Some"]):
+        told = " ".join(f"{(done := call(*arguments)).stdout}{done.stderr}".split())
+        assert "a_package is a package that imports no workflow: name a module in it, as a_package.inner" in told, told
+    ((problem,),) = [each["problems"] for each in answer("check", "flow_1.py", code=1)["errors"]]
+    assert problem == "a_package.inner.flow_1 holds no workflow"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("approval=approved:{", "--event approval=approved:{: what follows 'approved' is not JSON"),
+        ("approved:{'by': 1}", "--event approved:{'by': 1}: what follows 'approved' is not JSON"),
+        ("=approved", "--event '=approved' names no step before '='"),
+        ('=approved:{"a": 1}', "names no step before '='"),
+        ("approval=", "--event approval=: '' is no answer"),
+        ("", "--event : '' is no answer"),
+        (":{}", "--event :{}: ':{}' is no answer"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_named_with_its_option(option: str, said: str) -> None:
+    done = call("run", "workflows:OrderFlow", "--data", ORDER, "--event", option)
+    assert (done.exit_code, done.stdout) == (2, ""), done.output
+    assert said in " ".join(done.stderr.split())
+
+
 def test_graph_draws_by_format_or_by_the_file_s_ending(tmp_path: Path) -> None:
     assert call("graph", "workflows:OrderFlow").stdout.splitlines()[3] == "flowchart TD"
     assert call("graph", "OrderFlow", "-m", "workflows", "-f", "dot").stdout.startswith('digraph "OrderFlow v1"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflo
 from hephaestus.definition.durations import shown
 from hephaestus.definition.steps import Configured
 from hephaestus.steps import Wait, WaitForEvent
+from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +68,12 @@ class Named(Step):
 
 class Idle(Step):
     """A class that does nothing."""
+
+
+def odd(name: str, value: Any) -> Step:
+    """A step of a class that sets one thing more."""
+    made: Step = type("Odd", (Named,), {name: value})("x")
+    return made
 
 
 ONE_STEP = {first: {"done": DONE}}
@@ -254,6 +262,28 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
         lambda: step(timeout=0, key="x")(lambda _: "done"),
         ("x", "timeout is 0", "Give seconds as a number, or a timedelta, more than 0"),
     ),
+    **{
+        f"{name} for {meant}": (
+            partial(odd, name, value),
+            ("x", f"sets {name}, which has no effect", f"Write {meant}, or give {name} another name"),
+        )
+        for name, value, meant in (
+            ("time_out", 5, "timeout"),
+            ("semantic", "at_most_once", "semantics"),
+            ("retries", Retry(), "retry"),
+            ("event", ("done",), "events"),
+            ("stepkey", "x", "step_key"),
+            ("compensate_retries", Retry(), "compensate_retry"),
+        )
+    },
+    "a misspelt method": (
+        lambda: type("Odd", (Named,), {"compensat": lambda *_: None})("x"),
+        ("x", "sets compensat, which has no effect", "Write compensate, or give compensat another name"),
+    ),
+    "an attribute misspelt in a class that it is derived from": (
+        lambda: type("Odd", (type("Middle", (Named,), {"timeouts": 5}),), {})("x"),
+        ("x", "sets timeouts, which has no effect", "Write timeout, or give timeouts another name"),
+    ),
     "a timeout that is none": (
         lambda: step(timeout="30", key="x")(lambda _: "done"),  # type: ignore[call-overload]  # wrong on purpose
         ("x", "timeout is '30'", "Give seconds as a number, or a timedelta"),
@@ -331,6 +361,34 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
         ),
         ({"metadata": "sales"}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
         ({"metadata": [("a", 1)]}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
+        *(
+            (
+                {"body": {name: value}},
+                (
+                    f"sets {name} in its body, where it has no effect",
+                    f"Give it in the first line, as in class Flow(Workflow, {name}=...)",
+                ),
+            )
+            for name, value in (
+                *(("key", "id2"), ("scope", "global"), ("version", 7), ("tags", ["a"]), ("metadata", {"a": 1})),
+                *(("name", "Other"), ("forks", "none"), ("versions", {}), ("current", 5)),
+            )
+        ),
+        *(
+            (
+                {"body": {name: None}},
+                (f"sets {name}, which has no effect", f"Write {meant}, or give {name} another name"),
+            )
+            for name, meant in (
+                *(
+                    ("retries", "retry"),
+                    ("retyr", "retry"),
+                    ("transition", "transitions"),
+                    ("trasitions", "transitions"),
+                ),
+                *(("startAt", "start_at"), ("start_a", "start_at"), ("Inputs", "Input"), ("input", "Input")),
+            )
+        ),
         ({"body": {"retry": 5}}, ("retry is 5", "Give a Retry(...)")),
         ({"body": {"Input": dict}}, ("Input is <class 'dict'>", "Give a class derived from pydantic.BaseModel")),
     ],
@@ -482,3 +540,59 @@ def test_a_target_may_be_configured_by_hand() -> None:
 
     assert Flow.definition(1).config("x", {}) == {"a": 1}
     assert Flow.definition(1).retry.delay == timedelta(seconds=1)
+
+
+def test_names_of_ones_own_are_no_mistakes() -> None:
+    """In a workflow, in a step, and in a plain class beside either."""
+
+    class Mixin:
+        executed = 0
+        limit = 5
+
+        def keys(self) -> None:
+            """Be a name of its own."""
+
+    class Own(Mixin, Step):
+        outputs = ("a",)
+        entry = prevent = time_left = execution = None
+
+        def execute(self, instance: Any, config: Any, context: Any) -> str:
+            return "done"
+
+    class Flow(Mixin, Workflow, key="id"):
+        entry = transit = begins_at = step_1 = None
+        start_at = Own
+        transitions = {Own: {"done": DONE}}
+
+    class Derived(Flow, key="other"):
+        """The attributes of a workflow are no body of the one derived from it."""
+
+    assert LocalRuntime(Flow, Derived).start(Derived, "1").status == "completed"
+
+
+def test_a_header_in_a_plain_class_beside_a_workflow_is_reported() -> None:
+    mixin = type("Mixin", (), {"forks": "none", "start_at": first})
+    with pytest.raises(DefinitionError, match=r"sets forks in its body, .* Give it in the first line, as in"):
+        type("Flow", (mixin, Workflow), {"transitions": ONE_STEP}, key="id")
+    with pytest.raises(DefinitionError, match="sets start_at, but an umbrella has no graph of its own"):
+        type("Flow", (mixin, Workflow), {}, versions={1: V1})
+
+
+def test_done_takes_no_configuration() -> None:
+    """It would be ignored, alone and among the targets of a ``Choice``."""
+    for target in (DONE.configured(x=1), Choice(lambda _: DONE, [DONE.configured(x=1)])):
+        ((where, problem, _),) = problems(first, {first: {"done": target}})
+        assert (where, problem) == ("first", "leads to DONE with a configuration")
+
+
+def test_a_step_made_by_position_of_no_function_is_reported() -> None:
+    """With how it is written, where it is written."""
+    for given in ("paid", ["paid"], 5):
+        with pytest.raises(DefinitionError, match=r"@step is given .*Give what it takes by name, as in @step\(events="):
+            step(given)  # type: ignore[call-overload]  # wrong on purpose
+
+
+def test_a_configuration_can_be_given_in_parts() -> None:
+    """The later part counts."""
+    both = last.configured(x=1, y=1).configured(y=2, z=3)
+    assert (both.step, both.config) == (last, {"x": 1, "y": 2, "z": 3})

@@ -16,7 +16,7 @@ from rich.tree import Tree
 from hephaestus.cli import styles
 from hephaestus.cli.cost_view import costs
 from hephaestus.cli.failures import words
-from hephaestus.cli.modules import find, load, version_of, workflows
+from hephaestus.cli.modules import find, load, nothing_in, version_of, workflows
 from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe, span
 from hephaestus.costs import Plan, estimate, plan_of
@@ -115,14 +115,20 @@ def check(
     session: Session = ctx.obj
     good: list[type[Workflow]] = []
     wrong: list[Json] = []
+    empty: list[Json] = []
     for name in modules:
         try:
-            good += workflows(load(name))
+            found = workflows(module := load(name))
+            good += found
+            if not found:
+                empty.append({"module": name, "workflow": None, "problems": [nothing_in(module)]})
         except (DefinitionError, HephaestusError) as error:
             if isinstance(error, UnknownWorkflow):
                 raise
             problems = [str(each) for each in error.problems] if isinstance(error, DefinitionError) else [words(error)]
             wrong.append({"module": name, "workflow": getattr(error, "workflow", None), "problems": problems})
+    if not good:
+        wrong += empty
     if session.json:
         session.write_json({"workflows": [describe(flow) for flow in good], "errors": wrong})
     else:
@@ -130,8 +136,6 @@ def check(
             session.say(*(_understood(flow, definition) for definition in flow.definitions.values()))
         for each in wrong:
             session.say(*_problems(each))
-        if not good and not wrong:
-            session.say(Text(f"{', '.join(modules)}: no workflow in there", style="yellow"))
     if wrong or not good:
         raise typer.Exit(1)
 

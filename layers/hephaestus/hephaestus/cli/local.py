@@ -238,7 +238,14 @@ def _answers(given: Sequence[str]) -> dict[str, list[Answer]]:
     for each in given:
         before, equals, after = each.partition("=")
         step, said = (before, after) if equals and ":" not in before else ("", each)
-        found.setdefault(step, []).append(_read(said))
+        if equals and not before:
+            message = f"--event {short(each, 40)!r} names no step before '=': write [step=]event or [step=]event:JSON"
+            raise BadRequest(message)
+        try:
+            found.setdefault(step, []).append(_read(said))
+        except BadRequest as error:
+            message = f"--event {short(each, 40)}: {error}"
+            raise BadRequest(message) from error
     return found
 
 
@@ -267,4 +274,4 @@ def _read(said: str) -> Answer:
     if not event:
         message = f"{short(said, 40)!r} is no answer: write [step=]event or [step=]event:JSON"
         raise BadRequest(message)
-    return event, read_json(payload) if colon else None
+    return event, read_json(payload, f"what follows {short(event, 40)!r}") if colon else None

@@ -49,8 +49,12 @@ def load(name: str) -> ModuleType:
         ModuleBroken: importing it fails otherwise.
     """
     path = Path(name)
-    if name.endswith(".py") or "/" in name or (path.is_dir() and (path / "__init__.py").exists() and name == path.name):
+    package = path.is_dir() and (path / "__init__.py").exists() and name == path.name
+    if name.endswith(".py") or "/" in name or name in {".", ".."} or package:
         name = _by_path(path)
+    elif not all(name.split(".")):
+        message = f"{name!r} is no module: give its name or its path, as orders or src/orders.py"
+        raise NoSuchModule(message)
     elif str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -67,6 +71,24 @@ def load(name: str) -> ModuleType:
         raise
     except BaseException as error:  # one that calls sys.exit() has not been imported
         raise ModuleBroken(_where(name, error)) from error
+
+
+def nothing_in(module: ModuleType) -> str:
+    """Why a module holds no workflow, and what to name instead: the modules in its folder, where it is a package."""
+    folders = [Path(each) for each in getattr(module, "__path__", ())]
+    inside = sorted(
+        found.stem
+        for folder in folders
+        for found in folder.iterdir()
+        if (found.suffix == ".py" and found.stem != "__init__") or (found / "__init__.py").exists()
+    )
+    if not folders:
+        return f"{module.__name__} holds no workflow"
+    if getattr(module, "__file__", None) is None:
+        what, named = "is a folder", [str(folders[0] / f"{name}.py") for name in inside]
+    else:
+        what, named = "is a package that imports no workflow", [f"{module.__name__}.{name}" for name in inside]
+    return f"{module.__name__} {what}: name a module in it" + (f", as {', '.join(named[:5])}" if named else "")
 
 
 def workflows(module: ModuleType) -> list[type[Workflow]]:
@@ -92,7 +114,9 @@ def find(target: str, modules: Sequence[str]) -> type[Workflow] | None:
     if colon and not target.startswith(f"{module}::"):
         found = {flow.name: flow for flow in workflows(load(module))}
         if name not in found:
-            message = f"{module} has no workflow {name}: it has {', '.join(found) or 'none'}"
+            message = (
+                f"{module} has no workflow {name}: it has {', '.join(found)}" if found else nothing_in(load(module))
+            )
             raise UnknownWorkflow(message)
         return found[name]
     if modules:
@@ -103,8 +127,10 @@ def find(target: str, modules: Sequence[str]) -> type[Workflow] | None:
         raise UnknownWorkflow(message)
     if target.endswith(".py") or "/" in target or "." in target:
         several = workflows(load(target))
+        if not several:
+            raise BadRequest(nothing_in(load(target)))
         if len(several) != 1:
-            names = ", ".join(flow.name for flow in several) or "none"
+            names = ", ".join(flow.name for flow in several)
             message = f"{target} holds {len(several)} workflows ({names}): name one, as {target}:{names.split(', ')[0]}"
             raise BadRequest(message)
         return several[0]

@@ -132,7 +132,10 @@ class Reader:
             else:
                 self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
             like = like.step
-        return self.register(like, place), config
+        key = self.register(like, place)
+        if key == DONE.key and config:
+            self.wrong(place, "leads to DONE with a configuration", "Name DONE alone: it never runs")
+        return key, config
 
     def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
         """Read the transitions of one step."""

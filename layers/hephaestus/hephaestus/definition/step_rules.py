@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.bodies import step_body_wrong
 from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem, mentions
@@ -60,6 +61,7 @@ def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     for name, flag in (("waits", declared.waits), ("pure", declared.pure), ("compensates", declared.compensates)):
         if not isinstance(flag, bool):
             yield (f"{name} is {shown(flag)}", "Give True or False")
+    yield from step_body_wrong(type(step), Step)
     yield from _policies_wrong(declared)
     yield from _functions_wrong(step)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, overload
 
 from hephaestus.definition.durations import read_duration, shown
+from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending, Result
 
 if TYPE_CHECKING:
@@ -233,6 +234,9 @@ def step(  # noqa: PLR0913 - what a step is made of
             if its Lambda dies in the middle of it.
         compensate: undoes what the step did, should the instance fail later; it takes the context, too.
         compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
+
+    Raises:
+        DefinitionError: it is given something by position that is no function.
     """
     named: Any = events  # what is wrong with any of these is said when a workflow is defined with the step
     if isinstance(events, str):
@@ -255,6 +259,10 @@ def step(  # noqa: PLR0913 - what a step is made of
             compensate_retry=compensate_retry,
         )
 
+    if function is not None and not callable(function):
+        wrong = Mistakes("step")
+        wrong.add(f"@step is given {shown(function)}", 'Give what it takes by name, as in @step(events=("paid",))')
+        wrong.report("step")
     return decorate if function is None else decorate(function)
 
 
@@ -274,6 +282,10 @@ class Configured:
 
     step: StepLike
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    def configured(self, **config: Any) -> Configured:
+        """Name the same target with more of a configuration; of what both have, this one counts."""
+        return Configured(self.step, {**self.config, **config})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

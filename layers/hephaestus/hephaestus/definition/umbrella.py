@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.bodies import WORKFLOW, body_of
 from hephaestus.definition.business_key import BusinessKey
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.durations import shown
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
-
-OF_A_VERSION: Final = ("start_at", "transitions", "retry", "Input")
 
 
 def read_umbrella(  # noqa: PLR0913 - a header's arguments
@@ -59,8 +58,11 @@ def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
     """What belongs into a version, or is no way to choose one."""
     if cls.version is not FIRST:
         yield (f"has version={shown(cls.version)} beside versions=", "Drop it: each version has its own")
-    for name in OF_A_VERSION:
-        if name in cls.__dict__:
+    from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - which imports this module
+
+    body = body_of(cls, Workflow)
+    for name in WORKFLOW:
+        if name in body:
             yield (f"sets {name}, but an umbrella has no graph of its own", "Move it into the versions")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hephaestus.definition.bodies import body_wrong
 from hephaestus.definition.business_key import BusinessKey, Scope
 from hephaestus.definition.durations import shown
 from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.reader import Reader
 from hephaestus.definition.umbrella import read_umbrella
-from hephaestus.errors import BadRequest, DefinitionError, UnknownVersion
+from hephaestus.errors import BadRequest, DefinitionError, Problem, UnknownVersion
 from hephaestus.retry import Retry
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Workflow:
     """A directed acyclic graph of steps. Derive from it; the class is checked as it is defined.
 
-    Its arguments are the class's own, as in ``class OrderFlow(Workflow, key="orderid", version=2)``.
+    Its arguments are the class's own, as in ``class OrderFlow(Workflow, key="orderid", version=2)``; a class that is
+    derived from a workflow inherits none of them, ``forks`` included.
 
     Args:
         key: the name of the business key, as ``orderid`` in ``orderid::abc123``.
@@ -82,12 +84,14 @@ class Workflow:
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
+        ignored = list(body_wrong(cls, Workflow))  # before it gets attributes of its own
         cls.name = cls.__name__ if name is None else name
         cls.version = version
         cls.forks = forks
         cls.tags = tuple(tags) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
-        problems = check_header(cls, key, scope, current if versions is None else None)
+        problems = [Problem(cls.__name__, problem, mend) for problem, mend in ignored]
+        problems += check_header(cls, key, scope, current if versions is None else None)
         if versions is not None:
             problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)
         else:
