@@ -268,23 +268,11 @@ def at_most_once_tried_again(patch: Patch) -> None:
     """A step that must run once at most is retried by the policy."""
 
     def failed(self: Any, outcome: Any, error: BaseException, **options: Any) -> Any:
-        steps = {key: _Repeatable(step) for key, step in self.definition.steps.items()}
-        lenient = replace(self, definition=replace(self.definition, steps=steps))
+        declared = {key: replace(step, semantics="at_least_once") for key, step in self.definition.declared.items()}
+        lenient = replace(self, definition=replace(self.definition, declared=declared))
         return right_failed(lenient, outcome, error, **options)
 
     patch.setattr(outcomes.Judge, "failed", failed)
-
-
-class _Repeatable:
-    """A step that may run again, whatever it says."""
-
-    semantics = "at_least_once"
-
-    def __init__(self, step: Any) -> None:
-        self._step = step
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._step, name)
 
 
 def compensated_in_order_of_completion(patch: Patch) -> None:
