@@ -12,12 +12,13 @@ gc.disable()  # imports make no garbage: looking for it is a tenth of a cold sta
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import reader_from_environment
-from hephaestus.calls import MAX_NUMBER
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import Api
 from hephaestus.http.describe import describe
 from hephaestus.observability import observed
+from hephaestus.runtime.intake import MAX_NUMBER
+from hephaestus.runtime.queries import read_filter
 from hephaestus.runtime.views import to_json_object
 from hephaestus.triggers import trigger
 
@@ -53,12 +54,16 @@ def history(instance_id: str) -> Response[str]:
 def instances() -> Response[str]:
     """A page of instances, newest first."""
     asked = api.incoming
-    names = ("workflow", "tag", "cursor")
-    asked.takes(*names, "status", "version", "since", "limit")
-    filters: dict[str, Any] = {name: asked.query(name) for name in names}
-    filters |= {"status": asked.several("status"), "version": asked.number("version", None, MAX_NUMBER)}
-    filters["since"] = asked.time("since")
-    return api.page(lambda limit: runner.list(**filters, limit=limit), default=50)
+    asked.takes("workflow", "status", "version", "tag", "since", "limit", "cursor")
+    wanted = read_filter(
+        workflow=asked.query("workflow"),
+        status=asked.several("status"),
+        version=asked.number("version", None, MAX_NUMBER),
+        tag=asked.query("tag"),
+        since=asked.time("since"),
+    )
+    cursor = asked.query("cursor")
+    return api.page(lambda limit: runner.find(wanted, limit=limit, cursor=cursor), default=50)
 
 
 @api.get("/workflows")

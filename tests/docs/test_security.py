@@ -28,7 +28,6 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
 
 def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     from hephaestus.caller import MAX_CALLER
-    from hephaestus.calls import MAX_NAME, MAX_REASON, MAX_RESULTS
     from hephaestus.codec import MAX_INFLATED
     from hephaestus.definition.durations import LONGEST
     from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
@@ -36,8 +35,9 @@ def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     from hephaestus.http.request import MAX_BODY
     from hephaestus.retry import LONGEST_DELAY
     from hephaestus.runtime.attempt import MAX_MESSAGE, MAX_TRACE
-    from hephaestus.runtime.intake import MAX_LIMIT
-    from hephaestus.runtime.runner import LONGEST_SCHEDULE_MS, MAX_TIMERS
+    from hephaestus.runtime.commands.members import LONGEST_SCHEDULE_MS, MAX_RESULTS
+    from hephaestus.runtime.commands.schedule import MAX_TIMERS
+    from hephaestus.runtime.intake import MAX_LIMIT, MAX_REASON, MAX_TEXT
     from hephaestus.values import MAX_DEPTH, MAX_INT_BITS
     from hephaestus.weight import MAX_HELD, MAX_VALUE, PART
 
@@ -50,7 +50,7 @@ def test_the_page_tells_the_bounds_that_the_code_has() -> None:
     assert known["the room of a value; of all that an instance holds"] == room
     assert known["JSON inflated of one commit or snapshot"] == f"{MAX_INFLATED >> 20} MiB"
     assert known["nesting; a whole number"] == f"{MAX_DEPTH} levels; {MAX_INT_BITS:,} bits"
-    assert known["names of events and steps, event and request ids"] == f"{MAX_NAME} characters"
+    assert known["names of events and steps, event and request ids"] == f"{MAX_TEXT} characters"
     assert known["tags"] == f"{MAX_TAGS} of {MAX_TAG_LENGTH} characters"
     assert known["a reason; who asks for it"] == f"{MAX_REASON:,} characters; {MAX_CALLER}"
     assert known["an error's message; its trace"] == f"cut to {MAX_MESSAGE:,} characters; to {MAX_TRACE:,}"

@@ -209,7 +209,7 @@ TIMEOUT: Final = {**sample("scheduler-timeout"), "instance_id": ID, "step": "hol
 HISTORY: Final = f"/instances/{ID}/history"
 MOST: Final = 99_999_999
 NAME: Final = (text(128), text(129))
-KEY: Final = ("128 visible ASCII characters",)
+KEY: Final = ("printable string of 1 to 128 characters",)
 DEPTH: Final = ("more than 64 deep",)
 BYTES: Final = (f"at most {VALUE_BYTES} are stored",)
 VALUES: Final = (filling(0), filling(8))
@@ -233,9 +233,9 @@ TABLE: Final[dict[str, Row]] = {
     "start metadata size": Row(start(metadata=same), *VALUES, ("the metadata", *BYTES)),
     "start metadata depth": Row(start(metadata=same), *DEEP, ("metadata.a", *DEPTH)),
     "start tags": Row(
-        start(tags=same), [str(one) for one in range(20)], [str(one) for one in range(21)], ("'tags'", "at most 20")
+        start(tags=same), [str(one) for one in range(20)], [str(one) for one in range(21)], ("21 tags", "at most 20")
     ),
-    "start tag": Row(start(tags=lambda value: [value]), *named(64, 65), ("'tags'", "1 to 64 characters")),
+    "start tag": Row(start(tags=lambda value: [value]), *named(64, 65), ("tag", "1 to 64 characters")),
     "start version": Row(start(version=same), MOST, MOST + 1, ("'version'", f"1 to {MOST}"), UnknownVersion),
     "start Idempotency-Key": Row(
         by_api(
@@ -246,7 +246,7 @@ TABLE: Final[dict[str, Row]] = {
             headers=lambda value: {"Idempotency-Key": value},
         ),
         *NAME,
-        ("Idempotency-Key", *KEY),
+        ("Idempotency-Key", "128 visible ASCII characters"),
     ),
     "start start_id": Row(direct("start", "start_id", **START, id="two"), *NAME, ("'start_id'", *KEY)),
     "start directly, id": Row(direct("start", "id", **START), *NAME, ("business key 'bound'", "1 to 128")),

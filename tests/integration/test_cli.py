@@ -17,6 +17,7 @@ from hephaestus.cli.session import Session
 from hephaestus.engine.events import Continued, Paused
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.retry import Retry
+from hephaestus.runtime.commands import Cancel, Deliver
 from tests.integration.deployment import sample, swell
 from tests.integration.outside import ANN
 
@@ -157,7 +158,9 @@ def test_lists_are_filtered_paged_and_cut_to_columns() -> None:
 def test_watching_shows_every_change_until_the_end(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> None:
     """Somebody approves while one looks."""
     order()
-    monkeypatch.setattr(time, "sleep", lambda _: connection.resume("orderid::o-1", "approved", wait=20))
+    monkeypatch.setattr(
+        time, "sleep", lambda _: connection.do(Deliver(instance_id="orderid::o-1", event="approved"), wait=20)
+    )
     lines = call("get", "orderid::o-1", "--watch").stdout.splitlines()
     assert [line.split()[2] for line in lines] == ["waiting", "completed"]
 
@@ -165,7 +168,9 @@ def test_watching_shows_every_change_until_the_end(monkeypatch: pytest.MonkeyPat
 def test_watching_for_a_program_is_a_line_a_change(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> None:
     """Status 1 when it ends badly."""
     order()
-    monkeypatch.setattr(time, "sleep", lambda _: connection.cancel("orderid::o-1", "no", wait=20))
+    monkeypatch.setattr(
+        time, "sleep", lambda _: connection.do(Cancel(instance_id="orderid::o-1", reason="no"), wait=20)
+    )
     lines = call("get", "orderid::o-1", "--watch", "--json", code=1).stdout.splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["waiting", "cancelled"]
 
@@ -258,7 +263,7 @@ def test_a_history_of_five_thousand_entries_is_shown_page_by_page(deployment: De
     assert state is not None
     for number in range(2_500):
         for event in (Paused(f"r{number}"), Continued()):
-            after = runner._append(state, state.updated_at, event)  # noqa: SLF001 - thousands, quickly
+            after = runner.instances.append(state, state.updated_at, event)
             assert after is not None
             state = after
     said = call("history", "orderid::o-1").stdout.splitlines()

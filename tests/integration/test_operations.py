@@ -12,6 +12,8 @@ from hephaestus.errors import AlreadyRunning, BadRequest, InstanceNotFound, Inva
 from hephaestus.operations import AwsRefused, Connection, NoCredentials, NoSuchStack, Unreachable, connect
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.connection import account_of
+from hephaestus.runtime.commands import Cancel, Deliver, Fork, Pause, Redrive, Start, Unpause
+from hephaestus.runtime.queries import read_filter
 from hephaestus.runtime.runner import Runner
 from tests.integration.deployment import Deployment, sample
 from tests.integration.stack import ACCOUNT, REGION
@@ -21,56 +23,62 @@ CONTEXT = sample("direct-start")["context"]
 
 def test_an_order_is_started_looked_at_and_approved(connection: Connection, deployment: Deployment) -> None:
     """Whoever waits sees the state; what the table says is what the API says."""
-    order = connection.start("OrderFlow", "o-1", CONTEXT, tags=["web"], wait=20)
+    order = connection.do(Start(workflow="OrderFlow", id="o-1", context=CONTEXT, tags=["web"]), wait=20)
     assert (order["id"], order["status"]) == ("orderid::o-1", "waiting")
     shown = connection.get("orderid::o-1")
     assert shown == connection.api.get("orderid::o-1") if connection.api else False
     assert shown["accepts"] == {"approval": ["approved", "rejected", "timeout"]}
-    assert connection.resume("orderid::o-1", "approved", {"by": "Ann"}, wait=20)["status"] == "completed"
-    assert [each["id"] for each in connection.list(tag="web")["items"]] == ["orderid::o-1"]
+    assert (
+        connection.do(Deliver(instance_id="orderid::o-1", event="approved", payload={"by": "Ann"}), wait=20)["status"]
+        == "completed"
+    )
+    assert [each["id"] for each in connection.list(read_filter(tag="web"))["items"]] == ["orderid::o-1"]
     assert connection.history("orderid::o-1")["items"][0]["events"][0]["type"] == "InstanceStarted"
 
 
 def test_who_does_not_wait_is_told_the_id(connection: Connection, deployment: Deployment) -> None:
     """The work is left to the queue."""
-    assert connection.start("OrderFlow", "o-1", CONTEXT) == {"id": "orderid::o-1", "status": "pending"}
+    assert connection.do(Start(workflow="OrderFlow", id="o-1", context=CONTEXT)) == {
+        "id": "orderid::o-1",
+        "status": "pending",
+    }
     deployment.pump()
     assert connection.get("orderid::o-1")["status"] == "waiting"
-    assert connection.pause("orderid::o-1", "night") == {"id": "orderid::o-1"}
+    assert connection.do(Pause(instance_id="orderid::o-1", reason="night")) == {"id": "orderid::o-1"}
     assert connection.get("orderid::o-1")["paused"] == "night"
-    connection.unpause("orderid::o-1")
-    connection.cancel("orderid::o-1", "enough", compensate=True)
+    connection.do(Unpause(instance_id="orderid::o-1"))
+    connection.do(Cancel(instance_id="orderid::o-1", reason="enough", compensate=True))
     deployment.pump()
     assert connection.get("orderid::o-1")["status"] == "cancelled"
-    connection.redrive("orderid::o-1")
+    connection.do(Redrive(instance_id="orderid::o-1"))
     deployment.pump()
     assert connection.get("orderid::o-1")["status"] == "waiting"
-    assert connection.fork("orderid::o-1", "o-2", wait=20)["id"] == "orderid::o-2"
+    assert connection.do(Fork(instance_id="orderid::o-1", new_id="o-2"), wait=20)["id"] == "orderid::o-2"
 
 
 def test_what_the_functions_refuse_is_the_runner_s_own_error(connection: Connection) -> None:
     """With what a program needs: the fields, the events that would be taken."""
-    connection.start("OrderFlow", "o-1", CONTEXT, wait=20)
+    connection.do(Start(workflow="OrderFlow", id="o-1", context=CONTEXT), wait=20)
     with pytest.raises(AlreadyRunning, match="orderid::o-1 is active"):
-        connection.start("OrderFlow", "o-1", CONTEXT)
+        connection.do(Start(workflow="OrderFlow", id="o-1", context=CONTEXT))
     with pytest.raises(InvalidInput, match="customer"):
-        connection.start("OrderFlow", "o-2", {})
+        connection.do(Start(workflow="OrderFlow", id="o-2", context={}))
     with pytest.raises(UnexpectedEvent) as refused:
-        connection.resume("orderid::o-1", "flown")
+        connection.do(Deliver(instance_id="orderid::o-1", event="flown"))
     assert refused.value.accepted == {"approval": ("approved", "rejected", "timeout")}
     with pytest.raises(InstanceNotFound):
-        connection.cancel("orderid::o-3")
+        connection.do(Cancel(instance_id="orderid::o-3"))
     with pytest.raises(BadRequest, match="is not an instance id"):
-        connection.cancel("orderid::ö/../?")
+        connection.do(Cancel(instance_id="orderid::ö/../?"))
     with pytest.raises(BadRequest, match="1000 characters"):
-        connection.cancel("orderid::o-1", "x" * 1001)
+        connection.do(Cancel(instance_id="orderid::o-1", reason="x" * 1001))
 
 
 def test_an_instance_whose_version_is_not_deployed_is_shown_all_the_same(
     connection: Connection, deployment: Deployment
 ) -> None:
     """And one of a deployment that cannot be asked what it has."""
-    connection.start("OrderFlow", "o-1", CONTEXT, wait=20)
+    connection.do(Start(workflow="OrderFlow", id="o-1", context=CONTEXT), wait=20)
     own = deployment.runner
 
     def silent() -> list[dict[str, Any]]:
@@ -81,10 +89,10 @@ def test_an_instance_whose_version_is_not_deployed_is_shown_all_the_same(
         reader = Connection(Account(), Runner(own.store, own.timers, own.queue, Catalog(fetch), clock=own.clock))
         assert reader.get("orderid::o-1")["status"] == "waiting"
         assert "accepts" not in reader.get("orderid::o-1")
-    assert len(reader.list(workflow="OrderFlow")["items"]) == 1
-    assert len(reader.list(status="waiting")["items"]) == len(reader.list()["items"]) == 1
+    assert len(reader.list(read_filter(workflow="OrderFlow"))["items"]) == 1
+    assert len(reader.list(read_filter(status="waiting"))["items"]) == len(reader.list()["items"]) == 1
     with pytest.raises(BadRequest, match="name the stack"):
-        reader.pause("orderid::o-1")
+        reader.do(Pause(instance_id="orderid::o-1"))
 
 
 def test_a_stack_s_name_is_enough(shop: None) -> None:
@@ -113,8 +121,8 @@ def test_a_table_s_name_is_enough_to_look(shop: None) -> None:
     found = connect(table="hephaestus", region=REGION)
     with pytest.raises(InstanceNotFound):
         found.get("orderid::nobody")
-    assert found.list(workflow="OrderFlow") == {"items": [], "cursor": None}
-    assert found.list()["items"] == found.list(status="failed")["items"] == []
+    assert found.list(read_filter(workflow="OrderFlow")) == {"items": [], "cursor": None}
+    assert found.list()["items"] == found.list(read_filter(status="failed"))["items"] == []
 
 
 def test_what_is_not_there_is_said_with_the_place(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus.errors import RequestIdReused
+from hephaestus.runtime.commands import Pause, Start
 from tests.integration.deployment import SAMPLE, Deployment, api, sample
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ def test_a_direct_deadline_is_repeated_under_its_request_id(deployment: Deployme
 
 def test_the_command_lines_connection_raises_the_same_error(connection: Connection) -> None:
     """A problem document becomes the library's own error again."""
-    connection.start("OrderFlow", "o-1", START, key="k", wait=5)
+    connection.do(Start(workflow="OrderFlow", id="o-1", context=START, start_id="k"), wait=5)
     with pytest.raises(RequestIdReused, match="nothing was changed"):
-        connection.start("OrderFlow", "o-1", {**START, "card": "another"}, key="k")
-    connection.pause("orderid::o-1", "a", key="k")
+        connection.do(Start(workflow="OrderFlow", id="o-1", context={**START, "card": "another"}, start_id="k"))
+    connection.do(Pause(instance_id="orderid::o-1", reason="a", request_id="k"))
     with pytest.raises(RequestIdReused, match="nothing was changed"):
-        connection.pause("orderid::o-1", "b", key="k")
+        connection.do(Pause(instance_id="orderid::o-1", reason="b", request_id="k"))

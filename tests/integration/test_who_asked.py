@@ -9,6 +9,7 @@ import pytest
 
 from hephaestus import DONE, Pending, StepContext, Workflow, step
 from hephaestus.http.request import CLAIMED
+from hephaestus.runtime.commands import Pause, Start
 from hephaestus.testing import VirtualClock
 from tests.integration import deployment as deploying
 from tests.integration.deployment import Deployment, api, deploy, sample
@@ -170,7 +171,7 @@ def test_a_body_cannot_name_who_asked(handing: Deployment, name: str) -> None:
 
 def test_the_command_lines_connection_claims(connection: Connection, deployment: Deployment) -> None:
     """It invokes the functions directly: nothing has authorized the name that it gives."""
-    connection.start("OrderFlow", "o-9", sample("direct-start")["context"], wait=5)
-    connection.pause("orderid::o-9")
+    connection.do(Start(workflow="OrderFlow", id="o-9", context=sample("direct-start")["context"]), wait=5)
+    connection.do(Pause(instance_id="orderid::o-9"))
     known = who(deployment, "orderid::o-9")
     assert known["InstanceStarted"] == known["Paused"] == (ANN, "claim")

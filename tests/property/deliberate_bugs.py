@@ -14,7 +14,8 @@ from hephaestus.engine.events import Entry, EventReceived
 from hephaestus.engine.fold import following
 from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import State, evolve
-from hephaestus.runtime import control, executor, instances, journal, outcomes, runner
+from hephaestus.runtime import executor, instances, journal, outcomes, runner, waking
+from hephaestus.runtime.commands import cancel, deliver, pause, redrive
 from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.ports import OverduePage
 from hephaestus.simulation.ports import SimulatedStore, guarded
@@ -43,7 +44,7 @@ def _advancing(change: Callable[..., tuple[Command, ...]]) -> Callable[[Patch], 
 
     def switch_on(patch: Patch) -> None:
         patch.setattr(executor, "advance", change)
-        patch.setattr(runner, "advance", change)
+        patch.setattr(waking, "advance", change)
 
     switch_on.__name__, switch_on.__doc__ = change.__name__, change.__doc__
     return switch_on
@@ -162,7 +163,8 @@ def events_not_remembered(patch: Patch) -> None:
 
 def requests_not_remembered(patch: Patch) -> None:
     """The ids of control requests are forgotten."""
-    patch.setattr(control, "repeats", lambda state, action, request_id, digest: False)
+    for command in (cancel, pause, redrive):
+        patch.setattr(command, "repeats", lambda state, action, request_id, digest: False)
 
 
 def window_forgets_too_early(patch: Patch) -> None:
@@ -172,7 +174,7 @@ def window_forgets_too_early(patch: Patch) -> None:
 
 def other_requests_taken_for_repeats(patch: Patch) -> None:
     """An id is remembered without what was asked for: another request under it is acknowledged and dropped."""
-    patch.setattr(runner, "repeats", lambda state, action, request_id, digest: repeats(state, action, request_id, ""))
+    patch.setattr(deliver, "repeats", lambda state, action, request_id, digest: repeats(state, action, request_id, ""))
 
 
 def links_forgotten(patch: Patch) -> None:
@@ -203,7 +205,7 @@ def acknowledged_before_commit(patch: Patch) -> None:
         self.store.append(after, entry, boundary=True)
         return after
 
-    patch.setattr(instances.Instances, "_append", append)
+    patch.setattr(instances.Instances, "append", append)
 
 
 def interrupted_attempts_are_free(patch: Patch) -> None:

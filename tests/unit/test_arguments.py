@@ -139,7 +139,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "counts": {},
 }
 # Called by the engine's own functions alone, with what these have read or verified.
-INTERNAL = {"wake", "timeout", "look"}
+INTERNAL = {"wake", "timeout", "look", "do", "find"}
 NOT_DATA = {"dispatch", "link"}
 PREPARED: Mapping[str, Callable[[LocalRuntime], object]] = {
     "unpause": lambda local: local.runner.pause("odd::a"),

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hephaestus.cli.app import hoist
-from hephaestus.cli.failures import code_of
 from hephaestus.cli.instances import Status
 from hephaestus.cli.session import Session
 from hephaestus.cli.styles import SIGNS
@@ -142,7 +141,7 @@ def test_options_of_every_command_may_stand_anywhere() -> None:
     ],
 )
 def test_every_kind_of_error_has_its_status(error: HephaestusError, code: int) -> None:
-    assert code_of(error) == code
+    assert error.exit_code() == code
 
 
 def test_every_status_can_be_chosen_and_has_a_sign() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
 
-from hephaestus import calls, errors
+from hephaestus import errors
 from hephaestus.errors import BadRequest
 from hephaestus.http.api import ROUTES
 from hephaestus.http.document import read_document
+from hephaestus.runtime.commands import ROUTED
+from hephaestus.runtime.commands.command import in_path
 from hephaestus.runtime.views import InstanceView
 from tools.openapi import document as made
 from tools.openapi.__main__ import WHERE
@@ -25,15 +28,12 @@ BODIES = [
     for operation in methods.values()
     if "requestBody" in operation and operation.get("security") != []  # what a link takes is any JSON
 ]
+PATHS = {"instance_id": "k::1", "workflow": "OrderFlow"}
 READERS: dict[str, Any] = {
-    "startInstance": lambda body: calls.read_start(body, workflow="OrderFlow", start_id=None, by=None),
-    "deliverEvent": lambda body: calls.read_deliver(body, instance_id="k::1", event_id=None, by=None),
-    "sendHeartbeat": lambda body: calls.read_heartbeat(body, instance_id="k::1", by=None),
-    "cancelInstance": lambda body: calls.read_cancel(body, instance_id="k::1", request_id=None, by=None),
-    "pauseInstance": lambda body: calls.read_steer(body, reason=True, instance_id="k::1", request_id=None, by=None),
-    "continueInstance": lambda body: calls.read_steer(body, reason=False, instance_id="k::1", request_id=None, by=None),
-    "redriveInstance": lambda body: calls.read_steer(body, reason=False, instance_id="k::1", request_id=None, by=None),
-    "forkInstance": lambda body: calls.read_fork(body, instance_id="k::1", start_id=None, by=None),
+    command.operation: partial(
+        command.read, **{name: PATHS[name] for name in in_path(command)}, **{command.named_by or "by": None, "by": None}
+    )
+    for command in ROUTED
 }
 
 
@@ -85,7 +85,7 @@ def test_every_error_that_a_caller_can_make_is_documented_somewhere() -> None:
     described = json.dumps(DOCUMENT)
     for error in errors.CallerError.__subclasses__():
         if error.__module__ == "hephaestus.errors":
-            assert made.kind(error) in described
+            assert error.problem_type() in described
     for operation in (it for methods in DOCUMENT["paths"].values() for it in methods.values()):
         statuses = {"400", "403", "500", "503"} if "operationId" in operation else {"default"}
         assert statuses <= operation["responses"].keys()

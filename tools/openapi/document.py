@@ -12,9 +12,9 @@ from hephaestus.errors import BadRequest, RetryLater
 from hephaestus.errors import PayloadTooLarge as TooLarge
 from hephaestus.http.api import ROUTES
 from hephaestus.http.prefer import MAX_WAIT
-from hephaestus.http.problem import CONTENT_TYPE, RETRY_AFTER, type_of
+from hephaestus.http.problem import CONTENT_TYPE, RETRY_AFTER
 from hephaestus.http.request import MAX_KEY
-from tools.openapi.operations import BY_HEADER, OPERATIONS, PATH, WITHOUT_REASON, Operation
+from tools.openapi.operations import OPERATIONS, PATH, Operation, path_of
 from tools.openapi.schemas import components, request
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def document() -> dict[str, Any]:
     """The document."""
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for rule, methods in sorted(ROUTES.items()):
-        path = re.sub(r"<(?:instance_)?(\w+)>", r"{\1}", rule)
+        path = path_of(rule)
         for method in methods:
             paths[path][method.lower()] = operation(method, path)
     return {
@@ -117,8 +117,7 @@ def samples(method: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _body(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     assert known.reads is not None  # noqa: S101 - for mypy
-    elsewhere = ["instance_id", "workflow", *BY_HEADER, *(["reason"] if known.id in WITHOUT_REASON else [])]
-    schema = request(known.reads, elsewhere)
+    schema = request(known.reads)
     shown = {name: {"value": json.loads(event["body"])} for name, event in examples if event["body"]}
     return {
         "required": "required" in schema,
@@ -202,7 +201,7 @@ def _refusal(status: int, errors: list[type[CallerError | RetryLater]]) -> dict[
     if status == 403 and not errors:  # noqa: PLR2004 - HTTP's number for it
         refused = {"schema": {"$ref": "#/components/schemas/Refused"}}
         return {"description": "API Gateway does not let the request in.", "content": {JSON: refused}}
-    kinds = " ".join(f"`{kind(error)}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)
+    kinds = " ".join(f"`{error.problem_type()}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)
     later = {"Retry-After": _header(f"Seconds: {RETRY_AFTER}.", required=True)} if status == RetryLater.status else {}
     return {
         "description": kinds or "A defect; the engine's logs have its cause under the `request_id`.",
@@ -225,8 +224,3 @@ def _later() -> list[type[RetryLater]]:
     """Those that the API answers with; an operator's own are not told by it, whether they are imported or not."""
     known = [error for error in RetryLater.__subclasses__() if error.__module__ == RetryLater.__module__]
     return sorted(known, key=lambda error: error.__name__)
-
-
-def kind(error: type[CallerError | RetryLater]) -> str:
-    """The ``type`` of its problem document."""
-    return type_of(error.__new__(error))  # it has no message yet, and its name is all that is asked for

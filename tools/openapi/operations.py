@@ -5,23 +5,23 @@ A route that is not here gets an operation that promises little: whoever adds on
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hephaestus import errors
 from hephaestus.callbacks import errors as links
-from hephaestus.calls import Cancel, Deliver, Fork, Heartbeat, Start, Steer
 from hephaestus.engine.state import STATUSES
 from hephaestus.http.api import MAX_LIMIT
 from hephaestus.http.request import MAX_PARAMETER
+from hephaestus.runtime.commands import ROUTED, Command
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tools.openapi.schemas import Schema
+    from hephaestus.runtime.commands.members import Schema
 
-BY_HEADER: Final = ("start_id", "event_id", "request_id", "by")  # the Idempotency-Key, and who signed the request
 NOT_FOUND: Final = (errors.InstanceNotFound,)
 NOT_DEPLOYED: Final = (errors.UnknownWorkflow, errors.UnknownVersion)
 
@@ -44,7 +44,7 @@ class Operation:
         summary: what it does.
         shows: the schema of its answer, by status.
         errors: what can be wrong besides a malformed request, an unavailable store and a defect.
-        reads: the dataclass that the body is read into, ``None`` without a body.
+        reads: the command that the body is read into, ``None`` without a body.
         query: the parameters of its query.
         keyed: whether it takes an ``Idempotency-Key``.
         waits: whether it takes ``Prefer``.
@@ -55,16 +55,11 @@ class Operation:
     summary: str
     shows: Mapping[int, str]
     errors: tuple[type[errors.CallerError], ...] = ()
-    reads: type[Any] | None = None
+    reads: type[Command] | None = None
     query: Mapping[str, Schema] | None = None
     keyed: bool = False
     waits: bool = False
     linked: bool = False
-
-    @property
-    def starts(self) -> bool:
-        """Whether a new instance comes of it."""
-        return self.reads in {Start, Fork}
 
 
 ACCEPTED: Final[Mapping[int, str]] = {200: "Instance", 202: "AcceptedInstance"}
@@ -79,23 +74,24 @@ LINKS: Final = (
 CLOSED: Final = (*NOT_FOUND, errors.InstanceClosed)
 
 
-def _steers(name: str, summary: str, reads: type[Any], *wrong: type[errors.CallerError]) -> Operation:
-    """A change of an instance, which may be waited for and repeated."""
-    return Operation(name, summary, ACCEPTED, (*wrong, errors.RequestIdReused), reads, keyed=True, waits=True)
+def path_of(rule: str) -> str:
+    """A route's path as OpenAPI writes it."""
+    return re.sub(r"<(?:instance_)?(\w+)>", r"{\1}", rule)
+
+
+def _command(command: type[Command]) -> Operation:
+    """What the API takes a command with."""
+    waits = command.answers == "status"
+    summary = (command.__doc__ or "").splitlines()[0].rstrip(".")
+    shows = ACCEPTED if waits else {200: "Alive"}
+    return Operation(
+        command.operation, summary, shows, command.errors, command, keyed=bool(command.named_by), waits=waits
+    )
 
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/openapi.json"): Operation("getDocument", "This document", {200: "Document"}),
     ("GET", "/workflows"): Operation("listWorkflows", "What is deployed", {200: "Workflows"}),
-    ("POST", "/workflows/{workflow}/instances"): _steers(
-        "startInstance",
-        "Start an instance",
-        Start,
-        *NOT_DEPLOYED,
-        errors.AlreadyRunning,
-        errors.InvalidInput,
-        errors.PayloadTooLarge,
-    ),
     ("GET", "/instances"): Operation(
         "listInstances",
         "List instances, newest start first",
@@ -137,36 +133,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             "cursor": {"type": "string", "pattern": "^[0-9]{1,8}$", "description": CURSOR["description"]},
         },
     ),
-    ("POST", "/instances/{id}/events"): _steers(
-        "deliverEvent",
-        "Deliver an event",
-        Deliver,
-        *CLOSED,
-        errors.UnknownStep,
-        *NOT_DEPLOYED,
-        errors.UnexpectedEvent,
-        errors.AmbiguousEvent,
-        errors.InvalidInput,
-        errors.PayloadTooLarge,
-    ),
-    ("POST", "/instances/{id}/heartbeat"): Operation(
-        "sendHeartbeat",
-        "Say that a waiting step is worked on",
-        {200: "Alive"},
-        (*CLOSED, errors.UnknownStep, *NOT_DEPLOYED, errors.UnexpectedEvent, errors.AmbiguousEvent),
-        Heartbeat,
-    ),
-    ("POST", "/instances/{id}/cancel"): _steers("cancelInstance", "Cancel an instance", Cancel, *CLOSED, *NOT_DEPLOYED),
-    ("POST", "/instances/{id}/pause"): _steers("pauseInstance", "Pause an instance", Steer, *CLOSED),
-    ("POST", "/instances/{id}/continue"): _steers("continueInstance", "Continue a paused instance", Steer, *CLOSED),
-    ("POST", "/instances/{id}/redrive"): _steers(
-        "redriveInstance",
-        "Have an instance go on from where it stopped",
-        Steer,
-        *NOT_FOUND,
-        errors.NotRedrivable,
-        *NOT_DEPLOYED,
-    ),
     ("GET", "/callbacks/{token}"): Operation(
         "showLink", "Show what a link would do", {200: "Link"}, (*LINKS, *NOT_FOUND), linked=True
     ),
@@ -193,17 +159,5 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         },
         linked=True,
     ),
-    ("POST", "/instances/{id}/fork"): _steers(
-        "forkInstance",
-        "Start an instance from a point of another",
-        Fork,
-        errors.ForkNotAllowed,
-        *NOT_FOUND,
-        errors.AlreadyRunning,
-        *NOT_DEPLOYED,
-        errors.InvalidInput,
-        errors.PayloadTooLarge,
-    ),
+    **{("POST", path_of(command.route)): _command(command) for command in ROUTED},
 }
-WITHOUT_REASON: Final = frozenset({"continueInstance", "redriveInstance"})
-"""These read a ``Steer``, and no reason."""

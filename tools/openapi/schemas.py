@@ -8,15 +8,14 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
-from hephaestus.calls import MAX_NAME, MAX_NUMBER, MAX_REASON, MAX_RESULTS
-from hephaestus.definition.business_key import ID, NAME, VALUE
 from hephaestus.definition.definition import FORKS
-from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.state import STATUSES, StepStatus
+from hephaestus.runtime.commands import Command
+from hephaestus.runtime.commands import members as rules
+from hephaestus.runtime.commands.command import in_path
+from hephaestus.runtime.commands.members import REQUIRED, Schema
 from hephaestus.runtime.views import HistoryEntry, InstanceView, StepView
-
-Schema = dict[str, Any]
 
 NAMED: Final[Mapping[type[Any], str]] = {InstanceView: "Instance", StepView: "Step", HistoryEntry: "LogEntry"}
 EVENT: Final[Schema] = {
@@ -36,52 +35,9 @@ EVENT: Final[Schema] = {
 }
 
 
-def exactly(pattern: str) -> str:
-    """A pattern for the whole of a text, as JSON Schema's match anywhere."""
-    return f"^{pattern}$" if "|" not in pattern else f"^({pattern})$"
-
-
-TEXT: Final[Schema] = {"type": "string", "format": "printable", "minLength": 1, "maxLength": MAX_NAME}
-NUMBER: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}
-INSTANCE_ID: Final[Schema] = {
-    "type": "string",
-    "pattern": exactly(ID.pattern),
-    "examples": ["orderid::abc123"],
-}
-WORKFLOW: Final[Schema] = {"type": "string", "pattern": exactly(NAME.pattern), "examples": ["OrderFlow"]}
-VALUE_OF_KEY: Final[Schema] = {
-    "type": "string",
-    "description": "The value of the workflow's business key. A whole id of that key is taken, too.",
-    "pattern": exactly(VALUE.pattern),
-}
-
-# What a member is beyond its type, wherever a request has it.
-TAKEN: Final[Mapping[str, Schema]] = {
-    "id": VALUE_OF_KEY,
-    "new_id": VALUE_OF_KEY,
-    "event": TEXT,
-    "step": TEXT,
-    "reason": {"type": "string", "maxLength": MAX_REASON},
-    "version": NUMBER,
-    "generation": NUMBER,
-    "at": {**NUMBER, "description": "The number of a log entry; without it, the newest."},
-    "tags": {
-        "type": "array",
-        "maxItems": MAX_TAGS,
-        "description": f"The workflow's own tags are added; together they may be {MAX_TAGS}.",
-        "items": {"type": "string", "format": "printable", "minLength": 1, "maxLength": MAX_TAG_LENGTH},
-    },
-    "context": {"type": "object", "description": "The start data: any JSON object that fits the workflow's `Input`."},
-    "metadata": {"type": "object"},
-    "payload": {"description": "The results of the step that takes the event: any JSON."},
-    "results": {
-        "type": "object",
-        "description": "Other results for steps that had completed, by step.",
-        "maxProperties": MAX_RESULTS,
-        "additionalProperties": {"type": "object"},
-    },
-    "compensate": {"type": "boolean", "description": "Whether what the instance did is undone first."},
-}
+NUMBER: Final = rules.NUMBER.schema
+INSTANCE_ID: Final = rules.INSTANCE_ID.schema
+WORKFLOW: Final = rules.WORKFLOW.schema
 SHOWN: Final[Mapping[tuple[type[Any], str], Schema]] = {
     (InstanceView, "id"): INSTANCE_ID,
     (InstanceView, "key"): {
@@ -95,17 +51,16 @@ SHOWN: Final[Mapping[tuple[type[Any], str], Schema]] = {
 }
 
 
-def request(call: type[Any], known: Sequence[str]) -> Schema:
-    """The body that ``call`` is read from; its ``known`` members come from elsewhere."""
-    members = [field for field in fields(call) if field.name not in known]
-    required = [field.name for field in members if field.default is MISSING and field.default_factory is MISSING]
+def request(command: type[Command]) -> Schema:
+    """The body that a command is read from; the other members are in the path and the headers."""
+    elsewhere = {*in_path(command), command.named_by, "by"}
+    members = {name: own for name, own in command.members.items() if name not in elsewhere}
+    required = [name for name, own in members.items() if own.default is REQUIRED]
+    described = {name: {**own.rule.schema, "description": own.doc} for name, own in members.items()}
     return {
         "type": "object",
         **({"required": required} if required else {}),
-        "properties": {
-            field.name: dict(TAKEN[field.name]) if field.name in required else or_null(TAKEN[field.name])
-            for field in members
-        },
+        "properties": {name: own if name in required else or_null(own) for name, own in described.items()},
         "additionalProperties": False,
     }
 

@@ -11,11 +11,21 @@ names, stack traces or payloads, so every ``CallerError`` may be shown to an API
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+WRONG_USE: Final = 2
+NOT_FOUND: Final = 3
+REJECTED: Final = 4
+FAILED: Final = 5
+FAULT: Final = 500  # from this HTTP status on, it is not the caller's mistake
+EXIT_CODES: Final = MappingProxyType({400: WRONG_USE, 404: NOT_FOUND, 401: FAILED, 403: FAILED})
+"""The command line's exit status by the HTTP status of a caller's mistake; of every other ``REJECTED``."""
 
 MAX_FIELDS: Final = 20  # that an error names; a list of a megabyte may have half a million wrong ones
 _REPEAT: Final = "Repeat that request as it was, or give this one an id (Idempotency-Key) of its own"
@@ -35,6 +45,16 @@ class HephaestusError(Exception):
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+
+    @classmethod
+    def problem_type(cls) -> str:
+        """The ``type`` of its problem document: ``AlreadyRunning`` → ``/problems/already-running``."""
+        return "/problems/" + re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+    @classmethod
+    def exit_code(cls) -> int:
+        """The exit status of a command that it ended."""
+        return EXIT_CODES.get(cls.status, REJECTED) if cls.status < FAULT else FAILED
 
     @property
     def details(self) -> Mapping[str, object]:
@@ -257,3 +277,16 @@ class DefinitionError(HephaestusError, ValueError):
         super().__init__(f"{what} {workflow} has {len(problems)} definition error(s):{lines}")
         self.workflow = workflow
         self.problems = tuple(problems)
+
+    @classmethod
+    def exit_code(cls) -> int:
+        """As of a check that found errors."""
+        return 1
+
+
+def errors_by_type() -> Mapping[str, type[CallerError | RetryLater]]:
+    """The errors of this module that callers of the API meet, by the type of their problem documents."""
+    kinds = [
+        kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, CallerError | RetryLater)
+    ]
+    return {kind.problem_type(): kind for kind in kinds}

@@ -12,7 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from hephaestus.cli import console, definitions, deployment, instances, local, steering
-from hephaestus.cli.failures import code_of, document, words
+from hephaestus.cli.failures import document, words
 from hephaestus.cli.session import Place, Session
 from hephaestus.cli.text import dump
 from hephaestus.errors import HephaestusError
@@ -49,7 +49,7 @@ class Everywhere(TyperGroup):
                 sys.stderr.write(dump(document(error)) + "\n")
             else:
                 session.err.print(Text.assemble(("error: ", "bold red"), words(error)))
-            raise typer.Exit(code_of(error)) from error
+            raise typer.Exit(error.exit_code()) from error
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has read enough
             raise typer.Exit(0) from None

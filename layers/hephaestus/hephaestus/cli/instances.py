@@ -19,6 +19,8 @@ from hephaestus.cli.text import ago, date, dump, read_time, safe, short
 from hephaestus.cli.timeline import Timeline
 from hephaestus.engine.state import CLOSED
 from hephaestus.errors import BadRequest, RetryLater
+from hephaestus.runtime.queries import read_filter
+from hephaestus.store.filters import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,19 +147,19 @@ def list_(
     session: Session = ctx.obj
     wanted = _columns(columns)
     statuses = [str(one) for one in status] if status else None
-    asked: Json = {"workflow": workflow, "status": statuses, "version": version, "tag": tag}
-    asked["since"] = read_time(since) if since else None
-    page = session.connection.list(**asked, limit=PAGE if every else limit, cursor=cursor)
+    since_then = read_time(since) if since else None
+    asked = read_filter(workflow=workflow, status=statuses, version=version, tag=tag, since=since_then)
+    page = session.connection.list(asked, limit=PAGE if every else limit, cursor=cursor)
     items = list(page["items"])
     while page["cursor"] and (every or len(items) < limit):
         # A page may be short where a tag is rare.
-        page = session.connection.list(**asked, limit=PAGE if every else limit - len(items), cursor=page["cursor"])
+        page = session.connection.list(asked, limit=PAGE if every else limit - len(items), cursor=page["cursor"])
         items += page["items"]
     if session.json:
         session.write_json({"items": items, "cursor": page["cursor"]})
         return
     if not items:
-        session.say(Text("no instances" + (" like that" if any(asked.values()) else ""), style="dim"))
+        session.say(Text("no instances" + (" like that" if asked != EVERY else ""), style="dim"))
         return
     session.say(_table(items, wanted, datetime.now(UTC)))
     if page["cursor"]:

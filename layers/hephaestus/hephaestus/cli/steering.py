@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.text import Text
@@ -14,9 +15,15 @@ from hephaestus.cli.instances import InstanceId, end_with, follow
 from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe
 from hephaestus.errors import BadRequest
+from hephaestus.runtime.commands import ROUTED, Cancel, Command, Deliver, Fork, Redrive, Start
+from hephaestus.runtime.commands.members import Declared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json = dict[str, Any]
 MAX_WAIT: Final = 25
+OWN: Final = (Start, Deliver, Cancel, Redrive, Fork)  # these have more to them than their members
 Data = Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="JSON, on the command line.")]
 Input = Annotated[
     str | None, typer.Option("--input", "-i", metavar="FILE", help="JSON in a file; - is standard input.")
@@ -35,12 +42,12 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Start and resume")(start)
     app.command(rich_help_panel="Start and resume")(resume)
-    app.command(rich_help_panel="Start and resume")(heartbeat)
     app.command(rich_help_panel="Steer")(cancel)
-    app.command(rich_help_panel="Steer")(pause)
-    app.command("continue", rich_help_panel="Steer")(unpause)
     app.command(rich_help_panel="Steer")(redrive)
     app.command(rich_help_panel="Steer")(fork)
+    for command in ROUTED:
+        if command not in OWN:
+            app.command(command.action, help=command.__doc__, rich_help_panel="Steer")(_made_of(command))
 
 
 def start(
@@ -58,8 +65,8 @@ def start(
     """Start an instance; its start data come by --data or --input."""
     session: Session = ctx.obj
     context = read_object(data, input, "the start data")
-    body: Json = {"version": version, "tags": tag or None}
-    done = session.connection.start(workflow, value, context, **body, key=key, wait=wait)
+    start = Start(workflow=workflow, id=value, context=context, version=version, tags=tag or (), start_id=key)
+    done = session.connection.do(start, wait=wait)
     _tell(session, done, "started", wait=wait, watch=watch)
 
 
@@ -78,18 +85,9 @@ def resume(
     session: Session = ctx.obj
     payload = read_data(data, input, "the payload")
     sent = None if payload is NOTHING else payload
-    done = session.connection.resume(instance_id, event, sent, step=step, key=key, wait=wait)
+    deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, event_id=key)
+    done = session.connection.do(deliver, wait=wait)
     _tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
-
-
-def heartbeat(
-    ctx: typer.Context,
-    instance_id: InstanceId,
-    step: Annotated[str | None, typer.Option(help="The step, where several wait for heartbeats.")] = None,
-) -> None:
-    """Say that whoever works for a waiting step is alive."""
-    session: Session = ctx.obj
-    _tell(session, session.connection.heartbeat(instance_id, step), "heartbeat for", wait=None, watch=False)
 
 
 def cancel(
@@ -108,27 +106,9 @@ def cancel(
         undoes = session.connection.get(instance_id).get("cancel_undoes", ())
         session.say(styles.plain(f"would undo now: {', then '.join(undoes) or 'nothing'}"))
     _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
-    done = session.connection.cancel(instance_id, reason, compensate=compensate, key=key, wait=wait)
+    asked = Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=key)
+    done = session.connection.do(asked, wait=wait)
     _tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
-
-
-def pause(
-    ctx: typer.Context,
-    instance_id: InstanceId,
-    reason: Reason = "",
-    key: Key = None,
-) -> None:
-    """Pause an instance: nothing more of it starts for now, and events are kept."""
-    session: Session = ctx.obj
-    _tell(session, session.connection.pause(instance_id, reason, key=key), "paused", wait=None, watch=False)
-
-
-def unpause(
-    ctx: typer.Context, instance_id: InstanceId, key: Key = None, wait: Wait = None, watch: Watch = False
-) -> None:
-    """Continue an instance that was paused."""
-    session: Session = ctx.obj
-    _tell(session, session.connection.unpause(instance_id, key=key, wait=wait), "continued", wait=wait, watch=watch)
 
 
 def redrive(
@@ -151,7 +131,8 @@ def redrive(
     if dry_run:
         return
     _ask(session, f"Redrive {instance_id}?", yes=yes)
-    _tell(session, session.connection.redrive(instance_id, key=key, wait=wait), "redriven", wait=wait, watch=watch)
+    done = session.connection.do(Redrive(instance_id=instance_id, request_id=key), wait=wait)
+    _tell(session, done, Redrive.said, wait=wait, watch=watch)
 
 
 def fork(
@@ -179,15 +160,63 @@ def fork(
     """
     session: Session = ctx.obj
     context = read_data(data, input, "the start data")
-    body: Json = {
-        "at": at,
-        "generation": generation,
-        "version": version,
-        "context": None if context is NOTHING else context,
-        "results": read_object(results, None, "the results") or None,
-    }
-    done = session.connection.fork(instance_id, new_id, **body, key=key, wait=wait)
+    asked = Fork(
+        instance_id=instance_id,
+        new_id=new_id,
+        at=at,
+        generation=generation,
+        version=version,
+        context=None if context is NOTHING else context,
+        results=read_object(results, None, "the results") or None,
+        start_id=key,
+    )
+    done = session.connection.do(asked, wait=wait)
     _tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
+
+
+def _made_of(command: type[Command]) -> Callable[..., None]:
+    """A command of the command line that asks for ``command``, with an option for each of its members."""
+    waits = command.answers == "status"
+
+    def act(ctx: typer.Context, **options: Any) -> None:
+        session: Session = ctx.obj
+        wait, watch = options.pop("wait", None), options.pop("watch", False)
+        yes = options.pop("yes", True)
+        if command.named_by:
+            options[command.named_by] = options.pop("key")
+        asked = command(**options)
+        _ask(session, f"{command.action.capitalize()} {options['instance_id']}?", yes=yes)
+        _tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
+
+    parameters: dict[str, Any] = {"ctx": typer.Context, "instance_id": InstanceId}
+    elsewhere = {"instance_id", "by", command.named_by}
+    parameters |= {name: _option(own) for name, own in command.members.items() if name not in elsewhere}
+    parameters |= {"key": Key} if command.named_by else {}
+    parameters |= {"wait": Wait, "watch": Watch} if waits else {}
+    parameters |= {"yes": Yes} if command.asks else {}
+    absent = {"watch": False, "yes": False}
+    act.__annotations__ = parameters
+    act.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # which Typer reads
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=annotation,
+                default=inspect.Parameter.empty
+                if name in {"ctx", "instance_id"}
+                else command.members[name].default
+                if name in command.members
+                else absent.get(name),
+            )
+            for name, annotation in parameters.items()
+        ]
+    )
+    return act
+
+
+def _option(own: Declared) -> Any:
+    """The option for a member."""
+    return Annotated[own.rule.json if own.default is not None else own.rule.json | None, typer.Option(help=own.doc)]
 
 
 def _ask(session: Session, question: str, *, yes: bool) -> None:

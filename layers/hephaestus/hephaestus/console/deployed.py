@@ -28,8 +28,7 @@ class DeployedConnection:
         self._deployment = deployment
         # The rest is the deployment's own; what the console adds is below.
         self.get, self.history, self.list = deployment.get, deployment.history, deployment.list
-        self.resume, self.cancel, self.pause = deployment.resume, deployment.cancel, deployment.pause
-        self.unpause, self.redrive, self.fork = deployment.unpause, deployment.redrive, deployment.fork
+        self.do = deployment.do
 
     @cached_property
     def place(self) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.console.counts import Counts
 from hephaestus.errors import BadRequest, InstanceNotFound
+from hephaestus.runtime.commands import ROUTED
+from hephaestus.runtime.queries import read_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +28,7 @@ LISTED: Final = ("id", "key", "workflow", "version", "generation", "status", "cr
 DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
 MAX_ENTRIES: Final = 200
 MAX_FOUND: Final = 20
+ACTIONS: Final = {command.action: command for command in ROUTED if "instance_id" in command.members}
 ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}::.+")
 
 
@@ -37,19 +40,11 @@ class Service:
         self.counts = Counts(connection, monotonic)
         self._monotonic = monotonic
         self._deployed: tuple[float, Sequence[Json]] | None = None
-        self._actions: Mapping[str, Callable[[str, _Members], Json]] = {
-            "resume": self._resume,
-            "cancel": self._cancel,
-            "pause": self._pause,
-            "continue": self._continue,
-            "redrive": self._redrive,
-            "fork": self._fork,
-        }
 
     @property
     def actions(self) -> frozenset[str]:
         """The names of what can be done to an instance."""
-        return frozenset(self._actions)
+        return frozenset(ACTIONS)
 
     def about(self) -> Json:
         """Where this is, who the caller is, and what is deployed."""
@@ -68,15 +63,14 @@ class Service:
         Several statuses stand with commas, as in ``failed,cancelled``.
         """
         status = query.get("status")
-        return self.connection.list(
+        wanted = read_filter(
             workflow=query.get("workflow"),
             status=status.split(",") if status else None,
             version=_number(query, "version", 0) or None,
             tag=query.get("tag"),
             since=_time(query.get("since")),
-            limit=_number(query, "limit", 50),
-            cursor=query.get("cursor"),
         )
+        return self.connection.list(wanted, limit=_number(query, "limit", 50), cursor=query.get("cursor"))
 
     def find(self, query: Mapping[str, str]) -> Json:
         """The instances that ``id`` may mean: a whole id, or the value of any workflow's business key."""
@@ -113,36 +107,23 @@ class Service:
     def act(self, action: str, instance_id: str, body: Mapping[str, Any]) -> Json:
         """Do something to an instance.
 
+        Args:
+            action: what, as a command is called.
+            instance_id: to which.
+            body: the command's members; ``key`` is its request id.
+
         Returns:
             The id of the instance to look at next: the new one of a fork.
 
         Raises:
-            BadRequest: the body has members that the action does not know, or of another type.
+            BadRequest: the body has members that the action does not know, or that are malformed.
         """
-        members = _Members(action, body)
-        return {"id": self._actions[action](instance_id, members).get("id", instance_id)}
-
-    def _resume(self, instance_id: str, members: _Members) -> Json:
-        event, step, payload = members.text("event"), members.optional("step"), members.any("payload")
-        return self.connection.resume(instance_id, event, payload, step=step, key=members.key())
-
-    def _cancel(self, instance_id: str, members: _Members) -> Json:
-        reason, compensate = members.optional("reason") or "", members.flag("compensate")
-        return self.connection.cancel(instance_id, reason, compensate=compensate, key=members.key())
-
-    def _pause(self, instance_id: str, members: _Members) -> Json:
-        reason = members.optional("reason") or ""
-        return self.connection.pause(instance_id, reason, key=members.key())
-
-    def _continue(self, instance_id: str, members: _Members) -> Json:
-        return self.connection.unpause(instance_id, key=members.key())
-
-    def _redrive(self, instance_id: str, members: _Members) -> Json:
-        return self.connection.redrive(instance_id, key=members.key())
-
-    def _fork(self, instance_id: str, members: _Members) -> Json:
-        new_id, at, context = members.text("new_id"), members.number("at"), members.any("context")
-        return self.connection.fork(instance_id, new_id, at=at, context=context, key=members.key())
+        command = ACTIONS[action]
+        members = dict(body)
+        if command.named_by and "key" in members:
+            members[command.named_by] = members.pop("key")
+        call = command.read(members, instance_id=instance_id, by=None)
+        return {"id": self.connection.do(call).get("id", instance_id)}
 
     def _get(self, instance_id: str) -> Json | None:
         try:
@@ -160,52 +141,6 @@ class Service:
                 endings = [f"::v{version['version']}" for version in workflow["versions"]]
             found.update(dict.fromkeys(f"{workflow['key']}::{text}{ending}" for ending in endings))
         return tuple(found)[:MAX_FOUND]
-
-
-class _Members:
-    """Reads the members of an action's body, and refuses those that nobody asked for."""
-
-    def __init__(self, action: str, body: Mapping[str, Any]) -> None:
-        self._action = action
-        self._left = dict(body)
-
-    def any(self, name: str) -> Any:
-        return self._left.pop(name, None)
-
-    def optional(self, name: str) -> str | None:
-        value = self._left.pop(name, None)
-        if value is not None and not isinstance(value, str):
-            raise self._wrong(name, "a string")
-        return value
-
-    def text(self, name: str) -> str:
-        value = self.optional(name)
-        if not value:
-            raise self._wrong(name, "a string that is not empty")
-        return value
-
-    def number(self, name: str) -> int | None:
-        value = self._left.pop(name, None)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self._wrong(name, "a whole number")
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self._left.pop(name, False)
-        if not isinstance(value, bool):
-            raise self._wrong(name, "true or false")
-        return value
-
-    def key(self) -> str | None:
-        """The last member that every action takes; what is left then is unknown."""
-        value = self.optional("key")
-        if self._left:
-            message = f"{self._action} takes no {', '.join(sorted(self._left))[:200]}"
-            raise BadRequest(message)
-        return value
-
-    def _wrong(self, name: str, rule: str) -> BadRequest:
-        return BadRequest(f"{self._action}: {name} must be {rule}")
 
 
 def _shorten(members: Mapping[str, Any]) -> Json:

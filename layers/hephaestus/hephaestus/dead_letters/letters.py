@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hephaestus.adapters import scheduler, sqs
-from hephaestus.calls import read_deliver, read_start
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
+from hephaestus.runtime import commands
 from hephaestus.strict_json import read_json
 from hephaestus.triggers import read_timeout, read_work, trigger
 
@@ -98,7 +98,7 @@ def _read_invocation(event: object) -> Errand:
     if function != "resume":
         _check_named(event, function)
         return Deliver(event, function)
-    call = read_deliver(event)
+    call = commands.Deliver.read(event)
     if call.event_id is None:
         message = (
             f"instance {call.instance_id}: event {call.event!r} has no event_id and would perhaps be delivered twice; "
@@ -122,7 +122,7 @@ def _check_named(event: Mapping[str, Any], function: str) -> None:
         BadRequest: it has none, or could not be read.
     """
     if function == "start":
-        name, what, about = "start_id", "start", read_start(event).id
+        name, what, about = "start_id", "start", commands.Start.read(event).id
     else:
         action = str(event["action"])[:64]
         name = "start_id" if action == "fork" else "request_id"

@@ -23,6 +23,7 @@ from hephaestus.adapters.deadline import ending_in
 from hephaestus.errors import CallerError, RetryLater
 from hephaestus.http import prefer, problem
 from hephaestus.http.request import Request
+from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.dispatch import Dispatch, Enqueue
 from hephaestus.runtime.views import to_json_object
 
@@ -36,17 +37,10 @@ if TYPE_CHECKING:
 ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/openapi.json": ("GET",),
     "/workflows": ("GET",),
-    "/workflows/<workflow>/instances": ("POST",),
     "/instances": ("GET",),
     "/instances/<instance_id>": ("GET",),
     "/instances/<instance_id>/history": ("GET",),
-    "/instances/<instance_id>/events": ("POST",),
-    "/instances/<instance_id>/heartbeat": ("POST",),
-    "/instances/<instance_id>/cancel": ("POST",),
-    "/instances/<instance_id>/pause": ("POST",),
-    "/instances/<instance_id>/continue": ("POST",),
-    "/instances/<instance_id>/redrive": ("POST",),
-    "/instances/<instance_id>/fork": ("POST",),
+    **{command.route: ("POST",) for command in ROUTED},
     "/callbacks/<token>": ("GET", "POST"),
 }
 VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.definition.steps import snake_case
 from hephaestus.errors import CallerError, RetryLater
 
 if TYPE_CHECKING:
@@ -48,13 +47,13 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
     """
     if isinstance(error, CallerError):
         known = {"title": error.title, "status": error.status, "detail": str(error)}
-        return {"type": type_of(error), **known, "instance": path, **error.details}
+        return {"type": error.problem_type(), **known, "instance": path, **error.details}
     if isinstance(error, RetryLater):
         detail = (
             "The engine could not answer just now. Nothing is lost: repeat the call, with the same Idempotency-Key."
         )
         known = {"title": error.title, "status": error.status, "detail": detail}
-        return {"type": type_of(error), **known, "instance": path, "request_id": request_id}
+        return {"type": error.problem_type(), **known, "instance": path, "request_id": request_id}
     return {
         "type": "/problems/internal-error",
         "title": "Internal error",
@@ -72,8 +71,3 @@ def headers(error: BaseException) -> dict[str, str]:
     if isinstance(error, RetryLater):
         return {"Retry-After": str(RETRY_AFTER)}
     return {}
-
-
-def type_of(error: CallerError | RetryLater) -> str:
-    """A reference that names the kind of problem: ``AlreadyRunning`` → ``/problems/already-running``."""
-    return "/problems/" + snake_case(type(error).__name__).replace("_", "-")

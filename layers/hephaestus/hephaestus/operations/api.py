@@ -6,13 +6,14 @@ Every call that changes something has an ``Idempotency-Key``, so that sending it
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from hephaestus import errors
-from hephaestus.definition.steps import snake_case
 from hephaestus.http.request import MAX_BODY
 from hephaestus.operations.failures import AwsRefused
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.operations.transport import Answer, Transport
+    from hephaestus.runtime.commands import Command
+    from hephaestus.store.filters import ListFilter
 
 Json = dict[str, Any]
-PROBLEM: Final = "/problems/"
 FORBIDDEN: Final = 403
 WRONG: Final = 400
 FAULT: Final = 500
@@ -57,37 +59,31 @@ class Api:
         """A page of its log: ``items`` and ``cursor``."""
         return self._get(_instance(instance_id, "history"), generation=generation, limit=limit, cursor=cursor)
 
-    def list(self, **filters: Any) -> Json:
-        """A page of instances: ``items`` and ``cursor``; filters as in ``GET /instances``."""
-        return self._get("/instances", **filters)
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None) -> Json:
+        """A page of instances: ``items`` and ``cursor``."""
+        since = None if wanted.since is None else datetime.fromtimestamp(wanted.since / 1000, UTC).isoformat()
+        statuses = None if wanted.statuses is None else ",".join(wanted.statuses)
+        filters = {"workflow": wanted.workflow, "status": statuses, "version": wanted.version, "tag": wanted.tag}
+        return self._get("/instances", **filters, since=since, limit=limit, cursor=cursor)
 
-    def start(self, workflow: str, body: Mapping[str, Any], *, key: str | None = None, wait: int | None = None) -> Json:
-        """Start an instance; ``key`` makes the same start made twice one."""
-        return self._post(f"/workflows/{quote(workflow, safe='')}/instances", body, key, wait)
-
-    def act(
-        self,
-        instance_id: str,
-        action: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        wait: int | None = None,
-    ) -> Json:
-        """Do to an instance what the last part of a route says: ``events``, ``cancel``, ``pause`` and so on."""
-        return self._post(_instance(instance_id, action), body or {}, key, wait)
+    def do(self, command: Command, *, wait: int | None = None) -> Json:
+        """Send a command; under the same request id, it happens once."""
+        if not command.route:
+            message = f"the API has no route for {command.action}: invoke the function {command.served_by}"
+            raise errors.BadRequest(message)
+        path = re.sub(r"<(\w+)>", lambda part: quote(str(getattr(command, part[1])), safe=""), command.route)
+        return self._post(path, command.sent(), command.request, wait)
 
     def _get(self, path: str, **query: Any) -> Json:
         asked = {name: str(value) for name, value in query.items() if value is not None}
         return _read(self.transport.call("GET", path, query=asked, body=None, headers={}))
 
     def _post(self, path: str, body: Mapping[str, Any], key: str | None, wait: int | None) -> Json:
-        given = {name: value for name, value in body.items() if value is not None}
-        if len(json.dumps(given, ensure_ascii=False).encode(errors="surrogatepass")) > MAX_BODY:
+        if len(json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")) > MAX_BODY:
             message = f"the request is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference"
             raise errors.PayloadTooLarge(message)
         headers = {"Idempotency-Key": key or uuid.uuid4().hex, **({"Prefer": f"wait={wait}"} if wait else {})}
-        return _read(self.transport.call("POST", path, query={}, body=given, headers=headers))
+        return _read(self.transport.call("POST", path, query={}, body=body, headers=headers))
 
 
 def _instance(instance_id: str, *rest: str) -> str:
@@ -109,36 +105,16 @@ def _read(answer: Answer) -> Json:
 def error_of(problem: Mapping[str, Any], status: int) -> errors.HephaestusError:
     """The error that a problem document tells of; API Gateway's own refusals have none."""
     said = str(problem.get("detail") or problem.get("message") or problem.get("Message") or f"HTTP status {status}")
-    match str(problem.get("type", "")).removeprefix(PROBLEM):
-        case "unexpected-event":
-            return errors.UnexpectedEvent(said, problem.get("accepted", {}))
-        case "ambiguous-event":
-            return errors.AmbiguousEvent(said, problem.get("steps", ()))
-        case name if name in _SIMPLE:
-            return _SIMPLE[name](said)
+    kind = errors.errors_by_type().get(str(problem.get("type", "")))
+    if kind is errors.UnexpectedEvent:
+        return errors.UnexpectedEvent(said, problem.get("accepted", {}))
+    if kind is errors.AmbiguousEvent:
+        return errors.AmbiguousEvent(said, problem.get("steps", ()))
+    if kind is not None:
+        return kind(said)
     if status == FORBIDDEN:
         return AwsRefused(f"the API does not let you in: {said}")
     if status >= FAULT:
         request = f" (request {problem['request_id']})" if "request_id" in problem else ""
         return errors.EngineError(f"the deployed engine failed: {said}{request}")
     return errors.BadRequest(said)
-
-
-_SIMPLE: Final[Mapping[str, type[errors.HephaestusError]]] = {
-    snake_case(kind.__name__).replace("_", "-"): kind
-    for kind in (
-        errors.AlreadyRunning,
-        errors.BadRequest,
-        errors.InstanceClosed,
-        errors.InstanceNotFound,
-        errors.InvalidInput,
-        errors.NotRedrivable,
-        errors.PayloadTooLarge,
-        errors.RequestIdReused,
-        errors.StoreUnavailable,
-        errors.TooBusy,
-        errors.UnknownStep,
-        errors.UnknownVersion,
-        errors.UnknownWorkflow,
-    )
-}

@@ -22,13 +22,15 @@ from hephaestus.operations.stack import Stack, find_stack
 from hephaestus.operations.transport import DirectInvocation, Gateway
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.views import to_json_object
+from hephaestus.store.filters import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
+    from hephaestus.runtime.commands import Command
     from hephaestus.runtime.runner import Runner
     from hephaestus.runtime.views import Page
+    from hephaestus.store.filters import ListFilter
 
 Json = dict[str, Any]
 DEFAULT_STACK: Final = "hephaestus"
@@ -78,69 +80,22 @@ class Connection:
             asked: Any = {"generation": generation, "limit": limit, "cursor": cursor}
             return _page(self.runner.history(instance_id, **asked, traces=True))
 
-    def list(  # noqa: PLR0913 - a listing's filters
-        self,
-        *,
-        workflow: str | None = None,
-        status: str | Collection[str] | None = None,
-        version: int | None = None,
-        tag: str | None = None,
-        since: datetime | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Json:
+    def list(self, wanted: ListFilter = EVERY, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest first: ``items`` and ``cursor``, ``None`` at the end."""
-        asked: dict[str, Any] = {"workflow": workflow, "version": version, "tag": tag, "limit": limit, "cursor": cursor}
         if self.runner is None:
-            several = status if status is None or isinstance(status, str) else ",".join(status)
-            return self._deployed().list(**asked, status=several, since=since.isoformat() if since else None)
+            return self._deployed().list(wanted, limit=limit, cursor=cursor)
         with explained(self.account):
-            return _page(self.runner.list(**asked, status=status, since=since))
+            return _page(self.runner.find(wanted, limit=limit, cursor=cursor))
 
-    def start(self, workflow: str, id: str, context: Mapping[str, Any], **more: Any) -> Json:  # noqa: A002 - as the runner names it
-        """Start an instance.
+    def do(self, command: Command, *, wait: int | None = None) -> Json:
+        """Have the deployed functions do what ``command`` asks for.
 
         Args:
-            workflow: its name.
-            id: the business key's value.
-            context: the start data.
-            more: ``version``, ``tags``, ``metadata`` as in the API; ``key`` makes the same start made twice one;
-                ``wait`` is how many seconds (up to 25) the answer may take to show how far the instance came.
+            command: it, with a request id where the same request made twice is to be one; who asks is known by the
+                credentials.
+            wait: how many seconds (up to 25) the answer may take to show how far the instance came.
         """
-        sending = {name: more.pop(name, None) for name in ("key", "wait")}
-        return self._deployed().start(workflow, {"id": id, "context": dict(context), **more}, **sending)
-
-    def resume(self, instance_id: str, event: str, payload: Any = None, **more: Any) -> Json:
-        """Deliver an event; ``more`` is ``step``, and ``key`` (the event's id) and ``wait`` as for a start."""
-        return self._act(instance_id, "events", {"event": event, "payload": payload, **more})
-
-    def heartbeat(self, instance_id: str, step: str | None = None) -> Json:
-        """Say that whoever works for a waiting step is alive."""
-        return self._act(instance_id, "heartbeat", {"step": step})
-
-    def cancel(self, instance_id: str, reason: str = "", *, compensate: bool = False, **more: Any) -> Json:
-        """Cancel an instance; ``more`` is ``key`` and ``wait`` as for a start."""
-        return self._act(instance_id, "cancel", {"reason": reason, "compensate": compensate, **more})
-
-    def pause(self, instance_id: str, reason: str = "", **more: Any) -> Json:
-        """Start nothing more of it for now."""
-        return self._act(instance_id, "pause", {"reason": reason, **more})
-
-    def unpause(self, instance_id: str, **more: Any) -> Json:
-        """Continue an instance that was paused."""
-        return self._act(instance_id, "continue", more)
-
-    def redrive(self, instance_id: str, **more: Any) -> Json:
-        """Have a failed, cancelled or parked instance go on from where it stopped."""
-        return self._act(instance_id, "redrive", more)
-
-    def fork(self, instance_id: str, new_id: str, **more: Any) -> Json:
-        """Start a new instance from a point of its history; ``more`` as in the API, with ``key`` and ``wait``."""
-        return self._act(instance_id, "fork", {"new_id": new_id, **more})
-
-    def _act(self, instance_id: str, action: str, body: Json) -> Json:
-        sending = {name: body.pop(name, None) for name in ("key", "wait")}
-        return self._deployed().act(instance_id, action, body, **sending)
+        return self._deployed().do(command, wait=wait)
 
     def _deployed(self) -> Api:
         if self.api is None:

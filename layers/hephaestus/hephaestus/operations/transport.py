@@ -7,6 +7,7 @@ it (AWS, API Gateway Developer Guide, "Input format of a Lambda function for pro
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from botocore.utils import get_environ_proxies
 from hephaestus.errors import EngineError
 from hephaestus.http.request import CLAIMED
 from hephaestus.operations.failures import NoSuchStack, explained
+from hephaestus.runtime.commands import ROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,9 +139,8 @@ def _serving(method: str, path: str) -> str:
     """Which function serves a route, as ``template.yaml`` has it."""
     if method == "GET":
         return "read"
-    if path.startswith("/workflows/"):
-        return "start"
-    return "resume" if path.endswith(("/events", "/heartbeat")) else "control"
+    routes = ((re.sub(r"<\w+>", "[^/]+", command.route), command.served_by) for command in ROUTED)
+    return next((function for route, function in routes if re.fullmatch(route, path)), "control")
 
 
 def _region(url: str) -> str:

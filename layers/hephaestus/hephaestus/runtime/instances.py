@@ -9,25 +9,22 @@ from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, Ste
 from hephaestus.engine.fold import apply, begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
 from hephaestus.runtime.announce import tell_commit, tell_start
-from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.dispatch import Dispatch, Enqueue, InPlace
-from hephaestus.runtime.effects import Effects
-from hephaestus.runtime.executor import Executor, no_signer
-from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.dispatch import Dispatch, InPlace
 from hephaestus.runtime.sizes import check_room
 from hephaestus.runtime.starts import start_commit
-from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.definition import Definition
+    from hephaestus.engine.events import EventReceived
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
+    from hephaestus.runtime.effects import Effects
+    from hephaestus.runtime.executor import Executor
+    from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
-    from hephaestus.runtime.workers import Workers
 
 TRIES: Final = 20
 
@@ -35,50 +32,50 @@ _logger = logging.getLogger("hephaestus.runner")
 
 
 class Instances:
-    """The adapters put together, and the few moves that every change of an instance is made of.
+    """The few moves that every change of an instance is made of.
 
     Args:
         store, timers, queue: the adapters.
         registry: the deployed workflows.
         clock: time and randomness.
-        dispatch: where work goes when a call does not say.
         limits: what executions keep to.
-        workers: where steps run.
-        signer: gives what signs and reads links; asked when a step or a caller needs it.
+        effects: what commits have.
+        executor: runs instances.
     """
 
-    def __init__(  # noqa: PLR0913 - the place where everything is put together
+    def __init__(  # noqa: PLR0913, PLR0917 - what an instance is moved by
         self,
         store: Store,
         timers: Timers,
         queue: WorkQueue,
         registry: Registry,
-        *,
-        clock: Clock | None = None,
-        dispatch: Dispatch | None = None,
-        limits: Limits | None = None,
-        workers: Callable[[], Workers] = ThreadWorkers,
-        signer: Callable[[], Signer] = no_signer,
+        clock: Clock,
+        limits: Limits,
+        effects: Effects,
+        executor: Executor,
     ) -> None:
         self.store = store
         self.timers = timers
         self.queue = queue
         self.registry = registry
-        self.clock: Clock = clock or SystemClock()
-        self.dispatch: Dispatch = dispatch or Enqueue()
-        self.limits = limits or Limits()
-        self.effects = Effects(timers, queue)
-        self.signer = signer
-        self.executor = Executor(store, self.effects, self.clock, self.limits, workers, signer)
+        self.clock = clock
+        self.limits = limits
+        self.effects = effects
+        self.executor = executor
 
-    def _load(self, instance_id: str) -> State:
+    def load(self, instance_id: str) -> State:
+        """The newest state.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+        """
         state = self.store.load(instance_id)
         if state is None:
             message = f"there is no instance {instance_id}"
             raise InstanceNotFound(message)
         return state
 
-    def _history(self, instance_id: str, generation: int | None, after: int, limit: int) -> tuple[int, Sequence[Entry]]:
+    def history(self, instance_id: str, generation: int | None, after: int, limit: int) -> tuple[int, Sequence[Entry]]:
         """The number of a generation, by default the newest, and its log after entry ``after``.
 
         Raises:
@@ -91,7 +88,7 @@ class Instances:
             raise InstanceNotFound(message)
         return found
 
-    def _change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
+    def change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
         """Have ``decide`` change the newest state; whenever another writer was faster, have it decide again.
 
         Args:
@@ -102,7 +99,7 @@ class Instances:
             InstanceNotFound: there is no such instance.
             TooBusy: others were faster every time.
         """
-        state = self._load(instance_id)
+        state = self.load(instance_id)
         for _ in range(TRIES):
             after = decide(state, self._now(state))
             if after is not None:
@@ -116,9 +113,9 @@ class Instances:
     def _reload(self, state: State) -> State:
         """The state after what others wrote meanwhile."""
         tail = self.store.tail(state)
-        return fold(state, tail) if tail else self._load(state.instance_id)
+        return fold(state, tail) if tail else self.load(state.instance_id)
 
-    def _append(self, state: State, now: int, *events: Event) -> State | None:
+    def append(self, state: State, now: int, *events: Event) -> State | None:
         """The state after one more commit, its effects done; ``None`` if another writer was faster.
 
         While somebody owns the instance, only the log grows; otherwise the head follows in the same transaction.
@@ -132,7 +129,13 @@ class Instances:
         tell_commit(state, entry, after)
         return after
 
-    def _go_on(self, state: State, going: Dispatch, now: int, *events: Event) -> State | None:
+    def receive(self, state: State, going: Dispatch, now: int, received: EventReceived) -> State | None:
+        """Commit an event for a step, and have the instance go on where the step waits for it; see ``go_on``."""
+        if state.step_status(received.step) == "waiting" and state.paused is None:
+            return self.go_on(state, going, now, received)
+        return self.append(state, now, received)
+
+    def go_on(self, state: State, going: Dispatch, now: int, *events: Event) -> State | None:
         """Commit ``events`` and have the instance go on: in this invocation or by the queue, unless somebody is at it.
 
         Returns:
@@ -140,13 +143,13 @@ class Instances:
         """
         if isinstance(going, InPlace) and not state.owned(now):
             definition = self.registry.runnable(apply(state, events, now))
-            return self.executor.run(state, (*events, self._claim(going.budget)), definition, going.budget)
-        after = self._append(state, now, *events)
+            return self.executor.run(state, (*events, self.claim(going.budget)), definition, going.budget)
+        after = self.append(state, now, *events)
         if after is not None and not after.owned(now):
             self._enqueue(after)
         return after
 
-    def _create(
+    def create(
         self, instance_id: str, definition: Definition, beginning: tuple[Event, ...], asked: str, going: Dispatch
     ) -> State:
         """Commit a new instance and have it go on. The same start made twice is one: its commit id says so.
@@ -165,7 +168,7 @@ class Instances:
         now = self.clock.now()
         first = beginning[0]
         assert isinstance(first, InstanceStarted)  # noqa: S101 - every log begins with it
-        claim = self._claim(going.budget) if isinstance(going, InPlace) else None
+        claim = self.claim(going.budget) if isinstance(going, InPlace) else None
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
         commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
         entry = Entry(1, commit_id, now, (*beginning, *opening))
@@ -187,7 +190,7 @@ class Instances:
             return self.executor.run(state, (), self.registry.definition(state), going.budget) or state
         return state
 
-    def _is_repeat(self, instance_id: str, last: type[Event], start_id: str | None, asked: str) -> bool:
+    def is_repeat(self, instance_id: str, last: type[Event], start_id: str | None, asked: str) -> bool:
         """Whether the newest generation began with this very start: then it is answered as it was then.
 
         Asked only where a start would be rejected, by rules that may have come with a later deployment.
@@ -207,7 +210,8 @@ class Instances:
         """The time, but never before the newest entry's: the times in a log do not go back."""
         return max(self.clock.now(), state.updated_at)
 
-    def _claim(self, budget: Budget) -> Claimed:
+    def claim(self, budget: Budget) -> Claimed:
+        """The event by which an invocation with ``budget`` becomes the owner."""
         return Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
 
     def _enqueue(self, state: State) -> None:

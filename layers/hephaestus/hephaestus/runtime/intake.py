@@ -158,11 +158,11 @@ def check_reason(reason: object) -> str:
         BadRequest: it is no text of at most 1,000 characters, or one that UTF-8 cannot hold.
     """
     if not isinstance(reason, str) or len(str.__str__(reason)) > MAX_REASON:
-        message = f"reason must be a string of at most {MAX_REASON} characters"
+        message = f"'reason' must be a string of at most {MAX_REASON} characters"
         raise BadRequest(message)
     plain = str.__str__(reason)
     if has_surrogates(plain):
-        message = "reason is a text with half a surrogate pair, which UTF-8 cannot hold"
+        message = "'reason' is a text with half a surrogate pair, which UTF-8 cannot hold"
         raise BadRequest(message)
     return plain
 

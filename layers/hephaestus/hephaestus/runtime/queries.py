@@ -10,7 +10,6 @@ from hephaestus.definition.business_key import NAME, check_id
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
-from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 from hephaestus.store.filters import ListFilter
@@ -19,22 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.references import WorkflowRef
+    from hephaestus.runtime.instances import Instances
 
 MOST_COUNTED: Final = 1_000
 
 
-class Queries(Instances):
-    """Shows instances, their history, and lists of them."""
+class Queries:
+    """Shows instances, their history, and lists of them; ``Runner`` describes the methods."""
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+        self._store = instances.store
 
     def get(self, instance_id: str) -> InstanceView:
-        """Show an instance as it is now.
-
-        Raises:
-            InstanceNotFound: there is no such instance.
-        """
-        state = self._load(check_id(instance_id))
+        """An instance as it is now."""
+        state = self._instances.load(check_id(instance_id))
         try:
-            return view(state, self.registry.definition(state).graph)
+            return view(state, self._instances.registry.definition(state).graph)
         except (UnknownWorkflow, UnknownVersion):
             return view(state, None)
 
@@ -47,122 +47,84 @@ class Queries(Instances):
         cursor: str | None = None,
         traces: bool = False,
     ) -> Page[HistoryEntry]:
-        """Show a page of an instance's log, oldest first.
-
-        Args:
-            instance_id: the instance.
-            generation: which of its runs; by default the newest.
-            limit: at most this many entries, 1 to 200.
-            cursor: where the page before ended.
-            traces: whether errors tell where in the code they were raised.
-
-        Raises:
-            InstanceNotFound: there is no such instance or generation.
-            BadRequest: the generation, the limit, the cursor or ``traces`` is malformed.
-        """
+        """A page of an instance's log, oldest first."""
         instance_id, limit = check_id(instance_id), check_number("limit", limit, MAX_LIMIT)
         check_flag("traces", traces)
         if generation is not None:
             generation = check_number("generation", generation)
-        _, entries = self._history(instance_id, generation, read_sequence(cursor), limit + 1)
+        _, entries = self._instances.history(instance_id, generation, read_sequence(cursor), limit + 1)
         page = entries[:limit]
         return Page(
             [view_entry(entry, traces=traces) for entry in page],
             str(page[-1].sequence) if len(entries) > limit else None,
         )
 
-    def list(  # noqa: PLR0913 - a listing's filters
-        self,
-        *,
-        workflow: WorkflowRef | None = None,
-        status: str | Collection[str] | None = None,
-        version: int | None = None,
-        tag: str | None = None,
-        since: datetime | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page[InstanceView]:
-        """List instances, newest start first; what was just changed may show a moment later.
-
-        Args:
-            workflow: of this workflow only, by its name or its class; one that is not deployed any more may be named as
-                long as it has instances.
-            status: in this status, or in one of these, only.
-            version: of this version of their workflow only, 1 or more.
-            tag: with this tag only.
-            since: started at or after this time only (an aware ``datetime``).
-            limit: at most this many, 1 to 200.
-            cursor: where the page before ended, which had the same filters (``since`` and ``limit`` may change).
-
-        Returns:
-            A page. It may be short, or empty, and still have a cursor, where few instances pass the filters.
-
-        Raises:
-            UnknownWorkflow: no such workflow is deployed, and it has no instances.
-            BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
-        """
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None) -> Page[InstanceView]:
+        """A page of instances, newest start first."""
         limit = check_number("limit", limit, MAX_LIMIT)
-        statuses = _statuses(status)
-        if version is not None:
-            version = check_number("version", version)
-        if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
-            message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
-            raise BadRequest(message)
-        name = self._named(workflow) if workflow is not None else None
-        if tag is not None:
-            tag = check_filter("tag", tag)
-        from_ms = int(since.timestamp() * 1000) if since else None
+        for name in wanted.workflows or ():
+            self.name_of(name)
         # Not since: it ends a listing, and changes nothing of what comes before that.
-        filters = {"workflow": name, "status": statuses, "version": version, "tag": tag}
+        filters = {"workflow": wanted.workflow, "status": wanted.statuses, "version": wanted.version, "tag": wanted.tag}
         # To find a status it helps to know the workflows that most instances are of.
-        known = self.registry.names() if name is None and (statuses or version) else ()
+        by_head = wanted.workflows is None and (wanted.statuses or wanted.version)
+        known = self._instances.registry.names() if by_head else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
-        listing = self.store.list(
-            ListFilter([name] if name is not None else None, statuses, version, tag, from_ms),
-            limit=limit,
-            cursor=unbind(cursor, filters),
-            known=known,
-        )
+        listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
         return Page([view_listed(item) for item in listing.items], bind(listing.cursor, filters))
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
-        """How many instances each workflow has in each status; what was just changed may count a moment later.
-
-        Args:
-            workflow: of this workflow only: its name or its class.
-            most: where counting ends, 1 to 1,000: that number means that many or more.
-
-        Returns:
-            Workflow to status to number. A deployed workflow without instances has zeros; one that is not deployed any
-            more is there while it has instances (in a large table, it may take several calls to find it).
-
-        Raises:
-            UnknownWorkflow: no such workflow is deployed, and it has no instances.
-            BadRequest: ``most`` is out of range.
-        """
+        """How many instances each workflow has in each status."""
         most = check_number("most", most, MOST_COUNTED)
-        deployed = self.registry.names()
-        others = self.store.other_workflows(deployed) if workflow is None else ()
-        names = [*deployed, *others] if workflow is None else [self._named(workflow)]
-        found = self.store.counts(names, STATUSES, most=most)
+        deployed = self._instances.registry.names()
+        others = self._store.other_workflows(deployed) if workflow is None else ()
+        names = [*deployed, *others]
+        if workflow is not None:
+            names = [self.name_of(workflow)]
+        found = self._store.counts(names, STATUSES, most=most)
         counted: dict[str, dict[str, int]] = {
             name: {status: found[name, status] for status in STATUSES} for name in sorted(names)
         }
         return {name: counts for name, counts in counted.items() if name in deployed or any(counts.values())}
 
-    def _named(self, workflow: WorkflowRef) -> str:
+    def name_of(self, workflow: WorkflowRef) -> str:
         """The name of a workflow that is deployed, or that has instances.
 
         Raises:
-            UnknownWorkflow: neither.
+            UnknownWorkflow: neither; it says which are deployed.
         """
         try:
-            return self.registry.deployed(workflow).name
+            return self._instances.registry.deployed(workflow).name
         except UnknownWorkflow:
             name = workflow if isinstance(workflow, str) else str(getattr(workflow, "name", ""))
-            if not NAME.fullmatch(name) or not any(self.store.counts([name], STATUSES, most=1).values()):
+            if not NAME.fullmatch(name) or not any(self._store.counts([name], STATUSES, most=1).values()):
                 raise
             return name
+
+
+def read_filter(
+    *,
+    workflow: str | None = None,
+    status: str | Collection[str] | None = None,
+    version: int | None = None,
+    tag: str | None = None,
+    since: datetime | None = None,
+) -> ListFilter:
+    """What a caller narrows a listing down by; see ``Runner.list``.
+
+    Raises:
+        BadRequest: a filter is malformed.
+    """
+    if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
+        message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
+        raise BadRequest(message)
+    return ListFilter(
+        None if workflow is None else [workflow],
+        _statuses(status),
+        None if version is None else check_number("version", version),
+        None if tag is None else check_filter("tag", tag),
+        None if since is None else int(since.timestamp() * 1000),
+    )
 
 
 def _statuses(status: str | Collection[str] | None) -> Sequence[str] | None:

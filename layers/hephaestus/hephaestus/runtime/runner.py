@@ -6,90 +6,119 @@ dispatch says; if neither happens because the process dies, the alarm in the hea
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from hephaestus.caller import read_caller
-from hephaestus.definition.business_key import check_id
-from hephaestus.definition.durations import shown
-from hephaestus.definition.references import step_key
-from hephaestus.engine.advance import Sleep, advance, is_reachable
-from hephaestus.engine.events import (
-    EventReceived,
-    HeartbeatReceived,
-    InstanceStarted,
-    Parked,
-    TimerSet,
-    heartbeat_grain,
+from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.commands import (
+    Answer,
+    Cancel,
+    Deliver,
+    Fork,
+    Heartbeat,
+    Pause,
+    Redrive,
+    ScheduleResume,
+    Start,
+    Unpause,
 )
-from hephaestus.engine.inbox import accept, accepted_events, as_results
-from hephaestus.engine.requests import named, repeats
-from hephaestus.engine.state import heartbeat_token
-from hephaestus.errors import (
-    AmbiguousEvent,
-    BadRequest,
-    CallerError,
-    CorruptLog,
-    InstanceClosed,
-    InstanceNotFound,
-    InvalidDelay,
-    InvariantBroken,
-    UnexpectedEvent,
-    UnknownStep,
-    UnknownVersion,
-    UnknownWorkflow,
-)
-from hephaestus.given import own
-from hephaestus.raised import called_for_a_start
-from hephaestus.runtime.answers import Answers
-from hephaestus.runtime.control import Control
-from hephaestus.runtime.intake import (
-    check_input,
-    check_text,
-    digest,
-    read_context,
-    read_metadata,
-    read_payload,
-    read_tags,
-    read_value,
-    request_digest,
-)
-from hephaestus.runtime.ports import Timeout
-from hephaestus.runtime.quarantine import quarantine, tell_parked
-from hephaestus.runtime.queries import Queries
-from hephaestus.runtime.sizes import check_room, check_size
+from hephaestus.runtime.commands.answer import check_link
+from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.effects import Effects
+from hephaestus.runtime.executor import Executor, no_signer
+from hephaestus.runtime.instances import Instances
+from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.queries import Queries, read_filter
 from hephaestus.runtime.telemetry import emit
+from hephaestus.runtime.waking import Waker
+from hephaestus.runtime.workers import ThreadWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
 
+    from hephaestus.callbacks.link import Link
+    from hephaestus.callbacks.signer import Signer
     from hephaestus.caller import Caller
-    from hephaestus.definition.definition import Definition
-    from hephaestus.definition.references import StepRef
+    from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.engine.graph import Graph
-    from hephaestus.engine.state import State
     from hephaestus.foreign import Model
+    from hephaestus.runtime.commands import Command
     from hephaestus.runtime.dispatch import Budget, Dispatch
-
-LONGEST_SCHEDULE_MS: Final = 366 * 24 * 3600 * 1000
-MAX_TIMERS: Final = 100
-PARK_MS: Final = 60 * 1000
-LONGEST_PARK_MS: Final = 60 * 60 * 1000
-EARLY_MS: Final = 5_000
-
-_logger = logging.getLogger("hephaestus.runner")
+    from hephaestus.runtime.ports import Clock, Store, Timeout, Timers, WorkQueue
+    from hephaestus.runtime.registry import Registry
+    from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
+    from hephaestus.runtime.workers import Workers
+    from hephaestus.store.filters import ListFilter
 
 
-class Runner(Control, Queries, Answers):
-    """Starts, resumes, schedules, steers and shows instances; see ``Instances`` for what it is made of."""
+class Runner:
+    """Starts, resumes, schedules, steers and shows instances.
 
-    def __init__(self, *adapters: Any, **settings: Any) -> None:
-        super().__init__(*adapters, **settings)
-        name, storage = type(self).__name__, type(self.store).__name__
+    Every change is a command (see ``hephaestus.runtime.commands``); the methods named after them make it and do it.
+
+    Args:
+        store, timers, queue: the adapters.
+        registry: the deployed workflows.
+        clock: time and randomness.
+        dispatch: where work goes when a call does not say.
+        limits: what executions keep to.
+        workers: where steps run.
+        signer: gives what signs and reads links; asked when a step or a caller needs it.
+    """
+
+    def __init__(  # noqa: PLR0913 - the place where everything is put together
+        self,
+        store: Store,
+        timers: Timers,
+        queue: WorkQueue,
+        registry: Registry,
+        *,
+        clock: Clock | None = None,
+        dispatch: Dispatch | None = None,
+        limits: Limits | None = None,
+        workers: Callable[[], Workers] = ThreadWorkers,
+        signer: Callable[[], Signer] = no_signer,
+    ) -> None:
+        self.store = store
+        self.timers = timers
+        self.queue = queue
+        self.clock: Clock = clock or SystemClock()
+        self.dispatch: Dispatch = dispatch or Enqueue()
+        self.limits = limits or Limits()
+        self.signer = signer
+        effects = Effects(timers, queue)
+        self.executor = Executor(store, effects, self.clock, self.limits, workers, signer)
+        self.instances = Instances(store, timers, queue, registry, self.clock, self.limits, effects, self.executor)
+        self._queries = Queries(self.instances)
+        self._waker = Waker(self.instances)
+        name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    @property
+    def registry(self) -> Registry:
+        """The deployed workflows; others may take their place."""
+        return self.instances.registry
+
+    @registry.setter
+    def registry(self, registry: Registry) -> None:
+        self.instances.registry = registry
+
+    def do(self, command: Command, *, dispatch: Dispatch | None = None) -> str:
+        """Do what a caller asks for.
+
+        Args:
+            command: what, with members that were checked when it was made.
+            dispatch: run in place what follows, or leave it to the queue; by default as the runner was made.
+
+        Returns:
+            The id of the instance that it is about, or that was made; of ``ScheduleResume`` the schedule's name.
+
+        Raises:
+            CallerError: as the runner's method of the same name.
+        """
+        return command.perform(self.instances, dispatch or self.dispatch)
 
     def start_instance(  # noqa: PLR0913 - the family's contract
         self,
@@ -131,37 +160,17 @@ class Runner(Control, Queries, Answers):
             BadRequest: the id, a tag, the metadata or the start's name is malformed.
             PayloadTooLarge: the context or the metadata is larger than the store takes.
         """
-        flow = self.registry.deployed(workflow)
-        who = read_caller(by)
-        initial, own_tags, own_metadata = read_context(context), read_tags(tags), read_metadata(telemetry_metadata)
-        if version is not None and type(version) is not int:
-            version = flow.definition(version).version
-        # What the caller gave, and nothing of what follows from what is deployed: that may change before a repeat.
-        asked = ""
-        if start_id is not None:
-            start_id = check_text("start_id", start_id)
-            asked = request_digest(flow.name, initial, version, own_tags, own_metadata)
-        suffix = digest(start_id)[:20] if start_id else self.clock.unique()
-        opts = {"context": own(initial), "id": id, "tags": read_tags(flow.tags, own_tags)}
-        chosen = version if version is not None else _version_for(flow, opts)
-        instance_id = flow.business_key.instance_id(id, chosen, suffix)
-        try:
-            definition = flow.definition(chosen)
-            all_tags = read_tags(flow.versions[chosen].tags, flow.tags, own_tags)
-            metadata = read_value({**flow.versions[chosen].metadata, **flow.metadata, **own_metadata}, "metadata")
-            check_input(context, definition, initial)
-            check_size(initial, self.store.max_value_bytes, "the context")
-            check_size(metadata, self.store.max_value_bytes, "the metadata")
-        except CallerError:
-            if self._is_repeat(instance_id, InstanceStarted, start_id, asked):
-                return instance_id
-            raise
-        name = start_id or self.clock.unique()
-        started = InstanceStarted(
-            flow.name, definition.version, initial, all_tags, metadata, name, who.name, who.source
+        command = Start(
+            workflow=workflow,
+            id=id,
+            context=context,
+            version=version,
+            tags=tags,
+            metadata=telemetry_metadata,
+            start_id=start_id,
+            by=by,
         )
-        self._create(instance_id, definition, (started,), asked, dispatch or self.dispatch)
-        return instance_id
+        return self.do(command, dispatch=dispatch)
 
     def resume(  # noqa: PLR0913 - the family's contract
         self,
@@ -197,27 +206,10 @@ class Runner(Control, Queries, Answers):
             InvalidInput: the payload cannot be stored.
             PayloadTooLarge: the payload is larger than the store takes.
         """
-        instance_id, event = check_id(instance_id), check_text("event", event)
-        if event_id is not None:
-            event_id = check_text("event_id", event_id)
-        who = read_caller(by)
-        kept = read_payload(payload, "payload")
-        check_size(as_results(kept), self.store.max_value_bytes, f"instance {instance_id}: the payload")
-        going = dispatch or self.dispatch
-        wanted = None if step is None else step_key(step)
-        asked = request_digest(event, kept, wanted) if event_id is not None else ""
-
-        def deliver(state: State, now: int) -> State | None:
-            if repeats(state, "event", event_id, asked):
-                return state
-            target = accept(self.registry.definition(state).graph, state, event, wanted)
-            check_room(state, kept)
-            received = EventReceived(target, event, event_id or "", kept, who.name, who.source, asked)
-            if state.step_status(target) == "waiting" and state.paused is None:
-                return self._go_on(state, going, now, received)
-            return self._append(state, now, received)
-
-        self._change(instance_id, deliver)
+        self.do(
+            Deliver(instance_id=instance_id, event=event, payload=payload, step=step, event_id=event_id, by=by),
+            dispatch=dispatch,
+        )
 
     def heartbeat(self, instance_id: str, step_ref: StepRef | None = None, *, by: Caller | str | None = None) -> None:
         """Say that whoever works for a waiting step is alive: its heartbeat is missed that much later.
@@ -238,32 +230,7 @@ class Runner(Control, Queries, Answers):
             UnexpectedEvent: no step, or not this one, waits for a heartbeat now.
             AmbiguousEvent: several do, and ``step_ref`` does not say which.
         """
-        instance_id, who = check_id(instance_id), read_caller(by)
-        wanted = step_key(step_ref) if step_ref is not None else None
-
-        def beat(state: State, now: int) -> State | None:
-            graph = self.registry.definition(state).graph
-            _check_open(state, graph, wanted, "takes no heartbeat")
-            found = [timer for timer in state.deadlines if timer.heartbeat_ms and wanted in {None, timer.step}]
-            if not found:
-                which = f"no step {wanted}" if wanted else "no step"
-                message = f"instance {instance_id}: {which} waits for a heartbeat now"
-                if wanted and state.step_status(wanted) == "waiting":
-                    message = f"instance {instance_id}: step {wanted} waits, and its wait asks for no heartbeat"
-                raise UnexpectedEvent(message, accepted_events(graph, state))
-            if len(found) > 1:
-                steps = [timer.step for timer in found]
-                message = f"instance {instance_id}: {', '.join(steps)} wait for heartbeats; name the step that is meant"
-                raise AmbiguousEvent(message, steps)
-            beating, due_at = found[0], now + found[0].heartbeat_ms
-            token = heartbeat_token(beating.step, state.attempt(beating.step), due_at)
-            if token == beating.token or (
-                beating.beaten and due_at - beating.due_at < heartbeat_grain(beating.heartbeat_ms)
-            ):
-                return state
-            return self._append(state, now, HeartbeatReceived(beating.step, token, due_at, who.name, who.source))
-
-        self._change(instance_id, beat)
+        self.do(Heartbeat(instance_id=instance_id, step=step_ref, by=by))
 
     def schedule_resume(
         self,
@@ -297,36 +264,281 @@ class Runner(Control, Queries, Answers):
             InstanceClosed: the instance has ended, or is being cancelled.
             UnexpectedEvent: the step routes no ``timeout``, or it has ended already.
         """
-        if isinstance(delay_ms, bool) or not isinstance(delay_ms, int) or not 0 < delay_ms <= LONGEST_SCHEDULE_MS:
-            bounds = f"a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
-            message = f"delay_ms is {shown(delay_ms)}: it must be {bounds}"
-            raise InvalidDelay(message)
-        instance_id, delay_ms = check_id(instance_id), int.__int__(delay_ms)
-        if request_id is not None:
-            request_id = check_text("request_id", request_id)
-        who, step = read_caller(by), step_key(step_ref)
-        asked = request_digest(step, delay_ms) if request_id is not None else ""
-        token = f"{step}.r{named('schedule_resume', request_id)}" if request_id is not None else ""
+        return self.do(
+            ScheduleResume(instance_id=instance_id, step=step_ref, delay_ms=delay_ms, request_id=request_id, by=by)
+        )
 
-        def set_timer(state: State, now: int) -> State | None:
-            if repeats(state, "schedule_resume", request_id, asked):
-                return state
-            graph = self.registry.definition(state).graph
-            _check_open(state, graph, step, "nothing can be scheduled for it")
-            _check_times_out(graph, state, step)
-            if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
-                has = f"instance {instance_id} has {already} deadlines"
-                message = f"{has}, the most there are: wait until some have passed"
-                raise BadRequest(message)
-            own = token or f"{step}.s{state.timers_set + 1}"
-            asking = (request_id or "", who.name, who.source, asked)
-            return self._append(state, now, TimerSet(own, step, now + delay_ms, "timeout", *asking))
+    def cancel(  # noqa: PLR0913 - a request, and who makes it
+        self,
+        instance_id: str,
+        reason: str = "",
+        *,
+        compensate: bool = False,
+        request_id: str | None = None,
+        by: Caller | str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
+        """Start nothing more; the instance ends as ``cancelled`` at once, or when the steps that run now have ended.
 
-        after = self._change(instance_id, set_timer)
-        timer = next((one for one in reversed(after.timers.get(step, ())) if one.token == token or not token), None)
-        if timer is None or after.closed:  # a repeat that comes when its deadline is over
-            return self.timers.name(Timeout(instance_id, after.generation, step, token, 0))
-        return self.timers.schedule(Timeout(instance_id, after.generation, step, timer.token, timer.due_at))
+        Args:
+            instance_id: the instance.
+            reason: kept in its history, up to 1,000 characters.
+            compensate: undo what its completed steps did before it ends.
+            request_id: the same request twice is one; the second call answers as the first did.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
+            dispatch: where compensations run: in place or by the queue.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            InstanceClosed: it has ended already, or is compensating.
+            UnknownVersion: its version is not deployed, so nothing of it can be undone.
+            BadRequest: the reason or the request id is malformed, or ``compensate`` is no ``bool``.
+            RequestIdReused: another request of this kind had the id.
+        """
+        self.do(
+            Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=request_id, by=by),
+            dispatch=dispatch,
+        )
+
+    def pause(
+        self, instance_id: str, reason: str = "", *, request_id: str | None = None, by: Caller | str | None = None
+    ) -> None:
+        """Start nothing more for now. Running steps end, events are kept, deadlines that pass wait for its continuing.
+
+        Args:
+            instance_id: the instance.
+            reason: kept in its history, up to 1,000 characters.
+            request_id: the same request twice is one.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            InstanceClosed: it has ended, or is being cancelled without compensation.
+            BadRequest: the reason or the request id is malformed.
+            RequestIdReused: another request of this kind had the id.
+        """
+        self.do(Pause(instance_id=instance_id, reason=reason, request_id=request_id, by=by))
+
+    def unpause(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: Caller | str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
+        """Continue an instance that was paused; one that is not paused is left as it is.
+
+        Args:
+            instance_id: the instance.
+            request_id: the same request twice is one.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
+            dispatch: run in place or leave it to the queue.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            InstanceClosed: it has ended.
+            BadRequest: the request id is malformed.
+        """
+        self.do(Unpause(instance_id=instance_id, request_id=request_id, by=by), dispatch=dispatch)
+
+    def redrive(
+        self,
+        instance_id: str,
+        *,
+        request_id: str | None = None,
+        by: Caller | str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> None:
+        """Have a failed, cancelled or parked instance go on from where it stopped.
+
+        A step that failed starts again with its first attempt; a step that waited goes on waiting for as long as it had
+        left. What was compensated runs again, and what followed from it, as new activations with idempotency keys of
+        their own. Where a compensation failed, it is the compensation that goes on.
+
+        Args:
+            instance_id: the instance.
+            request_id: the same request twice is one.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
+            dispatch: run in place or leave it to the queue.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            NotRedrivable: it is neither failed nor cancelled nor parked.
+            UnknownWorkflow, UnknownVersion: its version is not deployed.
+            BadRequest: the request id is malformed.
+        """
+        self.do(Redrive(instance_id=instance_id, request_id=request_id, by=by), dispatch=dispatch)
+
+    def fork(  # noqa: PLR0913 - a start, and where it begins
+        self,
+        instance_id: str,
+        at: int | None = None,
+        *,
+        new_id: str,
+        generation: int | None = None,
+        context: Mapping[str, Any] | Model | None = None,
+        results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
+        version: int | None = None,
+        start_id: str | None = None,
+        by: Caller | str | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> str:
+        """Start a new instance from a point in another one's history.
+
+        It takes over every step that had completed or was skipped by then. What waited, ran, failed or was compensated
+        runs anew, and events that were kept for later steps are not taken over: send them again.
+
+        Args:
+            instance_id: the instance to fork; it is left as it is.
+            at: the number of the log entry after which the fork begins; by default the newest.
+            new_id: the business key's value of the new instance.
+            generation: which of the old instance's generations; by default the newest.
+            context: other start data than the old instance's.
+            results: other results of steps that had completed by then, by step: its key, the step or its class.
+            version: another version than the old instance's.
+            start_id: a name for this very fork; made twice, it is one.
+            by: who asks for it; a text of up to 256 characters is a claim. Kept in the new instance's history.
+            dispatch: run in place or leave it to the queue.
+
+        Returns:
+            The new instance's id.
+
+        Raises:
+            InstanceNotFound: there is no such instance or generation.
+            BadRequest: its history has no such entry, a step in ``results`` had not completed, or the other version
+                lacks a step that is taken over, or leads from one of them to other steps.
+            UnknownStep: ``results`` names a step that the workflow has not.
+            ForkNotAllowed: the workflow's ``forks=`` allows no fork, or none that replaces start data or results.
+            AlreadyRunning: an instance with the new id is active.
+            RequestIdReused: another fork to the new id had this ``start_id``.
+            InvalidInput, UnknownVersion, PayloadTooLarge: as for a start.
+        """
+        command = Fork(
+            instance_id=instance_id,
+            new_id=new_id,
+            at=at,
+            generation=generation,
+            context=context,
+            results=results,
+            version=version,
+            start_id=start_id,
+            by=by,
+        )
+        return self.do(command, dispatch=dispatch)
+
+    def answer(self, link: Link, payload: Any = None, *, dispatch: Dispatch | None = None) -> None:
+        """Give the link's step its event, once.
+
+        Args:
+            link: what the link says; it must have been verified.
+            payload: JSON-safe data that becomes the step's results; the link's own where it has any.
+            dispatch: run in place or leave it to the queue.
+
+        Raises:
+            InstanceNotFound, InstanceClosed, LinkOutdated, LinkUsed, StepMovedOn, UnexpectedEvent: it cannot be used.
+            UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed; nothing is lost, deploy it again.
+            InvalidInput, PayloadTooLarge: the payload cannot be stored.
+        """
+        self.do(Answer(link=link, payload=payload), dispatch=dispatch)
+
+    def look(self, link: Link) -> str:
+        """The name of the workflow that the link is for, if it could be used now.
+
+        Raises:
+            InstanceNotFound, InstanceClosed, LinkOutdated, LinkUsed, StepMovedOn, UnexpectedEvent: it could not.
+            UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed.
+        """
+        state = self.instances.load(link.instance_id)
+        check_link(self.instances, state, link)
+        return state.workflow
+
+    def get(self, instance_id: str) -> InstanceView:
+        """Show an instance as it is now.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+        """
+        return self._queries.get(instance_id)
+
+    def history(
+        self,
+        instance_id: str,
+        *,
+        generation: int | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        traces: bool = False,
+    ) -> Page[HistoryEntry]:
+        """Show a page of an instance's log, oldest first.
+
+        Args:
+            instance_id: the instance.
+            generation: which of its runs; by default the newest.
+            limit: at most this many entries, 1 to 200.
+            cursor: where the page before ended.
+            traces: whether errors tell where in the code they were raised.
+
+        Raises:
+            InstanceNotFound: there is no such instance or generation.
+            BadRequest: the generation, the limit, the cursor or ``traces`` is malformed.
+        """
+        return self._queries.history(instance_id, generation=generation, limit=limit, cursor=cursor, traces=traces)
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        *,
+        workflow: WorkflowRef | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[InstanceView]:
+        """List instances, newest start first; what was just changed may show a moment later.
+
+        Args:
+            workflow: of this workflow only, by its name or its class; one that is not deployed any more may be named as
+                long as it has instances.
+            status: in this status, or in one of these, only.
+            version: of this version of their workflow only, 1 or more.
+            tag: with this tag only.
+            since: started at or after this time only (an aware ``datetime``).
+            limit: at most this many, 1 to 200.
+            cursor: where the page before ended, which had the same filters (``since`` and ``limit`` may change).
+
+        Returns:
+            A page. It may be short, or empty, and still have a cursor, where few instances pass the filters.
+
+        Raises:
+            UnknownWorkflow: no such workflow is deployed, and it has no instances.
+            BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
+        """
+        name = workflow if workflow is None or isinstance(workflow, str) else self._queries.name_of(workflow)
+        wanted = read_filter(workflow=name, status=status, version=version, tag=tag, since=since)
+        return self.find(wanted, limit=limit, cursor=cursor)
+
+    def find(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Page[InstanceView]:
+        """As ``list``, which makes ``wanted``."""
+        return self._queries.list(wanted, limit=limit, cursor=cursor)
+
+    def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
+        """How many instances each workflow has in each status; what was just changed may count a moment later.
+
+        Args:
+            workflow: of this workflow only: its name or its class.
+            most: where counting ends, 1 to 1,000: that number means that many or more.
+
+        Returns:
+            Workflow to status to number. A deployed workflow without instances has zeros; one that is not deployed any
+            more is there while it has instances (in a large table, it may take several calls to find it).
+
+        Raises:
+            UnknownWorkflow: no such workflow is deployed, and it has no instances.
+            BadRequest: ``most`` is out of range.
+        """
+        return self._queries.counts(workflow=workflow, most=most)
 
     def wake(self, instance_id: str, *, budget: Budget) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
@@ -336,94 +548,8 @@ class Runner(Control, Queries, Answers):
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
-        try:
-            self._wake(instance_id, budget)
-        except CorruptLog as error:
-            quarantine(self.store, self.clock, instance_id, error)
-
-    def _wake(self, instance_id: str, budget: Budget) -> None:
-        def go_on(state: State, now: int) -> State | None:
-            if state.closed or state.owned(now):
-                return state
-            try:
-                definition = self.registry.runnable(state)
-                if not _has_work(definition, state, now):
-                    return state
-                return self.executor.run(state, (self._claim(budget),), definition, budget)
-            except (UnknownWorkflow, UnknownVersion) as error:
-                return self._park(state, now, f"{error}; deploy that version again")
-
-        try:
-            self._change(instance_id, go_on)
-        except InstanceNotFound:
-            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
-        except InvariantBroken as error:
-            _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
-            reason = f"a defect of the engine ({error}); report it, then redrive the instance"
-            self._change(instance_id, lambda state, now: self._park(state, now, reason))
+        self._waker.wake(instance_id, budget=budget)
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
         """A one-shot schedule fired: give its step the timeout, unless it has moved on."""
-        early = timeout.due_at - self.clock.now()
-        if 0 < early <= EARLY_MS:
-            self.clock.sleep(early)
-        self.wake(timeout.instance_id, budget=budget)
-
-    def _park(self, state: State, now: int, reason: str) -> State | None:
-        """Leave an instance that cannot go on for now; it is looked at again later and later, and nothing is lost."""
-        if state.closed or (state.parked == reason and (state.wake_at or 0) > now):
-            return state
-        pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
-        after = self._append(state, now, Parked(reason, now + pause))
-        if after is not None:
-            tell_parked(state.instance_id, reason, after)
-        return after
-
-
-def _version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
-    """The version that a workflow starts with for ``opts``.
-
-    Raises:
-        UnknownVersion: what its ``version_for`` gave is no number.
-    """
-    versions = dict(flow.versions)  # its own: it could change them for all
-    chosen = called_for_a_start(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
-    if chosen is None:
-        return flow.current
-    return chosen if type(chosen) is int else flow.definition(chosen).version
-
-
-def _check_open(state: State, graph: Graph, step: str | None, what: str) -> None:
-    """Refuse a step that is not there, and an instance that has ended."""
-    if step is not None and step not in graph.predecessors:
-        steps = ", ".join(graph.order)
-        message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has {steps}"
-        raise UnknownStep(message)
-    if state.closed or state.compensation is not None or state.cancel is not None:
-        status = "being cancelled" if state.cancel and not state.closed else state.status
-        message = f"instance {state.instance_id} is {status}: {what}"
-        raise InstanceClosed(message)
-
-
-def _check_times_out(graph: Graph, state: State, step: str) -> None:
-    """Reject a deadline for a step that could do nothing with it.
-
-    Raises:
-        UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
-    """
-    where = f"instance {state.instance_id}: step {step}"
-    if not is_reachable(graph, state, step):
-        message = f"{where} is {state.step_status(step)}, it will not wait any more"
-    elif "timeout" not in graph.events(step):
-        message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"
-    else:
-        return
-    raise UnexpectedEvent(message, accepted_events(graph, state))
-
-
-def _has_work(definition: Definition, state: State, now: int) -> bool:
-    """Whether an execution would find anything to do at ``now`` (ms): a dead owner, a passed alarm, a decision."""
-    if state.owner is not None or (state.wake_at is not None and state.wake_at <= now):
-        return True
-    commands = advance(definition.graph, state, now)
-    return not (len(commands) == 1 and isinstance(commands[0], Sleep))
+        self._waker.timeout(timeout, budget=budget)

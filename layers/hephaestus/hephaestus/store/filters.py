@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,3 +26,11 @@ class ListFilter:
     version: int | None = None
     tag: str | None = None
     since: int | None = None
+
+    @property
+    def workflow(self) -> str | None:
+        """The one workflow that callers may name."""
+        return self.workflows[0] if self.workflows else None
+
+
+EVERY: Final = ListFilter()

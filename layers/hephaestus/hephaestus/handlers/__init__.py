@@ -1,0 +1,1 @@
+"""What the functions do with the events that invoke them."""

@@ -1,0 +1,79 @@
+"""Answers a waiting step for whoever holds a callback link: the link's own rules, checked where the event is committed.
+
+A link is used once. That it is, that its generation is still the newest and that its step still waits is judged on the
+very state that the event is appended to, so that of two answers made at once exactly one is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.engine.events import EventReceived
+from hephaestus.engine.inbox import accept, as_results
+from hephaestus.engine.requests import link_used
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import PAYLOAD, Member, Payload, Rule, member, required
+from hephaestus.runtime.sizes import check_room, check_size
+
+if TYPE_CHECKING:
+    from hephaestus.callbacks.link import Link
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+
+class Answer(Command):
+    """Give a link's step its event, once.
+
+    The API takes it at a route of its own, where the link's token is the permission.
+    """
+
+    action = "answer"
+    served_by = "callback"
+    named_by = ""
+
+    link: Member[Link, Link] = required(Rule(object, lambda _, link: link, {}), "The verified link.")
+    payload: Payload = member(PAYLOAD, "The step's results, unless the link brings them.", default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Give it; see ``Runner.answer``."""
+        link = self.link
+        kept: Any = self.payload if link.payload is None else PAYLOAD.read("'payload'", link.payload)
+        check_size(as_results(kept), instances.store.max_value_bytes, f"instance {link.instance_id}: the payload")
+
+        def deliver(state: State, now: int) -> State | None:
+            check_link(instances, state, link)
+            check_room(state, kept)
+            received = EventReceived(link.step, link.event, link.event_id, kept, link.event_id, "link")
+            return instances.receive(state, going, now, received)
+
+        return instances.change(link.instance_id, deliver).instance_id
+
+
+def check_link(instances: Instances, state: State, link: Link) -> None:
+    """Reject a link that cannot be used on ``state``, and say why.
+
+    Raises:
+        InstanceClosed, LinkOutdated, LinkUsed, StepMovedOn, UnexpectedEvent: it cannot be used.
+        UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed.
+    """
+    from hephaestus.callbacks.errors import LinkOutdated, LinkUsed, StepMovedOn  # noqa: PLC0415 - only with links
+
+    named = f"instance {link.instance_id}"
+    if state.generation != link.generation:
+        message = f"{named} has been started again since this link was made; ask for a new link"
+        raise LinkOutdated(message)
+    if link_used(state, link.event_id):
+        message = f"{named}: this link has been used, and its answer {link.event!r} is recorded: there is no more to do"
+        raise LinkUsed(message)
+    known = state.steps.get(link.step)
+    ended = known is not None and known.status not in ("waiting", "retrying")
+    if known is not None and ended and not (state.closed and known.event is None):
+        how = f"ended with {known.event!r}" if known.event else f"is {known.status}"
+        message = f"{named}: step {link.step} does not wait any more, it {how}; nothing was changed"
+        raise StepMovedOn(message)
+    if link.step in state.inbox and not state.closed:
+        event = state.inbox[link.step].event
+        message = f"{named}: step {link.step} has been given {event!r} already; nothing was changed"
+        raise StepMovedOn(message)
+    accept(instances.registry.definition(state).graph, state, link.event, link.step)

@@ -1,0 +1,64 @@
+"""Cancels an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.advance import compensable
+from hephaestus.engine.events import CancelRequested, InstanceFinished
+from hephaestus.engine.requests import repeats
+from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import (
+    FLAG,
+    REASON,
+    By,
+    Flag,
+    MaybeText,
+    Text,
+    caller,
+    instance_id,
+    member,
+    request_id,
+)
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+
+class Cancel(Command):
+    """Cancel an instance."""
+
+    action = "cancel"
+    operation = "cancelInstance"
+    route = "/instances/<instance_id>/cancel"
+    errors = (InstanceNotFound, InstanceClosed, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    asks = True
+
+    instance_id: Text = instance_id()
+    reason: Text = member(REASON, "Kept in its history.", default="")
+    compensate: Flag = member(FLAG, "Whether what the instance did is undone first.", default=False)
+    request_id: MaybeText = request_id(default=None)
+    by: By = caller(default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Cancel it; see ``Runner.cancel``."""
+        asked = self.digest(self.reason, self.compensate)
+        who, name = self.by, self.request_id or ""
+        request = CancelRequested(self.reason, name, self.compensate, who.name, who.source, asked)
+
+        def decide(state: State, now: int) -> State | None:
+            if repeats(state, "cancel", name, asked) or (state.cancel and not state.closed and not name):
+                return state
+            if state.closed or (state.compensation is not None and not state.cancel):
+                message = f"instance {self.instance_id} is {state.status}: there is nothing to cancel"
+                raise InstanceClosed(message)
+            if state.cancel or state.owned(now):
+                return instances.append(state, now, request)
+            if self.compensate and compensable(instances.registry.definition(state).graph, state):
+                return instances.go_on(state, going, now, request)
+            return instances.append(state, now, request, InstanceFinished("cancelled"))
+
+        return instances.change(self.instance_id, decide).instance_id

@@ -1,0 +1,257 @@
+"""Forks instances: a new one begins at a point in another one's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.definition.definition import FORKS
+from hephaestus.definition.steps import DONE
+from hephaestus.engine.events import Forked, InstanceStarted, Replacement, StepCompleted
+from hephaestus.engine.fold import begin, fold
+from hephaestus.errors import (
+    AlreadyRunning,
+    BadRequest,
+    CallerError,
+    ForkNotAllowed,
+    InstanceNotFound,
+    InvalidInput,
+    PayloadTooLarge,
+    RequestIdReused,
+    UnknownStep,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import (
+    DATA,
+    KEY,
+    NUMBER,
+    RESULTS,
+    By,
+    MaybeData,
+    MaybeNumber,
+    MaybeText,
+    Results,
+    Text,
+    caller,
+    instance_id,
+    member,
+    request_id,
+    required,
+)
+from hephaestus.runtime.intake import check_input, digest
+from hephaestus.runtime.sizes import check_size
+from hephaestus.values import FrozenDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.caller import Caller
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+HISTORY_PAGE: Final = 200
+
+
+class Fork(Command):
+    """Start an instance from a point of another."""
+
+    action = "fork"
+    operation = "forkInstance"
+    route = "/instances/<instance_id>/fork"
+    errors = (
+        ForkNotAllowed,
+        InstanceNotFound,
+        AlreadyRunning,
+        UnknownWorkflow,
+        UnknownVersion,
+        InvalidInput,
+        PayloadTooLarge,
+        RequestIdReused,
+    )
+    named_by = "start_id"
+
+    instance_id: Text = instance_id()
+    new_id: Text = required(KEY, "The value of the workflow's business key. A whole id of that key is taken, too.")
+    at: MaybeNumber = member(NUMBER, "The number of a log entry; without it, the newest.", default=None)
+    generation: MaybeNumber = member(NUMBER, "An earlier run of it.", default=None)
+    context: MaybeData = member(DATA, "The start data: any JSON object that fits the workflow's `Input`.", default=None)
+    results: Results = member(
+        RESULTS, "Other results for steps that had completed, by step.", default=None, kept=FrozenDict()
+    )
+    version: MaybeNumber = member(NUMBER, "Another version than its own.", default=None)
+    start_id: MaybeText = request_id(default=None)
+    by: By = caller(default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Start it and return its id; see ``Runner.fork``."""
+        limit = instances.store.max_value_bytes
+        for step, given in self.results.items():
+            check_size(given, limit, f"the results of step {step}")
+        source = _at(instances, self.instance_id, self.generation, self.at)
+        flow = instances.registry.get(source.workflow)
+        asked = self.digest(self.instance_id, self.at, self.generation, self.context, self.results, self.version)
+        suffix = digest(self.start_id)[:20] if self.start_id else instances.clock.unique()
+        chosen = source.version if self.version is None else self.version
+        made = flow.business_key.instance_id(self.new_id, chosen, suffix)
+        initial = source.initial if self.context is None else self.context
+        try:
+            definition = flow.definition(chosen)
+            replaced = ["start data"] if self.context is not None else []
+            replaced += [f"results of {step}" for step in self.results]
+            _check_allowed(flow, definition, source, replaced)
+            check_input(self.given("context"), definition, initial)
+            check_size(initial, limit, "the context")
+            forked = _fork(source, definition, self.results, by=self.by, replaced=self.context is not None)
+        except CallerError:
+            if instances.is_repeat(made, Forked, self.start_id, asked):
+                return made
+            raise
+        name = self.start_id or instances.clock.unique()
+        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
+        instances.create(made, definition, (started, forked), asked, going)
+        return made
+
+
+def _at(instances: Instances, instance_id: str, generation: int | None, at: int | None) -> State:
+    """The instance as it was after log entry ``at``, folded from its history."""
+    state: State | None = None
+    while at is None or state is None or state.sequence < at:
+        after = state.sequence if state else 0
+        limit = HISTORY_PAGE if at is None else min(HISTORY_PAGE, at - after)
+        number, entries = instances.history(instance_id, generation, after, limit)
+        if not entries:
+            break
+        state = fold(state, entries) if state else fold(begin(instance_id, number, entries[0]), entries[1:])
+    if state is None or (at is not None and state.sequence < at):
+        last = state.sequence if state else 0
+        message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
+        raise BadRequest(message)
+    return state
+
+
+def _check_allowed(flow: type[Workflow], definition: Definition, source: State, replaced: Sequence[str]) -> None:
+    """Refuse a fork that the workflow does not allow: neither the version it comes from nor the one it goes to.
+
+    Raises:
+        ForkNotAllowed: saying what the declaration allows.
+    """
+    declared = [definition.forks]
+    if source.version in flow.definitions:
+        declared.append(flow.definition(source.version).forks)
+    rule = max(declared, key=FORKS.index)
+    if rule == "none":
+        message = (
+            f"instance {source.instance_id} cannot be forked: {flow.name} is declared with forks='none'; "
+            "start a new instance instead"
+        )
+        raise ForkNotAllowed(message)
+    if rule == "unchanged" and replaced:
+        message = (
+            f"instance {source.instance_id} cannot be forked with other {', '.join(replaced[:10])}: {flow.name} is "
+            "declared with forks='unchanged'; fork it from an earlier entry, so that its steps run again"
+        )
+        raise ForkNotAllowed(message)
+
+
+def _fork(
+    source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: Caller, replaced: bool
+) -> Forked:
+    """What a fork takes over: every step that was decided, and whose predecessors were.
+
+    What ``by`` gives instead of what the source had is marked; ``replaced`` says that the start data are among it.
+    """
+    graph = definition.graph
+    taken: dict[str, str] = {}
+    for step in graph.order:
+        if step == graph.start or all(one in taken for one in graph.predecessors[step]):
+            status = source.step_status(step)
+            if status in ("completed", "skipped"):
+                taken[step] = status
+    strange = [step for step in results if step not in graph.edges]
+    if strange:
+        named = ", ".join(map(repr, strange[:10]))
+        version = f"version {definition.version} of {definition.name}"
+        message = f"results: {version} has no step {named}; it has {', '.join(graph.order)}"
+        raise UnknownStep(message)
+    missing = [step for step in results if taken.get(step) != "completed"]
+    if missing:
+        done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
+        message = (
+            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
+        )
+        raise BadRequest(message)
+    given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
+    completed = [
+        StepCompleted(
+            key,
+            known.event or "",
+            known.taken,
+            results.get(key, known.updates),
+            started_at=known.started_at,
+            attempt=known.attempt,
+            failed=known.failed,
+            replaced=given if key in results else known.replaced,
+            configs=known.configs,
+            ended_at=known.ended_at or 0,
+        )
+        for key, known in source.steps.items()
+        if taken.get(key) == "completed"
+    ]
+    _check_fits(definition, completed, taken)
+    return Forked(
+        source.instance_id,
+        source.generation,
+        source.sequence,
+        tuple(completed),
+        tuple(step for step, status in taken.items() if status == "skipped"),
+        by.name,
+        by.source,
+        given if replaced else source.initial_replaced,
+    )
+
+
+def _check_fits(definition: Definition, completed: Sequence[StepCompleted], taken: Mapping[str, str]) -> None:
+    """Reject a fork whose version would not have gone the way that the steps it takes over went.
+
+    It would never run a step that it has on another way, such as one that it has new between two of them.
+
+    Raises:
+        BadRequest: naming each step whose transitions differ.
+    """
+    edges, live = definition.graph.edges, {target for done in completed for target in done.taken}
+    version = f"version {definition.version} of {definition.name}"
+    unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in edges[done.step]]
+    unknown += dict.fromkeys(target for done in completed for target in done.taken if target not in edges)
+    if unknown:
+        message = f"{version} has no {', '.join(unknown[:10])}: fork from an earlier entry, or on the old version"
+        raise BadRequest(message)
+    changed = [_other_way(definition, done) for done in completed if not _leads_there(definition, done)]
+    changed += [
+        f"{step} was {status}, and {'begins it' if step == definition.graph.start else 'nothing leads to it'} there"
+        for step, status in taken.items()
+        if (status == "completed") is not (step == definition.graph.start or step in live)
+    ]
+    if changed:
+        message = (
+            f"{version} goes another way than the steps that the fork takes over: {'; '.join(changed[:10])}; "
+            "fork from an earlier entry, or on the old version"
+        )
+        raise BadRequest(message)
+
+
+def _leads_there(definition: Definition, done: StepCompleted) -> bool:
+    """Whether the event of a step may lead exactly to the steps that it led to."""
+    route = definition.routes[done.step][done.event]
+    if route.choice is None:
+        return set(done.taken) == set(route.targets)
+    return set(done.taken) <= set(route.targets)
+
+
+def _other_way(definition: Definition, done: StepCompleted) -> str:
+    route = definition.routes[done.step][done.event]
+    was, now = (", ".join(steps) or DONE.key for steps in (done.taken, route.targets))
+    return f"{done.step}: {done.event} led to {was}, and leads to {'a choice of ' if route.choice else ''}{now} there"

@@ -1,0 +1,108 @@
+"""Takes the heartbeats of waiting steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.events import HeartbeatReceived, heartbeat_grain
+from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.state import heartbeat_token
+from hephaestus.errors import (
+    AmbiguousEvent,
+    InstanceClosed,
+    InstanceNotFound,
+    UnexpectedEvent,
+    UnknownStep,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import STEP, By, MaybeStep, Text, caller, instance_id, member
+
+if TYPE_CHECKING:
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State, Timer
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+
+class Heartbeat(Command):
+    """Say that a waiting step is worked on."""
+
+    action = "heartbeat"
+    operation = "sendHeartbeat"
+    route = "/instances/<instance_id>/heartbeat"
+    served_by = "resume"
+    errors = (
+        InstanceNotFound,
+        InstanceClosed,
+        UnknownStep,
+        UnknownWorkflow,
+        UnknownVersion,
+        UnexpectedEvent,
+        AmbiguousEvent,
+    )
+    named_by = ""
+    answers = "id"
+    said = "heartbeat for"
+
+    instance_id: Text = instance_id()
+    step: MaybeStep = member(STEP, "The step, where several wait for heartbeats.", default=None)
+    by: By = caller(default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Take it; see ``Runner.heartbeat``."""
+        del going  # nothing follows
+        who = self.by
+
+        def beat(state: State, now: int) -> State | None:
+            graph = instances.registry.definition(state).graph
+            check_open(state, graph, self.step, "takes no heartbeat")
+            beating = _beating(graph, state, self.step)
+            due_at = now + beating.heartbeat_ms
+            token = heartbeat_token(beating.step, state.attempt(beating.step), due_at)
+            if token == beating.token or (
+                beating.beaten and due_at - beating.due_at < heartbeat_grain(beating.heartbeat_ms)
+            ):
+                return state
+            return instances.append(state, now, HeartbeatReceived(beating.step, token, due_at, who.name, who.source))
+
+        return instances.change(self.instance_id, beat).instance_id
+
+
+def _beating(graph: Graph, state: State, wanted: str | None) -> Timer:
+    """The deadline that a heartbeat puts off.
+
+    Raises:
+        UnexpectedEvent: no step, or not the one that is meant, waits for a heartbeat.
+        AmbiguousEvent: several do.
+    """
+    found = [timer for timer in state.deadlines if timer.heartbeat_ms and wanted in {None, timer.step}]
+    if not found:
+        which = f"no step {wanted}" if wanted else "no step"
+        message = f"instance {state.instance_id}: {which} waits for a heartbeat now"
+        if wanted and state.step_status(wanted) == "waiting":
+            message = f"instance {state.instance_id}: step {wanted} waits, and its wait asks for no heartbeat"
+        raise UnexpectedEvent(message, accepted_events(graph, state))
+    if len(found) > 1:
+        steps = [timer.step for timer in found]
+        message = f"instance {state.instance_id}: {', '.join(steps)} wait for heartbeats; name the step that is meant"
+        raise AmbiguousEvent(message, steps)
+    return found[0]
+
+
+def check_open(state: State, graph: Graph, step: str | None, what: str) -> None:
+    """Reject a step that is not there, and an instance that has ended.
+
+    Raises:
+        UnknownStep: the workflow has no such step.
+        InstanceClosed: the instance has ended or is ending; ``what`` says what follows from it.
+    """
+    if step is not None and step not in graph.predecessors:
+        steps = ", ".join(graph.order)
+        message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has {steps}"
+        raise UnknownStep(message)
+    if state.closed or state.compensation is not None or state.cancel is not None:
+        status = "being cancelled" if state.cancel and not state.closed else state.status
+        message = f"instance {state.instance_id} is {status}: {what}"
+        raise InstanceClosed(message)

@@ -1,0 +1,45 @@
+"""Redrives an instance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.plans import redriven
+from hephaestus.engine.requests import repeats
+from hephaestus.errors import InstanceNotFound, NotRedrivable, RequestIdReused, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import By, MaybeText, Text, caller, instance_id, request_id
+
+if TYPE_CHECKING:
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+
+class Redrive(Command):
+    """Have an instance go on from where it stopped."""
+
+    action = "redrive"
+    operation = "redriveInstance"
+    route = "/instances/<instance_id>/redrive"
+    errors = (InstanceNotFound, NotRedrivable, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    asks = True
+    said = "redriven"
+
+    instance_id: Text = instance_id()
+    request_id: MaybeText = request_id(default=None)
+    by: By = caller(default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Have it go on; see ``Runner.redrive``."""
+        who, name = self.by, self.request_id or ""
+
+        def decide(state: State, now: int) -> State | None:
+            if repeats(state, "redrive", name, ""):
+                return state
+            event = redriven(instances.registry.runnable(state).graph, state)
+            event = replace(event, request_id=name, by=who.name, by_source=who.source)
+            return instances.go_on(state, going, now, event)
+
+        return instances.change(self.instance_id, decide).instance_id

@@ -1,0 +1,101 @@
+"""Gives steps deadlines from outside, by one-shot schedules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.advance import is_reachable
+from hephaestus.engine.events import TimerSet
+from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.requests import named, repeats
+from hephaestus.errors import (
+    BadRequest,
+    InstanceClosed,
+    InstanceNotFound,
+    InvalidDelay,
+    RequestIdReused,
+    UnexpectedEvent,
+    UnknownStep,
+)
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.heartbeat import check_open
+from hephaestus.runtime.commands.members import (
+    DELAY,
+    STEP,
+    AStep,
+    By,
+    MaybeText,
+    Number,
+    Text,
+    caller,
+    instance_id,
+    request_id,
+    required,
+)
+from hephaestus.runtime.ports import Timeout
+
+if TYPE_CHECKING:
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+MAX_TIMERS: Final = 100
+
+
+class ScheduleResume(Command):
+    """Give a step the event ``timeout`` after a delay. The API has no route for it."""
+
+    action = "schedule_resume"
+    errors = (InstanceNotFound, UnknownStep, InvalidDelay, RequestIdReused, InstanceClosed, UnexpectedEvent)
+    answers = "schedule_name"
+    logged = ("instance_id", "step")
+
+    instance_id: Text = instance_id()
+    step: AStep = required(STEP, "The step.")
+    delay_ms: Number = required(DELAY, "The delay in milliseconds.")
+    request_id: MaybeText = request_id(default=None)
+    by: By = caller(default=None)
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Make the schedule and return its name; see ``Runner.schedule_resume``."""
+        del going  # the schedule goes on
+        who, step, timers = self.by, self.step, instances.timers
+        asked = self.digest(step, self.delay_ms)
+        token = f"{step}.r{named(self.action, self.request_id)}" if self.request_id is not None else ""
+
+        def set_timer(state: State, now: int) -> State | None:
+            if repeats(state, self.action, self.request_id, asked):
+                return state
+            graph = instances.registry.definition(state).graph
+            check_open(state, graph, step, "nothing can be scheduled for it")
+            _check_times_out(graph, state, step)
+            if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
+                has = f"instance {self.instance_id} has {already} deadlines"
+                message = f"{has}, the most there are: wait until some have passed"
+                raise BadRequest(message)
+            own = token or f"{step}.s{state.timers_set + 1}"
+            asking = (self.request_id or "", who.name, who.source, asked)
+            return instances.append(state, now, TimerSet(own, step, now + self.delay_ms, "timeout", *asking))
+
+        after = instances.change(self.instance_id, set_timer)
+        timer = next((one for one in reversed(after.timers.get(step, ())) if one.token == token or not token), None)
+        if timer is None or after.closed:  # a repeat that comes when its deadline is over
+            return timers.name(Timeout(self.instance_id, after.generation, step, token, 0))
+        return timers.schedule(Timeout(self.instance_id, after.generation, step, timer.token, timer.due_at))
+
+
+def _check_times_out(graph: Graph, state: State, step: str) -> None:
+    """Reject a deadline for a step that could do nothing with it.
+
+    Raises:
+        UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
+    """
+    where = f"instance {state.instance_id}: step {step}"
+    if not is_reachable(graph, state, step):
+        message = f"{where} is {state.step_status(step)}, it will not wait any more"
+    elif "timeout" not in graph.events(step):
+        message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"
+    else:
+        return
+    raise UnexpectedEvent(message, accepted_events(graph, state))

@@ -1,0 +1,124 @@
+"""Starts an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.engine.events import InstanceStarted
+from hephaestus.errors import (
+    AlreadyRunning,
+    CallerError,
+    InvalidInput,
+    PayloadTooLarge,
+    RequestIdReused,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.given import own
+from hephaestus.raised import called_for_a_start
+from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.members import (
+    DATA,
+    KEY,
+    METADATA,
+    NUMBER,
+    TAGS,
+    WORKFLOW,
+    AWorkflow,
+    By,
+    Data,
+    MaybeNumber,
+    MaybeText,
+    Metadata,
+    Tags,
+    Text,
+    caller,
+    member,
+    request_id,
+    required,
+)
+from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
+from hephaestus.runtime.sizes import check_size
+from hephaestus.values import FrozenDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.runtime.dispatch import Dispatch
+    from hephaestus.runtime.instances import Instances
+
+
+class Start(Command):
+    """Start an instance."""
+
+    action = "start"
+    operation = "startInstance"
+    route = "/workflows/<workflow>/instances"
+    served_by = "start"
+    errors = (
+        UnknownWorkflow,
+        UnknownVersion,
+        AlreadyRunning,
+        InvalidInput,
+        PayloadTooLarge,
+        RequestIdReused,
+    )
+    named_by = "start_id"
+    logged = ("workflow",)
+
+    workflow: AWorkflow = required(WORKFLOW, "The workflow's name.")
+    id: Text = required(KEY, "The value of the workflow's business key. A whole id of that key is taken, too.")
+    context: Data = member(
+        DATA,
+        "The start data: any JSON object that fits the workflow's `Input`.",
+        default=None,
+        kept=FrozenDict(),
+    )
+    version: MaybeNumber = member(NUMBER, "Another version than the current one.", default=None)
+    tags: Tags = member(TAGS, "The workflow's own tags are added; together they may be 20.", default=())
+    metadata: Metadata = member(METADATA, "Added to the workflow's own metadata.", default=None, kept=FrozenDict())
+    start_id: MaybeText = request_id(default=None)
+    by: By = caller(default=None)
+
+    def accepted(self) -> dict[str, Any]:
+        """Nothing has run yet."""
+        return {"status": "pending"}
+
+    def perform(self, instances: Instances, going: Dispatch) -> str:
+        """Start it; see ``Runner.start_instance``."""
+        flow, initial, who = instances.registry.deployed(self.workflow), self.context, self.by
+        # What the caller gave, and nothing of what follows from what is deployed: that may change before a repeat.
+        asked = self.digest(flow.name, initial, self.version, self.tags, self.metadata)
+        suffix = digest(self.start_id)[:20] if self.start_id else instances.clock.unique()
+        opts = {"context": own(initial), "id": self.id, "tags": read_tags(flow.tags, self.tags)}
+        chosen = self.version if self.version is not None else _version_for(flow, opts)
+        made = flow.business_key.instance_id(self.id, chosen, suffix)
+        try:
+            definition = flow.definition(chosen)
+            tags = read_tags(flow.versions[chosen].tags, flow.tags, self.tags)
+            metadata = read_value({**flow.versions[chosen].metadata, **flow.metadata, **self.metadata}, "metadata")
+            check_input(self.given("context"), definition, initial)
+            check_size(initial, instances.store.max_value_bytes, "the context")
+            check_size(metadata, instances.store.max_value_bytes, "the metadata")
+        except CallerError:
+            if instances.is_repeat(made, InstanceStarted, self.start_id, asked):
+                return made
+            raise
+        name = self.start_id or instances.clock.unique()
+        started = InstanceStarted(flow.name, definition.version, initial, tags, metadata, name, who.name, who.source)
+        instances.create(made, definition, (started,), asked, going)
+        return made
+
+
+def _version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
+    """The version that a workflow starts with for ``opts``.
+
+    Raises:
+        UnknownVersion: what its ``version_for`` gave is no number.
+    """
+    versions = dict(flow.versions)  # its own: it could change them for all
+    chosen = called_for_a_start(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
+    if chosen is None:
+        return flow.current
+    return chosen if type(chosen) is int else flow.definition(chosen).version

@@ -1,0 +1,96 @@
+"""Goes on with instances that a message, a schedule or the sweep wakes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.advance import Sleep, advance
+from hephaestus.engine.events import Parked
+from hephaestus.errors import (
+    CorruptLog,
+    InstanceNotFound,
+    InvariantBroken,
+    UnknownVersion,
+    UnknownWorkflow,
+)
+from hephaestus.runtime.quarantine import quarantine, tell_parked
+
+if TYPE_CHECKING:
+    from hephaestus.definition.definition import Definition
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.dispatch import Budget
+    from hephaestus.runtime.instances import Instances
+    from hephaestus.runtime.ports import Timeout
+
+PARK_MS: Final = 60 * 1000
+LONGEST_PARK_MS: Final = 60 * 60 * 1000
+EARLY_MS: Final = 5_000
+
+_logger = logging.getLogger("hephaestus.runner")
+
+
+class Waker:
+    """Goes on with instances; has those wait that cannot."""
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+
+    def wake(self, instance_id: str, *, budget: Budget) -> None:
+        """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
+
+        One that cannot be read is left as it is and looked at again in about an hour.
+
+        Raises:
+            StoreUnavailable: the store did not answer; send the message again.
+        """
+        try:
+            self._wake(instance_id, budget)
+        except CorruptLog as error:
+            quarantine(self._instances.store, self._instances.clock, instance_id, error)
+
+    def _wake(self, instance_id: str, budget: Budget) -> None:
+        def go_on(state: State, now: int) -> State | None:
+            if state.closed or state.owned(now):
+                return state
+            try:
+                definition = self._instances.registry.runnable(state)
+                if not _has_work(definition, state, now):
+                    return state
+                return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
+            except (UnknownWorkflow, UnknownVersion) as error:
+                return self._park(state, now, f"{error}; deploy that version again")
+
+        try:
+            self._instances.change(instance_id, go_on)
+        except InstanceNotFound:
+            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
+        except InvariantBroken as error:
+            _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
+            reason = f"a defect of the engine ({error}); report it, then redrive the instance"
+            self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
+
+    def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
+        """A one-shot schedule fired: give its step the timeout, unless it has moved on."""
+        early = timeout.due_at - self._instances.clock.now()
+        if 0 < early <= EARLY_MS:
+            self._instances.clock.sleep(early)
+        self.wake(timeout.instance_id, budget=budget)
+
+    def _park(self, state: State, now: int, reason: str) -> State | None:
+        """Leave an instance that cannot go on for now; it is looked at again later and later, and nothing is lost."""
+        if state.closed or (state.parked == reason and (state.wake_at or 0) > now):
+            return state
+        pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
+        after = self._instances.append(state, now, Parked(reason, now + pause))
+        if after is not None:
+            tell_parked(state.instance_id, reason, after)
+        return after
+
+
+def _has_work(definition: Definition, state: State, now: int) -> bool:
+    """Whether an execution would find anything to do at ``now`` (ms): a dead owner, a passed alarm, a decision."""
+    if state.owner is not None or (state.wake_at is not None and state.wake_at <= now):
+        return True
+    commands = advance(definition.graph, state, now)
+    return not (len(commands) == 1 and isinstance(commands[0], Sleep))
