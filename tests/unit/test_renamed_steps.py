@@ -105,6 +105,23 @@ def test_an_instance_whose_step_is_gone_can_be_cancelled() -> None:
     assert local.runner.get("parcel::1").status == "cancelled"
 
 
+def test_what_a_renamed_step_waits_for_is_rejected_with_the_reason() -> None:
+    """Not as an event that no step takes: the deployment is what is wrong, and nothing is changed."""
+    local = LocalRuntime(flow := deployed(wait="approval"))
+    local.start(flow, "1", {})
+    redeploy(local, deployed(wait="sign_off", undo=None))
+    before = local.store.load("parcel::1")
+    for ask in (
+        lambda: local.runner.resume("parcel::1", "go", step="approval"),
+        lambda: local.runner.resume("parcel::1", "come"),
+        lambda: local.runner.schedule_resume("parcel::1", "approval", 1_000),
+        lambda: local.runner.heartbeat("parcel::1", "approval"),
+    ):
+        with pytest.raises(UnknownVersion, match="is deployed without 'approval', which the instance needs"):
+            ask()
+    assert local.store.load("parcel::1") == before
+
+
 def test_what_is_missing_is_what_the_instance_is_at_or_goes_to() -> None:
     graph = Graph("a", {"a": {"done": ("b",)}, "b": {"done": ()}})
     first = ev.Entry(1, "c", NOW, (ev.InstanceStarted("Flow", 1), ev.Claimed("o", NOW)))

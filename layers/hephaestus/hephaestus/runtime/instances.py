@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import apply, begin, fold, following
-from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy
+from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy, UnexpectedEvent, UnknownStep
 from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.dispatch import Dispatch, InPlace
 from hephaestus.runtime.sizes import check_room
@@ -101,7 +101,7 @@ class Instances:
         """
         state = self.load(instance_id)
         for _ in range(TRIES):
-            after = decide(state, self._now(state))
+            after = self._decide(decide, state)
             if after is not None:
                 return after
             state = self._reload(state)
@@ -109,6 +109,20 @@ class Instances:
             f"instance {instance_id} is being changed by many callers at once; this call changed nothing, try again"
         )
         raise TooBusy(message)
+
+    def _decide(self, decide: Callable[[State, int], State | None], state: State) -> State | None:
+        """What ``decide`` comes to.
+
+        Raises:
+            UnknownVersion: in place of an error about a step or an event where the deployment lacks a step that the
+                instance is at.
+        """
+        try:
+            return decide(state, self._now(state))
+        except (UnexpectedEvent, UnknownStep):
+            if not state.closed:
+                self.registry.runnable(state)
+            raise
 
     def _reload(self, state: State) -> State:
         """The state after what others wrote meanwhile."""

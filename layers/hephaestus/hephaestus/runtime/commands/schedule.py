@@ -16,6 +16,8 @@ from hephaestus.errors import (
     RequestIdReused,
     UnexpectedEvent,
     UnknownStep,
+    UnknownVersion,
+    UnknownWorkflow,
 )
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.heartbeat import check_open
@@ -47,7 +49,16 @@ class ScheduleResume(Command):
     """Give a step the event ``timeout`` after a delay. The API has no route for it."""
 
     action = "schedule_resume"
-    errors = (InstanceNotFound, UnknownStep, InvalidDelay, RequestIdReused, InstanceClosed, UnexpectedEvent)
+    errors = (
+        InstanceNotFound,
+        UnknownStep,
+        UnknownWorkflow,
+        UnknownVersion,
+        InvalidDelay,
+        RequestIdReused,
+        InstanceClosed,
+        UnexpectedEvent,
+    )
     answers = "schedule_name"
     logged = ("instance_id", "step")
 
