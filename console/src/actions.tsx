@@ -1,4 +1,4 @@
-// What can be done to an instance. Each action asks once, says who will be named in history, and is sent under one key,
+// What can be done to an instance. Each action asks once, says who will be named in history, and is sent under one request id,
 // so that pressing twice does it once.
 
 import type { ComponentChildren } from "preact";
@@ -8,7 +8,7 @@ import { CLOSED, type Instance, type Json, type Members } from "./types";
 
 export type Wanted =
   | { action: "resume"; step: string; event: string }
-  | { action: "cancel" | "pause" | "continue" | "redrive" }
+  | { action: "cancel" | "pause" | "unpause" | "redrive" }
   | { action: "fork"; at: number | undefined };
 
 /** The actions that the instance's state allows. */
@@ -20,7 +20,7 @@ export function allowed(instance: Instance): Wanted[] {
     for (const event of events) actions.push({ action: "resume", step, event });
   }
   if (instance.status === "failed" || instance.status === "cancelled" || (open && instance.parked)) actions.push({ action: "redrive" });
-  if (open) actions.push({ action: instance.paused === undefined ? "pause" : "continue" });
+  if (open) actions.push({ action: instance.paused === undefined ? "pause" : "unpause" });
   if (open && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
   actions.push({ action: "fork", at: undefined });
   return actions;
@@ -62,15 +62,15 @@ export function Actions({ instance, want }: { instance: Instance; want: (wanted:
 const TITLES: { [action: string]: string } = {
   cancel: "Cancel",
   pause: "Pause",
-  continue: "Continue",
+  unpause: "Unpause",
   redrive: "Redrive",
   fork: "Fork",
 };
 
 const EXPLAINED: { [action: string]: string } = {
   cancel: "No further step starts. The instance ends as cancelled when the steps that run now have ended.",
-  pause: "No further step starts and no event is delivered until it is continued. Steps that run now end; deadlines that pass wait.",
-  continue: "What was held back by the pause goes on.",
+  pause: "No further step starts and no event is delivered until it is unpaused. Steps that run now end; deadlines that pass wait.",
+  unpause: "What was held back by the pause goes on.",
   redrive: "The instance goes on. Other ways may be taken this time; steps that have not run yet follow.",
   fork: "Starts a new instance that takes over every step that had completed by that entry. This one is left as it is.",
 };
@@ -86,7 +86,7 @@ interface DialogProps {
 
 export function ActionDialog({ instance, wanted, by, forks, close, done }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const [key] = useState(() => crypto.randomUUID());
+  const [requestId] = useState(() => crypto.randomUUID());
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
   const [payload, setPayload] = useState("");
@@ -123,7 +123,7 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
     event.preventDefault();
     if (busy) return;
     try {
-      const body = { ...members(), key };
+      const body = { ...members(), request_id: requestId };
       setBusy(true);
       setProblem("");
       done(await act(instance.id, wanted.action, body));

@@ -251,8 +251,8 @@ function sentence(event: LogEvent): string {
       return `cancel requested${reason}${by}`;
     case "Paused":
       return `paused${reason}${by}`;
-    case "Continued":
-      return `continued${by}`;
+    case "Unpaused":
+      return `unpaused${by}`;
     case "Redriven":
       return `redriven${by}`;
     case "InstanceFinished":

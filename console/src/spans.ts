@@ -109,8 +109,8 @@ export function tell(entries: Entry[]): Story {
         case "Paused":
           if (!open.has(WHOLE)) begin(WHOLE, "paused", at, 1);
           break;
-        case "Continued":
-          end(WHOLE, at, "continued");
+        case "Unpaused":
+          end(WHOLE, at, "unpaused");
           break;
         case "Redriven":
           undoing = event["status"] === "compensating";

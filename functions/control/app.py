@@ -1,4 +1,4 @@
-"""Steer an instance: ``POST /instances/{id}/cancel``, ``pause``, ``continue``, ``redrive`` or ``fork``, or directly.
+"""Steer an instance: ``POST /instances/{id}/cancel``, ``pause``, ``unpause``, ``redrive`` or ``fork``, or directly.
 
 Directly: ``{"action": "cancel", "instance_id", ...}`` with the members of the API's body, for each of these actions;
 and ``{"action": "schedule_resume", "instance_id", "step", "delay_ms"}`` with perhaps a ``request_id`` and ``by``, which

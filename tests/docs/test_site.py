@@ -23,7 +23,8 @@ DOCS = ROOT / "docs"
 # The field terms that all of the code keeps to.
 TERMS = (
     "workflow step transition event instance generation log-entry head commit owner lease fencing wait deadline "
-    "schedule sweep join dead-path compensation redrive fork"
+    "schedule sweep join dead-path compensation redrive fork "
+    "initial payload results callback-link pause request-id command"
 )
 
 

@@ -66,10 +66,10 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("start", "api-start", 202),
         ("control", "api-pause", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
-        ("control", "api-continue", 202),
+        ("control", "api-unpause", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
         ("control", "direct-pause", SAMPLE | {"status": "waiting"}),
-        ("control", "direct-continue", SAMPLE | {"status": "waiting"}),
+        ("control", "direct-unpause", SAMPLE | {"status": "waiting"}),
         ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
     ],
     "cancelled and redriven, twice": [

@@ -71,7 +71,7 @@ def test_an_order_by_the_stack_s_name(deployment: Deployment, call: Call) -> Non
     assert [each["id"] for each in answer(call("list", "--tag", tag, "--since", "1h", "--json"))["items"]] == [order]
     call("pause", order, "--reason", "night ☾")
     assert "paused night ☾" in call("get", order).stdout
-    call("continue", order)
+    call("unpause", order)
     assert "✓ completed" in call("resume", order, "approved", "--data", '{"by": "Ann"}', "--wait", "20").stdout
     call("fork", order, f"{number}-2", "--at", "3")
     eventually(lambda: answer(call("get", f"{order}-2", "--json"))["status"] == "waiting", "the fork does not wait")

@@ -175,7 +175,7 @@ def test_an_order_is_paused_cancelled_with_compensation_redriven_and_forked(page
     show(page, order)
     press(page, "Pause", "Pause", Reason="a look at it")
     expect(page.locator(".notice")).to_contain_text("Paused: a look at it")
-    press(page, "Continue", "Continue")
+    press(page, "Unpause", "Unpause")
     expect(page.locator(".notice")).to_have_count(0)
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_label("first undo").check()
@@ -192,7 +192,7 @@ def test_an_order_is_paused_cancelled_with_compensation_redriven_and_forked(page
         for entry in deployment.call("GET", f"/instances/orderid::{order}/history").json()["items"]
         for event in entry["events"]
     }
-    for action in ("Paused", "Continued", "CancelRequested", "Redriven"):
+    for action in ("Paused", "Unpaused", "CancelRequested", "Redriven"):
         assert types[action].endswith(f":user/{OPERATOR}"), action
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.answer import Answer
     from tests.e2e.deployment import Deployment
 
-STEERING: Final = ("pause", "continue", "redrive", "fork", "heartbeat", "cancel")
+STEERING: Final = ("pause", "unpause", "redrive", "fork", "heartbeat", "cancel")
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,14 @@ def test_a_paused_order_keeps_its_event_and_takes_it_when_it_continues(deploymen
         "waiting",
     )
     for _ in range(2):
-        assert steer(deployment, order, "continue", Idempotency_Key=key).status == 202
+        assert steer(deployment, order, "unpause", Idempotency_Key=key).status == 202
         assert wait_for(deployment, order, "completed")["steps"]["approval"]["event"] == "approved"
     late = steer(deployment, order, "pause", {"reason": "stocktaking"}, Idempotency_Key=pausing)
     assert late.status == 202, "it was heard, long ago"
     other = steer(deployment, order, "pause", {"reason": "something else"}, Idempotency_Key=pausing)
     assert (other.status, other.json()["type"]) == (422, "/problems/request-id-reused")
     happened = history(deployment, order)
-    assert (happened.count("Paused"), happened.count("Continued")) == (1, 1)
+    assert (happened.count("Paused"), happened.count("Unpaused")) == (1, 1)
 
 
 def test_a_pause_of_an_order_that_waits_is_answered_with_its_state(deployment: Deployment) -> None:
@@ -72,7 +72,7 @@ def test_a_pause_of_an_order_that_waits_is_answered_with_its_state(deployment: D
     paused = deployment.call("POST", f"/instances/orderid%3A%3A{order}/pause", {"reason": "night"}, WAIT)
     assert (paused.status, paused.json()["status"], paused.json()["paused"]) == (200, "waiting", "night")
     assert paused.headers["preference-applied"] == "wait=20"
-    continued = steer(deployment, order, "continue", **WAIT)
+    continued = steer(deployment, order, "unpause", **WAIT)
     assert (continued.status, continued.json()["status"], "paused" in continued.json()) == (200, "waiting", False)
 
 
@@ -155,7 +155,7 @@ REFUSED: Final[Mapping[str, tuple[str, str, Any, int, str]]] = {
     "a redrive of what waits": ("waits", "redrive", None, 409, "not-redrivable"),
     "a redrive of what is completed": ("ships", "redrive", None, 409, "not-redrivable"),
     "a pause of what has ended": ("ships", "pause", None, 409, "instance-closed"),
-    "a continuation of what has ended": ("ships", "continue", None, 409, "instance-closed"),
+    "a continuation of what has ended": ("ships", "unpause", None, 409, "instance-closed"),
     "a cancellation of what has ended": ("ships", "cancel", {"compensate": True}, 409, "instance-closed"),
     "a heartbeat for what has ended": ("ships", "heartbeat", {"step": "approval"}, 409, "instance-closed"),
     "a heartbeat that nobody waits for": ("waits", "heartbeat", None, 422, "unexpected-event"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
 from hephaestus.cli.session import Session
-from hephaestus.engine.events import Continued, Paused
+from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.retry import Retry
 from hephaestus.runtime.commands import Cancel, Deliver
@@ -88,8 +88,8 @@ def test_who_does_not_wait_is_told_that_it_was_taken(deployment: Deployment) -> 
     deployment.pump()
     assert call("pause", "orderid::o-1", "--reason", "night").stdout == "✓ paused orderid::o-1\n"
     assert "paused night" in call("get", "orderid::o-1").stdout
-    assert "→ hephaestus continue orderid::o-1" in call("get", "orderid::o-1").stdout
-    assert call("continue", "orderid::o-1").stdout == "✓ continued orderid::o-1\n"
+    assert "→ hephaestus unpause orderid::o-1" in call("get", "orderid::o-1").stdout
+    assert call("unpause", "orderid::o-1").stdout == "✓ unpaused orderid::o-1\n"
     assert call("cancel", "orderid::o-1", "--compensate", "-r", "oops").stdout == "✓ cancelling orderid::o-1\n"
     deployment.pump()
     assert "⊘ cancelled" in call("get", "orderid::o-1").stdout
@@ -237,7 +237,7 @@ def test_any_text_is_only_text() -> None:
     """In payloads, reasons and tags: no markup, no escape, nothing turned around; a program gets it as it is."""
     order("o-1", "--tag", "訂單 😀")
     call("pause", "orderid::o-1", "--reason", NASTY)
-    call("continue", "orderid::o-1")
+    call("unpause", "orderid::o-1")
     call("resume", "orderid::o-1", "approved", "--data", json.dumps({"note": NASTY}), "--wait", "20")
     for command in ("get", "history"):
         assert "<b>&" in call(command, "orderid::o-1").stdout
@@ -262,7 +262,7 @@ def test_a_history_of_five_thousand_entries_is_shown_page_by_page(deployment: De
     state = runner.store.load("orderid::o-1")
     assert state is not None
     for number in range(2_500):
-        for event in (Paused(f"r{number}"), Continued()):
+        for event in (Paused(f"r{number}"), Unpaused()):
             after = runner.instances.append(state, state.updated_at, event)
             assert after is not None
             state = after

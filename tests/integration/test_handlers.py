@@ -68,7 +68,7 @@ WAITING = {
     "a start": ("start", "api-start", "pending"),
     "an event": ("resume", "api-resume", "waiting"),
     "a cancellation": ("control", "api-cancel-compensate", "waiting"),
-    "a continuation": ("control", "api-continue", "waiting"),
+    "a continuation": ("control", "api-unpause", "waiting"),
     "a redrive": ("control", "api-redrive", "pending"),
     "a fork": ("control", "api-fork", "pending"),
 }
@@ -381,7 +381,7 @@ class TestControl:
         assert deployment.call("resume", sample("api-resume"))[0] == 200
         shown = deployment.runner.get(SAMPLE)
         assert (shown.status, shown.paused) == ("waiting", "stocktaking")
-        status, body = self.steer(deployment, "continue", Prefer="wait=5")
+        status, body = self.steer(deployment, "unpause", Prefer="wait=5")
         assert (status, body["status"]) == (200, "completed")
         assert self.steer(deployment, "pause")[1]["type"] == "/problems/instance-closed"
 
@@ -479,7 +479,7 @@ class TestControl:
         """An action, a step, an instance."""
         actions: tuple[Any, ...] = ("explode", "", None, [], ["cancel"], {}, 7, True)
         for action in actions:
-            with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'continue'"):
+            with pytest.raises(BadRequest, match="there are 'cancel', 'pause', 'unpause'"):
                 deployment.invoke("control", {"action": action, "instance_id": SAMPLE})
         with pytest.raises(InstanceNotFound):
             deployment.invoke("control", sample("direct-schedule-resume"))

@@ -19,7 +19,7 @@ from hephaestus.errors import (
 )
 from tests.integration.deployment import SAMPLE, Deployment, api, pass_time, raising, sample
 
-STEERING = ("pause", "continue", "redrive", "fork", "heartbeat", "cancel")
+STEERING = ("pause", "unpause", "redrive", "fork", "heartbeat", "cancel")
 FORKED = {"id": "orderid::sample-5", "status": "waiting"}
 
 
@@ -55,20 +55,20 @@ class TestApi:
         deployment.pump()
         assert deployment.runner.get(SAMPLE).steps == {}
         for _ in range(2):
-            assert deployment.call("control", sample("api-continue"))[:2] == (202, {"id": SAMPLE})
+            assert deployment.call("control", sample("api-unpause"))[:2] == (202, {"id": SAMPLE})
         deployment.pump()
         assert deployment.runner.get(SAMPLE).status == "waiting"
         kinds = [event["type"] for entry in deployment.runner.history(SAMPLE) for event in entry.events]
-        assert (kinds.count("Paused"), kinds.count("Continued")) == (1, 1)
+        assert (kinds.count("Paused"), kinds.count("Unpaused")) == (1, 1)
 
     def test_a_request_that_comes_again_late_is_still_the_same(self, deployment: Deployment) -> None:
         """A pause that was continued is no new pause; the same key on another route is another request."""
         deployment.started()
         key = {"Idempotency-Key": "k-1"}
-        for action in ("pause", "continue", "pause", "continue"):
+        for action in ("pause", "unpause", "pause", "unpause"):
             assert deployment.call("control", route(action, headers=key))[:2] == (202, {"id": SAMPLE})
         kinds = [event["type"] for entry in deployment.runner.history(SAMPLE) for event in entry.events]
-        assert (kinds.count("Paused"), kinds.count("Continued")) == (1, 1)
+        assert (kinds.count("Paused"), kinds.count("Unpaused")) == (1, 1)
         assert deployment.runner.get(SAMPLE).paused is None
         for action in ("cancel", "redrive", "cancel", "redrive"):
             assert deployment.call("control", route(action, headers=key))[0] == 202
@@ -135,11 +135,11 @@ class TestApi:
         deployment.started()
         caller = sample("api-pause")["requestContext"]["identity"]["userArn"]
         deployment.call("control", route("pause"))
-        deployment.invoke("control", {"action": "continue", "instance_id": SAMPLE, "by": "night shift"})
+        deployment.invoke("control", {"action": "unpause", "instance_id": SAMPLE, "by": "night shift"})
         deployment.call("resume", sample("api-resume"))
         told = [event for entry in deployment.runner.history(SAMPLE) for event in entry.events]
         who = {event["type"]: event["by"] for event in told if "by" in event}
-        assert who == {"Paused": caller, "Continued": "night shift", "EventReceived": caller}
+        assert who == {"Paused": caller, "Unpaused": "night shift", "EventReceived": caller}
         refused(deployment, "pause", route("pause", body={"by": "somebody else"}), 400, "bad-request")
 
 
@@ -152,9 +152,9 @@ class TestDirect:
         assert deployment.invoke("control", sample("direct-pause")) == {"id": SAMPLE, "status": "waiting"}
         deployment.invoke("resume", sample("direct-resume"))
         assert deployment.runner.get(SAMPLE).status == "waiting"
-        assert deployment.invoke("control", sample("direct-continue")) == {"id": SAMPLE, "status": "completed"}
+        assert deployment.invoke("control", sample("direct-unpause")) == {"id": SAMPLE, "status": "completed"}
         with pytest.raises(InstanceClosed):
-            deployment.invoke("control", sample("direct-continue"))
+            deployment.invoke("control", sample("direct-unpause"))
 
     def test_redrive(self, deployment: Deployment) -> None:
         """Goes on in place; the same request is one, and another finds nothing to redrive."""
@@ -286,7 +286,7 @@ class TestRefused:
         [
             ("pause", {"reason": 1}, 400, "bad-request"),
             ("pause", {"reason": "x" * 1_001}, 400, "bad-request"),
-            ("continue", {"reason": "x"}, 400, "bad-request"),
+            ("unpause", {"reason": "x"}, 400, "bad-request"),
             ("redrive", {"reason": "x"}, 400, "bad-request"),
             ("redrive", {}, 409, "not-redrivable"),
             ("cancel", {"compensate": "yes"}, 400, "bad-request"),
@@ -321,7 +321,7 @@ class TestRefused:
         refused(deployment, action, route(action, body=body), status, kind)
         assert deployment.runner.history(SAMPLE) == before
 
-    @pytest.mark.parametrize("action", ["pause", "continue", "cancel", "heartbeat", "redrive"])
+    @pytest.mark.parametrize("action", ["pause", "unpause", "cancel", "heartbeat", "redrive"])
     def test_what_an_order_that_has_ended_refuses(self, deployment: Deployment, action: str) -> None:
         """409: a completed order is neither steered nor redriven."""
         deployment.started()

@@ -113,7 +113,7 @@ def test_no_log_line_and_no_metric_holds_what_an_instance_carries(
     deployment.invoke("start", {**direct, "id": "one"})
     by_api("start", deployment, "/workflows/Secretive/instances", {"id": "two", "context": {"card": SECRET}})
     deployment.invoke("control", {"action": "pause", "instance_id": ID, "reason": SECRET})
-    deployment.invoke("control", {"action": "continue", "instance_id": ID})
+    deployment.invoke("control", {"action": "unpause", "instance_id": ID})
     changed = {"new_id": "three", "context": {"card": SECRET}, "results": {"charge": {"card": SECRET}}}
     deployment.invoke("control", {"action": "fork", "instance_id": ID, **changed})
     deployment.invoke("control", {"action": "cancel", "instance_id": "secretive::two", "reason": SECRET})

@@ -70,15 +70,15 @@ def test_a_key_is_the_same_however_it_is_quoted(deployment: Deployment, spelling
 def test_one_key_on_every_route_is_as_many_requests(deployment: Deployment) -> None:
     """And for two instances, two."""
     deployment.started()
-    for action in ("pause", "continue", "events"):
+    for action in ("pause", "unpause", "events"):
         name = {"events": "api-resume"}.get(action, f"api-{action}")
         body = {"event": "approved"} if action == "events" else {}
         assert send(deployment, name, body, path=f"/instances/{SAMPLE}/{action}", resource="")[0] == 202
     deployment.pump()
     kinds = [e["type"] for entry in deployment.runner.history(SAMPLE) for e in entry.events]
-    assert [kind for kind in kinds if kind in ("Paused", "Continued", "EventReceived")] == [
+    assert [kind for kind in kinds if kind in ("Paused", "Unpaused", "EventReceived")] == [
         "Paused",
-        "Continued",
+        "Unpaused",
         "EventReceived",
     ]
 

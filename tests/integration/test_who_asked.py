@@ -63,7 +63,7 @@ def who(deployment: Deployment, instance_id: str = "handed::1") -> dict[str, tup
     return {event["type"]: (event.get("by"), event.get("by_source")) for event in events}
 
 
-ASKED = ("InstanceStarted", "HeartbeatReceived", "Paused", "Continued", "EventReceived")
+ASKED = ("InstanceStarted", "HeartbeatReceived", "Paused", "Unpaused", "EventReceived")
 STEERED = ("Forked", "CancelRequested", "Redriven")
 
 
@@ -84,7 +84,7 @@ def by_api(deployment: Deployment, identity: Mapping[str, Any] | None, **claim: 
     }
     assert deployment.call("resume", beat)[0] == 200
     call("control", "api-pause", "/instances/handed::1/pause", {})
-    call("control", "api-continue", "/instances/handed::1/continue", {})
+    call("control", "api-unpause", "/instances/handed::1/unpause", {})
     call("control", "api-fork", "/instances/handed::1/fork", {"new_id": "2"})
     call("control", "api-cancel", "/instances/handed::2/cancel", {})
     call("control", "api-redrive", "/instances/handed::2/redrive", {})
@@ -123,7 +123,7 @@ def test_every_direct_request_is_a_claim(handing: Deployment, by: str | None) ->
     handing.invoke("resume", {"action": "heartbeat", **on})
     handing.invoke("control", {"action": "schedule_resume", "step": "handed", "delay_ms": 3_600_000, **on})
     handing.invoke("control", {"action": "pause", **on})
-    handing.invoke("control", {"action": "continue", **on})
+    handing.invoke("control", {"action": "unpause", **on})
     handing.invoke("control", {"action": "fork", "new_id": "2", **on})
     handing.invoke("control", {"action": "cancel", **on, "instance_id": "handed::2"})
     handing.invoke("control", {"action": "redrive", **on, "instance_id": "handed::2"})

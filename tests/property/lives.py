@@ -183,7 +183,7 @@ def _early(witness: Witness, odds: Odds, ident: str) -> None:
         witness.call(ident, "early event", lambda: witness.runner.resume(ident, "more", payload, **names))
     reason, steered = odds.text(), _names(odds, "request_id", "by")
     if witness.call(ident, "pause", lambda: witness.runner.pause(ident, reason, **steered)):
-        assert witness.call(ident, "continue", lambda: witness.runner.unpause(ident))
+        assert witness.call(ident, "unpause", lambda: witness.runner.unpause(ident))
 
 
 def _event(witness: Witness, odds: Odds, ident: str, plan: dict[str, Any]) -> None:

@@ -370,7 +370,7 @@ def test_every_action_is_done_and_history_names_who_did_it(
     runtime.start(Parcel, "1", {"address": "wrong"})
     assert page.act("parcel::1", "pause", reason="lunch").json() == {"id": "parcel::1"}
     assert runtime.runner.get("parcel::1").paused == "lunch"
-    assert page.act("parcel::1", "continue").status == 200
+    assert page.act("parcel::1", "unpause").status == 200
     assert page.act("parcel::1", "resume", event="yes", step="decision", payload={"ok": True}).status == 200
     runtime.settle()
     assert runtime.runner.get("parcel::1").status == "failed"
@@ -388,14 +388,14 @@ def test_every_action_is_done_and_history_names_who_did_it(
         for entry in runtime.runner.history(f"parcel::{number}")
         for event in entry.events
     }
-    for event in ("Paused", "Continued", "EventReceived", "Redriven", "Forked", "CancelRequested"):
+    for event in ("Paused", "Unpaused", "EventReceived", "Redriven", "Forked", "CancelRequested"):
         assert done[event] == BY
 
 
 def test_the_same_press_twice_is_one_event(local: tuple[LocalRuntime, LocalConnection], page: Page) -> None:
     local[0].start(Parcel, "1")
     for _ in range(2):
-        assert page.act("parcel::1", "resume", event="yes", key="press-1").status == 200
+        assert page.act("parcel::1", "resume", event="yes", request_id="press-1").status == 200
         local[0].settle()
     received = [event for entry in local[0].runner.history("parcel::1") for event in entry.events]
     assert [event["event_id"] for event in received if event["type"] == "EventReceived"] == ["press-1"]

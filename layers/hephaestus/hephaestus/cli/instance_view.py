@@ -155,7 +155,7 @@ def _hints(shown: Json) -> list[Text]:
             )
             hints.append(f"resume {name} {_quoted(events[0])}" + (f" --step {key}" if several else ""))
     if "paused" in shown:
-        hints.append(f"continue {name}")
+        hints.append(f"unpause {name}")
     if shown["status"] == "failed" or shown.get("parked"):
         hints += [f"history {name}", f"redrive {name}"]
     elif shown["status"] == "cancelled":

@@ -33,7 +33,7 @@ Wait = Annotated[
     typer.Option("--wait", "-w", min=1, max=MAX_WAIT, metavar="SECONDS", help="Wait until it settles, 25 s at most."),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Stay, and show every change until it ends.")]
-Key = Annotated[str | None, typer.Option(help="A name for this request: made twice under one name, it is one.")]
+RequestId = Annotated[str | None, typer.Option(help="A name for this request: made twice under one name, it is one.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in its history.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -58,14 +58,14 @@ def start(
     input: Input = None,  # noqa: A002 - the option's name
     version: Annotated[int | None, typer.Option(help="Another version than the current one.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A tag; several times for several.")] = None,
-    key: Key = None,
+    request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
 ) -> None:
     """Start an instance; its start data come by --data or --input."""
     session: Session = ctx.obj
     context = read_object(data, input, "the start data")
-    start = Start(workflow=workflow, id=value, context=context, version=version, tags=tag or (), start_id=key)
+    start = Start(workflow=workflow, id=value, context=context, version=version, tags=tag or (), start_id=request_id)
     done = session.connection.do(start, wait=wait)
     _tell(session, done, "started", wait=wait, watch=watch)
 
@@ -77,7 +77,7 @@ def resume(
     data: Data = None,
     input: Input = None,  # noqa: A002 - the option's name
     step: Annotated[str | None, typer.Option(help="The step that is meant, where several could take it.")] = None,
-    key: Key = None,
+    request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
 ) -> None:
@@ -85,7 +85,7 @@ def resume(
     session: Session = ctx.obj
     payload = read_data(data, input, "the payload")
     sent = None if payload is NOTHING else payload
-    deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, event_id=key)
+    deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, event_id=request_id)
     done = session.connection.do(deliver, wait=wait)
     _tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
 
@@ -95,7 +95,7 @@ def cancel(
     instance_id: InstanceId,
     reason: Reason = "",
     compensate: Annotated[bool, typer.Option("--compensate", help="Undo what its completed steps did.")] = False,
-    key: Key = None,
+    request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
     yes: Yes = False,
@@ -106,7 +106,7 @@ def cancel(
         undoes = session.connection.get(instance_id).get("cancel_undoes", ())
         session.say(styles.plain(f"would undo now: {', then '.join(undoes) or 'nothing'}"))
     _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
-    asked = Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=key)
+    asked = Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=request_id)
     done = session.connection.do(asked, wait=wait)
     _tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
 
@@ -114,7 +114,7 @@ def cancel(
 def redrive(
     ctx: typer.Context,
     instance_id: InstanceId,
-    key: Key = None,
+    request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
     yes: Yes = False,
@@ -131,7 +131,7 @@ def redrive(
     if dry_run:
         return
     _ask(session, f"Redrive {instance_id}?", yes=yes)
-    done = session.connection.do(Redrive(instance_id=instance_id, request_id=key), wait=wait)
+    done = session.connection.do(Redrive(instance_id=instance_id, request_id=request_id), wait=wait)
     _tell(session, done, Redrive.said, wait=wait, watch=watch)
 
 
@@ -149,7 +149,7 @@ def fork(
         str | None, typer.Option(metavar="JSON", help='Other results of completed steps: {"step": {...}}.')
     ] = None,
     version: Annotated[int | None, typer.Option(help="Another version than its own.")] = None,
-    key: Key = None,
+    request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
 ) -> None:
@@ -168,7 +168,7 @@ def fork(
         version=version,
         context=None if context is NOTHING else context,
         results=read_object(results, None, "the results") or None,
-        start_id=key,
+        start_id=request_id,
     )
     done = session.connection.do(asked, wait=wait)
     _tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
@@ -183,7 +183,7 @@ def _made_of(command: type[Command]) -> Callable[..., None]:
         wait, watch = options.pop("wait", None), options.pop("watch", False)
         yes = options.pop("yes", True)
         if command.named_by:
-            options[command.named_by] = options.pop("key")
+            options[command.named_by] = options.pop("request_id")
         asked = command(**options)
         _ask(session, f"{command.action.capitalize()} {options['instance_id']}?", yes=yes)
         _tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
@@ -191,7 +191,7 @@ def _made_of(command: type[Command]) -> Callable[..., None]:
     parameters: dict[str, Any] = {"ctx": typer.Context, "instance_id": InstanceId}
     elsewhere = {"instance_id", "by", command.named_by}
     parameters |= {name: _option(own) for name, own in command.members.items() if name not in elsewhere}
-    parameters |= {"key": Key} if command.named_by else {}
+    parameters |= {"request_id": RequestId} if command.named_by else {}
     parameters |= {"wait": Wait, "watch": Watch} if waits else {}
     parameters |= {"yes": Yes} if command.asks else {}
     absent = {"watch": False, "yes": False}

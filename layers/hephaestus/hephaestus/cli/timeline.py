@@ -285,7 +285,7 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Parked": ("failed", _parked),
     "CancelRequested": ("cancelled", _cancel),
     "Paused": ("‖", _asked("paused")),
-    "Continued": ("▶", _asked("continued")),
+    "Unpaused": ("▶", _asked("unpaused")),
     "Redriven": ("↻", _redriven),
     "InstanceFinished": ("■", _finished),
 }

@@ -110,7 +110,7 @@ class Service:
         Args:
             action: what, as a command is called.
             instance_id: to which.
-            body: the command's members; ``key`` is its request id.
+            body: the command's members; ``request_id`` is its request id, however the command calls it.
 
         Returns:
             The id of the instance to look at next: the new one of a fork.
@@ -120,8 +120,8 @@ class Service:
         """
         command = ACTIONS[action]
         members = dict(body)
-        if command.named_by and "key" in members:
-            members[command.named_by] = members.pop("key")
+        if command.named_by and "request_id" in members:
+            members[command.named_by] = members.pop("request_id")
         call = command.read(members, instance_id=instance_id, by=None)
         return {"id": self.connection.do(call).get("id", instance_id)}
 

@@ -194,7 +194,7 @@ class Workflow:
 
     @classmethod
     def unpause(cls, value: str) -> None:
-        """Continue the paused instance with this id or value; see ``Runner.unpause``."""
+        """Unpause the instance with this id or value; see ``Runner.unpause``."""
         _runner().unpause(cls._id(value))
 
     @classmethod

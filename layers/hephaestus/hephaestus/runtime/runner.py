@@ -327,7 +327,7 @@ class Runner:
         by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
     ) -> None:
-        """Continue an instance that was paused; one that is not paused is left as it is.
+        """Unpause an instance; one that is not paused is left as it is.
 
         Args:
             instance_id: the instance.

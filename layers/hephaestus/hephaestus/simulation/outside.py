@@ -188,8 +188,8 @@ class Outside:
         self._steer(state, "pause", lambda request_id, **_: runner.pause(state.instance_id, request_id=request_id))
 
     def unpause(self, state: State) -> None:
-        """Continue."""
-        self._steer(state, "continue", lambda **by: self.runner.unpause(state.instance_id, **by))
+        """Unpause."""
+        self._steer(state, "unpause", lambda **by: self.runner.unpause(state.instance_id, **by))
 
     def redrive(self, state: State) -> None:
         """Redrive."""

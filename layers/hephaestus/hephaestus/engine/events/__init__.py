@@ -17,11 +17,11 @@ from hephaestus.engine.events.life import (
 )
 from hephaestus.engine.events.outside import (
     CancelRequested,
-    Continued,
     EventReceived,
     HeartbeatReceived,
     Paused,
     TimerSet,
+    Unpaused,
     heartbeat_grain,
 )
 from hephaestus.engine.events.steps import (
@@ -46,7 +46,6 @@ __all__ = (
     "Claimed",
     "CompensationFailed",
     "CompensationStarted",
-    "Continued",
     "Entry",
     "Event",
     "EventReceived",
@@ -68,5 +67,6 @@ __all__ = (
     "StepsStarted",
     "Suspended",
     "TimerSet",
+    "Unpaused",
     "heartbeat_grain",
 )

@@ -122,7 +122,7 @@ class CancelRequested(Event):
 
 @event(stays(*OPEN))
 class Paused(Event):
-    """No further step starts and no event is delivered before the instance is continued."""
+    """No further step starts and no event is delivered before the instance is unpaused."""
 
     reason: str = ""
     request_id: str = ""
@@ -138,7 +138,7 @@ class Paused(Event):
 
 
 @event(stays(*OPEN))
-class Continued(Event):
+class Unpaused(Event):
     """The instance is no longer paused."""
 
     request_id: str = ""
@@ -148,7 +148,7 @@ class Continued(Event):
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """It is due, if it was paused."""
-        requests = remember(state.requests, "continue", self.request_id, self.digest)
+        requests = remember(state.requests, "unpause", self.request_id, self.digest)
         if state.paused is None:
             return {"requests": requests}
         return {"paused": None, "requests": requests, "wake_at": sooner(state, at)}

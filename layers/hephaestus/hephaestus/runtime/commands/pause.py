@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.events import Continued, Paused
+from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused
 from hephaestus.runtime.commands.command import Command
@@ -48,13 +48,13 @@ class Pause(Command):
 
 
 class Unpause(Command):
-    """Continue a paused instance."""
+    """Unpause an instance."""
 
-    action = "continue"
-    operation = "continueInstance"
-    route = "/instances/<instance_id>/continue"
+    action = "unpause"
+    operation = "unpauseInstance"
+    route = "/instances/<instance_id>/unpause"
     errors = (InstanceNotFound, InstanceClosed, RequestIdReused)
-    said = "continued"
+    said = "unpaused"
 
     instance_id: Text = instance_id()
     request_id: MaybeText = request_id(default=None)
@@ -65,11 +65,11 @@ class Unpause(Command):
         who, name = self.by, self.request_id or ""
 
         def decide(state: State, now: int) -> State | None:
-            event = Continued(name, who.name, who.source)
-            if repeats(state, "continue", name, ""):
+            event = Unpaused(name, who.name, who.source)
+            if repeats(state, "unpause", name, ""):
                 return state
             if state.closed:
-                message = f"instance {self.instance_id} is {state.status}: there is nothing to continue"
+                message = f"instance {self.instance_id} is {state.status}: there is nothing to unpause"
                 raise InstanceClosed(message)
             if state.paused is None:
                 return instances.append(state, now, event) if name else state
