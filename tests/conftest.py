@@ -31,13 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(engines.HARMLESS_AWS)
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: tests in tests/{tier}")
+    config.addinivalue_line("markers", "large: only with --large-models")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let tests run in another order, as none may depend on what ran before it."""
+    """Let tests run in another order, as none may depend on what ran before it; and more of the models."""
     parser.addoption(
         "--shuffle", type=int, metavar="SEED", help="shuffle modules, and the tests within each, by a seed"
     )
+    parser.addoption("--large-models", action="store_true", help="explore large scenes of the storage protocol, too")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -67,6 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = _tier(item)
         if tier in TIERS:
             item.add_marker(tier)
+    if not config.getoption("large_models"):
+        items[:] = [item for item in items if item.get_closest_marker("large") is None]
     if (seed := config.getoption("shuffle")) is not None:
         _shuffle(items, Random(seed))
     items.sort(key=lambda item: TIERS.index(tier) if (tier := _tier(item)) in TIERS else len(TIERS))
