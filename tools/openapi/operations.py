@@ -79,7 +79,7 @@ def path_of(rule: str) -> str:
     return re.sub(r"<(?:instance_)?(\w+)>", r"{\1}", rule)
 
 
-def _command(command: type[Command]) -> Operation:
+def of_command(command: type[Command]) -> Operation:
     """What the API takes a command with."""
     waits = command.answers == "status"
     summary = (command.__doc__ or "").splitlines()[0].rstrip(".")
@@ -159,5 +159,5 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         },
         linked=True,
     ),
-    **{("POST", path_of(command.route)): _command(command) for command in ROUTED},
+    **{("POST", path_of(command.route)): of_command(command) for command in ROUTED},
 }

@@ -132,6 +132,9 @@ def freeze(value: Any, place: str = "value") -> Any:
     return _Freezer(MAX_PARTS).freeze(value, place, 0)
 
 
+_LEAVES: Final = frozenset({str, int, bool, type(None)})
+
+
 def adopt(value: Any) -> Any:
     """What was read from the store, immutable.
 
@@ -142,9 +145,9 @@ def adopt(value: Any) -> Any:
     """
     kind = type(value)
     if kind is dict:
-        return FrozenDict({key: adopt(item) for key, item in value.items()})
+        return FrozenDict({key: item if type(item) in _LEAVES else adopt(item) for key, item in value.items()})
     if kind is list:
-        return FrozenList([adopt(item) for item in value])
+        return FrozenList([item if type(item) in _LEAVES else adopt(item) for item in value])
     if kind is float and not math.isfinite(value):
         message = f"{value} is not JSON"
         raise ValueError(message)
@@ -323,6 +326,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _decoder = json.JSONDecoder(object_hook=_untag, parse_constant=_no_constant)
+_untagged = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def to_json(value: Any) -> str:
@@ -332,7 +336,7 @@ def to_json(value: Any) -> str:
 
 def from_json(text: str) -> Any:
     """What ``to_json`` was given."""
-    return _decoder.decode(text)
+    return (_decoder if TAG in text else _untagged).decode(text)
 
 
 def for_display(value: Any) -> Any:

@@ -17,25 +17,31 @@ _NUMBER: Final = 25  # the longest text of a float
 _TAGGED: Final = 32  # what surrounds a value of a type that JSON lacks
 
 
-def weigh(value: Any) -> int:  # noqa: PLR0911 - one return a type
+def weigh(value: Any) -> int:
     """The room that a frozen value takes: at least the bytes of its JSON, and ``PART`` for each part."""
-    kind = type(value)
-    if kind is str:
-        return PART + _text(value)
-    if kind is int:
-        return PART + 2 + int(value.bit_length()) // 3
-    if value is None or kind is bool or kind is float:
-        return PART + _NUMBER
-    if isinstance(value, dict):
-        room = PART + 2
-        for key, item in value.items():
-            room += _text(key) + 2 + weigh(item)
-        return room
-    if isinstance(value, list):
-        return PART + 2 + len(value) + sum([weigh(item) for item in value])
-    if kind is bytes:
-        return PART + _TAGGED + (len(value) + 2) // 3 * 4
-    return PART + _TAGGED + len(str(value))
+    room = 0
+    left = [value]
+    while left:
+        one = left.pop()
+        kind = type(one)
+        room += PART
+        if kind is str:
+            room += _text(one)
+        elif kind is int:
+            room += 2 + int(one.bit_length()) // 3
+        elif one is None or kind is bool or kind is float:
+            room += _NUMBER
+        elif isinstance(one, dict):
+            room += 2 + 2 * len(one) + sum([_text(key) for key in one])
+            left += one.values()
+        elif isinstance(one, list):
+            room += 2 + len(one)
+            left += one
+        elif kind is bytes:
+            room += _TAGGED + (len(one) + 2) // 3 * 4
+        else:
+            room += _TAGGED + len(str(one))
+    return room
 
 
 def _text(text: str) -> int:

@@ -16,7 +16,7 @@ from hephaestus.cli.session import Session
 from hephaestus.cli.text import safe
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.commands import ROUTED, Cancel, Command, Deliver, Fork, Redrive, Start
-from hephaestus.runtime.commands.members import Declared
+from hephaestus.runtime.commands.members import REQUIRED, Declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Steer")(fork)
     for command in ROUTED:
         if command not in OWN:
-            app.command(command.action, help=command.__doc__, rich_help_panel="Steer")(_made_of(command))
+            app.command(command.action, help=command.__doc__, rich_help_panel="Steer")(made_of(command))
 
 
 def start(
@@ -174,7 +174,7 @@ def fork(
     _tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
 
 
-def _made_of(command: type[Command]) -> Callable[..., None]:
+def made_of(command: type[Command]) -> Callable[..., None]:
     """A command of the command line that asks for ``command``, with an option for each of its members."""
     waits = command.answers == "status"
 
@@ -188,13 +188,15 @@ def _made_of(command: type[Command]) -> Callable[..., None]:
         _ask(session, f"{command.action.capitalize()} {options['instance_id']}?", yes=yes)
         _tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
 
-    parameters: dict[str, Any] = {"ctx": typer.Context, "instance_id": InstanceId}
     elsewhere = {"instance_id", "by", command.named_by}
-    parameters |= {name: _option(own) for name, own in command.members.items() if name not in elsewhere}
+    own = {name: member for name, member in command.members.items() if name not in elsewhere}
+    defaults = {name: member.default for name, member in own.items() if member.default is not REQUIRED}
+    defaults |= {"request_id": None, "wait": None, "watch": False, "yes": False}
+    parameters: dict[str, Any] = {"ctx": typer.Context, "instance_id": InstanceId}
+    parameters |= {name: _option(member) for name, member in own.items()}
     parameters |= {"request_id": RequestId} if command.named_by else {}
     parameters |= {"wait": Wait, "watch": Watch} if waits else {}
     parameters |= {"yes": Yes} if command.asks else {}
-    absent = {"watch": False, "yes": False}
     act.__annotations__ = parameters
     act.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # which Typer reads
         [
@@ -202,11 +204,7 @@ def _made_of(command: type[Command]) -> Callable[..., None]:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 annotation=annotation,
-                default=inspect.Parameter.empty
-                if name in {"ctx", "instance_id"}
-                else command.members[name].default
-                if name in command.members
-                else absent.get(name),
+                default=defaults.get(name, inspect.Parameter.empty),
             )
             for name, annotation in parameters.items()
         ]

@@ -10,12 +10,16 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from hephaestus.caller import MAX_CALLER, Caller
 from hephaestus.errors import BadRequest, PayloadTooLarge
 from hephaestus.strict_json import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
@@ -249,8 +253,8 @@ def check_shape(event: Mapping[str, Any]) -> None:
     """
     context = event.get("requestContext")
     inner: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
-    wrong = [name for name in TEXTS if not _is_text(event.get(name))]
-    wrong += [f"requestContext.{name}" for name in CONTEXT_TEXTS if not _is_text(inner.get(name))]
+    wrong = [name for name in TEXTS if not _are_texts([event.get(name)])]
+    wrong += [f"requestContext.{name}" for name in CONTEXT_TEXTS if not _are_texts([inner.get(name)])]
     wrong += [name for name in ("requestContext", *OBJECTS) if not isinstance(event.get(name), Mapping | None)]
     wrong += [name for name in OBJECTS if name not in wrong and not _holds(event.get(name), many=name in LISTS)]
     wrong += ["isBase64Encoded"] if not isinstance(event.get("isBase64Encoded"), bool | None) else []
@@ -270,22 +274,27 @@ def _query(event: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in {**asked, **given}.items() if value is not None}
 
 
-def _is_text(value: object) -> bool:
-    """Whether ``value`` is missing, or text that UTF-8 can hold."""
-    if isinstance(value, str):
-        return not any("\ud800" <= letter <= "\udfff" for letter in value) if not value.isascii() else True
-    return value is None
+def _are_texts(values: Iterable[object]) -> bool:
+    """Whether each value is missing, or text that UTF-8 can hold."""
+    for value in values:
+        if value is not None and (
+            not isinstance(value, str)
+            or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value))
+        ):
+            return False
+    return True
 
 
 def _holds(mapping: Mapping[str, Any] | None, *, many: bool) -> bool:
     """Whether all of its names and values are texts, or lists of texts."""
-    members = (mapping or {}).items()
-    if many:
-        return all(
-            _is_text(name) and isinstance(values, list | None) and all(map(_is_text, values or ()))
-            for name, values in members
-        )
-    return all(_is_text(name) and _is_text(value) for name, value in members)
+    if not mapping:
+        return True
+    values = mapping.values()
+    if not many:
+        return _are_texts([*mapping, *values])
+    return all(isinstance(texts, list | None) for texts in values) and _are_texts(
+        [*mapping, *chain.from_iterable(texts or () for texts in values)]
+    )
 
 
 def _printable(name: object) -> str:

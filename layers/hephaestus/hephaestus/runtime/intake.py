@@ -73,7 +73,8 @@ def read_payload(payload: object, place: str) -> Any:
         PayloadTooLarge: it has too many parts.
     """
     frozen = read_value(payload, place)
-    read_value(as_results(frozen), place)
+    if not isinstance(frozen, FrozenDict):
+        read_value(as_results(frozen), place)
     return frozen
 
 
