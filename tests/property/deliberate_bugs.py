@@ -10,10 +10,10 @@ from hephaestus.codec import dump_state
 from hephaestus.engine import advance as engine
 from hephaestus.engine import requests
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
-from hephaestus.engine.events import Entry, EventReceived
+from hephaestus.engine.events import Entry, EventReceived, Redriven, StepFailed, StepsSkipped
 from hephaestus.engine.fold import following
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import State, evolve
+from hephaestus.engine.state import State, evolve, without
 from hephaestus.runtime import executor, instances, journal, outcomes, runner, waking
 from hephaestus.runtime.commands import cancel, deliver, pause, redrive
 from hephaestus.runtime.effects import Effects
@@ -36,6 +36,9 @@ right_append = MemoryStore.append
 right_create = MemoryStore.create
 right_prepare = Effects.prepare
 right_received = EventReceived.changes
+right_redriven = Redriven.changes
+right_skipped = StepsSkipped.changes
+right_step_failed = StepFailed.changes
 right_failed = outcomes.Judge.failed
 
 
@@ -175,6 +178,35 @@ def window_forgets_too_early(patch: Patch) -> None:
 def other_requests_taken_for_repeats(patch: Patch) -> None:
     """An id is remembered without what was asked for: another request under it is acknowledged and dropped."""
     patch.setattr(deliver, "repeats", lambda state, action, request_id, digest: repeats(state, action, request_id, ""))
+
+
+def events_lost_with_their_step(patch: Patch) -> None:
+    """A step that fails for good takes the event with it that was accepted for it."""
+
+    def changes(self: StepFailed, state: State, at: int) -> dict[str, Any]:
+        changed = right_step_failed(self, state, at)
+        return changed if self.retry_at is not None else {**changed, "inbox": without(state.inbox, self.step)}
+
+    patch.setattr(StepFailed, "changes", changes)
+
+
+def events_lost_with_their_path(patch: Patch) -> None:
+    """A step that is skipped takes the event with it that was accepted for it."""
+
+    def changes(self: StepsSkipped, state: State, at: int) -> dict[str, Any]:
+        inbox = {step: received for step, received in state.inbox.items() if step not in self.steps}
+        return {**right_skipped(self, state, at), "inbox": inbox}
+
+    patch.setattr(StepsSkipped, "changes", changes)
+
+
+def undone_requests_remembered(patch: Patch) -> None:
+    """A redrive has a step wait again, and the id of the event that it had consumed is still a repeat."""
+
+    def changes(self: Redriven, state: State, at: int) -> dict[str, Any]:
+        return {**right_redriven(self, state, at), "requests": state.requests}
+
+    patch.setattr(Redriven, "changes", changes)
 
 
 def links_forgotten(patch: Patch) -> None:

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Choice, Completed, Retry, StepContext, Workflow, step
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
-from tests.property.deliberate_bugs import BUGS, links_forgotten
+from tests.property.deliberate_bugs import (
+    BUGS,
+    events_lost_with_their_path,
+    events_lost_with_their_step,
+    links_forgotten,
+    undone_requests_remembered,
+)
 from tests.property.random_flows import TABLES, flow, plan
 
 if TYPE_CHECKING:
@@ -62,25 +68,41 @@ def test_a_deliberate_bug_is_found(bug: Callable[[Any], None], monkeypatch: pyte
     assert rule_broken_within(BUDGET, SEEN_IN.get(bug.__name__, range(FEWER_FLOWS))) in BUGS[bug]
 
 
-def test_a_link_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "bug",
+    [links_forgotten, events_lost_with_their_step, events_lost_with_their_path, undone_requests_remembered],
+    ids=lambda bug: bug.__name__,
+)
+def test_an_answer_that_is_lost_or_counts_twice_after_a_redrive_is_found(
+    bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its step waits again after a redrive; random workflows get there too seldom."""
 
     @step(compensate=undo)
     def ask(ctx: StepContext) -> str:
         return "done"
 
-    answer = WaitForEvent("yes", name="answer")
+    answer, early = WaitForEvent("yes", name="answer"), WaitForEvent("soon", name="early")
 
     @step(retry=Retry(max_attempts=1))
     def fail(ctx: StepContext) -> str:
         raise ValueError
 
+    def choose(ctx: StepContext) -> Any:
+        return fail
+
     class Asked(Workflow, key="asked"):
         start_at = ask
-        transitions = {ask: {"done": answer}, answer: {"yes": fail}, fail: {"done": DONE}}
+        retry = Retry(max_attempts=1)
+        transitions = {
+            ask: {"done": answer},
+            answer: {"yes": Choice(choose, [fail, early])},
+            early: {"soon": DONE},
+            fail: {"done": DONE},
+        }
 
     simulate(Asked, {}, runs=200)
-    links_forgotten(monkeypatch)
+    bug(monkeypatch)
     with pytest.raises(InvariantViolated) as found:
         simulate(Asked, {}, runs=2_000, shrinking=0)
     assert found.value.rule == "invariant 5"

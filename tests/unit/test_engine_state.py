@@ -171,14 +171,16 @@ def test_an_alarm_is_set_where_there_was_none() -> None:
     assert play.receives("a", "yes").state.wake_at == NOW
 
 
-def test_a_decided_step_leaves_no_timer_and_no_event_behind() -> None:
-    """Those of other steps stay."""
+def test_a_completed_step_leaves_nothing_behind_and_a_failed_one_what_was_accepted_for_it() -> None:
+    """Those of other steps stay, and so do the ids."""
     play = Play({"a": {"done": ["b", "c"]}, "b": {"yes": []}, "c": {"yes": []}}, waits=["b", "c"]).done("a")
     play.waits("b", NOW + 5).waits("c", NOW + 6).receives("b", "yes").receives("c", "yes").done("b", "yes")
     assert [timer.step for timer in play.state.deadlines] == ["c"]
     assert list(play.state.inbox) == ["c"]
+    play.happens(ev.TimerSet("c.r1", "c", NOW + 7))
     failed = apply(play.state, [ev.StepFailed("c", 1, FAILURE)], NOW)
-    assert (failed.timers, dict(failed.inbox)) == ({}, {})
+    assert [timer.token for timer in failed.deadlines] == ["c.r1"], "its own deadline ended with its wait"
+    assert list(failed.inbox) == ["c"]
     known = [repeats(play.state, "event", name, "") for name in ("b-yes", "c-yes", "b-no")]
     assert known == [True, True, False]
 

@@ -23,7 +23,8 @@ class RedrivePlan:
     """The steps of an instance by what a redrive means for them, in the order of the graph.
 
     Attributes:
-        runs_again: they ran before and run again, as far as the ways taken this time lead there.
+        runs_again: they ran before and run again, as far as the ways taken this time lead there; of steps that wait,
+            those whose event is there.
         waits_again: they wait once more for an event or a time, although they may have had it: approvals included.
         waits_on: they go on waiting, for as long as they had left.
         undoes: what they did is undone, in this order; the instance then ends as it would have.
@@ -50,10 +51,11 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     if state.compensation is not None and not state.closed:
         return RedrivePlan(undoes=state.compensation.left, kept=kept)
     anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]
+    waits = graph.waits.difference(state.inbox)
     goes_on = {step for step in graph.order if statuses[step] == "retrying" or step in state.running}
     return RedrivePlan(
-        runs_again=tuple(step for step in graph.order if (step in anew and step not in graph.waits) or step in goes_on),
-        waits_again=tuple(step for step in anew if step in graph.waits),
+        runs_again=tuple(step for step in graph.order if step in goes_on or (step in anew and step not in waits)),
+        waits_again=tuple(step for step in anew if step in waits),
         waits_on=tuple(step for step in graph.order if statuses[step] == "waiting" and step not in event.reset),
         kept=kept,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_a
 from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.events import CancelRequested, Paused
@@ -34,6 +34,7 @@ class StepState:
 
     ``error`` is why it failed, or why its compensation did. ``failed`` is the failure that a completed step's
     transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
+    ``requests`` are the requests that its completion has consumed, as they are remembered.
     """
 
     status: StepStatus
@@ -48,6 +49,7 @@ class StepState:
     failed: Failure | None = None
     replaced: Replacement | None = None
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
+    requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Timer:
     """At ``due_at`` (ms) ``step`` is given the event ``emits``.
 
     ``scheduled``: a one-shot schedule was made for it. ``heartbeat_ms``: a heartbeat moves it this far from then on;
-    ``beaten``: one has.
+    ``beaten``: one has. ``request``: it was asked for from outside, by a request that is remembered so; ``""`` without
+    an id, ``None`` where the step set it itself.
     """
 
     token: str
@@ -65,6 +68,7 @@ class Timer:
     scheduled: bool = False
     heartbeat_ms: int = 0
     beaten: bool = False
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,17 @@ def without(mapping: Mapping[str, T], key: str) -> dict[str, T]:
     changed = dict(mapping)
     changed.pop(key, None)
     return changed
+
+
+def asked_for(timers: Mapping[str, tuple[Timer, ...]], steps: Collection[str]) -> Mapping[str, tuple[Timer, ...]]:
+    """``timers`` with only those of ``steps`` that were asked for from outside."""
+    if timers.keys().isdisjoint(steps):
+        return timers
+    kept = {
+        step: tuple(timer for timer in known if step not in steps or timer.request is not None)
+        for step, known in timers.items()
+    }
+    return {step: known for step, known in kept.items() if known}
 
 
 def heartbeat_token(step: str, attempt: int, due_at: int) -> str:

@@ -67,7 +67,7 @@ def held(state: State) -> int:
 
 
 def _step_room(step: StepState) -> int:
-    room = STEP + NAMED * len(step.taken)
+    room = STEP + NAMED * (len(step.taken) + len(step.requests))
     if step.updates:
         room += weigh(step.updates)
     if step.configs:

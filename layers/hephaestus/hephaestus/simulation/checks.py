@@ -47,7 +47,9 @@ class Generation:
         entries: the log.
         outcomes: what its steps came to, but for those set back.
         done: the completed steps in the order of their completion: the entry's number and the step.
-        received: the accepted events that no step has consumed, by step.
+        received: the accepted events that no completion has consumed, by step.
+        consumed: the events that the completions that still count have consumed, by step.
+        redrives: how often it was redriven.
         events: every accepted event, by its id.
         undo: the steps that are still to be undone, in groups of any order among themselves.
     """
@@ -59,11 +61,18 @@ class Generation:
         self.outcomes: dict[str, Outcome] = {}
         self.done: list[tuple[int, str]] = []
         self.received: dict[str, EventReceived] = {}
+        self.consumed: dict[str, EventReceived] = {}
+        self.redrives = 0
         self.events: dict[str, EventReceived] = {}
         self.undo: list[set[str]] = []
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
+
+    def in_force(self, event_id: str) -> EventReceived | None:
+        """An accepted event that is there for its step, or that a completion that still counts has consumed."""
+        found = (*self.received.values(), *self.consumed.values())
+        return next((event for event in found if event.event_id == event_id), None)
 
     def reference(self) -> Reference:
         """What must run now."""
@@ -102,7 +111,10 @@ class Check:
             case StepsStarted(steps):
                 self._started(steps)
             case EventReceived(step=step, event_id=event_id) as event:
-                require(event_id not in known.events, "invariant 5", f"event {event_id} was applied twice")
+                known_link = event.by_source == "link" and event_id in known.events
+                twice = known_link or known.in_force(event_id) is not None
+                require(not twice, "invariant 5", f"event {event_id} was applied twice")
+                require(step not in known.received, "invariant 5", f"{event_id} takes the place of another event")
                 known.events[event_id] = event
                 known.received[step] = event
             case StepCompleted() as event:
@@ -145,6 +157,8 @@ class Check:
         allowed = self.graph.edges[step].get(event.event, ())
         require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
         received = self.known.received.pop(step, None)
+        if received is not None:
+            self.known.consumed[step] = received
         if self.state.step_status(step) == "waiting":
             self._waited(event, received)
         self._take(event)
@@ -181,7 +195,6 @@ class Check:
         for step in steps:
             found = reference.step(step)
             require(found == "skipped", "invariant 4", f"step {step} was skipped, but it is {found}")
-            self.known.received.pop(step, None)
 
     def _compensates(self, steps: Sequence[str]) -> None:
         groups: dict[int, set[str]] = {}
@@ -200,6 +213,8 @@ class Check:
 
     def _redriven(self, event: Redriven) -> None:
         known = self.known
+        known.redrives += 1
+        known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [(sequence, step) for sequence, step in known.done if step not in event.reset]
         known.undo = [{step} for step in event.undo] or known.undo
@@ -225,6 +240,18 @@ class Check:
         if status == "failed" or (state.cancel is not None and state.cancel.compensate):
             left = {step for step in self.graph.compensates if state.step_status(step) == "completed"}
             require(not left and not self.known.undo, "compensation", f"{sorted(left)} were not undone")
+
+
+def check_inbox(known: Generation) -> None:
+    """Between entries: an event that was accepted is there until a completion of its step consumes it.
+
+    Raises:
+        Violation: it is lost, or there once more.
+    """
+    if known.state.status != "completed":
+        there = {step: received.event_id for step, received in known.state.inbox.items()}
+        expected = {step: event.event_id for step, event in known.received.items()}
+        require(there == expected, "invariant 5", f"kept are the events {there}, accepted and not consumed {expected}")
 
 
 def check_alarm(state: State) -> None:

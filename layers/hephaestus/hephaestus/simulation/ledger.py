@@ -13,7 +13,7 @@ from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated,
 from hephaestus.engine.fold import apply, begin
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
-from hephaestus.simulation.checks import Check, Generation, check_alarm
+from hephaestus.simulation.checks import Check, Generation, check_alarm, check_inbox
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 
@@ -225,6 +225,7 @@ class Ledger:
                 raise Violation(rule, str(error)) from error
             known.tokens.update(timer.token for timer in known.state.deadlines)
         check_alarm(known.state)
+        check_inbox(known)
 
     def _compare(self, known: Generation) -> None:
         state = known.state

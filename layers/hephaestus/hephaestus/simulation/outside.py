@@ -143,30 +143,34 @@ class Outside:
             return True
         named = None if self.world.weather.stormy and self.choices.below(3) == 1 else step
         request = self._name("e")
-        payload = self.subject.payloads.get(event)
-
-        def call() -> None:
-            self.runner.resume(
-                state.instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch()
-            )
-
         self._sent.append((state.instance_id, event, request, named))
-        self._call(
-            f"send {event} to {named or 'whom it may concern'} as {request}", call, lambda _: self._received(request)
-        )
+        self._resume(self._sent[-1], self.subject.payloads.get(event), again=True)
         return True
 
     def reuse(self, _state: State) -> None:
-        """Send another event under an id that has been used: it is rejected, or it happens; never is it dropped."""
+        """Send another event under an id that has been used, or the same again: never is it dropped."""
         if not self._sent:
             return
-        instance_id, event, request, named = self._sent[self.choices.below(len(self._sent))]
-        payload = freeze({"reused": self._name("p")})
+        sent = self._sent[self.choices.below(len(self._sent))]
+        other = {"reused": self._name("p")} if self.choices.below(2) else self.subject.payloads.get(sent[1])
+        self._resume(sent, freeze(other), again=False)
+
+    def _resume(self, sent: tuple[str, str, str, str | None], payload: object, *, again: bool) -> None:
+        """Send an event. What is acknowledged is in force; a redrive in the meantime may have set it back."""
+        instance_id, event, request, named = sent
+        redrives = [0]
+
+        def count() -> int:
+            return sum(known.redrives for known in self.ledger.generations.values())
 
         def call() -> None:
+            redrives[0] = count()
             self.runner.resume(instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch())
 
-        self._call(f"send another {event} as {request}", call, lambda _: self._received(request, payload), again=False)
+        def heard(_: object) -> bool:
+            return self._received(request, payload, ever=count() != redrives[0])
+
+        self._call(f"send {event} to {named or 'whom it may concern'} as {request}", call, heard, again=again)
 
     def follow(self, state: State, step: str, event: str) -> None:
         """Use the link to an event of a waiting step; there is one link to each in a generation, and it works once."""
@@ -258,10 +262,11 @@ class Outside:
             heard,
         )
 
-    def _received(self, event_id: str, payload: object = None) -> bool:
-        """Whether an event is in a log, with this very payload if one is given."""
-        found = [known.events[event_id] for known in self.ledger.generations.values() if event_id in known.events]
-        return any(payload is None or event.payload == payload for event in found)
+    def _received(self, event_id: str, payload: object = None, *, ever: bool = True) -> bool:
+        """Whether an event is in a log, with this very payload if one is given, and is in force unless ``ever``."""
+        every = self.ledger.generations.values()
+        found = [known.events.get(event_id) if ever else known.in_force(event_id) for known in every]
+        return any(event is not None and (payload is None or event.payload == payload) for event in found)
 
     def _call(
         self, what: str, call: Callable[[], object], known: Callable[[object], bool], *, again: bool = True

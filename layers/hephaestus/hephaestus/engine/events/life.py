@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.requests import remember
-from hephaestus.engine.state import State, StepState
+from hephaestus.engine.requests import NAME, remember
+from hephaestus.engine.state import State, StepState, asked_for
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -157,9 +157,15 @@ class Redriven(Event):
     digest: str = ""
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """Time stood still while the generation was closed: its waits last as long as they would have."""
+        """Time stood still while the generation was closed: its waits last as long as they would have.
+
+        What was accepted for a step and not consumed is still there. What the completion of a step consumed that is set
+        back is forgotten, so that the same request asks for its new activation.
+        """
         pause = at - state.updated_at if state.closed else 0
         steps = {key: step for key, step in state.steps.items() if key not in self.reset}
+        consumed = {name for key in self.reset if key in state.steps for name in state.steps[key].requests}
+        requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
         for key in self.undo:
             steps[key] = replace(steps[key], status="completed", error=None)
         undoing = None
@@ -172,15 +178,14 @@ class Redriven(Event):
             "choosing": {},  # the request asks for another try
             "timers": {
                 step: tuple(replace(timer, due_at=timer.due_at + pause) for timer in timers)
-                for step, timers in state.timers.items()
-                if step not in self.reset
+                for step, timers in asked_for(state.timers, self.reset).items()
             },
             "compensation": undoing,
             "cancel": None if state.closed and undoing is None else state.cancel,
             "paused": None,
             "error": None,
             "parked": None,
-            "requests": remember(state.requests, "redrive", self.request_id, self.digest),
+            "requests": remember(requests, "redrive", self.request_id, self.digest),
             "wake_at": at,
         }
 

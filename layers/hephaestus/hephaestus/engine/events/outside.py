@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.events.event import Event, event, sooner, stays
 from hephaestus.engine.events.life import OPEN
-from hephaestus.engine.requests import NAME, remember, short
+from hephaestus.engine.requests import NAME, named, remember, short
 from hephaestus.engine.state import Received, Timer, Trail, added, evolve
 from hephaestus.errors import CorruptLog
 
@@ -63,7 +63,8 @@ class TimerSet(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """One more timer."""
-        timer = Timer(self.token, self.step, self.due_at, self.emits, scheduled=True)
+        request = named("schedule_resume", self.request_id) if self.request_id else ""
+        timer = Timer(self.token, self.step, self.due_at, self.emits, scheduled=True, request=request)
         changed: dict[str, Any] = {
             "timers": added(state.timers, self.step, (*state.timers.get(self.step, ()), timer)),
             "timers_set": state.timers_set + 1,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, event, stays, step_after
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import Compensation, StepState, Timer, Trail, added, heartbeat_token, without
+from hephaestus.engine.requests import named
+from hephaestus.engine.state import (
+    Compensation,
+    StepState,
+    Timer,
+    Trail,
+    added,
+    asked_for,
+    heartbeat_token,
+    without,
+)
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict
 
@@ -75,13 +85,13 @@ class StepCompleted(Event):
         """The state's steps are in the order of their completion."""
         step = self.step
         steps = without(state.steps, step)
-        steps[step] = self.outcome(step_after(state, step, self), at)
+        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(state, step))
         changed = {**_settled(state, step), **_stopped(state, step), "steps": steps, "trail": Trail(state.trail, step)}
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
 
-    def outcome(self, status: StepStatus, at: int) -> StepState:
+    def outcome(self, status: StepStatus, at: int, requests: tuple[str, ...] = ()) -> StepState:
         """What the state keeps of it."""
         return StepState(
             status,
@@ -94,6 +104,7 @@ class StepCompleted(Event):
             failed=replace(self.failed, trace="") if self.failed else None,
             replaced=self.replaced,
             configs=self.configs,
+            requests=requests,
         )
 
 
@@ -145,16 +156,14 @@ class StepFailed(Event):
     retry_at: int | None = None
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """The deadlines of a wait that failed end with it."""
+        """The deadlines of a wait that failed end with it; what was accepted from outside stays for a redrive."""
         step, status = self.step, step_after(state, self.step, self)
         failed = StepState(
             status, self.attempt, started_at=self.started_at, ended_at=at, retry_at=self.retry_at, error=self.error
         )
         changed = _stopped(state, step)
-        if status == "failed":
-            changed.update(_settled(state, step))
-        elif state.step_status(step) == "waiting":
-            changed["timers"] = without(state.timers, step)
+        if status == "failed" or state.step_status(step) == "waiting":
+            changed["timers"] = asked_for(state.timers, (step,))
         return {**changed, "steps": added(state.steps, step, failed), "trail": Trail(state.trail, step)}
 
 
@@ -165,14 +174,12 @@ class StepsSkipped(Event):
     steps: tuple[str, ...]
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """They are decided, all at once."""
-        steps, timers, inbox, trail = dict(state.steps), dict(state.timers), dict(state.inbox), state.trail
+        """They are decided, all at once; what was accepted for them stays: after a redrive they may wait for it."""
+        steps, trail = dict(state.steps), state.trail
         for step in self.steps:
             steps[step] = StepState(step_after(state, step, self), ended_at=at)
-            timers.pop(step, None)
-            inbox.pop(step, None)
             trail = Trail(trail, step)
-        return {"steps": steps, "timers": timers, "inbox": inbox, "trail": trail}
+        return {"steps": steps, "timers": asked_for(state.timers, self.steps), "trail": trail}
 
 
 @event({"running": "compensating"})
@@ -230,8 +237,15 @@ def _stopped(state: State, step: str) -> dict[str, Any]:
     return changed
 
 
+def _consumed(state: State, step: str) -> tuple[str, ...]:
+    """The requests from outside that a completion of ``step`` consumes, as they are remembered."""
+    asked = tuple(timer.request for timer in state.timers.get(step, ()) if timer.request)
+    received = state.inbox.get(step)
+    return asked if received is None or not received.event_id else (*asked, named("event", received.event_id))
+
+
 def _settled(state: State, step: str) -> dict[str, Any]:
-    """``step`` is decided: its timers and its unconsumed event are of no more use."""
+    """``step`` has completed: its timers and its event are consumed."""
     changed: dict[str, Any] = {}
     if step in state.timers:
         changed["timers"] = without(state.timers, step)

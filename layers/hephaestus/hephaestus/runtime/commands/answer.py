@@ -63,10 +63,14 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
     if state.generation != link.generation:
         message = f"{named} has been started again since this link was made; ask for a new link"
         raise LinkOutdated(message)
-    if link_used(state, link.event_id):
-        message = f"{named}: this link has been used, and its answer {link.event!r} is recorded: there is no more to do"
-        raise LinkUsed(message)
     known = state.steps.get(link.step)
+    if link_used(state, link.event_id):
+        undone = (known is None or known.status in ("waiting", "retrying")) and link.step not in state.inbox
+        said = f"and its answer {link.event!r} is recorded: there is no more to do"
+        if undone:
+            said = "but what it answered was undone, and is asked for again: use the new link, or ask for one"
+        message = f"{named}: this link has been used, {said}"
+        raise LinkUsed(message)
     ended = known is not None and known.status not in ("waiting", "retrying")
     if known is not None and ended and not (state.closed and known.event is None):
         how = f"ended with {known.event!r}" if known.event else f"is {known.status}"
