@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hephaestus import DONE, Completed, StepContext, Workflow, aws, step
+from hephaestus import DONE, Completed, Retry, StepContext, Workflow, aws, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.adapters.queued_timers import QueuedTimers
 from hephaestus.runtime.clock import SystemClock
@@ -29,7 +29,7 @@ FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep")
 SAMPLE = "orderid::sample-1"
 
 
-@step(events=("done",))
+@step(events=("done",), retry=Retry(max_attempts=2, delay=0.01))
 def swell(ctx: StepContext) -> Completed:
     """Leave as much as asked for."""
     return Completed("done", {"text": "x" * ctx.initial["size"]})

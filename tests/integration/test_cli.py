@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,8 @@ from hephaestus.cli.app import app
 from hephaestus.cli.session import Session
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.errors import CorruptLog, StoreUnavailable
-from hephaestus.retry import Retry
 from hephaestus.runtime.commands import Cancel, Deliver
-from tests.integration.deployment import sample, swell
+from tests.integration.deployment import sample
 from tests.integration.outside import ANN
 
 if TYPE_CHECKING:
@@ -121,9 +119,8 @@ def _request(entry: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": entry["events"][0]["request_id"]}
 
 
-def test_a_failed_instance_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_instance_says_why_and_what_to_do() -> None:
     """The error in full, each attempt in its history; waiting for it ends with status 1."""
-    monkeypatch.setattr(swell, "retry", Retry(max_attempts=2, delay=timedelta(milliseconds=10)))
     done = call("start", "Large", "l-1", "--data", '{"size": "much"}', "--wait", "20", code=1)
     assert "✗ failed" in done.stdout
     said = call("get", "large::l-1").stdout
