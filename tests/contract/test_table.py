@@ -202,9 +202,13 @@ def test_an_item_has_at_most_so_many_bytes(table: Table, subject: Subject) -> No
     full["data"] = b"x" * (limit - item_bytes(full))
     assert table.put(full, ALWAYS)
     assert table.get("a", "x") == full
+    larger = {**full, "sk": "y", "data": b"x" * table.max_item_bytes}
+    for too_large in ({**full, "sk": "y", "more": "much"}, larger):
+        with pytest.raises(PayloadTooLarge):
+            table.put(too_large, ALWAYS)
     with pytest.raises(PayloadTooLarge):
-        table.put({**full, "sk": "y", "more": "much"}, ALWAYS)
-    assert table.get("a", "y") is None
+        table.transact(larger, ALWAYS, check_writes([COUNT], None), token())
+    assert (table.get("a", "y"), subject.seen()) == (None, 0)
     with pytest.raises(PayloadTooLarge):
         table.update("a", "x", {"more": "much"}, PRESENT)
     assert table.get("a", "x") == full

@@ -22,7 +22,7 @@ from hephaestus.adapters.dynamodb.wire import (
     update_actions,
 )
 from hephaestus.adapters.session import CONNECT_TIMEOUT, MAX_ATTEMPTS, POOL, READ_TIMEOUT
-from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Page, Position
+from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Page, Position, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,6 +130,7 @@ class DynamoTable:
 
     def put(self, item: Item, condition: Condition) -> bool:
         """Write an item; see ``Table``."""
+        check_size(item, self.max_item_bytes)
         pk, sk, raw, expression = item["pk"], item["sk"], item_to_wire(item), condition_expression(condition)
         with translated():
             return conditional(
@@ -153,6 +154,7 @@ class DynamoTable:
 
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
         """Put an item with a step's writes; see ``Table``."""
+        check_size(item, self.max_item_bytes)
         put = {"TableName": self.name, "Item": item_to_wire(item), **_condition_of_request(condition)}
         return put_with_writes(self.client, put, writes, token)
 
