@@ -120,7 +120,7 @@ def test_every_event_comes_back_as_it_was(store: Store) -> None:
     """Invariant 9: with every kind of event, a snapshot plus the rest of the log is the folded log, at every point."""
     state = started(store, "orderid::a", owner="me", initial={"n": 1}, tags=("t",))
     commits: list[tuple[Event, ...]] = [
-        (StepWaiting("approval", T0, 1, "approval.1", T0 + 50_000, scheduled=True), step("b", "c", total=3)),
+        (StepWaiting("approval", T0, 1, "approval#1", T0 + 50_000, scheduled=True), step("b", "c", total=3)),
         (EventReceived("approval", "approved", "e1", freeze({"by": "ü"})), TimerSet("approval.s2", "approval", T0 + 9)),
         (StepFailed("c", 1, Error("ValueError", "no", "trace"), T0, T0 + 500),),
         (Suspended(T0 + 500),),

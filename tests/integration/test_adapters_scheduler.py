@@ -29,7 +29,7 @@ TARGET: Final = "arn:aws:lambda:eu-west-1:123456789012:function:resume"
 DLQ: Final = "arn:aws:sqs:eu-west-1:123456789012:dlq"
 NOON: Final = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NOON_MS: Final = int(NOON.timestamp() * 1000)
-WAIT: Final = Timeout("orderid::abc123", 1, "approval", "approval.1", NOON_MS + 48 * 3600 * 1000)
+WAIT: Final = Timeout("orderid::abc123", 1, "approval", "approval#1", NOON_MS + 48 * 3600 * 1000)
 ALLOWED: Final = re.compile(r"[0-9a-zA-Z_.-]{1,64}")
 
 texts = st.text(st.characters(codec="utf-8"), max_size=200)
@@ -82,11 +82,11 @@ def test_making_it_twice_makes_one(timers: SchedulerTimers) -> None:
 def test_each_wait_has_a_schedule_of_its_own(timers: SchedulerTimers) -> None:
     """Another instance, generation or token is another schedule; the step alone is in the token."""
     others = [
-        Timeout("orderid::abc124", 1, "approval", "approval.1", WAIT.due_at),
-        Timeout("orderid::abc123", 2, "approval", "approval.1", WAIT.due_at),
-        Timeout("orderid::abc123", 1, "approval", "approval.2", WAIT.due_at),
+        Timeout("orderid::abc124", 1, "approval", "approval#1", WAIT.due_at),
+        Timeout("orderid::abc123", 2, "approval", "approval#1", WAIT.due_at),
+        Timeout("orderid::abc123", 1, "approval", "approval#2", WAIT.due_at),
         Timeout("orderid::abc123", 1, "payment", "payment.1", WAIT.due_at),
-        Timeout("orderid::abc123", 1, "approval", "approval.s1", WAIT.due_at),
+        Timeout("orderid::abc123", 1, "approval", "approval#s1", WAIT.due_at),
     ]
     names = {timers.schedule(timeout) for timeout in (WAIT, *others)}
     assert len(names) == len(stored(timers)) == 6
@@ -94,7 +94,7 @@ def test_each_wait_has_a_schedule_of_its_own(timers: SchedulerTimers) -> None:
 
 def test_cancelling_removes_this_one_only(timers: SchedulerTimers) -> None:
     """One that is gone, or never was, is no error."""
-    other = Timeout("orderid::other", 1, "approval", "approval.1", WAIT.due_at)
+    other = Timeout("orderid::other", 1, "approval", "approval#1", WAIT.due_at)
     timers.schedule(WAIT)
     name = timers.schedule(other)
     for _ in range(2):

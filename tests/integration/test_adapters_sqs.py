@@ -69,7 +69,7 @@ def test_messages_have_the_group_of_their_workflow(queue: SqsQueue) -> None:
     """Whatever sends them: a hand-over, a sweep or a redrive of dead letters, and what removes a schedule."""
     queue.wake("orderid::1")
     assert queue.wake_many(["orderid::2", "onboarding::1"]) == ["orderid::2", "onboarding::1"]
-    queue.remove_schedule(Timeout("returnid::1", 1, "approval", "approval.1", 1))
+    queue.remove_schedule(Timeout("returnid::1", 1, "approval", "approval#1", 1))
     assert groups(queue) == ["onboarding", "orderid", "orderid", "returnid"]
 
 

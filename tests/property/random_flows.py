@@ -19,7 +19,7 @@ LARGEST = 6
 A_FEW, A_FIFTH, A_THIRD = 0.06, 0.2, 0.3
 TABLES = {"effects": ("pk",)}
 QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
-SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), jitter="full")
+SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), max_delay=timedelta(hours=2), jitter="half")
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
 
 

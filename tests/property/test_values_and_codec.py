@@ -57,7 +57,10 @@ FAILURES = st.builds(ev.Failure, TEXT, st.text(st.characters(), max_size=5), TEX
 
 def by_step(timers: list[Timer]) -> dict[str, tuple[Timer, ...]]:
     """As a state keeps them."""
-    return {step: tuple(timer for timer in timers if timer.step == step) for step in {timer.step for timer in timers}}
+    return {
+        one: tuple(timer for timer in timers if timer.activation == one)
+        for one in {timer.activation for timer in timers}
+    }
 
 
 # By annotation, so that a new field is generated, or missed here with a KeyError.
@@ -164,16 +167,20 @@ def test_invariant_9_a_state_comes_back_as_it_was(state: State) -> None:
 @example(b"J" + b"[" * 200_000)
 @example(b"J" + b'{"a":' * 200_000)
 @example(b'J[["Claimed",{"owner":"a","lease_until":NaN}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":[]}}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","x"]}}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","NaN"]}}]]')
+@example(b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":[]}}]]')
 @example(
-    b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["timedelta","%s"]}}]]'
+    b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","x"]}}]]'
+)
+@example(
+    b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":["decimal","NaN"]}}]]'
+)
+@example(
+    b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":["timedelta","%s"]}}]]'
     % (b"9" * 30)
 )
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":["pickle","x"]}}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":{"$hephaestus":null}}]]')
-@example(b'J[["EventReceived",{"step":"a","event":"b","event_id":"c","payload":%s}]]' % (b"9" * 5_000))
+@example(b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":["pickle","x"]}}]]')
+@example(b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":{"$hephaestus":null}}]]')
+@example(b'J[["EventReceived",{"activation":"a","event":"b","event_id":"c","payload":%s}]]' % (b"9" * 5_000))
 @example(b'J{"ab":1}')
 @example(b"J[1]")
 @example(b"Jnull")

@@ -22,7 +22,7 @@ def test_fields_that_hold_their_default_take_no_room() -> None:
     """So a field that a later release adds, with a default, reads old logs."""
     assert (
         dump_events((ev.StepCompleted("a", "done", ()),))
-        == b'J[["StepCompleted",{"step":"a","event":"done","taken":[]}]]'
+        == b'J[["StepCompleted",{"activation":"a","event":"done","taken":[]}]]'
     )
 
 
@@ -43,7 +43,7 @@ def test_large_entries_are_compressed_and_small_ones_readable() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b'J[["StepRenamed",{"step":"a"}]]',
+        b'J[["StepRenamed",{"activation":"a"}]]',
         b'J[["Claimed",{"owner":"a","lease_until":1,"colour":"red"}]]',
         b'J[["Claimed",{"owner":"a"}]]',
         b'J[["Claimed",[]]]',

@@ -101,7 +101,7 @@ def test_what_completed_is_undone_in_reverse_order_and_the_instance_fails() -> N
     happened = kinds(local)
     assert happened.count("CompensationStarted") == 1
     assert happened.count("StepCompensated") == 2
-    assert shop.keys["undo car"] == ["trip::t:1:car:undo"]
+    assert shop.keys["undo car"] == ["trip::t:1:car!undo"]
 
 
 def test_a_compensation_is_tried_again_by_its_own_policy() -> None:
@@ -149,9 +149,12 @@ def test_a_redrive_after_compensation_runs_again_what_was_undone_under_new_keys(
     ended = local.runner.get("trip::t")
     assert ended.status == "completed"
     assert shop.calls[6:] == ["hotel", "car", "flight"]
-    assert shop.keys["hotel"] == ["trip::t:1:hotel", "trip::t:1:hotel:1"]
-    assert shop.keys["flight"] == ["trip::t:1:flight", "trip::t:1:flight:1"]
+    assert shop.keys["hotel"] == ["trip::t:1:hotel", "trip::t:1:hotel~1"]
+    assert shop.keys["flight"] == ["trip::t:1:flight", "trip::t:1:flight~1"]
     assert shop.calls.count("check") == 1
+    told = [event for entry in local.runner.history("trip::t") for event in entry.events]
+    again = [(event["step"], event["epoch"]) for event in told if event["type"] == "StepCompleted" and "epoch" in event]
+    assert again == [("hotel", 1), ("car", 1), ("flight", 1)]
     with pytest.raises(NotRedrivable, match="is completed"):
         local.runner.redrive("trip::t")
 

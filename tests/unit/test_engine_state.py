@@ -229,3 +229,40 @@ def test_an_event_the_fold_has_not_heard_of_is_a_corrupt_log() -> None:
     """A newer release's event is never skipped over."""
     with pytest.raises(CorruptLog, match="Event cannot happen to it"):
         apply(in_status("running"), [ev.Event()], NOW)
+
+
+def redriven(*before: ev.Event) -> State:
+    """An instance whose step ``a`` was undone, and that goes on with ``a`` and ``w`` as new activations."""
+    play = Play({"a": {"done": ["w", "f"]}, "w": {"go": []}, "f": {"done": []}}, waits=["w"])
+    play.done("a").happens(ev.StepWaiting("w"), *before, ev.StepFailed("f", 1, FAILURE))
+    play.happens(ev.CompensationStarted("failed", ("a",)), ev.StepCompensated("a!undo"))
+    play.happens(ev.InstanceFinished("failed"), ev.Redriven("pending", ("a", "w", "f"), ("a", "w", "f")))
+    return play.happens(ev.Claimed("me", NOW + 5)).state
+
+
+def test_what_was_undone_runs_again_as_a_new_activation() -> None:
+    """Its epoch counts that; nothing that the old activation comes to can happen to it any more."""
+    state = redriven()
+    assert (state.activation("a"), state.activation("a", undo=True)) == ("a~1", "a~1!undo")
+    for late in (ev.StepCompleted("a", "done", ()), ev.StepWaiting("a"), ev.EventReceived("w", "go", "1")):
+        with pytest.raises(CorruptLog, match="is not the newest activation of step"):
+            apply(state, [late], NOW)
+    assert apply(state, [ev.StepCompleted("a~1", "done", ("w", "f"))], NOW).step_status("a") == "completed"
+
+
+def test_an_event_kept_for_a_step_waits_for_its_next_activation() -> None:
+    """Invariant 5: a redrive loses none that was accepted."""
+    state = redriven(ev.EventReceived("w", "go", "1"))
+    assert list(state.inbox) == ["w~1"]
+
+
+def test_a_fork_takes_over_the_epochs_of_its_steps() -> None:
+    """So that what it undoes is what ran."""
+    forked = ev.Forked("order::0", 1, 7, (ev.StepCompleted("a~2", "done", ()), ev.StepCompleted("b", "done", ())))
+    assert started(forked).epochs == {"a": 2}
+
+
+def test_what_is_the_text_of_no_activation_is_a_corrupt_log() -> None:
+    """Never a guess."""
+    with pytest.raises(CorruptLog, match="order::1: 'a~0' is not the text of an activation"):
+        apply(in_status("running"), [ev.StepWaiting("a~0")], NOW)

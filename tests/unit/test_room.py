@@ -246,7 +246,7 @@ def states(draw: st.DrawFn) -> State:
         steps={name: draw(known) for name in names},
         running=tuple(draw(some)),
         choosing=draw(counted),
-        again=draw(counted),
+        epochs=draw(counted),
         timers=timers,
         inbox={name: Received(draw(keys), draw(texts), draw(values)) for name in draw(some)},
         links=tuple("l" * 12 for _ in range(draw(st.integers(0, 99)))),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.errors import InvariantBroken
@@ -35,20 +36,35 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Give the waiting ``step`` its ``event``, which came from outside or from a timer that is due."""
+    """Give the waiting ``activation`` its ``event``, which came from outside or from a timer that is due."""
 
-    step: str
+    activation: str
     event: str
     payload: Any = None
     timed_out: bool = False
 
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run ``step``; this is attempt number ``attempt``, the first being 1."""
+    """Run ``activation``: a step, or its compensation. This is attempt number ``attempt``, the first being 1."""
 
-    step: str
+    activation: str
     attempt: int
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
+    @property
+    def undo(self) -> bool:
+        """Whether it undoes what the step did."""
+        return parse(self.activation).undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +74,6 @@ class Compensate:
     status: str
     steps: tuple[str, ...]
     error: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """Undo what ``step`` did; this is attempt number ``attempt``, the first being 1."""
-
-    step: str
-    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,11 @@ class Sleep:
     wake_at: int | None
 
 
-Command: TypeAlias = Skip | Deliver | Run | Compensate | Undo | Close | Sleep
+Command: TypeAlias = Skip | Deliver | Run | Compensate | Close | Sleep
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
-    """The commands that follow from ``state`` at ``now`` (ms), while the steps ``in_flight`` run.
+    """The commands that follow from ``state`` at ``now`` (ms), while the activations ``in_flight`` run.
 
     Skips, deliveries and ``Compensate`` come alone: they change the state, so ask again after recording them. No
     command at all means that what comes next depends on a step in flight.
@@ -180,14 +188,12 @@ def reachable(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
 
 def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Run, ...]:
     """Steps that are due for an attempt, in the graph's order."""
-    again = [
-        step for token, step in (agenda.due(now) if agenda.retrying else ()) if not token and step not in in_flight
-    ]
-    fresh = [step for step in agenda.ready() if step not in in_flight]
-    if not again:
-        return tuple(Run(step, 1) for step in fresh)
-    due = sorted((*again, *fresh), key=agenda.graph.place.__getitem__)
-    return tuple(Run(step, state.attempt(step)) for step in due)
+    due = list(agenda.ready())
+    if agenda.retrying:
+        due += [step for token, step in agenda.due(now) if not token]
+        due.sort(key=agenda.graph.place.__getitem__)
+    runs = [Run(state.activation(step), state.attempt(step)) for step in due]
+    return tuple(run for run in runs if run.activation not in in_flight)
 
 
 def _deliveries(agenda: Agenda, state: State, now: int) -> tuple[Deliver, ...]:
@@ -195,13 +201,13 @@ def _deliveries(agenda: Agenda, state: State, now: int) -> tuple[Deliver, ...]:
         return ()
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
-        received = state.inbox[step]
-        found[step] = Deliver(step, received.event, received.payload)
+        received = state.inbox[activation := state.activation(step)]
+        found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):
         if token and step not in found:
-            timer = next(timer for timer in state.timers[step] if timer.token == token)
+            timer = next(timer for timer in state.timers[state.activation(step)] if timer.token == token)
             payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
-            found[step] = Deliver(step, timer.emits, payload, timed_out=True)
+            found[step] = Deliver(timer.activation, timer.emits, payload, timed_out=True)
     return tuple(found.values())
 
 
@@ -234,7 +240,7 @@ def _undo(state: State, undoing: Compensation, now: int) -> Command:
         return _undone(state, undoing)
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)
-    return Undo(undoing.left[0], undoing.attempt + 1)
+    return Run(state.activation(undoing.left[0], undo=True), undoing.attempt + 1)
 
 
 def _undone(state: State, undoing: Compensation) -> Close:

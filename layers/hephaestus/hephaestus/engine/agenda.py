@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hephaestus.engine.activation import step_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -51,7 +53,7 @@ class Agenda:
         self._times: list[tuple[int, str, str]] = []
         self._timed: dict[str, tuple[tuple[int, str, str], ...]] = {}
         self._at = state.trail
-        for step in dict.fromkeys((*state.steps, *state.inbox)):
+        for step in dict.fromkeys((*state.steps, *map(step_of, state.inbox))):
             self._note(state, step)
 
     def follow(self, state: State) -> None:
@@ -78,7 +80,9 @@ class Agenda:
 
     def held(self, state: State) -> list[str]:
         """The waiting steps whose event has come, in the order in which the events came."""
-        return list(self._held) if len(self._held) < 2 else [step for step in state.inbox if step in self._held]  # noqa: PLR2004 - one has no order
+        if len(self._held) < 2:  # noqa: PLR2004 - one has no order
+            return list(self._held)
+        return [step for step in map(step_of, state.inbox) if step in self._held]
 
     def due(self, now: int) -> Iterator[tuple[str, str]]:
         """Of each retry (without a token) and each deadline up to ``now``, in their order, the token and the step."""
@@ -120,7 +124,7 @@ class Agenda:
                 self._known[step] = after
             self._move(step, before, after)
         status = after.status if after is not None else "pending"
-        if status == "waiting" and step in state.inbox:
+        if status == "waiting" and state.activation(step) in state.inbox:
             self._held.add(step)
         else:
             self._held.discard(step)
@@ -201,7 +205,7 @@ class Agenda:
 def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
     if known is not None and known.status == "retrying":
         return () if known.retry_at is None else ((known.retry_at, "", step),)
-    return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(step, ()))
+    return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(state.activation(step), ()))
 
 
 def ask(graph: Graph, state: State, question: Callable[[Agenda], T]) -> T:

@@ -73,7 +73,7 @@ def takers(graph: Graph, state: State) -> list[str]:
 
 
 def _open(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
-    return reachable(graph, state, [step for step in steps if step not in state.inbox])
+    return reachable(graph, state, [step for step in steps if state.activation(step) not in state.inbox])
 
 
 def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:

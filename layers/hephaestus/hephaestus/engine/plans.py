@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
@@ -51,8 +52,9 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     if state.compensation is not None and not state.closed:
         return RedrivePlan(undoes=state.compensation.left, kept=kept)
     anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]
-    waits = graph.waits.difference(state.inbox)
-    goes_on = {step for step in graph.order if statuses[step] == "retrying" or step in state.running}
+    waits = graph.waits.difference(map(step_of, state.inbox))
+    running = {step_of(activation) for activation in state.running}
+    goes_on = {step for step in graph.order if statuses[step] == "retrying" or step in running}
     return RedrivePlan(
         runs_again=tuple(step for step in graph.order if step in goes_on or (step in anew and step not in waits)),
         waits_again=tuple(step for step in anew if step in waits),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
+from hephaestus.engine.activation import step_of, text_of, token_of
 from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """At ``due_at`` (ms) ``step`` is given the event ``emits``.
+    """At ``due_at`` (ms) the waiting ``activation`` is given the event ``emits``.
 
     ``scheduled``: a one-shot schedule was made for it. ``heartbeat_ms``: a heartbeat moves it this far from then on;
     ``beaten``: one has. ``request``: it was asked for from outside, by a request that is remembered so; ``""`` without
@@ -62,13 +63,18 @@ class Timer:
     """
 
     token: str
-    step: str
+    activation: str
     due_at: int
     emits: str = "timeout"
     scheduled: bool = False
     heartbeat_ms: int = 0
     beaten: bool = False
     request: str | None = None
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ class Trail:
 class State:
     """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds.
 
+    ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
+    kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
     ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
     """
 
@@ -138,7 +146,7 @@ class State:
     steps: Mapping[str, StepState] = NOTHING
     running: tuple[str, ...] = ()
     choosing: Mapping[str, int] = NOTHING
-    again: Mapping[str, int] = NOTHING
+    epochs: Mapping[str, int] = NOTHING
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING
     timers_set: int = 0
     inbox: Mapping[str, Received] = NOTHING
@@ -158,7 +166,7 @@ class State:
 
     @property
     def deadlines(self) -> Iterator[Timer]:
-        """The timers of every step."""
+        """The timers of every activation."""
         for timers in self.timers.values():
             yield from timers
 
@@ -175,6 +183,10 @@ class State:
         """The status of ``step``; ``pending`` when nothing has happened to it."""
         known = self.steps.get(step)
         return known.status if known else "pending"
+
+    def activation(self, step: str, *, undo: bool = False) -> str:
+        """The text of the newest activation of ``step``, or of its compensation."""
+        return text_of(step, self.epochs.get(step, 0), undo=undo)
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""
@@ -215,16 +227,16 @@ def without(mapping: Mapping[str, T], key: str) -> dict[str, T]:
 
 
 def asked_for(timers: Mapping[str, tuple[Timer, ...]], steps: Collection[str]) -> Mapping[str, tuple[Timer, ...]]:
-    """``timers`` with only those of ``steps`` that were asked for from outside."""
-    if timers.keys().isdisjoint(steps):
+    """``timers`` by activation, of those of ``steps`` only the ones that were asked for from outside."""
+    if not timers:
         return timers
     kept = {
-        step: tuple(timer for timer in known if step not in steps or timer.request is not None)
-        for step, known in timers.items()
+        one: tuple(timer for timer in known if step_of(one) not in steps or timer.request is not None)
+        for one, known in timers.items()
     }
-    return {step: known for step, known in kept.items() if known}
+    return {one: known for one, known in kept.items() if known}
 
 
-def heartbeat_token(step: str, attempt: int, due_at: int) -> str:
+def heartbeat_token(activation: str, attempt: int, due_at: int) -> str:
     """What the deadline of a heartbeat is called: each has a name of its own."""
-    return f"{step}.{attempt}.h{due_at}"
+    return token_of(activation, f"{attempt}.h{due_at}")

@@ -8,8 +8,10 @@ Durations and times are in milliseconds.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import by_time
 from hephaestus.engine.events import (
     CompensationFailed,
@@ -28,19 +30,32 @@ from hephaestus.runtime.telemetry import tell
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from hephaestus.engine.advance import Run
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
 
+Outcome: TypeAlias = StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed
 RUNNER: Final = "Runner"
 
 _logger = logging.getLogger("hephaestus.telemetry")
 
 
-class Ended(NamedTuple):
-    """What an invocation knows of an attempt that it ran itself; times in milliseconds."""
+@dataclass(slots=True)
+class Running:
+    """An attempt that an invocation runs itself, until it is told of; times in milliseconds.
 
+    Attributes:
+        run: what runs.
+        started_at: when it was decided that it starts; its timeout counts from here.
+        launched_at: when it started.
+        ended_at: when it ended; 0 before.
+        error: what went wrong with it.
+    """
+
+    run: Run
     started_at: int
-    ended_at: int
+    launched_at: int
+    ended_at: int = 0
     error: BaseException | None = None
 
 
@@ -58,7 +73,7 @@ def tell_commit(
     entry: Entry,
     after: State,
     pure: Collection[str] = (),
-    ended: Mapping[tuple[str, int], Ended] | None = None,
+    ended: Mapping[str, Running] | None = None,
 ) -> None:
     """Tell what an entry made true.
 
@@ -66,7 +81,7 @@ def tell_commit(
         before, after: the state on either side of it.
         entry: what was written.
         pure: the steps that run within a decision, which nobody sees start.
-        ended: the attempts that this invocation ran, by step and attempt.
+        ended: the newest attempt of each activation that this invocation ran.
     """
     if not telemetry.heard():
         return
@@ -88,7 +103,7 @@ class _Telling:
         entry: Entry,
         after: State,
         pure: Collection[str],
-        ended: Mapping[tuple[str, int], Ended],
+        ended: Mapping[str, Running],
     ) -> None:
         self.entry = entry
         self.after = after
@@ -96,7 +111,7 @@ class _Telling:
         self.ended = ended
         self.waiting = {key: step.started_at for key, step in before.steps.items() if step.status == "waiting"}
         self.emits = {timer.step: timer.emits for timer in sorted(before.deadlines, key=by_time, reverse=True)}
-        self.inbox = {key: received.event for key, received in before.inbox.items()}
+        self.inbox = {step_of(key): received.event for key, received in before.inbox.items()}
 
     def tell(self) -> None:
         """Tell the events in their order."""
@@ -185,7 +200,7 @@ class _Telling:
         """An attempt failed."""
         if not telemetry.heard("hephaestus.step.exception"):
             return
-        known = self.ended.get((event.step, event.attempt))
+        known = self.ran(event)
         error = known.error if known else None
         trace = story.trace or (f"{story.type}: {story.message}" if error else "")
         tell(
@@ -224,12 +239,15 @@ class _Telling:
             **story,
         )
 
-    def times(
-        self, event: StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed
-    ) -> dict[str, float]:
+    def ran(self, event: Outcome) -> Running | None:
+        """The attempt that an event is the outcome of, if this invocation ran it."""
+        known = self.ended.get(event.activation)
+        return known if known is not None and known.run.attempt == event.attempt else None
+
+    def times(self, event: Outcome) -> dict[str, float]:
         """When an attempt ended, and how long it took; a dead owner's attempt began at a time that nobody noted."""
-        known = self.ended.get((event.step, event.attempt))
-        started_at, ended_at = (known.started_at, known.ended_at) if known else (event.started_at, self.entry.at)
+        known = self.ran(event)
+        started_at, ended_at = (known.launched_at, known.ended_at) if known else (event.started_at, self.entry.at)
         return {"system_time": ended_at, **({"duration": float(ended_at - started_at)} if started_at else {})}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.results import Completed, Pending
 from hephaestus.definition.steps import read_result
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import NonRetryable, PayloadTooLarge
 from hephaestus.foreign import is_model
 from hephaestus.runtime.containment import contain
@@ -64,7 +65,7 @@ class Outcome:
     ``story`` is the error as history keeps it, made where the attempt ran: it calls the error's own code.
     """
 
-    step: str
+    activation: str
     attempt: int
     started_at: int
     completed: Completed | None = None
@@ -73,6 +74,11 @@ class Outcome:
     error: BaseException | None = None
     story: Failure | None = None
 
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -80,21 +86,29 @@ class Attempt:
 
     Attributes:
         definition: the workflow version.
-        step: the step's key.
+        activation: which of the step's activations, the step's compensation included.
         number: the number of the attempt, from 1.
         context: what the step is given.
         started_at: when it starts, in milliseconds.
         store: what its results must fit.
-        undo: whether the step's effects are to be undone.
     """
 
     definition: Definition
-    step: str
+    activation: str
     number: int
     context: StepContext
     started_at: int
     store: Store
-    undo: bool = False
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
+    @property
+    def undo(self) -> bool:
+        """Whether it undoes what the step did."""
+        return parse(self.activation).undo
 
     def __call__(self) -> Outcome:
         """Run it. Whatever its code raises, exits included, is the outcome; its context variables are its own.
@@ -112,14 +126,14 @@ class Attempt:
             result = self._awaited(result)
         read = self._read(result)
         if isinstance(read, Pending):
-            return Outcome(self.step, self.number, self.started_at, pending=read)
+            return Outcome(self.activation, self.number, self.started_at, pending=read)
         taken = (
             NOWHERE if self.undo else route(self.definition, self.step, read.event, kept(read.updates), self.context)
         )
-        return Outcome(self.step, self.number, self.started_at, read, taken)
+        return Outcome(self.activation, self.number, self.started_at, read, taken)
 
     def _failed(self, error: BaseException) -> Outcome:
-        return Outcome(self.step, self.number, self.started_at, error=error, story=failure(error, self.step))
+        return Outcome(self.activation, self.number, self.started_at, error=error, story=failure(error, self.step))
 
     def _awaited(self, result: Awaitable[Any]) -> Any:
         """What an ``async def`` step comes to, on the loop that all of them share."""

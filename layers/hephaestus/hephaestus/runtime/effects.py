@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.engine.activation import step_of, token_of
 from hephaestus.engine.events import LONGEST_MESSAGE_MS, HandedOver, HeartbeatReceived, Suspended, TimerSet
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
@@ -125,8 +126,11 @@ class Effects:
         if delay <= LONGEST_MESSAGE_MS:
             return [partial(self.queue.wake, state.instance_id, delay)]
         undoing = state.compensation.left[:1] if state.compensation else ()
-        steps = [*undoing, *(key for key, step in state.steps.items() if step.retry_at == wake_at), ""]
-        retry = Timeout(state.instance_id, state.generation, steps[0], f"{steps[0]}.retry{wake_at}", wake_at)
+        due = [state.activation(step, undo=True) for step in undoing]
+        due += [state.activation(key) for key, step in state.steps.items() if step.retry_at == wake_at]
+        activation = due[0] if due else ""
+        name = token_of(activation, f"retry{wake_at}")
+        retry = Timeout(state.instance_id, state.generation, step_of(activation), name, wake_at)
         return [partial(self.timers.schedule, retry)]
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.context import Instance, Source, context_of
+from hephaestus.engine.activation import name_in_life, step_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
@@ -23,7 +24,6 @@ from hephaestus.engine.advance import (
     Run,
     Skip,
     Sleep,
-    Undo,
     advance,
     is_any_waiting,
     is_idle_but_for,
@@ -44,7 +44,7 @@ from hephaestus.engine.events import (
 )
 from hephaestus.errors import EngineSignal, PayloadTooLarge
 from hephaestus.runtime import telemetry
-from hephaestus.runtime.announce import Ended, tell_commit
+from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.containment import watched_console
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
@@ -57,7 +57,7 @@ from hephaestus.writes import WriteFailed
 from hephaestus.yaml_dump import teach_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
@@ -152,7 +152,8 @@ class _Execution:
         self.budget = budget
         pure = [key for key, step in definition.declared.items() if step.pure]
         give_up_at = budget.deadline - executor.limits.margin_ms
-        self.ended: dict[tuple[str, int], Ended] = {}
+        self.in_flight: dict[str, Running] = {}
+        self.ended: dict[str, Running] = {}
 
         def told(before: State, entry: Entry, after: State) -> None:
             tell_commit(before, entry, after, pure, self.ended)
@@ -160,9 +161,6 @@ class _Execution:
         self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at, told)
         self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.may_choose)
         self.interrupted = state.running if opening else ()
-        self.in_flight: dict[str, Run | Undo] = {}
-        self.started: dict[str, int] = {}
-        self.launched: dict[str, int] = {}
         self.looks = 0
         self.workers: Workers | None = None
         self.ran = False
@@ -181,7 +179,7 @@ class _Execution:
             commands, noted = self.look(now)
             if noted:
                 continue
-            runs = [command for command in commands if isinstance(command, (Run, Undo))]
+            runs = [command for command in commands if isinstance(command, Run)]
             if self.work(runs, now) if runs or self.in_flight else self.rest(commands, now):
                 return
 
@@ -206,29 +204,29 @@ class _Execution:
         )
         return commands, noted
 
-    def may_choose(self, step: str) -> bool:
+    def may_choose(self, activation: str) -> bool:
         """Commit that the ``Choice`` of a step is about to be called; not where the step has no attempt left for it.
 
         Raises:
             LookAgain: another writer was faster, and the step is one that waits: its event may not be the same.
         """
-        if self.draft.choosing.get(step, 0) >= self.definition.policy(step).max_attempts:
+        begins = ChoiceStarted(activation)
+        if self.draft.choosing.get(activation, 0) >= self.definition.policy(begins.step).max_attempts:
             return False
-        begins = ChoiceStarted(step)
         self.journal.decide(begins)
         while not self.flush():
             if any(event is begins for event in self.journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if self.draft.step_status(step) == "waiting":
+            if self.draft.step_status(begins.step) == "waiting":
                 raise LookAgain
             self.journal.decide(begins)
         return True
 
     def recover(self) -> None:
         """What a dead owner had started and not recorded is an attempt spent."""
-        for step in self.interrupted:
-            if step in self.graph.predecessors:
-                self.journal.decide(self.within_room(self.judge.interrupted(self.draft, step)))
+        for activation in self.interrupted:
+            if step_of(activation) in self.graph.predecessors:
+                self.journal.decide(self.within_room(self.judge.interrupted(self.draft, activation)))
 
     def record(self, commands: tuple[Command, ...], now: int) -> bool:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
@@ -250,22 +248,22 @@ class _Execution:
                 return StepsSkipped(steps)
             case Compensate(status, steps, error):
                 return CompensationStarted(status, steps, error)
-            case Deliver(step=step):
+            case Deliver(activation=activation, step=step):
                 known = self.draft.steps[step]
-                waited = Outcome(step, known.attempt, known.started_at)
+                waited = Outcome(activation, known.attempt, known.started_at)
                 event = self.judge.delivered(command, self.draft)
                 return self.within_room(event, lambda error: self.judge.failed(waited, error, final=True))
             case Run(step=step) if self.definition.declared[step].pure:
-                return self.judged(command, self.attempt(command, now)())
+                return self.judged(Running(command, now, now), self.attempt(command, now)())
             case _:
                 return None
 
-    def work(self, runs: Sequence[Run | Undo], now: int) -> bool:
+    def work(self, runs: Sequence[Run], now: int) -> bool:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
         fitting = [run for run in runs if self.fits(run, now)][: self.limits.concurrency - len(self.in_flight)]
         if not fitting and not self.in_flight:
             return self.commit(HandedOver())
-        if unnamed := tuple(run.step for run in fitting if run.step not in self.draft.running):
+        if unnamed := tuple(run.activation for run in fitting if run.activation not in self.draft.running):
             self.journal.decide(StepsStarted(unnamed))
         if not self.flush():
             return False
@@ -274,39 +272,36 @@ class _Execution:
             self.collect(now)
         return False
 
-    def launch(self, runs: Sequence[Run | Undo], now: int) -> None:
+    def launch(self, runs: Sequence[Run], now: int) -> None:
         """Start steps: in a thread each, or right here where there is only one thing to do."""
-        for run in runs:
-            self.ran = True
-            self.started[run.step] = now
-        if len(runs) == 1 and not self.in_flight and self.may_block(runs[0]):
-            self.in_flight[runs[0].step] = runs[0]
-            self.tell_start(runs[0], 1)
-            self.finish([self.attempt(runs[0], now)()])
-            return
+        alone = len(runs) == 1 and not self.in_flight and self.may_block(runs[0])
         active = len(self.in_flight) + len(runs)
         for run in runs:
-            self.in_flight[run.step] = run
-            self.workers = self.workers or self.executor.workers()
-            self.tell_start(run, active)
-            self.workers.start(self.attempt(run, now))
+            self.ran = True
+            self.in_flight[run.activation] = running = Running(run, now, self.clock.now())
+            self.tell_start(running, active)
+            if alone:
+                self.finish([self.attempt(run, now)()])
+            else:
+                self.workers = self.workers or self.executor.workers()
+                self.workers.start(self.attempt(run, now))
 
-    def tell_start(self, run: Run | Undo, active: int) -> None:
+    def tell_start(self, running: Running, active: int) -> None:
         """Tell that a step starts, one of ``active``; what a handler sets in the context, the step's thread gets."""
-        self.launched[run.step] = now = self.clock.now()
+        run = running.run
         tell(
             "hephaestus.step.start",
             self.draft,
-            {"system_time": now},
+            {"system_time": running.launched_at},
             step=run.step,
             step_key=run.step,
             attempt=run.attempt,
-            compensation=isinstance(run, Undo),
+            compensation=run.undo,
             concurrent=active > 1,
             active_steps_count=active,
         )
 
-    def fits(self, run: Run | Undo, now: int) -> bool:
+    def fits(self, run: Run, now: int) -> bool:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
         if self.budget.start_until is not None and now >= self.budget.start_until:
             return False
@@ -316,47 +311,41 @@ class _Execution:
             return True
         return not self.ran and self.budget.start_until is None
 
-    def may_block(self, run: Run | Undo) -> bool:
+    def may_block(self, run: Run) -> bool:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
         limit = self.definition.declared[run.step].timeout
         return limit is None and is_idle_but_for(self.graph, self.draft, run.step)
 
-    def attempt(self, run: Run | Undo, now: int) -> Attempt:
+    def attempt(self, run: Run, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
-        undo = isinstance(run, Undo)
-        context = self.context(run.step, run.attempt, undo=undo)
-        return Attempt(self.definition, run.step, run.attempt, context, now, self.executor.store, undo)
+        context = self.context(run.activation, run.attempt)
+        return Attempt(self.definition, run.activation, run.attempt, context, now, self.executor.store)
 
-    def context(self, step: str, attempt: int, *, undo: bool = False) -> StepContext:
+    def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
-        state = self.draft
+        state, step = self.draft, step_of(activation)
         results, events = outcomes(self.graph, state)
         sources = [(key, state.steps[key]) for key in self.graph.predecessors[step] if key in events]
         taken = {key: (events[key], known.taken) for key, known in sources}
         chosen = {key: known.configs for key, known in sources if known.configs}
         deadline = self.budget.deadline - self.limits.margin_ms
-        again = state.again.get(step, 0)
         instance = self.instance()
-        activation = (
-            f"{state.instance_id}:{state.generation}:{step}"
-            + (f":{again}" if again else "")
-            + (":undo" if undo else "")
-        )
+        key = name_in_life(state.instance_id, state.generation, activation)
         config = partial(self.definition.config, step, taken, chosen)
         read_input = partial(self.definition.read_input, state.initial)
         return context_of(
             Source(state.initial, results, events, config, instance, read_input),
             attempt=attempt,
-            idempotency_key=activation,
+            idempotency_key=key,
             remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
-            links=partial(self.links, instance, step, activation),
+            links=partial(self.links, instance, step, key),
         )
 
-    def links(self, instance: Instance, step: str, activation: str) -> Issuer:
+    def links(self, instance: Instance, step: str, key: str) -> Issuer:
         """What makes links for a step; nothing of it is imported before a step asks."""
         from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - see above
 
-        return Issuer(self.executor.signer(), self.graph, instance, step, activation, self.clock.now)
+        return Issuer(self.executor.signer(), self.graph, instance, step, key, self.clock.now)
 
     def instance(self) -> Instance:
         """Whose steps they are."""
@@ -371,56 +360,58 @@ class _Execution:
         # What was due before this has been started, or cannot be while these run.
         times += [due for due in (next_wake(self.graph, self.draft, now), self.next_timeout()) if due is not None]
         outcomes = self.workers.wait(max(min(times) - now, 1) if times else None)
-        current = [
-            outcome for outcome in outcomes if self.in_flight.get(outcome.step, _NO_RUN).attempt == outcome.attempt
-        ]
-        self.finish(current or self.timed_out())
+        self.finish([outcome for outcome in outcomes if self.expects(outcome)] or self.timed_out())
         if not outcomes and waiting:
             self.journal.peek()
 
+    def expects(self, outcome: Outcome) -> bool:
+        """Whether an outcome is that of an attempt in flight: one that had too long may still come to its end."""
+        running = self.in_flight.get(outcome.activation)
+        return running is not None and running.run.attempt == outcome.attempt
+
+    def limited(self) -> Iterator[tuple[Running, timedelta, int]]:
+        """What runs and has a timeout, the timeout, and when it has run too long (ms)."""
+        for running in self.in_flight.values():
+            timeout = self.definition.declared[running.run.step].timeout
+            if timeout is not None:
+                yield running, timeout, running.started_at + milliseconds(timeout)
+
     def next_timeout(self) -> int | None:
         """When the first of the running steps has run too long (ms)."""
-        times = [
-            self.started[key] + milliseconds(timeout)
-            for key in self.in_flight
-            if (timeout := self.definition.declared[key].timeout) is not None
-        ]
-        return min(times, default=None)
+        return min((at for _, _, at in self.limited()), default=None)
 
     def timed_out(self) -> list[Outcome]:
         """The running steps that have had their time; what they still do has no effect on the instance."""
-        now = self.clock.now()
-        late = []
-        for key, run in self.in_flight.items():
-            timeout = self.definition.declared[key].timeout
-            if timeout is not None and self.started[key] + milliseconds(timeout) <= now:
-                error = StepTimedOut(f"step {key} ran longer than its timeout of {timeout.total_seconds():g} s")
-                late.append(Outcome(key, run.attempt, self.started[key], error=error))
+        now, late = self.clock.now(), []
+        for running, timeout, at in self.limited():
+            if at <= now:
+                run = running.run
+                error = StepTimedOut(f"step {run.step} ran longer than its timeout of {timeout.total_seconds():g} s")
+                late.append(Outcome(run.activation, run.attempt, running.started_at, error=error))
         return late
 
     def finish(self, outcomes: list[Outcome]) -> None:
         """Decide what the outcomes mean. They are committed together, but for those with writes: each goes alone."""
-        ended = [(self.in_flight.pop(outcome.step), outcome) for outcome in outcomes]
-        for run, outcome in ended:
+        ended = [(self.in_flight.pop(outcome.activation), outcome) for outcome in outcomes]
+        for running, outcome in ended:
             if not _writes(outcome):
-                self.journal.decide(self.judged(run, outcome))
-        for run, outcome in ended:
+                self.journal.decide(self.judged(running, outcome))
+        for running, outcome in ended:
             if _writes(outcome):
-                self.write(run, outcome)
+                self.write(running, outcome)
 
-    def judged(self, run: Run | Undo, outcome: Outcome) -> Event:
+    def judged(self, running: Running, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
-        launched = self.launched.get(outcome.step, outcome.started_at)
-        judge = self.judge.undone if isinstance(run, Undo) else self.judge.ended
-        problem = outcome.error
+        judge = self.judge.undone if running.run.undo else self.judge.ended
+        running.error = outcome.error
 
         def failed(error: Exception) -> Event:
-            nonlocal problem
-            problem = error
+            running.error = error
             return judge(replace(outcome, completed=None, error=error))
 
         event = self.within_room(judge(outcome), failed)
-        self.ended[outcome.step, outcome.attempt] = Ended(launched, self.clock.now(), problem)
+        running.ended_at = self.clock.now()
+        self.ended[outcome.activation] = running
         return event
 
     def within_room(self, event: Event, failed: Callable[[Exception], Event] | None = None) -> Event:
@@ -438,11 +429,11 @@ class _Execution:
                 return event
         return cut(event, self.draft.instance_id)
 
-    def write(self, run: Run | Undo, outcome: Outcome) -> None:
+    def write(self, running: Running, outcome: Outcome) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
         while not self.flush():
             pass  # its neighbours first: a condition of its own must not undo them
-        event = self.judged(run, outcome)
+        event = self.judged(running, outcome)
         self.journal.decide(event)
         if not isinstance(event, (StepCompleted, StepCompensated)) or not event.writes:
             return  # it failed, for want of room
@@ -453,7 +444,7 @@ class _Execution:
                 self.journal.decide(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
-            self.journal.decide(self.judged(run, replace(outcome, completed=None, error=refused)))
+            self.journal.decide(self.judged(running, replace(outcome, completed=None, error=refused)))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
@@ -472,12 +463,12 @@ class _Execution:
 
     def name_retries(self, at: int) -> None:
         """Name the steps that are tried again at ``at`` in the commit before the pause: none is needed after it."""
-        undoing = self.draft.compensation
+        state, undoing = self.draft, self.draft.compensation
         if undoing is not None:
-            due = undoing.left[:1]
+            due = [state.activation(step, undo=True) for step in undoing.left[:1]]
         else:
-            due = tuple(key for key, step in self.draft.steps.items() if step.retry_at == at)
-        if unnamed := tuple(step for step in due if step not in self.draft.running):
+            due = [state.activation(key) for key, step in state.steps.items() if step.retry_at == at]
+        if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 
     def flush(self) -> bool:
@@ -487,9 +478,6 @@ class _Execution:
     def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
         """Commit what is decided and ``closing``; see ``Journal.commit``."""
         return self.journal.commit(*closing, writes=writes)
-
-
-_NO_RUN: Final = Run("", 0)
 
 
 def _writes(outcome: Outcome) -> Sequence[Write]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.activation import text_of
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import apply, begin, fold, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy, UnexpectedEvent, UnknownStep
@@ -239,4 +240,4 @@ class Instances:
 def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event, ...]:
     """The first step, as about to start: of an instance that begins, everybody knows what runs first."""
     start = definition.graph.start
-    return () if len(beginning) > 1 or definition.declared[start].pure else (StepsStarted((start,)),)
+    return () if len(beginning) > 1 or definition.declared[start].pure else (StepsStarted((text_of(start),)),)

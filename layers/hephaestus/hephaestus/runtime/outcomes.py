@@ -6,12 +6,13 @@ policies are called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.durations import read_duration
+from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     CompensationFailed,
@@ -50,9 +51,9 @@ class Judge:
         definition: the workflow version.
         now: the time, in milliseconds.
         random: draws a number from 0 up to 1.
-        context: what a ``Choice`` is given, for a step and the number of its attempt.
-        may_choose: asked before the ``Choice`` of a step is called, with the step's key: it commits that the call is
-            about to begin, and says no where so many before it took their Lambda with them that no attempt is left.
+        context: what a ``Choice`` is given, for an activation and the number of its attempt.
+        may_choose: asked before the ``Choice`` of an activation is called: it commits that the call is about to
+            begin, and says no where so many before it took their Lambda with them that no attempt is left.
     """
 
     definition: Definition
@@ -70,7 +71,7 @@ class Judge:
         done = outcome.completed
         assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
         return StepCompleted(
-            outcome.step,
+            outcome.activation,
             done.event,
             outcome.taken.steps,
             kept(done.updates),
@@ -86,38 +87,39 @@ class Judge:
         step, done = outcome.step, outcome.completed
         if outcome.error is None and done is not None:
             labels = tuple(label(write) for write in done.writes)
-            return StepCompensated(step, outcome.attempt, kept(done.updates), outcome.started_at, labels)
+            return StepCompensated(outcome.activation, outcome.attempt, kept(done.updates), outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
         story = outcome.story or failure(outcome.error)
-        return CompensationFailed(step, outcome.attempt, story, outcome.started_at, retry_at)
+        return CompensationFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
 
-    def interrupted(self, state: State, step: str) -> Event:
+    def interrupted(self, state: State, activation: str) -> Event:
         """An attempt was under way when the Lambda that ran it ended: it is spent."""
+        step, undo = step_of(activation), parse(activation).undo
         attempt = state.attempt(step)
-        what = "step" if state.compensation is None else "the compensation of step"
+        what = "the compensation of step" if undo else "step"
         error = Interrupted(
             f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
             "by its timeout, its memory or a crash; see the function's log"
         )
-        outcome = Outcome(step, attempt, 0, error=error)
-        return self.failed(outcome, error) if state.compensation is None else self.undone(outcome)
+        outcome = Outcome(activation, attempt, 0, error=error)
+        return self.undone(outcome) if undo else self.failed(outcome, error)
 
     def delivered(self, command: Deliver, state: State) -> Event:
         """A waiting step gets its event: it completes, or fails where nothing routes the event."""
         step, event, known = command.step, command.event, state.steps[command.step]
+        waited = Outcome(command.activation, known.attempt, known.started_at)
         if event not in self.definition.routes[step]:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
-            return self.failed(Outcome(step, known.attempt, known.started_at), error, final=True)
+            return self.failed(waited, error, final=True)
         updates = as_results(command.payload)
-        if not self._may_route(step, event):
-            fatal = self._fatal(step, event, known.attempt)
-            return self.failed(Outcome(step, known.attempt, known.started_at), fatal, final=True)
+        if not self._may_route(waited, event):
+            return self.failed(waited, self._fatal(waited, event), final=True)
 
         def routed() -> StepCompleted | StepFailed:
-            taken = self._route(step, event, updates, known.attempt)
+            taken = self._route(waited, event, updates)
             return StepCompleted(
-                step,
+                command.activation,
                 event,
                 taken.steps,
                 updates,
@@ -127,8 +129,7 @@ class Judge:
             )
 
         def failed(error: BaseException) -> StepCompleted | StepFailed:
-            outcome = Outcome(step, known.attempt, known.started_at, story=failure(error, step))
-            return self.failed(outcome, error, final=True)
+            return self.failed(replace(waited, story=failure(error, step)), error, final=True)
 
         return contain(routed, failed)
 
@@ -142,20 +143,20 @@ class Judge:
         retry_at = None if final or once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
         if retry_at is None and "error" in routes:
             return self._routed(outcome, "error", story)
-        return StepFailed(step, outcome.attempt, story, outcome.started_at, retry_at)
+        return StepFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
 
     def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
         """A failure that the transitions route: the next step finds it in this step's results."""
-        step, attempt, started_at = outcome.step, outcome.attempt, outcome.started_at
+        activation, attempt, started_at = outcome.activation, outcome.attempt, outcome.started_at
         updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
-        if not self._may_route(step, event):
-            fatal = failure(self._fatal(step, event, attempt))
-            return StepFailed(step, attempt, both(fatal, event, story), started_at)
+        if not self._may_route(outcome, event):
+            fatal = failure(self._fatal(outcome, event))
+            return StepFailed(activation, attempt, both(fatal, event, story), started_at)
 
         def routed() -> StepCompleted | StepFailed:
-            taken = self._route(step, event, updates, attempt)
+            taken = self._route(outcome, event, updates)
             return StepCompleted(
-                step,
+                activation,
                 event,
                 taken.steps,
                 updates,
@@ -166,42 +167,44 @@ class Judge:
             )
 
         def failed(problem: BaseException) -> StepFailed:
-            return StepFailed(step, attempt, both(failure(problem, step), event, story), started_at)
+            return StepFailed(activation, attempt, both(failure(problem, outcome.step), event, story), started_at)
 
         return contain(routed, failed)
 
-    def _may_route(self, step: str, event: str) -> bool:
+    def _may_route(self, outcome: Outcome, event: str) -> bool:
         """Whether the way may be taken. What goes wrong with the commit that this makes is not the step's failure."""
-        return self.definition.routes[step][event].choice is None or self.may_choose(step)
+        return self.definition.routes[outcome.step][event].choice is None or self.may_choose(outcome.activation)
 
-    def _fatal(self, step: str, event: str, attempt: int) -> Interrupted:
+    def _fatal(self, outcome: Outcome, event: str) -> Interrupted:
+        instance_id = self.context(outcome.activation, outcome.attempt).instance_id
         return Interrupted(
-            f"instance {self.context(step, attempt).instance_id}: step {step}: the Lambda calling the Choice of "
+            f"instance {instance_id}: step {outcome.step}: the Lambda calling the Choice of "
             f"{event!r} ended before it did, in each of the step's attempts, by its timeout, its memory or a crash; "
             "see the function's log"
         )
 
-    def _route(self, step: str, event: str, updates: Mapping[str, Any], attempt: int) -> Taken:
-        return route(self.definition, step, event, updates, self.context(step, attempt))
+    def _route(self, outcome: Outcome, event: str, updates: Mapping[str, Any]) -> Taken:
+        context = self.context(outcome.activation, outcome.attempt)
+        return route(self.definition, outcome.step, event, updates, context)
 
     def _waiting(self, outcome: Outcome) -> StepWaiting:
         """A step that waits: a deadline gets a schedule, a short wait that the engine makes itself does not."""
-        pending, step = outcome.pending, outcome.step
+        pending = outcome.pending
         assert pending is not None  # noqa: S101 - its caller has looked
-        now, due_at, token, scheduled = self.now(), None, "", False
+        now, due_at, name, scheduled = self.now(), None, "", False
         if pending.timeout is not None:
             if isinstance(pending.timeout, datetime):
                 due_at = int(pending.timeout.timestamp() * 1000)
             else:
                 due_at = now + milliseconds(read_duration(pending.timeout, "timeout"))
             scheduled = pending.emits == "timeout" or due_at - now > LONGEST_MESSAGE_MS
-            token = f"{step}.{outcome.attempt}"
+            name = token_of(outcome.activation, str(outcome.attempt))
         beat = milliseconds(read_duration(pending.heartbeat, "heartbeat")) if pending.heartbeat is not None else 0
         return StepWaiting(
-            step,
+            outcome.activation,
             outcome.started_at,
             outcome.attempt,
-            token,
+            name,
             due_at,
             pending.emits,
             scheduled,

@@ -107,7 +107,7 @@ def cut(event: Event, instance_id: str) -> Event:
         case StepCompleted(failed=Failure() as failed):
             said = _short(failed)
             why = f"{said.message}; this failure was not routed: with it, {too_much(instance_id)}"
-            return StepFailed(event.step, event.attempt, replace(said, message=why), event.started_at)
+            return StepFailed(event.activation, event.attempt, replace(said, message=why), event.started_at)
         case _:
             return event
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
 from hephaestus.definition.references import ByStep
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
 from hephaestus.engine.state import StepState
@@ -148,7 +149,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
-    running = state.running if state.compensation is None and not state.closed else ()
+    running = [step_of(one) for one in state.running] if state.compensation is None and not state.closed else []
     known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
     steps = {
         key: StepView(
@@ -221,7 +222,12 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     for name, value in fields.items():
         if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner", "digest"):
             continue  # that a step led nowhere is worth showing
-        if name in ("error", "failed"):
+        if name == "activation":
+            found = parse(value)
+            shown |= {"step": found.step, **({"epoch": found.epoch} if found.epoch else {})}
+        elif name == "activations":
+            shown["steps"] = tuple(step_of(one) for one in value)
+        elif name in ("error", "failed"):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}
         elif name in ("replaced", "initial_replaced"):

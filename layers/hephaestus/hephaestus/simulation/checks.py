@@ -5,8 +5,10 @@ The books are kept apart from the engine's state: outcomes, compensations, what 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.events import (
     CancelRequested,
     Claimed,
@@ -28,7 +30,7 @@ from hephaestus.simulation.violation import require
 from hephaestus.simulation.world import MAX_SKEW_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.graph import Graph
@@ -46,12 +48,14 @@ class Generation:
         state: after the newest entry.
         entries: the log.
         outcomes: what its steps came to, but for those set back.
-        done: the completed steps in the order of their completion: the entry's number and the step.
+        done: the completed steps: when each completed, its place in the graph, and the step.
         received: the accepted events that no completion has consumed, by step.
         consumed: the events that the completions that still count have consumed, by step.
         redrives: how often it was redriven.
         events: every accepted event, by its id.
-        undo: the steps that are still to be undone, in groups of any order among themselves.
+        undo: the steps that are still to be undone, in this order.
+        undone: the steps that were undone since the last redrive.
+        epochs: how often the effects of each step were undone, and the step ran again.
     """
 
     def __init__(self, state: State, graph: Graph) -> None:
@@ -59,12 +63,14 @@ class Generation:
         self.graph = graph
         self.entries: list[Entry] = []
         self.outcomes: dict[str, Outcome] = {}
-        self.done: list[tuple[int, str]] = []
+        self.done: list[tuple[int, int, str]] = []
         self.received: dict[str, EventReceived] = {}
         self.consumed: dict[str, EventReceived] = {}
         self.redrives = 0
         self.events: dict[str, EventReceived] = {}
-        self.undo: list[set[str]] = []
+        self.undo: list[str] = []
+        self.undone: set[str] = set()
+        self.epochs: Counter[str] = Counter()
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
@@ -105,11 +111,13 @@ class Check:
         match self.event:
             case Claimed() as event:
                 self.ledger.claims(known, event, self.entry)
-            case Forked(completed=completed):
+            case Forked(completed=completed) as event:
+                self.ledger.takes_over(event)
                 for done in completed:
-                    self._take(done)
-            case StepsStarted(steps):
-                self._started(steps)
+                    self._take(done, done.ended_at)
+                    known.epochs[done.step] = parse(done.activation).epoch
+            case StepsStarted(activations):
+                self._started([step_of(activation) for activation in activations])
             case EventReceived(step=step, event_id=event_id) as event:
                 known_link = event.by_source == "link" and event_id in known.events
                 twice = known_link or known.in_force(event_id) is not None
@@ -127,6 +135,7 @@ class Check:
                 self._compensates(steps)
             case StepCompensated(step=step):
                 self._undone(step)
+                known.undone.add(step)
             case CompensationFailed(step=step, retry_at=retry_at):
                 if retry_at is None:
                     self._undone(step)
@@ -186,9 +195,10 @@ class Check:
             f"step {step} got {event.event} before its time, or for nothing",
         )
 
-    def _take(self, event: StepCompleted) -> None:
-        self.known.outcomes[event.step] = (event.event, event.taken)
-        self.known.done.append((self.entry.sequence, event.step))
+    def _take(self, event: StepCompleted, ended_at: int = 0) -> None:
+        step, at = event.step, self.entry.at
+        self.known.outcomes[step] = (event.event, event.taken)
+        self.known.done.append((min(ended_at or at, at), self.graph.order.index(step), step))
 
     def _skipped(self, steps: Sequence[str]) -> None:
         reference = self.known.reference()
@@ -197,30 +207,39 @@ class Check:
             require(found == "skipped", "invariant 4", f"step {step} was skipped, but it is {found}")
 
     def _compensates(self, steps: Sequence[str]) -> None:
-        groups: dict[int, set[str]] = {}
-        for sequence, step in reversed(self.known.done):
-            if step in self.graph.compensates and self.state.step_status(step) == "completed":
-                groups.setdefault(sequence, set()).add(step)
-        self.known.undo = list(groups.values())
-        expected = [step for group in self.known.undo for step in group]
-        require(sorted(expected) == sorted(steps), "compensation", f"{expected} are to be undone, not {steps}")
+        undo = [step for step in self.graph.compensates if self.state.step_status(step) == "completed"]
+        self._undo(undo, steps)
+
+    def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
+        """The last completed first; of steps that completed at one time, the later in the graph first."""
+        self.known.undo = [step for _, _, step in sorted(self.known.done, reverse=True) if step in undo]
+        require(self.known.undo == list(steps), "compensation", f"{self.known.undo} are to be undone, not {steps}")
 
     def _undone(self, step: str) -> None:
         undo = self.known.undo
-        require(bool(undo) and step in undo[0], "compensation", f"step {step} was undone out of order")
-        undo[0].discard(step)
-        self.known.undo = [group for group in undo if group]
+        require(undo[:1] == [step], "compensation", f"step {step} was undone out of order")
+        self.known.undo = undo[1:]
 
     def _redriven(self, event: Redriven) -> None:
         known = self.known
         known.redrives += 1
         known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
-        known.done = [(sequence, step) for sequence, step in known.done if step not in event.reset]
-        known.undo = [{step} for step in event.undo] or known.undo
+        known.done = [done for done in known.done if done[-1] not in event.reset]
+        if event.undo:
+            failed = [step for step, it in self.state.steps.items() if it.status == "compensation_failed"]
+            self._undo(failed, event.undo)
         known.begun = {
             name for name in known.begun if name[1] not in (*event.reset, *event.undo, *known.graph.compensates)
         }
+        follows = set(known.undone)
+        for step in known.graph.order:
+            if step in follows:
+                follows.update(target for targets in known.graph.edges[step].values() for target in targets)
+        if event.status == "pending":
+            ran = [step for step, it in self.state.steps.items() if it.status != "skipped"]
+            known.epochs.update(step for step in ran if step in follows)
+            known.undone.clear()
 
     def _finished(self, status: str) -> None:
         state = self.state
@@ -249,8 +268,8 @@ def check_inbox(known: Generation) -> None:
         Violation: it is lost, or there once more.
     """
     if known.state.status != "completed":
-        there = {step: received.event_id for step, received in known.state.inbox.items()}
-        expected = {step: event.event_id for step, event in known.received.items()}
+        there = {activation: received.event_id for activation, received in known.state.inbox.items()}
+        expected = {text_of(step, known.epochs[step]): event.event_id for step, event in known.received.items()}
         require(there == expected, "invariant 5", f"kept are the events {there}, accepted and not consumed {expected}")
 
 
@@ -278,6 +297,6 @@ def _due(state: State) -> list[int]:
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
     times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]
-    if state.status == "pending" or any(step in state.inbox for step in waiting):
+    if state.status == "pending" or any(state.activation(step) in state.inbox for step in waiting):
         times.append(state.updated_at)
     return times

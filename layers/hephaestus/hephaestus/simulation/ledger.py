@@ -6,11 +6,12 @@ Of the engine it uses the fold, whose result it compares with what the store giv
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
-from typing import TYPE_CHECKING, Final
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from hephaestus.engine.activation import parse
 from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated, StepCompleted
-from hephaestus.engine.fold import apply, begin
+from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
 from hephaestus.simulation.checks import Check, Generation, check_alarm, check_inbox
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.steps import Step
-    from hephaestus.engine.events import Claimed, Entry, Event
+    from hephaestus.engine.events import Claimed, Entry, Event, Forked
     from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.world import Invocation, World
+
+    Work: TypeAlias = tuple[str, int, str, int, bool]
 
 ALL: Final = 1_000_000
 _FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
@@ -48,6 +51,9 @@ class Ledger:
         self.generations: dict[tuple[str, int], Generation] = {}
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
+        self._keys: dict[str, Work] = {}
+        self._works: dict[Work, str] = {}
+        self._retries: dict[tuple[str, int, str], int] = {}
         self._writers: dict[str, Invocation | None] = {}
         self._commits: set[str] = set()
         self._owners: dict[str, Invocation | None] = {}
@@ -98,8 +104,12 @@ class Ledger:
     def scheduled(self, timeout: Timeout) -> None:
         """A schedule is made."""
         generation = self.generations.get((timeout.instance_id, timeout.generation))
-        known = generation is not None and (timeout.token in generation.tokens or ".retry" in timeout.token)
+        known = generation is not None and (timeout.token in generation.tokens or "#retry" in timeout.token)
         require(known, "DESIGN 6", f"the schedule for {timeout.token} was made before the commit that decided it")
+        if "#retry" in timeout.token:
+            name = (timeout.instance_id, timeout.generation, timeout.token)
+            due_at = self._retries.setdefault(name, timeout.due_at)
+            require(due_at == timeout.due_at, "DESIGN 6", f"two retries share the schedule {timeout.token}")
 
     def begins(self, step: Step, context: StepContext, *, undo: bool) -> None:
         """A step's own code is about to run.
@@ -113,7 +123,9 @@ class Ledger:
             return
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
-        require(step.key in state.running, "invariant 2", f"step {step.key} runs, and no commit names it")
+        running = state.activation(step.key, undo=undo) in state.running
+        require(running, "invariant 2", f"step {step.key} runs, and no commit names it")
+        self._named(generation, step.key, context.idempotency_key, undo=undo)
         name = (context.idempotency_key, step.key, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
@@ -121,6 +133,13 @@ class Ledger:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:
             self._busy[invocation] += 1
+
+    def _named(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
+        """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
+        state = generation.state
+        work = (state.instance_id, state.generation, step, generation.epochs[step], undo)
+        alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
+        require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
     def chooses(self, step: str, context: StepContext) -> None:
         """A ``Choice`` of a step is about to be called.
@@ -134,7 +153,8 @@ class Ledger:
             return
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"a Choice of {step} runs in an invocation that does not own it")
-        named = step in state.choosing or step in state.running
+        activation = state.activation(step)
+        named = activation in state.choosing or activation in state.running
         require(named, "invariant 3", f"a Choice of {step} is called, and no commit counts it")
 
     def ends(self, step: Step) -> None:
@@ -246,6 +266,19 @@ class Ledger:
         alive = owner is not None and owner.alive and self.world.now < owner.ends_at
         require(not alive, "invariant 2", "the instance was claimed although its owner is alive")
         self._owners[event.owner] = self._writers.get(entry.commit_id)
+
+    def takes_over(self, event: Forked) -> None:
+        """A fork begins: what it takes over is what the other instance had come to."""
+        source = self.generations[event.instance_id, event.generation]
+        first, *later = source.entries[: event.sequence]
+        steps, epochs = (state := fold(begin(event.instance_id, event.generation, first), later)).steps, state.epochs
+        for done in event.completed:
+            known = steps[done.step]
+            taken = done.outcome("completed", known.ended_at)
+            same = replace(taken, updates=known.updates, replaced=known.replaced, requests=known.requests)
+            require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
+            epoch = epochs.get(done.step, 0)
+            require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")
 
     def closes(self, entry: Entry) -> None:
         """An instance ends; steps that had too long are left to themselves."""

@@ -99,7 +99,13 @@ class Outside:
 
         def call() -> str:
             return self.runner.start_instance(
-                self.subject.workflow.name, self.subject.context, id="x", start_id=start_id, dispatch=self._dispatch()
+                self.subject.workflow.name,
+                self.subject.context,
+                id="x",
+                start_id=start_id,
+                tags=("simulated",),
+                telemetry_metadata={"start": start_id},
+                dispatch=self._dispatch(),
             )
 
         self._call(f"start {start_id}", call, lambda instance_id: self._began(instance_id, start_id))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
 
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.records import NOTHING
 from hephaestus.errors import CorruptLog
 
@@ -45,6 +46,18 @@ class Event:
             CorruptLog: the event does not follow from the state.
         """
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class OfActivation(Event):
+    """What happened to something that runs or waits."""
+
+    activation: str
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
 
 
 EVENTS: Final[dict[str, type[Event]]] = {}
@@ -114,6 +127,23 @@ def step_after(state: State, step: str, event: Event) -> StepStatus:
         raise CorruptLog(message)
     again, _, for_good = following.partition(" or ")
     return for_good if for_good and event.retry_at is None else again  # type: ignore[attr-defined, return-value]  # see the module
+
+
+def step_now(state: State, activation: str) -> str:
+    """The step of an activation that is its step's newest.
+
+    Raises:
+        CorruptLog: it is none, or one of an epoch that is over.
+    """
+    try:
+        found = parse(activation)
+    except ValueError as error:
+        message = f"instance {state.instance_id}: {error}"
+        raise CorruptLog(message) from error
+    if found.epoch != state.epochs.get(found.step, 0):
+        message = f"instance {state.instance_id}: {activation} is not the newest activation of step {found.step}"
+        raise CorruptLog(message)
+    return found.step
 
 
 def sooner(state: State, at: int) -> int | None:

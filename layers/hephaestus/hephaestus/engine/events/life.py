@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.requests import NAME, remember
@@ -81,10 +82,14 @@ class Forked(Event):
     def changes(self, _state: State, at: int) -> dict[str, Any]:
         """Nothing ended after the fork, by whatever clock the source was: what the fork completes comes later."""
         steps: dict[str, StepState] = {step: StepState("skipped", ended_at=at) for step in self.skipped}
+        epochs: dict[str, int] = {}
         for done in self.completed:
             steps[done.step] = done.outcome("completed", min(done.ended_at or at, at))
+            if epoch := parse(done.activation).epoch:
+                epochs[done.step] = epoch
         return {
             "steps": steps,
+            "epochs": epochs,
             "forked_from": f"{self.instance_id}#{self.generation}#{self.sequence}",
             "forked_by": self.by,
             "forked_by_source": self.by_source,
@@ -159,9 +164,10 @@ class Redriven(Event):
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """Time stood still while the generation was closed: its waits last as long as they would have.
 
-        What was accepted for a step and not consumed is still there. What the completion of a step consumed that is set
-        back is forgotten, so that the same request asks for its new activation.
+        What was accepted for a step and not consumed is still there, for the step's next activation. What the
+        completion of a step consumed that is set back is forgotten, so that the same request asks for its new one.
         """
+        epochs = {**state.epochs, **{step: state.epochs.get(step, 0) + 1 for step in self.again}}
         pause = at - state.updated_at if state.closed else 0
         steps = {key: step for key, step in state.steps.items() if key not in self.reset}
         consumed = {name for key in self.reset if key in state.steps for name in state.steps[key].requests}
@@ -173,12 +179,15 @@ class Redriven(Event):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
         return {
             "steps": steps,
-            "again": {**state.again, **{key: state.again.get(key, 0) + 1 for key in self.again}},
-            "running": tuple(key for key in state.running if key not in self.reset),
+            "epochs": epochs,
+            "inbox": {_moved(one, epochs): received for one, received in state.inbox.items()},
+            "running": tuple(one for one in state.running if step_of(one) not in self.reset),
             "choosing": {},  # the request asks for another try
             "timers": {
-                step: tuple(replace(timer, due_at=timer.due_at + pause) for timer in timers)
-                for step, timers in asked_for(state.timers, self.reset).items()
+                (moved := _moved(one, epochs)): tuple(
+                    replace(timer, activation=moved, due_at=timer.due_at + pause) for timer in timers
+                )
+                for one, timers in asked_for(state.timers, self.reset).items()
             },
             "compensation": undoing,
             "cancel": None if state.closed and undoing is None else state.cancel,
@@ -201,3 +210,9 @@ class InstanceFinished(Event):
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
         ended = {"owner": None, "lease_until": 0, "wake_at": None, "paused": None, "parked": None, "error": self.error}
         return {**ended, "running": (), "timers": NOTHING, "inbox": NOTHING} if self.status == "completed" else ended
+
+
+def _moved(activation: str, epochs: Mapping[str, int]) -> str:
+    """An activation in the newest epoch of its step."""
+    found = parse(activation)
+    return replace(found, epoch=epochs.get(found.step, 0)).text

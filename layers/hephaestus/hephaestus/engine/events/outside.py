@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.events.event import Event, event, sooner, stays
+from hephaestus.engine.activation import step_of
+from hephaestus.engine.events.event import Event, OfActivation, event, sooner, stays, step_now
 from hephaestus.engine.events.life import OPEN
 from hephaestus.engine.requests import NAME, named, remember, short
 from hephaestus.engine.state import Received, Timer, Trail, added, evolve
@@ -22,10 +23,9 @@ SHORTEST_GRAIN_MS: Final = 1_000
 
 
 @event(stays("pending", "running", "waiting"))
-class EventReceived(Event):
+class EventReceived(OfActivation):
     """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats."""
 
-    step: str
     event: str
     event_id: str
     payload: Any = None
@@ -35,15 +35,16 @@ class EventReceived(Event):
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """It is kept, and remembered: the id of a link for as long as the generation."""
+        step = step_now(state, self.activation)
         changed: dict[str, Any] = {
-            "inbox": added(state.inbox, self.step, Received(self.event, self.event_id, self.payload)),
-            "trail": Trail(state.trail, self.step),
+            "inbox": added(state.inbox, self.activation, Received(self.event, self.event_id, self.payload)),
+            "trail": Trail(state.trail, step),
         }
         if self.by_source == "link":
             changed["links"] = (*state.links, short(self.event_id, NAME))
         else:
             changed["requests"] = remember(state.requests, "event", self.event_id, self.digest)
-        if _wakes(state, self.step):
+        if _wakes(state, step):
             changed["wake_at"] = sooner(state, at)
         return changed
 
@@ -53,7 +54,7 @@ class TimerSet(Event):
     """A deadline for ``step`` asked for from outside: at ``due_at`` it is given the event ``emits``."""
 
     token: str
-    step: str
+    activation: str
     due_at: int
     emits: str = "timeout"
     request_id: str = ""
@@ -61,26 +62,31 @@ class TimerSet(Event):
     by_source: str = ""
     digest: str = ""
 
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """One more timer."""
+        step = step_now(state, self.activation)
         request = named("schedule_resume", self.request_id) if self.request_id else ""
-        timer = Timer(self.token, self.step, self.due_at, self.emits, scheduled=True, request=request)
+        timer = Timer(self.token, self.activation, self.due_at, self.emits, scheduled=True, request=request)
         changed: dict[str, Any] = {
-            "timers": added(state.timers, self.step, (*state.timers.get(self.step, ()), timer)),
+            "timers": added(state.timers, self.activation, (*state.timers.get(self.activation, ()), timer)),
             "timers_set": state.timers_set + 1,
             "requests": remember(state.requests, "schedule_resume", self.request_id, self.digest),
-            "trail": Trail(state.trail, self.step),
+            "trail": Trail(state.trail, step),
         }
-        if _wakes(state, self.step):
+        if _wakes(state, step):
             changed["wake_at"] = sooner(state, self.due_at)
         return changed
 
 
 @event(stays("running", "waiting"))
-class HeartbeatReceived(Event):
+class HeartbeatReceived(OfActivation):
     """Who works for the waiting ``step`` is alive: its heartbeat is now missed at ``due_at``."""
 
-    step: str
     token: str
     due_at: int
     by: str = ""
@@ -88,16 +94,17 @@ class HeartbeatReceived(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
-        known = state.timers.get(self.step, ())
+        step = step_now(state, self.activation)
+        known = state.timers.get(self.activation, ())
         beating = next((timer for timer in known if timer.heartbeat_ms), None)
         if beating is None:
-            message = f"instance {state.instance_id}: step {self.step} has a heartbeat, but does not wait for one"
+            message = f"instance {state.instance_id}: step {step} has a heartbeat, but does not wait for one"
             raise CorruptLog(message)
         moved = replace(beating, token=self.token, due_at=self.due_at, beaten=True)
-        timers = added(state.timers, self.step, tuple(moved if timer is beating else timer for timer in known))
-        changed: dict[str, Any] = {"timers": timers, "trail": Trail(state.trail, self.step)}
+        timers = added(state.timers, self.activation, tuple(moved if timer is beating else timer for timer in known))
+        changed: dict[str, Any] = {"timers": timers, "trail": Trail(state.trail, step)}
         alarmed = state.owner is None and state.paused is None and state.wake_at == beating.due_at
-        if alarmed and not any(state.step_status(step) == "waiting" for step in state.inbox):
+        if alarmed and not any(state.step_status(step_of(one)) == "waiting" for one in state.inbox):
             changed["wake_at"] = _first_time(evolve(state, **changed))
         return changed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, event, stays, step_after
+from hephaestus.engine.activation import step_of
+from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.requests import named
 from hephaestus.engine.state import (
@@ -35,30 +36,28 @@ class StepsStarted(Event):
     A step that is named here and has no outcome when another owner comes may have run: its attempt is spent.
     """
 
-    steps: tuple[str, ...]
+    activations: tuple[str, ...]
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """They run."""
-        return {"running": tuple(dict.fromkeys((*state.running, *self.steps)))}
+        return {"running": tuple(dict.fromkeys((*state.running, *self.activations)))}
 
 
 @event(stays("running"))
-class ChoiceStarted(Event):
+class ChoiceStarted(OfActivation):
     """The owner calls the ``Choice`` that routes an event of ``step`` right after this commit.
 
     It does so for what a step waited for and for a failure that is routed, both outside of any attempt. One that takes
     its Lambda with it is counted by this: an owner that finds too many fails the step instead of calling it again.
     """
 
-    step: str
-
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """One more was begun."""
-        return {"choosing": added(state.choosing, self.step, state.choosing.get(self.step, 0) + 1)}
+        return {"choosing": added(state.choosing, self.activation, state.choosing.get(self.activation, 0) + 1)}
 
 
 @event(stays("running"), {"pending": "completed", "retrying": "completed", "waiting": "completed"})
-class StepCompleted(Event):
+class StepCompleted(OfActivation):
     """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead.
 
     ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
@@ -68,7 +67,6 @@ class StepCompleted(Event):
     step over: when it ended there.
     """
 
-    step: str
     event: str
     taken: tuple[str, ...]
     updates: Mapping[str, Any] = NOTHING
@@ -83,10 +81,11 @@ class StepCompleted(Event):
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The state's steps are in the order of their completion."""
-        step = self.step
+        step, activation = step_now(state, self.activation), self.activation
         steps = without(state.steps, step)
-        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(state, step))
-        changed = {**_settled(state, step), **_stopped(state, step), "steps": steps, "trail": Trail(state.trail, step)}
+        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(state, activation))
+        changed = {**_settled(state, activation), **_stopped(state, activation), "steps": steps}
+        changed["trail"] = Trail(state.trail, step)
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
@@ -109,14 +108,13 @@ class StepCompleted(Event):
 
 
 @event(stays("running"), {"pending": "waiting", "retrying": "waiting"})
-class StepWaiting(Event):
+class StepWaiting(OfActivation):
     """``step`` ran and waits; at ``due_at`` (if any) it is given the event ``emits``.
 
     ``scheduled`` says that a one-shot schedule is made for the deadline, to be removed when the wait ends early. With
     ``heartbeat_ms`` it is given ``timeout`` as soon as no heartbeat has come for that long, first at ``heartbeat_at``.
     """
 
-    step: str
     started_at: int = 0
     attempt: int = 1
     token: str = ""
@@ -128,28 +126,27 @@ class StepWaiting(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """A deadline and a heartbeat are timers."""
-        step = self.step
+        step, activation = step_now(state, self.activation), self.activation
         waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at)
-        timers = state.timers.get(step, ())
+        timers = state.timers.get(activation, ())
         if self.due_at is not None:
-            timers = (*timers, Timer(self.token, step, self.due_at, self.emits, self.scheduled))
+            timers = (*timers, Timer(self.token, activation, self.due_at, self.emits, self.scheduled))
         if self.heartbeat_ms:
-            token = heartbeat_token(step, self.attempt, self.heartbeat_at)
+            name = heartbeat_token(activation, self.attempt, self.heartbeat_at)
             scheduled = self.heartbeat_ms > LONGEST_MESSAGE_MS
-            timers = (*timers, Timer(token, step, self.heartbeat_at, "timeout", scheduled, self.heartbeat_ms))
+            timers = (*timers, Timer(name, activation, self.heartbeat_at, "timeout", scheduled, self.heartbeat_ms))
         return {
             "steps": added(state.steps, step, waiting),
-            "timers": added(state.timers, step, timers) if timers else state.timers,
+            "timers": added(state.timers, activation, timers) if timers else state.timers,
             "trail": Trail(state.trail, step),
-            "running": _left(state.running, step),
+            "running": _left(state.running, activation),
         }
 
 
 @event(stays("running"), dict.fromkeys(("pending", "retrying", "waiting"), "retrying or failed"))
-class StepFailed(Event):
+class StepFailed(OfActivation):
     """An attempt of ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
 
-    step: str
     attempt: int
     error: Failure
     started_at: int = 0
@@ -157,11 +154,12 @@ class StepFailed(Event):
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The deadlines of a wait that failed end with it; what was accepted from outside stays for a redrive."""
-        step, status = self.step, step_after(state, self.step, self)
+        step, activation = step_now(state, self.activation), self.activation
+        status = step_after(state, step, self)
         failed = StepState(
             status, self.attempt, started_at=self.started_at, ended_at=at, retry_at=self.retry_at, error=self.error
         )
-        changed = _stopped(state, step)
+        changed = _stopped(state, activation)
         if status == "failed" or state.step_status(step) == "waiting":
             changed["timers"] = asked_for(state.timers, (step,))
         return {**changed, "steps": added(state.steps, step, failed), "trail": Trail(state.trail, step)}
@@ -196,10 +194,9 @@ class CompensationStarted(Event):
 
 
 @event(stays("compensating"), {"completed": "compensated"})
-class StepCompensated(Event):
+class StepCompensated(OfActivation):
     """What ``step`` did is undone."""
 
-    step: str
     attempt: int = 1
     updates: Mapping[str, Any] = NOTHING
     started_at: int = 0
@@ -207,14 +204,14 @@ class StepCompensated(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The next one's turn."""
-        return _undone(state, self.step, replace(state.steps[self.step], status=step_after(state, self.step, self)))
+        step = step_now(state, self.activation)
+        return _undone(state, self.activation, replace(state.steps[step], status=step_after(state, step, self)))
 
 
 @event(stays("compensating"), {"completed": "completed or compensation_failed"})
-class CompensationFailed(Event):
+class CompensationFailed(OfActivation):
     """An attempt to undo ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
 
-    step: str
     attempt: int
     error: Failure
     started_at: int = 0
@@ -222,56 +219,58 @@ class CompensationFailed(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is tried again, or the next one's turn."""
-        status = step_after(state, self.step, self)
+        step = step_now(state, self.activation)
+        status = step_after(state, step, self)
         if status == "compensation_failed":
-            return _undone(state, self.step, replace(state.steps[self.step], status=status, error=self.error))
-        undoing = replace(_undoing(state, self.step), attempt=self.attempt, retry_at=self.retry_at)
-        return {"compensation": undoing, "running": _left(state.running, self.step)}
+            return _undone(state, self.activation, replace(state.steps[step], status=status, error=self.error))
+        undoing = replace(_undoing(state, self.activation), attempt=self.attempt, retry_at=self.retry_at)
+        return {"compensation": undoing, "running": _left(state.running, self.activation)}
 
 
-def _stopped(state: State, step: str) -> dict[str, Any]:
-    """An attempt of ``step`` has ended, and with it the ``Choice`` that was begun for it."""
-    changed: dict[str, Any] = {"running": _left(state.running, step)}
-    if step in state.choosing:
-        changed["choosing"] = without(state.choosing, step)
+def _stopped(state: State, activation: str) -> dict[str, Any]:
+    """An attempt has ended, and with it the ``Choice`` that was begun for it."""
+    changed: dict[str, Any] = {"running": _left(state.running, activation)}
+    if activation in state.choosing:
+        changed["choosing"] = without(state.choosing, activation)
     return changed
 
 
-def _consumed(state: State, step: str) -> tuple[str, ...]:
-    """The requests from outside that a completion of ``step`` consumes, as they are remembered."""
-    asked = tuple(timer.request for timer in state.timers.get(step, ()) if timer.request)
-    received = state.inbox.get(step)
+def _consumed(state: State, activation: str) -> tuple[str, ...]:
+    """The requests from outside that a completion consumes, as they are remembered."""
+    asked = tuple(timer.request for timer in state.timers.get(activation, ()) if timer.request)
+    received = state.inbox.get(activation)
     return asked if received is None or not received.event_id else (*asked, named("event", received.event_id))
 
 
-def _settled(state: State, step: str) -> dict[str, Any]:
-    """``step`` has completed: its timers and its event are consumed."""
+def _settled(state: State, activation: str) -> dict[str, Any]:
+    """An activation has completed: its timers and its event are consumed."""
     changed: dict[str, Any] = {}
-    if step in state.timers:
-        changed["timers"] = without(state.timers, step)
-    if step in state.inbox:
-        changed["inbox"] = without(state.inbox, step)
+    if activation in state.timers:
+        changed["timers"] = without(state.timers, activation)
+    if activation in state.inbox:
+        changed["inbox"] = without(state.inbox, activation)
     return changed
 
 
-def _left(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
-    """``steps`` without ``step``."""
-    return tuple(one for one in steps if one != step) if step in steps else steps
+def _left(running: tuple[str, ...], activation: str) -> tuple[str, ...]:
+    """What runs without one of it."""
+    return tuple(one for one in running if one != activation) if activation in running else running
 
 
-def _undone(state: State, step: str, known: StepState) -> dict[str, Any]:
-    """``step`` is undone or cannot be: the next one's turn."""
-    undoing = _undoing(state, step)
+def _undone(state: State, activation: str, known: StepState) -> dict[str, Any]:
+    """A step is undone or cannot be: the next one's turn."""
+    undoing, step = _undoing(state, activation), step_of(activation)
     return {
         "steps": added(state.steps, step, known),
         "trail": Trail(state.trail, step),
         "compensation": replace(undoing, left=undoing.left[1:], attempt=0, retry_at=None),
-        "running": _left(state.running, step),
+        "running": _left(state.running, activation),
     }
 
 
-def _undoing(state: State, step: str) -> Compensation:
-    if state.compensation is None or state.compensation.left[:1] != (step,):
-        message = f"instance {state.instance_id}: step {step} is not the one to be compensated"
+def _undoing(state: State, activation: str) -> Compensation:
+    undoing = state.compensation
+    if undoing is None or not undoing.left or state.activation(undoing.left[0], undo=True) != activation:
+        message = f"instance {state.instance_id}: {activation} is not what is to be compensated next"
         raise CorruptLog(message)
-    return state.compensation
+    return undoing

@@ -44,7 +44,8 @@ class Answer(Command):
         def deliver(state: State, now: int) -> State | None:
             check_link(instances, state, link)
             check_room(state, kept)
-            received = EventReceived(link.step, link.event, link.event_id, kept, link.event_id, "link")
+            activation = state.activation(link.step)
+            received = EventReceived(activation, link.event, link.event_id, kept, link.event_id, "link")
             return instances.receive(state, going, now, received)
 
         return instances.change(link.instance_id, deliver).instance_id
@@ -65,7 +66,8 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         raise LinkOutdated(message)
     known = state.steps.get(link.step)
     if link_used(state, link.event_id):
-        undone = (known is None or known.status in ("waiting", "retrying")) and link.step not in state.inbox
+        open_ = known is None or known.status in ("waiting", "retrying")
+        undone = open_ and state.activation(link.step) not in state.inbox
         said = f"and its answer {link.event!r} is recorded: there is no more to do"
         if undone:
             said = "but what it answered was undone, and is asked for again: use the new link, or ask for one"
@@ -76,8 +78,9 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         how = f"ended with {known.event!r}" if known.event else f"is {known.status}"
         message = f"{named}: step {link.step} does not wait any more, it {how}; nothing was changed"
         raise StepMovedOn(message)
-    if link.step in state.inbox and not state.closed:
-        event = state.inbox[link.step].event
+    received = state.inbox.get(state.activation(link.step))
+    if received is not None and not state.closed:
+        event = received.event
         message = f"{named}: step {link.step} has been given {event!r} already; nothing was changed"
         raise StepMovedOn(message)
     accept(instances.registry.definition(state).graph, state, link.event, link.step)

@@ -187,7 +187,7 @@ def _fork(
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
     completed = [
         StepCompleted(
-            key,
+            source.activation(key),
             known.event or "",
             known.taken,
             results.get(key, known.updates),

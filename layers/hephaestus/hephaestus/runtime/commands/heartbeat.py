@@ -60,12 +60,14 @@ class Heartbeat(Command):
             check_open(state, graph, self.step, "takes no heartbeat")
             beating = _beating(graph, state, self.step)
             due_at = now + beating.heartbeat_ms
-            token = heartbeat_token(beating.step, state.attempt(beating.step), due_at)
+            token = heartbeat_token(beating.activation, state.attempt(beating.step), due_at)
             if token == beating.token or (
                 beating.beaten and due_at - beating.due_at < heartbeat_grain(beating.heartbeat_ms)
             ):
                 return state
-            return instances.append(state, now, HeartbeatReceived(beating.step, token, due_at, who.name, who.source))
+            return instances.append(
+                state, now, HeartbeatReceived(beating.activation, token, due_at, who.name, who.source)
+            )
 
         return instances.change(self.instance_id, beat).instance_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.activation import token_of
 from hephaestus.engine.advance import is_reachable
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
@@ -73,7 +74,7 @@ class ScheduleResume(Command):
         del going  # the schedule goes on
         who, step, timers = self.by, self.step, instances.timers
         asked = self.digest(step, self.delay_ms)
-        token = f"{step}.r{named(self.action, self.request_id)}" if self.request_id is not None else ""
+        what = f"r{named(self.action, self.request_id)}" if self.request_id is not None else ""
 
         def set_timer(state: State, now: int) -> State | None:
             if repeats(state, self.action, self.request_id, asked):
@@ -85,12 +86,15 @@ class ScheduleResume(Command):
                 has = f"instance {self.instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
                 raise BadRequest(message)
-            own = token or f"{step}.s{state.timers_set + 1}"
+            activation = state.activation(step)
+            own = token_of(activation, what or f"s{state.timers_set + 1}")
             asking = (self.request_id or "", who.name, who.source, asked)
-            return instances.append(state, now, TimerSet(own, step, now + self.delay_ms, "timeout", *asking))
+            return instances.append(state, now, TimerSet(own, activation, now + self.delay_ms, "timeout", *asking))
 
         after = instances.change(self.instance_id, set_timer)
-        timer = next((one for one in reversed(after.timers.get(step, ())) if one.token == token or not token), None)
+        activation = after.activation(step)
+        token, known = token_of(activation, what), after.timers.get(activation, ())  # a redrive moves it, token and all
+        timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
             return timers.name(Timeout(self.instance_id, after.generation, step, token, 0))
         return timers.schedule(Timeout(self.instance_id, after.generation, step, timer.token, timer.due_at))
