@@ -310,7 +310,7 @@ def test_a_command_says_all_that_is_made_of_it(command: type[Command]) -> None:
     assert command.__doc__
     assert set(in_path(command)) <= command.members.keys()
     assert not command.named_by or command.named_by in command.members
-    assert all(issubclass(error, CallerError) for error in command.errors)
+    assert all(issubclass(error, CallerError) for error in command.raises)
     assert all(own.doc.endswith(".") for own in command.members.values())
     assert bool(command.route) == bool(command.operation) == (command not in {ScheduleResume, Answer})
 

@@ -63,7 +63,7 @@ class Note(Command):
     action = "note"
     operation = "noteInstance"
     route = "/instances/<instance_id>/note"
-    errors = (InstanceNotFound, InstanceClosed)
+    raises = (InstanceNotFound, InstanceClosed)
     said = "noted"
 
     instance_id: Text = instance_id()
@@ -154,7 +154,7 @@ def test_the_document_describes_it() -> None:
     """Its summary, errors and body are the declaration's."""
     described = operations.of_command(Note)
     assert (described.id, described.summary) == ("noteInstance", "Note something about an instance")
-    assert (described.errors, described.keyed, described.waits) == (Note.errors, True, True)
+    assert (described.errors, described.keyed, described.waits) == (Note.raises, True, True)
     body = schemas.request(Note)
     assert (set(body["properties"]), body["required"]) == ({"text", "loud"}, ["text"])
     assert body["properties"]["loud"] == {"type": ["boolean", "null"], "description": "Whether everyone is told."}

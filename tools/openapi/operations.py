@@ -85,7 +85,7 @@ def of_command(command: type[Command]) -> Operation:
     summary = (command.__doc__ or "").splitlines()[0].rstrip(".")
     shows = ACCEPTED if waits else {200: "Alive"}
     return Operation(
-        command.operation, summary, shows, command.errors, command, keyed=bool(command.named_by), waits=waits
+        command.operation, summary, shows, command.raises, command, keyed=bool(command.named_by), waits=waits
     )
 
 

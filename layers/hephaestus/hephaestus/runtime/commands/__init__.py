@@ -34,7 +34,6 @@ ROUTED: Final[tuple[type[Command], ...]] = tuple(one for one in CATALOGUE if one
 __all__ = [
     "CATALOGUE",
     "ROUTED",
-    "STEERING",
     "Answer",
     "Cancel",
     "Command",

@@ -8,19 +8,8 @@ from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import CancelRequested, InstanceFinished
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.commands.members import (
-    FLAG,
-    REASON,
-    By,
-    Flag,
-    MaybeText,
-    Text,
-    caller,
-    instance_id,
-    member,
-    request_id,
-)
 
 if TYPE_CHECKING:
     from hephaestus.engine.state import State
@@ -34,14 +23,16 @@ class Cancel(Command):
     action = "cancel"
     operation = "cancelInstance"
     route = "/instances/<instance_id>/cancel"
-    errors = (InstanceNotFound, InstanceClosed, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    raises = (InstanceNotFound, InstanceClosed, UnknownWorkflow, UnknownVersion, RequestIdReused)
     asks = True
 
-    instance_id: Text = instance_id()
-    reason: Text = member(REASON, "Kept in its history.", default="")
-    compensate: Flag = member(FLAG, "Whether what the instance did is undone first.", default=False)
-    request_id: MaybeText = request_id(default=None)
-    by: By = caller(default=None)
+    instance_id: members.Text = members.instance_id()
+    reason: members.Text = members.member(members.REASON, "Kept in its history.", default="")
+    compensate: members.Flag = members.member(
+        members.FLAG, "Whether what the instance did is undone first.", default=False
+    )
+    request_id: members.MaybeText = members.request_id(default=None)
+    by: members.By = members.caller(default=None)
 
     def perform(self, instances: Instances, going: Dispatch) -> str:
         """Cancel it; see ``Runner.cancel``."""

@@ -54,7 +54,7 @@ class Command:
         operation: its name in the API's document; empty for what the API has no route for.
         route: where the API takes it: the names between ``<`` and ``>`` are members.
         served_by: the function that serves it.
-        errors: what can be wrong besides a malformed request, an unavailable store and a defect.
+        raises: what can be wrong besides a malformed request, an unavailable store and a defect.
         named_by: the member that is its request id, which the ``Idempotency-Key`` gives; empty for none.
         answers: what a direct invocation is answered, and an API call where it may not be waited for: the instance's
             ``status``, its ``id``, or a name.
@@ -67,7 +67,7 @@ class Command:
     operation: ClassVar[str] = ""
     route: ClassVar[str] = ""
     served_by: ClassVar[str] = "control"
-    errors: ClassVar[tuple[type[CallerError], ...]] = ()
+    raises: ClassVar[tuple[type[CallerError], ...]] = ()
     named_by: ClassVar[str] = "request_id"
     answers: ClassVar[Literal["status", "id", "schedule_name"]] = "status"
     logged: ClassVar[tuple[str, ...]] = ("instance_id",)

@@ -4,37 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus import errors
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import (
-    AmbiguousEvent,
-    InstanceClosed,
-    InstanceNotFound,
-    InvalidInput,
-    PayloadTooLarge,
-    RequestIdReused,
-    UnexpectedEvent,
-    UnknownStep,
-    UnknownVersion,
-    UnknownWorkflow,
-)
+from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.commands.members import (
-    PAYLOAD,
-    STEP,
-    TEXT,
-    By,
-    MaybeStep,
-    MaybeText,
-    Payload,
-    Text,
-    caller,
-    instance_id,
-    member,
-    request_id,
-    required,
-)
 from hephaestus.runtime.sizes import check_room, check_size
 
 if TYPE_CHECKING:
@@ -50,27 +25,31 @@ class Deliver(Command):
     operation = "deliverEvent"
     route = "/instances/<instance_id>/events"
     served_by = "resume"
-    errors = (
-        InstanceNotFound,
-        InstanceClosed,
-        UnknownStep,
-        UnknownWorkflow,
-        UnknownVersion,
-        UnexpectedEvent,
-        AmbiguousEvent,
-        InvalidInput,
-        PayloadTooLarge,
-        RequestIdReused,
+    raises = (
+        errors.InstanceNotFound,
+        errors.InstanceClosed,
+        errors.UnknownStep,
+        errors.UnknownWorkflow,
+        errors.UnknownVersion,
+        errors.UnexpectedEvent,
+        errors.AmbiguousEvent,
+        errors.InvalidInput,
+        errors.PayloadTooLarge,
+        errors.RequestIdReused,
     )
     named_by = "event_id"
     logged = ("instance_id", "event")
 
-    instance_id: Text = instance_id()
-    event: Text = required(TEXT, "The event's name.")
-    payload: Payload = member(PAYLOAD, "The results of the step that takes the event: any JSON.", default=None)
-    step: MaybeStep = member(STEP, "The step that is meant, where several could take it.", default=None)
-    event_id: MaybeText = request_id(default=None)
-    by: By = caller(default=None)
+    instance_id: members.Text = members.instance_id()
+    event: members.Text = members.required(members.TEXT, "The event's name.")
+    payload: members.Payload = members.member(
+        members.PAYLOAD, "The results of the step that takes the event: any JSON.", default=None
+    )
+    step: members.MaybeStep = members.member(
+        members.STEP, "The step that is meant, where several could take it.", default=None
+    )
+    event_id: members.MaybeText = members.request_id(default=None)
+    by: members.By = members.caller(default=None)
 
     def accepted(self) -> dict[str, Any]:
         """Which event it was."""

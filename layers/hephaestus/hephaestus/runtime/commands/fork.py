@@ -4,41 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hephaestus import errors
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.steps import DONE
 from hephaestus.engine.events import Forked, InstanceStarted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
-from hephaestus.errors import (
-    AlreadyRunning,
-    BadRequest,
-    CallerError,
-    ForkNotAllowed,
-    InstanceNotFound,
-    InvalidInput,
-    PayloadTooLarge,
-    RequestIdReused,
-    UnknownStep,
-    UnknownVersion,
-    UnknownWorkflow,
-)
+from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.commands.members import (
-    DATA,
-    KEY,
-    NUMBER,
-    RESULTS,
-    By,
-    MaybeData,
-    MaybeNumber,
-    MaybeText,
-    Results,
-    Text,
-    caller,
-    instance_id,
-    member,
-    request_id,
-    required,
-)
 from hephaestus.runtime.intake import check_input, digest
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
@@ -62,29 +34,35 @@ class Fork(Command):
     action = "fork"
     operation = "forkInstance"
     route = "/instances/<instance_id>/fork"
-    errors = (
-        ForkNotAllowed,
-        InstanceNotFound,
-        AlreadyRunning,
-        UnknownWorkflow,
-        UnknownVersion,
-        InvalidInput,
-        PayloadTooLarge,
-        RequestIdReused,
+    raises = (
+        errors.ForkNotAllowed,
+        errors.InstanceNotFound,
+        errors.AlreadyRunning,
+        errors.UnknownWorkflow,
+        errors.UnknownVersion,
+        errors.InvalidInput,
+        errors.PayloadTooLarge,
+        errors.RequestIdReused,
     )
     named_by = "start_id"
 
-    instance_id: Text = instance_id()
-    new_id: Text = required(KEY, "The value of the workflow's business key. A whole id of that key is taken, too.")
-    at: MaybeNumber = member(NUMBER, "The number of a log entry; without it, the newest.", default=None)
-    generation: MaybeNumber = member(NUMBER, "An earlier run of it.", default=None)
-    context: MaybeData = member(DATA, "The start data: any JSON object that fits the workflow's `Input`.", default=None)
-    results: Results = member(
-        RESULTS, "Other results for steps that had completed, by step.", default=None, kept=FrozenDict()
+    instance_id: members.Text = members.instance_id()
+    new_id: members.Text = members.required(
+        members.KEY, "The value of the workflow's business key. A whole id of that key is taken, too."
     )
-    version: MaybeNumber = member(NUMBER, "Another version than its own.", default=None)
-    start_id: MaybeText = request_id(default=None)
-    by: By = caller(default=None)
+    at: members.MaybeNumber = members.member(
+        members.NUMBER, "The number of a log entry; without it, the newest.", default=None
+    )
+    generation: members.MaybeNumber = members.member(members.NUMBER, "An earlier run of it.", default=None)
+    context: members.MaybeData = members.member(
+        members.DATA, "The start data: any JSON object that fits the workflow's `Input`.", default=None
+    )
+    results: members.Results = members.member(
+        members.RESULTS, "Other results for steps that had completed, by step.", default=None, kept=FrozenDict()
+    )
+    version: members.MaybeNumber = members.member(members.NUMBER, "Another version than its own.", default=None)
+    start_id: members.MaybeText = members.request_id(default=None)
+    by: members.By = members.caller(default=None)
 
     def perform(self, instances: Instances, going: Dispatch) -> str:
         """Start it and return its id; see ``Runner.fork``."""
@@ -106,7 +84,7 @@ class Fork(Command):
             check_input(self.given("context"), definition, initial)
             check_size(initial, limit, "the context")
             forked = _fork(source, definition, self.results, by=self.by, replaced=self.context is not None)
-        except CallerError:
+        except errors.CallerError:
             if instances.is_repeat(made, Forked, self.start_id, asked):
                 return made
             raise
@@ -129,7 +107,7 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
     if state is None or (at is not None and state.sequence < at):
         last = state.sequence if state else 0
         message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
-        raise BadRequest(message)
+        raise errors.BadRequest(message)
     return state
 
 
@@ -148,13 +126,13 @@ def _check_allowed(flow: type[Workflow], definition: Definition, source: State, 
             f"instance {source.instance_id} cannot be forked: {flow.name} is declared with forks='none'; "
             "start a new instance instead"
         )
-        raise ForkNotAllowed(message)
+        raise errors.ForkNotAllowed(message)
     if rule == "unchanged" and replaced:
         message = (
             f"instance {source.instance_id} cannot be forked with other {', '.join(replaced[:10])}: {flow.name} is "
             "declared with forks='unchanged'; fork it from an earlier entry, so that its steps run again"
         )
-        raise ForkNotAllowed(message)
+        raise errors.ForkNotAllowed(message)
 
 
 def _fork(
@@ -176,14 +154,14 @@ def _fork(
         named = ", ".join(map(repr, strange[:10]))
         version = f"version {definition.version} of {definition.name}"
         message = f"results: {version} has no step {named}; it has {', '.join(graph.order)}"
-        raise UnknownStep(message)
+        raise errors.UnknownStep(message)
     missing = [step for step in results if taken.get(step) != "completed"]
     if missing:
         done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
         message = (
             f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
         )
-        raise BadRequest(message)
+        raise errors.BadRequest(message)
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
     completed = [
         StepCompleted(
@@ -228,7 +206,7 @@ def _check_fits(definition: Definition, completed: Sequence[StepCompleted], take
     unknown += dict.fromkeys(target for done in completed for target in done.taken if target not in edges)
     if unknown:
         message = f"{version} has no {', '.join(unknown[:10])}: fork from an earlier entry, or on the old version"
-        raise BadRequest(message)
+        raise errors.BadRequest(message)
     changed = [_other_way(definition, done) for done in completed if not _leads_there(definition, done)]
     changed += [
         f"{step} was {status}, and {'begins it' if step == definition.graph.start else 'nothing leads to it'} there"
@@ -240,7 +218,7 @@ def _check_fits(definition: Definition, completed: Sequence[StepCompleted], take
             f"{version} goes another way than the steps that the fork takes over: {'; '.join(changed[:10])}; "
             "fork from an earlier entry, or on the old version"
         )
-        raise BadRequest(message)
+        raise errors.BadRequest(message)
 
 
 def _leads_there(definition: Definition, done: StepCompleted) -> bool:

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hephaestus import errors
 from hephaestus.engine.events import HeartbeatReceived, heartbeat_grain
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.state import heartbeat_token
-from hephaestus.errors import (
-    AmbiguousEvent,
-    InstanceClosed,
-    InstanceNotFound,
-    UnexpectedEvent,
-    UnknownStep,
-    UnknownVersion,
-    UnknownWorkflow,
-)
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import STEP, By, MaybeStep, Text, caller, instance_id, member
 
@@ -33,14 +25,14 @@ class Heartbeat(Command):
     operation = "sendHeartbeat"
     route = "/instances/<instance_id>/heartbeat"
     served_by = "resume"
-    errors = (
-        InstanceNotFound,
-        InstanceClosed,
-        UnknownStep,
-        UnknownWorkflow,
-        UnknownVersion,
-        UnexpectedEvent,
-        AmbiguousEvent,
+    raises = (
+        errors.InstanceNotFound,
+        errors.InstanceClosed,
+        errors.UnknownStep,
+        errors.UnknownWorkflow,
+        errors.UnknownVersion,
+        errors.UnexpectedEvent,
+        errors.AmbiguousEvent,
     )
     named_by = ""
     answers = "id"
@@ -85,11 +77,11 @@ def _beating(graph: Graph, state: State, wanted: str | None) -> Timer:
         message = f"instance {state.instance_id}: {which} waits for a heartbeat now"
         if wanted and state.step_status(wanted) == "waiting":
             message = f"instance {state.instance_id}: step {wanted} waits, and its wait asks for no heartbeat"
-        raise UnexpectedEvent(message, accepted_events(graph, state))
+        raise errors.UnexpectedEvent(message, accepted_events(graph, state))
     if len(found) > 1:
         steps = [timer.step for timer in found]
         message = f"instance {state.instance_id}: {', '.join(steps)} wait for heartbeats; name the step that is meant"
-        raise AmbiguousEvent(message, steps)
+        raise errors.AmbiguousEvent(message, steps)
     return found[0]
 
 
@@ -103,8 +95,8 @@ def check_open(state: State, graph: Graph, step: str | None, what: str) -> None:
     if step is not None and step not in graph.predecessors:
         steps = ", ".join(graph.order)
         message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has {steps}"
-        raise UnknownStep(message)
+        raise errors.UnknownStep(message)
     if state.closed or state.compensation is not None or state.cancel is not None:
         status = "being cancelled" if state.cancel and not state.closed else state.status
         message = f"instance {state.instance_id} is {status}: {what}"
-        raise InstanceClosed(message)
+        raise errors.InstanceClosed(message)

@@ -22,7 +22,7 @@ class Pause(Command):
     action = "pause"
     operation = "pauseInstance"
     route = "/instances/<instance_id>/pause"
-    errors = (InstanceNotFound, InstanceClosed, RequestIdReused)
+    raises = (InstanceNotFound, InstanceClosed, RequestIdReused)
     said = "paused"
 
     instance_id: Text = instance_id()
@@ -53,7 +53,7 @@ class Unpause(Command):
     action = "unpause"
     operation = "unpauseInstance"
     route = "/instances/<instance_id>/unpause"
-    errors = (InstanceNotFound, InstanceClosed, RequestIdReused)
+    raises = (InstanceNotFound, InstanceClosed, RequestIdReused)
     said = "unpaused"
 
     instance_id: Text = instance_id()

@@ -23,7 +23,7 @@ class Redrive(Command):
     action = "redrive"
     operation = "redriveInstance"
     route = "/instances/<instance_id>/redrive"
-    errors = (InstanceNotFound, NotRedrivable, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    raises = (InstanceNotFound, NotRedrivable, UnknownWorkflow, UnknownVersion, RequestIdReused)
     asks = True
     said = "redriven"
 

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hephaestus import errors
 from hephaestus.engine.activation import token_of
 from hephaestus.engine.advance import is_reachable
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.requests import named, repeats
-from hephaestus.errors import (
-    BadRequest,
-    InstanceClosed,
-    InstanceNotFound,
-    InvalidDelay,
-    RequestIdReused,
-    UnexpectedEvent,
-    UnknownStep,
-    UnknownVersion,
-    UnknownWorkflow,
-)
+from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.heartbeat import check_open
-from hephaestus.runtime.commands.members import (
-    DELAY,
-    STEP,
-    AStep,
-    By,
-    MaybeText,
-    Number,
-    Text,
-    caller,
-    instance_id,
-    request_id,
-    required,
-)
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
@@ -50,24 +28,24 @@ class ScheduleResume(Command):
     """Give a step the event ``timeout`` after a delay. The API has no route for it."""
 
     action = "schedule_resume"
-    errors = (
-        InstanceNotFound,
-        UnknownStep,
-        UnknownWorkflow,
-        UnknownVersion,
-        InvalidDelay,
-        RequestIdReused,
-        InstanceClosed,
-        UnexpectedEvent,
+    raises = (
+        errors.InstanceNotFound,
+        errors.UnknownStep,
+        errors.UnknownWorkflow,
+        errors.UnknownVersion,
+        errors.InvalidDelay,
+        errors.RequestIdReused,
+        errors.InstanceClosed,
+        errors.UnexpectedEvent,
     )
     answers = "schedule_name"
     logged = ("instance_id", "step")
 
-    instance_id: Text = instance_id()
-    step: AStep = required(STEP, "The step.")
-    delay_ms: Number = required(DELAY, "The delay in milliseconds.")
-    request_id: MaybeText = request_id(default=None)
-    by: By = caller(default=None)
+    instance_id: members.Text = members.instance_id()
+    step: members.AStep = members.required(members.STEP, "The step.")
+    delay_ms: members.Number = members.required(members.DELAY, "The delay in milliseconds.")
+    request_id: members.MaybeText = members.request_id(default=None)
+    by: members.By = members.caller(default=None)
 
     def perform(self, instances: Instances, going: Dispatch) -> str:
         """Make the schedule and return its name; see ``Runner.schedule_resume``."""
@@ -85,7 +63,7 @@ class ScheduleResume(Command):
             if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
                 has = f"instance {self.instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
-                raise BadRequest(message)
+                raise errors.BadRequest(message)
             activation = state.activation(step)
             own = token_of(activation, what or f"s{state.timers_set + 1}")
             asking = (self.request_id or "", who.name, who.source, asked)
@@ -113,4 +91,4 @@ def _check_times_out(graph: Graph, state: State, step: str) -> None:
         message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"
     else:
         return
-    raise UnexpectedEvent(message, accepted_events(graph, state))
+    raise errors.UnexpectedEvent(message, accepted_events(graph, state))

@@ -4,39 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus import errors
 from hephaestus.engine.events import InstanceStarted
-from hephaestus.errors import (
-    AlreadyRunning,
-    CallerError,
-    InvalidInput,
-    PayloadTooLarge,
-    RequestIdReused,
-    UnknownVersion,
-    UnknownWorkflow,
-)
 from hephaestus.given import own
 from hephaestus.raised import called_for_a_start
+from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.commands.members import (
-    DATA,
-    KEY,
-    METADATA,
-    NUMBER,
-    TAGS,
-    WORKFLOW,
-    AWorkflow,
-    By,
-    Data,
-    MaybeNumber,
-    MaybeText,
-    Metadata,
-    Tags,
-    Text,
-    caller,
-    member,
-    request_id,
-    required,
-)
 from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
@@ -56,30 +29,36 @@ class Start(Command):
     operation = "startInstance"
     route = "/workflows/<workflow>/instances"
     served_by = "start"
-    errors = (
-        UnknownWorkflow,
-        UnknownVersion,
-        AlreadyRunning,
-        InvalidInput,
-        PayloadTooLarge,
-        RequestIdReused,
+    raises = (
+        errors.UnknownWorkflow,
+        errors.UnknownVersion,
+        errors.AlreadyRunning,
+        errors.InvalidInput,
+        errors.PayloadTooLarge,
+        errors.RequestIdReused,
     )
     named_by = "start_id"
     logged = ("workflow",)
 
-    workflow: AWorkflow = required(WORKFLOW, "The workflow's name.")
-    id: Text = required(KEY, "The value of the workflow's business key. A whole id of that key is taken, too.")
-    context: Data = member(
-        DATA,
+    workflow: members.AWorkflow = members.required(members.WORKFLOW, "The workflow's name.")
+    id: members.Text = members.required(
+        members.KEY, "The value of the workflow's business key. A whole id of that key is taken, too."
+    )
+    context: members.Data = members.member(
+        members.DATA,
         "The start data: any JSON object that fits the workflow's `Input`.",
         default=None,
         kept=FrozenDict(),
     )
-    version: MaybeNumber = member(NUMBER, "Another version than the current one.", default=None)
-    tags: Tags = member(TAGS, "The workflow's own tags are added; together they may be 20.", default=())
-    metadata: Metadata = member(METADATA, "Added to the workflow's own metadata.", default=None, kept=FrozenDict())
-    start_id: MaybeText = request_id(default=None)
-    by: By = caller(default=None)
+    version: members.MaybeNumber = members.member(members.NUMBER, "Another version than the current one.", default=None)
+    tags: members.Tags = members.member(
+        members.TAGS, "The workflow's own tags are added; together they may be 20.", default=()
+    )
+    metadata: members.Metadata = members.member(
+        members.METADATA, "Added to the workflow's own metadata.", default=None, kept=FrozenDict()
+    )
+    start_id: members.MaybeText = members.request_id(default=None)
+    by: members.By = members.caller(default=None)
 
     def accepted(self) -> dict[str, Any]:
         """Nothing has run yet."""
@@ -101,7 +80,7 @@ class Start(Command):
             check_input(self.given("context"), definition, initial)
             check_size(initial, instances.store.max_value_bytes, "the context")
             check_size(metadata, instances.store.max_value_bytes, "the metadata")
-        except CallerError:
+        except errors.CallerError:
             if instances.is_repeat(made, InstanceStarted, self.start_id, asked):
                 return made
             raise
