@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from hephaestus import errors
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.session import Account
+from hephaestus.http import problem
 from hephaestus.operations import AwsRefused, NoCredentials, Unreachable, explained
 from hephaestus.operations.api import error_of
 from hephaestus.operations.stack import Stack
@@ -63,7 +64,7 @@ def test_what_has_nothing_to_do_with_aws_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "status", "kind"),
+    ("document", "status", "kind"),
     [
         ({"type": "/problems/already-running", "detail": "d"}, 409, errors.AlreadyRunning),
         ({"type": "/problems/invalid-input", "detail": "d"}, 422, errors.InvalidInput),
@@ -76,11 +77,31 @@ def test_what_has_nothing_to_do_with_aws_stays_as_it_is() -> None:
     ],
 )
 def test_a_problem_document_is_the_library_s_own_error(
-    problem: dict[str, Any], status: int, kind: type[Exception]
+    document: dict[str, Any], status: int, kind: type[Exception]
 ) -> None:
-    error = error_of(problem, status)
+    error = error_of(document, status)
     assert type(error) is kind
-    assert str(problem.get("request_id", "")) in str(error)
+    assert str(document.get("request_id", "")) in str(error)
+
+
+@pytest.mark.parametrize("kind", errors.errors_by_type().values(), ids=lambda kind: kind.__name__)
+def test_an_error_crosses_the_api_as_itself(kind: type[errors.CallerError | errors.RetryLater]) -> None:
+    """Its status, type and exit status are the class's own, in the document and behind it; none is left out."""
+    more: dict[type, tuple[Any, ...]] = {errors.AmbiguousEvent: ([],), errors.UnexpectedEvent: ({},)}
+    error = kind("said", *more.get(kind, ()))
+    document = problem.document(error, "/x", "r-1")
+    assert (document["type"], document["status"]) == (kind.problem_type(), kind.status)
+    told = error_of(document, document["status"])
+    assert (type(told), told.exit_code()) == (kind, kind.exit_code())
+
+
+def test_exit_statuses_follow_the_policy() -> None:
+    """Wrong use, no such thing, rejected as things are, and what is not the caller's mistake."""
+    known = {kind.__name__: kind.exit_code() for kind in errors.errors_by_type().values()}
+    assert {known[name] for name in ("BadRequest", "InvalidDelay")} == {2}
+    assert {known[name] for name in ("InstanceNotFound", "UnknownStep", "UnknownVersion", "UnknownWorkflow")} == {3}
+    assert {known[name] for name in ("AlreadyRunning", "ForkNotAllowed", "InvalidInput", "PayloadTooLarge")} == {4}
+    assert {known[name] for name in ("StoreUnavailable", "TooBusy")} == {errors.EngineError.exit_code()} == {5}
 
 
 def test_events_that_would_be_taken_come_along() -> None:
