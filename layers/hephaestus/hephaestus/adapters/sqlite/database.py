@@ -71,6 +71,11 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def write(self, statement: str, values: Sequence[object]) -> int:
+        """Do one statement, a transaction of its own; how many rows it changed."""
+        with self._writing, translated():
+            return self._writer.execute(statement, values).rowcount
+
     def close(self) -> None:
         """Close all connections; no thread may use it any more."""
         self._writer.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.sqlite.database import Database
 from hephaestus.adapters.sqlite.user_tables import SCHEMA, SqliteUserTables
 from hephaestus.errors import CorruptLog
-from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Page, check_size
+from hephaestus.store.table import ABSENT, EXPIRES, MAX_ITEM_BYTES, Page, check_size
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,7 +47,8 @@ class SqliteTable:
         self.tables = SqliteUserTables(self.database, tables or {})
         marks = ", ".join("?" * (4 + len(self._columns)))
         columns = "".join(f', "{name}"' for name in self._columns)
-        self._replace = f"INSERT OR REPLACE INTO items (pk, sk, data, expires{columns}) VALUES ({marks})"  # noqa: S608 - an index's own names
+        into = f"INTO items (pk, sk, data, expires{columns}) VALUES ({marks})"
+        self._replace, self._insert = f"INSERT OR REPLACE {into}", f"INSERT OR IGNORE {into}"
 
     def close(self) -> None:
         """Close the file; no thread may use the table any more."""
@@ -149,6 +150,8 @@ class SqliteTable:
     def _put(self, item: Item, condition: Condition, writes: Sequence[Write]) -> bool:
         check_size(item, self.max_item_bytes)
         row = self._row(item)
+        if condition == ABSENT and not writes:
+            return self.database.write(self._insert, row) == 1
         with self.database.transaction() as connection:
             if not condition.holds(_find(connection, row[0], row[1])):
                 return False
