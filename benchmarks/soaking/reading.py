@@ -138,7 +138,7 @@ class Reading:
                 self.once += [self.effect(step)] * (step == ONCE and emitted != "error")
             case StepCompensated(step=step, writes=writes):
                 counts["compensations"] += 1
-                self.effects += [f"{self.effect(step)}:undo"] * bool(writes)
+                self.effects += [f"{self.effect(step)}!undo"] * bool(writes)
             case StepFailed(error=error, retry_at=retry_at) | CompensationFailed(error=error, retry_at=retry_at):
                 self.failed(event, error, retry_at)
             case StepsSkipped(steps):
@@ -181,7 +181,7 @@ class Reading:
     def effect(self, step: str) -> str:
         """The key of a step's effect: its idempotency key, in its present activation."""
         again = self.activations[step]
-        return f"{self.key}:{step}" + (f":{again}" if again else "")
+        return f"{self.key}:{step}" + (f"~{again}" if again else "")
 
     def broken(self, problem: str) -> None:
         """Note an invariant that does not hold."""

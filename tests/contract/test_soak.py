@@ -183,8 +183,8 @@ def test_an_effect_that_happened_twice_is_doubled(soaked: Soaked, witness: Count
 
 
 def test_an_effect_that_did_not_happen_is_lost(soaked: Soaked, witness: Counting) -> None:
-    del soaked.effects["journey::2:1:hotel:undo"]
-    assert soaked.audit(witness.runs).lost == ["the effect journey::2:1:hotel:undo happened 0 times, not 1"]
+    del soaked.effects["journey::2:1:hotel!undo"]
+    assert soaked.audit(witness.runs).lost == ["the effect journey::2:1:hotel!undo happened 0 times, not 1"]
 
 
 def test_an_effect_that_no_log_knows_of_is_doubled(soaked: Soaked, witness: Counting) -> None:
