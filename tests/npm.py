@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from tests.engines import ROOT, missing_engine
+from tools.emulator import locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,13 @@ def npm_packages() -> Path:
     modules = CONSOLE / "node_modules"
     stamp = modules / ".package-lock.json"
     lock = CONSOLE / "package-lock.json"
-    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        done = run(command)
-        if done.returncode != 0:
-            missing_engine(f"npm could not install what the console is built with: {done.stderr.strip()[-300:]}")
-        stamp.touch()
+    with locked("console"):  # two workers may want it at once
+        if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            done = run(command)
+            if done.returncode != 0:
+                missing_engine(f"npm could not install what the console is built with: {done.stderr.strip()[-300:]}")
+            stamp.touch()
     return modules
 
 

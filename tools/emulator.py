@@ -263,7 +263,7 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
     """Let one process at a time do something."""
     LOCAL.mkdir(exist_ok=True)
     with (LOCAL / f"{name}.lock").open("w") as lock:
@@ -278,7 +278,7 @@ def build() -> Path:
         EmulatorError: SAM refuses.
     """
     target, stamp = LOCAL / "build", LOCAL / "build.digest"
-    with _locked("build"):
+    with locked("build"):
         wanted = digest(parameters())
         if not (stamp.exists() and stamp.read_text() == wanted and target.exists()):
             stamp.unlink(missing_ok=True)

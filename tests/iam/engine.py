@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.engines import ROOT, missing_engine
+from tools.emulator import locked
 
 FOLDER: Final = Path(__file__).parent
 FILES: Final = ("package.json", "package-lock.json")
@@ -90,8 +91,13 @@ def _installed() -> Path:
     """The folder with the engine, fetched if it is not there as the lock file has it."""
     wanted = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in FILES)).hexdigest()[:16]
     home = ROOT / ".local" / "iam" / wanted
-    if (home / "complete").exists():
-        return home
+    with locked("iam"):  # two workers may want it at once
+        if not (home / "complete").exists():
+            _install(home)
+    return home
+
+
+def _install(home: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         missing_engine("npm, which fetches the IAM engine, is not installed")
@@ -105,4 +111,3 @@ def _installed() -> Path:
     if done.returncode != 0:
         missing_engine(f"npm could not fetch the IAM engine: {done.stderr.strip()[-300:]}")
     (home / "complete").touch()
-    return home
