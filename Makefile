@@ -57,7 +57,8 @@ ENGINES := .venvs/emulator/.stamp .venvs/sam/.stamp $(if $(filter Linux,$(shell 
 # More for pytest: make test PYTEST_ARGS='-k fencing -x'. In another order: PYTEST_ARGS='--shuffle 7'. One worker, which
 # can show what a test prints: PYTEST_ARGS='-n 0 -s'.
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# One more than the two cores that CI has: the end-to-end tests wait more than they work.
+WORKERS ?= 3
 PYTEST := $(DEV)/python -m pytest -n $(WORKERS)
 
 .PHONY: check test $(TIERS) $(CHECKS:%=check-%)
