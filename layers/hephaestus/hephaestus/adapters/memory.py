@@ -122,7 +122,7 @@ class MemoryStore:
             head = self._heads.get(state.instance_id)
             if len(log) != entry.sequence - 1 or head is None or head.listed.generation != state.generation:
                 return len(log) >= entry.sequence and log[entry.sequence - 1][1] == entry.commit_id
-            snapshot = dump_state(state) if boundary else b""  # which may be refused: then nothing is written
+            snapshot = dump_state(state) if boundary else b""  # may be rejected: then nothing is written
             if writes:
                 self._write(writes)
             log.append(row)

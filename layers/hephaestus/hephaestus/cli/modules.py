@@ -172,5 +172,5 @@ def _where(name: str, error: BaseException) -> str:
     """Where an import failed: the last line of the person's own code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames and len(frames) > 1 else ""
-    told = failure(error)
-    return f"{name} cannot be imported{at}: {told.type}: {told.message}"
+    error_text = failure(error)
+    return f"{name} cannot be imported{at}: {error_text.type}: {error_text.message}"

@@ -78,8 +78,8 @@ class Timeline:
             yield from self._more(event)
 
     def _more(self, event: Json) -> Iterator[RenderableType]:
-        told = ("error", "failed") if self.traces or event["type"] in ATTEMPTS else ()
-        for trace in (event.get(name, {}).get("trace") for name in told):
+        shown = ("error", "failed") if self.traces or event["type"] in ATTEMPTS else ()
+        for trace in (event.get(name, {}).get("trace") for name in shown):
             if trace:
                 where = safe(trace.rstrip(), lines=True) if self.traces else raised_at(trace)
                 yield _row(("", "", ""), Text(), Text(where, style="dim"))
