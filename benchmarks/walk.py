@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "layers/hephaestus"), str(ROOT / "layers/workflows"), str(ROOT)]
 
 from hephaestus import aws
-from hephaestus.adapters.memory import MemoryStore
+from hephaestus.store.store import Store
 from hephaestus.testing import LocalRuntime
 from workflows.orders import OrderFlow
 
@@ -67,7 +67,7 @@ def walk() -> list[tuple[str, str]]:
         if kind != "call" or not code.co_filename.startswith(INSIDE) or code.co_name.startswith("<"):
             return  # of a comprehension, its function is a part
         seen.append((frame.f_globals["__name__"], code.co_qualname))
-        if code is MemoryStore.append.__code__:
+        if code is Store.commit.__code__:
             sys.setprofile(None)
 
     sys.setprofile(note)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.models import LISTED, RECENT
+from hephaestus.store.items import LISTED, RECENT
 
 if TYPE_CHECKING:
-    from hephaestus.adapters.dynamodb import Table
+    from hephaestus.adapters.dynamodb import DynamoTable
 
 INDEXES: Final = {
     "wake": (("wake_shard", "wake_at"), ()),
@@ -38,8 +38,8 @@ class Request:
 class Meter:
     """Counts what is asked of a table's client from now on; for one thread."""
 
-    table: Table
-    other: Table
+    table: DynamoTable
+    other: DynamoTable
     requests: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:

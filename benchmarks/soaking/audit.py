@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.soaking.scripts import Script
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
 
 PAGE: Final = 200
 
@@ -78,11 +78,13 @@ def audit(accounts: Iterable[Account], effects: Mapping[str, int], runs: Mapping
         _check_end(account, findings)
         _check_events(account, findings)
         for generation, log in enumerate(account.logs, 1):
-            reading = Reading(account.script.instance_id, generation, findings)
+            newest = generation == len(account.logs)
+            life = account.state.life if newest else ""
+            reading = Reading(account.script.instance_id, generation, findings, life)
             reading.read(log)
             owed.update(reading.effects)
             once.update(reading.once)
-            if generation == len(account.logs) and reading.state is not None and reading.state != account.state:
+            if newest and reading.state is not None and reading.state != account.state:
                 findings.broken.append(f"{account.script.instance_id}: folding its log gives another state")
     _check_effects(owed, effects, findings)
     for key in sorted(once - runs.keys()):

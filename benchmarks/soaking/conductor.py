@@ -21,7 +21,7 @@ from benchmarks.soaking.scripts import write
 if TYPE_CHECKING:
     from benchmarks.soaking.engines import Engine, Place
     from benchmarks.soaking.scripts import Script
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
 
 TICK: Final = 0.05  # seconds
 LOOK: Final = 5.0  # seconds after which an instance is looked at of which nothing is heard

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from benchmarks.soaking.flows import EFFECTS
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.store.items import INDEXES
+from hephaestus.store.store import Store
 from hephaestus.values import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Listing, OverduePage, Store
     from hephaestus.store.filters import ListFilter
+    from hephaestus.store.listing import Listing
+    from hephaestus.store.overdue import OverduePage
     from hephaestus.writes import Write
 
 Engine: TypeAlias = Literal["memory", "dynamodb-local", "emulator"]
@@ -42,10 +45,12 @@ class Place:
     Attributes:
         endpoint: where DynamoDB listens; ``None`` where memory is the store.
         memory: the store in this process, if it is.
+        tables: what steps write to there.
     """
 
     endpoint: str | None
     memory: MemoryStore | None = None
+    tables: MemoryTables | None = None
 
     def store(self) -> Store:
         """The store, for this process."""
@@ -53,9 +58,8 @@ class Place:
 
     def effects(self) -> dict[str, int]:
         """Every counter that steps have written."""
-        if self.memory is not None:
-            tables = self.memory.tables or MemoryTables()
-            return {item["pk"]: int(item["times"]) for item in tables[EFFECTS].items()}
+        if self.tables is not None:
+            return {item["pk"]: int(item["times"]) for item in self.tables[EFFECTS].items()}
         pages = _client(self.endpoint).get_paginator("scan").paginate(TableName=EFFECTS, ConsistentRead=True)
         return {item["pk"]["S"]: int(item["times"]["N"]) for page in pages for item in page["Items"]}
 
@@ -64,7 +68,8 @@ class Place:
 def place(engine: Engine) -> Iterator[Place]:
     """Start an engine with empty tables; end it on leaving."""
     if engine == "memory":
-        yield Place(None, MemoryStore(tables=MemoryTables({EFFECTS: ("pk",)})))
+        tables = MemoryTables({EFFECTS: ("pk",)})
+        yield Place(None, MemoryStore(tables=tables), tables)
         return
     from tests import engines
 
@@ -81,9 +86,9 @@ def place(engine: Engine) -> Iterator[Place]:
 
 def dynamo_store(endpoint: str | None) -> Store:
     """The store on the DynamoDB at ``endpoint``."""
-    from hephaestus.adapters.dynamodb import DynamoStore, Table
+    from hephaestus.adapters.dynamodb import DynamoTable
 
-    return DynamoStore(Table(TABLE, host=endpoint))
+    return Store(DynamoTable(TABLE, INDEXES, host=endpoint))
 
 
 def _client(endpoint: str | None) -> Any:
@@ -93,9 +98,9 @@ def _client(endpoint: str | None) -> Any:
 
 
 def _make_tables(endpoint: str) -> None:
-    from hephaestus.adapters.dynamodb import Table
+    from hephaestus.adapters.dynamodb import DynamoTable
 
-    Table(TABLE, host=endpoint).create()
+    DynamoTable(TABLE, INDEXES, host=endpoint).create()
     _client(endpoint).create_table(
         TableName=EFFECTS,
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
@@ -128,17 +133,26 @@ class Watched:
         found: State | None = self._store.load(instance_id)
         return found
 
-    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+    def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Write an entry; see ``Store``."""
         begun = time.monotonic()
-        written: bool = self._store.append(state, entry, boundary=boundary, writes=writes)
-        self._count("commits" if written else "conflicts")
+        written: State | None = self._store.commit(after, entry, writes)
+        self._count("commits" if written is not None else "conflicts")
         self._counts["commit_us"] = self._counts.get("commit_us", 0) + int((time.monotonic() - begun) * 1e6)
         return written
 
-    def tail(self, state: State) -> Sequence[Entry]:
+    def settle(self, state: State) -> State:
+        """Have the head follow; see ``Store``."""
+        settled: State = self._store.settle(state)
+        return settled
+
+    def tidy(self, instance_id: str, state: State | None, alarms: Sequence[str] = ()) -> None:
+        """Finish what a crash left undone; see ``Store``."""
+        self._store.tidy(instance_id, state, alarms)
+
+    def tail(self, state: State) -> State | None:
         """What is new; see ``Store``."""
-        found: Sequence[Entry] = self._store.tail(state)
+        found: State | None = self._store.tail(state)
         return found
 
     def history(
@@ -153,10 +167,10 @@ class Watched:
         page: OverduePage = self._store.overdue(now, limit, cursor)
         return page
 
-    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
         """Put off an alarm: a soak has no reason for it, so it is counted; see ``Store``."""
         self._count("quarantined")
-        done: bool = self._store.quarantine(instance_id, reason, now=now, until=until)
+        done: bool = self._store.quarantine(instance_id, reason, now=now, until=until, alarms=alarms)
         return done
 
     def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:

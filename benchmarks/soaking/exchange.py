@@ -74,10 +74,10 @@ class Exchange:
             for _ in range(1 + twice):
                 self._push(_Entry(time.monotonic() + delay_ms / 1000, next(self._numbers), message))
 
-    def wake_many(self, instance_ids: Sequence[str]) -> None:
-        """Keep a message for each instance."""
-        for instance_id in instance_ids:
-            self.send(("wake", instance_id))
+    def wake_many(self, wakeups: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Keep a message for each instance, with the alarms that it showed."""
+        for instance_id, alarms in wakeups:
+            self.send(("wake", instance_id, *alarms))
 
     def take(self, patience: float) -> tuple[int, Message] | None:
         """The next message that is due, with a receipt; ``None`` when none comes within ``patience`` seconds."""

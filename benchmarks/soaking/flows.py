@@ -52,6 +52,11 @@ class Nobody:
 witness: Witness = Nobody()
 
 
+def key(ctx: StepContext) -> str:
+    """The idempotency key with the number of its generation in place of its life, which the audit does not know."""
+    return ctx.idempotency_key.replace(f":{ctx.instance.life}:", f":{ctx.instance.generation}:", 1)
+
+
 def total_of(instance_id: str) -> str:
     """The counter that an instance's effects share with those of others, so that transactions meet."""
     return f"total#{crc32(instance_id.encode()) % TOTALS}"
@@ -60,7 +65,7 @@ def total_of(instance_id: str) -> str:
 def counted(ctx: StepContext) -> Completed:
     """Count the effect, once under its own key and once in a total."""
     one = {":one": 1}
-    own = Update(EFFECTS, {"pk": ctx.idempotency_key}, "ADD times :one", values=one)
+    own = Update(EFFECTS, {"pk": key(ctx)}, "ADD times :one", values=one)
     total = Update(EFFECTS, {"pk": total_of(ctx.instance_id)}, "ADD times :one", values=one)
     return Completed("done", {"attempt": ctx.attempt}, writes=[own, total])
 
@@ -107,7 +112,7 @@ rest: Final = Wait(seconds=0.3, name="rest")
 @step(semantics="at_most_once")
 def handover(ctx: StepContext) -> dict[str, Any]:
     """Run once at most, which the witness counts."""
-    witness.ran(ctx.idempotency_key)
+    witness.ran(key(ctx))
     time.sleep(ctx.initial["handover_seconds"])
     return {"why": ctx.events["pickup"]}
 

@@ -71,11 +71,12 @@ def status(log: Sequence[Entry]) -> str:
 class Reading:
     """One generation's log, read from its beginning."""
 
-    def __init__(self, instance_id: str, generation: int, findings: Findings) -> None:
+    def __init__(self, instance_id: str, generation: int, findings: Findings, life: str = "") -> None:
         self.name = f"{instance_id}#{generation}"
         self.key = f"{instance_id}:{generation}"
         self.instance_id = instance_id
         self.generation = generation
+        self.life = life
         self.findings = findings
         self.state: State | None = None
         self.effects: list[str] = []
@@ -119,7 +120,7 @@ class Reading:
             # The first event of all is part of what `begin` makes; the others follow one by one.
             if self.state is None:
                 head = Entry(1, entry.commit_id, entry.at, (event,))
-                self.state = begin(self.instance_id, self.generation, head)
+                self.state = begin(self.instance_id, self.generation, head, self.life)
             else:
                 self.state = apply(self.state, (event,), entry.at)
         if self.state is not None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from benchmarks.soaking.exchange import Message
     from hephaestus.runtime.ports import Timeout
+    from hephaestus.store.overdue import Wakeup
 
 LIMITS: Final = Limits(reserve_ms=1_000, margin_ms=500, lease_margin_ms=2_000, peek_ms=500)
 AGAIN_MS: Final = 500  # before what the store did not answer is tried again
@@ -62,10 +63,10 @@ class Queue:
         """Have an instance continued."""
         self.exchange.send(("wake", instance_id), delay_ms)
 
-    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+    def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Have many continued."""
-        self.exchange.wake_many(list(instance_ids))
-        return instance_ids
+        self.exchange.wake_many([(wakeup.instance_id, wakeup.alarms) for wakeup in wakeups])
+        return [wakeup.instance_id for wakeup in wakeups]
 
     def remove_schedule(self, timeout: Timeout) -> None:
         """Have a schedule removed."""
@@ -107,7 +108,7 @@ class Invocations:
         self.random = random
         self.counts: Counter[str] = Counter()
         queue = Queue(exchange)
-        watched = Watched(store, self.counts, max_value_bytes=64 * 1024, own_table=own_table)
+        watched: Any = Watched(store, self.counts, max_value_bytes=64 * 1024, own_table=own_table)
         self.runner = Runner(watched, queue, queue, Registry(flows.WORKFLOWS), limits=LIMITS)
         self.sweeper = Sweeper(watched, queue, SystemClock(), margin_ms=500)
 
@@ -139,8 +140,8 @@ class Invocations:
             RetryLater: it is to be done later.
         """
         match message:
-            case ("wake", str(instance_id)):
-                self.runner.wake(instance_id, budget=self.budget())
+            case ("wake", str(instance_id), *alarms):
+                self.runner.wake(instance_id, budget=self.budget(), alarms=alarms)
             case ("timeout", timeout):
                 self.runner.timeout(timeout, budget=self.budget())
             case ("unschedule", timeout):

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hephaestus.adapters.dynamodb import DynamoStore, Table
+from hephaestus.adapters.dynamodb import DynamoTable
 from hephaestus.adapters.memory import MemoryStore
+from hephaestus.adapters.sqlite import SqliteTable
+from hephaestus.store.items import INDEXES
+from hephaestus.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from hephaestus.runtime.ports import Store
 
 ENGINES: Final = ("moto", "moto-server", "dynamodb-local")
 _tables = itertools.count(1)
@@ -27,7 +30,7 @@ class Dynamo:
 
     engine: str
     endpoint: str | None
-    table: Table = field(init=False)
+    table: DynamoTable = field(init=False)
     requests: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -41,23 +44,35 @@ class Dynamo:
         """The client of the table."""
         return self.table.client
 
-    def another_table(self) -> Table:
+    def another_table(self) -> DynamoTable:
         """A table that is not there yet."""
-        return Table(f"hephaestus-{next(_tables)}", host=self.endpoint)
+        return DynamoTable(f"hephaestus-{next(_tables)}", INDEXES, host=self.endpoint)
 
-    def store(self, **settings: Any) -> DynamoStore:
+    def store(self, **settings: Any) -> Store:
         """A store on the table."""
-        return DynamoStore(self.table, **settings)
+        return Store(self.table, **settings)
 
-    def again(self) -> DynamoStore:
+    def again(self) -> Store:
         """A store of another process: the same table through a connection of its own."""
-        return DynamoStore(Table(self.table.name, host=self.endpoint))
+        return Store(self.beside())
+
+    def beside(self) -> DynamoTable:
+        """The same table through a connection of its own."""
+        return DynamoTable(self.table.name, INDEXES, host=self.endpoint)
 
     def item(self, instance_id: str, sort_key: str = "head") -> dict[str, Any] | None:
         """An item as it is stored."""
         key = {"pk": {"S": instance_id}, "sk": {"S": sort_key}}
         found: dict[str, Any] = self.table.client.get_item(TableName=self.table.name, Key=key, ConsistentRead=True)
         return found.get("Item")
+
+    def items(self, instance_id: str) -> list[dict[str, Any]]:
+        """All items of an instance, as they are stored."""
+        asked = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": instance_id}}}
+        found: list[dict[str, Any]] = self.table.client.query(TableName=self.table.name, ConsistentRead=True, **asked)[
+            "Items"
+        ]
+        return found
 
     def overwrite(self, instance_id: str, sort_key: str, name: str, value: dict[str, Any] | None) -> None:
         """Change one attribute behind the store's back; ``None`` removes it."""
@@ -105,12 +120,17 @@ def local(request: pytest.FixtureRequest) -> Dynamo:
     return _dynamo(request, "dynamodb-local")
 
 
-@pytest.fixture(params=("memory", *ENGINES))
-def make_store(request: pytest.FixtureRequest) -> Iterator[Callable[..., Store]]:
+@pytest.fixture(params=("memory", "sqlite", *ENGINES))
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Store]]:
     """Makes an empty store, of each of the adapters; all of them are of one table."""
     if request.param == "memory":
         memory = MemoryStore()
-        yield lambda **_settings: memory
+        yield lambda **settings: Store(memory.table, **settings)
+        return
+    if request.param == "sqlite":
+        file = SqliteTable(tmp_path / "instances.sqlite", INDEXES)
+        yield lambda **settings: Store(file, **settings)
+        file.close()
         return
     yield _dynamo(request, request.param).store
 

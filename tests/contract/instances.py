@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.engine.effects import Head, alarm, effects
 from hephaestus.engine.events import (
     Claimed,
     Entry,
@@ -16,15 +17,15 @@ from hephaestus.engine.events import (
     StepCompleted,
     Suspended,
 )
-from hephaestus.engine.fold import apply, begin
-from hephaestus.engine.state import evolve
+from hephaestus.engine.fold import begin, following
+from hephaestus.store.keys import life_name
 from hephaestus.values import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
 
 T0: Final = 1_764_000_000_123
 LEASE_MS: Final = 60_000
@@ -68,7 +69,7 @@ def start(  # noqa: PLR0913 - what a start has
     )
     events: tuple[Event, ...] = (started,) if owner is None else (started, Claimed(owner, at + LEASE_MS))
     first = Entry(1, commit_id or unique() + "f" * 12, at, events)
-    return Start(begin(instance_id, 1, first), first)
+    return Start(begin(instance_id, 1, first, life_name(at, unique())), first)
 
 
 def started(store: Store, instance_id: str, **options: Any) -> State:
@@ -81,17 +82,18 @@ def started(store: Store, instance_id: str, **options: Any) -> State:
 def commit(state: State, *events: Event, at: int | None = None, commit_id: str | None = None) -> tuple[State, Entry]:
     """The state after one more commit, and its entry."""
     at = state.updated_at + 7 if at is None else at
-    after = evolve(apply(state, events, at), sequence=state.sequence + 1)
-    return after, Entry(after.sequence, commit_id or unique(), at, tuple(events))
+    after, entry = following(state, commit_id or unique(), at, tuple(events))
+    return after, replace(entry, alarm=alarm(state, entry, after))
 
 
 def write(store: Store, state: State, *events: Event, boundary: bool | None = None, **options: Any) -> State:
-    """The state after one more commit, which must succeed; a boundary where the runtime would make one."""
+    """The state after one more commit, which must succeed; the head follows where the runtime would have it do so."""
     after, entry = commit(state, *events, **options)
+    stored = store.commit(after, entry)
+    assert stored is not None
     if boundary is None:
-        boundary = state.owner is None or after.owner != state.owner or after.closed
-    assert store.append(after, entry, boundary=boundary)
-    return after
+        boundary = Head() in effects(state, entry, after)
+    return store.settle(stored) if boundary else stored
 
 
 def claim(store: Store, state: State, owner: str = "owner-1") -> State:

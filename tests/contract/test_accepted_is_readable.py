@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import Completed
-from hephaestus.adapters.dynamodb.store import MAX_VALUE_BYTES
 from hephaestus.codec import size
+from hephaestus.store.values import MAX_VALUE_BYTES
 from tests.property.lives import Life, Witness, live, plans
 from tests.property.odd_values import Odds
 
 if TYPE_CHECKING:
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
 LIVES = 4
@@ -36,6 +36,9 @@ class Blobs:
 
     def get(self, key: str) -> bytes | None:
         return self.kept.get(key)
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
 
 
 def sized(random: random.Random) -> dict[str, Any]:

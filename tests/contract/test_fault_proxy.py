@@ -20,7 +20,7 @@ import pytest
 from hephaestus import DONE, Completed, Retry, StepContext, Update, Workflow, step
 from hephaestus.adapters import session
 from hephaestus.adapters.deadline import ending_in, time_left
-from hephaestus.adapters.dynamodb import DynamoStore, Table
+from hephaestus.adapters.dynamodb import DynamoTable
 from hephaestus.adapters.scheduler import SchedulerTimers, read_timeout
 from hephaestus.adapters.session import MAX_ATTEMPTS, LazyClient
 from hephaestus.adapters.sqs import SqsQueue
@@ -33,6 +33,8 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.steps import WaitForEvent
+from hephaestus.store.items import INDEXES
+from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 from hephaestus.triggers import read_work
 from hephaestus.write_rules import check_writes
@@ -182,9 +184,9 @@ class World:
     def __post_init__(self) -> None:
         """Make the resources, past the proxies."""
         name = f"faults-{next(_names)}"  # its servers have tables of other tests, too
-        direct = Table(name, host=self.dynamodb.burst.upstream.base_url)
+        direct = DynamoTable(name, INDEXES, host=self.dynamodb.burst.upstream.base_url)
         direct.create()
-        self.truth = DynamoStore(direct)
+        self.truth = Store(direct)
         self.client = direct.client
         with suppress(self.client.exceptions.ResourceInUseException):
             self.client.create_table(
@@ -201,7 +203,8 @@ class World:
         self.scheduler.create_schedule_group(Name=name)
         path = self.sqs.create_queue(QueueName=name)["QueueUrl"].split("/", 3)[3]
         self.direct_url, self.url = f"{self.aws.burst.upstream.base_url}/{path}", f"{self.aws.url}/{path}"
-        self.store = DynamoStore(Table(name, host=self.dynamodb.url, read_timeout=self.patience))
+        self.through = DynamoTable(name, INDEXES, host=self.dynamodb.url, read_timeout=self.patience)
+        self.store = Store(self.through)
         timers = SchedulerTimers(
             group=name,
             role_arn=ROLE,
@@ -277,7 +280,7 @@ class World:
         if isinstance(work, Timeout):
             self.runner.timers.cancel(work)
         else:
-            self.runner.wake(work, budget=budget)
+            self.runner.wake(work.instance_id, budget=budget, alarms=work.alarms)
 
     def fire(self) -> None:
         """Call the schedules that are due; one that was answered deletes itself."""
@@ -427,8 +430,8 @@ def test_invariant_7_a_write_whose_answer_is_lost_is_done_once(world: World, fau
         after, entry = commit(state, done(f"s{number}"))
         world.dynamodb.spoil([fault], 1.0, times=6)
         acknowledged = world.acknowledged(
-            lambda after=after, entry=entry, writes=writes: world.store.append(  # type: ignore[misc]  # defaults keep them
-                after, entry, boundary=False, writes=check_writes(writes, None)
+            lambda after=after, entry=entry, writes=writes: world.store.commit(  # type: ignore[misc]  # defaults keep them
+                after, entry, check_writes(writes, None)
             )
         )
         assert acknowledged
@@ -446,7 +449,7 @@ def test_a_damaged_answer_is_no_answer(world: World, fault: str) -> None:
     world.dynamodb.spoil([fault], 1.0)
     with pytest.raises(StoreUnavailable, match="AnswerDamaged"):
         world.store.load("linear::a")
-    assert world.dynamodb.met["GetItem"] == MAX_ATTEMPTS
+    assert world.dynamodb.met["Query"] == MAX_ATTEMPTS
     world.dynamodb.spoil([fault], 1.0, times=MAX_ATTEMPTS - 1)
     assert world.store.load("linear::a") == state
 
@@ -460,9 +463,9 @@ def test_a_commit_that_is_late_ends_before_its_invocation_and_is_written_once(wo
     once = check_writes([Update(EFFECTS, {"pk": "a"}, "ADD n :one", values={":one": 1})], None)
     world.dynamodb.spoil(["late"], 1.0)
     with ending_in(LATE_MS * 3 // 2), pytest.raises(StoreUnavailable, match="ReadTimeoutError"):
-        store.append(after, entry, boundary=False, writes=once)
+        store.commit(after, entry, once)
     world.mend()
-    assert store.append(after, entry, boundary=False, writes=once)
+    assert store.commit(after, entry, once)
     assert world.truth.load("linear::a") == after
     assert world.effects() == {"a": 1}
 
@@ -484,7 +487,7 @@ def test_slow_answers_leave_time_to_hand_over(world: World, monkeypatch: pytest.
     clock = VirtualClock()
     runner = Runner(world.store, world.runner.timers, queue, Registry([Long]), clock=clock, limits=limits)
     monkeypatch.setattr("hephaestus.adapters.deadline.monotonic", lambda: clock.now() / 1000)
-    for client in (world.store.table.client, queue.client.get()):
+    for client in (world.through.client, queue.client.get()):
         client.meta.events.register("before-send", lambda **_: clock.sleep(SLOW_MS))
     instance_id = runner.start_instance(Long, {}, id="a")
     left: list[float | None] = []

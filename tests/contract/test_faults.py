@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from hephaestus.engine.events import StepWaiting, Suspended
+from hephaestus.engine.events import Suspended
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
-from hephaestus.runtime.ports import Wakeup
 from hephaestus.store.filters import ListFilter
-from tests.contract.answers import answering, cancelled, error, failing, losing
+from hephaestus.store.overdue import Wakeup
+from tests.contract.answers import answering, error, failing, losing
 from tests.contract.instances import T0, commit, everything, finish, start, started, step, suspend, write
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSResponse
 
-    from hephaestus.adapters.dynamodb import DynamoStore
     from hephaestus.engine.state import State
+    from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
 on_one_engine = pytest.mark.parametrize("dynamo", ["moto"], indirect=True)  # who is behind does not matter
@@ -44,25 +44,35 @@ def test_invariant_5_a_start_whose_answer_is_lost_is_one(dynamo: Dynamo, times: 
     assert len(everything(store, state)) == 1
 
 
-def test_invariant_5_a_next_generation_whose_answer_is_lost_is_one(dynamo: Dynamo) -> None:
-    """The same for the transaction that follows a closed generation."""
+@pytest.mark.parametrize("times", [1, 2])
+def test_invariant_5_a_next_generation_whose_answer_is_lost_is_one(dynamo: Dynamo, times: int) -> None:
+    """The same for the entry and the head that follow a closed generation."""
     store = dynamo.store()
     old = finish(store, started(store, "orderid::a"))
-    with losing(dynamo, "TransactWriteItems"):
+    with losing(dynamo, "PutItem", times):
         state = started(store, "orderid::a", at=T0 + 10_000)
     assert (state.generation, store.load("orderid::a")) == (2, state)
     assert len(everything(store, old)) == 2
 
 
-@pytest.mark.parametrize("boundary", [False, True])
-def test_invariant_5_an_append_whose_answer_is_lost_is_written_once(dynamo: Dynamo, *, boundary: bool) -> None:
+def test_invariant_5_an_entry_whose_answer_is_lost_is_written_once(dynamo: Dynamo) -> None:
     """The repeated write answers as the first would have."""
     store = dynamo.store()
     state = started(store, "orderid::a", owner="me")
-    with losing(dynamo, "TransactWriteItems" if boundary else "PutItem"):
-        state = write(store, state, Suspended(T0 + 9)) if boundary else write(store, state, step("a"))
+    with losing(dynamo, "PutItem"):
+        state = write(store, state, step("a"))
     assert store.load("orderid::a") == state
     assert len(everything(store, state)) == 2
+
+
+def test_a_head_whose_answer_is_lost_is_written_once(dynamo: Dynamo) -> None:
+    """The repeated update is rejected by its own success, and nothing depends on its answer."""
+    store = dynamo.store()
+    state = started(store, "orderid::a", owner="me")
+    with losing(dynamo, "UpdateItem"):
+        state = write(store, state, Suspended(T0 + 9))
+    assert store.load("orderid::a") == state
+    assert store.overdue(T0 + 9, 9).items == (Wakeup("orderid::a", T0 + 9),)
 
 
 def test_invariant_5_an_append_whose_answer_is_lost_while_others_write_is_its_own(dynamo: Dynamo) -> None:
@@ -80,42 +90,19 @@ def test_invariant_5_an_append_whose_answer_is_lost_while_others_write_is_its_ow
         return error(500, "InternalServerError")
 
     with answering(dynamo, answer):
-        assert store.append(after, entry, boundary=False)
+        assert store.commit(after, entry)
     assert store.load("orderid::a") == theirs[0]
 
 
-@pytest.mark.parametrize("boundary", [False, True])
-def test_a_write_that_was_never_answered_is_recognised_later(dynamo: Dynamo, *, boundary: bool) -> None:
+def test_a_write_that_was_never_answered_is_recognised_later(dynamo: Dynamo) -> None:
     """Out of tries, the caller is told to come back; the same commit then succeeds at once."""
     store = dynamo.store()
     state = started(store, "orderid::a", owner="me")
-    after, entry = commit(state, Suspended(None) if boundary else step("a"))
-    operation = "TransactWriteItems" if boundary else "PutItem"
-    with losing(dynamo, operation, 100), pytest.raises(StoreUnavailable):
-        store.append(after, entry, boundary=boundary)
-    assert store.append(after, entry, boundary=boundary)
+    after, entry = commit(state, step("a"))
+    with losing(dynamo, "PutItem", 100), pytest.raises(StoreUnavailable):
+        store.commit(after, entry)
+    assert store.commit(after, entry) == after
     assert store.load("orderid::a") == after
-
-
-def test_a_conflict_with_another_transaction_is_tried_again(dynamo: Dynamo) -> None:
-    """A second try says all that the first one said: entry and head are still written together."""
-    store = dynamo.store()
-    state = started(store, "orderid::a", owner="me")
-    with failing(dynamo, cancelled("None", "TransactionConflict"), 2):
-        state = write(store, state, StepWaiting("w"), Suspended(T0 + 9))
-    assert dynamo.requests["TransactWriteItems"] == 3
-    assert store.load("orderid::a") == state
-    assert store.overdue(T0 + 9, 9).items == (Wakeup("orderid::a", T0 + 9),)
-
-
-def test_a_next_generation_after_a_conflict_is_whole(dynamo: Dynamo) -> None:
-    """The new head and the old first entry, both."""
-    store = dynamo.store()
-    old = finish(store, started(store, "orderid::a"))
-    with failing(dynamo, cancelled("TransactionConflict", "None"), 2, "TransactWriteItems"):
-        state = started(store, "orderid::a", at=T0 + 10_000)
-    assert store.load("orderid::a") == state
-    assert len(everything(store, old)) == 2
 
 
 def test_a_put_that_meets_a_transaction_is_tried_again(dynamo: Dynamo) -> None:
@@ -128,19 +115,19 @@ def test_a_put_that_meets_a_transaction_is_tried_again(dynamo: Dynamo) -> None:
     assert store.load("orderid::a") == state
 
 
-def test_a_finish_survives_a_lost_answer_and_conflicts_in_turn(dynamo: Dynamo) -> None:
+def test_a_finish_survives_lost_answers_and_conflicts_in_turn(dynamo: Dynamo) -> None:
     """Invariants 5 and 8: the instance is closed once, and its id is free again."""
     store = dynamo.store()
     state = suspend(store, started(store, "orderid::a", owner="me"))
-    faults = iter(["conflict", "lost", "conflict"])
+    faults = iter(["conflict", "lost", "conflict", "lost"])
 
     def answer(name: str, send: Callable[[], None]) -> AWSResponse | None:
-        match next(faults, None) if name == "TransactWriteItems" else None:
+        match next(faults, None) if name in ("PutItem", "UpdateItem") else None:
             case "lost":
                 send()
                 return error(500, "InternalServerError")
             case "conflict":
-                return cancelled("TransactionConflict", "None")
+                return error(400, "TransactionConflictException")
             case _:
                 return None
 
@@ -152,23 +139,21 @@ def test_a_finish_survives_a_lost_answer_and_conflicts_in_turn(dynamo: Dynamo) -
 
 
 @on_one_engine
-@pytest.mark.parametrize("boundary", [False, True])
-def test_conflicts_without_end_are_unavailable(dynamo: Dynamo, *, boundary: bool) -> None:
+def test_conflicts_without_end_are_unavailable(dynamo: Dynamo) -> None:
     """The caller is told to come back, and nothing was written."""
     store = dynamo.store()
     state = started(store, "orderid::a", owner="me")
-    conflict = cancelled("None", "TransactionConflict") if boundary else error(400, "TransactionConflictException")
-    events = (Suspended(None),) if boundary else (step("a"),)
+    conflict = error(400, "TransactionConflictException")
     with failing(dynamo, conflict), pytest.raises(StoreUnavailable, match="try again"):
-        write(store, state, *events)
+        write(store, state, step("a"))
     assert store.load("orderid::a") == state
 
 
-CALLS: dict[str, Callable[[DynamoStore, State], object]] = {
+CALLS: dict[str, Callable[[Store, State], object]] = {
     "create": lambda store, _: start("orderid::b").write(store),
     "load": lambda store, _: store.load("orderid::a"),
-    "append": lambda store, state: store.append(*commit(state, step("a")), boundary=False),
-    "boundary": lambda store, state: store.append(*commit(state, Suspended(None)), boundary=True),
+    "commit": lambda store, state: store.commit(*commit(state, step("a"))),
+    "settle": lambda store, state: store.settle(commit(state, Suspended(None))[0]),
     "tail": lambda store, state: store.tail(state),
     "history": lambda store, _: store.history("orderid::a", None, 0, 10),
     "overdue": lambda store, _: store.overdue(T0, 9),
@@ -226,21 +211,6 @@ def test_one_throttled_request_is_nothing(dynamo: Dynamo, call: str) -> None:
     state = started(store, "orderid::a", owner="me")
     with failing(dynamo, error(400, "ThrottlingException"), 1):
         CALLS[call](store, state)
-
-
-@on_one_engine
-@pytest.mark.parametrize("next_generation", [False, True])
-@pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded"])
-def test_a_throttled_transaction_is_unavailable(dynamo: Dynamo, reason: str, *, next_generation: bool) -> None:
-    """A transaction says so in its reasons, not in its code."""
-    store = dynamo.store()
-    state = started(store, "orderid::a", owner="me")
-    finish(store, started(store, "orderid::b"))
-    with (
-        failing(dynamo, cancelled(reason, "None"), operation="TransactWriteItems"),
-        pytest.raises(StoreUnavailable, match="try again"),
-    ):
-        started(store, "orderid::b") if next_generation else suspend(store, state)
 
 
 @on_one_engine

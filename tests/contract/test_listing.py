@@ -14,7 +14,7 @@ from hephaestus.store.filters import ListFilter
 from tests.contract.instances import LEASE_MS, T0, finish, started, suspend, write
 
 if TYPE_CHECKING:
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
 OPEN = ("running", "waiting")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus.adapters.dynamodb import listing
 from hephaestus.engine.events import Claimed, CompensationStarted, Redriven, Suspended
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import StoreUnavailable
+from hephaestus.store import listing
 from hephaestus.store.filters import ListFilter
 from tests.contract.instances import LEASE_MS, T0, finish, start, started, suspend, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
 WORKFLOWS = ("Order", "Return", "Invoice", "Import")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
 
 WRITERS = 16
 
@@ -46,7 +46,7 @@ def at_once(count: int, call: Callable[[int], Answer]) -> list[Answer]:
 
 def folded(state: State, log: list[Entry]) -> State:
     """What the log alone says."""
-    return fold(begin(state.instance_id, state.generation, log[0]), log[1:])
+    return fold(begin(state.instance_id, state.generation, log[0], state.life), log[1:])
 
 
 def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
@@ -61,13 +61,13 @@ def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
         while len(won) < each:
             event_id = f"{writer}-{len(won)}"
             after, entry = commit(state, EventReceived(f"w{event_id}", "go", event_id))
-            if store.append(after, entry, boundary=False):
+            if store.commit(after, entry):
                 won.append((entry.sequence, entry.commit_id))
                 state = after
             else:
-                tail = store.tail(state)
-                assert tail, "refused, so somebody has written"
-                state = fold(state, tail)
+                newer = store.tail(state)
+                assert newer is not None, "rejected, so somebody has written"
+                state = newer
         return won
 
     won = [pair for pairs in at_once(WRITERS, contend) for pair in pairs]
@@ -81,7 +81,10 @@ def test_invariant_1_sixteen_writers_race_for_one_log(store: Store) -> None:
 
 
 def _append_one(store: Store, tries: list[tuple[State, Entry]], writer: int) -> bool:
-    return store.append(*tries[writer], boundary=True)
+    stored = store.commit(*tries[writer])
+    if stored is not None:
+        store.settle(stored)
+    return stored is not None
 
 
 def _start_one(store: Store, starts: list[Start], writer: int) -> State | None:
@@ -104,8 +107,9 @@ def test_invariant_1_plain_and_boundary_writers_race(store: Store) -> None:
 
     def contend(state: State, writer: int) -> bool:
         if writer % 2:
-            return store.append(*commit(state, EventReceived(f"w{writer}", "go", f"{writer}")), boundary=False)
-        return store.append(*commit(state, StepWaiting(f"s{writer}"), Suspended(T0 + writer)), boundary=True)
+            return store.commit(*commit(state, EventReceived(f"w{writer}", "go", f"{writer}"))) is not None
+        stored = store.commit(*commit(state, StepWaiting(f"s{writer}"), Suspended(T0 + writer)))
+        return stored is not None and store.settle(stored) is not None
 
     for number in range(4):
         state = started(store, f"race::{number}", owner="me")
@@ -152,7 +156,9 @@ def test_a_start_races_the_finish(store: Store) -> None:
 
     def act(number: int, end: tuple[State, Entry], actor: int) -> State | None:
         if actor == 0:
-            assert store.append(*end, boundary=True)
+            stored = store.commit(*end)
+            assert stored is not None
+            store.settle(stored)
             return None
         return start(f"race::{number}", at=T0 + 10_000).write(store)
 

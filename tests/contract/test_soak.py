@@ -298,7 +298,7 @@ def test_a_message_that_was_taken_and_not_finished_comes_back() -> None:
 
 def test_a_schedule_fires_once_and_one_that_is_removed_does_not() -> None:
     exchange = Exchange(Never(), 60, lambda *_: None)
-    timeout = Timeout("parcel::1", 1, "pickup", "pickup.1", 0)
+    timeout = Timeout("parcel::1", "e64892557ff01234567", "pickup", "pickup.1", 0)
     other = replace(timeout, token="pickup.2")
     for _ in range(2):
         exchange.schedule(timeout)

@@ -24,13 +24,15 @@ from hephaestus.engine.events import Failure as Error
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.ports import Listed, Store, Wakeup
 from hephaestus.store.filters import ListFilter
+from hephaestus.store.listing import Listed
+from hephaestus.store.overdue import Wakeup
 from hephaestus.values import freeze
 from tests.contract.instances import T0, claim, commit, everything, finish, start, started, step, suspend, write
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Entry, Event
+    from hephaestus.store.store import Store
 
 LONG = "ключ::" + "x" * 128
 
@@ -113,7 +115,7 @@ def test_entries_are_loaded_in_order(store: Store) -> None:
         assert store.load("orderid::a") == state
     log = everything(store, state)
     assert [entry.sequence for entry in log] == list(range(1, 8))
-    assert fold(begin("orderid::a", 1, log[0]), log[1:]) == state
+    assert fold(begin("orderid::a", 1, log[0], state.life), log[1:]) == state
 
 
 def test_every_event_comes_back_as_it_was(store: Store) -> None:
@@ -139,7 +141,7 @@ def test_every_event_comes_back_as_it_was(store: Store) -> None:
         state = write(store, state, *events)
         assert store.load("orderid::a") == state
         log = everything(store, state)
-        assert fold(begin("orderid::a", 1, log[0]), log[1:]) == state
+        assert fold(begin("orderid::a", 1, log[0], state.life), log[1:]) == state
 
 
 def test_a_taken_number_is_refused(store: Store) -> None:
@@ -147,9 +149,9 @@ def test_a_taken_number_is_refused(store: Store) -> None:
     state = claim(store, started(store, "orderid::a"))
     mine, my_entry = commit(state, step("a"))
     theirs, their_entry = commit(state, EventReceived("b", "go", "e1"))
-    assert store.append(theirs, their_entry, boundary=False)
-    assert not store.append(mine, my_entry, boundary=False)
-    assert list(store.tail(state)) == [their_entry]
+    assert store.commit(theirs, their_entry)
+    assert not store.commit(mine, my_entry)
+    assert store.tail(state) == theirs
     assert store.load("orderid::a") == theirs
     assert write(store, theirs, step("a")).sequence == 4
 
@@ -159,8 +161,8 @@ def test_a_commit_whose_answer_was_lost_is_written_once(store: Store, *, boundar
     """The number is taken by my own commit id: it had been written, and only the answer was lost."""
     state = claim(store, started(store, "orderid::a"))
     after, entry = commit(state, Suspended(T0 + 999) if boundary else step("a"))
-    assert store.append(after, entry, boundary=boundary)
-    assert store.append(after, entry, boundary=boundary)
+    assert store.commit(after, entry)
+    assert store.commit(after, entry)
     assert everything(store, after)[-1] == entry
     assert len(everything(store, after)) == 3
     assert store.load("orderid::a") == after
@@ -171,7 +173,7 @@ def test_a_boundary_loses_to_an_entry(store: Store) -> None:
     state = claim(store, started(store, "orderid::a"))
     suspended, closing = commit(state, Suspended(None))
     write(store, state, EventReceived("b", "go", "e1"))
-    assert not store.append(suspended, closing, boundary=True)
+    assert not store.commit(suspended, closing)
     loaded = store.load("orderid::a")
     assert loaded is not None
     assert (loaded.owner, loaded.wake_at, list(loaded.inbox)) == ("owner-1", state.lease_until, ["b"])
@@ -184,19 +186,21 @@ def test_an_old_generation_takes_nothing_more(store: Store, *, boundary: bool) -
     late, entry = commit(state, Suspended(None) if boundary else step("late"))
     old = finish(store, state)
     new = started(store, "orderid::a", at=T0 + 10_000)
-    assert not store.append(late, entry, boundary=boundary)
+    assert not store.commit(late, entry)
     assert store.load("orderid::a") == new
     assert store.history("orderid::a", 1, 0, 10) == (1, everything(store, old))
     assert len(everything(store, old)) == 3
 
 
-def test_an_instance_that_is_not_there_takes_nothing(store: Store) -> None:
-    """An update makes no head where there is none."""
+def test_an_instance_that_is_not_there_does_not_begin_by_a_commit(store: Store) -> None:
+    """An update makes no head where there is none, and without a head there is no instance."""
     never = start("orderid::never")
     after, entry = commit(never.state, Claimed("me", T0 + 1))
-    assert not store.append(after, entry, boundary=True)
+    stored = store.commit(after, entry)
+    assert stored is not None
+    store.settle(stored)
     assert store.load("orderid::never") is None
-    assert list(store.tail(never.state)) == []
+    assert store.history("orderid::never", None, 0, 9) is None
 
 
 def test_history_in_pages(store: Store) -> None:

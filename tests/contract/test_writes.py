@@ -15,7 +15,7 @@ from hephaestus.adapters.expressions import BadExpression, NotInMemory, holds, u
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.attributes import frozen
-from hephaestus.errors import EngineError, InvariantBroken, StoreUnavailable
+from hephaestus.errors import EngineError, StoreUnavailable
 from hephaestus.runtime.limits import Limits
 from hephaestus.testing import LocalRuntime
 from hephaestus.write_rules import check_writes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
 
     from hephaestus import StepContext, Write
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
 COUNT = Update("books", {"pk": "n"}, "ADD seen :one", values={":one": 1})
@@ -52,7 +52,7 @@ class Books:
         state = self.store.load(instance_id) or started(self.store, instance_id, owner="me")
         after, entry = commit(state, done(f"s{state.sequence}"))
         checked = check_writes(writes, self.store.own_table)
-        return self.store.append(after, entry, boundary=False, writes=checked)
+        return self.store.commit(after, entry, checked) is not None
 
 
 def _on(dynamo: Dynamo) -> Books:
@@ -122,9 +122,9 @@ def test_invariant_7_a_number_that_is_taken_comes_before_a_condition_that_fails(
     after, entry = commit(state, done("x"))
     assert books.append([COUNT])
     failing = check_writes([Put("books", {"pk": "a"}, condition="attribute_exists(pk)")], None)
-    assert not books.store.append(after, entry, boundary=False, writes=failing)
+    assert not books.store.commit(after, entry, failing)
     missing = check_writes([Put("nowhere", {"pk": "a"})], None)
-    assert not books.store.append(after, entry, boundary=False, writes=missing)
+    assert not books.store.commit(after, entry, missing)
 
 
 def test_invariant_7_while_another_writer_holds_the_number_no_condition_counts(on_dynamo: Books) -> None:
@@ -143,7 +143,7 @@ def test_invariant_7_the_same_commit_twice_writes_once(books: Books) -> None:
     after, entry = commit(state, done("x"))
     once = check_writes([Put("books", {"pk": "a"}, condition="attribute_not_exists(pk)"), COUNT], None)
     for _ in range(3):
-        assert books.store.append(after, entry, boundary=False, writes=once)
+        assert books.store.commit(after, entry, once)
     assert books.total() == 1
 
 
@@ -167,7 +167,7 @@ def test_invariant_7_of_sixteen_writers_of_a_number_one_writes(books: Books) -> 
 
     def race(number: int) -> bool:
         after, entry = commit(state, done(f"s{number}"))
-        return books.store.append(after, entry, boundary=False, writes=writes)
+        return books.store.commit(after, entry, writes) is not None
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(race, range(16))) == 1
@@ -259,12 +259,12 @@ def test_a_deployment_that_is_wrong_for_a_while_fails_no_step(on_dynamo: Books) 
 
     def answer(operation: str, _send: object) -> AWSResponse | None:
         transactions.extend([operation] if operation == "TransactWriteItems" else [])
-        lost = len(transactions) > 1 and operation in {"TransactWriteItems", "PutItem"}
+        lost = bool(transactions) and operation in {"TransactWriteItems", "PutItem"}
         return error(400, "AccessDeniedException", message="not authorized") if lost else None
 
     with answering(dynamo, answer), pytest.raises(EngineError, match="see the function's permissions"):
         runtime.settle()
-    assert len(transactions) == 2
+    assert len(transactions) == 1
     assert runtime.runner.get("counting::a").status == "running"
     runtime.advance(timedelta(minutes=20))
     assert runtime.sweep().found == 1
@@ -315,14 +315,6 @@ def test_the_engines_own_table_is_refused(on_dynamo: Books) -> None:
     for table in (own, f"arn:aws:dynamodb:eu-west-1:123456789012:table/{own}"):
         with pytest.raises(WriteRefused, match="the engine's own table"):
             on_dynamo.append([Put(table, {"pk": "a"})])
-
-
-def test_a_boundary_takes_no_writes(books: Books) -> None:
-    """A commit with writes is split from the one that ends."""
-    state = started(books.store, "orderid::a", owner="me")
-    after, entry = commit(state, done("x"))
-    with pytest.raises(InvariantBroken, match="without a head"):
-        books.store.append(after, entry, boundary=True, writes=[COUNT])
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,11 @@ OWNER_OF_KEY: Final = {
 }
 # What no role of the stack does to what it has.
 UNUSED: Final = {
-    "dynamodb": "DeleteItem Scan DeleteTable UpdateTable BatchWriteItem ConditionCheckItem PartiQLSelect "
+    "dynamodb": "Scan DeleteTable UpdateTable BatchWriteItem ConditionCheckItem PartiQLSelect "
     "ExportTableToPointInTime UpdateTimeToLive DescribeTable",
     "sqs": "PurgeQueue DeleteQueue SetQueueAttributes AddPermission StartMessageMoveTask ChangeMessageVisibility",
     "scheduler": "UpdateSchedule GetSchedule",
-    "s3": "DeleteObject PutObjectAcl GetObjectVersion",
+    "s3": "PutObjectAcl GetObjectVersion",
     "s3 bucket": "PutBucketPolicy DeleteBucket ListBucketVersions",
     "secretsmanager": "PutSecretValue DeleteSecret DescribeSecret UpdateSecret",
     "ssm": "PutParameter DeleteParameter GetParameterHistory GetParametersByPath",
@@ -128,7 +128,7 @@ def needed(cloud: Cloud) -> list[Call]:
 def _storage(cloud: Cloud) -> Iterator[Call]:
     table = cloud.arn("Table")
     for role in COMMIT:  # a transaction needs the permissions of the writes in it
-        for action in ("GetItem", "PutItem", "Query", "UpdateItem"):
+        for action in ("BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"):
             yield Call(role, f"dynamodb:{action}", table)
     for role in (*RUN, "ReadRole"):  # a step may list, as the function that reads does
         for action in ("GetItem", "BatchGetItem", "Query"):
@@ -145,6 +145,7 @@ def _storage(cloud: Cloud) -> Iterator[Call]:
             yield Call(role, "s3:ListBucket", bucket)  # else what is missing is answered with 403
         for role in COMMIT:
             yield Call(role, "s3:PutObject", f"{bucket}/shop/1")
+            yield Call(role, "s3:DeleteObject", f"{bucket}/shop/1")
         yield from _key(cloud, COMMIT, "s3", "Decrypt", "GenerateDataKey")
         yield from _key(cloud, ("ReadRole",), "s3", "Decrypt")
 

@@ -16,13 +16,14 @@ os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools sil
 
 from hephaestus import aws, observability
 from hephaestus.adapters import secrets, session
-from hephaestus.adapters.dynamodb import Table
+from hephaestus.adapters.dynamodb import DynamoTable
 from hephaestus.adapters.session import Account
 from hephaestus.operations import Connection
 from hephaestus.operations.api import Api
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
+from hephaestus.store.items import INDEXES
 from tests.integration.deployment import Deployment, Large, deploy
 from tests.integration.outside import ANN, STACK, TEMPLATE, Functions
 from tests.integration.stack import ACCOUNT, REGION, RESUME_ARN, Stack
@@ -73,7 +74,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     with mock_aws():
         forget()
-        Table("hephaestus").create()
+        DynamoTable("hephaestus", INDEXES).create()
         sqs, scheduler = boto3.client("sqs", region_name=REGION), boto3.client("scheduler", region_name=REGION)
         url = sqs.create_queue(QueueName="work")["QueueUrl"]
         scheduler.create_schedule_group(Name="hephaestus")
@@ -111,7 +112,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with mock_aws():
-        Table("hephaestus", REGION).create()
+        DynamoTable("hephaestus", INDEXES, REGION).create()
         formation = boto3.client("cloudformation", region_name=REGION)
         formation.create_stack(StackName="shop", TemplateBody=json.dumps(TEMPLATE))
         bare = {"Resources": TEMPLATE["Resources"]}

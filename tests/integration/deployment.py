@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep")
 SAMPLE = "orderid::sample-1"
+SAMPLE_LIFE = "e64892557ff01234567"
 
 
 @step(events=("done",), retry=Retry(max_attempts=2, delay=0.01))
@@ -83,10 +84,16 @@ class Deployment:
     def pump(self) -> int:
         """Deliver every due message of the queue through the resume function, in batches; how many there were."""
         delivered = 0
-        while ids := self.queue.pop_due(self.runner.clock.now()):
-            delivered += len(ids)
-            assert self.invoke("resume", batch(*ids)) == {"batchItemFailures": []}
+        while due := self.queue.pop_due(self.runner.clock.now()):
+            delivered += len(due)
+            assert self.invoke("resume", batch(*(work.instance_id for work in due))) == {"batchItemFailures": []}
         return delivered
+
+    def life(self) -> str:
+        """The name of the sample instance's life."""
+        state = self.store.load(SAMPLE)
+        assert state is not None
+        return state.life
 
     def started(self, **change: Any) -> str:
         """The sample instance, waiting for its approval."""
@@ -171,12 +178,23 @@ def batch(*instance_ids: str) -> dict[str, Any]:
     return {"Records": [{**like, "messageId": f"m-{number}", "body": body} for number, body in enumerate(bodies)]}
 
 
+def of_life(event: dict[str, Any], life: str) -> dict[str, Any]:
+    """A sample event about the life that an instance really has: of its schedules, and of its links, signed anew."""
+    text = json.dumps(event).replace(SAMPLE_LIFE, life)
+    token = (event.get("pathParameters") or {}).get("token")
+    if token is not None:
+        known = signer().read(token, 0)
+        text = text.replace(token, signer().token(replace(known, life=life)))
+    changed: dict[str, Any] = json.loads(text)
+    return changed
+
+
 def fired(timeout: Timeout) -> dict[str, Any]:
     """What Scheduler sends when a schedule fires."""
     return {
         "source": "hephaestus.timer",
         "instance_id": timeout.instance_id,
-        "generation": timeout.generation,
+        "life": timeout.life,
         "step": timeout.step,
         "event": "timeout",
         "token": timeout.token,

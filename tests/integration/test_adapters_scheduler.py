@@ -29,11 +29,11 @@ TARGET: Final = "arn:aws:lambda:eu-west-1:123456789012:function:resume"
 DLQ: Final = "arn:aws:sqs:eu-west-1:123456789012:dlq"
 NOON: Final = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NOON_MS: Final = int(NOON.timestamp() * 1000)
-WAIT: Final = Timeout("orderid::abc123", 1, "approval", "approval#1", NOON_MS + 48 * 3600 * 1000)
+WAIT: Final = Timeout("orderid::abc123", "e64892557ff01234567", "approval", "approval#1", NOON_MS + 48 * 3600 * 1000)
 ALLOWED: Final = re.compile(r"[0-9a-zA-Z_.-]{1,64}")
 
 texts = st.text(st.characters(codec="utf-8"), max_size=200)
-timeouts = st.builds(Timeout, texts, st.integers(1, 10**6), texts, texts, st.integers(0, 4 * 10**12))
+timeouts = st.builds(Timeout, texts, texts, texts, texts, st.integers(0, 4 * 10**12))
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def test_making_it_twice_makes_one(timers: SchedulerTimers) -> None:
 def test_each_wait_has_a_schedule_of_its_own(timers: SchedulerTimers) -> None:
     """Another instance, generation or token is another schedule; the step alone is in the token."""
     others = [
-        Timeout("orderid::abc124", 1, "approval", "approval#1", WAIT.due_at),
-        Timeout("orderid::abc123", 2, "approval", "approval#1", WAIT.due_at),
-        Timeout("orderid::abc123", 1, "approval", "approval#2", WAIT.due_at),
-        Timeout("orderid::abc123", 1, "payment", "payment.1", WAIT.due_at),
-        Timeout("orderid::abc123", 1, "approval", "approval#s1", WAIT.due_at),
+        Timeout("orderid::abc124", "e64892557ff01234567", "approval", "approval#1", WAIT.due_at),
+        Timeout("orderid::abc123", "e64892557fe01234567", "approval", "approval#1", WAIT.due_at),
+        Timeout("orderid::abc123", "e64892557ff01234567", "approval", "approval#2", WAIT.due_at),
+        Timeout("orderid::abc123", "e64892557ff01234567", "payment", "payment.1", WAIT.due_at),
+        Timeout("orderid::abc123", "e64892557ff01234567", "approval", "approval#s1", WAIT.due_at),
     ]
     names = {timers.schedule(timeout) for timeout in (WAIT, *others)}
     assert len(names) == len(stored(timers)) == 6
@@ -94,7 +94,7 @@ def test_each_wait_has_a_schedule_of_its_own(timers: SchedulerTimers) -> None:
 
 def test_cancelling_removes_this_one_only(timers: SchedulerTimers) -> None:
     """One that is gone, or never was, is no error."""
-    other = Timeout("orderid::other", 1, "approval", "approval#1", WAIT.due_at)
+    other = Timeout("orderid::other", "e64892557ff01234567", "approval", "approval#1", WAIT.due_at)
     timers.schedule(WAIT)
     name = timers.schedule(other)
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_cancelling_removes_this_one_only(timers: SchedulerTimers) -> None:
 )
 def test_invariant_6_the_time_is_never_early_and_never_past(timers: SchedulerTimers, due_at: int, at: str) -> None:
     """Whole seconds, rounded up; what is past on arrival would be refused, so it is a moment from now."""
-    timers.schedule(Timeout("orderid::a", 1, "w", "w.1", due_at))
+    timers.schedule(Timeout("orderid::a", "e64892557ff01234567", "w", "w.1", due_at))
     [schedule] = stored(timers)
     assert schedule["ScheduleExpression"] == f"at(2026-05-01T{at})"
 
@@ -166,8 +166,8 @@ def test_a_schedule_is_made_and_removed_under_its_prefix(timers: SchedulerTimers
 
 @given(timeouts, timeouts)
 def test_different_waits_have_different_names(one: Timeout, other: Timeout) -> None:
-    """The name is made of what tells waits apart: instance, generation and token."""
-    same = (one.instance_id, one.generation, one.token) == (other.instance_id, other.generation, other.token)
+    """The name is made of what tells waits apart: instance, life and token."""
+    same = (one.instance_id, one.life, one.token) == (other.instance_id, other.life, other.token)
     assert same or schedule_name(one) != schedule_name(other)
 
 
@@ -193,7 +193,7 @@ def test_a_foreign_payload_is_refused(payload: Mapping[str, Any]) -> None:
         read_timeout(payload)
 
 
-@given(st.sampled_from(["source", "instance_id", "generation", "step", "token", "due_at"]), json_values | st.just(...))
+@given(st.sampled_from(["source", "instance_id", "life", "step", "token", "due_at"]), json_values | st.just(...))
 def test_a_payload_with_one_field_wrong_is_refused_or_read(field: str, value: Any) -> None:
     """A field that is missing (``...``) or of another type; a boolean is no number."""
     payload: dict[str, Any] = json.loads(timeout_payload(WAIT))
@@ -213,7 +213,7 @@ def test_a_payload_with_one_field_wrong_is_refused_or_read(field: str, value: An
 def test_a_payload_that_is_too_large_is_refused_before_it_is_sent(timers: SchedulerTimers) -> None:
     """Lambda targets take 256 KB; no id or step comes near, so it would be a defect of ours."""
     with pytest.raises(EngineError, match="orderid::a"):
-        timers.schedule(Timeout("orderid::a", 1, "w", "x" * 256 * 1024, NOON_MS))
+        timers.schedule(Timeout("orderid::a", "e64892557ff01234567", "w", "x" * 256 * 1024, NOON_MS))
     assert stored(timers) == []
 
 

@@ -18,6 +18,8 @@ from hephaestus.adapters.sqs import LONGEST_DELAY, SOURCE, SqsQueue, group_of, r
 from hephaestus.definition.business_key import NAME, VALUE
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
 from hephaestus.runtime.ports import Timeout
+from hephaestus.store.keys import log_key
+from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,7 @@ def delays(queue: SqsQueue) -> list[int]:
 def received(queue: SqsQueue) -> list[str]:
     """The instances whose messages can be received now."""
     answer = queue.client.get().receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10)
-    return [read_wake_message(json.loads(message["Body"])) for message in answer.get("Messages", [])]
+    return [read_wake_message(json.loads(message["Body"])).instance_id for message in answer.get("Messages", [])]
 
 
 def test_a_message_comes_back(queue: SqsQueue) -> None:
@@ -68,8 +70,8 @@ def groups(queue: SqsQueue) -> list[str]:
 def test_messages_have_the_group_of_their_workflow(queue: SqsQueue) -> None:
     """Whatever sends them: a hand-over, a sweep or a redrive of dead letters, and what removes a schedule."""
     queue.wake("orderid::1")
-    assert queue.wake_many(["orderid::2", "onboarding::1"]) == ["orderid::2", "onboarding::1"]
-    queue.remove_schedule(Timeout("returnid::1", 1, "approval", "approval#1", 1))
+    assert queue.wake_many([Wakeup("orderid::2"), Wakeup("onboarding::1")]) == ["orderid::2", "onboarding::1"]
+    queue.remove_schedule(Timeout("returnid::1", "e64892557ff01234567", "approval", "approval#1", 1))
     assert groups(queue) == ["onboarding", "orderid", "orderid", "returnid"]
 
 
@@ -113,8 +115,17 @@ def test_a_delay_out_of_bounds_is_refused(queue: SqsQueue, delays: list[int], de
 
 @given(texts)
 def test_a_body_is_read_as_it_was_written(instance_id: str) -> None:
-    """Any text survives JSON."""
-    assert read_wake_message(json.loads(wake_message(instance_id))) == instance_id
+    """Any text survives JSON, and so do the alarms that the sweep saw."""
+    assert read_wake_message(json.loads(wake_message(instance_id))) == Wakeup(instance_id)
+    alarms = (log_key("e64892557ff01234567", 2), log_key("e64892557ff01234567", 31))
+    assert read_wake_message(json.loads(wake_message(instance_id, alarms))) == Wakeup(instance_id, 0, alarms)
+
+
+@pytest.mark.parametrize("alarms", ["log#", ["head"], [1], [f"log#{'0' * 19}#1"], {"a": 1}])
+def test_alarms_that_are_no_keys_of_log_entries_are_rejected(alarms: Any) -> None:
+    """Nothing else is ever changed for their sake."""
+    with pytest.raises(BadRequest, match="alarms"):
+        read_wake_message({"source": SOURCE, "instance_id": "orderid::a", "alarms": alarms})
 
 
 json_values = st.recursive(

@@ -314,7 +314,7 @@ TABLE: Final[dict[str, Row]] = {
     "timeout step": Row(timeout("step"), *named(256, 257), ("step", "at most 256 characters")),
     "timeout token": Row(timeout("token"), *named(256, 257), ("token", "at most 256 characters")),
     "timeout due_at": Row(timeout("due_at"), 10**15 - 1, 10**15, ("due_at", "at most 15 digits")),
-    "timeout generation": Row(timeout("generation"), 10**15 - 1, 10**15, ("generation", "at most 15 digits")),
+    "timeout life": Row(timeout("life"), *named(256, 257), ("life", "at most 256 characters")),
     "message token": Row(removal("token"), *named(256, 257), ("token", "at most 256 characters")),
     "message due_at": Row(removal("due_at"), 10**15 - 1, 10**15, ("due_at", "at most 15 digits")),
 }

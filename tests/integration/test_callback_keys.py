@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.integration.stack import Stack
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "3" * 40)
-LINK: Final = Link("0" * 20, "orderid::a", 1, "approval", "approved", 99_999_999_999)
+LINK: Final = Link("0" * 20, "orderid::a", "e64892557ff76543210", "approval", "approved", 99_999_999_999)
 
 
 class Secret:

@@ -20,7 +20,7 @@ from hephaestus.http.pages import POLICY, STYLE
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import signer
-from tests.integration.deployment import SAMPLE, Deployment, deploy, raising, sample
+from tests.integration.deployment import SAMPLE, Deployment, deploy, of_life, raising, sample
 
 if TYPE_CHECKING:
     import io
@@ -550,7 +550,7 @@ def test_no_token_and_no_confirmation_gets_into_the_log(deployment: Deployment, 
 
 def test_the_samples_are_signed_with_the_key_of_tests(deployment: Deployment) -> None:
     deployment.started()
-    show, answer = sample("api-callback-show"), sample("api-callback-answer")
+    show, answer = (of_life(sample(name), deployment.life()) for name in ("api-callback-show", "api-callback-answer"))
     page = deployment.invoke("callback", show)
     assert (page["statusCode"], page["body"][:15]) == (200, "<!doctype html>")
     assert deployment.invoke("callback", answer)["statusCode"] == 202

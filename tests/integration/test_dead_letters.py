@@ -17,7 +17,7 @@ from hephaestus.dead_letters import __main__ as command
 from hephaestus.dead_letters import queue as dead_letter_queue
 from hephaestus.dead_letters.__main__ import main
 from hephaestus.errors import BadRequest, EngineError, StoreUnavailable
-from tests.integration.deployment import SAMPLE, pass_time, raising, sample
+from tests.integration.deployment import SAMPLE, of_life, pass_time, raising, sample
 from tests.integration.stack import REGION
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def test_a_schedule_that_was_left_behind_is_removed(post: Post) -> None:
     """By the message that could not remove it at first."""
     post.stack.call("start", "api-start")
     post.stack.deliver()
-    post.put(sample("sqs-remove-schedule")["Records"][0]["body"])
+    (schedule,) = post.stack.schedules()
+    life = json.loads(schedule["Target"]["Input"])["life"]
+    post.put(of_life(sample("sqs-remove-schedule"), life)["Records"][0]["body"])
     assert post.redrive() == Report(1, 1, 0, ())
     assert len(post.stack.schedules()) == 1
     assert post.stack.deliver() == 1
@@ -242,8 +244,8 @@ def test_a_letter_whose_message_is_not_taken_is_not_deleted(post: Post) -> None:
     class Half:
         """A work queue that takes every second message."""
 
-        def wake_many(self, instance_ids: Any) -> Any:
-            return instance_ids[::2]
+        def wake_many(self, wakeups: Any) -> Any:
+            return [wakeup.instance_id for wakeup in wakeups[::2]]
 
     for number in range(2, 5):
         post.put(wake_message(f"orderid::{number}"))

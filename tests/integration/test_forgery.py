@@ -61,7 +61,7 @@ def test_an_event_moves_the_instance_that_it_names_and_no_other(deployment: Depl
         {},
         {"due_at": LONG_AGO},
         {"token": "hold.2"},
-        {"generation": 7},
+        {"life": "e64892557ff76543210"},
         {"step": "after"},
         {"instance_id": OTHER, "due_at": LONG_AGO},
         {"event": "go"},

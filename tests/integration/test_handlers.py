@@ -262,7 +262,7 @@ class TestResume:
         assert deployment.invoke("resume", sample("scheduler-timeout")) == {"id": SAMPLE}
         assert deployment.runner.history(SAMPLE) == before
 
-    @pytest.mark.parametrize("change", [{"token": None}, {"generation": "1"}, {"due_at": True}, {"instance_id": "x"}])
+    @pytest.mark.parametrize("change", [{"token": None}, {"life": 1}, {"due_at": True}, {"instance_id": "x"}])
     def test_a_damaged_timeout_is_dropped(self, deployment: Deployment, change: dict[str, Any]) -> None:
         """Repeating it cannot help, so Lambda is not asked to; nothing is touched."""
         deployment.started()

@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus.aws import BadSettings
 from hephaestus.runtime.clock import SystemClock
-from tests.integration.deployment import pass_time, sample
+from tests.integration.deployment import of_life, pass_time, sample
 from tests.integration.stack import RESUME_ARN
 
 if TYPE_CHECKING:
@@ -57,10 +57,11 @@ def test_a_message_removes_a_schedule_that_was_left_behind(stack: Stack) -> None
     stack.call("start", "api-start")
     stack.deliver()
     (schedule,) = stack.schedules()
-    timeout = json.loads(sample("sqs-remove-schedule")["Records"][0]["body"])["remove_schedule"]
+    removal = of_life(sample("sqs-remove-schedule"), json.loads(schedule["Target"]["Input"])["life"])
+    timeout = json.loads(removal["Records"][0]["body"])["remove_schedule"]
     assert {**json.loads(schedule["Target"]["Input"]), "due_at": 0} == {**timeout, "due_at": 0}
     for _ in range(2):
-        assert stack.invoke("resume", sample("sqs-remove-schedule")) == {"batchItemFailures": []}
+        assert stack.invoke("resume", removal) == {"batchItemFailures": []}
         assert stack.schedules() == []
     assert stack.status("orderid::sample-1") == "waiting"
 

@@ -17,7 +17,7 @@ from hephaestus.errors import (
     UnexpectedEvent,
     UnknownStep,
 )
-from tests.integration.deployment import SAMPLE, Deployment, api, pass_time, raising, sample
+from tests.integration.deployment import SAMPLE, Deployment, api, of_life, pass_time, raising, sample
 
 STEERING = ("pause", "unpause", "redrive", "fork", "heartbeat", "cancel")
 FORKED = {"id": "orderid::sample-5", "status": "waiting"}
@@ -211,7 +211,8 @@ class TestQueue:
         """Of the wait it names; what goes on, goes on."""
         deployment.started()
         assert len(deployment.timers.names()) == 1
-        assert deployment.invoke("resume", sample("sqs-remove-schedule")) == {"batchItemFailures": []}
+        removal = of_life(sample("sqs-remove-schedule"), deployment.life())
+        assert deployment.invoke("resume", removal) == {"batchItemFailures": []}
         assert (deployment.timers.names(), deployment.runner.get(SAMPLE).status) == ([], "waiting")
 
     def test_a_schedule_that_cannot_be_removed_now_comes_back(

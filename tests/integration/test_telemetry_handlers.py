@@ -166,15 +166,15 @@ def test_an_execution_that_ends_in_the_middle_leaves_no_keys_of_its_step(
 ) -> None:
     """In the same invocation, what is logged of the next message is not about the step before."""
     noted.runner.start_instance(Noted, {}, id="1")
-    append = noted.store.append
+    commit = noted.store.commit
 
-    def fails(state: Any, entry: Any, **known: Any) -> bool:
+    def fails(after: Any, entry: Any, writes: Any = ()) -> Any:
         if any(type(event).__name__ == "StepCompleted" for event in entry.events):
             message = "gone"
             raise EngineError(message)
-        return append(state, entry, **known)
+        return commit(after, entry, writes)
 
-    monkeypatch.setattr(noted.store, "append", fails)
+    monkeypatch.setattr(noted.store, "commit", fails)
     assert noted.invoke("resume", batch("noted::1"))["batchItemFailures"]
     (failed,) = [line for line in lines(logs) if "failed and goes back to the queue" in line["message"]]
     assert failed["instance_id"] == "noted::1"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from tests.property.odd_values import Odds
 
 plans: dict[str, dict[str, Any]] = {}
@@ -125,7 +125,7 @@ class Witness:
         found = self.local.store.history(instance_id, state.generation, 0, 1_000)
         assert found is not None
         log = found[1]
-        assert fold(begin(instance_id, state.generation, log[0]), log[1:]) == state
+        assert fold(begin(instance_id, state.generation, log[0], state.life), log[1:]) == state
         assert load_state(dump_state(state)) == state
         known = self.checked.get((instance_id, state.generation), 0)  # what is written never changes
         self.checked[instance_id, state.generation] = len(log)

@@ -84,6 +84,6 @@ NAMED = st.tuples(ACTIVATIONS.map(lambda it: it.text), st.sampled_from(("1", "2"
 @example([("a", "1.h17"), ("a.1", "h17")])
 def test_names_outside_of_the_instance_differ_where_activations_do(named: list[tuple[str, str]]) -> None:
     """Of one life: no two activations share an idempotency key, no two timers a token."""
-    keys = {name_in_life("a::1", 1, activation) for activation, _ in named}
+    keys = {name_in_life("a::1", "e64892557ff01234567", activation) for activation, _ in named}
     assert len(keys) == len({activation for activation, _ in named})
     assert len({token_of(activation, what) for activation, what in named}) == len(set(named))

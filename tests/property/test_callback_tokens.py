@@ -26,7 +26,7 @@ links = st.builds(
     Link,
     id=st.text("0123456789abcdef", min_size=20, max_size=20),
     instance_id=st.from_regex(ID, fullmatch=True),
-    generation=st.integers(1, 10**8),
+    life=st.from_regex("[0-9a-f]{19}", fullmatch=True),
     step=texts,
     event=texts,
     expires_at=st.integers(1, 10**11),

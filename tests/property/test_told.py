@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import telemetry
-from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.events import (
     CompensationFailed,
     Failure,
@@ -20,6 +19,7 @@ from hephaestus.engine.events import (
     StepWaiting,
 )
 from hephaestus.simulation import NO_FAULTS, Faults, Finished, simulate
+from hephaestus.store.store import Store
 from tests.property.random_flows import TABLES, flow, plan
 
 if TYPE_CHECKING:
@@ -110,24 +110,22 @@ def _lines(event: object) -> list[tuple[object, ...]]:
 def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
     """A handler of every event, and a store that remembers what it took."""
     seen = Witness()
-    create, append = MemoryStore.create, MemoryStore.append
+    create, commit = Store.create, Store.commit
 
-    def note_create(self: MemoryStore, state: State, first: Entry) -> State | None:
+    def note_create(self: Store, state: State, first: Entry) -> State | None:
         found = create(self, state, first)
         if found is not None and found.sequence == 1:
             seen.log.setdefault((found.instance_id, found.generation, 1), first)
         return found
 
-    def note_append(
-        self: MemoryStore, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()
-    ) -> bool:
-        done = append(self, state, entry, boundary=boundary, writes=writes)
-        if done:
-            seen.log[state.instance_id, state.generation, entry.sequence] = entry
+    def note_commit(self: Store, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
+        done = commit(self, after, entry, writes)
+        if done is not None:
+            seen.log[after.instance_id, after.generation, entry.sequence] = entry
         return done
 
-    monkeypatch.setattr(MemoryStore, "create", note_create)
-    monkeypatch.setattr(MemoryStore, "append", note_append)
+    monkeypatch.setattr(Store, "create", note_create)
+    monkeypatch.setattr(Store, "commit", note_commit)
     telemetry.attach("witness", seen.hear)
     yield seen
     telemetry.detach("witness")

@@ -175,7 +175,7 @@ def check(local: LocalRuntime, instance_id: str) -> None:
     found = local.store.history(instance_id, None, 0, 1_000)
     assert found is not None
     entries = found[1]
-    assert fold(begin(instance_id, state.generation, entries[0]), entries[1:]) == state
+    assert fold(begin(instance_id, state.generation, entries[0], state.life), entries[1:]) == state
     for shown in (local.runner.get(instance_id), *local.runner.history(instance_id), *local.runner.list()):
         json.dumps(to_json_object(shown), ensure_ascii=False, allow_nan=False).encode()
 

@@ -15,8 +15,7 @@ from hephaestus.adapters import bounds, deadline, session
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.bounds import HalfOfWhatIsLeft, OutOfTime, keep_within_invocations, longest_pause
 from hephaestus.adapters.deadline import ending_in, time_left
-from hephaestus.adapters.dynamodb import Table
-from hephaestus.adapters.dynamodb.listing import _in_parallel
+from hephaestus.adapters.dynamodb import DynamoTable
 from hephaestus.adapters.session import (
     CONNECT_TIMEOUT,
     EFFECT_ATTEMPTS,
@@ -29,6 +28,7 @@ from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.attempt import Outcome
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.store.listing import _in_parallel
 from tests.contract.answers import error
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Service:
         self.sent = 0
         self.answer: Callable[[], AWSResponse] = self.silence
         self.clients: dict[str, Any] = {
-            "dynamodb": Table("books", "eu-west-1", "http://127.0.0.1:9").client,
+            "dynamodb": DynamoTable("books", (), "eu-west-1", "http://127.0.0.1:9").client,
             "sqs": LazyClient("sqs", "eu-west-1", "http://127.0.0.1:9").get(),
         }
         for client in self.clients.values():
@@ -233,7 +233,7 @@ def test_a_botocore_that_is_not_known_is_used_as_it_is(caplog: pytest.LogCapture
 def test_clients_are_made_for_lambda() -> None:
     """Every client of the process: short timeouts, few tries, connections kept alive, one for each concurrent step."""
     made: list[tuple[Any, int]] = [
-        (Table("books", "eu-west-1").client, MAX_ATTEMPTS),
+        (DynamoTable("books", (), "eu-west-1").client, MAX_ATTEMPTS),
         (LazyClient("sqs", "eu-west-1").get(), EFFECT_ATTEMPTS),
         (LazyClient("scheduler", "eu-west-1").get(), EFFECT_ATTEMPTS),
         (session.shared_session().create_client("s3", "eu-west-1"), MAX_ATTEMPTS),
@@ -249,7 +249,7 @@ def test_clients_are_made_for_lambda() -> None:
 
 def test_one_client_is_kept_once() -> None:
     """PynamoDB's connection and every lazy client."""
-    connection = Table("books", "eu-west-1").connection
+    connection = DynamoTable("books", (), "eu-west-1").connection
     assert connection.client is connection.client
     for client in (connection.client, LazyClient("sqs", "eu-west-1").get()):
         assert isinstance(timeouts(client), HalfOfWhatIsLeft)

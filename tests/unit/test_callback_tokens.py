@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 NOW = 1_767_225_600_000
-A_LINK = Link("0123456789abcdef0123", "orderid::a-1", 2, "approval", "approved", NOW // 1000 + 60, {"by": "Ann"})
+LIFE = "e64892557fff0123456"
+A_LINK = Link(
+    "0123456789abcdef0123",
+    "orderid::a-1",
+    LIFE,
+    "approval",
+    "approved",
+    NOW // 1000 + 60,
+    {"by": "Ann"},
+)
 CHANGES: dict[str, Any] = {
     "id": "0123456789abcdef0124",
     "instance_id": "orderid::a-2",
-    "generation": 3,
+    "life": "e64892557fff9999999",
     "step": "other",
     "event": "rejected",
     "expires_at": NOW // 1000 + 61,
@@ -55,7 +64,17 @@ def test_a_token_is_what_anybody_can_compute_from_the_key() -> None:
     claims, signature = signer().token(A_LINK).split(".")
     assert signature == text(hmac.new(KEY, b"hephaestus link 1\n" + claims.encode(), "sha256").digest())
     said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
-    expected = [1, "here", A_LINK.id, "orderid::a-1", 2, "approval", "approved", A_LINK.expires_at, {"by": "Ann"}]
+    expected = [
+        2,
+        "here",
+        A_LINK.id,
+        "orderid::a-1",
+        LIFE,
+        "approval",
+        "approved",
+        A_LINK.expires_at,
+        {"by": "Ann"},
+    ]
     assert said == expected
 
 

@@ -184,7 +184,7 @@ class TestAnswers:
         with pytest.raises(InstanceNotFound):
             LocalRuntime(Order).follow(yes)
 
-    def test_a_link_is_for_its_generation(self) -> None:
+    def test_a_link_is_for_its_life(self) -> None:
         """The same id, started again, is another question; the new link is another link."""
         local = LocalRuntime(Order)
         yes, no = asked(local)
@@ -215,8 +215,10 @@ class TestAnswers:
         """As a signed link for another event would be."""
         local = LocalRuntime(Order)
         asked(local)
+        state = local.store.load("order::a")
+        assert state is not None
         with pytest.raises(UnexpectedEvent):
-            local.runner.answer(Link("x", "order::a", 1, "approval", "delayed", 9_999_999_999))
+            local.runner.answer(Link("x", "order::a", state.life, "approval", "delayed", 9_999_999_999))
 
     def test_looking_changes_nothing(self) -> None:
         local = LocalRuntime(Order)

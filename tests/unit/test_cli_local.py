@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -168,12 +169,13 @@ def test_graph_draws_by_format_or_by_the_file_s_ending(tmp_path: Path) -> None:
 def test_cost_prints_counts_dollars_and_every_assumption() -> None:
     done = call("cost", "workflows:OrderFlow")
     assert done.exit_code == 0, done.output
-    assert "8 requests of DynamoDB (4 PutItem, 3 TransactWriteItems, 1" in done.stdout
+    # Two steps that run side by side end together, or one by one: one commit more.
+    assert re.search(r"1[01] requests of DynamoDB \([67] PutItem, 3 UpdateItem, 1 Query", done.stdout)
     for name in ("Hephaestus", "Step Functions Standard", "Lambda durable functions", "Assumed"):
         assert name in done.stdout
     assert narrow(done.stdout)
     small = answer("cost", "workflows:OrderFlow", "--input-bytes", "0", "--result-bytes", "0")
-    assert small["counts"]["write_units"] == 30
+    assert small["counts"]["write_units"] in {21, 22}
     found = answer("cost", "workflows:OrderFlow", "--event", "approval=timeout", "--queued")
     assert found["counts"]["route"][-1] == ["refund", "done"]
     assert (found["counts"]["schedules"], found["counts"]["messages"]) == (1, 1)

@@ -85,6 +85,13 @@ def kinds(local: LocalRuntime, instance_id: str = "trip::t") -> list[str]:
     return [event["type"] for entry in local.runner.history(instance_id) for event in entry.events]
 
 
+def life(local: LocalRuntime) -> str:
+    """The name of the trip's life."""
+    state = local.store.load("trip::t")
+    assert state is not None
+    return state.life
+
+
 def test_what_completed_is_undone_in_reverse_order_and_the_instance_fails() -> None:
     """With the story of the step that failed; what cannot be undone is left; history tells each of it."""
     shop = Shop()
@@ -101,7 +108,7 @@ def test_what_completed_is_undone_in_reverse_order_and_the_instance_fails() -> N
     happened = kinds(local)
     assert happened.count("CompensationStarted") == 1
     assert happened.count("StepCompensated") == 2
-    assert shop.keys["undo car"] == ["trip::t:1:car!undo"]
+    assert shop.keys["undo car"] == [f"trip::t:{life(local)}:car!undo"]
 
 
 def test_a_compensation_is_tried_again_by_its_own_policy() -> None:
@@ -149,8 +156,9 @@ def test_a_redrive_after_compensation_runs_again_what_was_undone_under_new_keys(
     ended = local.runner.get("trip::t")
     assert ended.status == "completed"
     assert shop.calls[6:] == ["hotel", "car", "flight"]
-    assert shop.keys["hotel"] == ["trip::t:1:hotel", "trip::t:1:hotel~1"]
-    assert shop.keys["flight"] == ["trip::t:1:flight", "trip::t:1:flight~1"]
+    own = f"trip::t:{life(local)}"
+    assert shop.keys["hotel"] == [f"{own}:hotel", f"{own}:hotel~1"]
+    assert shop.keys["flight"] == [f"{own}:flight", f"{own}:flight~1"]
     assert shop.calls.count("check") == 1
     told = [event for entry in local.runner.history("trip::t") for event in entry.events]
     again = [(event["step"], event["epoch"]) for event in told if event["type"] == "StepCompleted" and "epoch" in event]

@@ -24,16 +24,16 @@ def lines(bill: Bill) -> dict[str, tuple[float, float]]:
 
 
 def test_ten_linear_steps_cost_what_their_counts_say() -> None:
-    """20 write units, 10 transitions and 11 operations, each at its price; the steps' work is the same everywhere."""
+    """18 write units, 10 transitions and 11 operations, each at its price; the steps' work is the same everywhere."""
     ours, theirs, durable = estimate(TEN, work=Work(step_ms=100, memory_mb=1024)).bills
-    assert lines(ours)["DynamoDB write units"] == (20, 20 * PRICES.write_units)
+    assert lines(ours)["DynamoDB write units"] == (18, 18 * PRICES.write_units)
     assert lines(ours)["Lambda invocations"] == (1, 0.2)
-    assert lines(ours)["Lambda GB-seconds"][0] == pytest.approx(1.055)
+    assert lines(ours)["Lambda GB-seconds"][0] == pytest.approx(1.06)
     assert lines(theirs)["state transitions"] == (10, 250)
     assert lines(theirs)["Lambda invocations"] == (10, 2)
     assert lines(durable)["durable operations"] == (11, 88)
     assert ours.total == pytest.approx(sum(line.dollars for line in ours.lines))
-    assert ours.orchestration == pytest.approx(12.5 + 0.2)
+    assert ours.orchestration == pytest.approx(11.25 + 0.2)
 
 
 def test_step_functions_pay_for_choices_and_parallels_too() -> None:

@@ -20,7 +20,7 @@ from hephaestus.runtime.ports import Timeout
 START = {"workflow": "OrderFlow", "id": "1", "context": {}, "start_id": "s-1"}
 CANCEL = {"action": "cancel", "instance_id": "orderid::1", "request_id": "r-1"}
 FORK = {"action": "fork", "instance_id": "orderid::1", "at": "approval", "start_id": "s-2"}
-TIMEOUT = Timeout("orderid::1", 1, "approval", "approval#1", 1_795_518_900_000)
+TIMEOUT = Timeout("orderid::1", "e64892557ff01234567", "approval", "approval#1", 1_795_518_900_000)
 EVENT = {"instance_id": "orderid::1", "event": "approved", "event_id": "e-1", "payload": {"card": "4111 1111"}}
 
 
@@ -165,9 +165,9 @@ def test_a_letter_that_is_received_twice_is_sent_once() -> None:
 
         woken: tuple[str, ...] = ()
 
-        def wake_many(self, instance_ids: list[str]) -> list[str]:
-            self.woken += tuple(instance_ids)
-            return instance_ids
+        def wake_many(self, wakeups: list[Any]) -> list[str]:
+            self.woken += tuple(wakeup.instance_id for wakeup in wakeups)
+            return [wakeup.instance_id for wakeup in wakeups]
 
     letters: Any = Twice()
     work: Any = Work()

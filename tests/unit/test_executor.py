@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import sys
 import threading
 import time
@@ -210,7 +211,9 @@ def test_a_failing_step_is_tried_again_with_the_same_idempotency_key() -> None:
 
     ended = run_one(flaky, retry=FAST)
     assert ended.status == "completed"
-    assert seen == [(1, "only::x:1:only"), (2, "only::x:1:only"), (3, "only::x:1:only")]
+    assert [attempt for attempt, _ in seen] == [1, 2, 3]
+    assert len({key for _, key in seen}) == 1
+    assert re.fullmatch("only::x:[0-9a-f]{19}:only", seen[0][1])
     assert ended.steps["only"].attempt == 3
 
 
@@ -447,7 +450,8 @@ def test_invariant_2_a_fenced_owner_stops_and_records_nothing() -> None:
             assert state is not None
             claim = Claimed("somebody-else", local.clock.now() + 1_000)
             after = replace(apply(state, [claim], local.clock.now()), sequence=state.sequence + 1)
-            assert local.store.append(after, Entry(after.sequence, "x", local.clock.now(), (claim,)), boundary=True)
+            taken = Entry(after.sequence, "x", local.clock.now(), (claim,), claim.lease_until)
+            assert local.store.commit(after, taken)
         return {"run": len(runs)}
 
     flow = one_step(work)
@@ -464,12 +468,12 @@ class Outage(MemoryStore):
 
     calls = 0
 
-    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+    def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Write, or not, and say nothing of it."""
         self.calls += 1
         if self.calls % 3 == 1:
             raise StoreUnavailable
-        written = super().append(state, entry, boundary=boundary, writes=writes)
+        written = super().commit(after, entry, writes)
         if self.calls % 3 == 2:
             raise StoreUnavailable
         return written
@@ -498,12 +502,12 @@ def test_invariant_2_an_outage_of_the_store_runs_no_step_twice() -> None:
 class Narrow(MemoryStore):
     """A store whose entries hold few events."""
 
-    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+    def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Write what fits."""
         if len(entry.events) > 2:
             message = "too large"
             raise PayloadTooLarge(message)
-        return super().append(state, entry, boundary=boundary, writes=writes)
+        return super().commit(after, entry, writes)
 
 
 def test_what_is_too_much_for_one_entry_becomes_several() -> None:
@@ -533,17 +537,17 @@ def test_an_outage_that_outlasts_the_invocation_is_reported() -> None:
     """The lease ends, and another invocation goes on."""
     flow = one_step(lambda _ctx: "done")
     local = LocalRuntime(flow)
-    append = local.store.append
-    local.store.append = _unavailable  # type: ignore[method-assign]  # a store that fails
+    commit = local.store.commit
+    local.store.commit = _unavailable  # type: ignore[method-assign]  # a store that fails
     with pytest.raises(StoreUnavailable):
         local.runner.start_instance(flow, {}, id="x", dispatch=InPlace(Budget(local.clock.now() + 20_000)))
-    local.store.append = append  # type: ignore[method-assign]  # a store that fails
+    local.store.commit = commit  # type: ignore[method-assign]  # a store that fails
     local.clock.sleep(30_000)
     local.sweep()
     assert local.runner.get("only::x").status == "completed"
 
 
-def _unavailable(*_args: object, **_options: object) -> bool:
+def _unavailable(*_args: object, **_options: object) -> State | None:
     raise StoreUnavailable
 
 
@@ -613,13 +617,13 @@ def test_invariant_5_a_store_that_fails_before_a_choice_is_not_the_steps_failure
 
         refusals = 0
 
-        def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
+        def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
             """Refuse, or do it."""
             if self.refusals:
                 self.refusals -= 1
                 message = "throttled"
                 raise StoreUnavailable(message)
-            return super().append(state, entry, boundary=boundary, writes=writes)
+            return super().commit(after, entry, writes)
 
     waits = WaitForEvent("go", name="waits")
 

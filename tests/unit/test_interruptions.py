@@ -425,16 +425,16 @@ def test_an_event_that_comes_while_a_choice_is_announced_goes_before_the_timeout
 
     local = LocalRuntime(Two)
     local.start(Two, "d")
-    append, late = local.store.append, [True]
+    commit, late = local.store.commit, [True]
 
-    def races(state: Any, entry: Any, **options: Any) -> bool:
+    def races(after: Any, entry: Any, writes: Any = ()) -> Any:
         named = [event.step for event in entry.events if type(event).__name__ == "ChoiceStarted"]
         if late and raced in named:
             late.clear()
             local.runner.resume("deadly::d", "go", step=raced, event_id="e", dispatch=Enqueue())
-        return append(state, entry, **options)
+        return commit(after, entry, writes)
 
-    local.store.append = races  # type: ignore[method-assign]  # an event at the worst moment
+    local.store.commit = races  # type: ignore[method-assign]  # an event at the worst moment
     local.advance(timedelta(minutes=2))
     shown = local.runner.get("deadly::d")
     other = "wait_b" if raced == "wait_a" else "wait_a"

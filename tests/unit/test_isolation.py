@@ -621,7 +621,7 @@ def test_a_message_that_raises_an_exit_is_the_only_one_that_goes_back() -> None:
     class Exits:
         clock = SystemClock()
 
-        def wake(self, instance_id: str, *, budget: Any) -> None:
+        def wake(self, instance_id: str, *, budget: Any, alarms: Any) -> None:
             woken.append(instance_id)
             if instance_id == "bad::1":
                 sys.exit(1)

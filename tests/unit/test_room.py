@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,7 @@ from hephaestus import DONE, Choice, Completed, Retry, StepContext, Workflow, st
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.codec import MAX_INFLATED, _stretch, dump_state, load_state
 from hephaestus.engine import events as ev
-from hephaestus.engine.fold import apply, begin
+from hephaestus.engine.fold import apply, begin, following
 from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime import journal, sizes
@@ -273,18 +272,18 @@ def test_a_step_costs_what_it_adds(step_state: StepState, key: str) -> None:
         assert after - held(state) <= sizes.added(event)
 
 
-def test_nothing_is_written_where_the_snapshot_is_refused() -> None:
-    """The reference store is as DynamoDB's: a commit that it refuses has not happened."""
-    store = MemoryStore(None)
+def test_a_commit_that_is_too_large_is_not_written() -> None:
+    """Neither its entry nor a part of it."""
+    store = MemoryStore(10**9)
     first = ev.Entry(1, "a", 1, (ev.InstanceStarted("Flow", 1), ev.Claimed("me", 9)))
-    state = store.create(begin("key::value", 1, first), first)
+    state = store.create(begin("key::value", 1, first, "1" * 19), first)
     assert state is not None
-    large = replace(state, sequence=2, metadata=freeze({"a": "x" * (MAX_INFLATED + 1)}))
-    entry = ev.Entry(2, "b", 2, (ev.Suspended(),))
+    data = freeze({"a": "x" * (MAX_INFLATED + 1)})
+    entry = ev.Entry(2, "b", 2, (ev.StepCompleted("a", "done", (), data),))
     with pytest.raises(PayloadTooLarge):
-        store.append(large, entry, boundary=True)
-    assert not store.tail(state)
-    first = ev.Entry(1, "c", 1, (ev.InstanceStarted("Flow", 1),))
+        store.commit(following(state, "b", 2, entry.events)[0], entry)
+    assert store.tail(state) is None
+    first = ev.Entry(1, "c", 1, (ev.InstanceStarted("Flow", 1, data),))
     with pytest.raises(PayloadTooLarge):
-        store.create(replace(begin("key::b", 1, first), metadata=large.metadata), first)
+        store.create(begin("key::b", 1, first, "2" * 19), first)
     assert store.load("key::b") is None

@@ -433,7 +433,7 @@ def test_a_choice_routes_on_the_data(local: LocalRuntime) -> None:
 
 def test_timeouts_of_other_instances_are_not_ours(local: LocalRuntime) -> None:
     """A timeout for an instance that does not exist is dropped."""
-    local.runner.timeout(Timeout("orderid::none", 1, "approval", "t", 0), budget=local.budget())
+    local.runner.timeout(Timeout("orderid::none", "e64892557ff01234567", "approval", "t", 0), budget=local.budget())
     assert len(local.runner.list()) == 0
 
 

@@ -106,10 +106,10 @@ WAYS: list[Callable[[LocalRuntime, Any], object]] = [
 
 
 @pytest.mark.parametrize("give", WAYS)
-@pytest.mark.parametrize("limit", [64 * 1024, None], ids=["table", "bucket"])
+@pytest.mark.parametrize("limit", [64 * 1024, 10**9], ids=["table", "bucket"])
 @pytest.mark.parametrize("value", [TOO_MANY, "x" * MAX_VALUE], ids=["parts", "text"])
 def test_a_value_that_takes_too_much_room_is_rejected(
-    give: Callable[[LocalRuntime, Any], object], limit: int | None, value: Any
+    give: Callable[[LocalRuntime, Any], object], limit: int, value: Any
 ) -> None:
     """However little it is once compressed, with a bucket and without; nothing is stored."""
     local = LocalRuntime(Large, store=MemoryStore(limit))

@@ -19,10 +19,11 @@ from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
+    from hephaestus.writes import Write
 
 Heard = tuple[str, dict[str, float], dict[str, Any]]
 
@@ -343,19 +344,19 @@ def test_the_same_start_made_again_is_told_once(listener: Listener) -> None:
 
 
 class Meddling:
-    """A store's ``append`` before which somebody else writes."""
+    """A store's ``commit`` before which somebody else writes."""
 
     def __init__(self, local: LocalRuntime, meddle: Any) -> None:
         self.local, self.meddle = local, meddle
-        self.append = local.store.append
-        local.store.append = self  # type: ignore[method-assign]  # a fault, put in its place
+        self.commit = local.store.commit
+        local.store.commit = self  # type: ignore[method-assign]  # a fault, put in its place
 
-    def __call__(self, state: State, entry: Entry, **known: Any) -> bool:
+    def __call__(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Let others write first, once, before the entry that suspends."""
         if self.meddle and any(type(event).__name__ == "Suspended" for event in entry.events):
             meddle, self.meddle = self.meddle, None
             meddle()
-        return self.append(state, entry, **known)
+        return self.commit(after, entry, writes)
 
 
 def test_what_is_decided_again_because_another_writer_was_faster_is_told_once(listener: Listener) -> None:
@@ -370,20 +371,20 @@ def test_what_is_decided_again_because_another_writer_was_faster_is_told_once(li
 def test_nothing_is_told_that_was_not_committed(listener: Listener) -> None:
     """The owner dies at the commit of a step's result: what is told is that it began, and later that it was spent."""
     local = LocalRuntime(Forking)
-    append = local.store.append
+    commit = local.store.commit
 
-    def fails(state: State, entry: Entry, **known: Any) -> bool:
+    def fails(after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         if any(type(event).__name__ == "StepCompleted" for event in entry.events):
             message = "gone"
             raise StoreUnavailable(message)
-        return append(state, entry, **known)
+        return commit(after, entry, writes)
 
-    local.store.append = fails  # type: ignore[method-assign]  # a fault, put in its place
+    local.store.commit = fails  # type: ignore[method-assign]  # a fault, put in its place
     local.runner.start_instance(Forking, {}, id="1")
     with pytest.raises(StoreUnavailable):
         local.settle()
     assert listener.story() == ["workflow.start", "step.start begin"]
-    local.store.append = append  # type: ignore[method-assign]  # a fault, put in its place
+    local.store.commit = commit  # type: ignore[method-assign]  # a fault, put in its place
     local.advance(timedelta(hours=1))
     local.sweep()
     local.advance(timedelta(hours=1))

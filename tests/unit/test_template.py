@@ -336,8 +336,10 @@ def test_a_role_is_assumed_by_its_service_alone_and_schedulers_for_our_group_onl
 
 TABLE, WAKE, LISTING, RECENT = "Table", "Table/index/wake", "Table/index/listing", "Table/index/recent"
 # What running steps takes.
-COMMIT: Final = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"}
-VALUES: Final = {"Bucket/*": {"s3:GetObject", "s3:PutObject"}, "Bucket": {"s3:ListBucket"}}
+COMMIT: Final = {
+    f"dynamodb:{call}" for call in ("BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+}
+VALUES: Final = {"Bucket/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"}, "Bucket": {"s3:ListBucket"}}
 LINKS: Final = {
     "CallbackSecret": {"secretsmanager:GetSecretValue"},
     "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/hephaestus/${AWS::StackName}/callback-url": {
@@ -345,7 +347,7 @@ LINKS: Final = {
     },
 }
 EXECUTION: Final = {
-    TABLE: COMMIT | {"dynamodb:BatchGetItem"},
+    TABLE: COMMIT,
     LISTING: {"dynamodb:Query"},
     RECENT: {"dynamodb:Query"},
     "WorkQueue": {"sqs:SendMessage"},

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.session import Account
     from hephaestus.callbacks.signer import Signer
-    from hephaestus.runtime.ports import Store
     from hephaestus.runtime.sweeper import Sweeper
+    from hephaestus.store.store import Store
 
 MAX_SHARDS: Final = 64
 NUMBERS: Final = ("wake_shards", "list_shards", "retention_days")
@@ -267,7 +267,9 @@ def sweeper_from_environment() -> Sweeper:
 
 
 def _store(settings: Settings, account: Account) -> Store:
-    from hephaestus.adapters.dynamodb import DynamoStore, Table  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.dynamodb import DynamoTable  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.store.items import INDEXES  # noqa: PLC0415 - as above
+    from hephaestus.store.store import Store  # noqa: PLC0415 - as above
 
     blobs = None
     if settings.bucket:
@@ -275,8 +277,9 @@ def _store(settings: Settings, account: Account) -> Store:
         from hephaestus.adapters.session import MAX_ATTEMPTS  # noqa: PLC0415 - as above
 
         blobs = S3Blobs(settings.bucket, account.client("s3", MAX_ATTEMPTS))
-    table = Table(
+    table = DynamoTable(
         settings.table,
+        INDEXES,
         account.region,
         account.endpoint_url,
         connect_timeout=account.connect_timeout,
@@ -286,7 +289,7 @@ def _store(settings: Settings, account: Account) -> Store:
     _ = (
         table.connection.client
     )  # made while Lambda initialises: then the processor is faster and the time is not the caller's
-    return DynamoStore(
+    return Store(
         table,
         blobs=blobs,
         wake_shards=settings.wake_shards,

@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from hephaestus.errors import BadRequest, TooBusy
 from hephaestus.observability import about_message
 from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.ports import Timeout
 from hephaestus.triggers import budget, read_work
 
 if TYPE_CHECKING:
@@ -54,13 +55,14 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
         about_message(record.raw_event)
         try:
             work = read_work(_body(record))
-            about_message(record.raw_event, work if isinstance(work, str) else work.instance_id)
-            _check_time(context, work if isinstance(work, str) else work.instance_id)
-            if not isinstance(work, str):
+            about_message(record.raw_event, work.instance_id)
+            _check_time(context, work.instance_id)
+            if isinstance(work, Timeout):
                 runner.timers.cancel(work)
                 return
             is_first = record.message_id == records[0].get("messageId")
-            runner.wake(work, budget=whole if is_first else Budget(whole.deadline, start_until=whole.deadline))
+            own = whole if is_first else Budget(whole.deadline, start_until=whole.deadline)
+            runner.wake(work.instance_id, budget=own, alarms=work.alarms)
         except BadRequest as error:
             _logger.error("message %s is not ours: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
             raise

@@ -203,9 +203,27 @@ def load_state(data: bytes) -> State:
     return state
 
 
+def dump_value(value: Any) -> bytes:
+    """A value by itself as bytes."""
+    return _squeeze(to_json(value))
+
+
+def load_value(data: bytes) -> Any:
+    """What ``dump_value`` was given, frozen.
+
+    Raises:
+        CorruptLog: the bytes are damaged, or were written by a newer release.
+    """
+    try:
+        return adopt(from_json(_stretch(data)))
+    except _UNREADABLE as error:
+        message = f"a value cannot be read ({type(error).__name__}): damaged, or written by a newer release"
+        raise CorruptLog(message) from error
+
+
 def size(value: Any) -> int:
     """The bytes that ``value`` takes in the store, compressed."""
-    return len(_squeeze(to_json(value)))
+    return len(dump_value(value))
 
 
 def _squeeze(text: str) -> bytes:

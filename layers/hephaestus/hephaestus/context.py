@@ -84,6 +84,7 @@ class Instance:
     generation: int = 1
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)

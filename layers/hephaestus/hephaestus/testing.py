@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from hephaestus.foreign import Model
     from hephaestus.runtime.attempt import Outcome
     from hephaestus.runtime.limits import Limits
-    from hephaestus.runtime.ports import Store, Timeout
+    from hephaestus.runtime.ports import Timeout
     from hephaestus.runtime.views import InstanceView
+    from hephaestus.store.store import Store
 
 INVOCATION: Final = timedelta(minutes=15)
 TEST_KEY: Final = b"every test signs its links with this"
@@ -169,7 +170,7 @@ class LocalRuntime:
         _check_workflows(workflows)
         self.clock = VirtualClock()
         self.tables = MemoryTables(tables)
-        self.store: Store = store or MemoryStore(tables=self.tables)
+        self.store = store or MemoryStore(tables=self.tables)
         self.timers = MemoryTimers()
         self.queue = MemoryQueue(self.clock)
         self.runner = Runner(
@@ -242,8 +243,8 @@ class LocalRuntime:
             fired = self.timers.pop_due(self.clock.now())
             if not messages and not fired:
                 return
-            for instance_id in messages:
-                self.runner.wake(instance_id, budget=self.budget())
+            for work in messages:
+                self.runner.wake(work.instance_id, budget=self.budget(), alarms=work.alarms)
             for timeout in fired:
                 self.fire(timeout)
 

@@ -17,6 +17,7 @@ from hephaestus.strict_json import read_json
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock, Timeout
+    from hephaestus.store.overdue import Wakeup
 
 Trigger: TypeAlias = Literal["api", "queue", "timer", "direct"]
 
@@ -77,7 +78,7 @@ def read_timeout(event: Mapping[str, Any]) -> Timeout:
     return timeout
 
 
-def read_work(body: str) -> str | Timeout:
+def read_work(body: str) -> Wakeup | Timeout:
     """What a message of the work queue asks for: an instance to continue, or a timeout whose schedule is to go.
 
     Raises:
@@ -89,5 +90,5 @@ def read_work(body: str) -> str | Timeout:
         text = f"not a message of Hephaestus: {error}"
         raise BadRequest(text) from error
     work = sqs.read_message(message if isinstance(message, dict) else {})
-    check_id(work if isinstance(work, str) else work.instance_id)
+    check_id(work.instance_id)
     return work

@@ -1,9 +1,9 @@
-"""Large values in S3, under keys that are derived from the commit that wrote them."""
+"""Large values in S3."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,16 +13,6 @@ from hephaestus.errors import EngineError
 
 SERVICE: Final = "S3"
 DENIED: Final = frozenset({"403", "AccessDenied", "Forbidden"})
-
-
-class Blobs(Protocol):
-    """Keeps what is too large for a DynamoDB item."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Keep ``data`` under ``key``; what was there is replaced."""
-
-    def get(self, key: str) -> bytes | None:
-        """What is kept under ``key``; ``None`` where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +64,15 @@ class S3Blobs:
                 raise EngineError(message) from error
             raise translate(error, SERVICE) from error
         return data
+
+    def delete(self, key: str) -> None:
+        """Keep nothing under ``key`` any more; it is no error if there was nothing.
+
+        Raises:
+            StoreUnavailable: S3 throttled or did not answer.
+            EngineError: S3 refused the request.
+        """
+        try:
+            self.client.get().delete_object(Bucket=self.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, SERVICE) from error

@@ -135,7 +135,7 @@ def timeout_payload(timeout: Timeout) -> str:
             "source": SOURCE,
             "event": "timeout",
             "instance_id": timeout.instance_id,
-            "generation": timeout.generation,
+            "life": timeout.life,
             "step": timeout.step,
             "token": timeout.token,
             "due_at": timeout.due_at,
@@ -149,12 +149,12 @@ def read_timeout(payload: Mapping[str, Any]) -> Timeout:
     Raises:
         BadRequest: it is not a payload of ours.
     """
-    kinds = {"instance_id": str, "generation": int, "step": str, "token": str, "due_at": int}
+    kinds = {"instance_id": str, "life": str, "step": str, "token": str, "due_at": int}
     if payload.get("source") != SOURCE or any(type(payload.get(key)) is not kind for key, kind in kinds.items()):
         message = f"not a timeout of Hephaestus: it needs source={SOURCE!r} and {', '.join(kinds)}"
         raise BadRequest(message)
-    too_long = [key for key in ("step", "token") if len(payload[key]) > MAX_NAME]
-    too_large = [key for key in ("generation", "due_at") if not 0 <= payload[key] < 10**MAX_DIGITS]
+    too_long = [key for key in ("life", "step", "token") if len(payload[key]) > MAX_NAME]
+    too_large = [key for key in ("due_at",) if not 0 <= payload[key] < 10**MAX_DIGITS]
     if too_long or too_large:
         bounds = (
             f"texts have at most {MAX_NAME} characters, numbers are not negative and have at most {MAX_DIGITS} digits"

@@ -20,6 +20,8 @@ from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.scheduler import read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, HephaestusError, StoreUnavailable
+from hephaestus.store.keys import is_log_key
+from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,7 @@ BATCH: Final = 10
 BATCH_TRIES: Final = 2  # of what a batch did not take
 SILENT_BATCHES: Final = 2  # so many without an answer, one after the other: the service is in trouble
 MAX_GROUP: Final = 128
+MOST_ALARMS: Final = 1_000  # of a message; a message has at most 256 KB
 WAITING: Final = "ApproximateNumberOfMessages"
 SERVICE: Final = "SQS"
 
@@ -65,7 +68,7 @@ class SqsQueue:
         body = wake_message(instance_id)
         self._call("send_message", MessageBody=body, DelaySeconds=seconds, MessageGroupId=group_of(instance_id))
 
-    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+    def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Send a message for each instance, ten a request; return the ids whose messages were accepted.
 
         A batch that fails does not keep the others back; when several fail in a row, the rest is not tried.
@@ -75,9 +78,9 @@ class SqsQueue:
         """
         accepted: list[str] = []
         failures: list[HephaestusError] = []
-        for start in range(0, len(instance_ids), BATCH):
+        for start in range(0, len(wakeups), BATCH):
             try:
-                accepted += self._send_batch(instance_ids[start : start + BATCH])
+                accepted += self._send_batch(wakeups[start : start + BATCH])
                 failures.clear()
             except HephaestusError as error:
                 failures.append(error)
@@ -107,31 +110,35 @@ class SqsQueue:
         """
         return int(self._call("get_queue_attributes", AttributeNames=[WAITING])["Attributes"][WAITING])
 
-    def _send_batch(self, instance_ids: Sequence[str]) -> list[str]:
+    def _send_batch(self, wakeups: Sequence[Wakeup]) -> list[str]:
         """The ids whose messages were accepted; what is refused is sent once more.
 
         Raises:
             StoreUnavailable, EngineError: none was accepted.
         """
-        left = list(instance_ids)
+        left = list(wakeups)
         refusal = ""
         for _ in range(BATCH_TRIES):
             entries = [
-                {"Id": str(index), "MessageBody": wake_message(each), "MessageGroupId": group_of(each)}
+                {
+                    "Id": str(index),
+                    "MessageBody": wake_message(each.instance_id, each.alarms),
+                    "MessageGroupId": group_of(each.instance_id),
+                }
                 for index, each in enumerate(left)
             ]
             answer = self._call("send_message_batch", Entries=entries)
             failed = {int(each["Id"]): each for each in answer.get("Failed", [])}
-            left = [instance_id for index, instance_id in enumerate(left) if index in failed]
+            left = [wakeup for index, wakeup in enumerate(left) if index in failed]
             if not left:
-                return list(instance_ids)
+                return [wakeup.instance_id for wakeup in wakeups]
             refusal = ", ".join(sorted({str(each.get("Code")) for each in failed.values()}))
         _logger.warning("%d messages of a batch were refused (%s)", len(left), refusal)
-        if len(left) == len(instance_ids):
+        if len(left) == len(wakeups):
             message = f"SQS took no message of a batch ({refusal}); nothing is lost, try again"
             raise StoreUnavailable(message)
-        refused = set(left)
-        return [instance_id for instance_id in instance_ids if instance_id not in refused]
+        refused = {wakeup.instance_id for wakeup in left}
+        return [wakeup.instance_id for wakeup in wakeups if wakeup.instance_id not in refused]
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""
@@ -151,9 +158,10 @@ def group_of(instance_id: str) -> str:
     return re.sub(r"[^0-9A-Za-z_-]", "-", instance_id.partition("::")[0])[:MAX_GROUP] or "-"
 
 
-def wake_message(instance_id: str) -> str:
-    """What a message says that has an instance continued."""
-    return json.dumps({"source": SOURCE, "instance_id": instance_id})
+def wake_message(instance_id: str, alarms: Sequence[str] = ()) -> str:
+    """What a message says that has an instance continued; ``alarms`` are keys of log entries that showed one."""
+    shown = {"alarms": list(alarms[:MOST_ALARMS])} if alarms else {}
+    return json.dumps({"source": SOURCE, "instance_id": instance_id, **shown})
 
 
 def removal_message(timeout: Timeout) -> str:
@@ -161,7 +169,7 @@ def removal_message(timeout: Timeout) -> str:
     return json.dumps({"source": SOURCE, "remove_schedule": json.loads(timeout_payload(timeout))})
 
 
-def read_message(message: Mapping[str, Any]) -> str | Timeout:
+def read_message(message: Mapping[str, Any]) -> Wakeup | Timeout:
     """The instance that is to be continued, or the timeout whose schedule is to be removed.
 
     Raises:
@@ -176,7 +184,7 @@ def read_message(message: Mapping[str, Any]) -> str | Timeout:
     return read_timeout(removal)
 
 
-def read_wake_message(message: Mapping[str, Any]) -> str:
+def read_wake_message(message: Mapping[str, Any]) -> Wakeup:
     """The instance that a message has continued.
 
     Raises:
@@ -186,4 +194,8 @@ def read_wake_message(message: Mapping[str, Any]) -> str:
     if message.get("source") != SOURCE or not isinstance(instance_id, str):
         text = f"not a message of Hephaestus: it needs source={SOURCE!r} and an instance_id"
         raise BadRequest(text)
-    return instance_id
+    alarms = message.get("alarms", [])
+    if not isinstance(alarms, list) or not all(isinstance(key, str) and is_log_key(key) for key in alarms):
+        text = "not a message of Hephaestus: alarms must be the keys of log entries"
+        raise BadRequest(text)
+    return Wakeup(instance_id, 0, tuple(alarms))

@@ -66,7 +66,7 @@ class Issuer:
         claim, text = _claim(payload)
         name = hashlib.sha256(dump([self.activation, target, event, text]).encode()).hexdigest()[:20]
         owner = self.instance
-        return self.signer.token(Link(name, owner.id, owner.generation, target, event, expires_at, claim))
+        return self.signer.token(Link(name, owner.id, owner.life, target, event, expires_at, claim))
 
     def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """Where a person opens the link; see ``StepContext.callback_url``.

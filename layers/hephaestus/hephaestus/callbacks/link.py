@@ -1,4 +1,4 @@
-"""What a link says: which step of which generation of which instance gets which event, and until when.
+"""What a link says: which step of which life of which instance gets which event, and until when.
 
 On the wire it is a JSON list in UTF-8. Nothing here signs or trusts anything.
 """
@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-FORMAT: Final = 1
-MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, int, str, str, int)
+FORMAT: Final = 2
+MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Link:
     Attributes:
         id: the link's own name, 20 hexadecimal digits; the event that it brings is named after it.
         instance_id: the instance.
-        generation: which of the instance's runs.
+        life: which of the instance's runs; no other run of any instance has its name.
         step: the step that waits.
         event: the event it is given.
         expires_at: when the link's time is over, in seconds since the epoch.
@@ -29,7 +29,7 @@ class Link:
 
     id: str
     instance_id: str
-    generation: int
+    life: str
     step: str
     event: str
     expires_at: int
@@ -43,7 +43,7 @@ class Link:
 
 def encode(link: Link, audience: str) -> bytes:
     """The link as it is signed; ``audience`` is the deployment that it is for."""
-    claims = [FORMAT, audience, link.id, link.instance_id, link.generation, link.step, link.event, link.expires_at]
+    claims = [FORMAT, audience, link.id, link.instance_id, link.life, link.step, link.event, link.expires_at]
     if link.payload is not None:
         claims.append(link.payload)
     return dump(claims).encode()

@@ -223,8 +223,8 @@ class MemoryHephaestus:
             for timeout in self._queue.pop_removals():
                 self._timers.cancel(timeout)
             budget = Budget(now + INVOCATION_MS)
-            for instance_id in self._queue.pop_due(now):
-                self._workers.submit(self.runner.wake, instance_id, budget=budget)
+            for work in self._queue.pop_due(now):
+                self._workers.submit(self.runner.wake, work.instance_id, budget=budget, alarms=work.alarms)
             for timeout in self._timers.pop_due(now):
                 self._workers.submit(self.runner.timeout, timeout, budget=budget)
 

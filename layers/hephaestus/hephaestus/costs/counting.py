@@ -1,4 +1,4 @@
-"""A store in memory that counts what the same calls ask of DynamoDB.
+"""A table in memory that counts what the same calls ask of DynamoDB.
 
 The rule (DynamoDB Developer Guide, "Capacity units", "Transactions" and "Global secondary indexes"): a write costs a
 unit a started KB of the item, in a transaction two; an index entry that is put, deleted or changed costs one, one that
@@ -10,24 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.adapters.dynamodb.models import recent_key
-from hephaestus.adapters.memory import MemoryStore
-from hephaestus.codec import dump_events, dump_state
+from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.store.items import INDEXES
+from hephaestus.store.table import item_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hephaestus.engine.events import Entry
-    from hephaestus.engine.state import State
+    from hephaestus.store.table import Condition, Index, Item, Key, Value
     from hephaestus.writes import Write
 
 KB: Final = 1024
 READ: Final = 4 * KB
-# What an item has beside its values: the attributes' names, keys, times and numbers (measured; the tests compare).
-HEAD_BYTES: Final = 243
-OWNER_BYTES: Final = 43
-ALARM_BYTES: Final = 33
-ENTRY_BYTES: Final = 130
 
 
 @dataclass(slots=True)
@@ -49,67 +43,79 @@ class Tally:
         self.read_units += -(-max(size, 1) // READ)
 
 
-class CountingStore(MemoryStore):
-    """A ``MemoryStore`` that tallies."""
+class CountingTable(InMemoryTable):
+    """A table in memory that tallies."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(INDEXES)
         self.tally = Tally()
-        self._seen: dict[str, tuple[State, int, int]] = {}
 
-    def create(self, state: State, first: Entry) -> State | None:
-        """Start a generation: the head with the first entry in it, and its index entries."""
-        created = super().create(state, first)
-        if created is not None:
-            opening = len(dump_events(first.events))
-            size = _head_bytes(created, opening)
-            self._seen[state.instance_id] = created, opening, size
-            self.tally.write("PutItem", _kilobytes(size) + 2 + (created.wake_at is not None))
-        return created
+    def get(self, pk: str, sk: str) -> Item | None:
+        """Read an item."""
+        found = super().get(pk, sk)
+        self.tally.read("GetItem", item_bytes(found or {}))
+        return found
 
-    def load(self, instance_id: str) -> State | None:
-        """Read the head, and the log behind it where an owner may have written more."""
-        head, _, size = self._seen[instance_id]
-        self.tally.read("GetItem", size)
-        if head.owner is not None:
-            self.tally.read("Query", ENTRY_BYTES)
-        return super().load(instance_id)
+    def get_many(self, keys: Sequence[Key], attributes: Sequence[str]) -> list[Item]:
+        """Read many items; each counts by itself."""
+        whole = [InMemoryTable.get(self, *key) or {} for key in keys]
+        self.tally.read("BatchGetItem", sum(-(-item_bytes(item) // READ) * READ for item in whole))
+        return [{name: item[name] for name in ("pk", "sk", *attributes) if name in item} for item in whole if item]
 
-    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
-        """Write an entry, and the head with it at a boundary."""
-        written = super().append(state, entry, boundary=boundary, writes=writes)
-        units = _kilobytes(ENTRY_BYTES + len(dump_events(entry.events)))
-        if not boundary:
-            self.tally.write("PutItem", units)
-            return written
-        before, opening, size = self._seen[state.instance_id]
-        becomes = _head_bytes(state, opening + len(dump_state(state)))
-        units += _kilobytes(max(size, becomes))
-        self.tally.write("TransactWriteItems", 2 * units + _index_units(before, state))
-        self._seen[state.instance_id] = state, opening, becomes
+    def query(
+        self, pk: str, *, low: str, high: str, limit: int | None = None, descending: bool = False
+    ) -> Sequence[Item]:
+        """Read a part of a partition."""
+        found = super().query(pk, low=low, high=high, limit=limit, descending=descending)
+        self.tally.read("Query", sum(map(item_bytes, found)))
+        return found
+
+    def put(self, item: Item, condition: Condition) -> bool:
+        """Write an item."""
+        before = self._known(item)
+        written = super().put(item, condition)
+        self.tally.write("PutItem", write_units(before, item if written else before))
         return written
 
-    def tail(self, state: State) -> Sequence[Entry]:
-        """Read the newest entries."""
-        self.tally.read("Query", ENTRY_BYTES)
-        return super().tail(state)
+    def update(self, pk: str, sk: str, changes: Mapping[str, Value | None], condition: Condition) -> bool:
+        """Change an item."""
+        before = self._known({"pk": pk, "sk": sk})
+        written = super().update(pk, sk, changes, condition)
+        self.tally.write("UpdateItem", write_units(before, self._known({"pk": pk, "sk": sk})))
+        return written
+
+    def delete(self, pk: str, sk: str, condition: Condition) -> bool:
+        """Remove an item."""
+        before = self._known({"pk": pk, "sk": sk})
+        written = super().delete(pk, sk, condition)
+        self.tally.write("DeleteItem", write_units(before, {} if written else before))
+        return written
+
+    def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
+        """Write an item with a step's writes, which are the user's own to count."""
+        before = self._known(item)
+        written = super().transact(item, condition, writes, token)
+        self.tally.write("TransactWriteItems", write_units(before, item if written else before, twice=True))
+        return written
+
+    def _known(self, item: Item) -> Item:
+        return InMemoryTable.get(self, str(item["pk"]), str(item["sk"])) or {}
 
 
-def _head_bytes(state: State, values: int) -> int:
-    named = 2 * len(state.instance_id) + 2 * len(state.workflow) + sum(len(tag) + 2 for tag in state.tags)
-    owned, alarmed = state.owner is not None, state.wake_at is not None
-    return HEAD_BYTES + named + OWNER_BYTES * owned + ALARM_BYTES * alarmed + values
+def write_units(old: Item, new: Item, *, twice: bool = False) -> int:
+    """The units of one write that turns ``old`` into ``new``, its index writes included."""
+    size = max(item_bytes(old), item_bytes(new))
+    return _kilobytes(size) * (2 if twice else 1) + sum(_index_units(index, old, new) for index in INDEXES)
 
 
-def _index_units(before: State, after: State) -> int:
-    """The alarm is put, deleted or moved; the listing's entry is moved with the status, or shows another time.
-
-    The entry among the recent ones moves when an instance begins to need a look, or does not any more.
-    """
-    alarms = {before.wake_at, after.wake_at}
-    alarm = 0 if len(alarms) == 1 else 1 if None in alarms else 2
-    recent = 0 if recent_key(before.status, 0) == recent_key(after.status, 0) else 2
-    return alarm + recent + (1 if before.status == after.status else 2)
+def _index_units(index: Index, old: Item, new: Item) -> int:
+    was = index.entry(old) if index.place(old) is not None else {}
+    becomes = index.entry(new) if index.place(new) is not None else {}
+    if was == becomes:
+        return 0
+    if was and becomes and all(was[key] == becomes[key] for key in (index.partition, index.sort)):
+        return _kilobytes(max(item_bytes(was), item_bytes(becomes)))
+    return sum(_kilobytes(item_bytes(entry)) for entry in (was, becomes) if entry)
 
 
 def _kilobytes(size: int) -> int:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
-from hephaestus.costs.counting import CountingStore
+from hephaestus.costs.counting import CountingTable
 from hephaestus.definition.results import Completed
 from hephaestus.definition.steps import DONE, Choice, Step, step
 from hephaestus.definition.workflow import Workflow
@@ -21,6 +21,7 @@ from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent
+from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 
 if TYPE_CHECKING:
@@ -128,11 +129,11 @@ class _Game:
     def __init__(self, version: Json, plan: Plan) -> None:
         self.version = version
         self.plan = plan
-        self.store = CountingStore()
+        self.table = CountingTable()
         self.flow = _workflow(version, plan)
         self.clock = _Clock()
         self.queue, self.timers = MemoryQueue(self.clock), MemoryTimers()
-        self.runner = Runner(self.store, self.timers, self.queue, Registry([self.flow]), clock=self.clock)
+        self.runner = Runner(Store(self.table), self.timers, self.queue, Registry([self.flow]), clock=self.clock)
         self.invocations = self.messages = self.schedules = 0
 
     def play(self) -> Counts:
@@ -169,14 +170,14 @@ class _Game:
             self.messages += len(messages)
             self.schedules += len(fired)
             self.invocations += len(messages) + len(fired)
-            for instance_id in messages:
-                self.runner.wake(instance_id, budget=self._budget())
+            for work in messages:
+                self.runner.wake(work.instance_id, budget=self._budget(), alarms=work.alarms)
             for timeout in fired:
                 self.runner.timeout(timeout, budget=self._budget())
 
     def _look(self, instance_id: str) -> InstanceView:
         """See how it is; that is nothing to pay for."""
-        tally = self.store.tally
+        tally = self.table.tally
         kept = dict(tally.requests), tally.read_units
         shown = self.runner.get(instance_id)
         tally.requests, tally.read_units = kept
@@ -185,7 +186,7 @@ class _Game:
     def _counts(self, shown: InstanceView) -> Counts:
         done = [(key, one.event or "") for key, one in shown.steps.items() if one.status == "completed"]
         waits = {each["key"] for each in self.version["steps"] if each.get("waits")}
-        tally = self.store.tally
+        tally = self.table.tally
         return Counts(
             tally.requests,
             tally.write_units,

@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime import commands
+from hephaestus.runtime.ports import Timeout
 from hephaestus.strict_json import read_json
 from hephaestus.triggers import read_timeout, read_work, trigger
-
-if TYPE_CHECKING:
-    from hephaestus.runtime.ports import Timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def read_letter(body: str) -> Errand:
         return _read_invocation(letter["requestPayload"])
     if letter.get("source") == sqs.SOURCE:
         work = read_work(body)
-        return Wake(work) if isinstance(work, str) else RemoveSchedule(work)
+        return RemoveSchedule(work) if isinstance(work, Timeout) else Wake(work.instance_id)
     given = _read_input(letter)
     if given.get("source") != scheduler.SOURCE:
         message = "not a message of Hephaestus: it names no source of ours"

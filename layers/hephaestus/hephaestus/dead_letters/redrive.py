@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hephaestus.dead_letters.letters import Deliver, Errand, RemoveSchedule, Wake, read_letter
 from hephaestus.errors import BadRequest, HephaestusError
+from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +149,11 @@ class _Run:
         wanted = [
             instance_id for instance_id in dict.fromkeys(each for _, each in wakes) if instance_id not in self.woken
         ]
-        accepted = wanted if self.dry_run or not wanted else self.work.wake_many(wanted)
+        accepted = (
+            wanted
+            if self.dry_run or not wanted
+            else self.work.wake_many([Wakeup(instance_id) for instance_id in wanted])
+        )
         self.woken.update(accepted)
         done = [letter for letter, instance_id in wakes if instance_id in self.woken]
         self.left += [Left(letter.id, NOT_TAKEN) for letter, instance_id in wakes if instance_id not in self.woken]

@@ -98,12 +98,12 @@ def token_of(activation: str, what: str) -> str:
     return f"{activation}#{what}"
 
 
-def name_in_life(instance_id: str, generation: int, name: str) -> str:
+def name_in_life(instance_id: str, life: str, name: str) -> str:
     """What an activation, or a timer of one, is called outside of the instance: no other life has the same name.
 
     Idempotency keys, and the digests in the names of schedules, are made by this function alone.
     """
-    return f"{instance_id}:{generation}:{name}"
+    return f"{instance_id}:{life}:{name}"
 
 
 def _encoded(key: str) -> str:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 
-def begin(instance_id: str, generation: int, entry: Entry) -> State:
-    """The state after the first entry of a generation.
+def begin(instance_id: str, generation: int, entry: Entry, life: str = "") -> State:
+    """The state after the first entry of a life.
 
     Raises:
         CorruptLog: the entry does not start an instance, or is not numbered 1.
     """
-    return apply(InstanceStarted.begins(instance_id, generation, entry), entry.events[1:], entry.at)
+    return apply(InstanceStarted.begins(instance_id, generation, entry, life), entry.events[1:], entry.at)
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:

@@ -119,10 +119,34 @@ class Trail:
         self.kept: list[Agenda] = before.kept if before is not None else []
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of where a state is stored; no part of the state.
+
+    Attributes:
+        settled: the number that the head is known to have.
+        alarmed: the entries that may still show an alarm, all of them newer than the head as it was read.
+        room: bytes that the head has for a snapshot.
+        values: the names of the values of this life that are known to be stored.
+        snapshot: the name of the value that holds the head's snapshot, if one does.
+        expiring: whether head and values were given an expiry, as of a closed instance.
+        ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
+    """
+
+    settled: int = 0
+    alarmed: tuple[int, ...] = ()
+    room: int = 0
+    values: frozenset[str] = frozenset()
+    snapshot: str = ""
+    expiring: bool = False
+    ended: str = ""
+
+
 @dataclass(frozen=True)
 class State:
-    """One generation of an instance after the log entry numbered ``sequence``; times in milliseconds.
+    """One life of an instance after the log entry numbered ``sequence``; times in milliseconds.
 
+    ``life`` names it: unlike ``generation``, which counts the starts of an id, no life's name is ever used again.
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
     kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
     ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
@@ -162,6 +186,8 @@ class State:
     forked_by_source: str = ""
     initial_replaced: Replacement | None = None
     requests: tuple[str, ...] = ()
+    life: str = ""
+    kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 
     @property

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Failure
     from hephaestus.foreign import Model
-    from hephaestus.runtime.ports import Store
+    from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
 __all__ = [

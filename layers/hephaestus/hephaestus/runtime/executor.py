@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
+    from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
-    from hephaestus.runtime.effects import Effects
-    from hephaestus.runtime.ports import Clock, Store
+    from hephaestus.runtime.ports import Clock
     from hephaestus.runtime.workers import Workers
     from hephaestus.writes import Write
 
@@ -92,8 +92,7 @@ def no_signer() -> Signer:
 class Executor:
     """Runs instances; one object serves any number of executions."""
 
-    store: Store
-    effects: Effects
+    commits: Commits
     clock: Clock
     limits: Limits = field(default_factory=Limits)
     workers: Callable[[], Workers] = ThreadWorkers
@@ -158,7 +157,7 @@ class _Execution:
         def told(before: State, entry: Entry, after: State) -> None:
             tell_commit(before, entry, after, pure, self.ended)
 
-        self.journal = Journal(executor.store, executor.effects, executor.clock, state, opening, pure, give_up_at, told)
+        self.journal = Journal(executor.commits, executor.clock, state, opening, pure, give_up_at, told)
         self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.may_choose)
         self.interrupted = state.running if opening else ()
         self.looks = 0
@@ -319,7 +318,7 @@ class _Execution:
     def attempt(self, run: Run, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
         context = self.context(run.activation, run.attempt)
-        return Attempt(self.definition, run.activation, run.attempt, context, now, self.executor.store)
+        return Attempt(self.definition, run.activation, run.attempt, context, now, self.executor.commits.store)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
@@ -330,7 +329,7 @@ class _Execution:
         chosen = {key: known.configs for key, known in sources if known.configs}
         deadline = self.budget.deadline - self.limits.margin_ms
         instance = self.instance()
-        key = name_in_life(state.instance_id, state.generation, activation)
+        key = name_in_life(state.instance_id, state.life, activation)
         config = partial(self.definition.config, step, taken, chosen)
         read_input = partial(self.definition.read_input, state.initial)
         return context_of(
@@ -350,7 +349,8 @@ class _Execution:
     def instance(self) -> Instance:
         """Whose steps they are."""
         state = self.draft
-        return Instance(state.instance_id, state.workflow, state.version, state.generation, state.tags, state.metadata)
+        known = (state.instance_id, state.workflow, state.version, state.generation, state.tags, state.metadata)
+        return Instance(*known, state.life)
 
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""

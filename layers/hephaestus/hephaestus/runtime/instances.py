@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.definition.business_key import check_id
 from hephaestus.engine.activation import text_of
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
-from hephaestus.engine.fold import apply, begin, fold, following
+from hephaestus.engine.fold import apply, begin, following
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy, UnexpectedEvent, UnknownStep
 from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.dispatch import Dispatch, InPlace
 from hephaestus.runtime.sizes import check_room
 from hephaestus.runtime.starts import start_commit
+from hephaestus.store.keys import life_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import EventReceived
     from hephaestus.engine.state import State
+    from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
-    from hephaestus.runtime.effects import Effects
     from hephaestus.runtime.executor import Executor
     from hephaestus.runtime.limits import Limits
-    from hephaestus.runtime.ports import Clock, Store, Timers, WorkQueue
+    from hephaestus.runtime.ports import Clock, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
 
 TRIES: Final = 20
@@ -36,32 +38,31 @@ class Instances:
     """The few moves that every change of an instance is made of.
 
     Args:
-        store, timers, queue: the adapters.
+        commits: makes entries true.
+        timers, queue: the adapters.
         registry: the deployed workflows.
         clock: time and randomness.
         limits: what executions keep to.
-        effects: what commits have.
         executor: runs instances.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an instance is moved by
         self,
-        store: Store,
+        commits: Commits,
         timers: Timers,
         queue: WorkQueue,
         registry: Registry,
         clock: Clock,
         limits: Limits,
-        effects: Effects,
         executor: Executor,
     ) -> None:
-        self.store = store
+        self.commits = commits
+        self.store = commits.store
         self.timers = timers
         self.queue = queue
         self.registry = registry
         self.clock = clock
         self.limits = limits
-        self.effects = effects
         self.executor = executor
 
     def load(self, instance_id: str) -> State:
@@ -75,6 +76,17 @@ class Instances:
             message = f"there is no instance {instance_id}"
             raise InstanceNotFound(message)
         return state
+
+    def delete(self, instance_id: str) -> None:
+        """Remove everything of an instance that has ended.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            AlreadyRunning: it has not ended.
+        """
+        if not self.store.delete(check_id(instance_id)):
+            message = f"there is no instance {instance_id}"
+            raise InstanceNotFound(message)
 
     def history(self, instance_id: str, generation: int | None, after: int, limit: int) -> tuple[int, Sequence[Entry]]:
         """The number of a generation, by default the newest, and its log after entry ``after``.
@@ -127,22 +139,16 @@ class Instances:
 
     def _reload(self, state: State) -> State:
         """The state after what others wrote meanwhile."""
-        tail = self.store.tail(state)
-        return fold(state, tail) if tail else self.load(state.instance_id)
+        newer = self.store.tail(state)
+        if newer is None:
+            self.store.tidy(state.instance_id, None)  # the life is over, and its successor may not be there yet
+            return self.load(state.instance_id)
+        return newer
 
     def append(self, state: State, now: int, *events: Event) -> State | None:
-        """The state after one more commit, its effects done; ``None`` if another writer was faster.
-
-        While somebody owns the instance, only the log grows; otherwise the head follows in the same transaction.
-        """
+        """The state after one more commit, what follows from it done; ``None`` if another writer was faster."""
         after, entry = following(state, self.clock.unique(), now, events)
-        boundary = state.owner is None or after.owner != state.owner or after.closed
-        self.effects.prepare(state, entry, after)
-        if not self.store.append(after, entry, boundary=boundary):
-            return None
-        self.effects.perform(state, entry, after)
-        tell_commit(state, entry, after)
-        return after
+        return self.commits.commit(state, entry, after, tell=tell_commit)
 
     def receive(self, state: State, going: Dispatch, now: int, received: EventReceived) -> State | None:
         """Commit an event for a step, and have the instance go on where the step waits for it; see ``go_on``."""
@@ -159,10 +165,7 @@ class Instances:
         if isinstance(going, InPlace) and not state.owned(now):
             definition = self.registry.runnable(apply(state, events, now))
             return self.executor.run(state, (*events, self.claim(going.budget)), definition, going.budget)
-        after = self.append(state, now, *events)
-        if after is not None and not after.owned(now):
-            self._enqueue(after)
-        return after
+        return self.append(state, now, *events)
 
     def create(
         self, instance_id: str, definition: Definition, beginning: tuple[Event, ...], asked: str, going: Dispatch
@@ -187,21 +190,20 @@ class Instances:
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
         commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
         entry = Entry(1, commit_id, now, (*beginning, *opening))
-        fresh = begin(instance_id, 1, entry)
+        fresh = begin(instance_id, 1, entry, life_name(now, self.clock.unique()))
         check_room(fresh)
-        state = self.store.create(fresh, entry)
-        if state is None:
+        started = self.commits.start(fresh, entry)
+        if started is None:
             key = instance_id.partition("::")[0]
             message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
             raise AlreadyRunning(message)
-        if state.sequence != 1 or state.start_id != first.start_id:
+        state, own = started
+        if not own:
             return state
         # The same start made again may find it as it was; only the call that made it, at its own time, tells of it.
         if state.created_at == now and (claim is None or state.owner == claim.owner):
             tell_start(state, definition.graph.start)
-        if claim is None:
-            self._enqueue(state)
-        elif isinstance(going, InPlace) and state.owner == claim.owner:
+        if claim is not None and isinstance(going, InPlace) and state.owner == claim.owner:
             return self.executor.run(state, (), self.registry.definition(state), going.budget) or state
         return state
 
@@ -228,13 +230,6 @@ class Instances:
     def claim(self, budget: Budget) -> Claimed:
         """The event by which an invocation with ``budget`` becomes the owner."""
         return Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
-
-    def _enqueue(self, state: State) -> None:
-        """Ask for an execution; if that fails, the alarm set by the commit has the sweeper ask again."""
-        try:
-            self.queue.wake(state.instance_id)
-        except Exception:
-            _logger.exception("instance %s: could not be queued; the sweeper will", state.instance_id)
 
 
 def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event, ...]:

@@ -21,9 +21,10 @@ from hephaestus.engine.events import (
     StepsStarted,
     StepWaiting,
 )
-from hephaestus.engine.fold import apply, fold, following
+from hephaestus.engine.fold import apply, following
 from hephaestus.engine.state import evolve
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
+from hephaestus.runtime.commits import once
 from hephaestus.runtime.sizes import added, held
 from hephaestus.weight import MAX_HELD
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from hephaestus.engine.state import State
-    from hephaestus.runtime.effects import Effects
-    from hephaestus.runtime.ports import Clock, Store
+    from hephaestus.runtime.commits import Commits
+    from hephaestus.runtime.ports import Clock
     from hephaestus.writes import Write
 
 FIRST_PAUSE_MS: Final = 100
@@ -55,7 +56,8 @@ class Journal:
     """One execution's side of the log.
 
     Args:
-        store, effects, clock: the adapters.
+        commits: makes entries true.
+        clock: time and names.
         state: the instance as it was read.
         opening: the events of the first commit, the claim among them; none when they are committed already.
         pure: the steps whose waiting follows from the state alone.
@@ -65,8 +67,7 @@ class Journal:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an execution has
         self,
-        store: Store,
-        effects: Effects,
+        commits: Commits,
         clock: Clock,
         state: State,
         opening: tuple[Event, ...],
@@ -74,8 +75,8 @@ class Journal:
         give_up_at: int,
         tell: Callable[[State, Entry, State], None],
     ) -> None:
-        self.store = store
-        self.effects = effects
+        self.commits = commits
+        self.store = commits.store
         self.clock = clock
         self.pure = pure
         self.give_up_at = give_up_at
@@ -134,7 +135,7 @@ class Journal:
         return not (self.opening or self.decided) or self.commit()
 
     def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
-        """Write what was decided as one log entry; with a closing event, also the head and a snapshot.
+        """Commit what was decided as one log entry.
 
         Returns:
             Whether it was written. If not, another writer was faster: what it wrote is part of the state now.
@@ -146,32 +147,30 @@ class Journal:
         """
         before = self.committed
         after, entry = self._following((*self.opening, *self.decided), closing)
-        boundary = bool(self.opening or closing) or after.status != before.status
-        self.effects.prepare(before, entry, after)
+        # Before the claim nothing has run that would be lost: whoever called is told at once, and comes again.
+        insist = once if self.opening else self.insist
         try:
-            written = self._append(after, entry, boundary=boundary, writes=writes)
+            done = self.commits.commit(before, entry, after, tell=self.tell, writes=writes, insist=insist)
         except PayloadTooLarge:
             if bool(self.opening) + len(self.decided) + bool(closing) < 2:  # noqa: PLR2004 - nothing to take apart
                 raise
             self._commit_some(0 if self.opening else max(len(self.decided) // 2, 1))
             return False
-        if not written:
+        if done is None:
             self.rebase()
             return False
         self.opening = ()
         self.decided = []
-        self.committed = self.draft = after
-        self.effects.perform(before, entry, after)
-        self.tell(before, entry, after)
+        self.committed = self.draft = done
         return True
 
     def peek(self) -> None:
         """Look whether an event has come in while steps run."""
         try:
-            behind = bool(self.store.tail(self.committed))
+            behind = self.store.tail(self.committed)
         except RetryLater:
             return  # it was only a look; the next commit will tell
-        if behind:
+        if behind is not None:
             self.rebase()
 
     def rebase(self) -> None:
@@ -183,14 +182,14 @@ class Journal:
         """
         if self.opening:
             raise Outrun
-        tail = self.insist(lambda: self.store.tail(self.committed))
-        if not tail:
+        newer = self.insist(lambda: self.store.tail(self.committed))
+        if newer is None:
             found = self.insist(lambda: self.store.load(self.committed.instance_id))
-            if found is None or found.generation != self.committed.generation:
+            if found is None or found.life != self.committed.life:
                 raise Fenced
             message = f"instance {self.committed.instance_id}: its log is contended; its lease will end and it goes on"
             raise StoreUnavailable(message)
-        self.committed = fold(self.committed, tail)
+        self.committed = newer
         self._room = None
         if self.committed.closed or self.committed.owner != self.owner:
             raise Fenced
@@ -215,13 +214,6 @@ class Journal:
                 _logger.warning("instance %s: the store did not answer, trying again", self.committed.instance_id)
             self.clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_MS)
-
-    def _append(self, after: State, entry: Entry, *, boundary: bool, writes: Sequence[Write]) -> bool:
-        def append() -> bool:
-            return self.store.append(after, entry, boundary=boundary, writes=writes)
-
-        # Before the claim nothing has run that would be lost: whoever called is told at once, and comes again.
-        return append() if self.opening else self.insist(append)
 
     def _commit_some(self, number: int) -> None:
         """Write the opening, or the first of the decided events: each fits an entry, all of them together do not."""

@@ -24,7 +24,7 @@ def schedule_name(timeout: Timeout, prefix: str = "") -> str:
         timeout: what the schedule is for.
         prefix: what every name of the deployment begins with, at most 32 characters; the readable part shrinks by it.
     """
-    own = name_in_life(timeout.instance_id, timeout.generation, timeout.token)
+    own = name_in_life(timeout.instance_id, timeout.life, timeout.token)
     digest = hashlib.sha256(own.encode()).hexdigest()[:24]
     readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{timeout.instance_id}-{timeout.step}")
     return f"{prefix}{readable[: MAX_READABLE - len(prefix)]}-{digest}"

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.runtime.telemetry import PARKED, about, emit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hephaestus.engine.state import State
     from hephaestus.errors import EngineError
-    from hephaestus.runtime.ports import Clock, Store
+    from hephaestus.runtime.ports import Clock
+    from hephaestus.store.store import Store
 
 PUT_OFF_MS: Final = 60 * 60 * 1000
 SPREAD_MS: Final = 30 * 60 * 1000  # many may be met at once, after a release was taken back
@@ -23,7 +26,7 @@ SPREAD_MS: Final = 30 * 60 * 1000  # many may be met at once, after a release wa
 _logger = logging.getLogger("hephaestus.quarantine")
 
 
-def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError) -> bool:
+def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError, alarms: Sequence[str] = ()) -> bool:
     """Put off an instance that cannot be read, and tell of it.
 
     Args:
@@ -31,6 +34,7 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError)
         clock: the time; at random, not all are looked at again at once.
         instance_id: the instance.
         error: ``CorruptLog`` or ``InvariantBroken``, as it was met.
+        alarms: the keys of log entries that showed an alarm.
 
     Returns:
         Whether its alarm was put off; if not, the alarm is still to come, or the instance has none.
@@ -40,7 +44,7 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError)
     """
     now = clock.now()
     until = now + PUT_OFF_MS + int(clock.random() * SPREAD_MS)
-    put_off = store.quarantine(instance_id, f"{type(error).__name__}: {error}", now=now, until=until)
+    put_off = store.quarantine(instance_id, f"{type(error).__name__}: {error}", now=now, until=until, alarms=alarms)
     if put_off:
         tell_parked(instance_id, f"{error}; mend it or deploy the release that wrote it, nothing of it was changed")
     return put_off

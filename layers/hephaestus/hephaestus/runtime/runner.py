@@ -23,11 +23,12 @@ from hephaestus.runtime.commands import (
     Unpause,
 )
 from hephaestus.runtime.commands.answer import check_link
+from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
-from hephaestus.runtime.effects import Effects
 from hephaestus.runtime.executor import Executor, no_signer
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.perform import Performer
 from hephaestus.runtime.queries import Queries, read_filter
 from hephaestus.runtime.telemetry import emit
 from hephaestus.runtime.waking import Waker
@@ -45,11 +46,12 @@ if TYPE_CHECKING:
     from hephaestus.foreign import Model
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.dispatch import Budget, Dispatch
-    from hephaestus.runtime.ports import Clock, Store, Timeout, Timers, WorkQueue
+    from hephaestus.runtime.ports import Clock, Timeout, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
     from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.filters import ListFilter
+    from hephaestus.store.store import Store
 
 
 class Runner:
@@ -87,9 +89,9 @@ class Runner:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.signer = signer
-        effects = Effects(timers, queue)
-        self.executor = Executor(store, effects, self.clock, self.limits, workers, signer)
-        self.instances = Instances(store, timers, queue, registry, self.clock, self.limits, effects, self.executor)
+        commits = Commits(store, Performer(store, timers, queue))
+        self.executor = Executor(commits, self.clock, self.limits, workers, signer)
+        self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
         self._queries = Queries(self.instances)
         self._waker = Waker(self.instances)
         name, storage = type(self).__name__, type(store).__name__
@@ -453,6 +455,20 @@ class Runner:
         check_link(self.instances, state, link)
         return state.workflow
 
+    def delete(self, instance_id: str) -> None:
+        """Remove everything of an instance that has ended: its data, its history, and that of its earlier generations.
+
+        Links to it stop working, and its id may be started again, as if it had never been used. There is no way back.
+
+        Args:
+            instance_id: the instance.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            AlreadyRunning: it has not ended: cancel it first.
+        """
+        self.instances.delete(instance_id)
+
     def get(self, instance_id: str) -> InstanceView:
         """Show an instance as it is now.
 
@@ -540,15 +556,20 @@ class Runner:
         """
         return self._queries.counts(workflow=workflow, most=most)
 
-    def wake(self, instance_id: str, *, budget: Budget) -> None:
+    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = ()) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
 
         One that cannot be read is left as it is and looked at again in about an hour.
 
+        Args:
+            instance_id: the instance.
+            budget: how long it may take.
+            alarms: the keys of log entries that showed an alarm.
+
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
-        self._waker.wake(instance_id, budget=budget)
+        self._waker.wake(instance_id, budget=budget, alarms=alarms)
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
         """A one-shot schedule fired: give its step the timeout, unless it has moved on."""

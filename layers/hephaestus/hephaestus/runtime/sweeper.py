@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hephaestus.runtime.dispatch import Budget
-    from hephaestus.runtime.ports import Clock, OverduePage, Store, Wakeup, WorkQueue
+    from hephaestus.runtime.ports import Clock, WorkQueue
+    from hephaestus.store.overdue import OverduePage, Wakeup
+    from hephaestus.store.store import Store
 
 PAGE: Final = 500
 CHUNK: Final = 100  # messages between two looks at the clock
@@ -134,10 +136,10 @@ class _Run:
         if wakeups and self.room is None:
             self.room = self._look_for_room()
         for start in range(0, len(wakeups), CHUNK):
-            ids = [wakeup.instance_id for wakeup in wakeups[start : start + CHUNK]][: self.room]
-            if not ids or not self.in_time():
+            some = wakeups[start : start + CHUNK][: self.room]
+            if not some or not self.in_time():
                 return
-            self._send(ids)
+            self._send(some)
 
     def report(self, *, complete: bool) -> SweepReport:
         """What was done.
@@ -149,9 +151,10 @@ class _Run:
             raise self.failures[-1]
         return SweepReport(self.found, self.sent, self.found - self.sent, self.oldest_ms, complete)
 
-    def _send(self, ids: Sequence[str]) -> None:
+    def _send(self, wakeups: Sequence[Wakeup]) -> None:
+        ids = [wakeup.instance_id for wakeup in wakeups]
         try:
-            accepted = self.sweeper.queue.wake_many(ids)
+            accepted = self.sweeper.queue.wake_many(wakeups)
         except HephaestusError as error:
             self.failures.append(error)
             if len(self.failures) >= SILENT_CHUNKS:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry, Failure, Replacement
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Listed
+    from hephaestus.store.listing import Listed
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.advance import Sleep, advance
+from hephaestus.engine.effects import again
 from hephaestus.engine.events import Parked
 from hephaestus.errors import (
     CorruptLog,
@@ -17,6 +18,8 @@ from hephaestus.errors import (
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
@@ -36,39 +39,58 @@ class Waker:
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
 
-    def wake(self, instance_id: str, *, budget: Budget) -> None:
+    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = ()) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
 
-        One that cannot be read is left as it is and looked at again in about an hour.
+        Where there is nothing to do, what a crash left undone is made up for: effects, the head, alarms. An instance
+        that cannot be read is left as it is and looked at again in about an hour.
+
+        Args:
+            instance_id: the instance.
+            budget: how long it may take.
+            alarms: the keys of log entries that showed an alarm.
 
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
         try:
-            self._wake(instance_id, budget)
+            self._wake(instance_id, budget, alarms)
         except CorruptLog as error:
-            quarantine(self._instances.store, self._instances.clock, instance_id, error)
+            quarantine(self._instances.store, self._instances.clock, instance_id, error, alarms)
 
-    def _wake(self, instance_id: str, budget: Budget) -> None:
+    def _wake(self, instance_id: str, budget: Budget, alarms: Sequence[str]) -> None:
         def go_on(state: State, now: int) -> State | None:
-            if state.closed or state.owned(now):
+            if state.owned(now):
                 return state
+            if state.closed:
+                return self._tidy(state, now, alarms)
             try:
                 definition = self._instances.registry.runnable(state)
                 if not _has_work(definition, state, now):
-                    return state
+                    return self._tidy(state, now, alarms)
                 return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
             except (UnknownWorkflow, UnknownVersion) as error:
-                return self._park(state, now, f"{error}; deploy that version again")
+                reason = f"{error}; deploy that version again"
+                if _is_parked(state, reason, now):
+                    return self._tidy(state, now, alarms)
+                return self._park(state, now, reason)
 
         try:
             self._instances.change(instance_id, go_on)
         except InstanceNotFound:
             _logger.warning("instance %s: woken, but there is no such instance", instance_id)
+            self._instances.store.tidy(instance_id, None, alarms)
         except InvariantBroken as error:
             _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
+
+    def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
+        """Make up for what a crash left undone."""
+        if state.kept.settled < state.sequence and not state.kept.ended:
+            state = self._instances.commits.performer.perform(again(state, now), state)
+        self._instances.store.tidy(state.instance_id, state, alarms)
+        return state
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
         """A one-shot schedule fired: give its step the timeout, unless it has moved on."""
@@ -79,13 +101,18 @@ class Waker:
 
     def _park(self, state: State, now: int, reason: str) -> State | None:
         """Leave an instance that cannot go on for now; it is looked at again later and later, and nothing is lost."""
-        if state.closed or (state.parked == reason and (state.wake_at or 0) > now):
+        if state.closed or _is_parked(state, reason, now):
             return state
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
         after = self._instances.append(state, now, Parked(reason, now + pause))
         if after is not None:
             tell_parked(state.instance_id, reason, after)
         return after
+
+
+def _is_parked(state: State, reason: str, now: int) -> bool:
+    """Whether an instance waits for the same reason already."""
+    return state.parked == reason and (state.wake_at or 0) > now
 
 
 def _has_work(definition: Definition, state: State, now: int) -> bool:

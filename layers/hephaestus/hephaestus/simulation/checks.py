@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.reference import Outcome
+    from hephaestus.store.table import Item
 
 EARLY_MS: Final = MAX_SKEW_MS  # a clock that is ahead is no reason to call a deadline early
 
@@ -56,6 +57,7 @@ class Generation:
         undo: the steps that are still to be undone, in this order.
         undone: the steps that were undone since the last redrive.
         epochs: how often the effects of each step were undone, and the step ran again.
+        gone: whether it has expired or was deleted.
     """
 
     def __init__(self, state: State, graph: Graph) -> None:
@@ -74,6 +76,7 @@ class Generation:
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
+        self.gone = False
 
     def in_force(self, event_id: str) -> EventReceived | None:
         """An accepted event that is there for its step, or that a completion that still counts has consumed."""
@@ -288,6 +291,38 @@ def check_alarm(state: State) -> None:
         times = _due(state)
         late = bool(times) and (state.wake_at is None or state.wake_at > max(min(times), state.updated_at))
         require(not late, "invariant 3", f"{what}, and it has something to do at {min(times, default=0)}")
+
+
+def check_head(state: State, head: Item) -> None:
+    """A head that follows the log says what the state says, in every index, too.
+
+    Raises:
+        Violation: it does not.
+    """
+    apart = state.status in ("failed", "cancelled", "compensating")
+    listed = str(head.get("list_key", "")).rsplit("#", 1)[0]
+    said = (head.get("status"), listed, str(head.get("recent_key", "")).partition("#")[0], head.get("owner"))
+    true = (state.status, f"{state.workflow}#{state.status}", "apart" if apart else "recent", state.owner)
+    require(said == true, "invariant 9", f"the head says {said}, the log {true}")
+    expires = "expires" in head
+    require(state.closed or not expires, "invariant 8", "an open instance expires")
+    alarmed = ("wake_at" in head, "wake_shard" in head)
+    require(alarmed in ((True, True), (False, False)), "alarm", "an alarm is in no index")
+
+
+def needed_at(state: State) -> int | None:
+    """When (ms) somebody must look at an instance, by its state alone; ``None`` for never."""
+    if state.closed:
+        return None
+    if state.owner is not None:
+        return state.lease_until
+    if state.parked is not None:
+        return state.wake_at
+    if state.paused is not None:
+        return None
+    if state.cancel is not None and state.compensation is None:
+        return state.updated_at
+    return min(_due(state), default=None)
 
 
 def _due(state: State) -> list[int]:

@@ -14,22 +14,24 @@ from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated,
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
-from hephaestus.simulation.checks import Check, Generation, check_alarm, check_inbox
+from hephaestus.simulation.checks import Check, Generation, check_alarm, check_head, check_inbox, needed_at
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
+from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.adapters.memory import MemoryStore
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.steps import Step
     from hephaestus.engine.events import Claimed, Entry, Event, Forked
     from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.world import Invocation, World
+    from hephaestus.store.store import Store
+    from hephaestus.store.table import Item
 
-    Work: TypeAlias = tuple[str, int, str, int, bool]
+    Work: TypeAlias = tuple[str, str, str, int, bool]
 
 ALL: Final = 1_000_000
 _FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
@@ -39,63 +41,64 @@ class Ledger:
     """The books of one run.
 
     Attributes:
-        generations: by instance and number.
+        generations: by instance and life.
         newest: the newest generation of each instance.
         unreadable: the instances that could not be read at some time.
     """
 
-    def __init__(self, world: World, store: MemoryStore, definition: Callable[[State], Definition]) -> None:
+    def __init__(self, world: World, store: Store, definition: Callable[[State], Definition]) -> None:
         self.world = world
         self.store = store
         self.definition = definition
-        self.generations: dict[tuple[str, int], Generation] = {}
+        self.generations: dict[tuple[str, str], Generation] = {}
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
-        self._retries: dict[tuple[str, int, str], int] = {}
+        self._retries: dict[tuple[str, str, str], int] = {}
         self._writers: dict[str, Invocation | None] = {}
-        self._commits: set[str] = set()
         self._owners: dict[str, Invocation | None] = {}
         self._swept_at: int | None = None
         self._busy: Counter[Invocation] = Counter()
 
     # --- What the world tells ---
 
-    def wrote(self, commit_id: str, invocation: Invocation | None) -> None:
-        """A commit of an invocation reaches the store; what is there already stays whoever wrote it first."""
-        self._writers[commit_id] = invocation
+    def wrote(self, item: Item, invocation: Invocation | None) -> None:
+        """An invocation has put an item: who put an entry first is its writer."""
+        commit = item.get("commit_id", item.get("first_commit"))
+        if isinstance(commit, str):
+            self._writers.setdefault(commit, invocation)
 
-    def observe(self, instance_id: str, written: str = "", *, compare: bool = True) -> None:
-        """Something may have changed: read what is new, check it, and compare the store's state with the log's.
-
-        Args:
-            instance_id: the instance.
-            written: the commit that the store says is written.
-            compare: whether the head is up to date.
+    def observe(self, instance_id: str) -> None:
+        """Something may have changed: read what is new, check it, and compare what is stored with what the log says.
 
         Raises:
             Violation: an invariant does not hold.
         """
         known = self.newest.get(instance_id)
-        found = self.store.history(instance_id, None, len(known.entries) if known else 0, ALL)
-        if found is None:
+        head = self.store.table.get(instance_id, HEAD)
+        if head is None:
+            if known is not None and not known.gone:
+                require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
+                for (name, _), it in self.generations.items():
+                    it.gone = it.gone or name == instance_id
             return
-        number, entries = found
-        if known is None or number != known.state.generation:
+        number, life = int(str(head["generation"])), str(head["life"])
+        if known is None or life != known.state.life:
             if known is not None:
-                _, entries = self.store.history(instance_id, number, 0, ALL) or (number, ())
                 require(known.state.closed, "invariant 8", f"{instance_id} began anew although it had not ended")
-            known = self._begin(instance_id, number, entries[0])
-            entries = entries[1:]
-        require(len(entries) <= 1, "invariant 1", "one write made several log entries")
-        for entry in entries:
-            self._add(known, entry)
-        require(
-            not written or written in self._commits, "invariant 1", "the store acknowledged a commit that is in no log"
-        )
-        if compare:
-            self._compare(known)
+                require((instance_id, life) not in self.generations, "invariant 8", f"the life {life} is used again")
+            _, entries = self.store.history(instance_id, None, 0, ALL) or (0, ())
+            known = self._begin(instance_id, number, life, entries[0])
+        for item in self.store.table.query(
+            instance_id, low=log_key(life, LAST_NUMBER), high=log_key(life, known.state.sequence + 1)
+        )[::-1]:
+            if "ends" not in item:
+                self._add(known, self.store.reader.entry_of(item))
+        self._compare(known)
+        self._check_alarm(known, head)
+        if head["sequence"] == known.state.sequence:
+            check_head(known.state, head)
 
     def put_off(self, instance_id: str, reason: str) -> None:
         """An instance was put off because it could not be read."""
@@ -103,11 +106,11 @@ class Ledger:
 
     def scheduled(self, timeout: Timeout) -> None:
         """A schedule is made."""
-        generation = self.generations.get((timeout.instance_id, timeout.generation))
+        generation = self.generations.get((timeout.instance_id, timeout.life))
         known = generation is not None and (timeout.token in generation.tokens or "#retry" in timeout.token)
         require(known, "DESIGN 6", f"the schedule for {timeout.token} was made before the commit that decided it")
         if "#retry" in timeout.token:
-            name = (timeout.instance_id, timeout.generation, timeout.token)
+            name = (timeout.instance_id, timeout.life, timeout.token)
             due_at = self._retries.setdefault(name, timeout.due_at)
             require(due_at == timeout.due_at, "DESIGN 6", f"two retries share the schedule {timeout.token}")
 
@@ -116,7 +119,7 @@ class Ledger:
 
         Whoever lives on after its time is checked no further: its commits are fenced.
         """
-        generation = self.generations[context.instance_id, context.instance.generation]
+        generation = self.generations[context.instance_id, context.instance.life]
         state = generation.state
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
@@ -137,7 +140,7 @@ class Ledger:
     def _named(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
-        work = (state.instance_id, state.generation, step, generation.epochs[step], undo)
+        work = (state.instance_id, state.life, step, generation.epochs[step], undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
         require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
@@ -146,7 +149,7 @@ class Ledger:
 
         Within the step's own attempt it is named with it; after a wait, and for a failure that is routed, by itself.
         """
-        generation = self.generations[context.instance_id, context.instance.generation]
+        generation = self.generations[context.instance_id, context.instance.life]
         state = generation.state
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
@@ -181,7 +184,7 @@ class Ledger:
 
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever."""
-        return min((it.state.wake_at for it in self.newest.values() if it.state.wake_at is not None), default=None)
+        return min((at for it in self.newest for at in self._alarms(it)), default=None)
 
     # --- Checks ---
 
@@ -192,10 +195,12 @@ class Ledger:
             writes: what happened to the tables of steps, as ``Put orders``.
         """
         committed: list[str] = []
-        for (instance_id, number), known in self.generations.items():
-            found = self.store.history(instance_id, number, 0, ALL)
+        for (instance_id, _), known in self.generations.items():
+            found = None if known.gone else self.store.history(instance_id, known.state.generation, 0, ALL)
             require(
-                found is not None and list(found[1]) == known.entries, "invariant 1", "the log is not what was written"
+                known.gone or (found is not None and list(found[1]) == known.entries),
+                "invariant 1",
+                "the log is not what was written",
             )
             require(known.state.closed, "invariant 3", f"{instance_id} is {known.state.status} and goes nowhere")
             committed += [
@@ -205,21 +210,25 @@ class Ledger:
                 if isinstance(event, (StepCompleted, StepCompensated))
                 for label in event.writes
             ]
+        for instance_id, known in self.newest.items():
+            head = self.store.table.get(instance_id, HEAD) or {"sequence": known.state.sequence}
+            lags = head["sequence"] != known.state.sequence or self._alarms(instance_id)
+            require(not lags, "invariant 3", f"{instance_id} is at rest, and its head or its alarms are not")
         require(
             sorted(committed) == sorted(writes),
             "invariant 7",
             f"committed were the writes {sorted(committed)}, done were {sorted(writes)}",
         )
 
-    def _begin(self, instance_id: str, number: int, entry: Entry) -> Generation:
+    def _begin(self, instance_id: str, number: int, life: str, entry: Entry) -> Generation:
         first = entry.events[0] if entry.events else None
         require(isinstance(first, InstanceStarted), "invariant 1", f"{instance_id} does not begin with its start")
         alone = type(entry)(entry.sequence, entry.commit_id, entry.at, entry.events[:1])
-        state = begin(instance_id, number, alone)
+        state = begin(instance_id, number, alone, life)
         starts = [it.state.start_id for (name, _), it in self.generations.items() if name == instance_id]
         require(state.start_id not in starts, "invariant 5", f"{instance_id} was started twice by one request")
         known = Generation(state, self.definition(state).graph)
-        self.generations[instance_id, number] = self.newest[instance_id] = known
+        self.generations[instance_id, life] = self.newest[instance_id] = known
         self._record(known, entry, entry.events[1:])
         return known
 
@@ -235,7 +244,6 @@ class Ledger:
 
     def _record(self, known: Generation, entry: Entry, events: Sequence[Event]) -> None:
         known.entries.append(entry)
-        self._commits.add(entry.commit_id)
         for event in events:
             Check(self, known, entry, event).run()
             try:
@@ -246,6 +254,25 @@ class Ledger:
             known.tokens.update(timer.token for timer in known.state.deadlines)
         check_alarm(known.state)
         check_inbox(known)
+
+    def _alarms(self, instance_id: str) -> list[int]:
+        """What is stored as alarms of an instance (ms)."""
+        items = self.store.table.query(instance_id, low=HEAD, high=end_of(LOG))
+        return [int(str(item["wake_at"])) for item in items if "wake_at" in item]
+
+    def _check_alarm(self, known: Generation, head: Item) -> None:
+        """Whatever dies now: what is stored has the instance looked at in time."""
+        state = known.state
+        stored = min(self._alarms(state.instance_id), default=None)
+        if state.instance_id in self.unreadable:
+            return
+        needed = needed_at(state)
+        if needed is not None:
+            latest = max(needed, self.world.now + 2 * MAX_SKEW_MS)
+            what = f"{state.instance_id} is to be looked at at {needed}, its earliest alarm is at {stored}"
+            require(stored is not None and stored <= latest, "alarm", what)
+        behind = head["sequence"] != state.sequence and stored is None
+        require(not behind, "alarm", f"the head of {state.instance_id} lags behind its log, and it has no alarm")
 
     def _compare(self, known: Generation) -> None:
         state = known.state
@@ -269,7 +296,11 @@ class Ledger:
 
     def takes_over(self, event: Forked) -> None:
         """A fork begins: what it takes over is what the other instance had come to."""
-        source = self.generations[event.instance_id, event.generation]
+        source = next(
+            it
+            for (name, _), it in reversed(self.generations.items())
+            if name == event.instance_id and it.state.generation == event.generation
+        )
         first, *later = source.entries[: event.sequence]
         steps, epochs = (state := fold(begin(event.instance_id, event.generation, first), later)).steps, state.epochs
         for done in event.completed:

@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 API_MS: Final = 29_000
 AGAIN_MS: Final = 20_000
 PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
+EXPIRY_MS: Final = 3 * 24 * 3600 * 1000
 ACTS: Final = 8
 
 
 class Outside:
     """Calls the runner as clients do, each call an invocation of its own."""
 
-    def __init__(self, world: World, ledger: Ledger, runner: Runner, subject: Subject) -> None:
+    def __init__(
+        self, world: World, ledger: Ledger, runner: Runner, subject: Subject, *, expiring: bool = False
+    ) -> None:
         self.world = world
         self.choices = world.choices
         self.ledger = ledger
         self.runner = runner
         self.subject = subject
+        self._pauses = (*PAUSES_MS, EXPIRY_MS) if expiring else PAUSES_MS
         self._requests = 0
         self._starts = 0
         self._forks = 0
@@ -180,7 +184,7 @@ class Outside:
 
     def follow(self, state: State, step: str, event: str) -> None:
         """Use the link to an event of a waiting step; there is one link to each in a generation, and it works once."""
-        link = Link(f"{step} {event}", state.instance_id, state.generation, step, event, expires_at=0)
+        link = Link(f"{step} {event}", state.instance_id, state.life, step, event, expires_at=0)
 
         def call() -> None:
             self.runner.answer(link, self.subject.payloads.get(event), dispatch=self._dispatch())
@@ -234,7 +238,7 @@ class Outside:
     def _plan(self) -> None:
         if self._acts > 0:
             self._acts -= 1
-            pause = PAUSES_MS[self.choices.below(len(PAUSES_MS))]
+            pause = self._pauses[self.choices.below(len(self._pauses))]
             self.world.at(self.world.now + pause, self._turn)
 
     def _turn(self) -> None:

@@ -6,28 +6,32 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from hephaestus.codec import load_events
 from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
 from hephaestus.runtime.event_loop import Who, run
 from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
 from hephaestus.simulation.world import NEVER, Gone
+from hephaestus.store.keys import read_log_key
+from hephaestus.store.store import Store
+from hephaestus.store.values import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hephaestus.adapters.memory import MemoryStore
+    from hephaestus.adapters.in_memory_table import InMemoryTable
     from hephaestus.context import StepContext
     from hephaestus.definition.definition import Definition, Route
     from hephaestus.definition.steps import Step
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.runtime.attempt import Outcome
-    from hephaestus.runtime.ports import Listing, OverduePage, Timeout
+    from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.world import Actor, World
-    from hephaestus.store.filters import ListFilter
+    from hephaestus.store.overdue import Wakeup
+    from hephaestus.store.table import Condition, Filter, Item, Key, Page, Position, Value
     from hephaestus.writes import Write
 
 LATE_MS: Final = 5_000  # how long a request may be under way after its caller gave up
@@ -92,36 +96,107 @@ class Calls:
         raise StoreUnavailable(message)
 
 
-class SimulatedStore:
-    """A ``Store`` that is memory's, with faults; the ledger sees every change."""
+class SimulatedTable:
+    """A ``Table`` that is memory's, with faults before and after every primitive; the ledger sees every change.
 
-    def __init__(self, inner: MemoryStore, world: World, ledger: Ledger) -> None:
+    Attributes:
+        inner: what is stored; its indexes lag until they are read.
+        alarms: what is stored as alarms (ms), by item.
+    """
+
+    name = None
+
+    def __init__(self, inner: InMemoryTable, world: World, ledger: Ledger) -> None:
         self.inner = inner
         self.world = world
         self.ledger = ledger
         self.calls = Calls(world)
 
     @property
-    def max_value_bytes(self) -> int | None:
+    def max_item_bytes(self) -> int:
         """As memory has it."""
-        return self.inner.max_value_bytes
+        return self.inner.max_item_bytes
 
-    @property
-    def own_table(self) -> str | None:
-        """As memory has it."""
-        return self.inner.own_table
+    def get(self, pk: str, sk: str) -> Item | None:
+        """An item."""
+        return self.calls.read(f"get {sk}", lambda: self.inner.get(pk, sk))
 
-    def create(self, state: State, first: Entry) -> State | None:
-        """Start a generation."""
-        writer = self.world.invocation
+    def get_many(self, keys: Sequence[Key], attributes: Sequence[str]) -> list[Item]:
+        """Attributes of many items."""
+        return self.calls.read(f"get {len(keys)} items", lambda: self.inner.get_many(keys, attributes))
 
-        def do() -> State | None:
-            self.ledger.wrote(first.commit_id, writer)
-            created = self.inner.create(state, first)
-            guarded(self.world, lambda: self.ledger.observe(state.instance_id))
-            return created
+    def query(
+        self, pk: str, *, low: str, high: str, limit: int | None = None, descending: bool = False
+    ) -> Sequence[Item]:
+        """Items of a partition."""
+        return self.calls.read(
+            f"query {low}", lambda: self.inner.query(pk, low=low, high=high, limit=limit, descending=descending)
+        )
 
-        return self.calls.write(f"create {_told(first)}", do)
+    def put(self, item: Item, condition: Condition) -> bool:
+        """Write an item."""
+        return self._write("put", item, lambda: self.inner.put(item, condition))
+
+    def update(self, pk: str, sk: str, changes: Mapping[str, Value | None], condition: Condition) -> bool:
+        """Change an item."""
+        return self._write("update", {"pk": pk, "sk": sk}, lambda: self.inner.update(pk, sk, changes, condition))
+
+    def delete(self, pk: str, sk: str, condition: Condition) -> bool:
+        """Remove an item."""
+        return self._write("delete", {"pk": pk, "sk": sk}, lambda: self.inner.delete(pk, sk, condition))
+
+    def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
+        """Put an item with a step's writes."""
+        return self._write("transact", item, lambda: self.inner.transact(item, condition, writes, token))
+
+    def query_index(  # noqa: PLR0913 - as the port has it
+        self,
+        index: str,
+        partition: str,
+        *,
+        low: int | str,
+        high: int | str,
+        limit: int,
+        after: Position | None = None,
+        descending: bool = False,
+        where: Filter | None = None,
+    ) -> Page:
+        """A page of an index, which may lag."""
+        if self.world.weather.strikes("index stale"):
+            self.world.note(f"the index {index} lags")
+        else:
+            self.inner.catch_up()
+        return self.calls.read(
+            f"query {partition}",
+            lambda: self.inner.query_index(
+                index, partition, low=low, high=high, limit=limit, after=after, descending=descending, where=where
+            ),
+        )
+
+    def count_index(self, index: str, partition: str, most: int) -> int:
+        """How many items there are."""
+        return self.calls.read("count", lambda: self.inner.count_index(index, partition, most))
+
+    def _write(self, what: str, item: Item, do: Callable[[], bool]) -> bool:
+        writer, pk, sk = self.world.invocation, str(item["pk"]), str(item["sk"])
+
+        def write() -> bool:
+            written = do()
+            if written:
+                self.ledger.wrote(item, writer)
+            guarded(self.world, lambda: self.ledger.observe(pk))
+            return written
+
+        return self.calls.write(f"{what} {_told(item) or sk}", write)
+
+
+class SimulatedStore(Store):
+    """The store, some of whose instances cannot be read at times."""
+
+    def __init__(self, table: SimulatedTable, **settings: Any) -> None:
+        super().__init__(table, **settings)
+        self.world = table.world
+        self.ledger = table.ledger
 
     def load(self, instance_id: str) -> State | None:
         """The newest state."""
@@ -130,68 +205,24 @@ class SimulatedStore:
             self.world.note(f"load {instance_id}: unreadable")
             message = "a log entry cannot be read: written by a newer release"
             raise CorruptLog(message)
-        return self.calls.read(f"load {instance_id}", lambda: self.inner.load(instance_id))
+        return super().load(instance_id)
 
-    def append(self, state: State, entry: Entry, *, boundary: bool, writes: Sequence[Write] = ()) -> bool:
-        """Write an entry."""
-        writer = self.world.invocation
-
-        def do() -> bool:
-            self.ledger.wrote(entry.commit_id, writer)
-            written = self.inner.append(state, entry, boundary=boundary, writes=writes)
-            written_by = entry.commit_id if written else ""
-            guarded(self.world, lambda: self.ledger.observe(state.instance_id, written_by))
-            return written
-
-        return self.calls.write(f"append {_told(entry)}", do)
-
-    def tail(self, state: State) -> Sequence[Entry]:
-        """The entries after the state's."""
-        return self.calls.read(f"tail after {state.sequence}", lambda: self.inner.tail(state))
-
-    def history(
-        self, instance_id: str, generation: int | None, after: int, limit: int
-    ) -> tuple[int, Sequence[Entry]] | None:
-        """A page of a log."""
-        return self.calls.read("history", lambda: self.inner.history(instance_id, generation, after, limit))
-
-    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
-        """What the alarms say; an index may lag."""
-        page = self.calls.read("overdue", lambda: self.inner.overdue(now, limit, cursor))
-        if self.world.weather.strikes("index stale"):
-            self.world.note("overdue: the index lags")
-            return type(page)((), page.cursor)
-        return page
-
-    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int) -> bool:
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
         """Put off an alarm."""
-
-        def do() -> bool:
-            put_off = self.inner.quarantine(instance_id, reason, now=now, until=until)
-            guarded(self.world, lambda: self.ledger.put_off(instance_id, reason))
-            return put_off
-
-        return self.calls.write(f"quarantine {instance_id}", do)
-
-    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
-        """A page of instances."""
-        return self.calls.read("list", lambda: self.inner.list(wanted, limit=limit, cursor=cursor, known=known))
-
-    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
-        """The names of other workflows that have instances."""
-        return self.calls.read("other workflows", lambda: self.inner.other_workflows(known))
-
-    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
-        """How many instances there are."""
-        return self.calls.read("counts", lambda: self.inner.counts(workflows, statuses, most=most))
+        guarded(self.world, lambda: self.ledger.put_off(instance_id, reason))
+        return super().quarantine(instance_id, reason, now=now, until=until, alarms=alarms)
 
 
-def _told(entry: Entry) -> str:
+def _told(item: Item) -> str:
+    """What a log entry says, for the trace."""
+    data = item.get("data")
+    if "commit_id" not in item or not isinstance(data, bytes):
+        return ""
     events = ", ".join(
         " ".join([type(event).__name__, *(str(getattr(event, "step", None) or getattr(event, "steps", "")).split())])
-        for event in entry.events
+        for event in load_events(unpacked(data, "")[1])
     )
-    return f"{entry.sequence}: {events}"
+    return f"{read_log_key(str(item['sk']))[1]}: {events}"
 
 
 class SimulatedTimers:
@@ -252,7 +283,7 @@ class SimulatedQueue:
     """A ``WorkQueue`` whose messages come once, twice, late or never, and again when their invocation fails."""
 
     def __init__(
-        self, world: World, timers: SimulatedTimers, wake: Callable[[str, Callable[[bool], None]], None]
+        self, world: World, timers: SimulatedTimers, wake: Callable[[str, Sequence[str], Callable[[bool], None]], None]
     ) -> None:
         self.world = world
         self.timers = timers
@@ -263,15 +294,15 @@ class SimulatedQueue:
         """Send a message."""
         self.calls.write(f"send a message, {delay_ms} ms", lambda: self._send(instance_id, delay_ms))
 
-    def wake_many(self, instance_ids: Sequence[str]) -> Sequence[str]:
+    def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Send many messages."""
 
         def do() -> Sequence[str]:
-            for instance_id in instance_ids:
-                self._send(instance_id, 0)
-            return instance_ids
+            for wakeup in wakeups:
+                self._send(wakeup.instance_id, 0, wakeup.alarms)
+            return [wakeup.instance_id for wakeup in wakeups]
 
-        return self.calls.write(f"send {len(instance_ids)} messages", do)
+        return self.calls.write(f"send {len(wakeups)} messages", do)
 
     def remove_schedule(self, timeout: Timeout) -> None:
         """Have a schedule removed later."""
@@ -281,7 +312,7 @@ class SimulatedQueue:
         """Never full."""
         return self.calls.read("depth", lambda: 0)
 
-    def _send(self, instance_id: str, delay_ms: int) -> None:
+    def _send(self, instance_id: str, delay_ms: int, alarms: Sequence[str] = ()) -> None:
         world = self.world
         when = world.now + delay_ms
         match world.weather.strikes("message lost", "message twice", "message late"):
@@ -289,17 +320,17 @@ class SimulatedQueue:
                 world.note("the message is lost")
                 return
             case "message twice":
-                self._plan(when + world.choices.below(VISIBILITY_MS), instance_id, DELIVERIES)
+                self._plan(when + world.choices.below(VISIBILITY_MS), instance_id, alarms, DELIVERIES)
             case "message late":
                 when += world.choices.below(VISIBILITY_MS)
-        self._plan(when, instance_id, DELIVERIES)
+        self._plan(when, instance_id, alarms, DELIVERIES)
 
-    def _plan(self, when: int, instance_id: str, deliveries: int) -> None:
+    def _plan(self, when: int, instance_id: str, alarms: Sequence[str], deliveries: int) -> None:
         def ended(succeeded: bool) -> None:  # noqa: FBT001 - what invocations tell
             if not succeeded and deliveries > 1:
-                self._plan(self.world.now + VISIBILITY_MS, instance_id, deliveries - 1)
+                self._plan(self.world.now + VISIBILITY_MS, instance_id, alarms, deliveries - 1)
 
-        self.world.at(when, lambda: self.deliver(instance_id, ended))
+        self.world.at(when, lambda: self.deliver(instance_id, alarms, ended))
 
 
 class SimulatedClock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.adapters.memory import MemoryStore
+from hephaestus.adapters.in_memory_table import InMemoryTable
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.registry import Registry
@@ -19,10 +19,14 @@ from hephaestus.simulation.ports import (
     SimulatedQueue,
     SimulatedRegistry,
     SimulatedStore,
+    SimulatedTable,
     SimulatedTimers,
     SimulatedWorkers,
 )
 from hephaestus.simulation.world import World
+from hephaestus.store.heads import Sizes
+from hephaestus.store.items import INDEXES
+from hephaestus.store.store import Store
 from hephaestus.writes import label
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
 LIFETIMES_MS: Final = (60_000, 12_000, 15 * 60_000)
 STORM_TURNS: Final = 600
+RETENTION_DAYS: Final = 1
 RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
 
 
@@ -67,13 +72,18 @@ class Run:
         storm = choices.below(STORM_TURNS) if weather.stormy else 0
         self.world = world = World(choices, weather, lifetime_ms, storm)
         self.tables = CountedTables(subject.tables)
-        self.store = MemoryStore(tables=self.tables)
+        table = InMemoryTable(INDEXES, tables=self.tables, lagging=True)
+        self.table = table
+        # Small sizes: a snapshot or a result is a value then, as large ones are.
+        sizes = Sizes(500, 600, 40) if choices.below(3) == 1 else Sizes()
+        self.retention = RETENTION_DAYS if choices.below(3) == 1 else None
+        self.store = Store(table, retention_days=self.retention, sizes=sizes)
         definitions = Registry((subject.workflow,)).definition
         self.ledger = ledger = Ledger(world, self.store, definitions)
         timers = SimulatedTimers(world, ledger, self.fire)
         self.timers = timers
         self.runner = Runner(
-            SimulatedStore(self.store, world, ledger),
+            SimulatedStore(SimulatedTable(table, world, ledger), retention_days=self.retention, sizes=sizes),
             timers,
             SimulatedQueue(world, timers, self.wake),
             SimulatedRegistry(subject.workflow, world, ledger),
@@ -81,7 +91,7 @@ class Run:
             limits=subject.limits,
             workers=lambda: SimulatedWorkers(world),
         )
-        self.outside = Outside(world, ledger, self.runner, subject)
+        self.outside = Outside(world, ledger, self.runner, subject, expiring=self.retention is not None)
 
     def go(self) -> list[InstanceView]:
         """Run to the end, and check it; the generations that there were.
@@ -97,9 +107,9 @@ class Run:
             self.world.end()
         return [view(known.state, known.graph) for known in self.ledger.generations.values()]
 
-    def wake(self, instance_id: str, on_end: Callable[[bool], None]) -> None:
+    def wake(self, instance_id: str, alarms: Sequence[str], on_end: Callable[[bool], None]) -> None:
         """A message arrives."""
-        self._invoke("worker", lambda budget: self.runner.wake(instance_id, budget=budget), on_end)
+        self._invoke("worker", lambda budget: self.runner.wake(instance_id, budget=budget, alarms=alarms), on_end)
 
     def fire(self, timeout: Timeout, retries: int = RETRIES) -> None:
         """A schedule fires."""
@@ -112,6 +122,9 @@ class Run:
 
     def sweep(self) -> None:
         """A minute has passed."""
+        self.table.expire(self.world.now // 1000)
+        for instance_id in list(self.ledger.newest):
+            self.ledger.observe(instance_id)
         if self.world.weather.strikes("sweep missed"):
             self.world.note("the sweep is missed")
             return

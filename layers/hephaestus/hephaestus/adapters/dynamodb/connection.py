@@ -1,4 +1,4 @@
-"""One client for all models of a table, on the process's one botocore session or on a given one.
+"""One client for a table, on the process's one botocore session or on a given one.
 
 An answer that was damaged on its way is no answer. botocore compares DynamoDB's checksum and asks again, but takes what
 came with its last try as it is: a ``GetItem`` would find nothing where there is an item.
@@ -16,11 +16,7 @@ from hephaestus.adapters.bounds import keep_within_invocations
 from hephaestus.adapters.session import CREATING, shared_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from botocore.session import Session
-    from pynamodb.models import Model
-
 
 CHECKSUM: Final = "x-amz-crc32"
 
@@ -54,20 +50,6 @@ class SharedConnection(Connection):
                 client.meta.events.register_first("after-call", _refuse_damaged)
                 self._kept = client
             return client
-
-
-def share(connection: Connection, models: Iterable[type[Model]]) -> None:
-    """Have ``models``, all of one table, use ``connection``; PynamoDB would make a client for each of them.
-
-    The first model must know the keys of every index.
-    """
-    known = False
-    for model in models:
-        own = model._get_connection()  # noqa: SLF001 - the only way to a model's connection
-        if not known:
-            connection.add_meta_table(own.get_meta_table())
-            known = True
-        own.connection = connection
 
 
 def _parse_nothing_damaged(response_dict: dict[str, Any], **_: Any) -> None:

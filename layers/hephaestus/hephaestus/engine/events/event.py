@@ -10,7 +10,7 @@ are all derived from these declarations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
 
 from hephaestus.engine.activation import parse, step_of
@@ -85,12 +85,16 @@ def stays(*statuses: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One commit: the events that became true together, at ``at`` (ms), written by ``commit_id``."""
+    """One commit: the events that became true together, at ``at`` (ms), written by ``commit_id``.
+
+    ``alarm`` is when (ms) the instance is looked at again for this entry's sake, as long as no head covers it.
+    """
 
     sequence: int
     commit_id: str
     at: int
     events: tuple[Event, ...]
+    alarm: int | None = field(default=None, compare=False)
 
 
 def status_after(state: State, event: Event) -> str:

@@ -36,8 +36,8 @@ class InstanceStarted(Event):
     by_source: str = ""
 
     @staticmethod
-    def begins(instance_id: str, generation: int, entry: Entry) -> State:
-        """The state after the first event of a generation's first entry.
+    def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
+        """The state after the first event of a life's first entry.
 
         Raises:
             CorruptLog: the entry does not start an instance, or is not numbered 1.
@@ -59,6 +59,7 @@ class InstanceStarted(Event):
             tags=first.tags,
             metadata=first.metadata,
             wake_at=entry.at,
+            life=life,
         )
 
 

@@ -61,7 +61,7 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
     from hephaestus.callbacks.errors import LinkOutdated, LinkUsed, StepMovedOn  # noqa: PLC0415 - only with links
 
     named = f"instance {link.instance_id}"
-    if state.generation != link.generation:
+    if state.life != link.life:
         message = f"{named} has been started again since this link was made; ask for a new link"
         raise LinkOutdated(message)
     known = state.steps.get(link.step)

@@ -96,6 +96,8 @@ class Fork(Command):
 
 def _at(instances: Instances, instance_id: str, generation: int | None, at: int | None) -> State:
     """The instance as it was after log entry ``at``, folded from its history."""
+    if at is None and generation is None:
+        return instances.load(instance_id)
     state: State | None = None
     while at is None or state is None or state.sequence < at:
         after = state.sequence if state else 0
@@ -103,7 +105,13 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
         number, entries = instances.history(instance_id, generation, after, limit)
         if not entries:
             break
-        state = fold(state, entries) if state else fold(begin(instance_id, number, entries[0]), entries[1:])
+        if state is None:
+            state, entries = begin(instance_id, number, entries[0]), entries[1:]
+        if entries and entries[0].sequence != state.sequence + 1:
+            lost = f"{state.sequence + 1} to {entries[0].sequence - 1}"
+            message = f"instance {instance_id}: the entries {lost} of its log have expired; fork it at its newest"
+            raise errors.BadRequest(message)
+        state = fold(state, entries)
     if state is None or (at is not None and state.sequence < at):
         last = state.sequence if state else 0
         message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"

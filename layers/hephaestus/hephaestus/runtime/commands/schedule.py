@@ -74,8 +74,8 @@ class ScheduleResume(Command):
         token, known = token_of(activation, what), after.timers.get(activation, ())  # a redrive moves it, token and all
         timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
-            return timers.name(Timeout(self.instance_id, after.generation, step, token, 0))
-        return timers.schedule(Timeout(self.instance_id, after.generation, step, timer.token, timer.due_at))
+            return timers.name(Timeout(self.instance_id, after.life, step, token, 0))
+        return timers.schedule(Timeout(self.instance_id, after.life, step, timer.token, timer.due_at))
 
 
 def _check_times_out(graph: Graph, state: State, step: str) -> None:

@@ -2,7 +2,7 @@
 
 | asked for                       | read                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
-| a workflow and a status, or two | ``listing``: one query a pair and shard                                 |
+| a workflow and a status, or two | ``listing``: one query a pair and shard, and when the heads changed     |
 | anything else                   | ``recent``: at most two queries a shard, and the heads of what is shown |
 
 ``recent`` says of an instance neither its status nor its version; they are in its head. A filter that few recent
@@ -20,33 +20,56 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from hephaestus.adapters.dynamodb.models import APART, list_key, list_time, recent_key
-from hephaestus.adapters.dynamodb.table import FILTER_PAGE
 from hephaestus.engine.state import STATUSES
-from hephaestus.errors import BadRequest
-from hephaestus.runtime.ports import Listed, Listing
+from hephaestus.errors import BadRequest, CorruptLog
+from hephaestus.store.items import APART, LISTED, LISTING, RECENTLY, attribute, list_key, list_time, recent_key
+from hephaestus.store.keys import HEAD
+from hephaestus.store.table import MAX_OPERANDS, Filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.adapters.dynamodb.models import HeadItem
-    from hephaestus.adapters.dynamodb.table import Table
     from hephaestus.store.filters import ListFilter
+    from hephaestus.store.table import Index, Item, Position, Table
 
 QUERIES_A_SHARD: Final = 2
 PARALLEL_QUERIES: Final = 8
+FILTER_PAGE: Final = 1_000  # entries of a partition that one query looks through for what is filtered
 MOST_HEADS: Final = 400  # that a page looks through for a status or a version
 OTHER_PAGES: Final = 8  # queries a partition, of FILTER_PAGE entries each, for instances of workflows that nobody named
 SHARES: Final = 100  # heads of one request; DynamoDB API Reference, BatchGetItem
 MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
 LAST: Final = "~"  # sorts after every time
+DATED: Final = "updated_at"
 EXACT: Final = "="  # in front of a cursor's time: read ``listing`` from there
 
 Key = TypeVar("Key")
 Found = TypeVar("Found")
 _logger = logging.getLogger("hephaestus.listing")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing knows of an instance; it may lag its head by a moment."""
+
+    instance_id: str
+    workflow: str
+    version: int
+    generation: int
+    status: str
+    tags: tuple[str, ...]
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a listing, newest first; ``cursor`` continues it, ``None`` at its end."""
+
+    items: tuple[Listed, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +93,13 @@ class Wanted:
         """Whether only its head says that an instance is among them."""
         return self.filter.statuses is not None or self.filter.version is not None
 
-    def takes(self, head: HeadItem) -> bool:
+    def takes(self, head: Item) -> bool:
         """Whether a head is among them; tags and times are the index's business."""
         own = self.filter
         return (
-            (own.workflows is None or head.workflow in own.workflows)
-            and (own.statuses is None or head.status in own.statuses)
-            and (own.version is None or int(head.version) == own.version)
+            (own.workflows is None or head.get("workflow") in own.workflows)
+            and (own.statuses is None or head.get("status") in own.statuses)
+            and (own.version is None or head.get("version") == own.version)
         )
 
 
@@ -99,21 +122,20 @@ def count_instances(
     """How many there are; see ``Store.counts``."""
     pairs = list(product(workflows, statuses))
     keys = _keys(pairs, shards)
-    found = _in_parallel(lambda key: table.count_listing(key, most), keys)
+    found = _in_parallel(lambda key: table.count_index(LISTING.name, key, most), keys)
     return {pair: min(sum(found[n * shards : (n + 1) * shards]), most) for n, pair in enumerate(pairs)}
 
 
 def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, before: str) -> Listing:
     """A page merged from partitions of ``listing``."""
-    found, horizon = _merged(
-        lambda key: table.query_listing(
-            key, since=earliest, before=before, tag=wanted.filter.tag, version=wanted.filter.version, limit=wanted.limit
-        ),
-        keys,
-    )
-    page = tuple(_listed(item) for item in found[: wanted.limit])
+    passing = _passing(wanted.filter.tag)
+    if wanted.filter.version is not None:
+        passing = replace(passing or Filter(), equal={"version": wanted.filter.version})
+    limit = wanted.limit + 2 if passing is None else FILTER_PAGE
+    found, horizon = _merged(lambda key: _query(table, LISTING, key, _Span(earliest, before), passing, limit), keys)
+    page = _dated(table, found[: wanted.limit])
     if len(found) > wanted.limit:
-        return Listing(page, _cursor(found[wanted.limit - 1].list_at, exact=True))
+        return Listing(page, _cursor(_at(found[wanted.limit - 1]), exact=True))
     return Listing(page, _cursor(horizon, exact=True) if horizon else None)
 
 
@@ -125,23 +147,15 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
     own = replace(wanted, filter=replace(wanted.filter, workflows=wanted.known))
     first = _by_pairs(table, _keys(own.pairs or [], shards), own, earliest, before)
     end = _read_cursor(first.cursor)[1] if first.cursor else ""
+    passing, span = _passing(wanted.filter.tag, but=wanted.known), _Span(max(earliest, end), before)
     found, horizon = _merged(
-        lambda key: table.query_recent(
-            key,
-            since=max(earliest, end),
-            before=before,
-            workflows=None,
-            tag=wanted.filter.tag,
-            limit=FILTER_PAGE,
-            but=wanted.known,
-            pages=OTHER_PAGES,
-        ),
+        lambda key: _query(table, RECENTLY, key, span, passing, FILTER_PAGE, OTHER_PAGES),
         _places(wanted.filter.statuses, shards),
     )
-    others = [entry for entry in found if entry.workflow not in wanted.known]
+    others = [entry for entry in found if entry.get("workflow") not in wanted.known]
     seen = others[:MOST_HEADS]
     if len(others) > len(seen):
-        horizon = max(horizon, str(seen[-1].list_at))
+        horizon = max(horizon, _at(seen[-1]))
     shown = [listed for at in range(0, len(seen), SHARES) for listed in _look_up(table, wanted, seen[at : at + SHARES])]
     both = sorted([*first.items, *shown], key=_list_at, reverse=True)
     page = [listed for listed in both if _list_at(listed) >= max(horizon, end)]
@@ -155,12 +169,8 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     """A page merged from partitions of ``recent``, looked up in the heads."""
     filtered = wanted.filter.tag is not None or wanted.filter.workflows is not None
     size = FILTER_PAGE if filtered else (MOST_HEADS if wanted.in_heads else wanted.limit) + 2
-    found, horizon = _merged(
-        lambda key: table.query_recent(
-            key, since=earliest, before=before, workflows=wanted.filter.workflows, tag=wanted.filter.tag, limit=size
-        ),
-        keys,
-    )
+    passing = _passing(wanted.filter.tag, wanted.filter.workflows)
+    found, horizon = _merged(lambda key: _query(table, RECENTLY, key, _Span(earliest, before), passing, size), keys)
     shown: list[Listed] = []
     seen = 0
     while seen < min(len(found), MOST_HEADS) and len(shown) < wanted.limit:
@@ -171,7 +181,7 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     page = tuple(shown[: wanted.limit])
     if len(shown) > wanted.limit:
         return Listing(page, _cursor(_list_at(page[-1])))
-    end = found[seen - 1].list_at if seen < len(found) else horizon
+    end = _at(found[seen - 1]) if seen < len(found) else horizon
     exact = len(shown) < wanted.limit and (
         wanted.filter.workflows is not None or (wanted.in_heads and bool(wanted.known))
     )
@@ -196,21 +206,12 @@ class OtherWorkflows:
         """The names found so far that are not ``known``; after the oldest instance, it begins with the newest again."""
         but = sorted({*known, *self._found})
 
-        def one(key: str) -> tuple[list[HeadItem], str | None]:
-            before = self._before.get(key, LAST)
-            return self._table.query_recent(
-                key,
-                since=list_time(0),
-                before=before,
-                workflows=None,
-                tag=None,
-                limit=FILTER_PAGE,
-                but=but,
-                pages=OTHER_PAGES,
-            )
+        def one(key: str) -> tuple[list[Item], str | None]:
+            span = _Span(list_time(0), self._before.get(key, LAST))
+            return _query(self._table, RECENTLY, key, span, _passing(but=but), FILTER_PAGE, OTHER_PAGES)
 
         for key, (items, until) in zip(self._places, _in_parallel(one, self._places), strict=True):
-            self._found.update(item.workflow for item in items)
+            self._found.update(str(item["workflow"]) for item in items if "workflow" in item)
             self._before[key] = until or LAST
         return sorted(self._found.difference(known))
 
@@ -231,30 +232,84 @@ def _one_a_place(statuses: Sequence[str] | None) -> list[str]:
     return list(places.values())
 
 
-def _look_up(table: Table, wanted: Wanted, entries: Sequence[HeadItem]) -> list[Listed]:
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A part of a listing: ``since <= list_at < before``."""
+
+    since: str
+    before: str
+
+
+def _query(  # noqa: PLR0913, PLR0917 - a query's filters
+    table: Table, index: Index, key: str, span: _Span, passing: Filter | None, limit: int, pages: int = 1
+) -> tuple[list[Item], str | None]:
+    """What at most ``pages`` queries of one partition find, newest first.
+
+    Returns:
+        What was found, and, if the partition may hold more, the ``list_at`` down to which it was read.
+    """
+    found: list[Item] = []
+    after: Position | None = None
+    for _ in range(pages):
+        page = table.query_index(
+            index.name,
+            key,
+            low=span.since,
+            high=span.before,
+            limit=limit,
+            after=after,
+            descending=True,
+            where=passing,
+        )
+        found += [item for item in page.items if _at(item) < span.before]
+        after = page.end
+        if after is None:
+            return found, None
+    return found, str(after.sort) if after is not None else None
+
+
+def _passing(tag: str | None = None, workflows: Sequence[str] | None = None, but: Sequence[str] = ()) -> Filter | None:
+    """What the table can filter by: a tag, and workflows where they are not too many."""
+    only = workflows is not None and len(workflows) <= MAX_OPERANDS
+    without = 0 < len(but) <= MAX_OPERANDS
+    if tag is None and not only and not without:
+        return None
+    return Filter(
+        contains={} if tag is None else {"tags": tag},
+        one_of={"workflow": workflows} if only and workflows is not None else {},
+        none_of={"workflow": but} if without else {},
+    )
+
+
+def _at(item: Item) -> str:
+    return str(item["list_at"])
+
+
+def _look_up(table: Table, wanted: Wanted, entries: Sequence[Item]) -> list[Listed]:
     """What the heads say of ``entries``, in their order; what is gone, or was started again, is left out."""
-    heads = {item.pk: item for item in table.get_heads([item.pk for item in entries])}
+    keys = [(str(entry["pk"]), HEAD) for entry in entries]
+    heads = {head["pk"]: head for head in table.get_many(keys, ("list_at", *LISTED, DATED))} if keys else {}
     shown = []
     for entry in entries:
-        head = heads.get(entry.pk)
-        if head is None or head.list_at != entry.list_at or not wanted.takes(head):
+        head = heads.get(entry["pk"])
+        if head is None or head.get("list_at") != entry["list_at"] or not wanted.takes(head):
             continue
         try:
             shown.append(_listed(head))
-        except (TypeError, ValueError):
-            _logger.warning("instance %s is not listed: its head is damaged", entry.pk)
+        except CorruptLog:
+            _logger.warning("instance %s is not listed: its head is damaged", entry["pk"])
     return shown
 
 
-def _merged(query: Callable[[str], tuple[list[HeadItem], str | None]], keys: Sequence[str]) -> tuple[list[Any], str]:
+def _merged(query: Callable[[str], tuple[list[Item], str | None]], keys: Sequence[str]) -> tuple[list[Item], str]:
     """What ``query`` finds in all partitions, newest first, and down to where that is all there is (``""``: the end).
 
     Below a partition's horizon lies what was not read of it, so nothing older than that can come next.
     """
     parts = _in_parallel(query, keys)
     horizon = max((until for _, until in parts if until is not None), default="")
-    found = [item for items, _ in parts for item in items if item.list_at >= horizon]
-    return sorted(found, key=lambda item: str(item.list_at), reverse=True), horizon
+    found = [item for items, _ in parts for item in items if _at(item) >= horizon]
+    return sorted(found, key=_at, reverse=True), horizon
 
 
 def _in_parallel(query: Callable[[Key], Found], keys: Sequence[Key]) -> list[Found]:
@@ -298,14 +353,30 @@ def _read_cursor(cursor: str) -> tuple[bool, str]:
     return text != list_at, list_at
 
 
-def _listed(item: HeadItem) -> Listed:
+def _listed(item: Item) -> Listed:
+    """What a listing shows of a head, or of its entry in an index.
+
+    Raises:
+        CorruptLog: something is missing.
+    """
+    tags = item.get("tags", ())
     return Listed(
-        item.pk,
-        item.workflow,
-        int(item.version),
-        int(item.generation),
-        item.status,
-        tuple(item.tags or ()),
-        int(item.created_at),
-        int(item.updated_at),
+        str(item["pk"]),
+        attribute(item, "workflow", str),
+        attribute(item, "version", int),
+        attribute(item, "generation", int),
+        attribute(item, "status", str),
+        tags if isinstance(tags, tuple) else (),
+        attribute(item, "created_at", int),
+        attribute(item, DATED, int),
     )
+
+
+def _dated(table: Table, entries: Sequence[Item]) -> tuple[Listed, ...]:
+    """What a listing shows of entries of ``listing``: when they changed is in their heads, as no index follows that."""
+    dates: dict[object, Item] = {}
+    for start in range(0, len(entries), SHARES):
+        keys = [(str(entry["pk"]), HEAD) for entry in entries[start : start + SHARES]]
+        dates.update((head["pk"], head) for head in table.get_many(keys, (DATED,)))
+    shown = ({DATED: entry["created_at"], **entry, **dates.get(entry["pk"], {})} for entry in entries)
+    return tuple(map(_listed, shown))

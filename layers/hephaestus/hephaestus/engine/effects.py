@@ -1,0 +1,179 @@
+"""What follows from a commit, as data: the alarm of its log entry, and the effects to be performed after it.
+
+All of it is a function of the log. So an effect may be performed late, twice, or by another, and one that a crash
+swallowed is performed again when the alarm comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from hephaestus.engine.activation import step_of, token_of
+from hephaestus.engine.events import (
+    LONGEST_MESSAGE_MS,
+    CancelRequested,
+    Claimed,
+    EventReceived,
+    HandedOver,
+    HeartbeatReceived,
+    Parked,
+    Paused,
+    Redriven,
+    Suspended,
+    TimerSet,
+    Unpaused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State, Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Make a one-shot schedule that wakes the instance at ``due_at`` (ms)."""
+
+    step: str
+    token: str
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unschedule:
+    """Remove a one-shot schedule that has not fired."""
+
+    step: str
+    token: str
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Send a message that has the instance continued after ``delay_ms``."""
+
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Have the head follow the log, then remove the alarms of the entries that it covers."""
+
+
+Effect: TypeAlias = Schedule | Unschedule | Wake | Head
+
+_FROM_OUTSIDE: Final = (
+    EventReceived,
+    TimerSet,
+    HeartbeatReceived,
+    CancelRequested,
+    Paused,
+    Unpaused,
+    Redriven,
+    Parked,
+)
+
+
+def alarm(before: State, entry: Entry, after: State) -> int | None:
+    """When (ms) somebody must look at the instance for the sake of ``entry``, until a head covers it.
+
+    * A claim: at its lease's end. The head's alarm never counts as cover: a head that is late may move it.
+    * What another than the owner adds: at once, unless there is a live owner, who sees it at its next commit.
+    * An owner's giving up: at the next wake-up, if that is before the alarm of its own claim.
+    * An owner's commits in between, and its closing: never; its claim's alarm covers them.
+    """
+    claims = any(isinstance(event, Claimed) for event in entry.events)
+    if claims and after.owner is not None:
+        return after.lease_until
+    if claims or any(isinstance(event, _FROM_OUTSIDE) for event in entry.events):
+        return None if before.owned(entry.at) and not claims else entry.at
+    if after.owner is None and after.wake_at is not None and after.wake_at < before.lease_until:
+        return after.wake_at
+    return None
+
+
+def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, ...]:
+    """What follows from ``entry``, in the order in which it is performed: the head comes last.
+
+    Args:
+        before: the state before the entry; ``None`` where it is a start.
+        entry: what was committed.
+        after: the state after it.
+    """
+    head = (Head(),) if before is not None and _is_boundary(before, entry, after) else ()
+    removed = _unscheduled(before, entry, after) if before is not None else ()
+    return (*_scheduled(before, entry, after), *_woken(entry, after), *removed, *head)
+
+
+def again(state: State, now: int) -> tuple[Effect, ...]:
+    """The effects that the state calls for, whichever entry they followed from: a crash may have swallowed them."""
+    timers = () if state.closed else state.deadlines
+    return (*(_schedule(timer) for timer in timers if timer.scheduled and timer.due_at > now), Head())
+
+
+def _is_boundary(before: State, entry: Entry, after: State) -> bool:
+    """Whether the head follows this entry: it shows something new, and nobody is about to go on.
+
+    A claim is none, and neither is what the queue goes on with at once: the boundary is what comes of it.
+    """
+    if after.closed or before.closed or after.status not in (before.status, "running", "waiting"):
+        return True
+    if after.owner is not None:
+        return False
+    gave_up = any(isinstance(event, (Suspended, HandedOver)) for event in entry.events)
+    return gave_up or not _is_due(entry, after)
+
+
+def _is_due(entry: Entry, after: State) -> bool:
+    return after.wake_at is not None and after.wake_at <= entry.at
+
+
+def _scheduled(before: State | None, entry: Entry, after: State) -> Iterator[Effect]:
+    """The schedules of new waits; whoever asked for a deadline makes that one's, for its name."""
+    asked = {event.token for event in entry.events if isinstance(event, TimerSet)}
+    known = _open(before) if before is not None else {}
+    for token, timer in _open(after).items():
+        if timer.scheduled and token not in known and token not in asked:
+            yield _schedule(timer)
+
+
+def _unscheduled(before: State, entry: Entry, after: State) -> Iterator[Effect]:
+    """The schedules of waits that ended early."""
+    if not before.timers:
+        return
+    left = _open(after)
+    for token, timer in _open(before).items():
+        if token not in left and timer.scheduled and timer.due_at > entry.at:
+            yield Unschedule(timer.step, token, timer.due_at)
+
+
+def _woken(entry: Entry, after: State) -> Iterator[Effect]:
+    """What has the instance continued: a message at once, or later, unless a deadline's schedule does it."""
+    if after.closed or after.owned(entry.at):
+        return
+    if after.owner is not None or _is_due(entry, after):
+        yield Wake()
+        return
+    leaves = any(isinstance(event, (Suspended, HeartbeatReceived)) for event in entry.events)
+    wake_at = after.wake_at
+    if wake_at is None or not leaves or any(timer.scheduled and timer.due_at == wake_at for timer in after.deadlines):
+        return
+    if wake_at - entry.at <= LONGEST_MESSAGE_MS:
+        yield Wake(wake_at - entry.at)
+        return
+    undoing = after.compensation.left[:1] if after.compensation else ()
+    due = [after.activation(step, undo=True) for step in undoing]
+    due += [after.activation(key) for key, step in after.steps.items() if step.retry_at == wake_at]
+    activation = due[0] if due else ""
+    yield Schedule(step_of(activation), token_of(activation, f"retry{wake_at}"), wake_at)
+
+
+def _open(state: State) -> dict[str, Timer]:
+    """The timers that may still fire, by token: a closed instance has none."""
+    return {} if state.closed or not state.timers else {timer.token: timer for timer in state.deadlines}
+
+
+def _schedule(timer: Timer) -> Schedule:
+    return Schedule(timer.step, timer.token, timer.due_at)

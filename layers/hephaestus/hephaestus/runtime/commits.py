@@ -1,0 +1,86 @@
+"""The one commit: put the log entry, perform what follows from it, tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from hephaestus.engine.effects import alarm, effects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.perform import Performer
+    from hephaestus.store.store import Store
+    from hephaestus.writes import Write
+
+T = TypeVar("T")
+
+
+def once(call: Callable[[], T]) -> T:
+    """What ``call`` gives."""
+    return call()
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """Commits entries.
+
+    Attributes:
+        store: where they go.
+        performer: performs what follows.
+    """
+
+    store: Store
+    performer: Performer
+
+    def commit(  # noqa: PLR0913 - a commit, and how it is made
+        self,
+        before: State,
+        entry: Entry,
+        after: State,
+        *,
+        tell: Callable[[State, Entry, State], None],
+        writes: Sequence[Write] = (),
+        insist: Callable[[Callable[[], State | None]], State | None] = once,
+    ) -> State | None:
+        """Make ``entry`` true, perform its effects, and tell of it.
+
+        Args:
+            before: the state before it.
+            entry: the entry.
+            after: the state after it.
+            tell: called when all is done.
+            writes: what a step writes in the same transaction.
+            insist: puts the entry, again and again where that may help.
+
+        Returns:
+            ``after``, with what is known of where it is stored; ``None`` where another writer took the number, and
+            nothing has happened.
+
+        Raises:
+            StoreUnavailable, PayloadTooLarge, WriteFailed: see ``Store.commit``; nothing that follows was done.
+        """
+        alarmed = replace(entry, alarm=alarm(before, entry, after))
+        stored = insist(lambda: self.store.commit(after, alarmed, writes))
+        if stored is None:
+            return None
+        done = self.performer.perform(effects(before, entry, after), stored)
+        tell(before, entry, done)
+        return done
+
+    def start(self, fresh: State, first: Entry) -> tuple[State, bool] | None:
+        """Start an instance and perform what follows.
+
+        Returns:
+            The state as stored, and whether it was this call that started it; ``None`` where one that is open has the
+            id.
+        """
+        started = self.store.create(fresh, first)
+        if started is None:
+            return None
+        if started.sequence != 1 or started.start_id != fresh.start_id:
+            return started, False
+        return self.performer.perform(effects(None, first, started), started), True

@@ -1,0 +1,98 @@
+"""Performs the effects of commits, in order: schedules and messages, removals, and the head last of all.
+
+All of it may fail, and nothing of it holds back what comes after: the alarm has the sweep make up for what was not
+made, and the queue for what was not removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.effects import Head, Schedule, Unschedule, Wake
+from hephaestus.errors import RetryLater
+from hephaestus.runtime.ports import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.engine.effects import Effect
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Timers, WorkQueue
+    from hephaestus.store.store import Store
+
+_logger = logging.getLogger("hephaestus.effects")
+
+
+@dataclass(frozen=True, slots=True)
+class Performer:
+    """Performs effects.
+
+    Attributes:
+        store, timers, queue: the adapters.
+    """
+
+    store: Store
+    timers: Timers
+    queue: WorkQueue
+
+    def perform(self, effects: Sequence[Effect], state: State) -> State:
+        """Perform what follows from a commit.
+
+        A port that does not answer is asked once: what is left of the invocation is for the work.
+
+        Args:
+            effects: in their order.
+            state: after the commit.
+
+        Returns:
+            ``state``, with what is known of where it is stored.
+        """
+        silent: set[str] = set()
+        for effect in effects:
+            match effect:
+                case Schedule(step, token, due_at):
+                    timeout = Timeout(state.instance_id, state.life, step, token, due_at)
+                    self._attempt("timers", silent, state, partial(self.timers.schedule, timeout))
+                case Wake(delay_ms):
+                    self._attempt("queue", silent, state, partial(self.queue.wake, state.instance_id, delay_ms))
+                case Unschedule(step, token, due_at):
+                    self._remove(Timeout(state.instance_id, state.life, step, token, due_at), silent, state)
+                case Head():
+                    state = self._settle(state)
+        return state
+
+    def _attempt(self, port: str, silent: set[str], state: State, effect: Callable[[], object]) -> bool:
+        """Perform an effect, unless its port is silent; whether that was done."""
+        if port in silent:
+            return False
+        try:
+            effect()
+        except Exception as error:
+            if isinstance(error, RetryLater):
+                silent.add(port)
+            _logger.exception(
+                "instance %s: an effect of log entry %d failed; the sweep makes up for it",
+                state.instance_id,
+                state.sequence,
+            )
+            return False
+        return True
+
+    def _remove(self, timeout: Timeout, silent: set[str], state: State) -> None:
+        """Remove a schedule, or have the queue do it, which tries three times before it is a dead letter."""
+        if not self._attempt("timers", silent, state, partial(self.timers.cancel, timeout)):
+            self._attempt("removals", silent, state, partial(self.queue.remove_schedule, timeout))
+
+    def _settle(self, state: State) -> State:
+        try:
+            return self.store.settle(state)
+        except Exception:
+            _logger.exception(
+                "instance %s: the head does not follow log entry %d yet; the sweep makes up for it",
+                state.instance_id,
+                state.sequence,
+            )
+            return state

@@ -1,0 +1,141 @@
+"""What ends a life for good: an entry behind the one that closed it, which nothing follows.
+
+``superseded``: the id is started again. It holds the whole new head, and what the old head alone holds. Whoever wins
+the number has started; its writer, any other start, or the sweep puts the new head in the old one's place.
+
+``deleted``: everything of the instance is removed, the head after all else. The entry itself stays for a day, so that
+nothing that was decided before can be added behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.state import evolve
+from hephaestus.store.items import FORMAT, attribute
+from hephaestus.store.keys import HEAD, LOG, VALUE, end_of, log_key, read_log_key
+from hephaestus.store.reader import LOG_END
+from hephaestus.store.starts import STARTS_KEPT
+from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, Condition
+
+if TYPE_CHECKING:
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.state import State
+    from hephaestus.store.reader import Read
+    from hephaestus.store.store import Store
+    from hephaestus.store.table import Item, Value
+
+NEXT: Final = "next_"  # in front of an attribute of the new head
+KEPT: Final = ("generation", "created_at", "first", "first_at", "first_commit", "snapshot", "snapshot_at")
+OLD: Final = "old_"  # in front of what the old head alone held
+DAY: Final = 24 * 3600
+
+
+class Endings:
+    """Ends lives.
+
+    Args:
+        store: the store whose lives they are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.table = store.table
+
+    def supersede(self, found: Read, old: State, begun: State, first: Entry) -> State | None:
+        """Start the next generation over a closed one; its state, or ``None`` where another took the number."""
+        store = self.store
+        known = found.head.get("earlier", ())
+        earlier = (*(known if isinstance(known, tuple) else ()), str(found.head["first_commit"]))[-STARTS_KEPT:]
+        head, kept = store.new_head(begun, first, earlier)
+        item = self._ending("superseded", old, first.commit_id, first.at)
+        item |= {f"{NEXT}{name}": value for name, value in head.items() if name not in ("pk", "sk")}
+        item |= {f"{OLD}{name}": found.head[name] for name in KEPT if name in found.head}
+        if (expires := store.expiry(first.at, 366 * DAY)) is not None:
+            item[EXPIRES] = expires
+        store.prolong(old, first.at)
+        if not self._put(item):
+            store.values.remove(begun.instance_id, begun.life, kept.values)
+            return None
+        self._replace(store.settle(old), item)
+        return evolve(begun, kept=kept)
+
+    def delete(self, found: Read) -> bool:
+        """Delete a closed instance; ``False`` where another took the number."""
+        old = self.store.reader.state(found)
+        item = self._ending("deleted", old, "deleted", old.updated_at)
+        self.store.prolong(old, old.updated_at)
+        if not self._put(item):
+            return False
+        self._remove(old.instance_id, str(item["sk"]))
+        return True
+
+    def complete(self, found: Read) -> None:
+        """Finish what an ending began."""
+        item, instance_id = found.newest, str(found.head["pk"])
+        assert item is not None  # noqa: S101 - the ending
+        if found.ended == "deleted":
+            self._remove(instance_id, str(item["sk"]))
+        else:
+            self._replace(self.store.settle(self.store.reader.state(found)), item)
+
+    def clear(self, instance_id: str) -> None:
+        """Finish a deletion of which only the head is gone."""
+        for item in self.table.query(instance_id, low=LOG, high=LOG_END, limit=1):
+            if item.get("ends") == "deleted" and "wake_at" in item:
+                self._remove(instance_id, str(item["sk"]))
+
+    def earlier(self, found: Read, generation: int) -> tuple[str, Entry] | None:
+        """The life of an earlier generation and its first entry, one query a generation back; ``None`` if unknown."""
+        instance_id, life = str(found.head["pk"]), found.life
+        number = attribute(found.head, "generation", int)
+        while number > generation >= 1:
+            items = self.table.query(instance_id, low=end_of(f"{LOG}{life}#"), high=LOG_END, limit=1)
+            if not items or items[0].get(f"{NEXT}life") != life:
+                return None
+            life, _ = read_log_key(str(items[0]["sk"]))
+            number = attribute(items[0], f"{OLD}generation", int)
+            if number == generation:
+                return life, self.store.reader.first_of(items[0], life, OLD)
+        return None
+
+    def _ending(self, kind: str, old: State, commit_id: str, at: int) -> dict[str, Value]:
+        alarm = {
+            name: value for name, value in self.store.shards.alarm(old.instance_id, at).items() if value is not None
+        }
+        return {
+            "pk": old.instance_id,
+            "sk": log_key(old.life, old.sequence + 1),
+            "format": FORMAT,
+            "ends": kind,
+            "commit_id": commit_id,
+            "at": at,
+            **alarm,
+        }
+
+    def _put(self, item: Item) -> bool:
+        """Put an ending if its number is free; whether it was, or this very ending has taken it."""
+        if self.table.put(item, ABSENT):
+            return True
+        found = self.table.get(str(item["pk"]), str(item["sk"]))
+        same = ("commit_id", "ends", f"{NEXT}life")
+        return found is not None and all(found.get(name) == item.get(name) for name in same)
+
+    def _replace(self, old: State, item: Item) -> None:
+        """Put the new head in the old one's place, if that is still there; then the ending needs no alarm."""
+        head: dict[str, Value] = {name[len(NEXT) :]: value for name, value in item.items() if name.startswith(NEXT)}
+        self.table.put({"pk": old.instance_id, "sk": HEAD, **head}, Condition(equal={"life": old.life}))
+        self.store.strip(old.instance_id, str(item["sk"]))
+
+    def _remove(self, instance_id: str, ending: str) -> None:
+        """Remove everything of a deleted instance but the ending, which expires."""
+        life, _ = read_log_key(ending)
+        for item in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
+            self.store.values.drop(item)
+        for item in self.table.query(instance_id, low=LOG, high=LOG_END):
+            if item["sk"] != ending:
+                self.table.delete(instance_id, str(item["sk"]), ALWAYS)
+        self.table.delete(instance_id, HEAD, Condition(equal={"life": life}))
+        at = attribute(self.table.get(instance_id, ending) or {"pk": instance_id, "sk": ending}, "at", int)
+        changes: dict[str, Value | None] = {"wake_shard": None, "wake_at": None, EXPIRES: at // 1000 + DAY}
+        self.table.update(instance_id, ending, changes, ALWAYS)

@@ -1,0 +1,121 @@
+"""Heads: the one item of an instance that is changed in place, so it is kept small.
+
+The first entry stands in it while it stays under 1 KB, which a change then costs one unit for; the snapshot while it
+stays under 4 KB, as writing, reading and removing it as an item of its own costs more. Otherwise each is a value that
+the head names. Tags always stand in it, as listings filter by them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine.records import NOTHING
+from hephaestus.engine.state import evolve
+from hephaestus.store.items import FORMAT, list_key, list_time, recent_key, shard_of, wake_key
+from hephaestus.store.keys import HEAD
+from hephaestus.store.table import EXPIRES, item_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.engine.state import State
+    from hephaestus.store.table import Item, Value
+
+# What a later head may have and an earlier one not: a longer status, an owner and a lease, an expiry.
+RESERVE: Final = 16
+OWNED: Final = len("owner") + 20 + len("lease_until") + 8
+NAMED: Final = len("snapshot_at") + 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Up to how many bytes a thing stands where it belongs; above, it is a value.
+
+    Attributes:
+        first: a head with its first entry; DynamoDB: a write unit.
+        head: a head with its snapshot; DynamoDB: a read unit.
+        apart: a result, compressed.
+    """
+
+    first: int = 1024
+    head: int = 4096
+    apart: int = 4096
+
+
+class Shards:
+    """How many partitions the indexes are spread over.
+
+    Args:
+        wake, listing: how many; may grow, must not shrink.
+    """
+
+    def __init__(self, wake: int, listing: int) -> None:
+        self.wake = wake
+        self.listing = listing
+
+    def alarm(self, instance_id: str, at: int | None) -> Mapping[str, Value | None]:
+        """The attributes of an alarm."""
+        if at is None:
+            return {"wake_shard": None, "wake_at": None}
+        return {"wake_shard": wake_key(shard_of(instance_id, self.wake)), "wake_at": at}
+
+    def changes(self, state: State, expires: int | None) -> dict[str, Value | None]:
+        """The attributes of a head that a boundary changes, but for the snapshot; ``None`` for those that go."""
+        shard = shard_of(state.instance_id, self.listing)
+        return {
+            "status": state.status,
+            "sequence": state.sequence,
+            "owner": state.owner,
+            "lease_until": state.lease_until or None,
+            **self.alarm(state.instance_id, state.wake_at),
+            "list_key": list_key(state.workflow, state.status, shard),
+            "recent_key": recent_key(state.status, shard),
+            "updated_at": state.updated_at,
+            "quarantine": None,
+            EXPIRES: expires,
+        }
+
+    def head(self, state: State, first_commit: str, earlier: tuple[str, ...]) -> dict[str, Value]:
+        """The head of a life that begins, without its first entry."""
+        item: dict[str, Value | None] = {
+            "pk": state.instance_id,
+            "sk": HEAD,
+            "format": FORMAT,
+            "life": state.life,
+            "generation": state.generation,
+            "workflow": state.workflow,
+            "version": state.version,
+            "created_at": state.created_at,
+            "list_at": f"{list_time(state.created_at)}#{state.instance_id}",
+            "tags": state.tags or None,
+            "first_commit": first_commit,
+            "earlier": earlier or None,
+            **self.changes(state, None),
+        }
+        return {name: value for name, value in item.items() if value is not None}
+
+
+def room(head: Item, most: int) -> int:
+    """How many bytes of one more attribute a head of at most ``most`` bytes has room for."""
+    size = item_bytes({name: value for name, value in head.items() if name not in ("snapshot", "snapshot_at")})
+    return most - RESERVE - size - (0 if "owner" in head else OWNED) - len("snapshot")
+
+
+def lean(state: State) -> State:
+    """A state without what its head and its first entry say."""
+    return evolve(state, initial=NOTHING, tags=(), start_id="", life="", owner=None, lease_until=0, wake_at=None)
+
+
+def fattened(snapshot: State, begun: State, head: Mapping[str, Any]) -> State:
+    """The state that a snapshot was made of."""
+    return evolve(
+        snapshot,
+        initial=begun.initial,
+        tags=begun.tags,
+        start_id=begun.start_id,
+        life=begun.life,
+        owner=head.get("owner"),
+        lease_until=head.get("lease_until", 0),
+        wake_at=head.get("wake_at"),
+    )

@@ -1,0 +1,80 @@
+"""What the items of an instance have in common: their format, their indexes, and how a damaged one is recognised."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from hephaestus.errors import CorruptLog
+from hephaestus.store.table import Index
+
+if TYPE_CHECKING:
+    from hephaestus.store.table import Item
+
+FORMAT: Final = 2
+LISTED: Final = ("workflow", "version", "status", "generation", "tags", "created_at")
+RECENT: Final = ("workflow", "tags")  # never changes while a life lasts, so that only the start pays for it
+APART: Final = ("failed", "cancelled", "compensating")
+WAKE: Final = Index("wake", "wake_shard", "wake_at", numeric=True)
+LISTING: Final = Index("listing", "list_key", "list_at", projected=LISTED)
+RECENTLY: Final = Index("recent", "recent_key", "list_at", projected=RECENT)
+INDEXES: Final = (WAKE, LISTING, RECENTLY)
+LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999
+
+T = TypeVar("T")
+
+
+def wake_key(shard: int) -> str:
+    """The partition of the alarms in a shard."""
+    return f"wake#{shard}"
+
+
+def list_key(workflow: str, status: str, shard: int) -> str:
+    """The partition of a workflow's instances with a status in a shard."""
+    return f"{workflow}#{status}#{shard}"
+
+
+def recent_key(status: str, shard: int) -> str:
+    """The partition of all instances in a shard; those that need a look, or had one, are apart from the others."""
+    return f"{'apart' if status in APART else 'recent'}#{shard}"
+
+
+def list_time(milliseconds: int) -> str:
+    """A time as text that sorts as times do."""
+    seconds, rest = divmod(min(max(milliseconds, 0), LAST_MS), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}"
+
+
+def shard_of(instance_id: str, shards: int) -> int:
+    """The shard of an instance. More shards may be added later; fewer would hide what is in the others."""
+    return zlib.crc32(instance_id.encode()) % shards
+
+
+def check_format(item: Item) -> Item:
+    """``item``, if this release can read it.
+
+    Raises:
+        CorruptLog: it has no format, or that of a newer release.
+    """
+    if attribute(item, "format", int) > FORMAT:
+        message = f"{_told(item)} was written by a newer release: deploy that release again"
+        raise CorruptLog(message)
+    return item
+
+
+def attribute(item: Item, name: str, kind: type[T]) -> T:
+    """An attribute that an item must have.
+
+    Raises:
+        CorruptLog: it is missing or of another type.
+    """
+    value: Any = item.get(name)
+    if not isinstance(value, kind):
+        message = f"{_told(item)} {'lacks' if value is None else 'has an unreadable'} {name}"
+        raise CorruptLog(message)
+    return value
+
+
+def _told(item: Item) -> str:
+    return f"instance {item['pk']!s}: the item {item['sk']!s}"

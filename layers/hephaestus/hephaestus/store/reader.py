@@ -1,0 +1,275 @@
+"""Reads instances: the head and the newest entry in one consistent query, and what lies between them where needed.
+
+The query is no snapshot over its two items. What is known is the greater of the head's sequence and the entry's number.
+An entry of an earlier life counts as none; one of a later life says that the head was read before it was replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from hephaestus.codec import load_events, load_state
+from hephaestus.engine.events import Entry
+from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.state import Kept, State, evolve
+from hephaestus.errors import CorruptLog, StoreUnavailable
+from hephaestus.store.heads import fattened, room
+from hephaestus.store.items import attribute, check_format
+from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key, read_log_key
+from hephaestus.store.table import EXPIRES
+from hephaestus.store.values import ValueMissing, Values, names_in, put_back, state_whole, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.store.table import Item, Table
+
+T = TypeVar("T")
+TRIES: Final = 8
+LOG_END: Final = end_of(LOG)
+FIRST: Final = "first"  # the name of the value that holds a first entry
+
+
+class Read(NamedTuple):
+    """A head, and the newest entry of its life, if there is one."""
+
+    head: Item
+    newest: Item | None
+
+    @property
+    def life(self) -> str:
+        """The life of both."""
+        return str(self.head["life"])
+
+    @property
+    def ended(self) -> str:
+        """What ended the life, if the newest entry says so: ``superseded`` or ``deleted``."""
+        return "" if self.newest is None else str(self.newest.get("ends", ""))
+
+
+class Reader:
+    """Reads one table.
+
+    Args:
+        table: the table.
+        values: where what is large stands.
+        head_bytes: how large a head with its snapshot may be.
+    """
+
+    def __init__(self, table: Table, values: Values, head_bytes: int) -> None:
+        self.table = table
+        self.values = values
+        self.head_bytes = head_bytes
+
+    def newest(self, instance_id: str) -> Read | None:
+        """The head and the newest entry of its life (``pk``, ``head`` and the first ``log#`` key), consistently."""
+        for _ in range(TRIES):
+            items = self.table.query(instance_id, low=HEAD, high=LOG_END, limit=2)
+            if not items or items[0]["sk"] != HEAD:
+                return None
+            head, newest = _head(items[0]), items[1] if len(items) > 1 else None
+            life = _life(newest)
+            if newest is None or life == head["life"]:
+                return Read(head, None if newest is None else check_format(newest))
+            if life > str(head["life"]):
+                return Read(head, None)  # an earlier life's: names of lives count down
+            own_life = str(head["life"])
+            own = self.table.query(instance_id, low=log_key(own_life, LAST_NUMBER), high=log_key(own_life, 0), limit=1)
+            again = self.table.get(instance_id, HEAD)
+            if again is not None and again.get("life") == head["life"]:
+                return Read(_head(again), check_format(own[0]) if own else None)
+        message = f"instance {instance_id} is being started and ended by many callers at once; try again"
+        raise StoreUnavailable(message)
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state; ``None`` where there is none, or where it is being deleted.
+
+        Raises:
+            CorruptLog: what is stored cannot be read.
+        """
+        missing: ValueMissing | None = None
+        for _ in range(TRIES):
+            found = self.newest(instance_id)
+            if found is None or found.ended == "deleted":
+                return None
+            try:
+                return self.state(found)
+            except ValueMissing as error:
+                if missing is not None and str(missing) == str(error):
+                    raise
+                missing = error  # a newer head may have been written since, and the value removed: look again
+        message = f"instance {instance_id} changes faster than it can be read; try again"
+        raise StoreUnavailable(message)
+
+    def state(self, read: Read) -> State:
+        """The state that a head and the log behind it say.
+
+        Raises:
+            ValueMissing: a value was removed since the head was read, or is lost.
+            CorruptLog: something cannot be read.
+        """
+        head, instance_id = read.head, str(read.head["pk"])
+        named = {name: str(head[at]) for name, at in ((FIRST, "first_at"), ("snapshot", "snapshot_at")) if at in head}
+        large = self.values.get(instance_id, read.life, tuple(named.values())) if named else {}
+        opening = large[named[FIRST]] if FIRST in named else attribute(head, FIRST, bytes)
+        places, data = unpacked(opening, instance_id)
+        known = set(named.values()) | set(names_in(places))
+        bare = Entry(1, str(head["first_commit"]), _number(head, "created_at"), ())
+        first = self._whole(instance_id, read.life, bare, places, data)
+        state = begin(instance_id, _number(head, "generation"), first, read.life)
+        snapshot = large[named["snapshot"]] if "snapshot" in named else head.get("snapshot")
+        if isinstance(snapshot, bytes):
+            state, names = self._snapshot(state, head, snapshot)
+            known |= names
+        sequence = _number(head, "sequence")
+        if state.sequence != sequence:
+            message = f"instance {instance_id}: its snapshot is of entry {state.sequence}, its head of {sequence}"
+            raise CorruptLog(message)
+        if "quarantine" in head:  # whoever was put off goes by the alarm that it was given, until its next boundary
+            state = evolve(state, wake_at=head.get("wake_at"))
+        kept = Kept(
+            sequence,
+            (),
+            room(head, self.head_bytes),
+            frozenset(known),
+            named.get("snapshot", ""),
+            EXPIRES in head,
+            read.ended,
+        )
+        return self.follow(evolve(state, kept=kept), self._behind(read, sequence))
+
+    def follow(self, state: State, items: Sequence[Item]) -> State:
+        """A state after the log entries of ``items``, in order; what ends a life changes nothing of its state."""
+        entries, known = [], set(state.kept.values)
+        for item in items:
+            if "ends" in item:
+                state = evolve(state, kept=replace(state.kept, ended=str(item["ends"])))
+                continue
+            entry, names = self._entry(item)
+            entries.append(entry)
+            known |= names
+        alarmed = (*state.kept.alarmed, *(entry.sequence for entry in entries if entry.alarm is not None))
+        return evolve(fold(state, entries), kept=replace(state.kept, alarmed=alarmed, values=frozenset(known)))
+
+    def tail(self, state: State) -> Sequence[Item]:
+        """The items of the log after ``state``, in order (``pk``, the ``log#`` keys of its life)."""
+        low, high = log_key(state.life, LAST_NUMBER), log_key(state.life, state.sequence + 1)
+        return self._checked(self.table.query(state.instance_id, low=low, high=high), state.sequence)
+
+    def entry(self, instance_id: str, life: str, number: int) -> Item | None:
+        """One log entry, consistently."""
+        return self.table.get(instance_id, log_key(life, number))
+
+    def first_of(self, item: Item, life: str, prefix: str = "") -> Entry:
+        """The first entry of a life, as its head, or what took the head's place, keeps it."""
+        instance_id = str(item["pk"])
+        at = item.get(f"{prefix}first_at")
+        data = (
+            attribute(item, f"{prefix}first", bytes)
+            if at is None
+            else self.values.get(instance_id, life, (str(at),))[str(at)]
+        )
+        commit, created = str(item[f"{prefix}first_commit"]), _number(item, f"{prefix}created_at")
+        places, rest = unpacked(data, instance_id)
+        return self._whole(instance_id, life, Entry(1, commit, created, ()), places, rest)
+
+    def page(self, instance_id: str, life: str, after: int, limit: int) -> Sequence[Entry]:
+        """At most ``limit`` entries of a life's log after number ``after`` (1 or more), in order, where left."""
+        if after >= LAST_NUMBER:
+            return []
+        low, high = log_key(life, LAST_NUMBER), log_key(life, after + 1)
+        items = self.table.query(instance_id, low=low, high=high, limit=limit, descending=True)
+        entries = [self.entry_of(check_format(item)) for item in items if "ends" not in item]
+        for entry, number in zip(entries, range(entries[0].sequence if entries else 0, LAST_NUMBER), strict=False):
+            if entry.sequence != number:
+                message = f"instance {instance_id}: log entry {number} is missing"
+                raise CorruptLog(message)
+        return entries
+
+    def _behind(self, read: Read, sequence: int) -> Sequence[Item]:
+        """The log entries after number ``sequence`` that a read shows, in order."""
+        if read.newest is None:
+            return ()
+        _, number = read_log_key(str(read.newest["sk"]))
+        if number <= sequence:
+            return ()
+        if number == sequence + 1:
+            return (read.newest,)
+        low, high = log_key(read.life, number), log_key(read.life, sequence + 1)
+        return self._checked(self.table.query(str(read.head["pk"]), low=low, high=high), sequence)
+
+    def _checked(self, items: Sequence[Item], after: int) -> Sequence[Item]:
+        found = [check_format(item) for item in reversed(items)]
+        for number, item in enumerate(found, after + 1):
+            if read_log_key(str(item["sk"]))[1] != number:
+                message = f"instance {item['pk']!s}: log entry {number} is missing"
+                raise CorruptLog(message)
+        return found
+
+    def _snapshot(self, begun: State, head: Item, snapshot: bytes) -> tuple[State, set[str]]:
+        """The state that a head's snapshot holds, and the names of its values."""
+        places, data = unpacked(snapshot, begun.instance_id)
+        state = _named(begun.instance_id, load_state, data)
+        if (state.instance_id, state.generation) != (begun.instance_id, begun.generation):
+            message = f"instance {begun.instance_id}: its snapshot is of another instance or generation"
+            raise CorruptLog(message)
+        names = names_in(places)
+        if names:
+            state = state_whole(state, places, self.values.get(begun.instance_id, begun.life, names))
+        return fattened(state, begun, head), set(names)
+
+    def entry_of(self, item: Item) -> Entry:
+        """The log entry that an item holds."""
+        return self._entry(item)[0]
+
+    def _entry(self, item: Item) -> tuple[Entry, set[str]]:
+        """A log entry, and the names of its values."""
+        instance_id = str(item["pk"])
+        life, number = read_log_key(str(item["sk"]))
+        places, data = unpacked(attribute(item, "data", bytes), instance_id)
+        alarm = item.get("wake_at")
+        bare = Entry(
+            number,
+            attribute(item, "commit_id", str),
+            _number(item, "at"),
+            (),
+            alarm if isinstance(alarm, int) else None,
+        )
+        return self._whole(instance_id, life, bare, places, data), set(names_in(places))
+
+    def _whole(self, instance_id: str, life: str, bare: Entry, places: Sequence[str], data: bytes) -> Entry:
+        """An entry with its events, those with large values complete."""
+        events = _named(instance_id, load_events, data)
+        if places:
+            events = put_back(events, places, self.values.get(instance_id, life, names_in(places)))
+        return replace(bare, events=events)
+
+
+def _head(item: Item) -> Item:
+    for name in ("life", "first_commit"):
+        attribute(check_format(item), name, str)
+    return item
+
+
+def _life(item: Item | None) -> str:
+    if item is None:
+        return ""
+    try:
+        return read_log_key(str(item["sk"]))[0]
+    except ValueError as error:
+        message = f"instance {item['pk']!s}: {item['sk']!s} is no key of this table"
+        raise CorruptLog(message) from error
+
+
+def _number(item: Item, name: str) -> int:
+    return attribute(item, name, int)
+
+
+def _named(instance_id: str, read: Callable[[bytes], T], data: bytes) -> T:
+    """What ``read`` makes of ``data``, its errors naming the instance."""
+    try:
+        return read(data)
+    except CorruptLog as error:
+        message = f"instance {instance_id}: {error}"
+        raise CorruptLog(message) from error

@@ -1,0 +1,456 @@
+"""Instances on a table: starts, commits and heads, written once for every table.
+
+The log is the lock: whoever puts an entry's number has committed it; everything else follows from the log and may be
+done late, twice, or by another. The rules are in ``docs/architecture.md``: near variants of them lose events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.codec import dump_events, dump_state
+from hephaestus.engine.fold import begin
+from hephaestus.engine.state import CLOSED, STATUSES, Kept, State, evolve
+from hephaestus.errors import AlreadyRunning, InvariantBroken, PayloadTooLarge, StoreUnavailable
+from hephaestus.store.endings import Endings
+from hephaestus.store.heads import Shards, Sizes, lean, room
+from hephaestus.store.items import FORMAT
+from hephaestus.store.keys import HEAD, LAST_NUMBER, life_name, log_key, read_log_key
+from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances
+from hephaestus.store.overdue import read_overdue
+from hephaestus.store.reader import FIRST, Reader
+from hephaestus.store.starts import is_repeated
+from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Condition
+from hephaestus.store.values import MAX_VALUE_BYTES, OVERHEAD, Values, names_in, packed, set_apart, state_apart
+from hephaestus.writes import WriteFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.engine.events import Entry, Event
+    from hephaestus.store.filters import ListFilter
+    from hephaestus.store.listing import Listing
+    from hephaestus.store.overdue import OverduePage
+    from hephaestus.store.reader import Read
+    from hephaestus.store.table import Item, Table, Value
+    from hephaestus.store.values import Blobs
+    from hephaestus.writes import Write
+
+MAX_TRANSACTION: Final = 100  # items; DynamoDB API Reference, TransactWriteItems
+MAX_REASON: Final = 1_000
+TRIES: Final = 8
+DAY: Final = 24 * 3600
+LONGEST_LIFE: Final = 366 * DAY
+_UNALARMED: Final = tuple(status for status in STATUSES if status not in CLOSED and status != "waiting")
+
+
+class Store:
+    """Instances on one table; safe to use from many threads.
+
+    Args:
+        table: the table, with the indexes of ``hephaestus.store.items``.
+        blobs: where values above ``threshold`` go; without it, a single value may not be larger.
+        wake_shards, list_shards: how many partitions the indexes are spread over; may grow, must not shrink.
+        retention_days: how long a closed instance is kept; ``None`` for ever.
+        threshold: the largest value that is kept in the table, in bytes after compression.
+        sizes: from which size on something is a value.
+
+    Raises (any method):
+        StoreUnavailable: throttled, timed out or unreachable, after the table's own retries.
+        CorruptLog: what is stored cannot be read.
+    """
+
+    def __init__(  # noqa: PLR0913 - a store's settings
+        self,
+        table: Table,
+        *,
+        blobs: Blobs | None = None,
+        wake_shards: int = 4,
+        list_shards: int = 4,
+        retention_days: int | None = None,
+        threshold: int = MAX_VALUE_BYTES,
+        sizes: Sizes = Sizes(),  # noqa: B008 - frozen
+    ) -> None:
+        self.table = table
+        self.values = Values(table, blobs, threshold)
+        self.sizes = sizes
+        self.reader = Reader(table, self.values, sizes.head)
+        self.shards = Shards(wake_shards, list_shards)
+        self.retention = None if retention_days is None else retention_days * DAY
+        self.endings = Endings(self)
+        self._others = OtherWorkflows(table, list_shards)
+
+    @property
+    def own_table(self) -> str | None:
+        """The name of the table, which no step may write to; ``None`` where users' tables are elsewhere."""
+        return self.table.name
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest single value it takes, in bytes after compression; ``None`` where large ones go to S3."""
+        return None if self.values.blobs else self.values.threshold
+
+    # --- Writing ---
+
+    def create(self, state: State, first: Entry) -> State | None:
+        """Start an instance: one conditional put of its head, which holds the first entry.
+
+        Where a closed instance has the id, the start is the entry ``superseded`` in that life's log (see ``Endings``).
+
+        Args:
+            state: generation 1 of a new instance after ``first``, with the name of its life; over a closed instance the
+                next generation begins instead, and its life may be renamed.
+            first: entry number 1.
+
+        Returns:
+            The state as stored, or ``None`` where an instance that is not closed has the id and was not started by
+            ``first.commit_id``. A repeated call with the same commit id succeeds again, with the newest state, also
+            when up to 8 other generations were started since.
+
+        Raises:
+            RequestIdReused: another start had the name of this one.
+        """
+        head, kept = self.new_head(state, first, ())
+        for _ in range(TRIES):
+            if self.table.put(head, ABSENT):
+                return evolve(state, kept=kept)
+            found = self.reader.newest(state.instance_id)
+            if found is None:
+                self.endings.clear(state.instance_id)
+                continue
+            if self._is_repeated(found, first):
+                if found.life != state.life:  # or else it was this very call whose answer was lost
+                    self._forget(state, kept)
+                return self.load(state.instance_id)
+            if found.ended:
+                self.endings.complete(found)
+                continue
+            old = self.reader.state(found)
+            if not old.closed:
+                self._forget(state, kept)
+                return None
+            begun = begin(
+                state.instance_id,
+                old.generation + 1,
+                first,
+                life_name(state.created_at, first.commit_id + state.life, old.life),
+            )
+            if (started := self.endings.supersede(found, old, begun, first)) is not None:
+                self._forget(state, kept)
+                return started
+        message = f"instance {state.instance_id} is being started and ended by many callers at once; try again"
+        raise StoreUnavailable(message)
+
+    def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
+        """Put a log entry, which is the commit; nothing else is written but the large values that it names, before it.
+
+        Args:
+            after: the state after ``entry``.
+            entry: its number is ``after.sequence``.
+            writes: what a step writes to tables of its own in the same transaction, as ``check_writes`` gave it: all
+                of it and the entry, or nothing. At most 99.
+
+        Returns:
+            ``after``, with what is known of where it is stored, also when only the answer to an earlier try with the
+            same commit id had been lost. ``None`` when another writer took the number (or the life is over): load the
+            tail and decide again. That comes before anything that is wrong with ``writes``.
+
+        Raises:
+            PayloadTooLarge: the entry is larger than the table takes; nothing was written.
+            ConditionFailed: the condition of one of ``writes`` does not hold; nothing was written.
+            WriteRefused: one of ``writes`` cannot succeed as it is; nothing was written.
+            InvariantBroken: more writes than fit a transaction; nothing was written.
+        """
+        if len(writes) >= MAX_TRANSACTION:
+            message = f"a commit has {len(writes)} writes: at most {MAX_TRANSACTION - 1} go with a log entry"
+            raise InvariantBroken(message)
+        data, names = self._events(after, entry.events, after.kept.values)
+        item: dict[str, Value | None] = {
+            "pk": after.instance_id,
+            "sk": log_key(after.life, entry.sequence),
+            "format": FORMAT,
+            "commit_id": entry.commit_id,
+            "at": entry.at,
+            "data": data,
+            **(self.shards.alarm(after.instance_id, entry.alarm) if entry.alarm is not None else {}),
+            EXPIRES: self.expiry(entry.at, LONGEST_LIFE),
+        }
+        if after.kept.expiring:  # a closed life goes on: its head must not expire meanwhile
+            self.prolong(after, entry.at)
+        if not self._put(after, entry, {name: value for name, value in item.items() if value is not None}, writes):
+            return None
+        alarmed = (*after.kept.alarmed, entry.sequence) if entry.alarm is not None else after.kept.alarmed
+        return evolve(after, kept=replace(after.kept, alarmed=alarmed, values=after.kept.values | names))
+
+    def settle(self, state: State) -> State:
+        """Have the head follow the log up to ``state``, then remove the alarms of the entries that it covers.
+
+        The head is changed only if it is of this life and older: what it is given is a function of the log alone, so it
+        may be written late, twice or never.
+
+        Returns:
+            ``state``, with what is known of where it is stored.
+        """
+        kept = state.kept
+        if kept.settled < state.sequence:
+            kept = self._write_head(state)
+        for number in kept.alarmed:
+            self.strip(state.instance_id, log_key(state.life, number))
+        return evolve(state, kept=replace(kept, alarmed=()))
+
+    def tidy(self, instance_id: str, state: State | None, alarms: Sequence[str] = ()) -> None:
+        """Finish what a crash left undone of an instance that nobody works on: its head, its end, its alarms.
+
+        Args:
+            instance_id: the instance.
+            state: as it was read after ``alarms`` were seen; ``None`` where there is none.
+            alarms: the keys of entries that the index showed.
+        """
+        if state is None or state.kept.ended:
+            found = self.reader.newest(instance_id)
+            if found is not None and found.ended:
+                self.endings.complete(found)
+            elif found is None:
+                self.endings.clear(instance_id)
+            return
+        settled = self.settle(state)
+        for key in alarms:
+            life, number = read_log_key(key)
+            if life != settled.life or number <= settled.sequence:
+                self.strip(instance_id, key)
+
+    def delete(self, instance_id: str) -> bool:
+        """Remove everything of a closed instance: its head, its logs and values of all lives, objects in S3 included.
+
+        Returns:
+            Whether there was such an instance.
+
+        Raises:
+            AlreadyRunning: it has not ended.
+        """
+        for _ in range(TRIES):
+            found = self.reader.newest(instance_id)
+            if found is None:
+                return False
+            if found.ended:
+                self.endings.complete(found)
+                if found.ended == "deleted":
+                    return True
+                continue
+            if not self.reader.state(found).closed:
+                message = f"instance {instance_id} has not ended: only a closed instance can be deleted"
+                raise AlreadyRunning(message)
+            if self.endings.delete(found):
+                return True
+        message = f"instance {instance_id} is being changed by many callers at once; try again"
+        raise StoreUnavailable(message)
+
+    def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
+        """Put off the alarms of an instance that cannot be read, and note why, without reading it or its log.
+
+        Only an alarm that is due is put off: one to come belongs to somebody who can read the instance. Where the
+        head's alarm is missing although the instance has not ended and does not merely wait, it is set again. ``load``
+        goes on rejecting the instance; its next boundary clears the note.
+
+        Args:
+            instance_id: the instance.
+            reason: why, for whoever looks at the table; the first 1,000 characters are kept.
+            now: the time, in ms.
+            until: when the instance is looked at again, in ms.
+            alarms: the keys of entries that showed an alarm.
+
+        Returns:
+            Whether an alarm was put off, and it is news.
+        """
+        due = Condition(at_most={"wake_at": now})
+        lost = tuple(Condition(missing=("wake_at",), equal={"status": status}) for status in _UNALARMED)
+        changes = {**self.shards.alarm(instance_id, until), "quarantine": reason[:MAX_REASON] or "unknown"}
+        put_off = self.table.update(instance_id, HEAD, changes, Condition(any_of=(due, *lost)))
+        late = [key for key in alarms if self.table.update(instance_id, key, {"wake_at": until}, due)]
+        unnoted = Condition(missing=("quarantine",))
+        return put_off or (
+            bool(late) and self.table.update(instance_id, HEAD, {"quarantine": changes["quarantine"]}, unnoted)
+        )
+
+    # --- Reading ---
+
+    def load(self, instance_id: str) -> State | None:
+        """The newest state: one query, and another where the head lags by more than one entry."""
+        return self.reader.load(instance_id)
+
+    def tail(self, state: State) -> State | None:
+        """``state`` after what others wrote since; ``None`` where nothing was written, or its life is over."""
+        items = self.reader.tail(state)
+        if not items:
+            return None
+        after = self.reader.follow(state, items)
+        return after if after.sequence > state.sequence else None
+
+    def history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
+        """A page of a generation's log: its number and at most ``limit`` entries after number ``after``, in order.
+
+        Of an instance that is older than the retention and a year, the oldest entries but the first may be gone.
+        ``generation`` ``None`` is the newest. ``None`` when there is no such instance or generation.
+        """
+        found = self.reader.newest(instance_id)
+        if found is None or found.ended == "deleted":
+            return None
+        newest = int(str(found.head["generation"]))
+        number = newest if generation is None else generation
+        if number == newest:
+            life, first = found.life, self.reader.first_of(found.head, found.life)
+        else:
+            earlier = self.endings.earlier(found, number)
+            if earlier is None:
+                return None
+            life, first = earlier
+        entries = [first] if after < 1 and limit > 0 else []
+        if len(entries) < limit:
+            entries += self.reader.page(instance_id, life, max(after, 1), limit - len(entries))
+        return number, entries
+
+    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
+        """A page of the alarms that are due at ``now`` (ms); see ``read_overdue``."""
+        return read_overdue(self.table, self.shards.wake, now, limit, cursor)
+
+    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
+        """A page of the ``wanted`` instances, newest start first.
+
+        A page may hold fewer than ``limit`` items, or none, and still have a cursor, when a filter is passed by few:
+        following it shows them all. The first page takes at most two queries a shard, whatever is stored. Where no
+        workflow is ``wanted``, ``known`` are those that most instances are of, which makes what few pass quicker to
+        find, and nothing else.
+        """
+        return list_instances(self.table, self.shards.listing, Wanted(wanted, limit, known), cursor)
+
+    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
+        """The names of workflows that have instances and are not among ``known``, sorted.
+
+        A call looks through a bounded number of instances, the newest first, and the next one goes on where it ended:
+        asked again and again, all are found.
+        """
+        return self._others.look(known)
+
+    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
+        """How many instances each pair of a workflow and a status has; ``most`` (1 or more) means that many or more.
+
+        One query a pair and shard, each of which looks at ``most`` entries at most.
+        """
+        return count_instances(self.table, self.shards.listing, workflows, statuses, most)
+
+    # --- What starts, commits and endings are made of ---
+
+    def new_head(self, state: State, first: Entry, earlier: tuple[str, ...]) -> tuple[Item, Kept]:
+        """The head of a life that begins, its large values written."""
+        data, names = self._events(state, first.events, frozenset())
+        head = self.shards.head(state, first.commit_id, earlier)
+        if len(data) <= room(head, self.sizes.first):
+            head[FIRST] = data
+        else:
+            self.values.put(state.instance_id, state.life, FIRST, data)
+            head[f"{FIRST}_at"] = FIRST
+            names |= {FIRST}
+        return head, Kept(1, (), room(head, self.sizes.head), names)
+
+    def expiry(self, at: int, later: int = 0) -> int | None:
+        """When what was written at ``at`` (ms) is no longer needed, in seconds; ``None`` for never."""
+        return None if self.retention is None else at // 1000 + self.retention + later
+
+    def prolong(self, state: State, at: int) -> None:
+        """Have the head of a closed life, to whose log something is about to be added, not expire meanwhile."""
+        expires = self.expiry(at, DAY)
+        if expires is not None:
+            own = Condition(equal={"life": state.life}, below={EXPIRES: expires})
+            self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own)
+
+    def strip(self, instance_id: str, key: str) -> None:
+        """Remove the alarm of one entry, if it is there."""
+        self.table.update(instance_id, key, {"wake_shard": None, "wake_at": None}, PRESENT)
+
+    def _events(self, state: State, events: tuple[Event, ...], known: frozenset[str]) -> tuple[bytes, frozenset[str]]:
+        """Events as bytes, and the names of their large values, those written that are not ``known`` to be."""
+        data = dump_events(events)
+        if len(data) <= self.sizes.apart:
+            return data, frozenset()
+        left, apart = set_apart(events, self.sizes.apart)
+        if apart:
+            data = packed(apart, dump_events(left))
+        self._write_values(state, apart, known)
+        if len(data) > (limit := self.table.max_item_bytes - OVERHEAD):
+            message = f"instance {state.instance_id}: a commit takes {len(data)} bytes, at most {limit} fit"
+            raise PayloadTooLarge(message)
+        return data, frozenset(names_in(apart))
+
+    def _write_values(self, state: State, apart: Mapping[str, bytes], known: frozenset[str]) -> None:
+        expires = self.expiry(state.updated_at, LONGEST_LIFE) if state.closed else None
+        for place, value in apart.items():
+            (name,) = names_in((place,))
+            if name not in known:
+                self.values.put(state.instance_id, state.life, name, value, expires)
+
+    def _put(self, after: State, entry: Entry, item: Item, writes: Sequence[Write]) -> bool:
+        """Put a log entry if its number is free; whether it was, or this very entry has taken it."""
+        if entry.sequence > LAST_NUMBER:
+            message = f"instance {after.instance_id} has {LAST_NUMBER} log entries: start another"
+            raise PayloadTooLarge(message)
+        if not writes:
+            return self.table.put(item, ABSENT) or self._is_mine(item)
+        token = hashlib.sha256(f"{item['pk']!s} {item['sk']!s} {entry.commit_id} {entry.at}".encode()).hexdigest()[:36]
+        try:
+            return self.table.transact(item, ABSENT, writes, token) or self._is_mine(item)
+        except WriteFailed:
+            # A repeated transaction finds its own effects, and its conditions need not hold any more. And a number that
+            # another writer took comes first: DynamoDB does not say so where it rejects the request as a whole.
+            found = self.table.get(str(item["pk"]), str(item["sk"]))
+            if found is None:
+                raise
+            return found.get("commit_id") == entry.commit_id
+
+    def _is_mine(self, item: Item) -> bool:
+        found = self.table.get(str(item["pk"]), str(item["sk"]))
+        return found is not None and found.get("commit_id") == item["commit_id"]
+
+    def _write_head(self, state: State) -> Kept:
+        """Have the head follow; what is known of it afterwards, whether it was this call that wrote it or not."""
+        kept, expires = state.kept, self.expiry(state.updated_at) if state.closed else None
+        later = self.expiry(state.updated_at, LONGEST_LIFE) if state.closed else None
+        if kept.values and kept.expiring is not (later is not None):
+            self.values.expire(state.instance_id, state.life, later)
+        changes = self.shards.changes(state, expires)
+        snapshot, names = self._snapshot(state)
+        name = ""
+        if len(snapshot) > kept.room:
+            name = f"snapshot{state.sequence}"
+            self.values.put(state.instance_id, state.life, name, snapshot, later)
+        changes |= {"snapshot": None, "snapshot_at": name} if name else {"snapshot": snapshot, "snapshot_at": None}
+        own = Condition(equal={"life": state.life}, below={"sequence": state.sequence})
+        written = self.table.update(state.instance_id, HEAD, changes, own)
+        if written and kept.snapshot and kept.snapshot != name:
+            self.values.remove(state.instance_id, state.life, (kept.snapshot,))
+        known = kept.values - {kept.snapshot} | names | ({name} if name else set())
+        return replace(kept, settled=state.sequence, values=known, snapshot=name, expiring=later is not None)
+
+    def _snapshot(self, state: State) -> tuple[bytes, frozenset[str]]:
+        """A state as bytes, and the names of its large values."""
+        bare = lean(state)
+        snapshot = dump_state(bare)
+        if len(snapshot) <= self.sizes.apart:
+            return snapshot, frozenset()
+        left, apart = state_apart(bare, self.sizes.apart)
+        if not apart:
+            return snapshot, frozenset()
+        self._write_values(state, apart, state.kept.values)
+        return packed(apart, dump_state(left)), frozenset(names_in(apart))
+
+    def _is_repeated(self, found: Read, first: Entry) -> bool:
+        earlier = found.head.get("earlier", ())
+        known = (str(found.head["first_commit"]), *(earlier if isinstance(earlier, tuple) else ()))
+        return is_repeated(first.commit_id, known, str(found.head["pk"]))
+
+    def _forget(self, state: State, kept: Kept) -> None:
+        """Remove the values of a start that did not come about."""
+        self.values.remove(state.instance_id, state.life, kept.values)

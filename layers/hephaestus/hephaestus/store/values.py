@@ -1,0 +1,261 @@
+"""Values: what is too large for the head or the log entry that it belongs to, each an item of its own.
+
+A value is written before the item that names it, never changed, and removed when no item names it any more. A result
+is named by a digest of its bytes, so that its log entry and every later snapshot name the same one: it is written once.
+Above the threshold its bytes are in S3, where there is a bucket; otherwise in as many items as it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from hephaestus.codec import dump_value, load_value
+from hephaestus.engine.events import Forked
+from hephaestus.engine.records import NOTHING
+from hephaestus.engine.state import evolve
+from hephaestus.errors import CorruptLog
+from hephaestus.store.items import FORMAT, attribute, check_format
+from hephaestus.store.keys import VALUE, end_of, value_key
+from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, PRESENT
+from hephaestus.weight import weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from hephaestus.engine.events import Event
+    from hephaestus.engine.state import State
+    from hephaestus.store.table import Item, Table, Value
+
+OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
+MAX_VALUE_BYTES: Final = 64 * 1024
+PART_BYTES: Final = 256 * 1024  # of an item that holds a part of a value
+_FIELDS: Final = ("updates", "payload", "initial", "metadata", "configs")
+
+
+class Blobs(Protocol):
+    """A place for large values."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep ``data`` under ``key``."""
+
+    def get(self, key: str) -> bytes | None:
+        """What is kept under ``key``; ``None`` where there is nothing."""
+
+    def delete(self, key: str) -> None:
+        """Keep nothing under ``key`` any more; it is no error if there was nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of instances.
+
+    Attributes:
+        table: the table.
+        blobs: where values above ``threshold`` go; without it, into several items.
+        threshold: the largest value that stands in the table where there is a bucket, in bytes.
+    """
+
+    table: Table
+    blobs: Blobs | None = None
+    threshold: int = MAX_VALUE_BYTES
+
+    def put(self, instance_id: str, life: str, name: str, data: bytes, expires: int | None = None) -> None:
+        """Write a value; writing it again changes nothing."""
+        item: dict[str, Value] = {"pk": instance_id, "sk": value_key(life, name), "format": FORMAT}
+        if expires is not None:
+            item[EXPIRES] = expires
+        if self.blobs is not None and len(data) > self.threshold:
+            key = f"{instance_id}/{life}/{name}"
+            self.blobs.put(key, data)
+            self.table.put({**item, "s3": key}, ALWAYS)
+            return
+        parts = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)] or [b""]
+        for number, part in enumerate(parts[1:], 1):
+            self.table.put({**item, "sk": value_key(life, f"{name}.{number}"), "data": part}, ALWAYS)
+        self.table.put({**item, "data": parts[0], "parts": len(parts)}, ALWAYS)
+
+    def get(self, instance_id: str, life: str, names: Collection[str]) -> Mapping[str, bytes]:
+        """The bytes of values.
+
+        Raises:
+            ValueMissing: one of them is not there.
+            CorruptLog: one of them cannot be read.
+        """
+        wanted = [value_key(life, name) for name in names]
+        found: dict[str, Item] = {}
+        for start in range(0, len(wanted) if len(wanted) > 1 else 0, MAX_BATCH):
+            keys = [(instance_id, sk) for sk in wanted[start : start + MAX_BATCH]]
+            for item in self.table.get_many(keys, ("format", "data", "parts", "s3")):
+                found[str(item["sk"])] = item
+        return {name: self._read(instance_id, life, name, found.get(value_key(life, name))) for name in names}
+
+    def remove(self, instance_id: str, life: str, names: Collection[str]) -> None:
+        """Remove values that no item names."""
+        for name in names:
+            prefix = value_key(life, name)
+            for item in self.table.query(instance_id, low=prefix, high=f"{prefix}.~"):
+                self.drop(item)
+
+    def drop(self, item: Item) -> None:
+        """Remove the item of a value, and what it has in S3."""
+        key = item.get("s3")
+        if isinstance(key, str) and self.blobs is not None:
+            self.blobs.delete(key)
+        self.table.delete(str(item["pk"]), str(item["sk"]), ALWAYS)
+
+    def expire(self, instance_id: str, life: str, at: int | None) -> None:
+        """Have all values of a life expire at ``at`` (s), or never."""
+        prefix = f"{VALUE}{life}#"
+        for item in self.table.query(instance_id, low=prefix, high=end_of(prefix)):
+            if item.get(EXPIRES) != at:
+                self.table.update(instance_id, str(item["sk"]), {EXPIRES: at}, PRESENT)
+
+    def _read(self, instance_id: str, life: str, name: str, known: Item | None) -> bytes:
+        item = known or self._item(instance_id, life, name)  # a batch is not consistent: what it lacks is asked for
+        check_format(item)
+        key = item.get("s3")
+        if key is None:
+            numbers = range(1, attribute(item, "parts", int))
+            others = (self._item(instance_id, life, f"{name}.{number}") for number in numbers)
+            return b"".join(attribute(part, "data", bytes) for part in (item, *others))
+        if self.blobs is None:
+            message = f"instance {instance_id}: a value is in S3, but no bucket is configured"
+            raise CorruptLog(message)
+        data = self.blobs.get(str(key))
+        if data is None:
+            message = f"instance {instance_id}: a value is missing in S3"
+            raise ValueMissing(message)
+        return data
+
+    def _item(self, instance_id: str, life: str, name: str) -> Item:
+        item = self.table.get(instance_id, value_key(life, name))
+        if item is None:
+            message = f"instance {instance_id}: the value {name} is missing"
+            raise ValueMissing(message)
+        return item
+
+
+class ValueMissing(CorruptLog):
+    """A value that an item names is not there: it was removed since that item was read, or it is lost."""
+
+
+def name_of(data: bytes) -> str:
+    """The name of a result with these bytes."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def set_apart(events: tuple[Event, ...], above: int) -> tuple[tuple[Event, ...], Mapping[str, bytes]]:
+    """Events without their large values, and where each belongs (name, event, field, and which completed step)."""
+    apart: dict[str, bytes] = {}
+    left: list[Any] = []
+    for number, event in enumerate(events):
+        changed: Any = _emptied(event, f"{number}", apart, above)
+        if isinstance(event, Forked):
+            completed = tuple(_emptied(done, f"{number} {n}", apart, above) for n, done in enumerate(event.completed))
+            changed = replace(changed, completed=completed)
+        left.append(changed)
+    return tuple(left), apart
+
+
+def put_back(events: tuple[Event, ...], places: Sequence[str], values: Mapping[str, bytes]) -> tuple[Event, ...]:
+    """What ``set_apart`` was given."""
+    whole: list[Any] = list(events)
+    for place in places:
+        name, *where, field = place.split(" ")
+        value = load_value(values[name])
+        event = whole[int(where[0])]
+        if len(where) > 1:
+            completed = list(event.completed)
+            completed[int(where[1])] = replace(completed[int(where[1])], **{field: value})
+            whole[int(where[0])] = replace(event, completed=tuple(completed))
+        else:
+            whole[int(where[0])] = replace(event, **{field: value})
+    return tuple(whole)
+
+
+def _emptied(record: Any, where: str, apart: dict[str, bytes], above: int) -> Any:
+    changes: dict[str, Any] = {}
+    for field in _FIELDS:
+        value = getattr(record, field, None)
+        if value and (data := _large(value, above)) is not None:
+            apart[f"{name_of(data)} {where} {field}"] = data
+            changes[field] = None if field == "payload" else NOTHING
+    return replace(record, **changes) if changes else record
+
+
+def _large(value: Any, above: int) -> bytes | None:
+    """The bytes of a value that stands apart; ``None`` for one that does not."""
+    if weigh(value) <= above:
+        return None
+    data = dump_value(value)
+    return data if len(data) > above else None
+
+
+def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
+    """A state without its large values, and where each belongs (name, field of the state, field, and the step)."""
+    apart: dict[str, bytes] = {}
+    changes: dict[str, Any] = {}
+    if state.metadata and (data := _large(state.metadata, above)) is not None:
+        apart[f"{name_of(data)} metadata"] = data
+        changes["metadata"] = NOTHING
+    for group in ("steps", "inbox"):
+        records = getattr(state, group)
+        emptied = {key: _emptied_at(record, group, key, apart, above) for key, record in records.items()}
+        if any(emptied[key] is not record for key, record in records.items()):
+            changes[group] = emptied
+    return (evolve(state, **changes) if changes else state), apart
+
+
+def _emptied_at(record: Any, group: str, key: str, apart: dict[str, bytes], above: int) -> Any:
+    changes: dict[str, Any] = {}
+    for field in ("updates", "payload", "configs"):
+        value = getattr(record, field, None)
+        if value and (data := _large(value, above)) is not None:
+            apart[f"{name_of(data)} {group} {field} {key}"] = data
+            changes[field] = None if field == "payload" else NOTHING
+    return replace(record, **changes) if changes else record
+
+
+def state_whole(state: State, places: Sequence[str], values: Mapping[str, bytes]) -> State:
+    """What ``state_apart`` was given."""
+    changes: dict[str, Any] = {}
+    for place in places:
+        name, group, *rest = place.split(" ", 3)
+        value = load_value(values[name])
+        if not rest:
+            changes[group] = value
+            continue
+        field, key = rest
+        records = changes.setdefault(group, dict(getattr(state, group)))
+        records[key] = replace(records[key], **{field: value})
+    return evolve(state, **changes) if changes else state
+
+
+def packed(places: Iterable[str], data: bytes) -> bytes:
+    """Bytes with the places of their large values in front, if there are any."""
+    told = list(places)
+    return b"P" + json.dumps(told).encode() + b"\n" + data if told else data
+
+
+def unpacked(data: bytes, instance_id: str) -> tuple[tuple[str, ...], bytes]:
+    """What ``packed`` was given.
+
+    Raises:
+        CorruptLog: the bytes are damaged.
+    """
+    if data[:1] != b"P":
+        return (), data
+    told, _, rest = data[1:].partition(b"\n")
+    try:
+        return tuple(map(str, json.loads(told))), rest
+    except (ValueError, TypeError) as error:
+        message = f"instance {instance_id}: the places of its values cannot be read"
+        raise CorruptLog(message) from error
+
+
+def names_in(places: Iterable[str]) -> tuple[str, ...]:
+    """The names of the values that belong to these places, each once."""
+    return tuple(dict.fromkeys(place.partition(" ")[0] for place in places))
