@@ -595,7 +595,6 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (State, "running"),
             (State, "timers_set"),
             (State, "metadata"),
-            (State, "tags"),
             (State, "links"),
             (State, "forked_from"),
             (State, "parks"),

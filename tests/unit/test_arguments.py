@@ -132,6 +132,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "unpause": {"instance_id": "odd::a", "request_id": "k"},
     "redrive": {"instance_id": "odd::a", "request_id": "k"},
     "fork": {"instance_id": "odd::a", "new_id": "b", "start_id": "k"},
+    "delete": {"instance_id": "odd::a"},
     "answer": {},
     "get": {"instance_id": "odd::a"},
     "history": {"instance_id": "odd::a"},
@@ -144,6 +145,7 @@ NOT_DATA = {"dispatch", "link"}
 PREPARED: Mapping[str, Callable[[LocalRuntime], object]] = {
     "unpause": lambda local: local.runner.pause("odd::a"),
     "redrive": lambda local: local.runner.cancel("odd::a"),
+    "delete": lambda local: local.runner.cancel("odd::a"),
 }
 
 

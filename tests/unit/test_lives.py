@@ -12,6 +12,8 @@ from hephaestus.adapters.in_memory_table import InMemoryTable
 from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.callbacks.errors import LinkOutdated
 from hephaestus.definition.results import Completed
+from hephaestus.engine.events import Redriven
+from hephaestus.engine.fold import following
 from hephaestus.errors import BadRequest
 from hephaestus.steps import WaitForEvent
 from hephaestus.store.items import INDEXES
@@ -92,6 +94,21 @@ def test_an_open_instance_outlives_its_log() -> None:
     assert next(entry.sequence for entry in local.runner.history("paid::a")) == 1
     with pytest.raises(BadRequest, match="have expired"):
         local.runner.fork("paid::a", last, new_id="c")
+
+
+def test_nothing_is_added_to_a_life_whose_head_has_expired_since_it_was_read() -> None:
+    """By a redrive or a restart that was slow: its entry would have no head, and an alarm for ever."""
+    local, table, _ = expiring()
+    local.start(Paid, "1")
+    local.runner.cancel("paid::1")
+    local.settle()
+    closed = load(local, "paid::1")
+    table.expire(local.clock.now() // 1000 + (DAYS + 1) * 24 * 3600)
+    after, entry = following(closed, "late", local.clock.now(), (Redriven("pending"),))
+    assert local.store.commit(after, entry) is None
+    assert local.store.overdue(local.clock.now() + 10**12, 10).items == ()
+    local.start(Paid, "1")
+    assert load(local, "paid::1").life != closed.life
 
 
 def test_a_deleted_instance_is_gone_with_all_its_lives() -> None:

@@ -53,8 +53,7 @@ class Endings:
         item |= {f"{OLD}{name}": found.head[name] for name in KEPT if name in found.head}
         if (expires := store.expiry(first.at, 366 * DAY)) is not None:
             item[EXPIRES] = expires
-        store.prolong(old, first.at)
-        if not self._put(item):
+        if not store.prolong(old, first.at) or not self._put(item):
             store.values.remove(begun.instance_id, begun.life, kept.values)
             return None
         self._replace(store.settle(old), item)
@@ -64,8 +63,7 @@ class Endings:
         """Delete a closed instance; ``False`` where another took the number."""
         old = self.store.reader.state(found)
         item = self._ending("deleted", old, "deleted", old.updated_at)
-        self.store.prolong(old, old.updated_at)
-        if not self._put(item):
+        if not self.store.prolong(old, old.updated_at) or not self._put(item):
             return False
         self._remove(old.instance_id, str(item["sk"]))
         return True

@@ -177,8 +177,8 @@ class Store:
             **(self.shards.alarm(after.instance_id, entry.alarm) if entry.alarm is not None else {}),
             EXPIRES: self.expiry(entry.at, LONGEST_LIFE),
         }
-        if after.kept.expiring:  # a closed life goes on: its head must not expire meanwhile
-            self.prolong(after, entry.at)
+        if after.kept.expiring and not self.prolong(after, entry.at):
+            return None  # a closed life would go on, and its head has expired
         if not self._put(after, entry, {name: value for name, value in item.items() if value is not None}, writes):
             return None
         alarmed = (*after.kept.alarmed, entry.sequence) if entry.alarm is not None else after.kept.alarmed
@@ -214,6 +214,8 @@ class Store:
                 self.endings.complete(found)
             elif found is None:
                 self.endings.clear(instance_id)
+                for key in alarms:
+                    self.strip(instance_id, key)
             return
         settled = self.settle(state)
         for key in alarms:
@@ -360,12 +362,20 @@ class Store:
         """When what was written at ``at`` (ms) is no longer needed, in seconds; ``None`` for never."""
         return None if self.retention is None else at // 1000 + self.retention + later
 
-    def prolong(self, state: State, at: int) -> None:
-        """Have the head of a closed life, to whose log something is about to be added, not expire meanwhile."""
+    def prolong(self, state: State, at: int) -> bool:
+        """Have the head of a closed life, to whose log something is about to be added, not expire meanwhile.
+
+        Returns:
+            Whether there is such a head: it may have expired since it was read.
+        """
         expires = self.expiry(at, DAY)
-        if expires is not None:
-            own = Condition(equal={"life": state.life}, below={EXPIRES: expires})
-            self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own)
+        if expires is None:
+            return True
+        own = Condition(equal={"life": state.life}, below={EXPIRES: expires})
+        if self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own):
+            return True
+        head = self.table.get(state.instance_id, HEAD)  # it may expire later than that, or never
+        return head is not None and head.get("life") == state.life
 
     def strip(self, instance_id: str, key: str) -> None:
         """Remove the alarm of one entry, if it is there."""
