@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import check_id
 from hephaestus.engine.activation import text_of
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import apply, begin, following
@@ -76,17 +75,6 @@ class Instances:
             message = f"there is no instance {instance_id}"
             raise InstanceNotFound(message)
         return state
-
-    def delete(self, instance_id: str) -> None:
-        """Remove everything of an instance that has ended.
-
-        Raises:
-            InstanceNotFound: there is no such instance.
-            AlreadyRunning: it has not ended.
-        """
-        if not self.store.delete(check_id(instance_id)):
-            message = f"there is no instance {instance_id}"
-            raise InstanceNotFound(message)
 
     def history(self, instance_id: str, generation: int | None, after: int, limit: int) -> tuple[int, Sequence[Entry]]:
         """The number of a generation, by default the newest, and its log after entry ``after``.

@@ -13,6 +13,7 @@ from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.commands import (
     Answer,
     Cancel,
+    Delete,
     Deliver,
     Fork,
     Heartbeat,
@@ -455,19 +456,20 @@ class Runner:
         check_link(self.instances, state, link)
         return state.workflow
 
-    def delete(self, instance_id: str) -> None:
+    def delete(self, instance_id: str, *, by: Caller | str | None = None) -> None:
         """Remove everything of an instance that has ended: its data, its history, and that of its earlier generations.
 
         Links to it stop working, and its id may be started again, as if it had never been used. There is no way back.
 
         Args:
             instance_id: the instance.
+            by: who asks; checked, and not kept, as nothing is.
 
         Raises:
             InstanceNotFound: there is no such instance.
             AlreadyRunning: it has not ended: cancel it first.
         """
-        self.instances.delete(instance_id)
+        self.do(Delete(instance_id=instance_id, by=by))
 
     def get(self, instance_id: str) -> InstanceView:
         """Show an instance as it is now.

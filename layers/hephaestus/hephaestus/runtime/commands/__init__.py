@@ -7,6 +7,7 @@ from typing import Final
 from hephaestus.runtime.commands.answer import Answer
 from hephaestus.runtime.commands.cancel import Cancel
 from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.delete import Delete
 from hephaestus.runtime.commands.deliver import Deliver
 from hephaestus.runtime.commands.fork import Fork
 from hephaestus.runtime.commands.heartbeat import Heartbeat
@@ -24,6 +25,7 @@ CATALOGUE: Final[tuple[type[Command], ...]] = (
     Unpause,
     Redrive,
     Fork,
+    Delete,
     ScheduleResume,
     Answer,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "Answer",
     "Cancel",
     "Command",
+    "Delete",
     "Deliver",
     "Fork",
     "Heartbeat",
