@@ -16,8 +16,11 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from hephaestus.store.keys import HEAD
 from hephaestus.testing import TEST_KEY
 from tests.engines import REGION, missing_engine
+from tests.integration.deployment import SAMPLE as SAMPLE_ID
+from tests.integration.deployment import SAMPLE_LIFE, of_life
 from tools import emulator, rie
 
 if TYPE_CHECKING:
@@ -86,6 +89,14 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("control", "api-fork", 200),
         ("control", "direct-fork", {"id": "orderid::sample-5", "status": "waiting"}),
     ],
+    "cancelled and deleted, twice": [
+        ("start", "api-start", 202),
+        ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+        ("control", "api-delete", 200),
+        ("start", "api-start", 202),
+        ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+        ("control", "direct-delete", SAMPLE),
+    ],
     "approved by link": [
         ("start", "api-start", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
@@ -137,6 +148,13 @@ class Stack:
             function = rie.running(code, layers=layers, environment=self.environment)
             self.functions[name, which] = self.started.enter_context(function)
         return self.functions[name, which]
+
+    def life(self) -> str:
+        """The life of the sample order."""
+        table: Any = boto3.client("dynamodb", endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+        key = {"pk": {"S": SAMPLE_ID}, "sk": {"S": HEAD}}
+        life: str = table.get_item(TableName=self.environment["HEPHAESTUS_TABLE"], Key=key)["Item"]["life"]["S"]
+        return life
 
     def deliver(self, resume: rie.Function, answered: threading.Event) -> None:
         """Give ``resume`` the queue's messages, as its event source does, until the request is answered."""
@@ -210,7 +228,10 @@ def _key(partition: str, sort: str) -> list[dict[str, str]]:
 def test_an_order_lives(stack: Stack, life: str) -> None:
     """One life of the sample order, function by function."""
     for function, sample, expected in LIVES[life]:
-        result = stack.invoke(function, read_sample(sample))
+        event = read_sample(sample)
+        if function == "callback" or SAMPLE_LIFE in json.dumps(event):
+            event = of_life(event, stack.life())
+        result = stack.invoke(function, event)
         if isinstance(expected, int):
             assert result["statusCode"] == expected, (sample, result)
             assert result["body"].startswith("<!doctype html>") or json.loads(result["body"]) is not None
