@@ -608,7 +608,6 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     rebase_keeps_derived_decisions: ("pause", "invariant 4", "invariant 5", "invariant 2"),
     compensation_shares_the_key_of_its_step: ("idempotency keys",),
     retries_share_a_schedule: ("DESIGN 6",),
-    ties_undone_in_the_order_of_the_graph: ("compensation",),
 }
 # Few of the random workflows get where these show: an instance that was undone and goes on.
 AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
@@ -621,4 +620,5 @@ AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     inbox_keyed_by_step: ("invariant 5", "invariant 3"),
     text_without_epoch: ("idempotency keys",),
     fork_drops_the_epoch: ("fork",),
+    ties_undone_in_the_order_of_the_graph: ("compensation",),
 }
