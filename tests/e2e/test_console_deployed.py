@@ -228,7 +228,7 @@ def test_an_instance_of_a_newer_release_is_not_half_read_and_the_rest_is_shown(
     key = {"pk": {"S": f"orderid::{order}"}, "sk": {"S": "head"}}
     dynamodb = deployment.client("dynamodb")
     head = dynamodb.get_item(TableName=deployment.table, Key=key)["Item"]
-    dynamodb.put_item(TableName=deployment.table, Item={**head, "schema": {"N": "99"}})
+    dynamodb.put_item(TableName=deployment.table, Item={**head, "format": {"N": "99"}})
     try:
         page.evaluate("hash => { location.hash = hash }", "#/?tag=newer")
         page.get_by_role("link", name=f"orderid::{order}").click()

@@ -124,14 +124,12 @@ FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
         ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
     ],
     "start": [
-        ("deletes", lambda aws, it: aws("dynamodb").delete_item(TableName=it.table, Key=NOTHING)),
         ("scans", lambda aws, it: aws("dynamodb").scan(TableName=it.table)),
         ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
     ],
     "callback": [
         ("schedules", schedule),
         ("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key")),
-        ("deletes", lambda aws, it: aws("dynamodb").delete_item(TableName=it.table, Key=NOTHING)),
         ("takes work", lambda aws, it: aws("sqs").receive_message(QueueUrl=it.outputs["WorkQueueUrl"])),
         ("invokes a function", lambda aws, it: aws("lambda").invoke(FunctionName=it.outputs["StartFunctionName"])),
     ],
