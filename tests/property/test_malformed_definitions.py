@@ -217,8 +217,11 @@ def said(error: DefinitionError) -> None:
 
 def define(middle: Any, header: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None) -> Any:
     """A workflow with a step, or what should be one, between its first and its last."""
-    events = middle.events if isinstance(middle, Step) and isinstance(middle.events, (list, tuple)) else ("done",)
-    names = [name for name in events if isinstance(name, str)]
+    try:  # a class may have made a property, or a descriptor, of its events
+        events = middle.events if isinstance(middle, Step) else None
+    except Exception:  # noqa: BLE001 - whatever that raises
+        events = None
+    names = [name for name in (events if isinstance(events, (list, tuple)) else ("done",)) if isinstance(name, str)]
     return transition({"done": middle}, {middle: dict.fromkeys(names, last)}, header, body)
 
 

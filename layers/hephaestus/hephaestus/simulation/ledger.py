@@ -58,6 +58,7 @@ class Ledger:
         self._retries: dict[tuple[str, str, str], int] = {}
         self._writers: dict[str, Invocation | None] = {}
         self._owners: dict[str, Invocation | None] = {}
+        self._alarms: dict[str, list[int]] = {}
         self._swept_at: int | None = None
         self._busy: Counter[Invocation] = Counter()
 
@@ -77,6 +78,7 @@ class Ledger:
         """
         known = self.newest.get(instance_id)
         head = self.store.table.get(instance_id, HEAD)
+        self._alarms[instance_id] = self._read_alarms(instance_id)
         if head is None:
             if known is not None and not known.gone:
                 require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
@@ -184,7 +186,7 @@ class Ledger:
 
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever."""
-        return min((at for it in self.newest for at in self._alarms(it)), default=None)
+        return min((at for alarms in self._alarms.values() for at in alarms), default=None)
 
     # --- Checks ---
 
@@ -212,7 +214,7 @@ class Ledger:
             ]
         for instance_id, known in self.newest.items():
             head = self.store.table.get(instance_id, HEAD) or {"sequence": known.state.sequence}
-            lags = head["sequence"] != known.state.sequence or self._alarms(instance_id)
+            lags = head["sequence"] != known.state.sequence or self._alarms[instance_id]
             require(not lags, "invariant 3", f"{instance_id} is at rest, and its head or its alarms are not")
         require(
             sorted(committed) == sorted(writes),
@@ -255,7 +257,7 @@ class Ledger:
         check_alarm(known.state)
         check_inbox(known)
 
-    def _alarms(self, instance_id: str) -> list[int]:
+    def _read_alarms(self, instance_id: str) -> list[int]:
         """What is stored as alarms of an instance (ms)."""
         items = self.store.table.query(instance_id, low=HEAD, high=end_of(LOG))
         return [int(str(item["wake_at"])) for item in items if "wake_at" in item]
@@ -263,7 +265,7 @@ class Ledger:
     def _check_alarm(self, known: Generation, head: Item) -> None:
         """Whatever dies now: what is stored has the instance looked at in time."""
         state = known.state
-        stored = min(self._alarms(state.instance_id), default=None)
+        stored = min(self._alarms[state.instance_id], default=None)
         if state.instance_id in self.unreadable:
             return
         needed = needed_at(state)

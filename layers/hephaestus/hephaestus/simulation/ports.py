@@ -6,7 +6,6 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from hephaestus.codec import load_events
 from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
 from hephaestus.runtime.event_loop import Who, run
 from hephaestus.runtime.names import schedule_name
@@ -184,10 +183,21 @@ class SimulatedTable:
             written = do()
             if written:
                 self.ledger.wrote(item, writer)
-            guarded(self.world, lambda: self.ledger.observe(pk))
+                guarded(self.world, lambda: self.ledger.observe(pk))
             return written
 
-        return self.calls.write(f"{what} {_told(item) or sk}", write)
+        return self.calls.write(f"{what} {self._told(item) or sk}", write)
+
+    def _told(self, item: Item) -> str:
+        """What a log entry says, for the trace."""
+        data = item.get("data")
+        if "commit_id" not in item or not isinstance(data, bytes):
+            return ""
+        events = ", ".join(
+            " ".join([type(it).__name__, *(str(getattr(it, "step", None) or getattr(it, "steps", "")).split())])
+            for it in self.ledger.store.reader.load_events(unpacked(data, "")[1])
+        )
+        return f"{read_log_key(str(item['sk']))[1]}: {events}"
 
 
 class SimulatedStore(Store):
@@ -211,18 +221,6 @@ class SimulatedStore(Store):
         """Put off an alarm."""
         guarded(self.world, lambda: self.ledger.put_off(instance_id, reason))
         return super().quarantine(instance_id, reason, now=now, until=until, alarms=alarms)
-
-
-def _told(item: Item) -> str:
-    """What a log entry says, for the trace."""
-    data = item.get("data")
-    if "commit_id" not in item or not isinstance(data, bytes):
-        return ""
-    events = ", ".join(
-        " ".join([type(event).__name__, *(str(getattr(event, "step", None) or getattr(event, "steps", "")).split())])
-        for event in load_events(unpacked(data, "")[1])
-    )
-    return f"{read_log_key(str(item['sk']))[1]}: {events}"
 
 
 class SimulatedTimers:

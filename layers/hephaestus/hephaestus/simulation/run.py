@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.in_memory_table import InMemoryTable
 from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.codec import load_events, load_state
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
@@ -78,6 +80,7 @@ class Run:
         sizes = Sizes(500, 600, 40) if choices.below(3) == 1 else Sizes()
         self.retention = RETENTION_DAYS if choices.below(3) == 1 else None
         self.store = Store(table, retention_days=self.retention, sizes=sizes)
+        events, snapshots = lru_cache(None)(load_events), lru_cache(None)(load_state)  # every change is read many times
         definitions = Registry((subject.workflow,)).definition
         self.ledger = ledger = Ledger(world, self.store, definitions)
         timers = SimulatedTimers(world, ledger, self.fire)
@@ -91,6 +94,8 @@ class Run:
             limits=subject.limits,
             workers=lambda: SimulatedWorkers(world),
         )
+        for store in (self.store, self.runner.store):
+            store.reader.load_events, store.reader.load_state = events, snapshots
         self.outside = Outside(world, ledger, self.runner, subject, expiring=self.retention is not None)
 
     def go(self) -> list[InstanceView]:
@@ -122,9 +127,9 @@ class Run:
 
     def sweep(self) -> None:
         """A minute has passed."""
-        self.table.expire(self.world.now // 1000)
-        for instance_id in list(self.ledger.newest):
-            self.ledger.observe(instance_id)
+        if self.table.expire(self.world.now // 1000):
+            for instance_id in list(self.ledger.newest):
+                self.ledger.observe(instance_id)
         if self.world.weather.strikes("sweep missed"):
             self.world.note("the sweep is missed")
             return

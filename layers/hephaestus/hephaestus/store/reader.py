@@ -55,12 +55,18 @@ class Reader:
         table: the table.
         values: where what is large stands.
         head_bytes: how large a head with its snapshot may be.
+
+    Attributes:
+        load_events: decodes an entry.
+        load_state: decodes a snapshot.
     """
 
     def __init__(self, table: Table, values: Values, head_bytes: int) -> None:
         self.table = table
         self.values = values
         self.head_bytes = head_bytes
+        self.load_events = load_events
+        self.load_state = load_state
 
     def newest(self, instance_id: str) -> Read | None:
         """The head and the newest entry of its life (``pk``, ``head`` and the first ``log#`` key), consistently."""
@@ -141,6 +147,8 @@ class Reader:
 
     def follow(self, state: State, items: Sequence[Item]) -> State:
         """A state after the log entries of ``items``, in order; what ends a life changes nothing of its state."""
+        if not items:
+            return state
         entries, known = [], set(state.kept.values)
         for item in items:
             if "ends" in item:
@@ -210,7 +218,7 @@ class Reader:
     def _snapshot(self, begun: State, head: Item, snapshot: bytes) -> tuple[State, set[str]]:
         """The state that a head's snapshot holds, and the names of its values."""
         places, data = unpacked(snapshot, begun.instance_id)
-        state = _named(begun.instance_id, load_state, data)
+        state = _named(begun.instance_id, self.load_state, data)
         if (state.instance_id, state.generation) != (begun.instance_id, begun.generation):
             message = f"instance {begun.instance_id}: its snapshot is of another instance or generation"
             raise CorruptLog(message)
@@ -240,7 +248,7 @@ class Reader:
 
     def _whole(self, instance_id: str, life: str, bare: Entry, places: Sequence[str], data: bytes) -> Entry:
         """An entry with its events, those with large values complete."""
-        events = _named(instance_id, load_events, data)
+        events = _named(instance_id, self.load_events, data)
         if places:
             events = put_back(events, places, self.values.get(instance_id, life, names_in(places)))
         return replace(bare, events=events)

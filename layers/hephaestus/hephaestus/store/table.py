@@ -290,19 +290,18 @@ def check_size(item: Item, most: int) -> None:
 
 def item_bytes(item: Item) -> int:
     """The size of an item by DynamoDB's rule: the bytes of names and values, numbers rounded up to their largest."""
-    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
-
-
-def _value_bytes(value: Value) -> int:
-    match value:
-        case bytes():
-            return len(value)
-        case str():
-            return len(value.encode())
-        case int():
-            return min(len(str(abs(value))) // 2 + 2, NUMBER_BYTES)
-        case _:
-            return LIST_BYTES + sum(len(element.encode()) + 1 for element in value)
+    size = 0
+    for name, value in item.items():
+        size += len(name)  # an attribute's name is ASCII
+        if isinstance(value, str):
+            size += len(value) if value.isascii() else len(value.encode())
+        elif isinstance(value, bytes):
+            size += len(value)
+        elif isinstance(value, int):
+            size += min(len(str(abs(value))) // 2 + 2, NUMBER_BYTES)
+        else:
+            size += LIST_BYTES + sum(len(element.encode()) + 1 for element in value)
+    return size
 
 
 def _number(item: Item, name: str) -> float:
