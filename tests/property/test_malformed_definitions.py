@@ -12,6 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from hephaestus import DONE, Choice, Completed, DefinitionError, Done, Instance, Pending, Retry, Step, Workflow, step
+from hephaestus.definition.bodies import HEADER
 from hephaestus.definition.steps import Configured
 from hephaestus.steps import Debug, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -327,6 +328,14 @@ def test_any_configuration(target: Any, config: Any) -> None:
     """Made by hand."""
     run(transition({"done": Configured(target, config)}))
     run(transition({"done": Choice(lambda _: Configured(last, config), [last])}))
+
+
+@given(st.sampled_from(HEADER))
+def test_each_argument_of_a_header_alone_may_be_an_object_that_answers_nothing(name: str) -> None:
+    """Of a class, and of an umbrella over a sound one."""
+    run(transition({"done": last}, None, {name: Hostile()}))
+    sound = type("Sound", (Workflow,), {"start_at": first, "transitions": {first: {"done": DONE}}}, key="id")
+    run(made(lambda: type("Flow", (Workflow,), {}, **{"versions": {1: sound}, name: Hostile()})))
 
 
 @given(HEADERS, BODIES)

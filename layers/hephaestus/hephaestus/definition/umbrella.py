@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.bodies import WORKFLOW, body_of
 from hephaestus.definition.business_key import BusinessKey
 from hephaestus.definition.definition import FORKS
-from hephaestus.definition.durations import shown
+from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.header import FIRST, MAX_TAGS, tags_problem
 from hephaestus.errors import Problem
 
@@ -66,11 +66,11 @@ def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
             yield (f"sets {name}, but an umbrella has no graph of its own", "Move it into the versions")
 
 
-def _keys_wrong(cls: type[Workflow], key: str | None, scope: str, members: list[type[Workflow]]) -> Iterator[Problem]:
+def _keys_wrong(cls: type[Workflow], key: object, scope: object, members: list[type[Workflow]]) -> Iterator[Problem]:
     keys = {member.business_key for member in members}
     shared = members[0].business_key
     other = isinstance(key, str) and key != shared.name
-    if len(keys) > 1 or other or scope not in (BusinessKey("").scope, shared.scope):
+    if len(keys) > 1 or other or not is_one_of(scope, (BusinessKey("").scope, shared.scope)):
         problem = "its versions have different business keys"
         yield Problem(cls.__name__, problem, "Give every version the same key and scope")
 
