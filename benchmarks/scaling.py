@@ -25,9 +25,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
-from hephaestus.codec import dump_state, load_state
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import advance
+from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.graph import Graph
 from hephaestus.engine.inbox import accept

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.store.table import ABSENT, Condition, Index
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def measure_sqlite(runs: int) -> bool:
 
 def measure_dynamodb(runs: int) -> bool:
     """The adapter beside PynamoDB's models."""
-    from hephaestus.adapters.dynamodb.dynamo_table import DynamoTable
+    from hephaestus.adapters.dynamodb.table import DynamoTable
     from tests.engines import HARMLESS_AWS, dynamodb_local
 
     os.environ.update(HARMLESS_AWS)

@@ -8,7 +8,7 @@ one of a function of the library or of the Lambda function; a switch is a call i
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from collections import Counter
@@ -51,10 +51,7 @@ def walk() -> list[tuple[str, str]]:
     context = json.loads((ROOT / "events/direct-start.json").read_text())["context"]
     local.start(OrderFlow, "sample-1", context)
     setattr(aws, "runner_from_environment", lambda: local.runner)  # noqa: B010 - the function takes its runner from there
-    spec = importlib.util.spec_from_file_location("resume_function", ROOT / "functions/resume/app.py")
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - the file is there
-    function = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(function)
+    function = importlib.import_module("hephaestus.handlers.resume_function")
     event = json.loads((ROOT / "events/api-resume.json").read_text())
     event["headers"] = {name: value for name, value in event["headers"].items() if name != "Prefer"}
     event["multiValueHeaders"].pop("Prefer", None)

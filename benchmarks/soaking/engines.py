@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from benchmarks.soaking.flows import EFFECTS
 from hephaestus.adapters.memory import MemoryStore
-from hephaestus.adapters.memory_tables import MemoryTables
 from hephaestus.store.items import INDEXES
 from hephaestus.store.store import Store
 from hephaestus.values import FrozenDict, FrozenList
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,36 +1,10 @@
-"""Steer an instance: ``POST /instances/{id}/cancel``, ``pause``, ``unpause``, ``redrive`` or ``fork``, or directly.
-
-Directly: ``{"action": "cancel", "instance_id", ...}`` with the members of the API's body, for each of these actions;
-and ``{"action": "schedule_resume", "instance_id", "step", "delay_ms"}`` with perhaps a ``request_id`` and ``by``, which
-answers ``{"schedule_name"}``. What is wrong is raised (Lambda's ``errorType``).
-"""
-
-from __future__ import annotations
+"""The function ``control``: see ``hephaestus.handlers.control_function``."""
 
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start
 
-from typing import TYPE_CHECKING, Any
+from hephaestus.handlers.control_function import handler
 
-from hephaestus.aws import runner_from_environment
-from hephaestus.handlers.commands import do_directly, serve
-from hephaestus.http.api import Api
-from hephaestus.observability import observed
-from hephaestus.triggers import trigger
-
-if TYPE_CHECKING:
-    from hephaestus.triggers import Invocation
-
-runner = runner_from_environment()
 gc.enable()
-api = Api(runner)
-serve(api, "control")
-
-
-@observed
-def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
-    """Answer an API call, or do what ``action`` says."""
-    if trigger(event) == "api":
-        return api(event, context)
-    return do_directly(runner, "control", event, context)
+__all__ = ["handler"]

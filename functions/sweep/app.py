@@ -1,30 +1,10 @@
-"""Wake what is overdue, once a minute; whatever the event says, a sweep is a sweep."""
-
-from __future__ import annotations
+"""The function ``sweep``: see ``hephaestus.handlers.sweep_function``."""
 
 import gc
 
 gc.disable()  # imports make no garbage: looking for it is a tenth of a cold start
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from hephaestus.handlers.sweep_function import handler
 
-from hephaestus.aws import sweeper_from_environment
-from hephaestus.observability import count_sweep, logger, observed
-from hephaestus.triggers import budget
-
-if TYPE_CHECKING:
-    from hephaestus.triggers import Invocation
-
-sweeper = sweeper_from_environment()
 gc.enable()
-
-
-@observed
-def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Sweep, and tell how much was overdue and for how long."""
-    report = sweeper.sweep(budget(context, sweeper.clock))
-    count_sweep(report)
-    if report.found:
-        logger.info("overdue instances were sent to the queue", extra=asdict(report))
-    return asdict(report)
+__all__ = ["handler"]

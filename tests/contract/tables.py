@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.dynamodb.dynamo_table import DynamoTable
-from hephaestus.adapters.in_memory_table import InMemoryTable
-from hephaestus.adapters.memory_tables import MemoryTables
+from hephaestus.adapters.dynamodb.table import DynamoTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.adapters.sqlite import SqliteTable
 from hephaestus.store.table import MAX_ITEM_BYTES, Index
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

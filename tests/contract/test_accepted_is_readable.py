@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import Completed
-from hephaestus.codec import size
+from hephaestus.engine.codec import size
 from hephaestus.store.values import MAX_VALUE_BYTES
 from tests.property.lives import Life, Witness, live, plans
 from tests.property.odd_values import Odds

@@ -10,7 +10,7 @@ import pytest
 from hephaestus import DONE, Pending, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.costs import Counts, Plan, plan_of, play
-from hephaestus.http.describe import describe
+from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hephaestus.adapters.expressions import BadExpression, holds, updated
-from hephaestus.attributes import NotAnAttribute, frozen, wire_item
+from hephaestus.writes.attributes import NotAnAttribute, frozen, wire_item
+from hephaestus.writes.expressions import BadExpression, holds, updated
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Dynamo

@@ -26,6 +26,7 @@ from hephaestus.adapters.session import MAX_ATTEMPTS, LazyClient
 from hephaestus.adapters.sqs import SqsQueue
 from hephaestus.engine.events import StepCompleted
 from hephaestus.errors import InstanceClosed, RetryLater, StoreUnavailable
+from hephaestus.handlers.triggers import read_work
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.ports import Timeout
@@ -36,8 +37,7 @@ from hephaestus.steps import WaitForEvent
 from hephaestus.store.items import INDEXES
 from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
-from hephaestus.triggers import read_work
-from hephaestus.write_rules import check_writes
+from hephaestus.writes.rules import check_writes
 from tests.contract.instances import claim, commit, everything, started
 from tests.contract.instances import step as done
 from tests.contract.test_workflows import assert_log_is_state

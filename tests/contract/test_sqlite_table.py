@@ -15,8 +15,8 @@ from hephaestus.adapters.sqlite import SqliteTable
 from hephaestus.adapters.sqlite import database as database_module
 from hephaestus.errors import CorruptLog, EngineError, StoreUnavailable
 from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Condition
-from hephaestus.write_rules import check_writes
 from hephaestus.writes import ConditionFailed, Put, Update
+from hephaestus.writes.rules import check_writes
 from tests.contract.tables import INDEXES
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ DIES = """
 import os, sys
 from pathlib import Path
 from hephaestus.store.table import ALWAYS
-from hephaestus.write_rules import check_writes
+from hephaestus.writes.rules import check_writes
 from tests.contract import test_sqlite_table as own
 table = own.opened(Path(sys.argv[1]))
 table.put({"pk": "a", "sk": "done"}, ALWAYS)

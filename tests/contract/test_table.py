@@ -10,8 +10,8 @@ import pytest
 
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Condition, Filter, Position, item_bytes
-from hephaestus.write_rules import check_writes
 from hephaestus.writes import ConditionFailed, Put, Update, WriteRefused
+from hephaestus.writes.rules import check_writes
 from tests.contract.tables import ADAPTERS, make_subject
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.store.table import Condition, Filter
 from tests.contract.tables import ADAPTERS, INDEXES, make_subject
 

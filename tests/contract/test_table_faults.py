@@ -9,8 +9,8 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, Re
 
 from hephaestus.errors import CorruptLog, EngineError, PayloadTooLarge, StoreUnavailable
 from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Condition
-from hephaestus.write_rules import check_writes
 from hephaestus.writes import Update
+from hephaestus.writes.rules import check_writes
 from tests.contract.answers import answering, cancelled, error, failing, losing
 from tests.contract.tables import ON_DYNAMODB, OnDynamo, make_dynamo_table
 from tests.contract.test_table import token
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSResponse
 
-    from hephaestus.adapters.dynamodb.dynamo_table import DynamoTable
+    from hephaestus.adapters.dynamodb.table import DynamoTable
     from hephaestus.store.table import Value
 
 COUNT = check_writes([Update("books", {"pk": "n"}, "ADD seen :one", values={":one": 1})], None)

@@ -11,14 +11,14 @@ import pytest
 
 from hephaestus import DONE, Check, Completed, ConditionFailed, Delete, Put, Retry, Update, Workflow, WriteRefused, step
 from hephaestus.adapters.dynamodb.user_writes import CONDITION_FAILED
-from hephaestus.adapters.expressions import BadExpression, NotInMemory, holds, updated
 from hephaestus.adapters.memory import MemoryStore
-from hephaestus.adapters.memory_tables import MemoryTables
-from hephaestus.attributes import frozen
 from hephaestus.errors import EngineError, StoreUnavailable
 from hephaestus.runtime.limits import Limits
 from hephaestus.testing import LocalRuntime
-from hephaestus.write_rules import check_writes
+from hephaestus.writes.attributes import frozen
+from hephaestus.writes.expressions import BadExpression, NotInMemory, holds, updated
+from hephaestus.writes.memory_tables import MemoryTables
+from hephaestus.writes.rules import check_writes
 from tests.contract.answers import answering, cancelled, error, failing, losing
 from tests.contract.instances import commit, everything, started
 from tests.contract.instances import step as done

@@ -27,19 +27,19 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
 
 
 def test_the_page_tells_the_bounds_that_the_code_has() -> None:
-    from hephaestus.caller import MAX_CALLER
-    from hephaestus.codec import MAX_INFLATED
     from hephaestus.definition.durations import LONGEST
     from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
+    from hephaestus.definition.retries import LONGEST_DELAY
+    from hephaestus.engine.codec import MAX_INFLATED
     from hephaestus.errors import MAX_FIELDS, MAX_SHOWN
-    from hephaestus.http.request import MAX_BODY
-    from hephaestus.retry import LONGEST_DELAY
+    from hephaestus.handlers.http.request import MAX_BODY
     from hephaestus.runtime.attempt import MAX_MESSAGE, MAX_TRACE
+    from hephaestus.runtime.caller import MAX_CALLER
     from hephaestus.runtime.commands.members import LONGEST_SCHEDULE_MS, MAX_RESULTS
     from hephaestus.runtime.commands.schedule import MAX_TIMERS
     from hephaestus.runtime.intake import MAX_LIMIT, MAX_REASON, MAX_TEXT
     from hephaestus.values import MAX_DEPTH, MAX_INT_BITS
-    from hephaestus.weight import MAX_HELD, MAX_VALUE, PART
+    from hephaestus.values.weight import MAX_HELD, MAX_VALUE, PART
 
     section = PAGE.partition("## Bounds")[2].partition("\n## ")[0]
     known = dict(re.findall(r"^\| (.+?) +\| (.+?) +\|$", section, re.MULTILINE))

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from hephaestus.adapters.session import Account
-from hephaestus.console.deployed import DeployedConnection
+from hephaestus.console.remote import DeployedConnection
 from hephaestus.operations import connect
 from tests.browser import PATIENCE, chromium
 from tests.e2e import orders

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from hephaestus.console.demo import MemoryHephaestus, Order, in_memory
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.handover import Handover
-from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.testing import LocalRuntime

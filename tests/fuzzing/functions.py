@@ -13,10 +13,10 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus import observability
-from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.errors import CallerError, HephaestusError
-from hephaestus.http import problem
+from hephaestus.handlers import observability
+from hephaestus.handlers.http import problem
 from hephaestus.store.keys import HEAD
 from hephaestus.testing import VirtualClock
 from tests.fuzzing.damage import samples

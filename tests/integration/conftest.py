@@ -14,13 +14,14 @@ from moto import mock_aws
 
 os.environ["POWERTOOLS_LOG_DEDUPLICATION_DISABLED"] = "1"  # else Powertools silences pytest's own log handler
 
-from hephaestus import aws, observability
+from hephaestus import aws
 from hephaestus.adapters import secrets, session
 from hephaestus.adapters.dynamodb import DynamoTable
 from hephaestus.adapters.session import Account
+from hephaestus.handlers import observability
 from hephaestus.operations import Connection
-from hephaestus.operations.api import Api
 from hephaestus.operations.catalog import Catalog
+from hephaestus.operations.http_client import Api
 from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
 from hephaestus.store.items import INDEXES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,18 +133,27 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
     monkeypatch.setattr(aws, "sweeper_from_environment", lambda: Sweeper(store, queue, clock))
     deployed = Deployment(runner, store, timers, queue)
     for name in FUNCTIONS:
-        spec = importlib.util.spec_from_file_location(
-            f"hephaestus_function_{name}", ROOT / "functions" / name / "app.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = cold_start(name)
         deployed.functions[name] = module
         if name in {"start", "resume", "control"}:
             routes = module._api() if name == "resume" else module.api  # noqa: SLF001 - made when it is first needed
             routes.clock = Served(deployed)
     return deployed
+
+
+def cold_start(function: str) -> ModuleType:
+    """Import a function afresh, as Lambda does; the module of the library that it is."""
+    name = f"hephaestus.handlers.{function}_function"
+    sys.modules.pop(name, None)
+    spec = importlib.util.spec_from_file_location(
+        f"hephaestus_function_{function}", ROOT / "functions" / function / "app.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    assert app.handler is sys.modules[name].handler
+    return sys.modules[name]
 
 
 def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:

@@ -5,12 +5,11 @@ Only Lambda is played: what SQS and Scheduler hold is taken from them and given 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.deployment import ROOT, Context, sample
+from tests.integration.deployment import Context, cold_start, sample
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -32,13 +31,7 @@ class Stack:
     def invoke(self, function: str, event: Any) -> Any:
         """Invoke a function as Lambda does, importing it when it is first needed."""
         if function not in self.functions:
-            spec = importlib.util.spec_from_file_location(
-                f"hephaestus_aws_{function}", ROOT / "functions" / function / "app.py"
-            )
-            assert spec is not None
-            assert spec.loader is not None
-            self.functions[function] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(self.functions[function])
+            self.functions[function] = cold_start(function)
         return json.loads(json.dumps(self.functions[function].handler(json.loads(json.dumps(event)), Context())))
 
     def call(self, function: str, name: str, path: str | None = None) -> tuple[int, dict[str, Any]]:

@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from hephaestus import DONE, Completed, Pending, Put, Retry, StepContext, Workflow, step
-from hephaestus.codec import size
+from hephaestus.engine.codec import size
 from hephaestus.errors import (
     BadRequest,
     CallerError,
@@ -27,10 +27,10 @@ from hephaestus.errors import (
     UnknownStep,
     UnknownVersion,
 )
-from hephaestus.http.request import MAX_BODY
+from hephaestus.handlers.http.request import MAX_BODY
+from hephaestus.handlers.triggers import read_timeout, read_work
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
-from hephaestus.triggers import read_timeout, read_work
 from tests.integration.deployment import Deployment, api, deploy, sample
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from hephaestus import aws
 from hephaestus.adapters import secrets
-from hephaestus.callbacks.errors import LinkAltered, LinksAreOff, NoCallbackKey
-from hephaestus.callbacks.keys import AGAIN_MS, KEPT_MS
 from hephaestus.callbacks.link import Link
-from hephaestus.errors import EngineError, StoreUnavailable
+from hephaestus.callbacks.signing_keys import AGAIN_MS, KEPT_MS
+from hephaestus.errors import EngineError, LinkAltered, LinksAreOff, NoCallbackKey, StoreUnavailable
 from hephaestus.runtime.clock import SystemClock
 from tests.integration.deployment import sample
 from tests.integration.stack import REGION

@@ -14,9 +14,9 @@ import pytest
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.callbacks.signer import CONFIRM_SECONDS
 from hephaestus.errors import StoreUnavailable
-from hephaestus.http.api import ROUTES
-from hephaestus.http.callbacks import FORMS, MAX_FORM, MAX_PAYLOAD
-from hephaestus.http.pages import POLICY, STYLE
+from hephaestus.handlers.http.api import ROUTES
+from hephaestus.handlers.http.callbacks import FORMS, MAX_FORM, MAX_PAYLOAD
+from hephaestus.handlers.http.pages import POLICY, STYLE
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import signer
@@ -501,7 +501,7 @@ class TestRefusals:
 
     def test_a_deployment_without_links(self, deployment: Deployment) -> None:
         """Whatever is asked, there is nothing; and no error is logged that strangers could cause."""
-        from hephaestus.callbacks.errors import no_signer
+        from hephaestus.errors import no_signer
 
         deployment.runner.signer = no_signer
         self.refused(deployment, "any.thing", 404, "no-such-route", "Not found")

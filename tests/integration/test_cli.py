@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
-from hephaestus.cli.session import Session
+from hephaestus.cli.terminal import Session
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.runtime.commands import Cancel, Deliver

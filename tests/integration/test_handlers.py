@@ -19,7 +19,7 @@ from hephaestus.errors import (
     UnknownStep,
     UnknownWorkflow,
 )
-from hephaestus.http import api as http_api
+from hephaestus.handlers.http import api as http_api
 from hephaestus.runtime.registry import Registry
 from tests.integration.deployment import (
     SAMPLE,

@@ -11,9 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
-from hephaestus import DONE, Completed, Retry, StepContext, Workflow, observability, step
+from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.errors import BadRequest, EngineError, HephaestusError, InvalidInput, StoreUnavailable
+from hephaestus.handlers import observability
 from hephaestus.steps import Debug, WaitForEvent
 from tests.integration.deployment import Deployment, api, deploy, sample
 

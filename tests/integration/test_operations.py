@@ -11,7 +11,7 @@ from hephaestus.adapters.session import Account
 from hephaestus.errors import AlreadyRunning, BadRequest, InstanceNotFound, InvalidInput, UnexpectedEvent
 from hephaestus.operations import AwsRefused, Connection, NoCredentials, NoSuchStack, Unreachable, connect
 from hephaestus.operations.catalog import Catalog
-from hephaestus.operations.connection import account_of
+from hephaestus.operations.deployed import account_of
 from hephaestus.runtime.commands import Cancel, Deliver, Fork, Pause, Redrive, Start, Unpause
 from hephaestus.runtime.queries import read_filter
 from hephaestus.runtime.runner import Runner

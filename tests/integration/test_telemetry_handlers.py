@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aws_lambda_powertools.logging import Logger
 
-from hephaestus import DONE, Retry, StepContext, Workflow, observability, step, telemetry
+from hephaestus import DONE, Retry, StepContext, Workflow, step, telemetry
 from hephaestus.errors import EngineError
+from hephaestus.handlers import observability
 from hephaestus.runtime.names import schedule_name
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent

@@ -43,7 +43,7 @@ print("aws_xray_sdk" in sys.modules)
 TRACED = """
 import json
 from aws_xray_sdk.core import xray_recorder
-from hephaestus.observability import observed
+from hephaestus.handlers.observability import observed
 
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"

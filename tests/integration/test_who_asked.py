@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Pending, StepContext, Workflow, step
-from hephaestus.http.request import CLAIMED
+from hephaestus.handlers.http.request import CLAIMED
 from hephaestus.runtime.commands import Pause, Start
 from hephaestus.testing import VirtualClock
 from tests.integration import deployment as deploying

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus import codec
 from hephaestus.engine import advance as engine
+from hephaestus.engine import codec, plans, requests
 from hephaestus.engine import effects as what_follows
-from hephaestus.engine import plans, requests
 from hephaestus.engine import state as state_of_the_engine
 from hephaestus.engine.activation import name_in_life, step_of, text_of, token_of
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
@@ -21,7 +20,7 @@ from hephaestus.engine.state import Compensation, State, StepState, Timer, evolv
 from hephaestus.runtime import commits, executor, instances, journal, outcomes, runner, waking
 from hephaestus.runtime.commands import cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
-from hephaestus.simulation.ports import SimulatedTable
+from hephaestus.simulation.doubles import SimulatedTable
 from hephaestus.store import store as stores
 from hephaestus.store.heads import Shards
 from hephaestus.store.keys import HEAD, log_key

@@ -10,10 +10,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
-from hephaestus.codec import dump_events, dump_state, load_events, load_state
+from hephaestus.definition.views import to_json_object, view_entry
+from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import CallerError
-from hephaestus.runtime.views import to_json_object, view_entry
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import freeze, to_json

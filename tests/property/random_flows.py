@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import DONE, Completed, NonRetryable, Pending, Retry, StepContext, Update, Workflow, step
-from hephaestus.definition.steps import Choice, Step
+from hephaestus.definition.step import Choice, Step
 from hephaestus.steps import Wait, WaitForEvent
 
 if TYPE_CHECKING:

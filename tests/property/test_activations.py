@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hephaestus.definition.steps import STEP_KEY
+from hephaestus.definition.step import STEP_KEY
 from hephaestus.engine.activation import Activation, name_in_life, parse, step_of, token_of
 
 KEYS = st.text(st.characters(exclude_categories=()) | st.sampled_from("~[]@!%.-_09A")) | st.sampled_from(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.codec import dump_state, load_state
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import advance, compensable, next_wake, outcomes, reachable
+from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import accepted_events, takers
 from tests.property.cases import Case, cases

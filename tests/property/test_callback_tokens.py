@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.callbacks.errors import LinkAltered, LinkForeign
-from hephaestus.callbacks.keys import FixedKeys
 from hephaestus.callbacks.link import Link, decode, encode
 from hephaestus.callbacks.signer import MAX_TOKEN, Signer
+from hephaestus.callbacks.signing_keys import FixedKeys
 from hephaestus.definition.business_key import ID
+from hephaestus.errors import LinkAltered, LinkForeign
 
 SIGNER = Signer(FixedKeys((b"k" * 32,)), "here", lambda: "https://api.test")
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)

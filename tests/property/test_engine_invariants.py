@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import advance
+from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import accept
 from hephaestus.errors import CorruptLog, InstanceClosed

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step, telemetry
-from hephaestus.codec import dump_events, load_events
-from hephaestus.definition.steps import Choice, Step
+from hephaestus.definition.step import Choice, Step
+from hephaestus.engine.codec import dump_events, load_events
 from hephaestus.engine.events import StepCompleted
 from hephaestus.runtime.attempt import StepTimedOut
 from hephaestus.steps import WaitForEvent
@@ -24,7 +24,7 @@ from hephaestus.testing import LocalRuntime
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 STOP, EXCEPTION, RESUME = "hephaestus.step.stop", "hephaestus.step.exception", "hephaestus.step.resume"
 ATTEMPTS: Final = 2

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from hephaestus import DONE, Choice, Completed, DefinitionError, Done, Instance, Pending, Retry, Step, Workflow, step
 from hephaestus.definition.bodies import HEADER
-from hephaestus.definition.steps import Configured
+from hephaestus.definition.step import Configured
 from hephaestus.steps import Debug, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 ROUNDS: Final = 12
 HUGE: Final = 10**400

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.retry import LONGEST_DELAY, Retry
+from hephaestus.definition.retries import LONGEST_DELAY, Retry
 
 BACKOFFS: tuple[Literal["exponential", "linear", "constant"], ...] = ("exponential", "linear", "constant")
 DELAYS = st.timedeltas(timedelta(0), LONGEST_DELAY)

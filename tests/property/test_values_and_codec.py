@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hephaestus.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine import events as ev
+from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
 from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import CorruptLog

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.guard import KEY_HEADER
-from hephaestus.console.local import LocalConnection
 from hephaestus.console.server import ConsoleServer
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -20,7 +20,7 @@ from tests.answer import Answer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hephaestus.console.connection import Connection
+    from hephaestus.console.source import Connection
 
 BY = "arn:aws:iam::123456789012:user/ann"
 

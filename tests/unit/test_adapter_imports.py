@@ -12,9 +12,9 @@ import pytest
     ("module", "unwanted"),
     [
         ("hephaestus.adapters.memory", ("botocore", "pynamodb", "boto3", "sqlite3")),
-        ("hephaestus.adapters.in_memory_table", ("botocore", "pynamodb", "boto3", "sqlite3")),
+        ("hephaestus.adapters.memory.table", ("botocore", "pynamodb", "boto3", "sqlite3")),
         ("hephaestus.adapters.sqlite", ("botocore", "pynamodb", "boto3")),
-        ("hephaestus.adapters.dynamodb.dynamo_table", ("boto3", "sqlite3")),
+        ("hephaestus.adapters.dynamodb.table", ("boto3", "sqlite3")),
         ("hephaestus.adapters.dynamodb", ("boto3", "sqlite3", "s3transfer", "concurrent.futures.thread")),
         ("hephaestus.adapters.scheduler", ("boto3", "pynamodb")),
         ("hephaestus.adapters.sqs", ("boto3", "pynamodb")),

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Retry, StepContext, Workflow, step
-from hephaestus.caller import Caller
+from hephaestus.definition.views import to_json_object
 from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import CallerError
+from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.runner import Runner
-from hephaestus.runtime.views import to_json_object
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from hephaestus.attributes import MAX_LEVELS, NotAnAttribute, frozen, item_size, size, wire, wire_item
+from hephaestus.writes.attributes import MAX_LEVELS, NotAnAttribute, frozen, item_size, size, wire, wire_item
 
 
 class Colour(Enum):

@@ -280,7 +280,7 @@ class LambdaContext:
 def test_every_function_keeps_its_calls_within_its_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
     """``observed`` is around every handler: Lambda says when the invocation ends, and afterwards there is none."""
     monkeypatch.setenv("POWERTOOLS_LOG_DEDUPLICATION_DISABLED", "1")
-    from hephaestus.observability import observed
+    from hephaestus.handlers.observability import observed
 
     @observed
     def handler(event: dict[str, Any], _context: object) -> float | None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus.callbacks.errors import LinkAltered, LinkExpired, LinkForeign, NoCallbackKey, NotConfirmed
-from hephaestus.callbacks.keys import AGAIN_MS, KEPT_MS, CachedKeys, FixedKeys
 from hephaestus.callbacks.link import Link, decode, encode
 from hephaestus.callbacks.signer import CONFIRM_SECONDS, LINK, MAX_TOKEN, Signer
+from hephaestus.callbacks.signing_keys import AGAIN_MS, KEPT_MS, CachedKeys, FixedKeys
+from hephaestus.errors import LinkAltered, LinkExpired, LinkForeign, NoCallbackKey, NotConfirmed
 from hephaestus.testing import VirtualClock
 
 if TYPE_CHECKING:

@@ -13,19 +13,22 @@ import pytest
 
 from hephaestus import DONE, Completed, InstanceClosed, Pending, Retry, Step, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
-from hephaestus.callbacks.errors import (
+from hephaestus.callbacks.link import Link
+from hephaestus.callbacks.signer import Signer
+from hephaestus.callbacks.signing_keys import FixedKeys
+from hephaestus.errors import (
     BadCallback,
+    CallerError,
+    HephaestusError,
+    InstanceNotFound,
     LinkExpired,
     LinkForeign,
     LinkOutdated,
     LinksAreOff,
     LinkUsed,
     StepMovedOn,
+    UnexpectedEvent,
 )
-from hephaestus.callbacks.keys import FixedKeys
-from hephaestus.callbacks.link import Link
-from hephaestus.callbacks.signer import Signer
-from hephaestus.errors import CallerError, HephaestusError, InstanceNotFound, UnexpectedEvent
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Choice, Done, Instance, Retry, Step, Workflow, step
-from hephaestus.definition.steps import Configured
+from hephaestus.definition.step import Configured
 from hephaestus.errors import DefinitionError, NonRetryable
 from hephaestus.runtime.attempt import StepTimedOut
 from hephaestus.runtime.error_text import MAX_MESSAGE
@@ -19,7 +19,7 @@ from hephaestus.testing import LocalRuntime
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 
 @step

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
-from hephaestus.cli.local import SkippingClock
+from hephaestus.cli.watched_run import SkippingClock
 
 if TYPE_CHECKING:
     from typer.testing import Result

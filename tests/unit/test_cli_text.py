@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hephaestus.cli.app import hoist
-from hephaestus.cli.instances import Status
-from hephaestus.cli.session import Session
+from hephaestus.cli.looking import Status
 from hephaestus.cli.styles import SIGNS
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import ago, brief, dump, read_time, safe, short, span, until, who
 from hephaestus.cli.timeline import Timeline
 from hephaestus.engine.state import STATUSES, StepStatus

@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus import DONE, Retry, StepContext, Workflow, step
 from hephaestus.cli.timeline import Timeline, raised_at
-from hephaestus.console.local import LocalConnection
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
@@ -105,7 +105,7 @@ def test_whole_traces_are_shown_when_they_are_asked_for() -> None:
         ),
         ([("/x/hephaestus/runtime/attempt.py", 80, "_read")], "raised at /x/hephaestus/runtime/attempt.py:80 in _read"),
         (
-            [("/x/hephaestus/definition/steps.py", 196, "execute"), ("/opt/python/workflows/orders.py", 3, "charge")],
+            [("/x/hephaestus/definition/step.py", 196, "execute"), ("/opt/python/workflows/orders.py", 3, "charge")],
             "raised at workflows/orders.py:3 in charge",
         ),
         ([("/x/lambda-1/layer_1/python/own/a.py", 3, "f")], "raised at own/a.py:3 in f"),

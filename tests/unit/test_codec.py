@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hephaestus.codec import COMPRESS_ABOVE, dump_events, dump_state, load_events, load_state
 from hephaestus.engine import events as ev
+from hephaestus.engine.codec import COMPRESS_ABOVE, dump_events, dump_state, load_events, load_state
 from hephaestus.engine.fold import apply
 from hephaestus.errors import CorruptLog
 from hephaestus.values import freeze

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus import Instance
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 QUICK = Retry(max_attempts=3, delay=timedelta(seconds=2), jitter="none", backoff="constant")
 

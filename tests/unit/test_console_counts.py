@@ -13,7 +13,7 @@ from tests.unit.consoles import parcels
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hephaestus.console.connection import Instances
+    from hephaestus.console.source import Instances
 
 PATIENCE = 30.0
 

@@ -15,7 +15,7 @@ from tests.unit.consoles import BY, Page, Parcel, parcels, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hephaestus.console.local import LocalConnection
+    from hephaestus.console.embedded import LocalConnection
     from hephaestus.testing import LocalRuntime
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\u0000'\"`${1}</script><script>alert(1)</script> \U0001f525"

@@ -8,7 +8,7 @@ from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Work
 from hephaestus.errors import BadRequest
-from hephaestus.http.describe import describe
+from hephaestus.handlers.http.describe import describe
 from hephaestus.steps import Wait
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow

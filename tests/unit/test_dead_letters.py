@@ -13,7 +13,7 @@ from hephaestus.adapters.scheduler import timeout_payload
 from hephaestus.adapters.sqs import removal_message, wake_message
 from hephaestus.dead_letters.letters import Deliver, RemoveSchedule, Wake, read_letter
 from hephaestus.dead_letters.queue import Letter
-from hephaestus.dead_letters.redrive import Report, redrive
+from hephaestus.dead_letters.sending import Report, redrive
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Timeout
 

@@ -32,7 +32,7 @@ from hephaestus import (
 )
 from hephaestus.definition.business_key import BusinessKey, check_id
 from hephaestus.definition.definition import Route
-from hephaestus.definition.steps import Configured, read_result, snake_case
+from hephaestus.definition.step import Configured, read_result, snake_case
 from hephaestus.errors import BadRequest
 from hephaestus.steps import Debug, Wait, WaitForEvent
 
@@ -626,7 +626,7 @@ def test_debug_logs_what_is_known_and_goes_on(caplog: pytest.LogCaptureFixture) 
 
 SCRIPT = """
 import sys
-import hephaestus, hephaestus.steps, hephaestus.codec
+import hephaestus, hephaestus.steps, hephaestus.engine.codec
 from hephaestus import Workflow, step, DONE
 @step
 def only(ctx): return "done"

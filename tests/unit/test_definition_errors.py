@@ -11,7 +11,7 @@ import pytest
 
 from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflow, step
 from hephaestus.definition.durations import shown
-from hephaestus.definition.steps import Configured
+from hephaestus.definition.step import Configured
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hephaestus.definition.views import to_json_object
 from hephaestus.diagrams import Picture, draw, to_dot, to_mermaid, to_svg
 from hephaestus.diagrams.layout import lay_out
-from hephaestus.http.describe import describe
-from hephaestus.runtime.views import to_json_object
+from hephaestus.handlers.http.describe import describe
 from hephaestus.testing import LocalRuntime
 from workflows import Onboarding, OrderFlow
 

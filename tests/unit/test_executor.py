@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus import Instance
-    from hephaestus.definition.steps import FunctionStep
+    from hephaestus.definition.step import FunctionStep
+    from hephaestus.definition.views import InstanceView
     from hephaestus.engine.state import State
     from hephaestus.runtime.attempt import Outcome
-    from hephaestus.runtime.views import InstanceView
     from hephaestus.writes import Write
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hephaestus import DONE, ForkNotAllowed, Workflow, step, use
-from hephaestus.http.problem import document
+from hephaestus.handlers.http.problem import document
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 

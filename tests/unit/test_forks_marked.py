@@ -9,8 +9,8 @@ import pytest
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.cli.instance_view import instance
 from hephaestus.cli.timeline import Timeline
-from hephaestus.console.local import LocalConnection
-from hephaestus.runtime.views import to_json_object
+from hephaestus.console.embedded import LocalConnection
+from hephaestus.definition.views import to_json_object
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered

@@ -17,8 +17,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
 from hephaestus import DONE, Completed, DefinitionError, Retry, StepContext, Workflow, step
-from hephaestus.context import Instance
-from hephaestus.definition.steps import Choice
+from hephaestus.definition.context import Instance
+from hephaestus.definition.step import Choice
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.limits import BOUNDS, CLOCK_ERROR_MS, Limits

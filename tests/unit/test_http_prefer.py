@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus.http.prefer import MAX_WAIT, Preferences, parse, read
+from hephaestus.handlers.http.prefer import MAX_WAIT, Preferences, parse, read
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hephaestus import errors
-from hephaestus.http.problem import MethodNotAllowed, NoSuchRoute, document, headers
+from hephaestus.handlers.http.problem import MethodNotAllowed, NoSuchRoute, document, headers
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
-from hephaestus.http.request import MAX_BODY, Request
-from hephaestus.strict_json import read_json
+from hephaestus.handlers.http.request import MAX_BODY, Request
+from hephaestus.values.strict_json import read_json
 
 
 def request(**event: Any) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.store.table import ALWAYS, PRESENT, Index, Item
 
 DUE = Index("due", "due_key", "due_at", numeric=True)

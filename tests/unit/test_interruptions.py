@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
-from hephaestus.definition.steps import Choice
+from hephaestus.definition.step import Choice
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime.dispatch import Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
@@ -18,7 +18,7 @@ from hephaestus.testing import LocalRuntime
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 PATIENT = Retry(max_attempts=3, delay=timedelta(seconds=2), jitter="none", backoff="constant", retry_on=(KeyError,))
 

@@ -24,10 +24,10 @@ import pydantic
 import pytest
 
 from hephaestus import DONE, Completed, Instance, Pending, Retry, Step, StepContext, Workflow, step
-from hephaestus.batch import wake_each
-from hephaestus.definition.steps import Choice
+from hephaestus.definition.step import Choice
 from hephaestus.errors import EngineSignal, InvalidInput
-from hephaestus.http.describe import describe
+from hephaestus.handlers.batch import wake_each
+from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime import event_loop as loops
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.containment import ConsoleInterrupt, contain

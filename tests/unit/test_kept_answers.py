@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Choice, Pending, Retry, StepContext, Workflow, step
-from hephaestus.callbacks.errors import LinkUsed
-from hephaestus.errors import RequestIdReused
+from hephaestus.errors import LinkUsed, RequestIdReused
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.console.counts import Counts
-from hephaestus.console.local import LocalConnection
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.service import Service
 from hephaestus.definition.business_key import BusinessKey, key_of
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownWorkflow
-from hephaestus.http.request import MAX_PARAMETER, Request
+from hephaestus.handlers.http.request import MAX_PARAMETER, Request
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner

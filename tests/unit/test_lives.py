@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hephaestus import DONE, AlreadyRunning, InstanceNotFound, Put, StepContext, Workflow, step
-from hephaestus.adapters.in_memory_table import InMemoryTable
-from hephaestus.adapters.memory_tables import MemoryTables
-from hephaestus.callbacks.errors import LinkOutdated
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.definition.results import Completed
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.fold import following
-from hephaestus.errors import BadRequest
+from hephaestus.errors import BadRequest, LinkOutdated
 from hephaestus.steps import WaitForEvent
 from hephaestus.store.items import INDEXES
 from hephaestus.store.store import Store
 from hephaestus.testing import LocalRuntime
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from hephaestus.engine.state import State

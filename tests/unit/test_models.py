@@ -32,12 +32,12 @@ from pydantic.dataclasses import dataclass as model_dataclass
 
 from hephaestus import DONE, Completed, StepContext, Workflow, step
 from hephaestus.errors import BadRequest, InvalidInput
-from hephaestus.foreign import by_alias, is_model
-from hephaestus.scalars import Unstorable
 from hephaestus.simulation import simulate
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenDict, NotSerializable, freeze
+from hephaestus.values.foreign import by_alias, is_model
+from hephaestus.values.scalars import Unstorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from hephaestus import DONE, Workflow
 from hephaestus.cli import steering
-from hephaestus.cli.session import Place, Session
+from hephaestus.cli.terminal import Place, Session
 from hephaestus.console import service
-from hephaestus.console.local import LocalConnection
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.errors import BadRequest, InstanceClosed, InstanceNotFound
 from hephaestus.handlers import commands as handler
-from hephaestus.http.api import Api
-from hephaestus.operations.api import Api as Client
+from hephaestus.handlers.http.api import Api
+from hephaestus.operations.http_client import Api as Client
 from hephaestus.operations.transport import Answer
 from hephaestus.runtime.commands import CATALOGUE
 from hephaestus.runtime.commands.command import Command

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from hephaestus import errors
+from hephaestus.definition.views import InstanceView
 from hephaestus.errors import BadRequest
-from hephaestus.http.api import ROUTES
-from hephaestus.http.document import read_document
+from hephaestus.handlers.http.api import ROUTES
+from hephaestus.handlers.http.document import read_document
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.commands.command import in_path
-from hephaestus.runtime.views import InstanceView
 from tools.openapi import document as made
 from tools.openapi.__main__ import WHERE
 from tools.openapi.operations import OPERATIONS

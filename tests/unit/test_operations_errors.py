@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from hephaestus import errors
 from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.session import Account
-from hephaestus.http import problem
+from hephaestus.handlers.http import problem
 from hephaestus.operations import AwsRefused, NoCredentials, Unreachable, explained
-from hephaestus.operations.api import error_of
+from hephaestus.operations.http_client import error_of
 from hephaestus.operations.stack import Stack
 
 HERE = Account(region="eu-west-1")
@@ -118,6 +118,7 @@ def test_a_stack_of_an_older_release_has_defaults() -> None:
 
 def test_a_function_imports_nothing_of_an_operator_s() -> None:
     unwanted = ("typer", "rich", "hephaestus.operations", "hephaestus.cli", "hephaestus.diagrams", "hephaestus.costs")
-    code = f"import sys, hephaestus.aws, hephaestus.http.api; print([n for n in {unwanted!r} if n in sys.modules])"
+    imported = "import sys, hephaestus.aws, hephaestus.handlers.http.api"
+    code = f"{imported}; print([n for n in {unwanted!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

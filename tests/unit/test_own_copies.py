@@ -13,12 +13,12 @@ import pydantic
 import pytest
 
 from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
-from hephaestus.definition.steps import Choice
-from hephaestus.given import GivenResults, own
+from hephaestus.definition.step import Choice
 from hephaestus.runtime import telemetry
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenDict, FrozenList, freeze
+from hephaestus.values.given import GivenResults, own
 
 CONTEXT = {"items": [{"sku": "anvil", "prices": [1, 2]}], "empty": {}, "none": []}
 

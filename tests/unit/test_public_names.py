@@ -16,8 +16,7 @@ import hephaestus.telemetry
 import hephaestus.testing
 import hephaestus.writes
 from hephaestus import callbacks, errors
-from hephaestus.callbacks.errors import LinkExpired
-from hephaestus.errors import CallerError, EngineError, RetryLater
+from hephaestus.errors import CallerError, EngineError, LinkExpired, RetryLater
 from hephaestus.runtime.runner import Runner
 
 if TYPE_CHECKING:

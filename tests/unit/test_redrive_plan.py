@@ -12,17 +12,17 @@ import pytest
 
 from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
 from hephaestus.cli.instance_view import redrive_lines
-from hephaestus.console.local import LocalConnection
-from hephaestus.http.describe import describe
+from hephaestus.console.embedded import LocalConnection
+from hephaestus.definition.views import to_json_object, view
+from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.catalog import read_workflow
-from hephaestus.runtime.views import to_json_object, view
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
 
 if TYPE_CHECKING:
-    from hephaestus.definition.steps import Step
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.step import Step
+    from hephaestus.definition.views import InstanceView
 
 ONCE = Retry(max_attempts=1)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, BadRequest, Instance, Step, UnknownStep, UnknownWorkflow, Workflow, step, use
-from hephaestus.callbacks.errors import BadCallback
 from hephaestus.definition.references import ByStep, step_key
+from hephaestus.errors import BadCallback
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime, links
 

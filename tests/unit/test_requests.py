@@ -21,14 +21,21 @@ from hephaestus import (
     Workflow,
     step,
 )
-from hephaestus.callbacks.errors import LinkUsed
-from hephaestus.caller import Caller
-from hephaestus.codec import dump_state, load_state
+from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.events import HeartbeatReceived
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.requests import WINDOW, named, remember, repeats, short
 from hephaestus.engine.state import State
-from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceClosed, InstanceNotFound, InvalidInput
+from hephaestus.errors import (
+    AlreadyRunning,
+    BadRequest,
+    CallerError,
+    InstanceClosed,
+    InstanceNotFound,
+    InvalidInput,
+    LinkUsed,
+)
+from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.intake import request_digest
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner

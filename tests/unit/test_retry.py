@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hephaestus.definition.retries import Retry
 from hephaestus.errors import DefinitionError, NonRetryable
-from hephaestus.retry import Retry
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hephaestus import DONE, Choice, Completed, Retry, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryStore
-from hephaestus.codec import MAX_INFLATED, _stretch, dump_state, load_state
 from hephaestus.engine import events as ev
+from hephaestus.engine.codec import MAX_INFLATED, _stretch, dump_state, load_state
 from hephaestus.engine.fold import apply, begin, following
 from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import PayloadTooLarge
@@ -20,7 +20,7 @@ from hephaestus.runtime.sizes import held
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import freeze
-from hephaestus.weight import MAX_HELD
+from hephaestus.values.weight import MAX_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

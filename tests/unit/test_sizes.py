@@ -11,14 +11,14 @@ import pytest
 
 from hephaestus import DONE, Completed, Put, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryStore
-from hephaestus.codec import _DICTIONARY, MAX_INFLATED, dump_events, dump_state, load_events, load_state
 from hephaestus.engine import events as ev
+from hephaestus.engine.codec import _DICTIONARY, MAX_INFLATED, dump_events, dump_state, load_events, load_state
 from hephaestus.errors import CorruptLog, InstanceNotFound, PayloadTooLarge
 from hephaestus.runtime.sizes import held
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import freeze, to_json
-from hephaestus.weight import MAX_HELD, MAX_PARTS, MAX_VALUE, PART, weigh
+from hephaestus.values.weight import MAX_HELD, MAX_PARTS, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import Any, Final
 import pytest
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]  # cfn-lint ships no types
 
-from hephaestus import observability
-from hephaestus.callbacks.keys import MIN_KEY
-from hephaestus.http.api import ROUTES
+from hephaestus.callbacks.signing_keys import MIN_KEY
+from hephaestus.handlers import observability
+from hephaestus.handlers.http.api import ROUTES
 from hephaestus.runtime.sweeper import SweepReport
 from hephaestus.telemetry.logs import KEYS, LEVELS, NUMBERS
 from hephaestus.telemetry.metrics import HEARD, MetricsHandler

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from hephaestus.scalars import clean_text
 from hephaestus.values import (
     MAX_DEPTH,
     FrozenDict,
@@ -34,6 +33,7 @@ from hephaestus.values import (
     from_json,
     to_json,
 )
+from hephaestus.values.scalars import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

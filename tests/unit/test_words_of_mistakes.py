@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from hephaestus import DONE, Completed, Step, StepContext, Workflow, step, use
 from hephaestus.aws import BadSettings
 from hephaestus.cli.app import app
-from hephaestus.cli.session import Session
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
-from hephaestus.console.local import LocalConnection
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.errors import DefinitionError, UnexpectedEvent, UnknownStep
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime

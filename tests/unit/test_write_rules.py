@@ -8,14 +8,14 @@ import pytest
 
 from hephaestus import Check, Delete, Put, Update, Write, WriteRefused
 from hephaestus.errors import NonRetryable
-from hephaestus.write_rules import (
+from hephaestus.writes import told
+from hephaestus.writes.rules import (
     MAX_EXPRESSION_BYTES,
     MAX_ITEM_BYTES,
     MAX_TOTAL_BYTES,
     check_writes,
     write_size,
 )
-from hephaestus.writes import told
 
 OWN = "hephaestus"
 KEY = {"pk": "a"}

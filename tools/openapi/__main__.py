@@ -15,7 +15,7 @@ sys.path[:0] = ["layers/hephaestus", "layers/workflows"]
 
 from tools.openapi.document import text
 
-WHERE: Final = Path("layers/hephaestus/hephaestus/http/openapi.json")
+WHERE: Final = Path("layers/hephaestus/hephaestus/handlers/http/openapi.json")
 
 
 def main() -> int:

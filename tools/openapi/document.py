@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.errors import BadRequest, RetryLater
 from hephaestus.errors import PayloadTooLarge as TooLarge
-from hephaestus.http.api import ROUTES
-from hephaestus.http.prefer import MAX_WAIT
-from hephaestus.http.problem import CONTENT_TYPE, RETRY_AFTER
-from hephaestus.http.request import MAX_KEY
+from hephaestus.handlers.http.api import ROUTES
+from hephaestus.handlers.http.prefer import MAX_WAIT
+from hephaestus.handlers.http.problem import CONTENT_TYPE, RETRY_AFTER
+from hephaestus.handlers.http.request import MAX_KEY
 from tools.openapi.operations import OPERATIONS, PATH, Operation, path_of
 from tools.openapi.schemas import components, request
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hephaestus import errors
-from hephaestus.callbacks import errors as links
+from hephaestus import errors as links
 from hephaestus.engine.state import STATUSES
-from hephaestus.http.api import MAX_LIMIT
-from hephaestus.http.request import MAX_PARAMETER
+from hephaestus.handlers.http.api import MAX_LIMIT
+from hephaestus.handlers.http.request import MAX_PARAMETER
 from hephaestus.runtime.commands import ROUTED, Command
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 

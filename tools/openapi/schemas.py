@@ -10,12 +10,12 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.references import ByStep
+from hephaestus.definition.views import HistoryEntry, InstanceView, StepView
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.runtime.commands import Command
 from hephaestus.runtime.commands import members as rules
 from hephaestus.runtime.commands.command import in_path
 from hephaestus.runtime.commands.members import REQUIRED, Schema
-from hephaestus.runtime.views import HistoryEntry, InstanceView, StepView
 
 NAMED: Final[Mapping[type[Any], str]] = {InstanceView: "Instance", StepView: "Step", HistoryEntry: "LogEntry"}
 EVENT: Final[Schema] = {

@@ -4,15 +4,16 @@ What a workflow's author needs is here, and every error that a call of the libra
 AWS nor the network. Built-in steps are in ``hephaestus.steps``, tests' tools in ``hephaestus.testing``.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from hephaestus.context import Instance, StepContext
+from hephaestus.definition.context import Instance, StepContext
+from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.results import Completed, Pending, Result
-from hephaestus.definition.steps import DONE, Choice, Done, Step, step
+from hephaestus.definition.retries import Retry
+from hephaestus.definition.step import DONE, Choice, Done, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
     AlreadyRunning,
     AmbiguousEvent,
+    BadCallback,
     BadRequest,
     CallerError,
     CorruptLog,
@@ -25,11 +26,20 @@ from hephaestus.errors import (
     InvalidDelay,
     InvalidInput,
     InvariantBroken,
+    LinkAltered,
+    LinkExpired,
+    LinkForeign,
+    LinkOutdated,
+    LinksAreOff,
+    LinkUsed,
+    NoCallbackKey,
     NonRetryable,
+    NotConfirmed,
     NotRedrivable,
     PayloadTooLarge,
     RequestIdReused,
     RetryLater,
+    StepMovedOn,
     StoreUnavailable,
     TooBusy,
     UnexpectedEvent,
@@ -37,23 +47,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
-from hephaestus.retry import Retry
-from hephaestus.runtime.default import use
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
-
-if TYPE_CHECKING:
-    from hephaestus.callbacks.errors import (
-        BadCallback,
-        LinkAltered,
-        LinkExpired,
-        LinkForeign,
-        LinkOutdated,
-        LinksAreOff,
-        LinkUsed,
-        NoCallbackKey,
-        NotConfirmed,
-        StepMovedOn,
-    )
 
 __version__ = "0.1.0"
 
@@ -118,11 +112,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """An error of links, imported where it is asked for: a run without links does without them."""
-    from hephaestus.callbacks import errors  # noqa: PLC0415 - see above
+def _on_aws() -> Runs:
+    from hephaestus.aws import BadSettings, runner_from_environment  # noqa: PLC0415 - only where AWS is the runtime
 
-    if name in __all__ and hasattr(errors, name):
-        return getattr(errors, name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    try:
+        return runner_from_environment()
+    except BadSettings as error:
+        message = f"{error}. In a test, name a runner first: hephaestus.use(LocalRuntime(YourWorkflow).runner)"
+        raise BadSettings(message) from error
+
+
+otherwise(_on_aws)

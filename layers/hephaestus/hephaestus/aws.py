@@ -17,7 +17,7 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.errors import HephaestusError
+from hephaestus.errors import HephaestusError, NoCallbackKey, no_signer
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.names import MAX_PREFIX, PREFIX
 from hephaestus.runtime.registry import Registry
@@ -236,7 +236,6 @@ def build_runner(
     from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
     from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
-    from hephaestus.callbacks.errors import no_signer  # noqa: PLC0415 - as above
 
     place = account or Account()
     timers = SchedulerTimers(
@@ -306,9 +305,8 @@ def signer_from_environment() -> Signer:
         NoCallbackKey: the environment names no key, or a variable of links is malformed.
     """
     from hephaestus.adapters.secrets import read_keys, read_parameter  # noqa: PLC0415 - only where there are links
-    from hephaestus.callbacks.errors import NoCallbackKey, no_signer  # noqa: PLC0415 - as above
-    from hephaestus.callbacks.keys import CachedKeys  # noqa: PLC0415 - as above
     from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signing_keys import CachedKeys  # noqa: PLC0415 - as above
     from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
 
     settings = settings_from_environment()

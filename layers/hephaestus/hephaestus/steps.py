@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.durations import LONGEST, Unfit, read_duration, read_moment, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending
-from hephaestus.definition.steps import DONE, Done, Step, events_wrong
+from hephaestus.definition.step import DONE, Done, Step, events_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from hephaestus.context import Instance, StepContext
+    from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
 
 __all__ = ["DONE", "Debug", "Done", "Wait", "WaitForEvent"]

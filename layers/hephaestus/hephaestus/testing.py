@@ -19,8 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
-from hephaestus.adapters.memory_tables import MemoryTables
-from hephaestus.context import Instance
+from hephaestus.definition.context import Instance
 from hephaestus.definition.durations import read_duration, read_moment, shown
 from hephaestus.definition.references import step_key
 from hephaestus.runtime.dispatch import Budget, Enqueue
@@ -28,6 +27,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper, SweepReport
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.foreign import Model
     from hephaestus.runtime.attempt import Outcome
     from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.ports import Timeout
-    from hephaestus.runtime.views import InstanceView
     from hephaestus.store.store import Store
+    from hephaestus.values.foreign import Model
 
 INVOCATION: Final = timedelta(minutes=15)
 TEST_KEY: Final = b"every test signs its links with this"
@@ -50,8 +50,8 @@ TEST_KEY: Final = b"every test signs its links with this"
 
 def signer() -> Signer:
     """What signs links in tests: with a key that everybody knows."""
-    from hephaestus.callbacks.keys import FixedKeys  # noqa: PLC0415 - only tests with links need it
     from hephaestus.callbacks.signer import Signer, audience_of  # noqa: PLC0415 - as above
+    from hephaestus.callbacks.signing_keys import FixedKeys  # noqa: PLC0415 - only tests with links need it
 
     return Signer(FixedKeys((TEST_KEY,)), audience_of("local"), lambda: "https://local.test")
 
@@ -151,7 +151,7 @@ class LocalRuntime:
         limits: what executions keep to.
         tables: tables that steps write to, with the names of their keys' attributes, as in ``{"orders": ("pk",)}``;
             ``local.tables["orders"]`` then shows what is in them. They know a part of DynamoDB's expressions
-            (``hephaestus.adapters.expressions``). Not together with a ``store``, which brings its own.
+            (``hephaestus.writes.expressions``). Not together with a ``store``, which brings its own.
 
     Raises:
         TypeError: no workflow was given, or something that is none.

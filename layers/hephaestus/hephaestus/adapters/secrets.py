@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.session import LazyClient
-from hephaestus.callbacks.errors import NoCallbackKey
+from hephaestus.errors import NoCallbackKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

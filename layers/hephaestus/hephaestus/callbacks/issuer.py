@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.callbacks.errors import BadCallback
 from hephaestus.callbacks.link import Link, dump
 from hephaestus.definition.durations import read_duration
 from hephaestus.definition.references import step_key
 from hephaestus.engine.inbox import as_results
-from hephaestus.errors import BadRequest
+from hephaestus.errors import BadCallback, BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hephaestus.callbacks.signer import Signer
-    from hephaestus.context import Instance
+    from hephaestus.definition.context import Instance
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
     from hephaestus.engine.graph import Graph

@@ -15,14 +15,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.callbacks.errors import LinkAltered, LinkExpired, LinkForeign, NotConfirmed
 from hephaestus.callbacks.link import decode, encode
+from hephaestus.errors import LinkAltered, LinkExpired, LinkForeign, NotConfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.callbacks.keys import Keys
     from hephaestus.callbacks.link import Link
+    from hephaestus.callbacks.signing_keys import Keys
 
 MAX_TOKEN: Final = 4_096  # characters; API Gateway takes 10,240 bytes of request line and headers
 CONFIRM_SECONDS: Final = 60 * 60  # how long an opened page may be left before its button is pressed

@@ -11,9 +11,11 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import console, definitions, deployment, instances, local, steering
+from hephaestus.cli import console, definitions, deployment, steering
+from hephaestus.cli import looking as instances
+from hephaestus.cli import watched_run as local
 from hephaestus.cli.failures import document, words
-from hephaestus.cli.session import Place, Session
+from hephaestus.cli.terminal import Place, Session
 from hephaestus.cli.text import dump
 from hephaestus.errors import HephaestusError
 

@@ -11,12 +11,12 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from hephaestus.cli.session import Session
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
 from hephaestus.console import ConsoleServer
 from hephaestus.console.demo import in_memory
-from hephaestus.console.deployed import DeployedConnection
 from hephaestus.console.handover import Handover
+from hephaestus.console.remote import DeployedConnection
 
 LAST_PORT: Final = 65_535
 

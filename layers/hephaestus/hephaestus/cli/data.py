@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hephaestus.errors import BadRequest
-from hephaestus.strict_json import read_json
+from hephaestus.values.strict_json import read_json
 
 STDIN: Final = "-"
 NOTHING: Final = object()

@@ -17,13 +17,13 @@ from hephaestus.cli import styles
 from hephaestus.cli.cost_view import costs
 from hephaestus.cli.failures import words
 from hephaestus.cli.modules import find, load, nothing_in, version_of, workflows
-from hephaestus.cli.session import Session
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
-from hephaestus.http.describe import describe
+from hephaestus.handlers.http.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

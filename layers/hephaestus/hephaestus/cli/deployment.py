@@ -10,10 +10,10 @@ from rich.text import Text
 
 from hephaestus.adapters.sqs import SqsQueue
 from hephaestus.cli import styles
-from hephaestus.cli.session import Session
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
 from hephaestus.dead_letters import DeadLetterQueue, asynchronously, redrive
-from hephaestus.dead_letters.stack import DEAD_LETTERS
+from hephaestus.dead_letters.places import DEAD_LETTERS
 from hephaestus.errors import BadRequest
 from hephaestus.operations.doctor import examine
 

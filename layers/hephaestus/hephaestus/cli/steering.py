@@ -11,8 +11,8 @@ from rich.text import Text
 from hephaestus.cli import styles
 from hephaestus.cli.data import NOTHING, read_data, read_object
 from hephaestus.cli.instance_view import instance, redrive_lines
-from hephaestus.cli.instances import InstanceId, end_with, follow
-from hephaestus.cli.session import Session
+from hephaestus.cli.looking import InstanceId, end_with, follow
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.commands import ROUTED, Cancel, Command, Deliver, Fork, Redrive, Start

@@ -124,7 +124,7 @@ def asked_by(event: Mapping[str, Any], by: str = "by", source: str = "by_source"
     Args:
         event: what was asked for.
         by: the member that names the caller.
-        source: the member that says how that is known (``hephaestus.caller``).
+        source: the member that says how that is known (``hephaestus.runtime.caller``).
     """
     name, known = event.get(by), event.get(source, "")
     if not name:

@@ -16,7 +16,7 @@ never listen beyond loopback, never answer whoever has not its token, and never 
 | `demo`       | a Hephaestus in memory, to look around in                                   |
 """
 
-from hephaestus.console.connection import Connection
 from hephaestus.console.server import ConsoleServer, PortTaken
+from hephaestus.console.source import Connection
 
 __all__ = ["Connection", "ConsoleServer", "PortTaken"]

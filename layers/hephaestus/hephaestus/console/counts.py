@@ -16,7 +16,7 @@ from hephaestus.runtime.queries import MOST_COUNTED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.console.connection import Instances
+    from hephaestus.console.source import Instances
 
 FRESH: Final = 4.0  # seconds that counts are good for; the page asks every five
 FRESH_LARGE: Final = 30.0  # the same where one has reached MOST_COUNTED: then counting reads much, and tells little

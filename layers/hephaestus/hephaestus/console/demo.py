@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from hephaestus import DONE, Choice, Completed, Retry, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
-from hephaestus.console.local import LocalConnection
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry

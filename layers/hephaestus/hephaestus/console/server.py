@@ -19,12 +19,12 @@ from hephaestus.console.guard import Guard, Refused, UsedAgain
 from hephaestus.console.handover import PAGE
 from hephaestus.console.service import Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
-from hephaestus.strict_json import read_json
+from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.console.connection import Connection
+    from hephaestus.console.source import Connection
 
 ADDRESS: Final = "127.0.0.1"
 PORT: Final = 8765

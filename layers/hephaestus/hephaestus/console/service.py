@@ -20,7 +20,7 @@ from hephaestus.runtime.queries import read_filter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hephaestus.console.connection import Connection, Json
+    from hephaestus.console.source import Connection, Json
 
 LARGE: Final = 16_384  # characters of JSON
 CARRIED: Final = ("context", "initial", "metadata", "payload", "updates", "completed")

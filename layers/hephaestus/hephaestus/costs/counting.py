@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.adapters.in_memory_table import InMemoryTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.store.items import INDEXES
 from hephaestus.store.table import item_bytes
 

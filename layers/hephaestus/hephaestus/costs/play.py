@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
 from hephaestus.definition.results import Completed
-from hephaestus.definition.steps import DONE, Choice, Step, step
+from hephaestus.definition.step import DONE, Choice, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
@@ -27,9 +27,9 @@ from hephaestus.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.definition.views import InstanceView
 
 Json = Mapping[str, Any]
 UNKNOWN_WAIT: Final = timedelta(hours=1)

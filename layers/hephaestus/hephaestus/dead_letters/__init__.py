@@ -4,8 +4,8 @@
 Nothing here runs in a Lambda function.
 """
 
+from hephaestus.dead_letters.places import Places, asynchronously, find_stack
 from hephaestus.dead_letters.queue import DeadLetterQueue
-from hephaestus.dead_letters.redrive import Left, Report, redrive
-from hephaestus.dead_letters.stack import Places, asynchronously, find_stack
+from hephaestus.dead_letters.sending import Left, Report, redrive
 
 __all__ = ["DeadLetterQueue", "Left", "Places", "Report", "asynchronously", "find_stack", "redrive"]

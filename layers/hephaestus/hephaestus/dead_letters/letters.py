@@ -20,10 +20,10 @@ from typing import Any, TypeAlias
 from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
+from hephaestus.handlers.triggers import read_timeout, read_work, trigger
 from hephaestus.runtime import commands
 from hephaestus.runtime.ports import Timeout
-from hephaestus.strict_json import read_json
-from hephaestus.triggers import read_timeout, read_work, trigger
+from hephaestus.values.strict_json import read_json
 
 
 @dataclass(frozen=True, slots=True)

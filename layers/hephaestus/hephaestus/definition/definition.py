@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
+from hephaestus.definition.raised import called_for_a_start, name_of
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
-from hephaestus.given import own_mapping
-from hephaestus.raised import called_for_a_start, name_of
 from hephaestus.values import FrozenDict, for_display, to_json
+from hephaestus.values.given import own_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-    from hephaestus.definition.steps import Choice, Semantics, Step
+    from hephaestus.definition.retries import Retry
+    from hephaestus.definition.step import Choice, Semantics, Step
     from hephaestus.engine.graph import Graph
-    from hephaestus.retry import Retry
 
 
 Forks: TypeAlias = Literal["any", "unchanged", "none"]

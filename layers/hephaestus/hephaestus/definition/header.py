@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.definition.business_key import NAME, SCOPES
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.durations import is_one_of, shown
+from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import Problem
-from hephaestus.retry import Retry
 from hephaestus.values import NotSerializable, freeze
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from hephaestus.definition.durations import shown
-from hephaestus.definition.steps import Step
+from hephaestus.definition.step import Step
 from hephaestus.errors import BadRequest
 
 if TYPE_CHECKING:
-    from hephaestus.definition.steps import StepLike
+    from hephaestus.definition.step import StepLike
     from hephaestus.definition.workflow import Workflow
 
     StepRef: TypeAlias = "StepLike | str"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hephaestus.definition.durations import Duration
-    from hephaestus.foreign import Model
+    from hephaestus.values.foreign import Model
     from hephaestus.writes import Write
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.bodies import step_body_wrong
 from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
+from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem, mentions
-from hephaestus.definition.steps import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
-from hephaestus.retry import Retry
+from hephaestus.definition.step import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hephaestus.definition.bodies import body_wrong
 from hephaestus.definition.business_key import BusinessKey, Scope
+from hephaestus.definition.default import default_runner
 from hephaestus.definition.durations import shown
+from hephaestus.definition.graph_reader import Reader
 from hephaestus.definition.header import FIRST, check_header
-from hephaestus.definition.reader import Reader
+from hephaestus.definition.retries import Retry
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, Problem, UnknownVersion
-from hephaestus.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.definition import Definition, Forks
     from hephaestus.definition.references import StepRef
-    from hephaestus.definition.steps import Configured, StepLike, Transitions
-    from hephaestus.foreign import Model
-    from hephaestus.runtime.runner import Runner
-    from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
+    from hephaestus.definition.step import Configured, StepLike, Transitions
+    from hephaestus.definition.views import HistoryEntry, InstanceView, Page
+    from hephaestus.values.foreign import Model
 
 
 class Workflow:
@@ -146,7 +146,7 @@ class Workflow:
     ) -> str:
         """Start an instance for a value of the business key and return its id; see ``Runner.start_instance``."""
         context = {} if context is None else context
-        return _runner().start_instance(
+        return default_runner().start_instance(
             cls, context, id=value, version=version, tags=tags, telemetry_metadata=metadata, start_id=start_id
         )
 
@@ -155,17 +155,17 @@ class Workflow:
         cls, value: str, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
     ) -> None:
         """Deliver an event to the instance with this id or value; see ``Runner.resume``."""
-        _runner().resume(cls._id(value), event, payload, step=step, event_id=event_id)
+        default_runner().resume(cls._id(value), event, payload, step=step, event_id=event_id)
 
     @classmethod
     def get(cls, value: str) -> InstanceView:
         """Show the instance with this id or value; see ``Runner.get``."""
-        return _runner().get(cls._id(value))
+        return default_runner().get(cls._id(value))
 
     @classmethod
     def history(cls, value: str) -> Page[HistoryEntry]:
         """Show the log of the instance with this id or value; see ``Runner.history``."""
-        return _runner().history(cls._id(value))
+        return default_runner().history(cls._id(value))
 
     @classmethod
     def list(  # noqa: PLR0913 - a listing's filters
@@ -179,28 +179,29 @@ class Workflow:
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """List this workflow's instances, newest first; see ``Runner.list``."""
-        asked: Any = {"status": status, "version": version, "tag": tag, "since": since}
-        return _runner().list(workflow=cls.name, **asked, limit=limit, cursor=cursor)
+        return default_runner().list(
+            workflow=cls.name, status=status, version=version, tag=tag, since=since, limit=limit, cursor=cursor
+        )
 
     @classmethod
     def cancel(cls, value: str, reason: str = "", *, compensate: bool = False) -> None:
         """Cancel the instance with this id or value; see ``Runner.cancel``."""
-        _runner().cancel(cls._id(value), reason, compensate=compensate)
+        default_runner().cancel(cls._id(value), reason, compensate=compensate)
 
     @classmethod
     def pause(cls, value: str, reason: str = "") -> None:
         """Pause the instance with this id or value; see ``Runner.pause``."""
-        _runner().pause(cls._id(value), reason)
+        default_runner().pause(cls._id(value), reason)
 
     @classmethod
     def unpause(cls, value: str) -> None:
         """Unpause the instance with this id or value; see ``Runner.unpause``."""
-        _runner().unpause(cls._id(value))
+        default_runner().unpause(cls._id(value))
 
     @classmethod
     def redrive(cls, value: str) -> None:
         """Have the failed, cancelled or parked instance with this id or value go on; see ``Runner.redrive``."""
-        _runner().redrive(cls._id(value))
+        default_runner().redrive(cls._id(value))
 
     @classmethod
     def fork(
@@ -213,12 +214,12 @@ class Workflow:
         results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
     ) -> str:
         """Start a new instance from a point in the history of the one with this id or value; see ``Runner.fork``."""
-        return _runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)
+        return default_runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)
 
     @classmethod
     def heartbeat(cls, value: str, step: StepRef | None = None) -> None:
         """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
-        _runner().heartbeat(cls._id(value), step)
+        default_runner().heartbeat(cls._id(value), step)
 
     @classmethod
     def _id(cls, value: str) -> str:
@@ -230,9 +231,3 @@ class Workflow:
             )
             raise BadRequest(message)
         return cls.business_key.instance_id(value, cls.current, "")
-
-
-def _runner() -> Runner:
-    from hephaestus.runtime.default import default_runner  # noqa: PLC0415 - a definition must import without a runtime
-
-    return default_runner()

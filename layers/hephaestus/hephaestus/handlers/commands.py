@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.errors import BadRequest
-from hephaestus.observability import logger
+from hephaestus.handlers.observability import logger
+from hephaestus.handlers.triggers import in_place
 from hephaestus.runtime.commands import CATALOGUE
-from hephaestus.triggers import in_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
-    from hephaestus.http.api import Api
+    from hephaestus.handlers.http.api import Api
+    from hephaestus.handlers.triggers import Invocation
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.runner import Runner
-    from hephaestus.triggers import Invocation
 
 SHOWN: Final = 64
 

@@ -5,9 +5,9 @@ changes something is asked of the deployed functions, so that the deployed code 
 function.
 """
 
-from hephaestus.operations.connection import Connection, account_of, connect
-from hephaestus.operations.failures import AwsRefused, NoCredentials, NoSuchStack, Unreachable, explained
-from hephaestus.operations.local import local_account
+from hephaestus.operations.advice import AwsRefused, NoCredentials, NoSuchStack, Unreachable, explained
+from hephaestus.operations.deployed import Connection, account_of, connect
+from hephaestus.operations.emulator import local_account
 from hephaestus.operations.stack import Stack, find_stack
 
 __all__ = [

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.steps import DONE
+from hephaestus.definition.retries import Retry
+from hephaestus.definition.step import DONE
 from hephaestus.engine.graph import Graph
 from hephaestus.errors import HephaestusError, UnknownVersion, UnknownWorkflow
-from hephaestus.retry import Retry
 from hephaestus.runtime.registry import Registry
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hephaestus.errors import HephaestusError
-from hephaestus.operations.connection import DEFAULT_STACK
-from hephaestus.operations.failures import AwsRefused, NoSuchStack, explained
+from hephaestus.operations.advice import AwsRefused, NoSuchStack, explained
+from hephaestus.operations.deployed import DEFAULT_STACK
 from hephaestus.operations.stack import FUNCTIONS, find_stack
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.cloudformation import describe_stack
 from hephaestus.aws import Settings
-from hephaestus.operations.failures import NoSuchStack, explained, where
+from hephaestus.operations.advice import NoSuchStack, explained, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

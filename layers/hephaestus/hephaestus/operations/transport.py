@@ -21,8 +21,8 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from hephaestus.errors import EngineError
-from hephaestus.http.request import CLAIMED
-from hephaestus.operations.failures import NoSuchStack, explained
+from hephaestus.handlers.http.request import CLAIMED
+from hephaestus.operations.advice import NoSuchStack, explained
 from hephaestus.runtime.commands import ROUTED
 
 if TYPE_CHECKING:

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.results import Completed, Pending
-from hephaestus.definition.steps import read_result
+from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import NonRetryable, PayloadTooLarge
-from hephaestus.foreign import is_model
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, NotSerializable, freeze
+from hephaestus.values.foreign import is_model
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Failure
-    from hephaestus.foreign import Model
     from hephaestus.store.store import Store
+    from hephaestus.values.foreign import Model
     from hephaestus.writes import Write
 
 __all__ = [
@@ -189,7 +189,7 @@ class Attempt:
         """
         if isinstance(read.writes, tuple) and not read.writes:
             return ()
-        from hephaestus.write_rules import check_writes  # noqa: PLC0415 - few steps have writes
+        from hephaestus.writes.rules import check_writes  # noqa: PLC0415 - few steps have writes
 
         return check_writes(read.writes, self.store.own_table)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
+from hephaestus.definition.raised import frames_of, has_arguments, name_of
 from hephaestus.engine.events import Failure
-from hephaestus.raised import frames_of, has_arguments, name_of
 from hephaestus.runtime.containment import contain
-from hephaestus.scalars import clean_text
+from hephaestus.values.scalars import clean_text
 
 MAX_TYPE: Final = 200
 MAX_MESSAGE: Final = 1_000

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.context import Instance, Source, context_of
+from hephaestus.definition.context import Instance, Source, context_of
 from hephaestus.engine.activation import name_in_life, step_of
 from hephaestus.engine.advance import (
     Close,
@@ -42,7 +42,7 @@ from hephaestus.engine.events import (
     StepsStarted,
     Suspended,
 )
-from hephaestus.errors import EngineSignal, PayloadTooLarge
+from hephaestus.errors import EngineSignal, PayloadTooLarge, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
@@ -53,15 +53,15 @@ from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.sizes import cut, too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.values.yaml_dump import teach_yaml
 from hephaestus.writes import WriteFailed
-from hephaestus.yaml_dump import teach_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
@@ -75,17 +75,6 @@ if TYPE_CHECKING:
 IN_PLACE_MS: Final = 1_000
 
 _logger = logging.getLogger("hephaestus.executor")
-
-
-def no_signer() -> Signer:
-    """Refuse whoever asks for a link.
-
-    Raises:
-        LinksAreOff: always, saying what to configure.
-    """
-    from hephaestus.callbacks.errors import no_signer as refuse  # noqa: PLC0415 - only where somebody asks for a link
-
-    refuse()
 
 
 @dataclass(frozen=True, slots=True)

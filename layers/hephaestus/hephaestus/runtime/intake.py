@@ -11,9 +11,9 @@ from hephaestus.definition.header import TAGS_MEND, tags_problem
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
-from hephaestus.foreign import by_alias, changed_fields, is_model
-from hephaestus.scalars import Unstorable, has_surrogates
 from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
+from hephaestus.values.foreign import by_alias, changed_fields, is_model
+from hephaestus.values.scalars import Unstorable, has_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

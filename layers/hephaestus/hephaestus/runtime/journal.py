@@ -26,7 +26,7 @@ from hephaestus.engine.state import evolve
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, StoreUnavailable
 from hephaestus.runtime.commits import once
 from hephaestus.runtime.sizes import added, held
-from hephaestus.weight import MAX_HELD
+from hephaestus.values.weight import MAX_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -34,11 +34,11 @@ from hephaestus.writes import label
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.retries import Retry
     from hephaestus.engine.advance import Deliver
     from hephaestus.engine.state import State
-    from hephaestus.retry import Retry
 
 ONE: Final = timedelta(milliseconds=1)
 

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import NAME, check_id
+from hephaestus.definition.business_key import NAME, check_id, key_of
+from hephaestus.definition.views import HistoryEntry, InstanceView, Page, in_utc, view, view_entry
 from hephaestus.engine.state import STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
-from hephaestus.runtime.views import HistoryEntry, InstanceView, Page, view, view_entry, view_listed
 from hephaestus.store.filters import ListFilter
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.references import WorkflowRef
     from hephaestus.runtime.instances import Instances
+    from hephaestus.store.listing import Listed
 
 MOST_COUNTED: Final = 1_000
 
@@ -71,7 +72,7 @@ class Queries:
         known = self._instances.registry.names() if by_head else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
-        return Page([view_listed(item) for item in listing.items], bind(listing.cursor, filters))
+        return Page([_listed(item) for item in listing.items], bind(listing.cursor, filters))
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status."""
@@ -142,3 +143,18 @@ def _statuses(status: str | Collection[str] | None) -> Sequence[str] | None:
         message = f"{what}: there are {', '.join(STATUSES)}"
         raise BadRequest(message)
     return [one for one in STATUSES if one in asked]
+
+
+def _listed(listed: Listed) -> InstanceView:
+    """Show what the listing index knows; steps and data are left out."""
+    return InstanceView(
+        id=listed.instance_id,
+        key=key_of(listed.instance_id),
+        workflow=listed.workflow,
+        version=listed.version,
+        generation=listed.generation,
+        status=listed.status,
+        created_at=in_utc(listed.created_at),
+        updated_at=in_utc(listed.updated_at),
+        tags=listed.tags,
+    )

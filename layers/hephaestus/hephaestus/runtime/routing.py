@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.context import context_after
+from hephaestus.definition.context import context_after
 from hephaestus.definition.durations import shown
-from hephaestus.definition.steps import DONE, Configured, Done, Step
+from hephaestus.definition.step import DONE, Configured, Done, Step
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
 from hephaestus.values import NotSerializable, freeze, to_json
@@ -16,7 +16,7 @@ from hephaestus.values import NotSerializable, freeze, to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition, Route
 
 MAX_CONFIG_BYTES: Final = 64 * 1024  # of JSON; it stands in the log and in the snapshot

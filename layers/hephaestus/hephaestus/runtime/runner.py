@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.errors import no_signer
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.commands import (
     Answer,
@@ -26,7 +27,7 @@ from hephaestus.runtime.commands import (
 from hephaestus.runtime.commands.answer import check_link
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
-from hephaestus.runtime.executor import Executor, no_signer
+from hephaestus.runtime.executor import Executor
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.perform import Performer
@@ -41,18 +42,18 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.link import Link
     from hephaestus.callbacks.signer import Signer
-    from hephaestus.caller import Caller
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.views import HistoryEntry, InstanceView, Page
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.foreign import Model
+    from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.dispatch import Budget, Dispatch
     from hephaestus.runtime.ports import Clock, Timeout, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
-    from hephaestus.runtime.views import HistoryEntry, InstanceView, Page
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.filters import ListFilter
     from hephaestus.store.store import Store
+    from hephaestus.values.foreign import Model
 
 
 class Runner:

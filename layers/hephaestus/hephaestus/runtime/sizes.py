@@ -1,7 +1,7 @@
 """How much an instance may hold: checked before anything of it is acknowledged, on exactly what will be stored.
 
-A single value is bounded twice: by the room it takes (``hephaestus.weight``), and by its compressed size where the
-store has no place for large ones. All that an instance holds together is bounded by ``MAX_HELD``: its values, and
+A single value is bounded twice: by the room it takes (``hephaestus.values.weight``), and by its compressed size where
+the store has no place for large ones. All that an instance holds together is bounded by ``MAX_HELD``: its values, and
 whatever else grows with what happens to it, so that its snapshot can always be written and read.
 """
 
@@ -14,7 +14,7 @@ from hephaestus.engine.events import CompensationFailed, Failure, StepCompleted,
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.values import to_json
-from hephaestus.weight import MAX_HELD, MAX_VALUE, PART, weigh
+from hephaestus.values.weight import MAX_HELD, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Event
@@ -47,7 +47,7 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
         raise PayloadTooLarge(message)
     if limit is None or room <= limit or len(to_json(value).encode()) <= limit:
         return
-    from hephaestus.codec import size  # noqa: PLC0415 - compression is tried only for what is large
+    from hephaestus.engine.codec import size  # noqa: PLC0415 - compression is tried only for what is large
 
     compressed = size(value)
     if compressed > limit:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.errors import EngineSignal
-from hephaestus.given import own
+from hephaestus.values.given import own
 
 if TYPE_CHECKING:
     from hephaestus.engine.state import State

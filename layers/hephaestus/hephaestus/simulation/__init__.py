@@ -35,11 +35,11 @@ from hephaestus.simulation.violation import Violation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hephaestus.adapters.memory_tables import MemoryTables
+    from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.foreign import Model
     from hephaestus.runtime.limits import Limits
-    from hephaestus.runtime.views import InstanceView
+    from hephaestus.values.foreign import Model
+    from hephaestus.writes.memory_tables import MemoryTables
 
     Context: TypeAlias = "Mapping[str, Any] | Model | Callable[[Random], Mapping[str, Any] | Model]"
 

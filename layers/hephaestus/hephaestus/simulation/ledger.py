@@ -22,9 +22,9 @@ from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.context import StepContext
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
-    from hephaestus.definition.steps import Step
+    from hephaestus.definition.step import Step
     from hephaestus.engine.events import Claimed, Entry, Event, Forked
     from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.world import Invocation, World

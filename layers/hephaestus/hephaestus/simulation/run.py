@@ -5,18 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.adapters.in_memory_table import InMemoryTable
-from hephaestus.adapters.memory_tables import MemoryTables
-from hephaestus.codec import load_events, load_state
+from hephaestus.adapters.memory.table import InMemoryTable
+from hephaestus.definition.views import view
+from hephaestus.engine.codec import load_events, load_state
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper
-from hephaestus.runtime.views import view
-from hephaestus.simulation.faults import Weather
-from hephaestus.simulation.ledger import Ledger
-from hephaestus.simulation.outside import FAILED, Outside, attempt
-from hephaestus.simulation.ports import (
+from hephaestus.simulation.doubles import (
     SimulatedClock,
     SimulatedQueue,
     SimulatedRegistry,
@@ -25,17 +21,21 @@ from hephaestus.simulation.ports import (
     SimulatedTimers,
     SimulatedWorkers,
 )
+from hephaestus.simulation.faults import Weather
+from hephaestus.simulation.ledger import Ledger
+from hephaestus.simulation.users import FAILED, Outside, attempt
 from hephaestus.simulation.world import World
 from hephaestus.store.heads import Sizes
 from hephaestus.store.items import INDEXES
 from hephaestus.store.store import Store
 from hephaestus.writes import label
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hephaestus.definition.views import InstanceView
     from hephaestus.runtime.ports import Timeout
-    from hephaestus.runtime.views import InstanceView
     from hephaestus.simulation.choices import Choices
     from hephaestus.simulation.faults import Faults
     from hephaestus.simulation.subject import Subject

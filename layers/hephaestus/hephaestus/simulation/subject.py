@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.foreign import Model
     from hephaestus.runtime.limits import Limits
+    from hephaestus.values.foreign import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hephaestus.engine.state import evolve
 from hephaestus.store.items import FORMAT, attribute
 from hephaestus.store.keys import HEAD, LOG, VALUE, end_of, log_key, read_log_key
 from hephaestus.store.reader import LOG_END
-from hephaestus.store.starts import STARTS_KEPT
+from hephaestus.store.start_ids import STARTS_KEPT
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, Condition
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from hephaestus.codec import load_events, load_state
+from hephaestus.engine.codec import load_events, load_state
 from hephaestus.engine.events import Entry
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import Kept, State, evolve

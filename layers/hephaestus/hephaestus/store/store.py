@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.codec import dump_events, dump_state
+from hephaestus.engine.codec import dump_events, dump_state
 from hephaestus.engine.fold import begin
 from hephaestus.engine.state import CLOSED, STATUSES, Kept, State, evolve
 from hephaestus.errors import AlreadyRunning, InvariantBroken, PayloadTooLarge, StoreUnavailable
@@ -21,7 +21,7 @@ from hephaestus.store.keys import HEAD, LAST_NUMBER, life_name, log_key, read_lo
 from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances
 from hephaestus.store.overdue import read_overdue
 from hephaestus.store.reader import FIRST, Reader
-from hephaestus.store.starts import is_repeated
+from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Condition
 from hephaestus.store.values import MAX_VALUE_BYTES, OVERHEAD, Values, names_in, packed, set_apart, state_apart
 from hephaestus.writes import WriteFailed

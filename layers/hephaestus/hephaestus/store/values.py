@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hephaestus.codec import dump_value, load_value
+from hephaestus.engine.codec import dump_value, load_value
 from hephaestus.engine.events import Forked
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
@@ -20,7 +20,7 @@ from hephaestus.errors import CorruptLog
 from hephaestus.store.items import FORMAT, attribute, check_format
 from hephaestus.store.keys import VALUE, end_of, value_key
 from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, PRESENT
-from hephaestus.weight import weigh
+from hephaestus.values.weight import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

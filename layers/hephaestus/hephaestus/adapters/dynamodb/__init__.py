@@ -1,5 +1,5 @@
 """The port ``Table`` on DynamoDB."""
 
-from hephaestus.adapters.dynamodb.dynamo_table import DynamoTable
+from hephaestus.adapters.dynamodb.table import DynamoTable
 
 __all__ = ["DynamoTable"]

@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.dynamodb.answers import HELD, HELD_ANSWERS, NOT_WRITTEN, SERVICE, when_free
-from hephaestus.attributes import wire_item
 from hephaestus.writes import (
     Check,
     ConditionFailed,
@@ -28,6 +27,7 @@ from hephaestus.writes import (
     table_name,
     told,
 )
+from hephaestus.writes.attributes import wire_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

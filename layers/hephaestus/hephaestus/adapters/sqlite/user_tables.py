@@ -1,6 +1,6 @@
 """A user's tables in the engine's SQLite file: DynamoDB's, emulated, so that ``writes=`` happen exactly once here too.
 
-They know what ``hephaestus.adapters.memory_tables`` know, and no more: the names of their keys, not the types, and a
+They know what ``hephaestus.writes.memory_tables`` know, and no more: the names of their keys, not the types, and a
 part of the expressions.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Mapping, MutableMapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.memory_tables import MemoryTables
-from hephaestus.attributes import frozen, wire, wire_item
+from hephaestus.writes.attributes import frozen, wire, wire_item
+from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

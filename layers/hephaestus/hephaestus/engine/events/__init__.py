@@ -15,7 +15,7 @@ from hephaestus.engine.events.life import (
     Redriven,
     Suspended,
 )
-from hephaestus.engine.events.outside import (
+from hephaestus.engine.events.requested import (
     CancelRequested,
     EventReceived,
     HeartbeatReceived,

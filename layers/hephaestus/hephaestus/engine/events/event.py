@@ -4,8 +4,8 @@
 stays, and of ``"one|other"`` it is the one that the event's ``status`` names. Of the step that the event is about: by
 status, the status that follows; of ``"one or other"`` it is the first where the event has a ``retry_at``.
 
-The log's bytes (``hephaestus.codec``), the tables (``hephaestus.engine.transitions``) and the documentation's diagrams
-are all derived from these declarations.
+The log's bytes (``hephaestus.engine.codec``), the tables (``hephaestus.engine.transitions``) and the documentation's
+diagrams are all derived from these declarations.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
 from hephaestus.engine.requests import link_used
+from hephaestus.errors import LinkOutdated, LinkUsed, StepMovedOn
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import PAYLOAD, Member, Payload, Rule, member, required
 from hephaestus.runtime.sizes import check_room, check_size
@@ -58,8 +59,6 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         InstanceClosed, LinkOutdated, LinkUsed, StepMovedOn, UnexpectedEvent: it cannot be used.
         UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed.
     """
-    from hephaestus.callbacks.errors import LinkOutdated, LinkUsed, StepMovedOn  # noqa: PLC0415 - only with links
-
     named = f"instance {link.instance_id}"
     if state.life != link.life:
         message = f"{named} has been started again since this link was made; ask for a new link"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
-    from hephaestus.caller import Caller
+    from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus import errors
 from hephaestus.definition.definition import FORKS
-from hephaestus.definition.steps import DONE
+from hephaestus.definition.step import DONE
 from hephaestus.engine.events import Forked, InstanceStarted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
 from hephaestus.runtime.commands import members
@@ -18,10 +18,10 @@ from hephaestus.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.caller import Caller
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.state import State
+    from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from hephaestus.caller import Caller, read_caller
 from hephaestus.definition.business_key import ID, NAME, VALUE, check_id
 from hephaestus.definition.durations import shown
 from hephaestus.definition.header import MAX_TAG_LENGTH, MAX_TAGS
 from hephaestus.definition.references import step_key
 from hephaestus.errors import BadRequest, InvalidDelay, UnknownWorkflow
+from hephaestus.runtime.caller import Caller, read_caller
 from hephaestus.runtime.intake import (
     MAX_NUMBER,
     MAX_REASON,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hephaestus.definition.references import StepRef, WorkflowRef
-    from hephaestus.foreign import Model
+    from hephaestus.values.foreign import Model
 
 Schema: TypeAlias = dict[str, Any]
 Given_contra = TypeVar("Given_contra", contravariant=True)

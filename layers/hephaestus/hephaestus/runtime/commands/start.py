@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import errors
+from hephaestus.definition.raised import called_for_a_start
 from hephaestus.engine.events import InstanceStarted
-from hephaestus.given import own
-from hephaestus.raised import called_for_a_start
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
+from hephaestus.values.given import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,251 @@
+"""Look at instances: ``get``, ``list``, ``history``."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from hephaestus.cli import styles
+from hephaestus.cli.instance_view import instance
+from hephaestus.cli.terminal import Session
+from hephaestus.cli.text import ago, date, dump, read_time, safe, short
+from hephaestus.cli.timeline import Timeline
+from hephaestus.engine.state import CLOSED
+from hephaestus.errors import BadRequest, RetryLater
+from hephaestus.runtime.queries import read_filter
+from hephaestus.store.filters import EVERY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Json = dict[str, Any]
+PAGE: Final = 200
+WATCH_SECONDS: Final = 1.0
+PATIENCE: Final = 30  # times in a row that nobody answers
+BAD: Final = ("failed", "cancelled")
+
+
+class Status(StrEnum):
+    """Statuses to choose from; a test compares them with the engine's."""
+
+    pending = auto()
+    running = auto()
+    waiting = auto()
+    completed = auto()
+    failed = auto()
+    cancelled = auto()
+    compensating = auto()
+
+
+InstanceId = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as orderid::abc123.")]
+COLUMNS: Final = ("id", "key", "status", "workflow", "version", "generation", "tags", "started", "updated")
+USUAL: Final = "id,status,workflow,started,updated"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("get", rich_help_panel="Look")(get)
+    app.command("list", rich_help_panel="Look")(list_)
+    app.command("history", rich_help_panel="Look")(history)
+
+
+def get(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show every change until it ends.")] = False,
+    full: Annotated[bool, typer.Option("--full", "-f", help="Show the start data and all results in full.")] = False,
+) -> None:
+    """Show an instance: how far it is, what it waits for, what its steps left."""
+    session: Session = ctx.obj
+    if watch:
+        follow(session, instance_id, full=full)
+        return
+    shown = session.connection.get(instance_id)
+    if session.json:
+        session.write_json(shown)
+    else:
+        session.say(instance(shown, session.out.width, full=full))
+
+
+def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
+    """Show an instance again whenever it has changed, until it ends.
+
+    Raises:
+        typer.Exit: with status 1 if it ends badly.
+    """
+    if session.json or not session.out.is_terminal:
+        last: Json = {}
+        for last in _changes(session, instance_id):
+            if session.json:
+                session.write_line(dump(last, indent=None))
+            else:
+                waiting = ", ".join(key for key, step in last.get("steps", {}).items() if step["status"] == "waiting")
+                session.say(styles.plain(f"{date(last['updated_at'])}  {last['status']}  {waiting}".rstrip()))
+    else:
+        with Live(console=session.out, auto_refresh=False, vertical_overflow="visible") as live:
+            for last in _changes(session, instance_id, always=True):
+                live.update(instance(last, session.out.width, full=full), refresh=True)
+    end_with(last)
+
+
+def _changes(session: Session, instance_id: str, *, always: bool = False) -> Iterator[Json]:
+    """The instance now, and again when it has changed (or every second), until it has ended.
+
+    Raises:
+        RetryLater: nobody has answered several times in a row.
+    """
+    before: Json | None = None
+    silent = 0
+    while before is None or before["status"] not in CLOSED:
+        try:
+            shown = session.connection.get(instance_id)
+        except RetryLater as error:
+            silent += 1
+            if before is None or silent >= PATIENCE:
+                raise
+            session.err.print(Text(f"{safe(error)}; still watching", style="yellow"))
+            time.sleep(WATCH_SECONDS)
+            continue
+        silent = 0
+        if always or shown != before:
+            yield shown
+        before = shown
+        if shown["status"] not in CLOSED:
+            time.sleep(WATCH_SECONDS)
+
+
+def end_with(shown: Json) -> None:
+    """Leave with status 1 if the instance has ended badly."""
+    if shown.get("status") in BAD:
+        raise typer.Exit(1)
+
+
+def list_(
+    ctx: typer.Context,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-W", help="Of this workflow only.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option("--status", help="In this status only; several times for several.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Of this version only.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="With this tag only.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Started since then: 30m, 2h, 3d, 2026-01-31 or a time in ISO 8601.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=PAGE, help="Rows of a page.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Every page.")] = False,
+    columns: Annotated[str, typer.Option("--columns", "-c", help=f"Any of {', '.join(COLUMNS)}.")] = USUAL,
+) -> None:
+    """List instances, newest first."""
+    session: Session = ctx.obj
+    wanted = _columns(columns)
+    statuses = [str(one) for one in status] if status else None
+    since_then = read_time(since) if since else None
+    asked = read_filter(workflow=workflow, status=statuses, version=version, tag=tag, since=since_then)
+    page = session.connection.list(asked, limit=PAGE if every else limit, cursor=cursor)
+    items = list(page["items"])
+    while page["cursor"] and (every or len(items) < limit):
+        # A page may be short where a tag is rare.
+        page = session.connection.list(asked, limit=PAGE if every else limit - len(items), cursor=page["cursor"])
+        items += page["items"]
+    if session.json:
+        session.write_json({"items": items, "cursor": page["cursor"]})
+        return
+    if not items:
+        session.say(Text("no instances" + (" like that" if asked != EVERY else ""), style="dim"))
+        return
+    session.say(_table(items, wanted, datetime.now(UTC)))
+    if page["cursor"]:
+        session.say(Text(f"more: --cursor '{safe(page['cursor'])}' or --all", style="dim"))
+
+
+def _columns(columns: str) -> list[str]:
+    wanted = [name.strip() for name in columns.split(",") if name.strip()]
+    wrong = [name for name in wanted if name not in COLUMNS]
+    if wrong or not wanted:
+        message = f"there is no column {', '.join(wrong)}: there are {', '.join(COLUMNS)}"
+        raise BadRequest(message)
+    return wanted
+
+
+def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in wanted:
+        table.add_column(name.upper(), overflow="fold" if name == "id" else "ellipsis", no_wrap=name != "id")
+    cells: dict[str, Callable[[Json], Text]] = {
+        "id": lambda item: styles.plain(item["id"], "bold"),
+        "key": lambda item: styles.plain(item["key"], "bold"),
+        "status": lambda item: styles.status(item["status"]),
+        "workflow": lambda item: Text(short(item["workflow"], 28)),
+        "version": lambda item: Text(f"v{item['version']}"),
+        "generation": lambda item: Text(str(item["generation"])),
+        "tags": lambda item: Text(short(", ".join(item.get("tags", [])), 30)),
+        "started": lambda item: Text(ago(item["created_at"], now)),
+        "updated": lambda item: Text(ago(item["updated_at"], now)),
+    }
+    for item in items:
+        table.add_row(*(cells[name](item) for name in wanted))
+    return table
+
+
+def history(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    generation: Annotated[int | None, typer.Option("--generation", "-g", min=1, help="An earlier run of it.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many entries.")] = 200,
+    last: Annotated[int | None, typer.Option("--last", "-l", min=1, help="The newest entries only.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Begin after this entry.")] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Every entry.")] = False,
+    payloads: Annotated[bool, typer.Option("--payloads", "-p", help="Show results and payloads.")] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Show whole traces, not only where an error was raised.")
+    ] = False,
+) -> None:
+    """Show what happened to an instance: when, for how long, at which attempt, and why it failed."""
+    session: Session = ctx.obj
+    entries = _entries(session, instance_id, generation, cursor)
+    if last is not None:
+        timeline, found = Timeline(session.out.width, payloads=payloads, traces=traces), list(entries)
+        for entry in found[:-last]:
+            timeline.skip(entry)
+        _tell(session, found[-last:], timeline)
+        return
+    taken: list[Json] = []
+    more: str | None = None
+    timeline = Timeline(session.out.width, payloads=payloads, traces=traces)
+    for entry in entries:
+        if len(taken) == limit and not every:
+            more = str(taken[-1]["sequence"])
+            break
+        taken.append(entry)
+        if not session.json:
+            session.say(*timeline.lines(entry))  # as they come: there may be thousands
+    if session.json:
+        session.write_json({"items": taken, "cursor": more})
+    elif more:
+        session.say(Text(f"more: --cursor {more}, --last 50 or --all", style="dim"))
+
+
+def _tell(session: Session, entries: list[Json], timeline: Timeline) -> None:
+    if session.json:
+        session.write_json({"items": entries, "cursor": None})
+        return
+    for entry in entries:
+        session.say(*timeline.lines(entry))
+
+
+def _entries(session: Session, instance_id: str, generation: int | None, cursor: str | None) -> Iterator[Json]:
+    """Every entry from ``cursor`` on, page by page."""
+    while True:
+        page = session.connection.history(instance_id, generation=generation, limit=PAGE, cursor=cursor)
+        yield from page["items"]
+        cursor = page["cursor"]
+        if cursor is None:
+            return

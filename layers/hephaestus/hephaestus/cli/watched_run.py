@@ -1,0 +1,277 @@
+"""``run``: an instance in memory, without AWS, from its start to its end, while one watches.
+
+Steps really run, and take their time; waits are skipped unless real time is wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from hephaestus.adapters.memory import MemoryQueue
+from hephaestus.cli import styles
+from hephaestus.cli.data import read_object
+from hephaestus.cli.failures import words
+from hephaestus.cli.instance_view import instance
+from hephaestus.cli.looking import end_with
+from hephaestus.cli.modules import find
+from hephaestus.cli.terminal import Session
+from hephaestus.cli.text import safe, short, span
+from hephaestus.definition.views import to_json_object
+from hephaestus.errors import BadRequest
+from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.runner import Runner
+from hephaestus.testing import LocalRuntime, VirtualClock
+from hephaestus.values.strict_json import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.views import InstanceView
+    from hephaestus.definition.workflow import Workflow
+
+Answer = tuple[str, Any]
+FRAME_SECONDS: Final = 0.1
+ROUNDS: Final = 10_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Definitions")(run)
+
+
+class SkippingClock(VirtualClock):
+    """The machine's time, moved on by what was skipped; in real time nothing is skipped, but waited for."""
+
+    def __init__(self, *, real: bool) -> None:
+        super().__init__()
+        self.real = real
+        self._skipped = 0
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000 + self._skipped
+
+    def sleep(self, milliseconds: int) -> None:
+        """Let time pass."""
+        if self.real:
+            time.sleep(milliseconds / 1000)
+        else:
+            self._skipped += milliseconds
+
+    def move_to(self, now: int) -> None:
+        """Have it be ``now`` (ms), or later."""
+        self.sleep(max(now - self.now(), 0))
+
+
+class Stage(LocalRuntime):
+    """A ``LocalRuntime`` whose steps take their time."""
+
+    def __init__(self, workflow: type[Workflow], *, real: bool) -> None:
+        super().__init__(workflow)
+        self.clock = self.time = SkippingClock(real=real)
+        self.queue = MemoryQueue(self.clock)
+        registry = self.runner.registry
+        self.runner = Runner(
+            self.store, self.timers, self.queue, registry, clock=self.clock, dispatch=Enqueue(), limits=None
+        )
+
+    def next_due(self) -> int | None:
+        """When something happens by itself (ms)."""
+        return min((at for at in (self.queue.next_due(), self.timers.next_due()) if at is not None), default=None)
+
+
+def run(
+    ctx: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="WORKFLOW", help="module:Workflow, or a path.")],
+    data: Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="The start data.")] = None,
+    input: Annotated[  # noqa: A002 - the option's name
+        str | None, typer.Option("--input", "-i", metavar="FILE", help="The start data in a file; - is standard input.")
+    ] = None,
+    value: Annotated[str, typer.Option("--id", help="The business key's value.")] = "local",
+    version: Annotated[int | None, typer.Option(help="Another version than the current one.")] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            "-e",
+            metavar="[STEP=]EVENT[:JSON]",
+            help='Answer a wait, as approval=approved:{"by":"Ann"}. Without one you are asked, or its time passes.',
+        ),
+    ] = None,
+    real_time: Annotated[bool, typer.Option("--real-time", help="Wait for what waits.")] = False,
+    full: Annotated[bool, typer.Option("--full", "-f", help="Show data in full at the end.")] = False,
+) -> None:
+    """Run a workflow in memory, without AWS. Status 1 if it ends badly."""
+    session: Session = ctx.obj
+    flow = find(target, session.place.modules)
+    if flow is None:
+        message = f"{target}: name a workflow of your own, as module:Workflow or a path"
+        raise BadRequest(message)
+    answers = _answers(event or ())
+    _check_answers(answers, flow.definition(flow.current if version is None else version))
+    play = _Play(session, Stage(flow, real=real_time), answers)
+    context = read_object(data, input, "the start data")
+    instance_id = play.stage.runner.start_instance(flow, context, id=value, version=version)
+    shown = to_json_object(play.to_the_end(instance_id))
+    for step, left in play.answers.items():
+        for name, _ in left:
+            session.err.print(Text(f"not used: --event {safe(step)}{'=' * bool(step)}{safe(name)}", style="yellow"))
+    if session.json:
+        session.write_json(shown)
+    elif not session.out.is_terminal or full:
+        session.say(instance(shown, session.out.width, full=full, now=play.now, hints=False))
+    end_with(shown)
+
+
+class _Play:
+    """One instance, and who answers when it waits."""
+
+    def __init__(self, session: Session, stage: Stage, answers: dict[str, list[Answer]]) -> None:
+        self.session = session
+        self.stage = stage
+        self.answers = answers
+
+    @property
+    def now(self) -> datetime:
+        """The time of the play."""
+        return datetime.fromtimestamp(self.stage.clock.now() / 1000, UTC)
+
+    def to_the_end(self, instance_id: str) -> InstanceView:
+        """Go on until the instance has ended."""
+        for _ in range(ROUNDS):
+            self._watched(instance_id, self.stage.settle)
+            shown = self.stage.runner.get(instance_id)
+            if shown.closed:
+                return shown
+            self._go_on(shown)
+        message = f"instance {instance_id} does not come to an end"
+        raise BadRequest(message)
+
+    def _go_on(self, shown: InstanceView) -> None:
+        """Answer a wait, or let time pass until something happens by itself."""
+        waiting = {key: step.accepts for key, step in shown.steps.items() if step.status == "waiting" and step.accepts}
+        for key, accepts in waiting.items():
+            answer = self._answer(key, accepts)
+            if answer is not None:
+                self._note(f"{key}: {answer[0]}")
+                self.stage.runner.resume(shown.id, answer[0], answer[1], step=key)
+                return
+        due = self.stage.next_due()
+        if due is None:
+            left = "; ".join(f"{key} takes {', '.join(accepts)}" for key, accepts in waiting.items())
+            message = f"instance {shown.id} waits for ever: answer it with --event. {left}"
+            raise BadRequest(message)
+        ahead = (due - self.stage.clock.now()) / 1000
+        if ahead > 1:
+            self._note(f"{'waits' if self.stage.time.real else 'skips'} {span(ahead)}")
+        self._watched(shown.id, lambda: self.stage.clock.move_to(due))
+
+    def _answer(self, key: str, accepts: Sequence[str]) -> Answer | None:
+        """The answer that was given for a step, or that a person gives now; ``None`` to let the time pass."""
+        for name in (key, ""):
+            for number, (event, payload) in enumerate(self.answers.get(name, [])):
+                if name or event in accepts:
+                    del self.answers[name][number]
+                    return event, payload
+        events = [event for event in accepts if event != "timeout"]
+        if not self.session.interactive or not events:
+            return None
+        skip = " (nothing: its time passes)" if "timeout" in accepts else ""
+        question = f"{safe(key)} waits for {' or '.join(map(safe, events))}{skip}"
+        while said := typer.prompt(question, default="", show_default=False).strip():
+            try:
+                answer = _read(said)
+            except BadRequest as error:
+                problem = words(error)
+            else:
+                if answer[0] in accepts:
+                    return answer
+                problem = f"{short(answer[0], 40)!r} is none of them"
+            self.session.err.print(Text(problem, style="yellow"))
+        return None
+
+    def _note(self, text: str) -> None:
+        if not self.session.json and not self.session.out.is_terminal:
+            self.session.say(styles.plain(f"… {text}", "dim"))
+
+    def _watched(self, instance_id: str, work: Callable[[], object]) -> None:
+        """Do something while the person sees how the instance goes on."""
+        if self.session.json or not self.session.out.is_terminal:
+            work()
+            return
+        failed: list[BaseException] = []
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised again, below
+                failed.append(error)
+
+        worker = threading.Thread(target=guarded, daemon=True)
+        with Live(console=self.session.out, auto_refresh=False, vertical_overflow="visible", transient=True) as live:
+            worker.start()
+            while worker.is_alive():
+                live.update(self._shown(instance_id), refresh=True)
+                worker.join(FRAME_SECONDS)
+        shown = self.stage.runner.get(instance_id)
+        if shown.closed or failed or self.session.interactive:
+            self.session.say(self._shown(instance_id), Text())
+        if failed:
+            raise failed[0]
+
+    def _shown(self, instance_id: str) -> Any:
+        shown = to_json_object(self.stage.runner.get(instance_id))
+        return instance(shown, self.session.out.width, now=self.now, hints=False)
+
+
+def _answers(given: Sequence[str]) -> dict[str, list[Answer]]:
+    """What ``--event`` says, by step; ``""`` holds those for whichever step takes them."""
+    found: dict[str, list[Answer]] = {}
+    for each in given:
+        before, equals, after = each.partition("=")
+        step, said = (before, after) if equals and ":" not in before else ("", each)
+        if equals and not before:
+            message = f"--event {short(each, 40)!r} names no step before '=': write [step=]event or [step=]event:JSON"
+            raise BadRequest(message)
+        try:
+            found.setdefault(step, []).append(_read(said))
+        except BadRequest as error:
+            message = f"--event {short(each, 40)}: {error}"
+            raise BadRequest(message) from error
+    return found
+
+
+def _check_answers(answers: dict[str, list[Answer]], definition: Definition) -> None:
+    """Reject what no step of the workflow could be answered with.
+
+    Raises:
+        BadRequest: a step that it has not, or an event that the step, or every step, does not have.
+    """
+    graph = definition.graph
+    for step, given in answers.items():
+        if step and step not in graph.edges:
+            message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(graph.order)}"
+            raise BadRequest(message)
+        known = graph.events(step) if step else tuple(graph.takers)
+        for event, _ in given:
+            if event not in known:
+                whose = f"step {step} has" if step else "its steps have"
+                message = f"--event: there is no event {short(event, 40)!r}; {whose} {', '.join(known)}"
+                raise BadRequest(message)
+
+
+def _read(said: str) -> Answer:
+    """``event`` or ``event:JSON``."""
+    event, colon, payload = said.partition(":")
+    if not event:
+        message = f"{short(said, 40)!r} is no answer: write [step=]event or [step=]event:JSON"
+        raise BadRequest(message)
+    return event, read_json(payload, f"what follows {short(event, 40)!r}") if colon else None

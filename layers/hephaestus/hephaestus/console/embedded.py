@@ -1,0 +1,63 @@
+"""A connection to a runner in this process: the demo's, and that of most tests."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.definition.views import to_json_object
+from hephaestus.handlers.http.describe import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.console.source import Json
+    from hephaestus.definition.views import Page
+    from hephaestus.runtime.commands import Command
+    from hephaestus.runtime.runner import Runner
+    from hephaestus.store.filters import ListFilter
+
+
+class LocalConnection:
+    """The instances of one runner; see ``Connection``.
+
+    Args:
+        runner: whose instances are shown and steered.
+        place: where that is, in a few words.
+        by: who the caller is; by default the user of the operating system.
+    """
+
+    def __init__(self, runner: Runner, place: str = "in memory", by: str | None = None) -> None:
+        self._runner = runner
+        self.place = place
+        self.by = by or getpass.getuser()
+
+    def workflows(self) -> Sequence[Json]:
+        """What the runner's registry holds."""
+        return [describe(workflow) for workflow in self._runner.registry]
+
+    def get(self, instance_id: str) -> Json:
+        """An instance as it is now."""
+        return to_json_object(self._runner.get(instance_id))
+
+    def history(
+        self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of an instance's log, oldest first."""
+        return _page(self._runner.history(instance_id, generation=generation, limit=limit, cursor=cursor, traces=True))
+
+    def list(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """A page of instances, newest start first."""
+        return _page(self._runner.find(wanted, limit=limit, cursor=cursor))
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How many instances there are, by workflow and status."""
+        return self._runner.counts()
+
+    def do(self, command: Command) -> Json:
+        """Do what is asked for, in the name of ``by``."""
+        return {"id": self._runner.do(command.asked_by(self.by))}
+
+
+def _page(page: Page[Any]) -> Json:
+    return {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}

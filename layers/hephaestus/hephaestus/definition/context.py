@@ -1,0 +1,283 @@
+"""What a step is given."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from hephaestus.errors import no_signer
+from hephaestus.values import FrozenDict
+from hephaestus.values.given import GivenResults, own, own_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hephaestus.definition.durations import Duration
+    from hephaestus.definition.references import StepRef
+
+A_WEEK: Final = timedelta(days=7)
+
+
+class Links(Protocol):
+    """Makes the links of a step; see ``StepContext.callback_url`` and ``callback_token``."""
+
+    def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str: ...  # noqa: D102 - as above
+    def token(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str: ...  # noqa: D102 - as above
+
+
+@dataclass(frozen=True, slots=True)
+class _Until:
+    """How long it still is until a time, by this machine's clock."""
+
+    end: datetime
+
+    def __call__(self) -> timedelta:
+        return max(self.end - datetime.now(UTC), timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The start data as a model, as they were read elsewhere."""
+
+    model: Any
+
+    def __call__(self) -> Any:
+        return self.model
+
+
+class _Once:
+    """Reads the start data as a model when they are first asked for: what its reader does to it stays its own."""
+
+    __slots__ = ("model", "read")
+
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self.read = read
+        self.model: Any = None
+
+    def __call__(self) -> Any:
+        if self.model is None:
+            self.model = self.read()
+        return self.model
+
+
+def _links_elsewhere() -> Links:
+    message = "links are made in the step's own process: make them there and hand over what they are"
+    raise RuntimeError(message)
+
+
+def _unlimited() -> timedelta:
+    return timedelta(days=365)
+
+
+def _no_input() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Whose step it is."""
+
+    id: str
+    workflow: str
+    version: int
+    generation: int = 1
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    life: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the engine knows for a step, and shares with other steps: a context takes copies of it, as they are read.
+
+    Attributes:
+        initial: the start data.
+        results: the results so far, by step; the mapping itself belongs to the source.
+        events: the events so far, by step; as above.
+        config: what makes the configuration.
+        instance: whose step it is.
+        read_input: reads the start data as the workflow's model, each time anew.
+    """
+
+    initial: Mapping[str, Any]
+    results: dict[str, Mapping[str, Any]]
+    events: dict[str, str]
+    config: Callable[[], Mapping[str, Any]]
+    instance: Instance
+    read_input: Callable[[], Any]
+
+    def own_initial(self) -> Mapping[str, Any]:
+        """The start data."""
+        return own_mapping(self.initial)
+
+    def own_steps(self) -> Mapping[str, Any]:
+        """The results, each copied when it is read."""
+        return GivenResults(self.results)
+
+    def own_events(self) -> Mapping[str, str]:
+        """The events."""
+        return FrozenDict(self.events)
+
+    def own_config(self) -> Mapping[str, Any]:
+        """The configuration."""
+        return own_mapping(self.config())
+
+    def own_instance(self) -> Instance:
+        """Whose step it is, with metadata that are the reader's own."""
+        return replace(self.instance, metadata=own_mapping(self.instance.metadata))
+
+
+PARTS: Final = frozenset({"initial", "steps", "events", "config", "instance"})
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Everything a step may know; build one yourself to test a step without an engine.
+
+    What it holds is immutable, or the step's own: nothing that a step does to it reaches another step. Its mappings and
+    lists are equal to plain ones, and ``json``, ``yaml`` and ``pickle`` take them; ``copy.deepcopy`` gives plain ones
+    that may be changed. All of it can be sent to another process, as to a pool's: ``remaining_time`` goes on there by
+    that machine's clock, ``input`` is what it was here, and links are not made there.
+
+    Attributes:
+        initial: the immutable start data.
+        steps: the results so far, by step: what each step returned as updates, an event's payload for a wait.
+        config: the configuration given with the target that led here.
+        instance: id, workflow, version, generation, tags and metadata.
+        attempt: which attempt this is, from 1.
+        idempotency_key: the same for every attempt of this step in this generation, across retries and crashes; give it
+            to services that take one.
+        events: the event each completed step emitted.
+        remaining_time: how long this invocation still lasts.
+        read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
+        links: what makes links; a test may pass ``hephaestus.testing.links``.
+    """
+
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    instance: Instance = field(default_factory=lambda: Instance("test::1", "Test", 1))
+    attempt: int = 1
+    idempotency_key: str = "test"
+    events: Mapping[str, str] = field(default_factory=dict)
+    remaining_time: Callable[[], timedelta] = _unlimited
+    read_input: Callable[[], Any] = _no_input
+    links: Callable[[], Links] = no_signer
+    source: Source | None = field(default=None, init=False, repr=False, compare=False)
+
+    if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Make one of its parts when it is first read: the step's own copy of what the engine knows."""
+            source = None if name == "source" else self.source
+            if source is None or name not in PARTS:
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message)
+            part = getattr(source, f"own_{name}")()
+            object.__setattr__(self, name, part)
+            return part
+
+    def __reduce__(self) -> tuple[type[StepContext], tuple[Any, ...]]:
+        """Pickle what the step knows, for another process: there it makes no links, and time goes by that clock."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        values["remaining_time"] = _Until(datetime.now(UTC) + self.remaining_time())
+        values["read_input"] = _Given(self.read_input())
+        values["links"] = _links_elsewhere
+        return StepContext, tuple(values.values())
+
+    def __copy__(self) -> StepContext:
+        """Copy it within the process: everything that it can do, the copy can."""
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
+        """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
+        held = ("initial", "steps", "config", "instance", "events")
+        return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
+
+    @property
+    def input(self) -> Any:
+        """The start data as the workflow's ``Input`` model, or ``None`` where it has none.
+
+        Raises:
+            InvalidInput: the data does not fit the model any more.
+        """
+        return self.read_input()
+
+    @property
+    def instance_id(self) -> str:
+        """The instance's id."""
+        return self.instance.id
+
+    def callback_url(
+        self, event: str, *, step: StepRef | None = None, expires_in: Duration = A_WEEK, payload: Any = None
+    ) -> str:
+        """A link that gives a waiting step an event: for a person, who opens it, sees what it does, and confirms.
+
+        It is signed, works once and until it expires; whoever has it may use it, so send it and do not log it. The same
+        step asking again, as when it is tried again, gets the same link. History has who used it: ``callback`` and the
+        link's id.
+
+        Args:
+            event: the event's name.
+            step: the step it is for, its class or its key; by default this step if it takes the event, else the next
+                step that waits for it.
+            expires_in: how long it works, in seconds or as a ``timedelta``, at most 366 days.
+            payload: JSON-safe results that come with the event, at most 1 KiB; they can be read in the link.
+
+        Raises:
+            BadCallback: no step takes the event, several do, or something is out of bounds.
+            NoCallbackKey: the deployment has no key, or does not know its own address.
+            StoreUnavailable: whoever keeps the key did not answer; the step's next attempt asks again.
+        """
+        return self.links().url(event, step, expires_in, payload)
+
+    def callback_token(
+        self, event: str, *, step: StepRef | None = None, expires_in: Duration = A_WEEK, payload: Any = None
+    ) -> str:
+        """The same for a program: it sends ``POST /callbacks/<token>`` with the results as JSON, at most 64 KiB.
+
+        With ``?heartbeat=true`` the request only says that the program is still at work. Arguments and errors are those
+        of ``callback_url``.
+        """
+        return self.links().token(event, step, expires_in, payload)
+
+
+def context_of(
+    source: Source,
+    *,
+    attempt: int,
+    idempotency_key: str,
+    remaining_time: Callable[[], timedelta],
+    links: Callable[[], Links],
+) -> StepContext:
+    """The context of a step, whose parts are made from ``source`` when they are first read."""
+    context = object.__new__(StepContext)
+    put = object.__setattr__
+    put(context, "source", source)
+    put(context, "attempt", attempt)
+    put(context, "idempotency_key", idempotency_key)
+    put(context, "remaining_time", remaining_time)
+    put(context, "read_input", _Once(source.read_input))
+    put(context, "links", links)
+    return context
+
+
+def context_after(context: StepContext, step: str, event: str, updates: Mapping[str, Any]) -> StepContext:
+    """What the ``Choice`` of a step is given: what the step was given, and what came of it.
+
+    Nothing that the step did to its context is in it.
+    """
+    source = context.source
+    if source is None:  # it was made by hand
+        steps = FrozenDict({**context.steps, step: own(updates)})
+        return replace(context, steps=steps, events=FrozenDict({**context.events, step: event}))
+    results, events = {**source.results, step: updates}, {**source.events, step: event}
+    return context_of(
+        replace(source, results=results, events=events),
+        attempt=context.attempt,
+        idempotency_key=context.idempotency_key,
+        remaining_time=context.remaining_time,
+        links=context.links,
+    )

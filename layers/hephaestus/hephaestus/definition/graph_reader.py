@@ -1,0 +1,222 @@
+"""Reads the transitions of a workflow class into a definition, noting everything that is wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.definition import Definition, Route
+from hephaestus.definition.durations import Unfit, is_one_of, shown, shown_error
+from hephaestus.definition.signatures import call_problem
+from hephaestus.definition.step import DONE, Choice, Configured, Done, Step
+from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
+from hephaestus.engine.graph import Graph, check_graph
+from hephaestus.errors import Problem
+from hephaestus.values import NotSerializable, freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hephaestus.definition.definition import Declared
+    from hephaestus.definition.step import StepLike, TargetLike
+    from hephaestus.definition.workflow import Workflow
+
+IMPLICIT_EVENTS: Final = ("error", "timeout")
+
+
+class Reader:
+    """Reads the transitions of one workflow class into a definition, noting what is wrong on the way."""
+
+    def __init__(self, cls: type[Workflow]) -> None:
+        self.cls = cls
+        self.problems: list[Problem] = []
+        self.steps: dict[str, Step] = {}
+        self.declared: dict[str, Declared] = {}
+        self.keys: dict[int, tuple[str, Step]] = {}  # by identity, of steps that are kept for it
+        self.classes: dict[type[Step], Step] = {}
+        self.routes: dict[str, dict[str, Route]] = {}
+        self.configs: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        self.fan_outs: list[tuple[str, str, tuple[str, ...]]] = []
+
+    def read(self, problems: list[Problem]) -> Definition | None:
+        """The definition, or ``None`` with the reasons added to ``problems``, all of them."""
+        self.problems = problems
+        if not self.cls.business_key.name:
+            self.wrong(self.cls.__name__, "has no business key", 'Define it with key="...", as in key="orderid"')
+        start = getattr(self.cls, "start_at", None)
+        transitions = getattr(self.cls, "transitions", None)
+        if start is None or not isinstance(transitions, Mapping):
+            self.wrong(self.cls.__name__, "has no first step or no transitions", "Set start_at and transitions")
+        first, start_config = self.target(start, self.cls.__name__) if start is not None else (None, {})
+        if first == DONE.key:
+            self.wrong(self.cls.__name__, "starts at DONE", "Set start_at to the first step")
+        for source, routes in transitions.items() if isinstance(transitions, Mapping) else ():
+            self.read_step(source, routes)
+        for key in self.steps if isinstance(transitions, Mapping) else ():
+            if key not in self.routes:
+                self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
+        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
+        if first in edges:
+            problems.extend(check_graph(first, edges, self.fan_outs))
+        if problems or first is None:
+            return None
+        waits = frozenset(key for key, step in self.declared.items() if step.waits)
+        compensates = frozenset(key for key, step in self.declared.items() if step.compensates)
+        return Definition(
+            name=self.cls.name,
+            version=self.cls.version,
+            graph=Graph(first, edges, waits, compensates),
+            steps=self.steps,
+            declared=self.declared,
+            routes=self.routes,
+            configs=self.configs,
+            retry=self.cls.retry,
+            input_model=self.cls.Input,
+            start_config=start_config,
+            forks=self.cls.forks,
+        )
+
+    def wrong(self, step: str, problem: str, mend: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(step, problem, mend))
+
+    def register(self, like: object, place: str) -> str | None:
+        """The key of the step that ``like`` stands for, known by it from now on; ``"DONE"`` for the end."""
+        if isinstance(like, type) and issubclass(like, Step):
+            if like not in self.classes:
+                try:
+                    self.classes[like] = like()
+                except Exception as error:  # noqa: BLE001 - a user's constructor may raise anything
+                    problem = f"{like.__name__} cannot be made without arguments ({shown_error(error)})"
+                    self.wrong(place, problem, "Use an instance of it")
+                    return None
+            step = self.classes[like]
+        elif isinstance(like, Step):
+            step = like
+        else:
+            self.wrong(place, f"{shown(like)} is not a step", "Use a function with @step, a Step class or DONE")
+            return None
+        if isinstance(step, Done):
+            return DONE.key
+        known = self.keys.get(id(step))
+        return known[0] if known else self.read_declared(step, place)
+
+    def read_declared(self, step: Step, place: str) -> str | None:
+        """The key of a step that is met for the first time, and whose attributes are read now and never again."""
+        try:
+            declared = read_declared(step)
+        except Unfit as error:
+            self.wrong(place, error.problem, error.mend)
+            return None
+        # What is no text is shown instead, and reported as a key that is none.
+        key = declared.key if isinstance(declared.key, str) and declared.key else shown(declared.key)
+        if key not in self.steps:
+            self.steps[key], self.declared[key] = step, declared
+            for problem, mend in step_wrong(step, declared):
+                self.wrong(key, problem, mend)
+        elif not _alike(self.steps[key], step):
+            self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
+            return None
+        self.keys[id(step)] = (key, step)
+        return key
+
+    def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
+        """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
+        config: Mapping[str, Any] = {}
+        if isinstance(like, Configured):
+            if isinstance(like.config, Mapping):
+                try:
+                    config = freeze(dict(like.config), "config")
+                except NotSerializable as error:
+                    self.wrong(place, str(error), "Configuration holds JSON-safe values only")
+            else:
+                self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
+            like = like.step
+        key = self.register(like, place)
+        if key == DONE.key and config:
+            self.wrong(place, "leads to DONE with a configuration", "Name DONE alone: it never runs")
+        return key, config
+
+    def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
+        """Read the transitions of one step."""
+        key = self.register(source, self.cls.__name__)
+        if key is None:
+            return
+        if key == DONE.key:
+            self.wrong("DONE", "has transitions", "DONE ends a path: remove its transitions")
+            return
+        if key in self.routes:
+            self.wrong(
+                key, "has transitions twice", "Merge them, or give each of two steps a name of its own (name=...)"
+            )
+            return
+        if not isinstance(routes, Mapping):
+            self.wrong(key, "its transitions are not a mapping", "Write {event: target}")
+            return
+        self.routes[key] = {}
+        events = _listed(self.declared[key].events)
+        for event in events:
+            if event not in routes:
+                self.wrong(
+                    key,
+                    f"declares {event!r} but no transition routes it",
+                    f"Add {event!r}: ... to its transitions",
+                )
+        for event, target in routes.items():
+            if not is_one_of(event, events):
+                self.check_undeclared(key, event)
+            self.routes[key][event] = self.read_route(key, event, target)
+
+    def check_undeclared(self, key: str, event: object) -> None:
+        """Note what is wrong with routing an event that a step does not declare."""
+        if not is_one_of(event, IMPLICIT_EVENTS):
+            name = shown(event)
+            problem = f"routes {name}, which the step does not declare"
+            self.wrong(key, problem, f"Add {name} to its events or remove the transition")
+        elif event == "timeout" and not may_time_out(self.steps[key], self.declared[key]):
+            mend = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
+            self.wrong(key, "routes 'timeout', but it has no timeout", mend)
+
+    def read_route(self, source: str, event: str, target: TargetLike) -> Route:
+        """Read where one event of a step leads."""
+        choice = target if isinstance(target, Choice) else None
+        if choice and (problem := call_problem(choice.function, "context", coroutines=False)):
+            mend = "Give Choice a plain function of the context that returns one of its targets, or a list of them"
+            self.wrong(source, f"event {event!r} routes to a Choice whose function {problem}", mend)
+        candidates: Any = choice.targets if choice else target
+        listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
+        if not listed:
+            self.wrong(source, f"event {event!r} leads nowhere", "Route it to a step or to DONE")
+        keys: list[str] = []
+        for one in listed:
+            key, config = self.target(one, source)
+            if key is None:
+                continue
+            if key in keys:
+                again = "Name each target once" + ("; the function may return it with any configuration" * bool(choice))
+                self.wrong(source, f"event {event!r} leads to {key} twice", again)
+            keys.append(key)
+            if config:
+                self.configs[source, event, key] = config
+        steps = tuple(key for key in keys if key != DONE.key)
+        if choice is None and len(keys) > 1:
+            if len(steps) < len(keys):
+                self.wrong(source, f"event {event!r} fans out to DONE", "A fan-out leads to steps only")
+            else:
+                self.fan_outs.append((source, event, steps))
+        return Route(steps, choice, ends=len(steps) < len(keys))
+
+
+def _listed(events: Any) -> Sequence[str]:
+    """The events of a step, as far as they can be read."""
+    if isinstance(events, str):
+        return (events,)
+    return [event for event in events if isinstance(event, str)] if isinstance(events, tuple) else ()
+
+
+def _alike(one: Step, other: Step) -> bool:
+    """Whether two steps of one key are one step, written out twice."""
+    try:
+        return type(one) is type(other) and bool(vars(one) == vars(other))
+    except Exception:  # noqa: BLE001 - what a user's objects are compared with may raise anything
+        return False

@@ -1,0 +1,55 @@
+"""What is known of an error without calling code of its own: its class may override everything that is asked of it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hephaestus.errors import EngineSignal, HephaestusError, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("hephaestus.definition.raised")
+
+
+def name_of(kind: type[Any]) -> str:
+    """A type's name, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(kind)
+    return name
+
+
+def frames_of(error: BaseException, most: int) -> traceback.StackSummary:
+    """Where it was raised: at most so many of the innermost frames, the innermost last."""
+    raised_at: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
+    return traceback.extract_tb(raised_at, limit=-most)
+
+
+def has_arguments(error: BaseException) -> bool:
+    """Whether it was made with any argument."""
+    return bool(BaseException.__dict__["args"].__get__(error))
+
+
+def called_for_a_start(work: Callable[[], T], what: str, passing: type[Exception] = HephaestusError) -> T:
+    """What ``work`` returns: a user's code that runs in a start, or in what reads start data.
+
+    Args:
+        work: calls the code.
+        what: whose code it is, for the message.
+        passing: errors of this type go to the caller as they are, as the engine's own do.
+
+    Raises:
+        InvalidInput: it raised anything else, exits included. The message names the code, and of the error its type.
+    """
+    try:
+        return work()
+    except (HephaestusError, EngineSignal, passing):
+        raise
+    except BaseException as error:
+        message = f"{what} raised {name_of(type(error))} for these start data; nothing was changed"
+        _logger.warning("%s", message, exc_info=error)
+        raise InvalidInput(message) from error

@@ -1,0 +1,253 @@
+"""What a caller sees of an instance: plain, frozen data made from the state."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hephaestus.definition.business_key import key_of
+from hephaestus.definition.references import ByStep
+from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.plans import cancel_undoes, redrive_plan
+from hephaestus.engine.state import StepState
+from hephaestus.values import for_display
+from hephaestus.values.given import own_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.engine.events import Entry, Failure, Replacement
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.state import State
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of an instance; times are aware ``datetime`` objects in UTC.
+
+    Attributes:
+        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``completed``, ``failed``, ``skipped``,
+            ``compensated`` or ``compensation_failed``.
+        event: the event that it completed with.
+        updates: its results.
+        accepts: the events that it would take now.
+        error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
+            failure.
+        replaced: where its results were given to a fork instead of those that the step had: ``by`` whom, if known, and
+            where that fork began (``forked_from``).
+    """
+
+    status: str
+    attempt: int = 0
+    event: str | None = None
+    updates: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    retry_at: datetime | None = None
+    deadline: datetime | None = None
+    accepts: Sequence[str] = ()
+    error: Mapping[str, str] | None = None
+    replaced: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """An instance as the outside sees it.
+
+    Attributes:
+        id: the whole id, as ``orderid::abc123``.
+        key: the business key's value, as ``abc123``.
+        status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
+        steps: every step that something has happened to, by its key, the step itself or its class.
+        accepts: the events that would be taken now, by step.
+        wake_at: when the instance is looked at again at the latest, if nothing happens before.
+        parked: why it cannot go on until something outside of it is mended, if that is so.
+        paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
+        forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
+        forked_by: who asked for that fork, if known.
+        forked_by_source: how that is known: ``api``, ``claim`` or ``link`` (see ``hephaestus.runtime.caller``).
+        context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
+            known, and where that fork began (``forked_from``).
+        error: why it failed: ``type`` and ``message``.
+        redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
+            ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
+        cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
+    """
+
+    id: str
+    key: str
+    workflow: str
+    version: int
+    generation: int
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    steps: ByStep[StepView] = field(default_factory=ByStep)
+    accepts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    wake_at: datetime | None = None
+    cancel_requested: str | None = None
+    paused: str | None = None
+    forked_from: str | None = None
+    forked_by: str | None = None
+    forked_by_source: str | None = None
+    context_replaced: Mapping[str, str] | None = None
+    parked: str | None = None
+    error: Mapping[str, str] | None = None
+    redrive: Mapping[str, Sequence[str]] | None = None
+    cancel_undoes: Sequence[str] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.status in ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One log entry: what became true together."""
+
+    sequence: int
+    at: datetime
+    events: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many; ``cursor`` asks for what follows, ``None`` at the end."""
+
+    items: Sequence[T]
+    cursor: str | None = None
+
+    def __iter__(self) -> Any:
+        """Iterate over this page's items."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """How many items this page has."""
+        return len(self.items)
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """An aware ``datetime`` in UTC; ``None`` for none."""
+    return in_utc(milliseconds) if milliseconds else None
+
+
+def view(state: State, graph: Graph | None) -> InstanceView:
+    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
+    open_ = not state.closed and not state.cancel and state.compensation is None
+    accepts = accepted_events(graph, state) if graph and open_ else {}
+    deadlines: dict[str, int] = {}
+    for timer in () if state.closed else state.deadlines:
+        deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
+    running = [step_of(one) for one in state.running] if state.compensation is None and not state.closed else []
+    known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
+    steps = {
+        key: StepView(
+            status="running" if key in running else step.status,
+            attempt=state.attempt(key) if key in running else step.attempt,
+            event=step.event,
+            updates=own_mapping(step.updates),
+            started_at=moment(step.started_at),
+            ended_at=moment(step.ended_at),
+            retry_at=moment(step.retry_at),
+            deadline=moment(deadlines.get(key)),
+            accepts=accepts.get(key, ()) if step.status == "waiting" else (),
+            error=_error(step.error or step.failed),
+            replaced=_replaced(step.replaced),
+        )
+        for key, step in known.items()
+    }
+    return InstanceView(
+        id=state.instance_id,
+        key=key_of(state.instance_id),
+        workflow=state.workflow,
+        version=state.version,
+        generation=state.generation,
+        status=state.status,
+        created_at=in_utc(state.created_at),
+        updated_at=in_utc(state.updated_at),
+        tags=state.tags,
+        metadata=own_mapping(state.metadata),
+        context=own_mapping(state.initial),
+        steps=ByStep(steps),
+        accepts=accepts,
+        wake_at=moment(state.wake_at),
+        cancel_requested=state.cancel.reason if state.cancel else None,
+        paused=state.paused.reason if state.paused else None,
+        forked_from=state.forked_from or None,
+        forked_by=state.forked_by or None,
+        forked_by_source=state.forked_by_source or None,
+        context_replaced=_replaced(state.initial_replaced),
+        parked=state.parked,
+        error=_error(state.error),
+        redrive=_plan(graph, state) if graph else None,
+        cancel_undoes=cancel_undoes(graph, state) if graph else (),
+    )
+
+
+def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
+    """Show one log entry; each event names its ``type``. Where errors were raised is for who may see the code."""
+    events = [{"type": type(event).__name__, **_shown(asdict(event), traces=traces)} for event in entry.events]
+    return HistoryEntry(entry.sequence, in_utc(entry.at), events)
+
+
+def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
+    """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
+    shown: dict[str, Any] = {}
+    for name, value in fields.items():
+        if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner", "digest"):
+            continue  # that a step led nowhere is worth showing
+        if name == "activation":
+            found = parse(value)
+            shown |= {"step": found.step, **({"epoch": found.epoch} if found.epoch else {})}
+        elif name == "activations":
+            shown["steps"] = tuple(step_of(one) for one in value)
+        elif name in ("error", "failed"):
+            told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
+            shown[name] = {part: value[part] for part in told}
+        elif name in ("replaced", "initial_replaced"):
+            shown[name] = {part: text for part, text in value.items() if text}
+        elif name == "completed":
+            shown[name] = [_shown(done, traces=traces) for done in value]
+        elif name.endswith(("_at", "_until")):
+            shown[name] = moment(value)
+        else:
+            shown[name] = value
+    return shown
+
+
+def to_json_object(shown: Any) -> dict[str, Any]:
+    """A view as JSON's own types, empty members left out."""
+    members: dict[str, Any] = {}
+    for name in (each.name for each in fields(shown)):
+        value = getattr(shown, name)
+        if name == "steps" and isinstance(shown, InstanceView):
+            value = {key: to_json_object(step) for key, step in shown.steps.items()}
+        if value not in (None, (), {}, []) or name == "items":
+            members[name] = for_display(value)
+    return members
+
+
+def _plan(graph: Graph, state: State) -> Mapping[str, Sequence[str]] | None:
+    plan = redrive_plan(graph, state)
+    return {name: steps for name, steps in asdict(plan).items() if steps} if plan else None
+
+
+def _error(failure: Failure | None) -> Mapping[str, str] | None:
+    return {"type": failure.type, "message": failure.message} if failure else None
+
+
+def _replaced(given: Replacement | None) -> Mapping[str, str] | None:
+    return {name: text for name, text in asdict(given).items() if text} if given else None
+
+
+def in_utc(milliseconds: int) -> datetime:
+    """An aware ``datetime`` in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,99 @@
+"""A batch of the work queue: every message on its own, the failed ones reported back alone.
+
+A message has an instance continued, or removes a schedule that could not be removed when its wait ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
+
+from hephaestus.errors import BadRequest, TooBusy
+from hephaestus.handlers.observability import about_message
+from hephaestus.handlers.triggers import budget, read_work
+from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.ports import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+    from hephaestus.handlers.triggers import Invocation
+    from hephaestus.runtime.runner import Runner
+
+LEAST_MS: Final = 2_000
+
+_logger = logging.getLogger("hephaestus.handlers.batch")
+
+
+def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> dict[str, Any]:
+    """Do what every message asks for.
+
+    The first instance may use the whole invocation; the others start no step that does not fit in what is left, they
+    hand over instead. A message whose turn comes too late, or that fails, goes back to the queue; one that is not ours
+    ends up in the dead-letter queue, where somebody sees it.
+
+    Returns:
+        What an event source with ``ReportBatchItemFailures`` expects.
+
+    Raises:
+        BadRequest: a record has no ``messageId``, so that its failure could not be reported; nothing was done.
+    """
+    records = event["Records"]
+    unnamed = [str(place) for place, record in enumerate(records) if not _is_named(record)]
+    if unnamed:
+        message = (
+            f"records {', '.join(unnamed[:10])} (from 0) of the batch have no messageId: SQS gives every message one"
+        )
+        raise BadRequest(message)
+    whole = budget(context, runner.clock)
+
+    def wake(record: SQSRecord) -> None:
+        about_message(record.raw_event)
+        try:
+            work = read_work(_body(record))
+            about_message(record.raw_event, work.instance_id)
+            _check_time(context, work.instance_id)
+            if isinstance(work, Timeout):
+                runner.timers.cancel(work)
+                return
+            is_first = record.message_id == records[0].get("messageId")
+            own = whole if is_first else Budget(whole.deadline, start_until=whole.deadline)
+            runner.wake(work.instance_id, budget=own, alarms=work.alarms)
+        except BadRequest as error:
+            _logger.error("message %s is not ours: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
+            raise
+        except Exception:
+            _logger.exception("message %s failed and goes back to the queue", record.message_id)
+            raise
+        except BaseException as error:  # as an exit while a workflow's module is imported: the others go on
+            _logger.exception("message %s failed and goes back to the queue", record.message_id)
+            message = f"message {record.message_id} failed with a {type(error).__name__}"
+            raise RuntimeError(message) from error
+
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    with processor(records=records, handler=wake):
+        processor.process()
+    return dict(processor.response())
+
+
+def _is_named(record: Mapping[str, Any]) -> bool:
+    name = record.get("messageId")
+    return isinstance(name, str) and bool(name)
+
+
+def _body(record: SQSRecord) -> str:
+    body = record.raw_event.get("body")
+    if not isinstance(body, str):
+        message = "not a message of Hephaestus: the record has no body"
+        raise BadRequest(message)
+    return body
+
+
+def _check_time(context: Invocation, instance_id: str) -> None:
+    if context.get_remaining_time_in_millis() < LEAST_MS:
+        message = f"instance {instance_id}: no time is left in this invocation"
+        raise TooBusy(message)

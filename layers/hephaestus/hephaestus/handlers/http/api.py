@@ -1,0 +1,218 @@
+"""The API: Powertools' resolver with this project's way to read a request, wait, answer and refuse.
+
+No request runs a step: what it commits is queued, and one that waits looks at the instance until it settles or the time
+is up. A step that takes minutes would otherwise hold back the answer, and API Gateway gives up after 29 seconds
+(``docs/decisions/0029-who-waits-runs-nothing.md``).
+
+Every function serves some of ``ROUTES``. A route's function reads what it needs from ``api.incoming``, makes one call,
+and answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes a problem document.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+
+from hephaestus.adapters.deadline import ending_in
+from hephaestus.definition.views import to_json_object
+from hephaestus.errors import CallerError, RetryLater
+from hephaestus.handlers.http import prefer, problem
+from hephaestus.handlers.http.request import Request
+from hephaestus.runtime.commands import ROUTED
+from hephaestus.runtime.dispatch import Dispatch, Enqueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.definition.views import InstanceView, Page
+    from hephaestus.handlers.triggers import Invocation
+    from hephaestus.runtime.runner import Runner
+
+ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/openapi.json": ("GET",),
+    "/workflows": ("GET",),
+    "/instances": ("GET",),
+    "/instances/<instance_id>": ("GET",),
+    "/instances/<instance_id>/history": ("GET",),
+    **{command.route: ("POST",) for command in ROUTED},
+    "/callbacks/<token>": ("GET", "POST"),
+}
+VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
+MAX_LIMIT: Final = 200
+MAX_ANSWER: Final = 2_500_000  # characters; Lambda takes 6 MB, in which every quote and backslash counts twice
+GATEWAY_MS: Final = 27_000  # an answer is given by then: API Gateway waits for 29 s, a cold start included
+ANSWER_MS: Final = 500
+FIRST_PAUSE_MS: Final = 50
+LONGEST_PAUSE_MS: Final = 500
+
+_logger = logging.getLogger("hephaestus.handlers.http")
+
+
+class Api(APIGatewayRestResolver):
+    """The routes of one function. One object serves one request at a time, as Lambda does."""
+
+    incoming: Request
+    preferences: prefer.Preferences
+    dispatch: Dispatch = Enqueue()  # where the work of every request goes
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(debug=False)
+        self.runner = runner
+        self.clock = runner.clock
+        self._invocation: Invocation | None = None
+        self._wait_until = 0
+        self.exception_handler(Exception)(self._refuse)
+        self.not_found(self._no_route)
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one proxy event."""
+        self._invocation = context
+        try:
+            self.incoming = Request(event)
+        except CallerError as error:
+            self.incoming = Request({})
+            return _bare(self._refuse(error))
+        self.preferences = prefer.read(self.incoming.header("Prefer"))
+        now = self.clock.now()
+        left = min(context.get_remaining_time_in_millis(), GATEWAY_MS)
+        self._wait_until = now + min((self.preferences.wait or 0) * 1000, left - ANSWER_MS)
+        with ending_in(left):
+            return super().resolve({**event, "httpMethod": self.incoming.method, "path": self.incoming.path}, context)
+
+    def part(self, matched: str) -> str:
+        """A part of the path as it was meant: ``orderid%3A%3Aabc`` → ``orderid::abc``."""
+        return unquote(matched)
+
+    def answer(
+        self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response[str]:
+        """Answer with JSON; what would be too large for an answer goes without the values it carries."""
+        applied = self.preferences.applied if self.incoming.method == "POST" else ""
+        text = _dump(body)
+        if len(text) > MAX_ANSWER:
+            text = _dump({**_without_values(body), "left_out": "the data: it is larger than an answer may be"})
+        return Response(
+            status_code=status,
+            content_type="application/json",
+            body=text,
+            headers={
+                "Cache-Control": "no-store",
+                **({"Preference-Applied": applied} if applied else {}),
+                **(headers or {}),
+            },
+        )
+
+    def page(self, fetch: Callable[[int], Page[Any]], default: int) -> Response[str]:
+        """Answer with a page of at most ``limit`` items, fewer where they are large; ``cursor`` asks for the rest."""
+        limit = self.incoming.number("limit", default, MAX_LIMIT) or default
+        while True:
+            page = fetch(limit)
+            body = {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}
+            if limit == 1 or len(_dump(body)) <= MAX_ANSWER:
+                return self.answer(body)
+            limit //= 2
+
+    def accepted(self, instance_id: str, known: Mapping[str, Any]) -> Response[str]:
+        """Answer a call that was accepted: 200 with the state if it settles while the request waits, else 202.
+
+        Args:
+            instance_id: the instance that the call was about.
+            known: what a 202 says beside the id, when nobody waits.
+        """
+        location = {"Location": f"{self.incoming.base}/instances/{quote(instance_id, safe=':')}"}
+        if not self.preferences.wait:
+            return self.answer({"id": instance_id, **known}, 202, location)
+        shown = self._settle(instance_id)
+        return self.answer(to_json_object(shown), 200 if _settled(shown, self.clock.now()) else 202, location)
+
+    def _settle(self, instance_id: str) -> InstanceView:
+        """The instance as soon as it ends or waits, or as it is when the request's time is up."""
+        pause = FIRST_PAUSE_MS
+        while True:
+            shown = self.runner.get(instance_id)
+            now = self.clock.now()
+            if _settled(shown, now) or now >= self._wait_until:
+                return shown
+            self.clock.sleep(min(pause, self._wait_until - now))
+            pause = min(pause * 3 // 2, LONGEST_PAUSE_MS)
+
+    def problem(self, error: Exception) -> dict[str, Any]:
+        """The problem document for an error, and a line in the log; only what is nobody's mistake is there in full."""
+        request_id = self._invocation.aws_request_id if self._invocation else ""
+        path = _without_token(self.incoming.path)
+        shown = {"method": self.incoming.method[:20], "path": path[:512]}
+        about = {**shown, "problem": type(error).__name__}
+        if isinstance(error, CallerError):
+            _logger.info("request refused", extra=about)
+        elif isinstance(error, RetryLater):
+            _logger.warning("request could not be served now", extra=about, exc_info=error)
+        else:
+            _logger.error("request failed", extra=about, exc_info=error)
+        return problem.document(error, path, request_id)
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        """A problem document for whatever a route raised."""
+        document = self.problem(error)
+        return Response(
+            status_code=document["status"],
+            content_type=problem.CONTENT_TYPE,
+            body=_dump(document),
+            headers={"Cache-Control": "no-store", **problem.headers(error)},
+        )
+
+    def _no_route(self, _error: Exception) -> Response[str]:
+        for rule, methods in ROUTES.items():
+            if self.incoming.method not in methods and re.fullmatch(
+                re.sub(r"<\w+>", "[^/]+", rule) + "/*", self.incoming.path
+            ):
+                path = _without_token(self.incoming.path)[:200]
+                message = f"{path} takes {', '.join(methods)}, not {self.incoming.method[:20]}"
+                return self._refuse(problem.MethodNotAllowed(message, methods))
+        return self._refuse(problem.NoSuchRoute(f"there is no {_without_token(self.incoming.path)[:200]}"))
+
+
+def _bare(answer: Response[str]) -> dict[str, Any]:
+    """An answer as API Gateway takes it, without a request that it belongs to."""
+    headers = {"Content-Type": [problem.CONTENT_TYPE], **{name: [str(it)] for name, it in answer.headers.items()}}
+    return {"statusCode": answer.status_code, "body": answer.body, "multiValueHeaders": headers}
+
+
+def _without_token(path: str) -> str:
+    """``path`` without a link's token: whoever reads it could use the link."""
+    return re.sub("^/callbacks/[^/]+", "/callbacks/{token}", path)
+
+
+def _settled(shown: InstanceView, now: int) -> bool:
+    """Whether nothing happens to the instance before somebody or some time comes.
+
+    One that waits and has been given something to do has an alarm that is due. A paused one has an alarm only as long
+    as something of it still runs.
+    """
+    paused = shown.paused is not None and shown.wake_at is None
+    waits = shown.status == "waiting" and (shown.wake_at is None or shown.wake_at.timestamp() * 1000 > now)
+    return shown.closed or waits or shown.parked is not None or paused
+
+
+def _without_values(shown: Any) -> Any:
+    """``shown`` without what workflows carry: only the engine's own members are left."""
+    if isinstance(shown, Mapping):
+        return {key: _without_values(value) for key, value in shown.items() if key not in VALUES}
+    if isinstance(shown, list):
+        return [_without_values(item) for item in shown]
+    return shown
+
+
+def _dump(body: Mapping[str, Any]) -> str:
+    """``body`` as JSON that UTF-8 can hold: a step's error may name a file whose name is no text."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(body, allow_nan=False, separators=(",", ":"))
+    return text

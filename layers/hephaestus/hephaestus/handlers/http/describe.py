@@ -1,0 +1,44 @@
+"""What is deployed, for ``GET /workflows``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.definition.step import DONE
+
+if TYPE_CHECKING:
+    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
+
+
+def describe(workflow: type[Workflow]) -> dict[str, Any]:
+    """A workflow in JSON's own types: its key, its versions, and for each its steps, routes and input."""
+    return {
+        "name": workflow.name,
+        "key": workflow.business_key.name,
+        "scope": workflow.business_key.scope,
+        "tags": list(workflow.tags),
+        "current": workflow.current,
+        "versions": [_version(definition) for _, definition in sorted(workflow.definitions.items())],
+    }
+
+
+def _version(definition: Definition) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "version": definition.version,
+        "start": definition.graph.start,
+        "forks": definition.forks,
+        "steps": [
+            {
+                "key": key,
+                "waits": step.waits,
+                "compensates": key in definition.graph.compensates,
+                "events": list(step.events),
+                "routes": {event: list(route.targets) or [DONE.key] for event, route in definition.routes[key].items()},
+            }
+            for key, step in definition.declared.items()
+        ],
+    }
+    if definition.input_model is not None:
+        described["input"] = definition.input_model.model_json_schema()
+    return described
