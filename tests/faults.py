@@ -53,7 +53,7 @@ class Proxy:
             left -= own
         self.burst.engine.set_rules(rules)
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Let everything pass."""
         self.burst.engine.set_rules([])
 

@@ -43,7 +43,7 @@ SOURCES: Final = ("template.yaml", "functions", "layers")
 
 
 class EmulatorError(Exception):
-    """Something the person at the keyboard can mend; the text says how."""
+    """Something the person at the keyboard can fix; the text says how."""
 
 
 # --- Environments ---

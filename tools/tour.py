@@ -66,7 +66,7 @@ class Order:
         Raises:
             EmulatorError: opening the link has changed something, or the page is not as it should be.
         """
-        link = self.look()["steps"]["send_receipt"]["updates"]["links"]["approved"]
+        link = self.look()["steps"]["send_receipt"]["results"]["links"]["approved"]
         say(f"  {self.title}  its approver was sent links: {link[:60]}…")
         page = open_page(link)
         found = re.search(r'name="confirmation" value="([^"]+)"', page)

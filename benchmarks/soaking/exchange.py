@@ -152,12 +152,12 @@ class Exchange:
         with self._turn:
             self.runs[key] += 1
 
-    def mend(self, instance_id: str) -> None:
-        """What made the instance's step fail is mended."""
+    def fix(self, instance_id: str) -> None:
+        """What made the instance's step fail is fixed."""
         with self._turn:
             self._mended.add(instance_id)
 
-    def mended(self, instance_id: str) -> bool:
+    def fixed(self, instance_id: str) -> bool:
         """Whether it is."""
         with self._turn:
             return instance_id in self._mended

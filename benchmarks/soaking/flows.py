@@ -31,8 +31,8 @@ class Witness(Protocol):
     def ran(self, key: str) -> None:
         """The step with this idempotency key runs."""
 
-    def mended(self, instance_id: str) -> bool:
-        """Whether what made the instance's step fail is mended."""
+    def fixed(self, instance_id: str) -> bool:
+        """Whether what made the instance's step fail is fixed."""
 
 
 class Nobody:
@@ -43,7 +43,7 @@ class Nobody:
         message = f"{key} ran, and nobody counted: set benchmarks.soaking.flows.witness first"
         raise RuntimeError(message)
 
-    def mended(self, instance_id: str) -> bool:
+    def fixed(self, instance_id: str) -> bool:
         """Refuse."""
         message = f"nobody knows of {instance_id}: set benchmarks.soaking.flows.witness first"
         raise RuntimeError(message)
@@ -168,8 +168,8 @@ def hotel(ctx: StepContext) -> Completed:
 
 @step
 def car(ctx: StepContext) -> Completed:
-    """Fail for good where the start data say so, until that is mended."""
-    if ctx.initial["doomed"] and not witness.mended(ctx.instance_id):
+    """Fail for good where the start data say so, until that is fixed."""
+    if ctx.initial["doomed"] and not witness.fixed(ctx.instance_id):
         message = "there is no car, on purpose"
         raise NonRetryable(message)
     return counted(ctx)

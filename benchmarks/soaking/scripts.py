@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-Name: TypeAlias = Literal["start", "resume", "cancel", "pause", "unpause", "redrive", "timer", "mend"]
+Name: TypeAlias = Literal["start", "resume", "cancel", "pause", "unpause", "redrive", "timer", "fix"]
 
 OK: Final = "ok"
 LONG: Final = 900.0  # seconds: a deadline that never comes while a soak lasts
@@ -170,12 +170,12 @@ def _doomed(kind: str, value: str, random: Random) -> Script:
 
 
 def _redriven(kind: str, value: str, random: Random) -> Script:
-    """A saga that fails, is undone, and goes on once mended: what was undone, and what followed, is done again."""
+    """A saga that fails, is undone, and goes on once fixed: what was undone, and what followed, is done again."""
     redrive = Request("redrive", {"request_id": f"r-{value}"}, too_early=("NotRedrivable",))
     stages = _doomed(kind, value, random).stages
-    mend = Request("mend", too_early=("NotRedrivable",))
+    fix = Request("fix", too_early=("NotRedrivable",))
     event = _event("confirmed", f"f-{value}", random)
-    return Script(kind, "Journey", value, (*stages, (mend,), _twice(redrive), (event,)))
+    return Script(kind, "Journey", value, (*stages, (fix,), _twice(redrive), (event,)))
 
 
 def _undone(kind: str, value: str, random: Random) -> Script:

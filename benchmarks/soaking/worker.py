@@ -180,11 +180,11 @@ class Invocations:
                 runner.schedule_resume(instance_id, **given)
             case "pause":
                 runner.pause(instance_id, **given)
-            case "mend":
+            case "fix":
                 if runner.get(instance_id).status != "failed":
                     message = f"instance {instance_id} has not failed yet"
                     raise NotRedrivable(message)
-                self.exchange.mend(instance_id)
+                self.exchange.fix(instance_id)
             case "resume" | "cancel" | "unpause" | "redrive" as name:
                 getattr(runner, name)(instance_id, dispatch=self.dispatch(), **given)
 

@@ -253,13 +253,13 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
       </div>
       <div>
       {step?.error && <ErrorText error={step.error} />}
-      <Data value={step?.updates} label="results" />
+      <Data value={step?.results} label="results" />
       {Object.entries(step?.large ?? {}).map(([name, characters]) => (
         <Large
           key={name}
           label="results"
           characters={characters}
-          fetch={async () => ((await whole(instance)).steps?.[id]?.updates ?? null) as Json}
+          fetch={async () => ((await whole(instance)).steps?.[id]?.results ?? null) as Json}
         />
       ))}
       </div>

@@ -47,7 +47,7 @@ export interface StepView {
   status: string;
   attempt?: number;
   event?: string;
-  updates?: Json;
+  results?: Json;
   started_at?: string;
   ended_at?: string;
   retry_at?: string;

@@ -101,9 +101,9 @@ def claim(store: Store, state: State, owner: str = "owner-1") -> State:
     return write(store, state, Claimed(owner, state.updated_at + LEASE_MS))
 
 
-def step(name: str, *taken: str, **updates: Any) -> StepCompleted:
+def step(name: str, *taken: str, **results: Any) -> StepCompleted:
     """A step that is done."""
-    return StepCompleted(name, "done", taken, freeze(updates), started_at=T0)
+    return StepCompleted(name, "done", taken, freeze(results), started_at=T0)
 
 
 def suspend(store: Store, state: State, wake_at: int | None = None) -> State:

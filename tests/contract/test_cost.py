@@ -158,7 +158,7 @@ def test_a_large_result_is_written_once(local: Dynamo, meter: Meter) -> None:
     found, units = spent(meter)
     assert Counter(found) == {"Query": 1, "PutItem": 3, "UpdateItem": 2}
     assert units <= 20
-    assert len(str(runner.get("orderid::abc123").steps["work"].updates["data"])) == 10 * 1024
+    assert len(str(runner.get("orderid::abc123").steps["work"].results["data"])) == 10 * 1024
 
 
 def test_an_order_that_a_person_approves_costs_ten_requests_and_twenty_one_units(local: Dynamo, meter: Meter) -> None:

@@ -223,10 +223,10 @@ class World:
         # Only DynamoDB's answers have a checksum; for all of them there is TLS, which lets nothing damaged through.
         self.aws.spoil([fault for fault in faults if fault != "damaged"] or ["cut"], share, times=times)
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """No faults any more."""
-        self.dynamodb.mend()
-        self.aws.mend()
+        self.dynamodb.fix()
+        self.aws.fix()
 
     def acknowledged(self, call: Callable[[], T]) -> T:
         """What a call from outside comes to; whoever makes it repeats it until it is answered."""
@@ -385,7 +385,7 @@ def test_invariants_3_5_7_nothing_is_lost_or_doubled_while_requests_fail(world: 
         if plan.event:
             world.send(plan)
     world.drain(planned)
-    world.mend()
+    world.fix()
     world.check(planned)
     assert world.dynamodb.met["TransactWriteItems"] + world.dynamodb.met["PutItem"] > 0
     assert world.aws.met.total() > 0
@@ -407,7 +407,7 @@ def test_invariants_3_5_7_the_backlog_of_an_outage_drains_after_it(world: World)
         world.runner.start_instance(Linear, {}, id="never")
     refused = world.refused
     assert refused > 0
-    world.mend()
+    world.fix()
     for plan in planned:
         if plan.event:
             world.send(plan)
@@ -464,7 +464,7 @@ def test_a_commit_that_is_late_ends_before_its_invocation_and_is_written_once(wo
     world.dynamodb.spoil(["late"], 1.0)
     with ending_in(LATE_MS * 3 // 2), pytest.raises(StoreUnavailable, match="ReadTimeoutError"):
         store.commit(after, entry, once)
-    world.mend()
+    world.fix()
     assert store.commit(after, entry, once)
     assert world.truth.load("linear::a") == after
     assert world.effects() == {"a": 1}

@@ -1,4 +1,4 @@
-"""Instances that cannot be read: refused, put off, and going on once they are mended. Sweeps over every store."""
+"""Instances that cannot be read: refused, put off, and going on once they are fixed. Sweeps over every store."""
 
 from __future__ import annotations
 

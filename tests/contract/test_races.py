@@ -224,7 +224,7 @@ def test_invariant_5_an_event_races_the_suspension(runner: Runner, pause: int) -
     for number in range(12):
         at_once(2, partial(act, number))
         shown = runner.get(f"race::{number}")
-        assert (shown.status, shown.steps["wind_up"].updates) == ("completed", {"got": number})
+        assert (shown.status, shown.steps["wind_up"].results) == ("completed", {"got": number})
 
 
 def test_invariant_5_of_sixteen_events_one_is_accepted_and_consumed(runner: Runner) -> None:
@@ -242,7 +242,7 @@ def test_invariant_5_of_sixteen_events_one_is_accepted_and_consumed(runner: Runn
         accepted = at_once(WRITERS, partial(send, instance_id))
         assert accepted.count(True) == 1
         shown = runner.get(instance_id)
-        assert (shown.status, shown.steps["wind_up"].updates) == ("completed", {"got": accepted.index(True)})
+        assert (shown.status, shown.steps["wind_up"].results) == ("completed", {"got": accepted.index(True)})
         completed = [
             event["step"]
             for entry in runner.history(instance_id)

@@ -74,7 +74,7 @@ class Counting:
     def ran(self, key: str) -> None:
         self.runs[key] += 1
 
-    def mended(self, instance_id: str) -> bool:
+    def fixed(self, instance_id: str) -> bool:
         return False
 
 

@@ -58,7 +58,7 @@ def test_an_order_runs_fans_out_joins_waits_and_ends(runtime: LocalRuntime) -> N
         with pytest.raises(AlreadyRunning):
             runtime.start(Order, "a1", ITEMS)
         ended = runtime.resume("orderid::a1", "approved", {"by": "ann"})
-        assert (ended.status, ended.steps["approval"].updates) == ("completed", {"by": "ann"})
+        assert (ended.status, ended.steps["approval"].results) == ("completed", {"by": "ann"})
         assert (ended.steps["ship"].event, ended.steps["refund"].status) == ("done", "skipped")
         assert runtime.timers.names() == []
         assert_log_is_state(runtime.store, "orderid::a1")
@@ -96,7 +96,7 @@ def test_two_waits_are_resumed_one_by_one(runtime: LocalRuntime) -> None:
     runtime.advance(timedelta(hours=3))
     ended = runtime.runner.get("two::t")
     assert (ended.status, ended.steps["first"].event, ended.steps["second"].event) == ("completed", "stop", "timeout")
-    assert ended.steps["first"].updates == {"text": "Grüße 👩‍🚀 日本語"}
+    assert ended.steps["first"].results == {"text": "Grüße 👩‍🚀 日本語"}
     assert_log_is_state(runtime.store, "two::t")
 
 
@@ -110,7 +110,7 @@ def test_invariant_5_an_early_event_is_kept_and_consumed_once(runtime: LocalRunt
     assert runtime.sweep().found == 0
     runtime.advance(timedelta(seconds=61))
     ended = runtime.runner.get("early::e")
-    assert (ended.status, ended.steps["later"].updates) == ("completed", {"n": 1})
+    assert (ended.status, ended.steps["later"].results) == ("completed", {"n": 1})
     assert_log_is_state(runtime.store, "early::e")
 
 
@@ -156,11 +156,11 @@ class Bulky(Workflow, key="bulky"):
 
 
 def test_a_result_that_is_too_large_fails_its_step_only(store: Store) -> None:
-    """It is the step's failure, which the transitions may route; the size and the mend are said."""
+    """It is the step's failure, which the transitions may route; the size and the fix are said."""
     runtime = LocalRuntime(Bulky, store=store)
     ended = runtime.start(Bulky, "b", {"size": 3 * MAX_VALUE_BYTES})
     assert (ended.status, ended.steps["small"].status) == ("completed", "completed")
-    assert "at most 65536 are stored" in ended.steps["bulky"].updates["error"]["message"]
+    assert "at most 65536 are stored" in ended.steps["bulky"].results["error"]["message"]
     assert runtime.start(Bulky, "c", {"size": MAX_VALUE_BYTES // 2}).steps["bulky"].event == "done"
 
 
@@ -195,7 +195,7 @@ def test_large_results_that_finish_together_are_all_kept(store: Store) -> None:
     wide = _wide(12)
     runtime = LocalRuntime(wide, store=store)
     ended = runtime.start(wide, "w")
-    assert (ended.status, ended.steps["gather"].updates) == ("completed", {"count": 720_000})
+    assert (ended.status, ended.steps["gather"].results) == ("completed", {"count": 720_000})
     assert_log_is_state(store, "wide::w")
 
 
@@ -233,7 +233,7 @@ def test_a_wake_up_costs_the_same_after_a_hundred(local: Dynamo) -> None:
         meter.clear()
         runtime.runner.resume("chain::c", "go", {"n": number}, dispatch=InPlace(runtime.budget()))
         costs.append((meter.operations, meter.units))
-    assert runtime.runner.get("chain::c").steps[f"work_{WAITS + 1}"].updates == {"n": WAITS + 1}
+    assert runtime.runner.get("chain::c").steps[f"work_{WAITS + 1}"].results == {"n": WAITS + 1}
     assert costs[0] == (["Query", "PutItem", "PutItem", "UpdateItem", "UpdateItem"], 6)
     assert {tuple(operations) for operations, _ in costs} == {tuple(costs[0][0])}
     assert costs[-1][1] <= 9, "the head has a snapshot of 202 steps, 2.3 KB"

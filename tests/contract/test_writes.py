@@ -203,7 +203,7 @@ AS_A_WHOLE = ["AccessDeniedException", "ResourceNotFoundException", "ValidationE
 def test_a_refusal_of_the_engines_own_table_is_not_the_steps_failure(
     on_dynamo: Books, code: str, *, named: bool
 ) -> None:
-    """A deployment that is wrong is an engine's error: mended, the same commit succeeds."""
+    """A deployment that is wrong is an engine's error: fixed, the same commit succeeds."""
     dynamo = on_dynamo.dynamo
     assert dynamo is not None
     on_dynamo.append([])

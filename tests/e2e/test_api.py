@@ -46,7 +46,7 @@ def test_an_order_waits_for_its_approval_is_approved_and_ships(deployment: Deplo
     done = approved.json()
     assert done["status"] == "completed"
     assert done["steps"]["approval"]["event"] == "approved"
-    assert done["steps"]["ship"]["updates"]["tracking_id"]
+    assert done["steps"]["ship"]["results"]["tracking_id"]
     assert "refund" not in done["steps"] or done["steps"]["refund"]["status"] == "skipped"
 
 
@@ -175,7 +175,7 @@ def test_an_order_that_nobody_decides_on_is_refunded_by_its_schedule(deployment:
     """Invariant 6: the schedule fires by itself, not before its time, and calls `resume` under the schedules' role."""
     done = wait_for(deployment, timed_out, "completed")
     assert done["steps"]["approval"]["event"] == "timeout"
-    assert done["steps"]["refund"]["updates"]["why"] == "timeout"
+    assert done["steps"]["refund"]["results"]["why"] == "timeout"
     history = deployment.call("GET", f"/instances/orderid::{timed_out}/history").json()["items"]
     assert history[-1]["at"] > done["steps"]["approval"]["started_at"]
     eventually(lambda: not schedules(deployment, timed_out), "a schedule that has fired is gone")

@@ -23,7 +23,7 @@ JSON: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 def asked(deployment: Deployment) -> tuple[str, dict[str, str]]:
     """An order whose approver was sent links: its number, and the links by event."""
     order = start(deployment, approver="boss@example.com", show_links=True)
-    links = show(deployment, order)["steps"]["send_receipt"]["updates"]["links"]
+    links = show(deployment, order)["steps"]["send_receipt"]["results"]["links"]
     return order, links
 
 
@@ -64,7 +64,7 @@ def test_opening_a_link_decides_nothing_and_its_button_decides_once(deployment: 
     assert (done.status, b"Recorded: approved" in done.body) == (200, True), done.body
     ended = wait_for(deployment, order, "completed")
     assert ended["steps"]["approval"]["event"] == "approved"
-    assert ended["steps"]["approval"]["updates"] == {"by": "boss@example.com"}
+    assert ended["steps"]["approval"]["results"] == {"by": "boss@example.com"}
     received = [event for event in happened(deployment, order) if event["type"] == "EventReceived"]
     assert [re.sub("[0-9a-f]{20}$", "<id>", event["by"]) for event in received] == ["callback <id>"]
 

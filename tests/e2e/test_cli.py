@@ -125,7 +125,7 @@ def test_who_may_not_is_told_so(deployment: Deployment, call: Call) -> None:
     assert "does not allow" in call("list", by=deployment.stranger, code=5).stderr.replace("\n", " ")
     assert "no stack nothing" in call("list", "--stack", "nothing", code=3).stderr
     said = answer(call("doctor", "--json", by=deployment.stranger, code=1))["findings"][-1]
-    assert (said["what"], said["mend"]) == ("stack", "it takes cloudformation:DescribeStacks")
+    assert (said["what"], said["fix"]) == ("stack", "it takes cloudformation:DescribeStacks")
     assert "does not answer" in call("list", "--endpoint-url", "http://127.0.0.1:9", code=5).stderr.replace("\n", " ")
 
 

@@ -50,7 +50,7 @@ class Wire:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Carry again."""
         self._cut = False
 
@@ -167,7 +167,7 @@ def test_an_order_is_found_watched_and_approved_and_history_names_the_callers_id
     expect(page.locator('[data-step="refund"]')).to_have_attribute("aria-label", "refund skipped")
     by = rf"approved received for approval, by arn:aws:iam::\d+:user.{OPERATOR}"
     expect(page.get_by_role("button", name=re.compile(by))).to_be_visible()
-    assert orders.show(deployment, order)["steps"]["approval"]["updates"] == {"note": "from the console"}
+    assert orders.show(deployment, order)["steps"]["approval"]["results"] == {"note": "from the console"}
 
 
 def test_an_order_is_paused_cancelled_with_compensation_redriven_and_forked(page: Page, deployment: Deployment) -> None:
@@ -206,7 +206,7 @@ def test_an_emulator_that_stops_is_said_and_the_page_recovers_by_itself(
     expect(page.get_by_role("alert")).to_contain_text("AWS does not answer")
     expect(page.locator('[data-step="approval"]')).to_be_visible()
     press_refused(page)
-    wire.mend()
+    wire.fix()
     expect(page.get_by_role("alert")).to_have_count(0)
     press(page, "rejected", "Send rejected")
     expect(page.locator(".facts .status")).to_have_text("completed")

@@ -237,7 +237,7 @@ def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(
     dialog.get_by_label("Payload").fill('{"note": "careful"}')
     dialog.get_by_role("button", name="Send yes").click()
     expect(page.locator(".facts .status")).to_have_text("completed")
-    assert memory.runner.get("parcel::1").steps["decision"].updates == {"note": "careful"}
+    assert memory.runner.get("parcel::1").steps["decision"].results == {"note": "careful"}
     expect(page.get_by_role("button", name=f"yes received for decision, by {BY}")).to_be_visible()
 
 

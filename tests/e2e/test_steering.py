@@ -113,7 +113,7 @@ def test_a_fork_is_an_order_of_its_own(deployment: Deployment) -> None:
         assert (forked.json()["id"], forked.json()["status"]) == (f"orderid::{other}", "waiting")
         assert forked.headers["location"].endswith(f"/instances/orderid::{other}")
     assert forked.json()["forked_from"].startswith(f"orderid::{order}#1#")
-    assert forked.json()["steps"]["charge_payment"]["updates"] == results["charge_payment"]
+    assert forked.json()["steps"]["charge_payment"]["results"] == results["charge_payment"]
     again = steer(deployment, order, "fork", body, Idempotency_Key=uuid.uuid4().hex)
     assert (again.status, again.json()["type"]) == (409, "/problems/already-running")
     approved = deployment.call("POST", f"/instances/orderid::{other}/events", {"event": "approved"}, WAIT)
@@ -135,8 +135,8 @@ def test_a_heartbeat_puts_the_alarm_off(deployment: Deployment) -> None:
 def test_an_order_whose_approver_is_silent_is_refunded(deployment: Deployment, silent: str) -> None:
     """By the work queue alone, as nobody sweeps; the step says what was missed."""
     ended = wait_for(deployment, silent, "completed")
-    assert ended["steps"]["approval"]["updates"] == {"missed": "heartbeat"}
-    assert ended["steps"]["refund"]["updates"]["why"] == "timeout"
+    assert ended["steps"]["approval"]["results"] == {"missed": "heartbeat"}
+    assert ended["steps"]["refund"]["results"]["why"] == "timeout"
 
 
 @pytest.mark.parametrize("action", STEERING)

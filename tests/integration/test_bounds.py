@@ -421,8 +421,8 @@ NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)  # the virtual clock's
 SECOND: Final = timedelta(seconds=1)
 WAITS: Final = (timedelta(days=3_660), timedelta(days=3_660) + SECOND)
 GIVEN: Final[dict[str, tuple[Sequence[Any], Sequence[str]]]] = {
-    "result's size": ([Completed("done", it) for it in VALUES], ("step give: its updates", *BYTES)),
-    "result's depth": ([Completed("done", it) for it in DEEP], ("step give: updates.a", *DEPTH)),
+    "result's size": ([Completed("done", it) for it in VALUES], ("step give: its results", *BYTES)),
+    "result's depth": ([Completed("done", it) for it in DEEP], ("step give: results.a", *DEPTH)),
     "metadata's size": ([Completed("done", {}, it) for it in VALUES], ("step give: its metadata", *BYTES)),
     "writes": ([Completed("done", writes=puts(it)) for it in (99, 100)], ("there are 100 writes", "at most 99")),
     "wait": ([Pending(timeout=it) for it in WAITS], ("step give waits, and its timeout is", "3660 days")),

@@ -129,7 +129,7 @@ def test_a_key_that_is_too_short_signs_nothing_and_is_not_shown(vault: Secret | 
 def test_a_service_that_refuses_or_is_silent_is_told_apart(
     vault: Secret | Parameter, monkeypatch: pytest.MonkeyPatch, failure: Exception, expected: type[Exception]
 ) -> None:
-    """A function without the permission is mended by somebody; silence passes."""
+    """A function without the permission is fixed by somebody; silence passes."""
 
     class Failing:
         def __getattr__(self, operation: str) -> Any:
@@ -182,7 +182,7 @@ def test_an_order_is_approved_by_the_link_in_its_mail(stack: Stack, vault: Secre
     event["context"].update(approver="boss@example.com", show_links=True)
     started = stack.invoke("start", event)
     shown = stack.call("read", "api-get", f"/instances/{started['id']}")[1]
-    link = shown["steps"]["send_receipt"]["updates"]["links"]["approved"]
+    link = shown["steps"]["send_receipt"]["results"]["links"]["approved"]
     assert link.startswith("https://links.test/v1/callbacks/")
     answer = sample("api-callback-answer")
     taken = stack.invoke("callback", {**answer, "path": f"/callbacks/{link.rsplit('/', 1)[-1]}", "body": None})

@@ -67,7 +67,7 @@ def call(  # noqa: PLR0913, PLR0917 - what a request is made of
 def asked(deployment: Deployment, **change: Any) -> dict[str, str]:
     """The sample order, waiting for an approver who was sent links: their tokens, by event."""
     deployment.started(approver="boss@example.com", show_links=True, **change)
-    found = deployment.runner.get(SAMPLE).steps["send_receipt"].updates["links"]
+    found = deployment.runner.get(SAMPLE).steps["send_receipt"].results["links"]
     return {event: link.rsplit("/", 1)[-1] for event, link in found.items()}
 
 
@@ -109,7 +109,7 @@ class TestPeople:
         assert (done.status, "Recorded: approved" in done.body) == (200, True)
         deployment.pump()
         ended = deployment.runner.get(SAMPLE)
-        assert (ended.status, ended.steps["approval"].updates) == ("completed", {"by": "boss@example.com"})
+        assert (ended.status, ended.steps["approval"].results) == ("completed", {"by": "boss@example.com"})
         again = call(deployment, tokens["approved"], headers=BROWSER)
         assert (again.status, "Link already used" in again.body) == (409, True)
 
@@ -230,7 +230,7 @@ class TestPages:
 
         deployment = deploy(monkeypatch, Hostile)
         deployment.invoke("start", {"workflow": "Hostile", "id": "a"})
-        token = deployment.runner.get("hostile::a").steps["ask"].updates["link"]
+        token = deployment.runner.get("hostile::a").steps["ask"].results["link"]
         pages = [call(deployment, token, headers=BROWSER), press(deployment, token)]
         pages.append(call(deployment, token, headers=BROWSER))
         for page in pages:
@@ -270,7 +270,7 @@ class TestPrograms:
         taken = call(deployment, token, json.dumps({"iban": "DE02"}), JSON)
         assert (taken.status, json.loads(taken.body).items() >= known.items()) == (202, True)
         deployment.pump()
-        assert deployment.runner.get("bank::a").steps["booked"].updates == {"iban": "DE02"}
+        assert deployment.runner.get("bank::a").steps["booked"].results == {"iban": "DE02"}
 
     @pytest.mark.parametrize("headers", [{}, {"Accept": "*/*"}, {"Content-Type": "application/json"}])
     def test_a_program_need_not_say_what_it_is(self, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]) -> None:
@@ -323,7 +323,7 @@ class TestPrograms:
         deployment.pump()
         value = json.loads(sent)
         kept = value if isinstance(value, dict) else {} if value is None else {"value": value}
-        assert deployment.runner.get("bank::a").steps["booked"].updates == kept
+        assert deployment.runner.get("bank::a").steps["booked"].results == kept
 
     @pytest.mark.parametrize("sent", EMPTY)
     def test_no_body_at_all_goes_with_a_link_that_brings_its_own(self, deployment: Deployment, sent: str) -> None:
@@ -353,7 +353,7 @@ class TestPrograms:
         deployment, token = bank(monkeypatch)
         assert call(deployment, token, '{"a": 1}', JSON, {"heartbeat": value}).status == 202
         deployment.pump()
-        assert deployment.runner.get("bank::a").steps["booked"].updates == {"a": 1}
+        assert deployment.runner.get("bank::a").steps["booked"].results == {"a": 1}
 
     @pytest.mark.parametrize("sent", [*EMPTY, '{"a": 1}', "confirmation=1"])
     def test_a_heartbeat_with_a_body_is_refused(self, deployment: Deployment, sent: str) -> None:
@@ -432,7 +432,7 @@ def bank(monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, str]:
 
     deployment = deploy(monkeypatch, Bank)
     deployment.invoke("start", {"workflow": "Bank", "id": "a"})
-    return deployment, deployment.runner.get("bank::a").steps["order"].updates["token"]
+    return deployment, deployment.runner.get("bank::a").steps["order"].results["token"]
 
 
 class TestRefusals:
@@ -555,4 +555,4 @@ def test_the_samples_are_signed_with_the_key_of_tests(deployment: Deployment) ->
     assert (page["statusCode"], page["body"][:15]) == (200, "<!doctype html>")
     assert deployment.invoke("callback", answer)["statusCode"] == 202
     deployment.pump()
-    assert deployment.runner.get(SAMPLE).steps["approval"].updates == {"by": "the auditor"}
+    assert deployment.runner.get(SAMPLE).steps["approval"].results == {"by": "the auditor"}

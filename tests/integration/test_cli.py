@@ -239,7 +239,7 @@ def test_any_text_is_only_text() -> None:
     for command in ("get", "history"):
         assert "<b>&" in call(command, "orderid::o-1").stdout
     assert "[red]x[/red]" in call("get", "orderid::o-1", "--full").stdout.replace("\n", "")
-    assert answer("get", "orderid::o-1")["steps"]["approval"]["updates"]["note"] == NASTY
+    assert answer("get", "orderid::o-1")["steps"]["approval"]["results"]["note"] == NASTY
     assert "訂單" in call("list", "--columns", "id,tags").stdout
 
 
@@ -249,7 +249,7 @@ def test_large_results_are_cut_in_tables_and_whole_for_programs() -> None:
     assert shown["status"] == "completed"
     assert len(call("get", "large::l-1").stdout) < 1_000
     assert len(call("history", "large::l-1").stdout) < 2_000
-    assert len(answer("get", "large::l-1")["steps"]["swell"]["updates"]["text"]) == 300_000
+    assert len(answer("get", "large::l-1")["steps"]["swell"]["results"]["text"]) == 300_000
     assert "300000" in call("get", "large::l-1", "--full").stdout
 
 

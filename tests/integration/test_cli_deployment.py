@@ -61,7 +61,7 @@ def test_the_doctor_says_what_is_there_and_what_is_missing() -> None:
     assert found["function resume"]["verdict"] == "wrong", "it is named, and not there"
     assert found["work queue"]["verdict"] == found["dead work"]["verdict"] == "ok"
     said = call("doctor", code=1).stdout
-    assert "things to mend" in said
+    assert "things to fix" in said
     assert "✓ table" in said
 
 
@@ -69,11 +69,11 @@ def test_the_doctor_counts_dead_letters() -> None:
     letters(WAKE, WAKE)
     found = findings()["dead work"]
     assert (found["verdict"], found["detail"]) == ("wrong", "about 2 letters")
-    assert "hephaestus dlq redrive" in found["mend"]
+    assert "hephaestus dlq redrive" in found["fix"]
 
 
 def test_without_a_stack_or_credentials_the_doctor_says_that_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "deploy it" in findings("--stack", "nothing")["stack"]["mend"]
+    assert "deploy it" in findings("--stack", "nothing")["stack"]["fix"]
     assert "no output TableName" in findings("--stack", "other")["stack"]["detail"]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -217,10 +217,10 @@ def test_invariant_5_a_crash_between_sending_and_deleting_does_nothing_twice(pos
     post.put(wake_message(SAMPLE))
     post.put(failed_invocation(sample("direct-resume")))
     letters = DeadLetterQueue(post.urls[WORK])
-    mend = refusing("DeleteMessageBatch", letters.client.get())
+    fix = refusing("DeleteMessageBatch", letters.client.get())
     died = redrive(letters, SqsQueue(post.stack.queue_url), post.invoked.append)
     assert (died.failure, post.count()) == ("SQS did not answer (ServiceUnavailable); nothing is lost, try again", 2)
-    mend()
+    fix()
     assert redrive(letters, SqsQueue(post.stack.queue_url), post.invoked.append) == Report(2, 2, 0, ())
     assert post.count() == 0
     assert post.stack.deliver() == 2
@@ -234,12 +234,12 @@ def test_a_letter_whose_message_is_not_taken_is_not_deleted(post: Post) -> None:
     """Neither where the queue refuses everything, nor where it refuses some of a batch."""
     post.put(wake_message("orderid::1"))
     work = SqsQueue(post.stack.queue_url)
-    mend = refusing("SendMessageBatch", work.client.get())
+    fix = refusing("SendMessageBatch", work.client.get())
     report = redrive(DeadLetterQueue(post.urls[WORK]), work)
     assert (report.found, report.sent) == (1, 0)
     assert report.failure is not None
     assert (post.count(), post.waiting()) == (1, 0)
-    mend()
+    fix()
 
     class Half:
         """A work queue that takes every second message."""

@@ -223,7 +223,7 @@ class TestResume:
         deployment.started()
         status, body, headers = deployment.call("resume", sample("api-resume"))
         assert (status, body["status"], body["steps"]["ship"]["status"]) == (200, "completed", "completed")
-        assert body["steps"]["approval"]["updates"] == {"by": "grace"}
+        assert body["steps"]["approval"]["results"] == {"by": "grace"}
         assert headers["Location"] == "/prod/instances/orderid::sample-1"
 
     def test_api_resume_without_waiting_is_queued(self, deployment: Deployment) -> None:
@@ -253,7 +253,7 @@ class TestResume:
         for _ in range(2):
             assert deployment.invoke("resume", event) == {"id": SAMPLE}
         shown = deployment.runner.get(SAMPLE)
-        assert (shown.status, shown.steps["refund"].updates["why"]) == ("completed", "timeout")
+        assert (shown.status, shown.steps["refund"].results["why"]) == ("completed", "timeout")
 
     def test_a_stale_schedule_does_nothing(self, deployment: Deployment) -> None:
         """The sample belongs to a wait that is not over."""
@@ -299,7 +299,7 @@ class TestResume:
             deployment.invoke("resume", sample("scheduler-timeout"))
 
     def test_what_cannot_be_read_is_put_off(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Repeating would not mend a damaged log: the instance is looked at again later."""
+        """Repeating would not fix a damaged log: the instance is looked at again later."""
         deployment.started()
         monkeypatch.setattr(deployment.store, "load", raising(CorruptLog("damaged")))
         assert deployment.invoke("resume", sample("scheduler-timeout")) == {"id": SAMPLE}
@@ -441,7 +441,7 @@ class TestControl:
             body = {"new_id": "forked", "results": results}
             status, answer = self.steer(deployment, "fork", body, Prefer="wait=5", **{"Idempotency-Key": "f-1"})
             assert (status, answer["id"], answer["status"]) == (200, "orderid::forked", "waiting")
-        assert answer["steps"]["charge_payment"]["updates"] == results["charge_payment"]
+        assert answer["steps"]["charge_payment"]["results"] == results["charge_payment"]
         assert answer["forked_from"].startswith(f"{SAMPLE}#1#")
         status, answer = self.steer(deployment, "fork", {"new_id": "other", "at": 99})
         assert (status, answer["type"]) == (400, "/problems/bad-request")
@@ -496,7 +496,7 @@ class TestRead:
         deployment.started()
         status, body, headers = deployment.call("read", sample("api-get"))
         assert (status, body["id"], body["workflow"], body["status"]) == (200, SAMPLE, "OrderFlow", "waiting")
-        assert body["steps"]["validate_order"]["updates"]["total_cents"] == 16_600
+        assert body["steps"]["validate_order"]["results"]["total_cents"] == 16_600
         assert body["created_at"].endswith("+00:00")
         assert headers["Cache-Control"] == "no-store"
 
@@ -573,7 +573,7 @@ class TestRead:
         deployment.invoke("start", {"workflow": "Large", "id": "1", "context": {"size": 20_000}})
         path = {"path": "/instances/large::1"}
         body = deployment.call("read", api("api-get", **path))[1]
-        assert (body["status"], "updates" in body["steps"]["swell"], "left_out" in body) == ("completed", False, True)
+        assert (body["status"], "results" in body["steps"]["swell"], "left_out" in body) == ("completed", False, True)
         pages = deployment.call("read", api("api-history", path="/instances/large::1/history"))[1]
         assert len(json.dumps(pages)) < 10_000
 

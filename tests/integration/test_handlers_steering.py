@@ -102,7 +102,7 @@ class TestApi:
         before = deployment.runner.get(SAMPLE)
         status, body, headers = deployment.call("control", sample("api-fork"))
         assert (status, body["id"], body["status"]) == (200, "orderid::sample-4", "waiting")
-        assert body["steps"]["charge_payment"]["updates"] == {"charge_id": "ch_by_hand"}
+        assert body["steps"]["charge_payment"]["results"] == {"charge_id": "ch_by_hand"}
         assert headers["Location"] == "/prod/instances/orderid::sample-4"
         assert deployment.runner.get(SAMPLE) == before
 
@@ -128,7 +128,7 @@ class TestApi:
         pass_time(monkeypatch, 600)
         deployment.pump()
         shown = deployment.runner.get("orderid::sample-3")
-        assert (shown.status, shown.steps["approval"].updates) == ("completed", {"missed": "heartbeat"})
+        assert (shown.status, shown.steps["approval"].results) == ("completed", {"missed": "heartbeat"})
 
     def test_history_tells_who_did_it(self, deployment: Deployment) -> None:
         """The identity that API Gateway authorized; nobody says it of themselves. A direct caller is trusted to say."""

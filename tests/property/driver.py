@@ -152,11 +152,11 @@ class Driver:
 
     def completed(self, step: str, outcome: Outcome, attempt: int) -> ev.StepCompleted:
         """With results of every kind."""
-        updates = freeze(
+        results = freeze(
             {"price": Decimal("1.50"), "at": datetime.fromtimestamp(self.now, UTC), "raw": b"\x00", "step": step}
         )
         metadata = freeze({"last": step}) if self.random.random() < 0.3 else ev.NOTHING
-        return ev.StepCompleted(step, *outcome, updates, metadata, self.now, attempt)
+        return ev.StepCompleted(step, *outcome, results, metadata, self.now, attempt)
 
     # -- the log ---------------------------------------------------------------------------------------------------
 

@@ -212,7 +212,7 @@ def said(error: DefinitionError) -> None:
     for problem in error.problems:
         assert problem.step
         assert problem.problem
-        assert problem.mend[0].isupper()
+        assert problem.fix[0].isupper()
         assert len(str(problem)) < 1_000
 
 

@@ -203,7 +203,7 @@ def test_without_faults_every_run_ends_well_and_leaves_nothing_behind() -> None:
 
     def check(finished: Finished) -> None:
         (shown,) = finished.instances
-        seen.append((shown.steps["approval"].event, dict(shown.steps["approval"].updates)))
+        seen.append((shown.steps["approval"].event, dict(shown.steps["approval"].results)))
 
     report = simulate(
         Order, {"amount": 3}, runs=30, faults=NO_FAULTS, payloads={"approved": {"by": "ann"}}, check=check
@@ -217,7 +217,7 @@ def test_a_check_of_ones_own_ends_the_simulation() -> None:
     """Whatever it raises is raised."""
 
     def check(finished: Finished) -> None:
-        assert finished.instances[0].steps["pay"].updates == {"amount": 4}
+        assert finished.instances[0].steps["pay"].results == {"amount": 4}
 
     simulate(Order, lambda draw: {"amount": draw.choice([4])}, runs=3, faults=NO_FAULTS, check=check)
     with pytest.raises(AssertionError):

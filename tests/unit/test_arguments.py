@@ -165,7 +165,7 @@ def given(method: str, name: str, value: Any, local: LocalRuntime) -> dict[str, 
     """The arguments of a call that works, but for the one called ``name``."""
     base = dict(BASE[method])
     if method == "answer":
-        token = local.runner.get("odd::a").steps["first"].updates["link"]
+        token = local.runner.get("odd::a").steps["first"].results["link"]
         base["link"] = local.runner.signer().read(token, local.clock.now())
     return {**base, name: value}
 

@@ -68,8 +68,8 @@ class Order(Workflow, key="order"):
 
 def asked(local: LocalRuntime, value: str = "a") -> tuple[str, str]:
     """An order that waits: the links to approve and to reject it."""
-    updates = local.start(Order, value).steps["ask"].updates
-    return updates["yes"], updates["no"]
+    results = local.start(Order, value).steps["ask"].results
+    return results["yes"], results["no"]
 
 
 def history(local: LocalRuntime, instance_id: str = "order::a") -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class TestAnswers:
         yes, _ = asked(local)
         assert yes.startswith("https://local.test/callbacks/")
         order = local.follow(yes)
-        assert (order.status, order.steps["ship"].updates["decided"]) == ("completed", {"by": "Ann"})
+        assert (order.status, order.steps["ship"].results["decided"]) == ("completed", {"by": "Ann"})
 
     def test_history_says_that_a_link_was_used_and_which_but_never_its_token(self) -> None:
         local = LocalRuntime(Order)
@@ -101,7 +101,7 @@ class TestAnswers:
     def test_results_that_a_link_carries_are_nobodys_to_replace(self) -> None:
         local = LocalRuntime(Order)
         yes, _ = asked(local)
-        assert local.follow(yes, {"by": "Eve"}).steps["ship"].updates["decided"] == {"by": "Ann"}
+        assert local.follow(yes, {"by": "Eve"}).steps["ship"].results["decided"] == {"by": "Ann"}
 
     def test_an_answer_wakes_nobody_while_the_instance_is_paused(self) -> None:
         local = LocalRuntime(Order)
@@ -286,7 +286,7 @@ class TestWhichStep:
 
         local = LocalRuntime(Asking)
         assert local.start(Asking, "a").status == "waiting"
-        assert local.follow(sent[0], {"iban": "DE02"}).steps["ask_bank"].updates == {"iban": "DE02"}
+        assert local.follow(sent[0], {"iban": "DE02"}).steps["ask_bank"].results == {"iban": "DE02"}
 
     def issuer(self, which: str) -> StepContext:
         """The context of a step in a workflow with several waits."""
@@ -373,7 +373,7 @@ class TestWhichStep:
         assert self.issuer("first").callback_token("agreed", payload=deep(63))
 
     def test_a_mistake_with_links_fails_the_step_at_once(self) -> None:
-        """Trying again cannot mend it."""
+        """Trying again cannot fix it."""
         attempts = []
 
         @step
@@ -475,5 +475,5 @@ def test_a_wait_for_a_time_can_be_ended_by_a_link() -> None:
         transitions = {begin: {"done": pause}, pause: {"done": DONE}}
 
     local = LocalRuntime(Pausing)
-    token = local.start(Pausing, "a").steps["begin"].updates["skip"]
+    token = local.start(Pausing, "a").steps["begin"].results["skip"]
     assert local.follow(token).status == "completed"

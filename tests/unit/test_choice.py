@@ -195,7 +195,7 @@ def test_a_configuration_that_a_choice_returns_is_the_one_that_counts(
     picked: Callable[[Any], Any], config: dict[str, Any]
 ) -> None:
     """In the place of the one in ``targets``; a target returned without one keeps that."""
-    assert run(picked).steps["ship"].updates["config"] == config
+    assert run(picked).steps["ship"].results["config"] == config
 
 
 def test_configurations_of_several_choices_meet_in_a_join_as_those_of_transitions_do() -> None:
@@ -213,7 +213,7 @@ def test_configurations_of_several_choices_meet_in_a_join_as_those_of_transition
             join: {"done": DONE},
         }
 
-    assert LocalRuntime(Meeting).start(Meeting, "1").steps["join"].updates["config"] == {"a": 1, "b": 2}
+    assert LocalRuntime(Meeting).start(Meeting, "1").steps["join"].results["config"] == {"a": 1, "b": 2}
 
 
 def test_a_chosen_configuration_is_kept_through_waits_retries_redrives_and_forks() -> None:
@@ -247,11 +247,11 @@ def test_a_chosen_configuration_is_kept_through_waits_retries_redrives_and_forks
     broken[0] = False
     local.runner.redrive(shown.id)
     local.settle()
-    assert local.runner.get(shown.id).steps["last"].updates == {"n": 1}
+    assert local.runner.get(shown.id).steps["last"].results == {"n": 1}
     fork = local.runner.fork(shown.id, new_id="2", results={look: {"seen": False}})
     local.settle()
     assert local.runner.get(fork).status == "completed"
-    assert local.runner.get(fork).steps["last"].updates == {"n": 1}
+    assert local.runner.get(fork).steps["last"].results == {"n": 1}
     assert len(calls) == 1
 
 
@@ -285,7 +285,7 @@ def test_a_routed_error_and_an_event_choose_alike() -> None:
 
     local = LocalRuntime(Both)
     shown = local.resume(local.start(Both, "1").id, "go")
-    assert shown.steps["ship"].updates == {"config": {"after": ["fail", "gate"]}}
+    assert shown.steps["ship"].results == {"config": {"after": ["fail", "gate"]}}
 
 
 @pytest.mark.parametrize("function", ["async", "generator", "none", "two", "no function"])

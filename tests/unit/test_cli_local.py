@@ -188,10 +188,10 @@ def test_cost_prints_counts_dollars_and_every_assumption() -> None:
 
 def test_run_skips_waits_and_takes_answers() -> None:
     shown = answer("run", "workflows:OrderFlow", "--data", ORDER)
-    assert (shown["status"], shown["steps"]["refund"]["updates"]["why"]) == ("completed", "timeout")
+    assert (shown["status"], shown["steps"]["refund"]["results"]["why"]) == ("completed", "timeout")
     said = 'approval=approved:{"by":"Ann"}'
     shown = answer("run", "workflows:OrderFlow", "--input", "-", "--event", said, "--id", "x-1", stdin=ORDER)
-    assert (shown["id"], shown["steps"]["approval"]["updates"]) == ("orderid::x-1", {"by": "Ann"})
+    assert (shown["id"], shown["steps"]["approval"]["results"]) == ("orderid::x-1", {"by": "Ann"})
     shown = answer("run", "workflows:OrderFlow", "--data", ORDER, "--event", "rejected")
     assert shown["steps"]["approval"]["event"] == "rejected"
 

@@ -103,4 +103,4 @@ def test_what_is_read_is_frozen() -> None:
     event = load_events(dump_events((ev.StepCompleted("a", "done", (), freeze({"n": [1]})),)))[0]
     assert isinstance(event, ev.StepCompleted)
     with pytest.raises(TypeError, match="immutable"):
-        event.updates["n"].append(2)
+        event.results["n"].append(2)

@@ -281,7 +281,7 @@ def test_steps_of_a_class_are_compensated_too_and_may_be_coroutines() -> None:
     assert local.start(Once, "o").status == "failed"
     assert done == ["seat", "no seat for once::o"]
     undone = [event for entry in local.runner.history("once::o") for event in entry.events]
-    assert {"freed": "seat"} in [event.get("updates") for event in undone if event["type"] == "StepCompensated"]
+    assert {"freed": "seat"} in [event.get("results") for event in undone if event["type"] == "StepCompensated"]
 
 
 def test_a_routed_error_compensates_nothing() -> None:
@@ -290,16 +290,16 @@ def test_a_routed_error_compensates_nothing() -> None:
     undo: list[str] = []
     first = step(key="first", compensate=lambda _ctx: undo.append("first"))(lambda ctx: shop.do("first", ctx))
     risky = step(key="risky", retry=Retry(max_attempts=1))(lambda ctx: shop.do("risky", ctx))
-    mend = step(key="mend")(lambda ctx: {"seen": ctx.steps["risky"]["error"]["message"]})
+    fix = step(key="fix")(lambda ctx: {"seen": ctx.steps["risky"]["error"]["message"]})
     shop.failing["risky"] = 1
 
     class Handled(Workflow, key="handled"):
         start_at = first
-        transitions = {first: {"done": risky}, risky: {"done": DONE, "error": mend}, mend: {"done": DONE}}
+        transitions = {first: {"done": risky}, risky: {"done": DONE, "error": fix}, fix: {"done": DONE}}
 
     local = LocalRuntime(Handled)
     ended = local.start(Handled, "h")
-    assert (ended.status, ended.steps["mend"].updates, undo) == ("completed", {"seen": "risky refused"}, [])
+    assert (ended.status, ended.steps["fix"].results, undo) == ("completed", {"seen": "risky refused"}, [])
 
 
 def test_a_wait_ends_with_a_compensated_instance_and_waits_on_after_a_redrive() -> None:

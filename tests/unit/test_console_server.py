@@ -330,7 +330,7 @@ def test_large_values_are_left_out_until_they_are_asked_for(
     answer = page.ask("GET", "/api/instances/parcel::1")
     assert len(answer.body) < 5_000
     assert answer.json()["large"] == {"context": 300_011}
-    assert answer.json()["steps"]["look"]["large"] == {"updates": 300_011}
+    assert answer.json()["steps"]["look"]["large"] == {"results": 300_011}
     assert page.get("/api/instances/parcel::1?full=1")["context"] == {"echo": large}
     (entry,) = page.get("/api/instances/parcel::1/history?limit=1")["items"]
     assert entry["events"][0]["large"] == {"initial": 300_011}

@@ -60,7 +60,7 @@ def test_a_paused_instance_keeps_events_and_takes_them_when_it_continues(local: 
     local.runner.unpause("gated::a")
     local.settle()
     ended = local.runner.get("gated::a")
-    assert (ended.status, ended.steps["gate"].updates) == ("completed", {"by": "ann"})
+    assert (ended.status, ended.steps["gate"].results) == ("completed", {"by": "ann"})
 
 
 def test_a_deadline_that_passes_in_a_pause_is_met_when_it_continues(local: LocalRuntime) -> None:
@@ -101,7 +101,7 @@ def test_invariants_5_and_8_an_early_event_survives_a_failure_and_its_redrive(lo
         local.runner.redrive("gated::a", request_id="r1")
     local.settle()
     ended = local.runner.get("gated::a")
-    assert (ended.status, ended.steps["gate"].updates, ended.steps["prepare"].attempt) == (
+    assert (ended.status, ended.steps["gate"].results, ended.steps["prepare"].attempt) == (
         "completed",
         {"by": "ann"},
         1,
@@ -126,7 +126,7 @@ def test_a_fork_takes_over_what_was_decided_and_runs_the_rest(local: LocalRuntim
     waiting = local.runner.get(fork)
     assert (waiting.status, waiting.context, waiting.forked_from) == ("waiting", {"n": 2}, f"gated::a#1#{at}")
     ended = local.resume(fork, "go")
-    assert ended.steps["finish"].updates == {"saw": {"from": "fork"}}
+    assert ended.steps["finish"].results == {"saw": {"from": "fork"}}
     assert local.runner.get("gated::a") == old
     wrong: list[dict[str, Any]] = [{"at": 99}, {"at": 0}, {"results": {"finish": {}}}, {"results": {"prepare": 7}}]
     for options in wrong:
@@ -159,7 +159,7 @@ def test_heartbeats_keep_a_wait_alive_and_a_missed_one_ends_it(beat: timedelta) 
     assert local.runner.get("beating::w").status == "waiting"
     local.advance(beat * 0.2)
     ended = local.runner.get("beating::w")
-    assert (ended.status, ended.steps["work"].event, ended.steps["work"].updates) == (
+    assert (ended.status, ended.steps["work"].event, ended.steps["work"].results) == (
         "completed",
         "timeout",
         {"missed": "heartbeat"},

@@ -177,7 +177,7 @@ def test_a_context_needs_nothing_to_be_made() -> None:
     ids=repr,
 )
 def test_every_kind_of_result_is_read(result: Any, events: tuple[str, ...], read: Any) -> None:
-    """An event, an outcome, updates, or a wait."""
+    """An event, an outcome, results, or a wait."""
     assert read_result(result, events, "x") == read
 
 
@@ -186,7 +186,7 @@ def test_every_kind_of_result_is_read(result: Any, events: tuple[str, ...], read
     [
         ("c", ValueError, "step x emitted 'c', which it does not declare: it declares 'a', 'b'"),
         (Completed("c"), ValueError, "step x emitted 'c'"),
-        ({"n": 1}, ValueError, "step x returned only updates but declares 'a', 'b': return Completed"),
+        ({"n": 1}, ValueError, "step x returned only results but declares 'a', 'b': return Completed"),
         (None, ValueError, "step x returned nothing: return one of 'a', 'b'"),
         (5, TypeError, "step x returned a int: return an event, Completed, a mapping or Pending"),
         (["a"], TypeError, "step x returned a list"),
@@ -201,7 +201,7 @@ def test_what_is_no_result_is_refused_with_what_would_be(result: Any, error: typ
 
 
 def test_routed_events_may_be_emitted_though_not_declared() -> None:
-    """And updates alone still mean the one declared event."""
+    """And results alone still mean the one declared event."""
     assert read_result("error", ("done",), "x", routed=("done", "error")) == Completed("error")
     assert read_result({"n": 1}, ("done",), "x", routed=("done", "error")) == Completed("done", {"n": 1})
 

@@ -1,4 +1,4 @@
-"""What is wrong with a definition is said when the class is defined: all of it, each with the step and the mend."""
+"""What is wrong with a definition is said when the class is defined: all of it, each with the step and the fix."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ ONE_STEP = {first: {"done": DONE}}
 def problems(
     start_at: Any = first, transitions: Any = None, /, body: Any = None, **header: Any
 ) -> list[tuple[str, str, str]]:
-    """What is wrong with a workflow, as (step, problem, mend)."""
+    """What is wrong with a workflow, as (step, problem, fix)."""
     graph = {"start_at": start_at, "transitions": ONE_STEP if transitions is None else transitions}
     namespace = {**({} if "versions" in header else graph), **(body or {})}
     header = {"key": "orderid", **header}
     with pytest.raises(DefinitionError) as caught:
         type("Flow", (Workflow,), namespace, **header)
-    found = [(problem.step, problem.problem, problem.mend) for problem in caught.value.problems]
-    for where, problem, mend in found:
-        assert f"\n  - {where}: {problem}. {mend}." in str(caught.value)
-        assert mend[0].isupper()
+    found = [(problem.step, problem.problem, problem.fix) for problem in caught.value.problems]
+    for where, problem, fix in found:
+        assert f"\n  - {where}: {problem}. {fix}." in str(caught.value)
+        assert fix[0].isupper()
     assert f"has {len(found)} definition error(s):" in str(caught.value)
     return found
 
@@ -222,11 +222,11 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
 
 @pytest.mark.parametrize(("start_at", "transitions", "expected"), CASES.values(), ids=CASES)
 def test_a_mistake_in_the_graph_is_reported(start_at: Any, transitions: Any, expected: tuple[str, str, str]) -> None:
-    """With the step, what is wrong, and the mend."""
+    """With the step, what is wrong, and the fix."""
     found = problems(start_at, transitions)
     assert any(
-        (where, said) == (expected[0], said) and expected[1] in said and expected[2] in mend
-        for where, said, mend in found
+        (where, said) == (expected[0], said) and expected[1] in said and expected[2] in fix
+        for where, said, fix in found
     ), found
 
 
@@ -293,11 +293,11 @@ STEP_CASES: dict[str, tuple[Callable[[], Step], tuple[str, str, str]]] = {
 
 @pytest.mark.parametrize(("make", "expected"), STEP_CASES.values(), ids=STEP_CASES)
 def test_a_mistake_in_a_step_is_reported(make: Callable[[], Step], expected: tuple[str, str, str]) -> None:
-    """With its key, what is wrong, and the mend."""
+    """With its key, what is wrong, and the fix."""
     made = make()
     found = problems(made, {made: {"done": DONE}})
     assert any(
-        str(where) == expected[0] and expected[1] in said and expected[2] in mend for where, said, mend in found
+        str(where) == expected[0] and expected[1] in said and expected[2] in fix for where, said, fix in found
     ), found
 
 
@@ -395,11 +395,11 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
     ids=repr,
 )
 def test_a_mistake_in_the_header_is_reported(header: dict[str, Any], expected: tuple[str | None, str]) -> None:
-    """Key, name, scope, version, tags, metadata, retry, Input: each alone, and with its mend."""
-    ((where, problem, mend),) = problems(**header)
+    """Key, name, scope, version, tags, metadata, retry, Input: each alone, and with its fix."""
+    ((where, problem, fix),) = problems(**header)
     assert where == "Flow"
     assert expected[0] in (None, problem)
-    assert mend == expected[1]
+    assert fix == expected[1]
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:

@@ -48,6 +48,6 @@ def test_an_id_that_was_deleted_can_be_started_again() -> None:
         local.runner.start_instance(Person, {"name": name}, id="1", start_id="s")
         local.settle()
         local.resume("person::1", "go")
-        assert local.runner.get("person::1").steps["ends"].updates == {"name": name}
+        assert local.runner.get("person::1").steps["ends"].results == {"name": name}
         local.runner.do(Delete(instance_id="person::1"))
         local.settle()

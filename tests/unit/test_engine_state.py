@@ -199,7 +199,7 @@ def test_what_a_step_did_is_kept() -> None:
     state = apply(state, [ev.StepCompleted("a", "done", ("b",), {"n": 1}, {"x": 1, "y": 1}, NOW, 2)], NOW + 4)
     state = apply(state, [ev.StepCompleted("b", "done", (), metadata={"y": 2})], NOW + 5)
     step = state.steps["a"]
-    assert (step.event, step.taken, step.updates, step.attempt) == ("done", ("b",), {"n": 1}, 2)
+    assert (step.event, step.taken, step.results, step.attempt) == ("done", ("b",), {"n": 1}, 2)
     assert (step.started_at, step.ended_at) == (NOW, NOW + 4)
     assert state.metadata == {"x": 1, "y": 2}
 

@@ -133,7 +133,7 @@ def test_a_step_starts_without_waiting_for_an_unrelated_one() -> None:
 
     runner, _ = direct(Uneven)
     runner.start_instance(Uneven, {}, id="x")
-    assert runner.get("uneven::x").steps["long"].updates == {"second_started": True}
+    assert runner.get("uneven::x").steps["long"].results == {"second_started": True}
 
 
 def test_concurrency_is_bounded() -> None:
@@ -195,7 +195,7 @@ def test_a_waiting_branch_is_resumed_while_another_step_runs() -> None:
     runner.start_instance(Both, {}, id="x")
     outside.join()
     ended = runner.get("both::x")
-    assert (ended.status, ended.steps["long"].updates) == ("completed", {"resumed": True})
+    assert (ended.status, ended.steps["long"].results) == ("completed", {"resumed": True})
 
 
 def test_a_failing_step_is_tried_again_with_the_same_idempotency_key() -> None:
@@ -336,15 +336,15 @@ def test_a_routed_error_goes_on_with_the_error_as_result() -> None:
         raise LookupError(message)
 
     @step
-    def mend(ctx: StepContext) -> dict[str, Any]:
+    def fix(ctx: StepContext) -> dict[str, Any]:
         return {"why": ctx.steps["breaks"]["error"]["message"]}
 
-    class Mended(Workflow, key="mended"):
+    class Mended(Workflow, key="fixed"):
         start_at = breaks
-        transitions = {breaks: {"done": DONE, "error": mend}, mend: {"done": DONE}}
+        transitions = {breaks: {"done": DONE, "error": fix}, fix: {"done": DONE}}
 
     ended = LocalRuntime(Mended).start(Mended, "x")
-    assert (ended.status, ended.steps["mend"].updates) == ("completed", {"why": "no stock"})
+    assert (ended.status, ended.steps["fix"].results) == ("completed", {"why": "no stock"})
 
 
 def test_other_branches_end_before_a_failed_instance_does() -> None:
@@ -460,7 +460,7 @@ def test_invariant_2_a_fenced_owner_stops_and_records_nothing() -> None:
     local.clock.sleep(2_000)
     local.sweep()
     ended = local.runner.get("only::x")
-    assert (ended.status, ended.steps["only"].updates) == ("completed", {"run": 2})
+    assert (ended.status, ended.steps["only"].results) == ("completed", {"run": 2})
 
 
 class Outage(MemoryStore):
@@ -527,7 +527,7 @@ def test_what_is_too_much_for_one_entry_becomes_several() -> None:
     local.settle()
     ended = local.runner.get("two::t")
     assert ended.status == "completed"
-    assert {key: ended.steps[key].updates for key in ("first", "second")} == {
+    assert {key: ended.steps[key].results for key in ("first", "second")} == {
         "first": {"large": "first"},
         "second": {"large": "second"},
     }
@@ -560,10 +560,10 @@ MISBEHAVING: Mapping[str, tuple[Callable[[StepContext], Any], str]] = {
     "nothing": (lambda _ctx: None, "returned nothing"),
     "undeclared": (lambda _ctx: "paid", "emitted 'paid', which it does not declare"),
     "object": (lambda _ctx: object(), "returned a object"),
-    "not_json": (lambda _ctx: {"x": object()}, "updates.x is a object"),
+    "not_json": (lambda _ctx: {"x": object()}, "results.x is a object"),
     "nan": (lambda _ctx: {"x": float("nan")}, "JSON has no such number"),
     "key": (lambda _ctx: {1: 2}, "keys must be strings"),
-    "updates": (lambda _ctx: Completed("done", [1]), "updates are a mapping"),  # type: ignore[arg-type]  # wrong on purpose
+    "results": (lambda _ctx: Completed("done", [1]), "results are a mapping"),  # type: ignore[arg-type]  # wrong on purpose
     "metadata": (lambda _ctx: Completed("done", {}, {"x": object()}), "metadata.x is a object"),
     "huge": (lambda _ctx: {"x": __import__("os").urandom(70_000)}, "at most 65536 are stored"),
     "unrouted_timeout": (lambda _ctx: Pending(timedelta(seconds=1)), "do not route 'timeout'"),
@@ -662,7 +662,7 @@ def test_any_step_may_wait_and_payloads_become_results() -> None:
     flow = one_step(lambda _ctx: Pending(), events=("paid", "declined"))
     local = LocalRuntime(flow)
     assert local.start(flow, "x").steps["only"].accepts == ("paid", "declined")
-    assert local.resume("only::x", "paid", 5).steps["only"].updates == {"value": 5}
+    assert local.resume("only::x", "paid", 5).steps["only"].results == {"value": 5}
 
 
 def test_waits_of_every_length() -> None:
@@ -711,5 +711,5 @@ def test_context_config_and_class_steps(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level("DEBUG", logger="hephaestus.debug"):
         ended = local.start(Greeting, "x", {"name": "Ann"})
     assert ended.status == "completed"
-    assert ended.steps["greet"].updates == {"text": "hello Ann greeting::x 1"}
+    assert ended.steps["greet"].results == {"text": "hello Ann greeting::x 1"}
     assert "greeting::x look" in caplog.text

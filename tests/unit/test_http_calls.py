@@ -97,7 +97,7 @@ def test_a_malformed_start_is_refused(change: dict[str, Any], problem: str) -> N
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    """Nobody likes to mend one at a time."""
+    """Nobody likes to fix one at a time."""
     with pytest.raises(BadRequest, match=r"'contxt' is not known; 'id' is missing; 'version' must be a whole number"):
         Start.read({"workflow": "OrderFlow", "contxt": {}, "version": "1"})
 

@@ -42,16 +42,16 @@ def deadly(times: int, calls: list[int], **options: Any) -> type[Workflow]:
         return {"attempt": ctx.attempt}
 
     @step
-    def mend(ctx: StepContext) -> dict[str, str]:
+    def fix(ctx: StepContext) -> dict[str, str]:
         return {"because": ctx.steps["work"]["error"]["type"]}
 
     routes: dict[str, Any] = {"done": DONE}
     if options.pop("routed", False):
-        routes["error"] = mend
+        routes["error"] = fix
 
     class Deadly(Workflow, key="deadly"):
         start_at = prepare
-        transitions = {prepare: {"done": work}, work: routes, **({mend: {"done": DONE}} if "error" in routes else {})}
+        transitions = {prepare: {"done": work}, work: routes, **({fix: {"done": DONE}} if "error" in routes else {})}
 
     return Deadly
 
@@ -87,7 +87,7 @@ def test_a_killed_attempt_is_spent_and_the_next_one_runs(times: int, in_place: b
     survive(local, lambda: local.runner.start_instance(flow, {}, id="d", start_id="s", dispatch=going))
     survive(local, local.settle)
     shown = ended(local)
-    assert (shown.status, shown.steps["work"].updates) == ("completed", {"attempt": times + 1})
+    assert (shown.status, shown.steps["work"].results) == ("completed", {"attempt": times + 1})
     assert calls == list(range(1, times + 2))
     told = [event for entry in local.runner.history("deadly::d") for event in entry.events]
     interrupted = [event["error"] for event in told if event["type"] == "StepFailed"]
@@ -183,17 +183,17 @@ def test_an_at_most_once_step_that_raises_is_not_tried_again() -> None:
         raise KeyError
 
     @step
-    def mend(ctx: StepContext) -> dict[str, Any]:
+    def fix(ctx: StepContext) -> dict[str, Any]:
         return dict(ctx.steps["once"]["error"])
 
     class Once(Workflow, key="once"):
         start_at = once
         retry = PATIENT
-        transitions = {once: {"done": DONE, "error": mend}, mend: {"done": DONE}}
+        transitions = {once: {"done": DONE, "error": fix}, fix: {"done": DONE}}
 
     local = LocalRuntime(Once)
     shown = local.start(Once, "o")
-    assert (shown.status, shown.steps["mend"].updates["type"], calls) == ("completed", "KeyError", [1])
+    assert (shown.status, shown.steps["fix"].results["type"], calls) == ("completed", "KeyError", [1])
 
 
 def test_contradictions_are_refused_when_the_class_is_defined() -> None:

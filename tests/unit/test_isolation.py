@@ -535,7 +535,7 @@ def test_a_forked_child_that_comes_back_is_no_second_engine() -> None:
         local = LocalRuntime(Forks)
         for exits in (True, False):
             shown = local.start(Forks, str(exits), {"exits": exits})
-            print(shown.status, shown.steps["work"].updates["status"], flush=True)
+            print(shown.status, shown.steps["work"].results["status"], flush=True)
     """
     told = subprocess.run(  # a process of its own: what is wrong here goes on as a second run of these tests
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
@@ -953,7 +953,7 @@ def test_what_an_async_step_does_to_its_loop_is_its_own_outcome(
 
     shown = in_time(run)
     assert shown.status == "completed"
-    assert shown.steps["after"].updates == {"length": 4}
+    assert shown.steps["after"].results == {"length": 4}
     assert shown.steps["beside"].attempt == 1
 
 
@@ -1006,7 +1006,7 @@ def test_awaitables_that_are_no_coroutines_are_awaited() -> None:
             yield from asyncio.sleep(0).__await__()
             return {"later": True}
 
-    assert run_alone(lambda ctx: Later()).steps["only"].updates == {"later": True}
+    assert run_alone(lambda ctx: Later()).steps["only"].results == {"later": True}
 
 
 def test_a_generator_is_no_result_and_the_message_says_so() -> None:
@@ -1356,7 +1356,7 @@ def test_a_large_number_can_be_read_after_a_step_that_limits_digits() -> None:
         transitions = {keep: {"done": limits}, limits: {"done": DONE}}
 
     done = LocalRuntime(Flow).start(Flow, "1")
-    assert (done.status, done.steps["keep"].updates) == ("completed", {"number": number})
+    assert (done.status, done.steps["keep"].results) == ("completed", {"number": number})
 
 
 async def own_executor() -> None:

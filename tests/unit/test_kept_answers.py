@@ -107,7 +107,7 @@ def test_an_early_answer_is_there_when_its_step_failed_and_is_redriven() -> None
     local.settle()
     assert local.runner.get("asks::1").status == "failed"
     shown = redriven(local, "asks::1")
-    assert (shown.status, shown.steps["end"].updates) == ("completed", {"answers": {"ask": PAYLOAD}})
+    assert (shown.status, shown.steps["end"].results) == ("completed", {"answers": {"ask": PAYLOAD}})
 
 
 @pytest.mark.parametrize("way", ["event", "link"])
@@ -131,7 +131,7 @@ def test_an_answer_whose_choice_failed_is_routed_again_by_the_redrive(way: str) 
         with pytest.raises(LinkUsed, match="its answer 'go' is recorded"):
             answer()
     shown = redriven(local, "picks::1")
-    assert (shown.status, shown.steps["end"].updates) == ("completed", {"answers": {"wait": PAYLOAD}})
+    assert (shown.status, shown.steps["end"].results) == ("completed", {"answers": {"wait": PAYLOAD}})
     events = [event for entry in local.runner.history("picks::1").items for event in entry.events]
     assert [(event["type"], event.get("step")) for event in events].count(("StepCompleted", "wait")) == 1
 
@@ -176,7 +176,7 @@ def test_an_answer_that_was_undone_can_be_given_again_under_its_id(payload: dict
     local.resume("undone::1", "go", payload, event_id="payment-received")
     local.resume("undone::1", "go", payload, event_id="payment-received")
     shown = local.runner.get("undone::1")
-    assert (shown.status, shown.steps["end"].updates) == ("completed", {"answers": {"wait": payload}})
+    assert (shown.status, shown.steps["end"].results) == ("completed", {"answers": {"wait": payload}})
 
 
 def test_a_link_whose_answer_was_undone_says_so() -> None:
@@ -259,7 +259,7 @@ def test_an_early_answer_for_a_step_that_was_skipped_is_there_when_a_redrive_lea
     shown = local.runner.get("turns::1")
     assert (shown.status, shown.steps["wait"].status) == ("failed", "skipped")
     shown = redriven(local, "turns::1")
-    assert (shown.status, shown.steps["end"].updates) == ("completed", {"answers": {"wait": PAYLOAD}})
+    assert (shown.status, shown.steps["end"].results) == ("completed", {"answers": {"wait": PAYLOAD}})
 
 
 @pytest.mark.parametrize("steered", [lambda runner: runner.cancel("picks::1"), lambda runner: None])

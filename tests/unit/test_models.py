@@ -216,11 +216,11 @@ def test_models_are_taken_as_context_payload_results_and_metadata() -> None:
     local = LocalRuntime(Flow)
     shown = local.start(Flow, "one", ORDER)
     assert shown.context == STORED
-    assert shown.steps["work"].updates == STORED
+    assert shown.steps["work"].results == STORED
     shown = local.resume("flow::one", "go", ORDER)
     assert shown.status == "completed"
-    assert shown.steps["wait"].updates == STORED
-    assert shown.steps["report"].updates == STORED
+    assert shown.steps["wait"].results == STORED
+    assert shown.steps["report"].results == STORED
     assert shown.metadata == {"at": "https://example.org/", "x": 1}
     assert Flow.definition(1).read_input(shown.context) == ORDER
 
@@ -236,8 +236,8 @@ def test_models_are_taken_by_forks_and_as_metadata_of_a_start() -> None:
     local.settle()
     shown = local.resume(forked, "go", Numbers([1, 2]))
     assert shown.context == {**STORED, "price": "2"}
-    assert shown.steps["work"].updates == {**STORED, "price": "2"}
-    assert shown.steps["wait"].updates == {"value": [1, 2]}
+    assert shown.steps["work"].results == {**STORED, "price": "2"}
+    assert shown.steps["wait"].results == {"value": [1, 2]}
 
 
 def test_a_strict_model_with_other_names_is_its_own_input() -> None:
@@ -534,7 +534,7 @@ def reading(model: type[BaseModel]) -> type[Workflow]:
 @pytest.mark.parametrize("given", [OtherOut(s=9), OtherIn(**{"in": 9}), Choices.model_validate({"num": 9})], ids=repr)
 def test_an_input_of_any_alias_is_read_as_it_was_given(given: BaseModel) -> None:
     flow = reading(type(given))
-    assert LocalRuntime(flow).start(flow, "a", given).steps["look"].updates == {"seen": 9}
+    assert LocalRuntime(flow).start(flow, "a", given).steps["look"].results == {"seen": 9}
 
 
 @pytest.mark.parametrize("given", [ByPath(p=[9]), LeftOut(s=9), LeftOutRequired(s=9)], ids=repr)  # type: ignore[call-arg]  # by its alias

@@ -57,14 +57,14 @@ def test_an_order_that_cannot_be_served_is_invalid(items: list[dict[str, Any]], 
     """Rules of the business are events, not errors."""
     result = validate_order(context({"items": items}))
     assert result.event == "invalid"
-    assert reason in result.updates["reason"]
+    assert reason in result.results["reason"]
 
 
 def test_a_charge_is_the_same_for_the_same_key() -> None:
     """A repeated attempt charges once."""
     bill = {"validate_order": {"total_cents": 1, "currency": "EUR"}}
     first, again = (charge_payment(context(steps=bill, attempt=attempt)) for attempt in (1, 2))
-    assert first == again == Completed("paid", {"charge_id": first.updates["charge_id"]})
+    assert first == again == Completed("paid", {"charge_id": first.results["charge_id"]})
 
 
 def test_a_declined_card_is_an_event_and_an_outage_an_error() -> None:
@@ -132,7 +132,7 @@ def test_the_whole_flow_ends_by_decision_or_deadline(event: str | None, last: st
         local.advance(timedelta(seconds=61))
         shown = local.runner.get(shown.id)
     assert (shown.status, shown.steps[last].status) == ("completed", "completed")
-    assert shown.steps[last].updates.get("why") == why
+    assert shown.steps[last].results.get("why") == why
 
 
 def test_an_order_that_is_cancelled_is_undone_where_that_is_asked_for() -> None:

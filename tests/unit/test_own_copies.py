@@ -178,10 +178,10 @@ def story() -> tuple[list[tuple[str, Any]], Any]:
     local = LocalRuntime(Spoiling)
     local.start(Spoiling, "x", CONTEXT)
     seen = local.resume("spoil::x", "go", {"payload": {"deep": [1]}})
-    spoil([seen.context, seen.metadata, *(known.updates for known in seen.steps.values())])
+    spoil([seen.context, seen.metadata, *(known.results for known in seen.steps.values())])
     local.advance(60)
     shown = local.runner.get("spoil::x")
-    stored = (shown.status, shown.context, shown.metadata, {key: known.updates for key, known in shown.steps.items()})
+    stored = (shown.status, shown.context, shown.metadata, {key: known.results for key, known in shown.steps.items()})
     history = [dict(event) for entry in local.runner.history("spoil::x").items for event in entry.events]
     for event in history:
         event.pop("error", None)
@@ -262,8 +262,8 @@ def test_what_a_step_returned_is_no_longer_the_steps() -> None:
         transitions = {carry: {"done": later}, later: {"done": DONE}}
 
     done = LocalRuntime(Flow).start(Flow, "1", CONTEXT)
-    assert done.steps["carry"].updates == CONTEXT
-    assert done.steps["later"].updates == {"saw": CONTEXT["items"]}
+    assert done.steps["carry"].results == CONTEXT
+    assert done.steps["later"].results == {"saw": CONTEXT["items"]}
 
 
 def test_a_part_is_made_once_and_a_result_when_it_is_read() -> None:

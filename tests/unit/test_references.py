@@ -67,11 +67,11 @@ def test_every_call_takes_a_step_by_key_by_itself_and_by_its_class(named: Any, w
     runner.heartbeat(shown.id, named)
     runner.schedule_resume(shown.id, named, 60_000)
     local.resume(shown.id, "go", {"by": "ann"}, step=named)
-    assert runner.get(shown.id).steps[last].updates == {"n": 1}
+    assert runner.get(shown.id).steps[last].results == {"n": 1}
     fork = runner.fork(shown.id, new_id="2", results={named: {"by": "bo"}, Prepare: {"n": 2}})
     local.settle()
-    assert runner.get(fork).steps["gate"].updates == {"by": "bo"}
-    assert runner.get(fork).steps[Prepare].updates == {"n": 2}
+    assert runner.get(fork).steps["gate"].results == {"by": "bo"}
+    assert runner.get(fork).steps[Prepare].results == {"n": 2}
     assert {found.id for found in runner.list(workflow=workflow)} == {"id::1", "id::2"}
     assert runner.counts(workflow=workflow)["Gated"]["completed"] == 2
 

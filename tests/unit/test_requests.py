@@ -417,7 +417,7 @@ def test_a_digest_is_short_text_whatever_is_asked_for(asked: Any) -> None:
 
 def test_a_link_is_used_once_however_many_events_come_after_it(local: LocalRuntime) -> None:
     """Also after a redrive has its step wait again: the window forgets requests, never links."""
-    link = local.runner.get("gated::a").steps["ask"].updates["link"]
+    link = local.runner.get("gated::a").steps["ask"].results["link"]
     local.follow(link)
     for number in range(WINDOW + 50):
         local.runner.unpause("gated::a", request_id=f"k{number}")
@@ -461,7 +461,7 @@ def test_a_link_used_before_its_step_was_set_back_stays_used() -> None:
 
     local = LocalRuntime(Undone)
     local.start(Undone, "u")
-    link = local.runner.get("undone::u").steps["hand_out"].updates["link"]
+    link = local.runner.get("undone::u").steps["hand_out"].results["link"]
     assert local.follow(link).status == "failed"
     local.runner.redrive("undone::u")
     local.settle()
@@ -474,7 +474,7 @@ def test_a_link_used_before_its_step_was_set_back_stays_used() -> None:
 
 def test_an_event_that_has_a_links_name_uses_no_link_up(local: LocalRuntime) -> None:
     """A caller's ids and links' are apart."""
-    link = local.runner.get("gated::a").steps["ask"].updates["link"]
+    link = local.runner.get("gated::a").steps["ask"].results["link"]
     known = local.runner.signer().read(link.rsplit("/", 1)[-1], local.clock.now())
     local.runner.pause("gated::a", request_id=known.event_id)
     local.runner.unpause("gated::a")
@@ -678,7 +678,7 @@ def test_a_step_that_beats_in_time_is_never_missed(interval: timedelta) -> None:
         local.runner.heartbeat("beats::b")
     assert local.runner.get("beats::b").status == "waiting"
     local.advance(interval + timedelta(seconds=1))
-    assert local.runner.get("beats::b").steps["work"].updates == {"missed": "heartbeat"}
+    assert local.runner.get("beats::b").steps["work"].results == {"missed": "heartbeat"}
 
 
 def test_a_recorded_heartbeat_says_who_sent_it() -> None:

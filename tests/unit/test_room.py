@@ -265,7 +265,7 @@ def test_a_step_costs_what_it_adds(step_state: StepState, key: str) -> None:
     """At most ``added``: the bound is kept by what was said of each outcome."""
     state = State("key::value", 1, "Flow", 1, status="running")
     done = ev.StepCompleted(
-        key, "done", step_state.taken, step_state.updates, failed=step_state.failed, configs=step_state.configs
+        key, "done", step_state.taken, step_state.results, failed=step_state.failed, configs=step_state.configs
     )
     for event in (done, ev.StepFailed(key, 1, step_state.error or ev.Failure("a", "b", "c"))):
         after = sizes.held(apply(state, (event,), 1))

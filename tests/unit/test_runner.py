@@ -51,7 +51,7 @@ def test_an_order_runs_fans_out_joins_waits_and_ends(local: LocalRuntime) -> Non
 
     ended = local.resume("orderid::a1", "approved", {"by": "ann"})
     assert ended.status == "completed"
-    assert ended.steps["approval"].updates == {"by": "ann"}
+    assert ended.steps["approval"].results == {"by": "ann"}
     assert ended.steps["refund"].status == "skipped"
     assert ended.steps["ship"].event == "done"
     assert local.timers.next_due() is None, "the deadline's schedule is removed when the wait ends early"
@@ -99,8 +99,8 @@ def test_invariant_5_an_early_event_is_kept_and_consumed_once(local: LocalRuntim
     assert local.sweep().found == 0, "a kept event is no reason to wake"
     local.advance(timedelta(seconds=61))
     ended = local.runner.get("early::e")
-    assert (ended.status, ended.steps["later"].updates) == ("completed", {"n": 1})
-    assert ended.steps["join"].updates == {"events": {"pause": "done", "later": "yes"}}
+    assert (ended.status, ended.steps["later"].results) == ("completed", {"n": 1})
+    assert ended.steps["join"].results == {"events": {"pause": "done", "later": "yes"}}
 
 
 def test_invariant_5_the_same_event_id_twice_is_one_event(local: LocalRuntime) -> None:
@@ -127,7 +127,7 @@ def test_two_waits_do_not_disturb_each_other(local: LocalRuntime) -> None:
     local.advance(timedelta(hours=1, seconds=1))
     ended = local.runner.get("two::t")
     assert ended.status == "completed"
-    assert ended.steps["join"].updates["events"] == {"fork": "done", "first": "timeout", "second": "go"}
+    assert ended.steps["join"].results["events"] == {"fork": "done", "first": "timeout", "second": "go"}
 
 
 def test_an_unexpected_event_is_refused_with_those_that_would_be_accepted(local: LocalRuntime) -> None:
@@ -243,7 +243,7 @@ def test_cancel_of_a_running_instance_lets_its_step_end() -> None:
     kit = LocalRuntime(Slow)
     ended = kit.start(Slow, "s")
     assert ended.status == "cancelled"
-    assert ended.steps["slow"].updates == {"n": 1}
+    assert ended.steps["slow"].results == {"n": 1}
     assert "join" not in ended.steps
 
 
@@ -263,7 +263,7 @@ def test_an_event_that_comes_while_a_step_runs_is_met_at_the_next_commit() -> No
 
     kit = LocalRuntime(Racy)
     ended = kit.start(Racy, "r")
-    assert (ended.status, ended.steps["later"].updates) == ("completed", {"n": 2})
+    assert (ended.status, ended.steps["later"].results) == ("completed", {"n": 2})
     numbers = [entry.sequence for entry in kit.runner.history("racy::r")]
     assert numbers == list(range(1, len(numbers) + 1)), "invariant 1: the log has no gap"
 
@@ -428,7 +428,7 @@ def test_a_choice_routes_on_the_data(local: LocalRuntime) -> None:
     one = local.start(Routed, "one", {"ways": ["left"]})
     assert (one.status, one.steps["right"].status) == ("completed", "skipped")
     both = local.start(Routed, "both", {"ways": ["left", "right"]})
-    assert both.steps["join"].updates["events"] == {"look": "done", "left": "done", "right": "done"}
+    assert both.steps["join"].results["events"] == {"look": "done", "left": "done", "right": "done"}
 
 
 def test_timeouts_of_other_instances_are_not_ours(local: LocalRuntime) -> None:

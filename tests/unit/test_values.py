@@ -488,7 +488,7 @@ def test_a_frozen_mapping_refuses_every_change(change: Callable[[Any], object]) 
     """And says what to do instead."""
     frozen = freeze({"a": {"b": 1}})
     for place in (frozen, frozen["a"]):
-        with pytest.raises(TypeError, match="immutable: return updates from the step"):
+        with pytest.raises(TypeError, match="immutable: return results from the step"):
             change(place)
     assert frozen == {"a": {"b": 1}}
 

@@ -179,7 +179,7 @@ def test_a_dataclass_is_the_result_of_its_fields(*, wrapped: bool) -> None:
 
     shown = LocalRuntime(Paid).start(Paid, "1")
     assert shown.status == "completed", shown.error
-    assert json.loads(json.dumps(shown.steps["pay"].updates, default=list)) == {
+    assert json.loads(json.dumps(shown.steps["pay"].results, default=list)) == {
         "number": 7,
         "lines": [{"sku": "anvil"}],
     }

@@ -332,14 +332,14 @@ def no_signer() -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a definition: where, what, and how to mend it."""
+    """One thing wrong with a definition: where, what, and how to fix it."""
 
     step: str
     problem: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.step}: {self.problem}. {self.mend}."
+        return f"{self.step}: {self.problem}. {self.fix}."
 
 
 class DefinitionError(HephaestusError, ValueError):

@@ -101,8 +101,8 @@ class WaitForEvent(Step, pure=True):
             f"wait_for_{events[0] if isinstance(events[0], str) else 'event'}" if name is None and events else name
         )
         wrong = Mistakes("wait_for_event" if self.step_key is None else self.step_key)
-        for problem, mend in events_wrong(events):
-            wrong.add(problem, mend)
+        for problem, fix in events_wrong(events):
+            wrong.add(problem, fix)
         self.wait_timeout = None if timeout is None else wrong.read(read_duration, timeout, "timeout")
         self.heartbeat = None if heartbeat is None else wrong.read(read_duration, heartbeat, "heartbeat")
         if self.wait_timeout and self.heartbeat and self.heartbeat > self.wait_timeout:
@@ -148,7 +148,7 @@ class Debug(Step):
             instance.id,
             self.message or self.key,
             dict(context.initial),
-            {key: dict(updates) for key, updates in context.steps.items()},
+            {key: dict(results) for key, results in context.steps.items()},
             dict(config),
         )
         return Completed("done")

@@ -9,7 +9,7 @@
 ...     transitions = {greet: {"done": DONE}}
 >>> local = LocalRuntime(Greeting)
 >>> instance = local.start(Greeting, "ann", {"name": "Ann"})
->>> instance.status, instance.steps["greet"].updates["text"]
+>>> instance.status, instance.steps["greet"].results["text"]
 ('completed', 'hello Ann')
 """
 

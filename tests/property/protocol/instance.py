@@ -489,7 +489,7 @@ class Instance:
         return None
 
     def recovery(self, state: State) -> str | None:
-        """All are dead now: what the sweeper alone cannot mend."""
+        """All are dead now: what the sweeper alone cannot fix."""
         key = (state.now, state.log, state.head, state.stripped)
         if key not in self._recoveries:
             self._recoveries[key] = self.recover(state)

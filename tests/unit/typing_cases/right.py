@@ -66,7 +66,7 @@ def charge_payment(ctx: StepContext) -> Result:
 
 @step(timeout=timedelta(minutes=1))
 async def send_receipt(ctx: StepContext) -> Mapping[str, Any]:
-    """Asynchronous, with updates only."""
+    """Asynchronous, with results only."""
     return {"to": ctx.initial["mail"], "for": ctx.instance_id}
 
 

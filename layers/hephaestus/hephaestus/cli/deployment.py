@@ -45,20 +45,18 @@ def doctor(ctx: typer.Context) -> None:
         findings.append(finding)
         sign, style = LOOKS[finding.verdict]
         detail = Text(safe(finding.detail))
-        if finding.mend:
-            detail.append(f"\n→ {safe(finding.mend)}", style="yellow" if finding.verdict == "note" else "red")
+        if finding.fix:
+            detail.append(f"\n→ {safe(finding.fix)}", style="yellow" if finding.verdict == "note" else "red")
         table.add_row(Text(sign, style=style), Text(finding.what, style="bold"), detail)
     wrong = sum(finding.verdict == "wrong" for finding in findings)
     if session.json:
-        members = ("what", "verdict", "detail", "mend")
+        members = ("what", "verdict", "detail", "fix")
         session.write_json(
             {"ok": not wrong, "findings": [{name: getattr(each, name) for name in members} for each in findings]}
         )
     else:
         session.say(table, Text())
-        session.say(
-            Text(f"{wrong} thing{'s' * (wrong != 1)} to mend", "red") if wrong else Text("all is well", "green")
-        )
+        session.say(Text(f"{wrong} thing{'s' * (wrong != 1)} to fix", "red") if wrong else Text("all is well", "green"))
     if wrong:
         raise typer.Exit(1)
 

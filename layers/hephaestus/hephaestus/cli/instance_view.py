@@ -117,7 +117,7 @@ def _took(step: Json, now: datetime) -> str:
 def _detail(step: Json, width: int) -> str:
     if step.get("error"):
         return brief(f"{step['error']['type']}: {step['error']['message']}", width).strip('"')
-    return brief(step.get("updates") or {}, width)
+    return brief(step.get("results") or {}, width)
 
 
 REDRIVE: Final = {
@@ -165,7 +165,7 @@ def _hints(shown: Json) -> list[Text]:
 
 def _data(shown: Json) -> Iterator[RenderableType]:
     parts = {"start data": shown.get("context"), "metadata": shown.get("metadata")}
-    parts |= {f"{key} left": step.get("updates") for key, step in shown.get("steps", {}).items()}
+    parts |= {f"{key} left": step.get("results") for key, step in shown.get("steps", {}).items()}
     for name, value in parts.items():
         if value:
             yield Text()

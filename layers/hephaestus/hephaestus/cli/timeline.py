@@ -84,13 +84,13 @@ class Timeline:
                 where = safe(trace.rstrip(), lines=True) if self.traces else raised_at(trace)
                 yield _row(("", "", ""), Text(), Text(where, style="dim"))
         for done in event.get("completed", ()) if self.payloads else ():
-            yield _row(("", "", ""), Text(), Text(f"{safe(done['step'])} {dump(done.get('updates', {}))}", style="dim"))
-        for name in ("initial", "payload", "updates", "metadata"):
+            yield _row(("", "", ""), Text(), Text(f"{safe(done['step'])} {dump(done.get('results', {}))}", style="dim"))
+        for name in ("initial", "payload", "results", "metadata"):
             if event.get(name) in (None, {}, []):
                 continue
             if self.payloads:
                 yield _row(("", "", ""), Text(), Text(f"{name} {dump(event[name])}", style="dim"))
-            elif name in ("payload", "updates"):
+            elif name in ("payload", "results"):
                 yield _row(("", "", ""), Text(), Text(brief(event[name], self.room), style="dim"))
 
 

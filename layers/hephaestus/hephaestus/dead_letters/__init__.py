@@ -1,4 +1,4 @@
-"""Dead letters: messages that failed again and again, sent where they belong once what failed is mended.
+"""Dead letters: messages that failed again and again, sent where they belong once what failed is fixed.
 
 ``python -m hephaestus.dead_letters --stack NAME`` does it for a deployed stack; ``redrive`` does it for one queue.
 Nothing here runs in a Lambda function.

@@ -24,8 +24,8 @@ def body_wrong(workflow: type, root: type) -> Iterator[tuple[str, str]]:
     body = body_of(workflow, root)
     for name in body:
         if name in HEADER:
-            mend = f"Give it in the first line, as in class {workflow.__name__}(Workflow, {name}=...)"
-            yield (f"sets {name} in its body, where it has no effect", mend)
+            fix = f"Give it in the first line, as in class {workflow.__name__}(Workflow, {name}=...)"
+            yield (f"sets {name} in its body, where it has no effect", fix)
     yield from _misspelt(body, root, WORKFLOW)
 
 

@@ -143,7 +143,7 @@ class StepContext:
 
     Attributes:
         initial: the immutable start data.
-        steps: the results so far, by step: what each step returned as updates, an event's payload for a wait.
+        steps: the results so far, by step: what each step returned, an event's payload for a wait.
         config: the configuration given with the target that led here.
         instance: id, workflow, version, generation, tags and metadata.
         attempt: which attempt this is, from 1.
@@ -264,16 +264,16 @@ def context_of(
     return context
 
 
-def context_after(context: StepContext, step: str, event: str, updates: Mapping[str, Any]) -> StepContext:
+def context_after(context: StepContext, step: str, event: str, returned: Mapping[str, Any]) -> StepContext:
     """What the ``Choice`` of a step is given: what the step was given, and what came of it.
 
     Nothing that the step did to its context is in it.
     """
     source = context.source
     if source is None:  # it was made by hand
-        steps = FrozenDict({**context.steps, step: own(updates)})
+        steps = FrozenDict({**context.steps, step: own(returned)})
         return replace(context, steps=steps, events=FrozenDict({**context.events, step: event}))
-    results, events = {**source.results, step: updates}, {**source.events, step: event}
+    results, events = {**source.results, step: returned}, {**source.events, step: event}
     return context_of(
         replace(source, results=results, events=events),
         attempt=context.attempt,

@@ -21,13 +21,13 @@ class Unfit(ValueError):
 
     Attributes:
         problem: what is wrong, naming the argument and the value.
-        mend: what to give, as a sentence without its full stop.
+        fix: what to give, as a sentence without its full stop.
     """
 
-    def __init__(self, problem: str, mend: str) -> None:
-        super().__init__(f"{problem}: {mend[0].lower()}{mend[1:]}")
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}: {fix[0].lower()}{fix[1:]}")
         self.problem = problem
-        self.mend = mend
+        self.fix = fix
 
 
 def read_duration(value: Any, what: str, *, zero: bool = False, longest: timedelta = LONGEST) -> timedelta:
@@ -47,9 +47,9 @@ def read_duration(value: Any, what: str, *, zero: bool = False, longest: timedel
         duration = _seconds(value)
     if duration is None or not (NOTHING < duration <= longest or (zero and duration == NOTHING)):
         least = "0 or more" if zero else "more than 0"
-        mend = f"Give seconds as a number, or a timedelta, {least} and at most {longest.days} days"
+        fix = f"Give seconds as a number, or a timedelta, {least} and at most {longest.days} days"
         problem = f"{what} is {shown(value)}"
-        raise Unfit(problem, mend)
+        raise Unfit(problem, fix)
     return duration
 
 
@@ -76,9 +76,9 @@ def read_moment(value: Any, what: str) -> datetime:
         naive = ", a datetime without a time zone" if isinstance(value, datetime) else ""
     except Exception as error:  # noqa: BLE001 - a user's time zone may raise anything, and years end
         naive = f", which is no time in UTC ({shown_error(error)})"
-    mend = "Give a datetime with a time zone, as in datetime(2026, 1, 31, 12, tzinfo=UTC)"
+    fix = "Give a datetime with a time zone, as in datetime(2026, 1, 31, 12, tzinfo=UTC)"
     problem = f"{what} is {shown(value)}{naive}"
-    raise Unfit(problem, mend)
+    raise Unfit(problem, fix)
 
 
 def is_one_of(value: object, names: Collection[str]) -> bool:

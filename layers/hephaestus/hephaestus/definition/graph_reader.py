@@ -76,9 +76,9 @@ class Reader:
             forks=self.cls.forks,
         )
 
-    def wrong(self, step: str, problem: str, mend: str) -> None:
+    def wrong(self, step: str, problem: str, fix: str) -> None:
         """Note a problem."""
-        self.problems.append(Problem(step, problem, mend))
+        self.problems.append(Problem(step, problem, fix))
 
     def register(self, like: object, place: str) -> str | None:
         """The key of the step that ``like`` stands for, known by it from now on; ``"DONE"`` for the end."""
@@ -106,14 +106,14 @@ class Reader:
         try:
             declared = read_declared(step)
         except Unfit as error:
-            self.wrong(place, error.problem, error.mend)
+            self.wrong(place, error.problem, error.fix)
             return None
         # What is no text is shown instead, and reported as a key that is none.
         key = declared.key if isinstance(declared.key, str) and declared.key else shown(declared.key)
         if key not in self.steps:
             self.steps[key], self.declared[key] = step, declared
-            for problem, mend in step_wrong(step, declared):
-                self.wrong(key, problem, mend)
+            for problem, fix in step_wrong(step, declared):
+                self.wrong(key, problem, fix)
         elif not _alike(self.steps[key], step):
             self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
             return None
@@ -174,15 +174,15 @@ class Reader:
             problem = f"routes {name}, which the step does not declare"
             self.wrong(key, problem, f"Add {name} to its events or remove the transition")
         elif event == "timeout" and not may_time_out(self.steps[key], self.declared[key]):
-            mend = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
-            self.wrong(key, "routes 'timeout', but it has no timeout", mend)
+            fix = "Give it timeout=, add 'timeout' to its events if it waits (Pending), or remove the transition"
+            self.wrong(key, "routes 'timeout', but it has no timeout", fix)
 
     def read_route(self, source: str, event: str, target: TargetLike) -> Route:
         """Read where one event of a step leads."""
         choice = target if isinstance(target, Choice) else None
         if choice and (problem := call_problem(choice.function, "context", coroutines=False)):
-            mend = "Give Choice a plain function of the context that returns one of its targets, or a list of them"
-            self.wrong(source, f"event {event!r} routes to a Choice whose function {problem}", mend)
+            fix = "Give Choice a plain function of the context that returns one of its targets, or a list of them"
+            self.wrong(source, f"event {event!r} routes to a Choice whose function {problem}", fix)
         candidates: Any = choice.targets if choice else target
         listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
         if not listed:

@@ -36,15 +36,15 @@ def check_header(cls: type[Workflow], key: object, scope: object, current: objec
     ``current`` is that of a class without ``versions``, for which it means nothing.
     """
     found = [*_names_wrong(cls, key, scope, current), *_values_wrong(cls)]
-    return [Problem(cls.__name__, problem, mend) for problem, mend in found]
+    return [Problem(cls.__name__, problem, fix) for problem, fix in found]
 
 
 def _names_wrong(cls: type[Workflow], key: object, scope: object, current: object) -> Iterator[tuple[str, str]]:
-    mend = "Use up to 64 letters, digits, '_' and '-', a letter first"
+    fix = "Use up to 64 letters, digits, '_' and '-', a letter first"
     if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
-        yield (f"the name {shown(cls.name)} is invalid", mend)
+        yield (f"the name {shown(cls.name)} is invalid", fix)
     if key is not None and (not isinstance(key, str) or not NAME.fullmatch(key)):
-        yield (f"the business key {shown(key)} is invalid", mend)
+        yield (f"the business key {shown(key)} is invalid", fix)
     if not is_one_of(scope, SCOPES):
         yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")
     if not is_one_of(cls.forks, FORKS):

@@ -20,16 +20,16 @@ class Mistakes:
         self.name = name if isinstance(name, str) and name else shown(name)
         self.problems: list[Problem] = []
 
-    def add(self, problem: str, mend: str) -> None:
+    def add(self, problem: str, fix: str) -> None:
         """Note a mistake, and what to do."""
-        self.problems.append(Problem(self.name, problem, mend))
+        self.problems.append(Problem(self.name, problem, fix))
 
     def read(self, reader: Callable[..., T], *arguments: object, **options: object) -> T | None:
         """What ``reader`` makes of the arguments; ``None``, with the mistake noted, where they do not fit."""
         try:
             return reader(*arguments, **options)
         except Unfit as error:
-            self.add(error.problem, error.mend)
+            self.add(error.problem, error.fix)
             return None
 
     def report(self, what: str) -> None:

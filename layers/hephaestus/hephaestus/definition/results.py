@@ -20,14 +20,14 @@ class Completed:
 
     Attributes:
         event: one of the step's declared events.
-        updates: the step's results, which later steps read as ``ctx.steps[key]``.
+        results: the step's results, which later steps read as ``ctx.steps[key]``.
         metadata: merged into the instance's metadata, for people and for searching; later values win.
         writes: on tables of your own, at most 99: they happen exactly once, together with this result, or the step
             has failed (see ``hephaestus.writes``).
     """
 
     event: str
-    updates: Mapping[str, Any] | Model = field(default_factory=dict)
+    results: Mapping[str, Any] | Model = field(default_factory=dict)
     metadata: Mapping[str, Any] | Model = field(default_factory=dict)
     writes: Sequence[Write] = ()
 

@@ -94,7 +94,7 @@ class Step:
             context: the start data, earlier results, attempt and idempotency key.
 
         Returns:
-            An event's name, ``Completed``, a mapping of updates (where the step declares one event), or ``Pending()``.
+            An event's name, ``Completed``, a mapping of results (where the step declares one event), or ``Pending()``.
 
         Raises:
             Exception: to fail this attempt.
@@ -113,7 +113,7 @@ class Step:
             context: as ``execute`` had it; ``context.steps`` now holds this step's own results, too.
 
         Returns:
-            Nothing, a mapping that is kept in history, or ``Completed`` (for its ``updates`` and ``writes``).
+            Nothing, a mapping that is kept in history, or ``Completed`` (for its ``results`` and ``writes``).
 
         Raises:
             Exception: to fail this attempt.
@@ -365,8 +365,8 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
         read = Completed(result)
     elif isinstance(result, Mapping):
         if len(events) != 1:
-            mend = "return Completed(event, updates)"
-            message = f"step {step_key} returned only updates but declares {_listed(events)}: {mend}"
+            fix = "return Completed(event, results)"
+            message = f"step {step_key} returned only results but declares {_listed(events)}: {fix}"
             raise ValueError(message)
         read = Completed(events[0], result)
     elif result is None:
@@ -375,10 +375,10 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
     elif isinstance(result, Completed):
         read = result
     else:
-        mend = "return an event, Completed, a mapping or Pending"
+        fix = "return an event, Completed, a mapping or Pending"
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
-            mend = "a step returns once, so remove its yield"
-        message = f"step {step_key} returned a {type(result).__name__}: {mend}"
+            fix = "a step returns once, so remove its yield"
+        message = f"step {step_key} returned a {type(result).__name__}: {fix}"
         raise TypeError(message)
     if read.event not in events and read.event not in routed:
         message = f"step {step_key} emitted {read.event!r}, which it does not declare: it declares {_listed(events)}"

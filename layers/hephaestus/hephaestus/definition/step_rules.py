@@ -53,8 +53,8 @@ def may_time_out(step: Step, declared: Declared) -> bool:
 def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     """Every mistake in ``step``, with what to do."""
     if not isinstance(declared.key, str) or not STEP_KEY.fullmatch(declared.key):
-        mend = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
-        yield (f"the key {shown(declared.key)} is invalid", mend)
+        fix = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
+        yield (f"the key {shown(declared.key)} is invalid", fix)
     elif declared.key == DONE.key:
         yield ("the key 'DONE' is taken", "Give the step another key")
     yield from events_wrong(declared.events)
@@ -76,7 +76,7 @@ def _policies_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
         try:
             read_duration(declared.timeout, "timeout")
         except Unfit as error:
-            yield (error.problem, error.mend)
+            yield (error.problem, error.fix)
     if not is_one_of(declared.semantics, SEMANTICS):
         yield (f"has the semantics {shown(declared.semantics)}", f"Use one of {', '.join(SEMANTICS)}")
     if is_one_of(declared.semantics, ["at_most_once"]) and isinstance(retry, Retry) and retry.max_attempts > 1:

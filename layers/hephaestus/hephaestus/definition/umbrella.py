@@ -24,10 +24,10 @@ def read_umbrella(  # noqa: PLR0913 - a header's arguments
     cls: type[Workflow], key: str | None, scope: str, versions: Any, current: int | None, *, sound: bool
 ) -> list[Problem]:
     """What is wrong with an umbrella; without mistakes, and with the rest of its header ``sound``, the class is one."""
-    problems = [Problem(cls.__name__, problem, mend) for problem, mend in _own_wrong(cls)]
+    problems = [Problem(cls.__name__, problem, fix) for problem, fix in _own_wrong(cls)]
     if not isinstance(versions, Mapping) or not versions or not all(map(_is_version, versions.values())):
-        mend = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
-        return [*problems, Problem(cls.__name__, f"its versions are {shown(versions)}", mend)]
+        fix = "Give a dict of version numbers and workflow classes, none of them an umbrella itself"
+        return [*problems, Problem(cls.__name__, f"its versions are {shown(versions)}", fix)]
     members: list[type[Workflow]] = list(versions.values())
     problems += _keys_wrong(cls, key, scope, members)
     own_tags = () if tags_problem(cls.tags) else cls.tags
@@ -35,8 +35,8 @@ def read_umbrella(  # noqa: PLR0913 - a header's arguments
         if isinstance(number, bool) or not isinstance(number, int) or number != member.version:
             problem = f"is version {member.version} but stands under {shown(number)}"
             sound_number = isinstance(number, int) and not isinstance(number, bool)
-            mend = f"Define it with version={number}" if sound_number else f"Write the key as {member.version}"
-            problems.append(Problem(member.__name__, problem, mend))
+            fix = f"Define it with version={number}" if sound_number else f"Write the key as {member.version}"
+            problems.append(Problem(member.__name__, problem, fix))
         together = dict.fromkeys((*member.tags, *own_tags))
         if len(together) > MAX_TAGS:
             problem = f"has {len(together)} tags together with the umbrella"

@@ -33,7 +33,7 @@ class StepView:
         status: ``pending``, ``running``, ``waiting``, ``retrying``, ``completed``, ``failed``, ``skipped``,
             ``compensated`` or ``compensation_failed``.
         event: the event that it completed with.
-        updates: its results.
+        results: its results.
         accepts: the events that it would take now.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
@@ -44,7 +44,7 @@ class StepView:
     status: str
     attempt: int = 0
     event: str | None = None
-    updates: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     ended_at: datetime | None = None
     retry_at: datetime | None = None
@@ -65,7 +65,7 @@ class InstanceView:
         steps: every step that something has happened to, by its key, the step itself or its class.
         accepts: the events that would be taken now, by step.
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
-        parked: why it cannot go on until something outside of it is mended, if that is so.
+        parked: why it cannot go on until something outside of it is fixed, if that is so.
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         forked_by: who asked for that fork, if known.
@@ -153,7 +153,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
             status="running" if key in running else step.status,
             attempt=state.attempt(key) if key in running else step.attempt,
             event=step.event,
-            updates=own_mapping(step.updates),
+            results=own_mapping(step.results),
             started_at=moment(step.started_at),
             ended_at=moment(step.ended_at),
             retry_at=moment(step.retry_at),

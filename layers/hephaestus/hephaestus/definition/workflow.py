@@ -51,7 +51,7 @@ class Workflow:
         Input: a pydantic model that the start data must fit, or ``None``.
 
     Raises:
-        DefinitionError: with every problem, each naming the step and the mend.
+        DefinitionError: with every problem, each naming the step and the fix.
     """
 
     start_at: ClassVar[StepLike | Configured]
@@ -90,7 +90,7 @@ class Workflow:
         cls.forks = forks
         cls.tags = tuple(tags) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
-        problems = [Problem(cls.__name__, problem, mend) for problem, mend in ignored]
+        problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]
         problems += check_header(cls, key, scope, current if versions is None else None)
         if versions is not None:
             problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)

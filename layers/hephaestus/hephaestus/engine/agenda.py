@@ -137,15 +137,15 @@ class Agenda:
             self.results.pop(step, None)
             self.events.pop(step, None)
             return False
-        new = self.results.get(step) is not known.updates
-        self.results[step] = known.updates
+        new = self.results.get(step) is not known.results
+        self.results[step] = known.results
         self.events[step] = known.event
         return new
 
     def _order(self, state: State) -> None:
         """Put the results into the order of the state's steps."""
         done = {step: known for step, known in state.steps.items() if known.event is not None}
-        self.results = {step: known.updates for step, known in done.items()}
+        self.results = {step: known.results for step, known in done.items()}
         self.events = {step: known.event or "" for step, known in done.items()}
 
     def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:

@@ -37,7 +37,7 @@ _DICTIONARY: Final = (
     b'["StepsSkipped",{"steps":["StepFailed",{"StepWaiting",{"activation":"{"Suspended",{"InstanceFinished",{"status":"Claimed",{'
     b'["InstanceStarted",{"initial":{"tags":["start_id":"["StepCompleted",{"activation":"'
     b'{"instance_id":"","generation":1,"workflow":"","version":1,"status":"completed","sequence":1,"created_at":17,'
-    b'"updated_at":17,"steps":{"":{"status":"completed","attempt":1,"event":"done","taken":[""],"updates":{'
+    b'"updated_at":17,"steps":{"":{"status":"completed","attempt":1,"event":"done","taken":[""],"results":{'
     b'"started_at":17,"ended_at":17},"schema":1}'
 )
 

@@ -42,7 +42,7 @@ class StepState:
     attempt: int = 0
     event: str | None = None
     taken: tuple[str, ...] = ()
-    updates: Mapping[str, Any] = NOTHING
+    results: Mapping[str, Any] = NOTHING
     started_at: int = 0
     ended_at: int = 0
     retry_at: int | None = None

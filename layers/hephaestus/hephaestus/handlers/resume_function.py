@@ -1,7 +1,7 @@
 """Continue instances: events by API or directly, timeouts by Scheduler, wake-ups by the work queue.
 
 Who is told: an API caller gets a problem document, a direct caller the error itself (Lambda's ``errorType``), and a
-message that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot mend is
+message that fails goes back to the queue alone. A fired schedule has nobody to tell: what repeating cannot fix is
 logged and dropped, the rest is raised so that Lambda repeats it. What only some triggers need is imported with them.
 """
 

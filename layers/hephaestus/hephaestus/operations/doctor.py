@@ -29,13 +29,13 @@ class Finding:
         what: the thing.
         verdict: ``ok``, ``note`` (worth knowing), or ``wrong``.
         detail: how it is.
-        mend: what to do about it.
+        fix: what to do about it.
     """
 
     what: str
     verdict: Verdict
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
@@ -58,9 +58,9 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
     try:
         stack = find_stack(name or DEFAULT_STACK, account)
     except HephaestusError as error:
-        mend = "deploy it: sam build && sam deploy" if isinstance(error, NoSuchStack) else ""
+        fix = "deploy it: sam build && sam deploy" if isinstance(error, NoSuchStack) else ""
         needs = "it takes cloudformation:DescribeStacks" if isinstance(error, AwsRefused) else ""
-        yield Finding("stack", "wrong", str(error), mend or needs)
+        yield Finding("stack", "wrong", str(error), fix or needs)
         return
     yield _stack(stack)
     for what, look, needs in _looks(stack, account):
@@ -178,8 +178,8 @@ def _queues(stack: Stack, account: Account) -> list[Finding]:
         found = client.get_queue_attributes(QueueUrl=stack.outputs[key], AttributeNames=names).get("Attributes", {})
         waiting = int(found.get(names[0], 0))
         if key != "WorkQueueUrl" and waiting:
-            mend = "see why in the log of resume, then: hephaestus dlq redrive"
-            findings.append(Finding(what, "wrong", f"about {waiting:,} letters", mend))
+            fix = "see why in the log of resume, then: hephaestus dlq redrive"
+            findings.append(Finding(what, "wrong", f"about {waiting:,} letters", fix))
         else:
             findings.append(
                 Finding(what, "ok", f"about {waiting:,} messages wait, {int(found.get(names[1], 0)):,} in work")

@@ -130,7 +130,7 @@ class _Telling:
                 case CompensationFailed():
                     self.failed(event, event.error, event.retry_at, compensation=True)
                 case StepCompensated():
-                    fields = {"has_context_updates": bool(event.updates), "has_metadata_updates": False}
+                    fields = {"has_context_updates": bool(event.results), "has_metadata_updates": False}
                     self.stopped(event, "compensated", transitions_to=(), compensation=True, **fields)
                 case InstanceFinished():
                     self.finished(event)
@@ -155,11 +155,11 @@ class _Telling:
             pass  # its run was told when it began to wait
         else:
             self.saw_start(event)
-            updates = {
-                "has_context_updates": bool(event.updates),
+            results = {
+                "has_context_updates": bool(event.results),
                 "has_metadata_updates": bool(event.metadata),
             }
-            self.stopped(event, event.event, transitions_to=event.taken, compensation=False, **updates)
+            self.stopped(event, event.event, transitions_to=event.taken, compensation=False, **results)
         self.waiting.pop(event.step, None)
         self.inbox.pop(event.step, None)
         if event.taken:

@@ -128,7 +128,7 @@ class Attempt:
         if isinstance(read, Pending):
             return Outcome(self.activation, self.number, self.started_at, pending=read)
         taken = (
-            NOWHERE if self.undo else route(self.definition, self.step, read.event, kept(read.updates), self.context)
+            NOWHERE if self.undo else route(self.definition, self.step, read.event, kept(read.results), self.context)
         )
         return Outcome(self.activation, self.number, self.started_at, read, taken)
 
@@ -169,17 +169,17 @@ class Attempt:
         Raises:
             WriteRefused, TypeError, ValueError, PayloadTooLarge: it cannot be.
         """
-        updates = freeze(read.updates, f"step {self.step}: updates")
+        results = freeze(read.results, f"step {self.step}: results")
         metadata = freeze(read.metadata, f"step {self.step}: metadata")
-        for what, frozen in (("updates", updates), ("metadata", metadata)):
+        for what, frozen in (("results", results), ("metadata", metadata)):
             if not isinstance(frozen, FrozenDict):
                 message = (
                     f"step {self.step} returned the {what} {type(getattr(read, what)).__name__}: {what} are a mapping"
                 )
                 raise InvalidResult(message)
-        check_size(updates, self.store.max_value_bytes, f"step {self.step}: its updates")
+        check_size(results, self.store.max_value_bytes, f"step {self.step}: its results")
         check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
-        return Completed(str.__str__(read.event), updates, metadata, self._writes(read))
+        return Completed(str.__str__(read.event), results, metadata, self._writes(read))
 
     def _writes(self, read: Completed) -> Sequence[Write]:
         """The writes as they are committed.

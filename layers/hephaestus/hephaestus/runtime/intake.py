@@ -52,16 +52,16 @@ def check_input(context: object, definition: Definition, initial: Mapping[str, A
         InvalidInput: the data does not fit, or a field of the model would be another one for the steps.
     """
     own = is_model(context) and type(context) is definition.input_model
-    mend = "give a mapping, or Input fields that are neither excluded nor serialized otherwise than they are read"
+    fix = "give a mapping, or Input fields that are neither excluded nor serialized otherwise than they are read"
     try:
         read = definition.read_input(initial)
     except InvalidInput as error:
         if not own:
             raise
-        message = f"the context is a {type(context).__name__} that its own class cannot read back: {mend}"
+        message = f"the context is a {type(context).__name__} that its own class cannot read back: {fix}"
         raise InvalidInput(message, error.fields) from error
     if own and (changed := changed_fields(context, read)):
-        message = f"the context is a {type(context).__name__} whose fields {', '.join(changed)} would be lost: {mend}"
+        message = f"the context is a {type(context).__name__} whose fields {', '.join(changed)} would be lost: {fix}"
         raise InvalidInput(message)
 
 

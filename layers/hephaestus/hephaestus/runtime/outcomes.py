@@ -74,7 +74,7 @@ class Judge:
             outcome.activation,
             done.event,
             outcome.taken.steps,
-            kept(done.updates),
+            kept(done.results),
             kept(done.metadata),
             outcome.started_at,
             outcome.attempt,
@@ -87,7 +87,7 @@ class Judge:
         step, done = outcome.step, outcome.completed
         if outcome.error is None and done is not None:
             labels = tuple(label(write) for write in done.writes)
-            return StepCompensated(outcome.activation, outcome.attempt, kept(done.updates), outcome.started_at, labels)
+            return StepCompensated(outcome.activation, outcome.attempt, kept(done.results), outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
         story = outcome.story or failure(outcome.error)
@@ -112,17 +112,17 @@ class Judge:
         if event not in self.definition.routes[step]:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(waited, error, final=True)
-        updates = as_results(command.payload)
+        results = as_results(command.payload)
         if not self._may_route(waited, event):
             return self.failed(waited, self._fatal(waited, event), final=True)
 
         def routed() -> StepCompleted | StepFailed:
-            taken = self._route(waited, event, updates)
+            taken = self._route(waited, event, results)
             return StepCompleted(
                 command.activation,
                 event,
                 taken.steps,
-                updates,
+                results,
                 started_at=known.started_at,
                 attempt=known.attempt,
                 configs=taken.configs,
@@ -148,18 +148,18 @@ class Judge:
     def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
         """A failure that the transitions route: the next step finds it in this step's results."""
         activation, attempt, started_at = outcome.activation, outcome.attempt, outcome.started_at
-        updates = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
+        results = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
         if not self._may_route(outcome, event):
             fatal = failure(self._fatal(outcome, event))
             return StepFailed(activation, attempt, both(fatal, event, story), started_at)
 
         def routed() -> StepCompleted | StepFailed:
-            taken = self._route(outcome, event, updates)
+            taken = self._route(outcome, event, results)
             return StepCompleted(
                 activation,
                 event,
                 taken.steps,
-                updates,
+                results,
                 started_at=started_at,
                 attempt=attempt,
                 failed=story,
@@ -183,9 +183,9 @@ class Judge:
             "see the function's log"
         )
 
-    def _route(self, outcome: Outcome, event: str, updates: Mapping[str, Any]) -> Taken:
+    def _route(self, outcome: Outcome, event: str, results: Mapping[str, Any]) -> Taken:
         context = self.context(outcome.activation, outcome.attempt)
-        return route(self.definition, outcome.step, event, updates, context)
+        return route(self.definition, outcome.step, event, results, context)
 
     def _waiting(self, outcome: Outcome) -> StepWaiting:
         """A step that waits: a deadline gets a schedule, a short wait that the engine makes itself does not."""

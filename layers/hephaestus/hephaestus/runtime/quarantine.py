@@ -1,6 +1,6 @@
 """What becomes of an instance that cannot be read: it is left as it is and looked at again later.
 
-Its data are damaged, or a newer release wrote them. Repeating its message would not mend that, and the sweep would find
+Its data are damaged, or a newer release wrote them. Repeating its message would not fix that, and the sweep would find
 it every minute. So its alarm is put off, for about an hour, and somebody is told: by the log, at ``ERROR``, and by
 telemetry, which is how a metric counts it.
 """
@@ -46,7 +46,7 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError,
     until = now + PUT_OFF_MS + int(clock.random() * SPREAD_MS)
     put_off = store.quarantine(instance_id, f"{type(error).__name__}: {error}", now=now, until=until, alarms=alarms)
     if put_off:
-        tell_parked(instance_id, f"{error}; mend it or deploy the release that wrote it, nothing of it was changed")
+        tell_parked(instance_id, f"{error}; fix it or deploy the release that wrote it, nothing of it was changed")
     return put_off
 
 

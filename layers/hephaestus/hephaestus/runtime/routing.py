@@ -34,7 +34,7 @@ class Taken:
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
 
 
-def route(definition: Definition, key: str, event: str, updates: Mapping[str, Any], context: StepContext) -> Taken:
+def route(definition: Definition, key: str, event: str, results: Mapping[str, Any], context: StepContext) -> Taken:
     """The steps that ``event`` of step ``key`` leads to; none where it ends, or where a ``Choice`` chose nothing.
 
     Raises:
@@ -44,7 +44,7 @@ def route(definition: Definition, key: str, event: str, updates: Mapping[str, An
     found = definition.routes[key][event]
     if found.choice is None:
         return Taken(found.targets)
-    seen = context_after(context, key, event, updates)
+    seen = context_after(context, key, event, results)
     place = f"step {key}: the Choice of {event!r}"
     configs: dict[str, Mapping[str, Any] | None] = {}
     for picked in _listed(found.choice.function(seen), place):

@@ -68,8 +68,8 @@ def held(state: State) -> int:
 
 def _step_room(step: StepState) -> int:
     room = STEP + NAMED * (len(step.taken) + len(step.requests))
-    if step.updates:
-        room += weigh(step.updates)
+    if step.results:
+        room += weigh(step.results)
     if step.configs:
         room += weigh(step.configs)
     if step.error is not None:
@@ -89,7 +89,7 @@ def added(event: Event) -> int:
     """The room that a step's outcome takes beside what the instance holds, or more where it replaces something."""
     match event:
         case StepCompleted():
-            room = STEP + NAMED * len(event.taken) + weigh(event.updates)
+            room = STEP + NAMED * len(event.taken) + weigh(event.results)
             room += weigh(event.configs) if event.configs else 0
             room += weigh(event.metadata) if event.metadata else 0
             return room + (_failure_room(event.failed) if event.failed is not None else 0)

@@ -185,7 +185,7 @@ class Check:
             )
             payload = received.payload
             require(
-                event.failed is not None or not hasattr(payload, "items") or event.updates == payload,
+                event.failed is not None or not hasattr(payload, "items") or event.results == payload,
                 "invariant 5",
                 f"step {step} did not get the payload of its event",
             )

@@ -308,7 +308,7 @@ class Ledger:
         for done in event.completed:
             known = steps[done.step]
             taken = done.outcome("completed", known.ended_at)
-            same = replace(taken, updates=known.updates, replaced=known.replaced, requests=known.requests)
+            same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")

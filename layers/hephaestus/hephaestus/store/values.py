@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
 MAX_VALUE_BYTES: Final = 64 * 1024
 PART_BYTES: Final = 256 * 1024  # of an item that holds a part of a value
-_FIELDS: Final = ("updates", "payload", "initial", "metadata", "configs")
+_FIELDS: Final = ("results", "payload", "initial", "metadata", "configs")
 
 
 class Blobs(Protocol):
@@ -211,7 +211,7 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
 
 def _emptied_at(record: Any, group: str, key: str, apart: dict[str, bytes], above: int) -> Any:
     changes: dict[str, Any] = {}
-    for field in ("updates", "payload", "configs"):
+    for field in ("results", "payload", "configs"):
         value = getattr(record, field, None)
         if value and (data := _large(value, above)) is not None:
             apart[f"{name_of(data)} {group} {field} {key}"] = data

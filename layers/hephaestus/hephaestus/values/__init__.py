@@ -59,7 +59,7 @@ class TooManyParts(NotSerializable):
 
 
 def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
-    message = "stored data is immutable: return updates from the step instead of changing what it was given"
+    message = "stored data is immutable: return results from the step instead of changing what it was given"
     raise TypeError(message)
 
 

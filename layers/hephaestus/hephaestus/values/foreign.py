@@ -270,15 +270,15 @@ def _unreadable(kind: type, error: Exception) -> Unstorable:
 
 def _advice(kind: type) -> str:
     """What an object is, and what to pass in its place."""
-    mend = "pass a text, a number, or a mapping or list of them"
+    fix = "pass a text, a number, or a mapping or list of them"
     if hasattr(kind, "__array__"):
-        mend = "pass value.tolist() or value.to_dict()"
+        fix = "pass value.tolist() or value.to_dict()"
     elif issubclass(kind, complex):
-        mend = "pass [value.real, value.imag]"
+        fix = "pass [value.real, value.imag]"
     elif issubclass(kind, (PathLike, BaseException)):
-        mend = "pass str(value)"
+        fix = "pass str(value)"
     elif issubclass(kind, (Iterator, range, AbstractSet)) or hasattr(kind, "__len__"):
-        mend = "pass list(value)"
+        fix = "pass list(value)"
     elif issubclass(kind, type) or hasattr(kind, "__get__"):
-        mend = "pass its name"
-    return f"is a {kind.__name__}, which cannot be stored as JSON: {mend}"
+        fix = "pass its name"
+    return f"is a {kind.__name__}, which cannot be stored as JSON: {fix}"

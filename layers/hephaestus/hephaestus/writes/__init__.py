@@ -144,7 +144,7 @@ class WriteFailed(Exception):
     Attributes:
         index: which of the writes, from 0; ``None`` where DynamoDB does not say.
         write: the write itself; ``None`` where DynamoDB does not say which.
-        reason: what was wrong and how to mend it, without anything of the item.
+        reason: what was wrong and how to fix it, without anything of the item.
     """
 
     def __init__(self, reason: str, index: int | None = None, writes: Sequence[Write] = ()) -> None:

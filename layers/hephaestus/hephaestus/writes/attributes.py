@@ -196,14 +196,14 @@ def _key(key: object, place: str) -> str:
 
 def _unknown(value: object, place: str) -> NotAnAttribute:
     kind = type(value).__name__
-    mend = {
+    fix = {
         "datetime": "pass value.isoformat(), or its timestamp as a number",
         "date": "pass value.isoformat()",
         "time": "pass value.isoformat()",
         "timedelta": "pass its seconds as a number",
         "UUID": "pass str(value)",
     }.get(kind, f"pass {ALLOWED}")
-    return _refused(place, f"is a {kind}, a type that DynamoDB does not have: {mend}")
+    return _refused(place, f"is a {kind}, a type that DynamoDB does not have: {fix}")
 
 
 def _refused(place: str, problem: str) -> NotAnAttribute:

@@ -3,7 +3,7 @@
 The user's expressions go to DynamoDB as they are, which PynamoDB's models cannot express; so this is its client's call.
 
 What DynamoDB refuses is the step's failure only where it is about the step's writes. What it refuses of the engine's
-own table is the deployment's: it is raised as such, and the instance goes on once that is mended.
+own table is the deployment's: it is raised as such, and the instance goes on once that is fixed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _check_own(client: Any, put: Mapping[str, Any], error: ClientError, writes: 
     condition that never holds: that needs the same permission on the same table, and changes nothing.
 
     Raises:
-        HephaestusError: it was; the permissions and settings of the engine's own table are to be mended.
+        HephaestusError: it was; the permissions and settings of the engine's own table are to be fixed.
     """
     own_table = put["TableName"]
     named = set(TABLE_ARN.findall(str(error.response["Error"].get("Message"))))
@@ -145,7 +145,7 @@ def _refusal(reasons: Sequence[Mapping[str, Any]], writes: Sequence[Write]) -> W
 
 
 def _mend(code: str, message: str | None) -> str:
-    """How to mend a refusal, and what DynamoDB said."""
+    """How to fix a refusal, and what DynamoDB said."""
     parts = MENDS.get(code.removesuffix("Exception")), told(message or code)
     return "; ".join(part for part in parts if part)
 

@@ -69,7 +69,7 @@ class StepCompleted(OfActivation):
 
     event: str
     taken: tuple[str, ...]
-    updates: Mapping[str, Any] = NOTHING
+    results: Mapping[str, Any] = NOTHING
     metadata: Mapping[str, Any] = NOTHING
     started_at: int = 0
     attempt: int = 1
@@ -97,7 +97,7 @@ class StepCompleted(OfActivation):
             self.attempt,
             self.event,
             self.taken,
-            self.updates,
+            self.results,
             self.started_at,
             ended_at=at,
             failed=replace(self.failed, trace="") if self.failed else None,
@@ -198,7 +198,7 @@ class StepCompensated(OfActivation):
     """What ``step`` did is undone."""
 
     attempt: int = 1
-    updates: Mapping[str, Any] = NOTHING
+    results: Mapping[str, Any] = NOTHING
     started_at: int = 0
     writes: tuple[str, ...] = ()
 

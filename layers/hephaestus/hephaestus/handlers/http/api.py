@@ -43,7 +43,7 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     **{command.route: ("POST",) for command in ROUTED},
     "/callbacks/<token>": ("GET", "POST"),
 }
-VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "updates"})
+VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "results"})
 MAX_LIMIT: Final = 200
 MAX_ANSWER: Final = 2_500_000  # characters; Lambda takes 6 MB, in which every quote and backslash counts twice
 GATEWAY_MS: Final = 27_000  # an answer is given by then: API Gateway waits for 29 s, a cold start included

@@ -176,7 +176,7 @@ def _fork(
             source.activation(key),
             known.event or "",
             known.taken,
-            results.get(key, known.updates),
+            results.get(key, known.results),
             started_at=known.started_at,
             attempt=known.attempt,
             failed=known.failed,
