@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus.engine.effects import TAIL
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -83,3 +84,14 @@ def test_a_scheduler_that_is_silent_is_asked_once_a_commit(
     assert len(local.timers.names()) == 3
     local.settle()
     assert local.timers.names() == []
+
+
+def test_the_head_lags_by_a_bounded_number_of_entries_while_the_queue_is_late() -> None:
+    """So that a read costs the same however many requests come before the instance goes on."""
+    local = LocalRuntime(ThreeWaits)
+    local.start(ThreeWaits, "a")
+    for _ in range(3 * TAIL):
+        local.runner.unpause("three::a")
+        state = local.store.load("three::a")
+        assert state is not None
+        assert state.sequence - state.kept.settled < TAIL
