@@ -12,7 +12,7 @@ workflows with the first instance that runs.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,7 @@ from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.names import MAX_PREFIX, PREFIX
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

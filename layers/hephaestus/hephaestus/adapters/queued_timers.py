@@ -7,10 +7,10 @@ left out: the alarm in the instance's head has the sweep look at it within about
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hephaestus.runtime.names import schedule_name
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Timeout, WorkQueue

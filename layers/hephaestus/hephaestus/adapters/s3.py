@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hephaestus.adapters.aws_errors import error_code, translate
 from hephaestus.adapters.session import MAX_ATTEMPTS, LazyClient
 from hephaestus.errors import EngineError
+from hephaestus.values.lazy_dataclass import dataclass
 
 SERVICE: Final = "S3"
 DENIED: Final = frozenset({"403", "AccessDenied", "Forbidden"})

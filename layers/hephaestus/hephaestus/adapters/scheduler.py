@@ -7,7 +7,7 @@ and no zone; a schedule fires within 60 seconds of its time; the input of a Lamb
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from hephaestus.errors import BadRequest, EngineError
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.names import SCHEDULE_NAME, schedule_name
 from hephaestus.runtime.ports import Timeout
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

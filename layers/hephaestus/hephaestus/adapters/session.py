@@ -7,9 +7,11 @@ Its settings are chosen for Lambda: a call is short, tried again a few times, an
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from botocore.client import Config

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +22,7 @@ from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, HephaestusError, StoreUnavailable
 from hephaestus.store.keys import is_log_key
 from hephaestus.store.overdue import Wakeup
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

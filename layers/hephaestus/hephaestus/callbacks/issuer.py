@@ -7,7 +7,6 @@ whichever copy is used first uses them all.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from hephaestus.definition.references import step_key
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import BadCallback, BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,9 @@ On the wire it is a JSON list in UTF-8. Nothing here signs or trusts anything.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
+
+from hephaestus.values.lazy_dataclass import dataclass
 
 FORMAT: Final = 2
 MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int)

@@ -12,11 +12,11 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.callbacks.link import decode, encode
 from hephaestus.errors import LinkAltered, LinkExpired, LinkForeign, NotConfirmed
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

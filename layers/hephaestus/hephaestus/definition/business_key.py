@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from hephaestus.errors import BadRequest
+from hephaestus.values.lazy_dataclass import dataclass
 
 Scope: TypeAlias = Literal["workflow", "version", "global", "none"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.definition.raised import called_for_a_start, name_of
@@ -10,6 +10,7 @@ from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
 from hephaestus.values import FrozenDict, for_display, to_json
 from hephaestus.values.given import own_mapping
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,10 @@ it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from hephaestus.values.lazy_dataclass import dataclass
 
 _OTHER: Final = re.compile(rb"[^A-Za-z0-9_.-]")
 _KEY: Final = r"(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})*"

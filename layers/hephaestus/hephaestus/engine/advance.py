@@ -11,7 +11,6 @@ the other in reverse order of completion (Garcia-Molina and Salem, "Sagas", 1987
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hephaestus.engine.activation import parse, step_of
@@ -19,6 +18,7 @@ from hephaestus.engine.agenda import Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

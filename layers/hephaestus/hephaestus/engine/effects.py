@@ -6,7 +6,6 @@ swallowed is performed again when the alarm comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.engine.activation import step_of, token_of
@@ -24,6 +23,7 @@ from hephaestus.engine.events import (
     TimerSet,
     Unpaused,
 )
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

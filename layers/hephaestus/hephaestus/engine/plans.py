@@ -5,7 +5,6 @@ The plan that is shown is read from the event that a redrive commits: what is to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.activation import step_of
@@ -13,6 +12,7 @@ from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
 from hephaestus.errors import NotRedrivable
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from hephaestus.engine.graph import Graph

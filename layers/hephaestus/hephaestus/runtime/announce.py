@@ -8,7 +8,6 @@ Durations and times are in milliseconds.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.engine.activation import step_of
@@ -26,6 +25,7 @@ from hephaestus.engine.events import (
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.telemetry import tell
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import decimal
 import inspect
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,6 +20,7 @@ from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, NotSerializable, freeze
 from hephaestus.values.foreign import is_model
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence

@@ -15,10 +15,10 @@ Without a name and a source, the caller said nothing of itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from hephaestus.errors import BadRequest
+from hephaestus.values.lazy_dataclass import dataclass
 
 Source: TypeAlias = Literal["", "api", "claim", "link"]
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -53,6 +53,7 @@ from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.sizes import cut, too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.yaml_dump import teach_yaml
 from hephaestus.writes import WriteFailed
 

@@ -6,7 +6,7 @@ policies are called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,7 @@ from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict
+from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.writes import label
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ made, and the queue for what was not removed.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.effects import Head, Schedule, Unschedule, Wake
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

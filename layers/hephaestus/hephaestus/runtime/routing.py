@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.context import context_after
@@ -12,6 +11,7 @@ from hephaestus.definition.step import DONE, Configured, Done, Step
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
 from hephaestus.values import NotSerializable, freeze, to_json
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,11 +8,12 @@ harmless, as is waking an instance twice.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError, StoreUnavailable
 from hephaestus.runtime.limits import Bounds, check_numbers
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ the head names. Tags always stand in it, as listings filter by them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.records import NOTHING
@@ -15,6 +14,7 @@ from hephaestus.engine.state import evolve
 from hephaestus.store.items import FORMAT, list_key, list_time, recent_key, shard_of, wake_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import EXPIRES, item_bytes
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ import base64
 import binascii
 import logging
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,6 +27,7 @@ from hephaestus.errors import BadRequest, CorruptLog
 from hephaestus.store.items import APART, LISTED, LISTING, RECENTLY, attribute, list_key, list_time, recent_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import MAX_OPERANDS, Filter
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import merge
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from hephaestus.errors import BadRequest, StoreUnavailable
 from hephaestus.store.items import WAKE, wake_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import Position
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

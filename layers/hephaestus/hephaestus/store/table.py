@@ -17,10 +17,11 @@ effect: a write then answers false although it happened. The caller recognises i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from hephaestus.errors import PayloadTooLarge
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

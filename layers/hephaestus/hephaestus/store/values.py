@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hephaestus.engine.codec import dump_value, load_value
@@ -20,6 +20,7 @@ from hephaestus.errors import CorruptLog
 from hephaestus.store.items import FORMAT, attribute, check_format
 from hephaestus.store.keys import VALUE, end_of, value_key
 from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, PRESENT
+from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import weigh
 
 if TYPE_CHECKING:

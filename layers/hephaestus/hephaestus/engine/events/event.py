@@ -10,12 +10,13 @@ diagrams are all derived from these declarations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.records import NOTHING
 from hephaestus.errors import CorruptLog
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
