@@ -198,6 +198,17 @@ def test_a_configuration_that_a_choice_returns_is_the_one_that_counts(
     assert run(picked).steps["ship"].results["config"] == config
 
 
+@pytest.mark.parametrize("target", [DONE, Done])
+def test_the_end_of_a_path_takes_no_configuration(target: Any) -> None:
+    """Where it is defined with one, that is a definition error; one that is chosen fails the step at once."""
+    shown = run(lambda _ctx: target.configured(level=7))
+    assert shown.status == "failed"
+    assert (shown.steps["look"].error or {})["message"] == (
+        "step look: the Choice of 'done' picked DONE with a configuration: return DONE alone, it never runs"
+    )
+    assert run(lambda _ctx: target.configured()).status == "completed"
+
+
 def test_configurations_of_several_choices_meet_in_a_join_as_those_of_transitions_do() -> None:
     """Later steps' values win, value by value."""
 

@@ -468,6 +468,66 @@ def test_a_number_that_json_has_not_is_named_by_its_place_and_none_stays_none() 
     assert freeze(Anything(a=[None, 1.5, {1.5: None}, {None}])) == {"a": [None, 1.5, {"1.5": None}, [None]]}
 
 
+class Showing(BaseModel):
+    """What only its JSON has, and where it is ``None``."""
+
+    a: Any = 1.0
+    none: None = None
+
+    @field_serializer("a", when_used="json")
+    def show(self, value: Any) -> Any:
+        """Make what the value says."""
+        return value() if callable(value) else value
+
+
+class Rooted(RootModel[Any]):
+    """A model that is its value."""
+
+    @model_serializer(when_used="json")
+    def show(self) -> Any:
+        """Make what the value says."""
+        return self.root()
+
+
+class Hidden(BaseModel):
+    """A model that shows another one otherwise."""
+
+    a: Any = Field(default_factory=lambda: Showing(a=lambda: math.nan))
+    none: None = None
+
+    @field_serializer("a")
+    def show(self, _value: Any) -> str:
+        """Show it as a text."""
+        return "nothing"
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda number: Showing(a=lambda: number),
+        lambda number: Showing(a=lambda: [1, {"k": number}]),
+        lambda number: Anything(a=Showing(a=lambda: number)),
+        lambda number: Anything(a=[{"k": Showing(a=lambda: number)}]),
+        lambda number: Rooted(lambda: number),
+        lambda number: Rooted(lambda: {"k": [number]}),
+    ],
+)
+def test_a_number_that_json_has_not_is_no_none_where_only_the_json_has_it(
+    made: Callable[[Any], Any], number: Any
+) -> None:
+    """A serializer with ``when_used="json"`` may make it, of a model inside of another one, too."""
+    for read in (freeze, lambda value, place: freeze(by_alias(value), place)):
+        with pytest.raises((NotSerializable, Unstorable), match=f"{float(getattr(number, 'value', number))}"):
+            read(made(number), "total")
+
+
+def test_what_such_serializers_make_else_is_kept() -> None:
+    assert freeze(Showing(a=lambda: None)) == {"a": None, "none": None}
+    assert freeze(Showing(a=lambda: [Decimal("NaN"), 1.5])) == {"a": ["NaN", 1.5], "none": None}
+    assert freeze(Hidden()) == {"a": "nothing", "none": None}
+
+
 @pytest.mark.parametrize("held", [iter([1]), iter([X]), (part for part in (1, X)), map(str, [1])])
 def test_what_can_be_read_only_once_is_rejected_unread(held: Any) -> None:
     """A look at it would take it from whoever gave it."""

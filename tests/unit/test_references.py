@@ -8,14 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, BadRequest, Instance, Step, UnknownStep, UnknownWorkflow, Workflow, step, use
+from hephaestus import (
+    DONE,
+    BadRequest,
+    Instance,
+    InstanceNotFound,
+    Step,
+    UnknownStep,
+    UnknownWorkflow,
+    Workflow,
+    step,
+    use,
+)
 from hephaestus.definition.references import ByStep, step_key
 from hephaestus.errors import BadCallback
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime, links
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from hephaestus.definition.business_key import Scope
 
 
 class Prepare(Step):
@@ -181,3 +194,73 @@ def test_one_tag_is_a_list_everywhere(tags: Any) -> None:
     with pytest.raises(ValueError, match="Give a list of at most 20 printable strings"):
         type("Tagged", (Workflow,), {"start_at": last, "transitions": {last: {"done": DONE}}}, key="id", tags=tags)
     assert not local.runner.list().items
+
+
+FACADE: list[Callable[[type[Workflow], Any], object]] = [
+    lambda flow, value: flow.get(value),
+    lambda flow, value: flow.history(value),
+    lambda flow, value: flow.resume(value, "go"),
+    lambda flow, value: flow.heartbeat(value, "gate"),
+    lambda flow, value: flow.pause(value),
+    lambda flow, value: flow.unpause(value),
+    lambda flow, value: flow.fork(value, new_value="2"),
+    lambda flow, value: flow.cancel(value),
+    lambda flow, value: flow.redrive(value),
+]
+
+
+def shop(name: str, key: str, scope: Scope) -> type[Workflow]:
+    """A workflow that waits."""
+    members = {"start_at": gate, "transitions": {gate: {"go": DONE, "timeout": DONE}}}
+    made: type[Workflow] = type(name, (Workflow,), members, key=key, scope=scope)
+    return made
+
+
+@pytest.mark.parametrize("call", FACADE)
+@pytest.mark.parametrize(
+    ("scope", "value", "error", "says"),
+    [
+        ("workflow", "other::1", BadRequest, "other::1 is no instance of Mine, whose ids begin with mine::"),
+        ("version", "other::1::v1", BadRequest, "other::1::v1 is no instance of Mine, whose ids begin with mine::"),
+        ("none", "other::1::x", BadRequest, "other::1::x is no instance of Mine, whose ids begin with mine::"),
+        (
+            "global",
+            "mine::1",
+            InstanceNotFound,
+            "there is no instance mine::1 of Mine: the one with this id is of Other",
+        ),
+        ("global", "1", InstanceNotFound, "there is no instance mine::1 of Mine: the one with this id is of Other"),
+        ("workflow", 5, BadRequest, "the business key 'mine' has the value 5"),
+        ("workflow", "mine::1::2::3", BadRequest, "'mine::1::2::3' is not an instance id"),
+    ],
+)
+def test_a_class_acts_on_no_instance_of_another_workflow(
+    call: Callable[[type[Workflow], Any], object], scope: Scope, value: Any, error: type[Exception], says: str
+) -> None:
+    mine = shop("Mine", "mine", scope)
+    other = shop("Other", "mine" if scope == "global" else "other", scope)
+    local = LocalRuntime(mine, other)
+    before = local.start(other, "1")
+    use(local.runner)
+    try:
+        with pytest.raises(error, match=says):
+            call(mine, value)
+        assert other.get(before.id) == before
+    finally:
+        use(None)
+
+
+def test_a_class_acts_on_its_own_instances_and_a_version_on_those_of_its_umbrella() -> None:
+    first = shop("First", "mine", "global")
+
+    class Both(Workflow, key="mine", scope="global", versions={1: first}):
+        """An umbrella of one version."""
+
+    local = LocalRuntime(Both)
+    use(local.runner)
+    try:
+        assert Both.start("1") == "mine::1"
+        local.settle()
+        assert first.get("1") == Both.get("mine::1")
+    finally:
+        use(None)

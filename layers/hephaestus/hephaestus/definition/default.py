@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.definition.references import StepRef
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Runs(Protocol):
     """What a workflow class needs of a ``Runner``, whose methods these are."""
 
+    @property
+    def registry(self) -> Iterable[type[Workflow]]: ...  # noqa: D102 - as the runner has it
     def start_instance(  # noqa: D102, PLR0913 - as the runner has it
         self,
         workflow: type[Workflow],

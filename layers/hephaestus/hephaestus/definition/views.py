@@ -35,7 +35,7 @@ class StepView:
             ``compensated`` or ``compensation_failed``.
         event: the event that it completed with.
         results: its results.
-        accepts: the events that it would take now.
+        accepts: the events that it takes now; none where it does not wait.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
         replaced: where its results were given to a fork instead of those that the step had: ``by`` whom, if known, and
@@ -64,7 +64,9 @@ class InstanceView:
         key: the business key's value, as ``abc123``.
         status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
         steps: every step that something has happened to, by its key, the step itself or its class.
-        accepts: the events that would be taken now, by step.
+        accepts: the events that may be sent now, by step: those of a step that waits, and those of one that is sure to
+            wait later (``WaitForEvent``), which are kept for it. Which of the two it is, says the step's own
+            ``accepts``: only a step that waits has one.
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
         parked: why it cannot go on until something outside of it is fixed, if that is so.
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.

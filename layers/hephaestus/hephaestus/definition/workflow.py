@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hephaestus.definition.bodies import body_wrong
-from hephaestus.definition.business_key import BusinessKey, Scope
+from hephaestus.definition.business_key import BusinessKey, Scope, check_id
 from hephaestus.definition.default import default_runner
 from hephaestus.definition.durations import shown
 from hephaestus.definition.graph_reader import Reader
 from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.umbrella import read_umbrella
-from hephaestus.errors import BadRequest, DefinitionError, Problem, UnknownVersion
+from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from hephaestus.definition.default import Runs
     from hephaestus.definition.definition import Definition, Forks
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.step import Configured, StepLike, Transitions
@@ -155,17 +156,20 @@ class Workflow:
         cls, value: str, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
     ) -> None:
         """Deliver an event to the instance with this id or value; see ``Runner.resume``."""
-        default_runner().resume(cls._id(value), event, payload, step=step, event_id=event_id)
+        runner, instance_id = cls._own(value)
+        runner.resume(instance_id, event, payload, step=step, event_id=event_id)
 
     @classmethod
     def get(cls, value: str) -> InstanceView:
         """Show the instance with this id or value; see ``Runner.get``."""
-        return default_runner().get(cls._id(value))
+        runner, instance_id = cls._own(value)
+        return runner.get(instance_id)
 
     @classmethod
     def history(cls, value: str) -> Page[HistoryEntry]:
         """Show the log of the instance with this id or value; see ``Runner.history``."""
-        return default_runner().history(cls._id(value))
+        runner, instance_id = cls._own(value)
+        return runner.history(instance_id)
 
     @classmethod
     def list(  # noqa: PLR0913 - a listing's filters
@@ -186,22 +190,26 @@ class Workflow:
     @classmethod
     def cancel(cls, value: str, reason: str = "", *, compensate: bool = False) -> None:
         """Cancel the instance with this id or value; see ``Runner.cancel``."""
-        default_runner().cancel(cls._id(value), reason, compensate=compensate)
+        runner, instance_id = cls._own(value)
+        runner.cancel(instance_id, reason, compensate=compensate)
 
     @classmethod
     def pause(cls, value: str, reason: str = "") -> None:
         """Pause the instance with this id or value; see ``Runner.pause``."""
-        default_runner().pause(cls._id(value), reason)
+        runner, instance_id = cls._own(value)
+        runner.pause(instance_id, reason)
 
     @classmethod
     def unpause(cls, value: str) -> None:
         """Unpause the instance with this id or value; see ``Runner.unpause``."""
-        default_runner().unpause(cls._id(value))
+        runner, instance_id = cls._own(value)
+        runner.unpause(instance_id)
 
     @classmethod
     def redrive(cls, value: str) -> None:
         """Have the failed, cancelled or parked instance with this id or value go on; see ``Runner.redrive``."""
-        default_runner().redrive(cls._id(value))
+        runner, instance_id = cls._own(value)
+        runner.redrive(instance_id)
 
     @classmethod
     def fork(
@@ -214,17 +222,39 @@ class Workflow:
         results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
     ) -> str:
         """Start a new instance from a point in the history of the one with this id or value; see ``Runner.fork``."""
-        return default_runner().fork(cls._id(value), at, new_id=new_value, context=context, results=results)
+        runner, instance_id = cls._own(value)
+        return runner.fork(instance_id, at, new_id=new_value, context=context, results=results)
 
     @classmethod
     def heartbeat(cls, value: str, step: StepRef | None = None) -> None:
         """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
-        default_runner().heartbeat(cls._id(value), step)
+        runner, instance_id = cls._own(value)
+        runner.heartbeat(instance_id, step)
+
+    @classmethod
+    def _own(cls, value: str) -> tuple[Runs, str]:
+        """The runner, and the id of this workflow's instance with this id or value.
+
+        Raises:
+            BadRequest: it is neither.
+            InstanceNotFound: workflows share the key (``scope="global"``), and the instance is another one's.
+        """
+        runner, instance_id = default_runner(), cls._id(value)
+        if cls.business_key.scope == "global":
+            found = runner.get(instance_id).workflow
+            if found not in {cls.name, *(flow.name for flow in runner.registry if cls in flow.versions.values())}:
+                message = f"there is no instance {instance_id} of {cls.name}: the one with this id is of {found}"
+                raise InstanceNotFound(message)
+        return runner, instance_id
 
     @classmethod
     def _id(cls, value: str) -> str:
-        if "::" in value:
-            return value
+        key = cls.business_key.name
+        if isinstance(value, str) and "::" in value:
+            if (whole := check_id(value)).startswith(f"{key}::"):
+                return whole
+            message = f"{value} is no instance of {cls.name}, whose ids begin with {key}::"
+            raise BadRequest(message)
         if cls.business_key.scope == "none":
             message = (
                 f"ids of {cls.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"

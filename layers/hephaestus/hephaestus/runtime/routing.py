@@ -78,6 +78,9 @@ def _read(picked: object, definition: Definition, found: Route, place: str) -> t
             message = f"{place} picked the configuration {shown(config)}: give a mapping"
             raise InvalidChoice(message)
     key = _key(target, definition, found)
+    if config and key == DONE.key and found.ends:
+        message = f"{place} picked DONE with a configuration: return DONE alone, it never runs"
+        raise InvalidChoice(message)
     if key in found.targets or (key == DONE.key and found.ends):
         return key, config
     targets = ", ".join((*found.targets, *([DONE.key] if found.ends else [])))

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from os import PathLike
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -103,6 +103,7 @@ def _renamed(dumped: dict[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _model(value: Any, kind: type, **options: bool) -> Any:
+    models: list[Any] = []
     serializer: Any = getattr(kind, "__pydantic_serializer__", None)
     # A dataclass of pydantic's has no method of its own; whatever else has one is asked as a model is.
     dump: Callable[..., Any] = (
@@ -111,11 +112,51 @@ def _model(value: Any, kind: type, **options: bool) -> Any:
     if serializer is None:
         return dump(mode="json", **options)
     plain = dump(**options)
-    _check_inside(value, "", set())
-    _check_inside(plain, "", set())
+    _check_inside(value, "", set(), models)
+    _check_inside(plain, "", set(), [])
     stored = dump(mode="json", **options)
     _check_numbers(plain, stored, "")
+    if _holds(stored, None):
+        for model in filter(is_model, models):
+            _check_exact(model, stored, options)
     return stored
+
+
+def _check_exact(model: Any, stored: Any, options: Mapping[str, bool]) -> None:
+    """Reject the numbers that only a model's serializer for JSON makes, as ``_check_numbers`` does others.
+
+    Args:
+        model: what is stored, or a model inside of it, which counts where ``stored`` holds its JSON.
+        stored: the JSON of the whole.
+        options: what that was made with.
+    """
+    kind: Any = type(model)
+    given: dict[str, Any] = {"mode": "json", "warnings": False, **options}
+    try:
+        shown, exact = (made.to_python(model, **given) for made in (kind.__pydantic_serializer__, _exact(kind)))
+    except Exception:  # noqa: BLE001 - inside of another one, whose serializer shows it otherwise
+        return
+    try:
+        _check_numbers(exact, shown, f".{kind.__name__}")
+    except Unstorable:
+        if _holds(stored, shown):
+            raise
+
+
+@lru_cache(maxsize=256)
+def _exact(kind: Any) -> Any:
+    """A serializer of a model's class that keeps the numbers which JSON has not."""
+    return sys.modules["pydantic_core"].SchemaSerializer(
+        kind.__pydantic_core_schema__, {"ser_json_inf_nan": "constants"}
+    )
+
+
+def _holds(stored: Any, part: Any) -> bool:
+    """Whether ``part`` is what a model was dumped to, or anywhere in it."""
+    if stored == part:
+        return True
+    inside = stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ()
+    return any(_holds(item, part) for item in inside)
 
 
 def _check_numbers(value: Any, stored: Any, place: str) -> None:
@@ -145,7 +186,7 @@ def _check_numbers(value: Any, stored: Any, place: str) -> None:
             _check_numbers(item, kept, f"{place}[{index}]")
 
 
-def _check_inside(value: Any, place: str, above: set[int]) -> None:
+def _check_inside(value: Any, place: str, above: set[int], models: list[Any]) -> None:
     """Reject what a model's JSON would show as asterisks, in the clear, or not at all.
 
     What the model itself holds is looked at, whatever its serializers make of it, and so is what they make.
@@ -154,6 +195,7 @@ def _check_inside(value: Any, place: str, above: set[int]) -> None:
         value: a model, or something inside of one.
         place: where it is.
         above: the identities of what it is inside of.
+        models: gets every object that holds others by name, models among them.
 
     Raises:
         Unstorable: naming the place of a secret, of an iterator, or of keys that JSON has as one text.
@@ -169,16 +211,17 @@ def _check_inside(value: Any, place: str, above: set[int]) -> None:
         raise Unstorable(message)
     if isinstance(value, Mapping):
         for key, item in dict.items(value) if isinstance(value, dict) else value.items():
-            _check_inside(key, f"{place}{{}}", above)
-            _check_inside(item, f"{place}.{str(key)[:64]}", above)
+            _check_inside(key, f"{place}{{}}", above, models)
+            _check_inside(item, f"{place}.{str(key)[:64]}", above, models)
         _check_keys(value, place)
     elif isinstance(value, Collection) and not isinstance(value, (*PLAIN, bytearray, memoryview, range)):
         if not hasattr(kind, "__array__"):
             for index, item in enumerate(value):
-                _check_inside(item, f"{place}[{index}]", above)
+                _check_inside(item, f"{place}[{index}]", above, models)
     else:
+        models.append(value)
         for name, item in _held(value, kind):
-            _check_inside(item, f"{place}.{name}", above)
+            _check_inside(item, f"{place}.{name}", above, models)
 
 
 def _held(value: Any, kind: type) -> list[tuple[str, Any]]:
