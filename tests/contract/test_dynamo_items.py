@@ -210,16 +210,16 @@ def test_a_deleted_instance_leaves_nothing_behind(dynamo: Dynamo) -> None:
     finish(store, claim(store, started(store, "orderid::a", initial={"n": noise(10_000)})))
     state = write(store, claim(store, started(store, "orderid::a", at=T0 + 9)), step("one", text=noise(10_000)))
     with pytest.raises(AlreadyRunning):
-        store.delete("orderid::a")
+        store.delete("orderid::a", T0)
     state = finish(store, state, "failed")
-    assert store.delete("orderid::a")
+    assert store.delete("orderid::a", T0)
     (left,) = dynamo.items("orderid::a")
     assert left["sk"]["S"] == log_key(state.life, state.sequence + 1)
     assert "wake_at" not in left
     assert ttl(left) is not None
     assert store.load("orderid::a") is None
     assert store.history("orderid::a", None, 0, 9) is None
-    assert not store.delete("orderid::a")
+    assert not store.delete("orderid::a", T0)
     late, entry = commit(state, Redriven("pending"))
     assert store.commit(late, entry) is None, "what was decided before comes too late"
     assert started(store, "orderid::a", at=T0 + 99).generation == 1

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.state import evolve
 from hephaestus.store.items import FORMAT, attribute
-from hephaestus.store.keys import HEAD, LOG, VALUE, end_of, log_key, read_log_key
+from hephaestus.store.keys import HEAD, LOG, VALUE, end_of, life_name, log_key, read_log_key
 from hephaestus.store.reader import LOG_END
 from hephaestus.store.start_ids import STARTS_KEPT
-from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, Condition
+from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
@@ -29,6 +29,7 @@ NEXT: Final = "next_"  # in front of an attribute of the new head
 KEPT: Final = ("generation", "created_at", "first", "first_at", "first_commit", "snapshot", "snapshot_at")
 OLD: Final = "old_"  # in front of what the old head alone held
 DAY: Final = 24 * 3600
+HOUR_MS: Final = 3_600_000
 
 
 class Endings:
@@ -48,24 +49,25 @@ class Endings:
         known = found.head.get("earlier", ())
         earlier = (*(known if isinstance(known, tuple) else ()), str(found.head["first_commit"]))[-STARTS_KEPT:]
         head, kept = store.new_head(begun, first, earlier)
-        item = self._ending("superseded", old, first.commit_id, first.at)
+        key = log_key(old.life, old.sequence + 1)
+        item = self._ending("superseded", old.instance_id, key, first.commit_id, first.at)
         item |= {f"{NEXT}{name}": value for name, value in head.items() if name not in ("pk", "sk")}
         item |= {f"{OLD}{name}": found.head[name] for name in KEPT if name in found.head}
         if (expires := store.expiry(first.at, 366 * DAY)) is not None:
             item[EXPIRES] = expires
-        if not store.prolong(old, first.at) or not self._put(item):
+        if not store.prolong(old.instance_id, old.life, first.at) or not self._put(item):
             store.values.remove(begun.instance_id, begun.life, kept.values)
             return None
         self._replace(store.settle(old), item)
         return evolve(begun, kept=kept)
 
-    def delete(self, found: Read) -> bool:
-        """Delete a closed instance; ``False`` where another took the number."""
-        old = self.store.reader.state(found)
-        item = self._ending("deleted", old, "deleted", old.updated_at)
-        if not self.store.prolong(old, old.updated_at) or not self._put(item):
+    def delete(self, found: Read, now: int) -> bool:
+        """Delete a closed instance at ``now`` (ms); ``False`` where another took the number."""
+        instance_id = str(found.head["pk"])
+        item = self._ending("deleted", instance_id, log_key(found.life, found.sequence + 1), "deleted", now)
+        if not self.store.prolong(instance_id, found.life, now) or not self._put(item):
             return False
-        self._remove(old.instance_id, str(item["sk"]))
+        self._remove(instance_id, str(item["sk"]))
         return True
 
     def complete(self, found: Read) -> None:
@@ -97,19 +99,10 @@ class Endings:
                 return life, self.store.reader.first_of(items[0], life, OLD)
         return None
 
-    def _ending(self, kind: str, old: State, commit_id: str, at: int) -> dict[str, Value]:
-        alarm = {
-            name: value for name, value in self.store.shards.alarm(old.instance_id, at).items() if value is not None
-        }
-        return {
-            "pk": old.instance_id,
-            "sk": log_key(old.life, old.sequence + 1),
-            "format": FORMAT,
-            "ends": kind,
-            "commit_id": commit_id,
-            "at": at,
-            **alarm,
-        }
+    def _ending(self, kind: str, instance_id: str, key: str, commit_id: str, at: int) -> dict[str, Value]:
+        alarm = {name: value for name, value in self.store.shards.alarm(instance_id, at).items() if value is not None}
+        told: Item = {"pk": instance_id, "sk": key, "format": FORMAT, "ends": kind, "commit_id": commit_id, "at": at}
+        return {**told, **alarm}
 
     def _put(self, item: Item) -> bool:
         """Put an ending if its number is free; whether it was, or this very ending has taken it."""
@@ -126,14 +119,31 @@ class Endings:
         self.store.strip(old.instance_id, str(item["sk"]))
 
     def _remove(self, instance_id: str, ending: str) -> None:
-        """Remove everything of a deleted instance but the ending, which expires."""
-        life, _ = read_log_key(ending)
-        for item in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
-            self.store.values.drop(item)
-        for item in self.table.query(instance_id, low=LOG, high=LOG_END):
-            if item["sk"] != ending:
-                self.table.delete(instance_id, str(item["sk"]), ALWAYS)
+        """Remove everything of a deleted instance but the ending, which expires.
+
+        A start that meets the deletion may have written values already, and whoever is slow here may meet a whole new
+        life: so only the lives that led to this one are removed, and what was left of lives that are much older.
+        """
+        item = self.table.get(instance_id, ending)
+        if item is None:
+            return  # it was done more than a day ago
+        (life, _), at = read_log_key(ending), attribute(item, "at", int)
+        lives, old = {life}, life_name(at - HOUR_MS, ending)
+        log = self.table.query(instance_id, low=LOG, high=LOG_END)
+        for one in log:  # the newest life first
+            if one.get(f"{NEXT}life") in lives:
+                lives.add(_life(one))
+        for value in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
+            if _life(value) in lives or _life(value) > old:
+                self.store.values.drop(value)
+        for one in reversed(log):  # what leads from a life to the next goes last
+            if one["sk"] != ending and (_life(one) in lives or _life(one) > old):
+                self.table.delete(instance_id, str(one["sk"]), ALWAYS)
         self.table.delete(instance_id, HEAD, Condition(equal={"life": life}))
-        at = attribute(self.table.get(instance_id, ending) or {"pk": instance_id, "sk": ending}, "at", int)
         changes: dict[str, Value | None] = {"wake_shard": None, "wake_at": None, EXPIRES: at // 1000 + DAY}
-        self.table.update(instance_id, ending, changes, ALWAYS)
+        self.table.update(instance_id, ending, changes, PRESENT)
+
+
+def _life(item: Item) -> str:
+    """The life of an entry or of a value."""
+    return str(item["sk"]).split("#")[1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from hephaestus.engine.codec import load_events, load_state
 from hephaestus.engine.events import Entry
 from hephaestus.engine.fold import begin, fold
-from hephaestus.engine.state import Kept, State, evolve
+from hephaestus.engine.state import CLOSED, Kept, State, evolve
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.store.heads import fattened, room
 from hephaestus.store.items import attribute, check_format
@@ -41,6 +41,12 @@ class Read(NamedTuple):
     def life(self) -> str:
         """The life of both."""
         return str(self.head["life"])
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest entry."""
+        behind = 0 if self.newest is None else read_log_key(str(self.newest["sk"]))[1]
+        return max(_number(self.head, "sequence"), behind)
 
     @property
     def ended(self) -> str:
@@ -144,6 +150,16 @@ class Reader:
             read.ended,
         )
         return self.follow(evolve(state, kept=kept), self._behind(read, sequence))
+
+    def is_closed(self, read: Read) -> bool:
+        """Whether an instance has ended: by its head alone, where that is up to date.
+
+        Raises:
+            ValueMissing, CorruptLog: it is not, and the rest cannot be read.
+        """
+        if read.sequence == _number(read.head, "sequence"):
+            return read.head.get("status") in CLOSED
+        return self.state(read).closed
 
     def follow(self, state: State, items: Sequence[Item]) -> State:
         """A state after the log entries of ``items``, in order; what ends a life changes nothing of its state."""

@@ -7,6 +7,7 @@ done late, twice, or by another. The rules are in ``docs/architecture.md``: near
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,21 @@ from hephaestus.store.overdue import read_overdue
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Condition
-from hephaestus.store.values import MAX_VALUE_BYTES, OVERHEAD, Values, names_in, packed, set_apart, state_apart
+from hephaestus.store.values import (
+    MAX_VALUE_BYTES,
+    OVERHEAD,
+    ValueMissing,
+    Values,
+    names_in,
+    packed,
+    set_apart,
+    state_apart,
+)
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from hephaestus.engine.events import Entry, Event
     from hephaestus.store.filters import ListFilter
@@ -113,7 +124,7 @@ class Store:
             RequestIdReused: another start had the name of this one.
         """
         head, kept = self.new_head(state, first, ())
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             if self.table.put(head, ABSENT):
                 return evolve(state, kept=kept)
             found = self.reader.newest(state.instance_id)
@@ -124,22 +135,19 @@ class Store:
                 if found.life != state.life:  # or else it was this very call whose answer was lost
                     self._forget(state, kept)
                 return self.load(state.instance_id)
-            if found.ended:
-                self.endings.complete(found)
-                continue
-            old = self.reader.state(found)
-            if not old.closed:
-                self._forget(state, kept)
-                return None
-            begun = begin(
-                state.instance_id,
-                old.generation + 1,
-                first,
-                life_name(state.created_at, first.commit_id + state.life, old.life),
-            )
-            if (started := self.endings.supersede(found, old, begun, first)) is not None:
-                self._forget(state, kept)
-                return started
+            with _again(left):
+                if found.ended:
+                    self.endings.complete(found)
+                    continue
+                old = self.reader.state(found)
+                if not old.closed:
+                    self._forget(state, kept)
+                    return None
+                life = life_name(state.created_at, first.commit_id + state.life, old.life)
+                begun = begin(state.instance_id, old.generation + 1, first, life)
+                if (started := self.endings.supersede(found, old, begun, first)) is not None:
+                    self._forget(state, kept)
+                    return started
         message = f"instance {state.instance_id} is being started and ended by many callers at once; try again"
         raise StoreUnavailable(message)
 
@@ -177,7 +185,7 @@ class Store:
             **(self.shards.alarm(after.instance_id, entry.alarm) if entry.alarm is not None else {}),
             EXPIRES: self.expiry(entry.at, LONGEST_LIFE),
         }
-        if after.kept.expiring and not self.prolong(after, entry.at):
+        if after.kept.expiring and not self.prolong(after.instance_id, after.life, entry.at):
             return None  # a closed life would go on, and its head has expired
         if not self._put(after, entry, {name: value for name, value in item.items() if value is not None}, writes):
             return None
@@ -223,8 +231,12 @@ class Store:
             if life != settled.life or number <= settled.sequence:
                 self.strip(instance_id, key)
 
-    def delete(self, instance_id: str) -> bool:
+    def delete(self, instance_id: str, now: int) -> bool:
         """Remove everything of a closed instance: its head, its logs and values of all lives, objects in S3 included.
+
+        Args:
+            instance_id: the instance.
+            now: the time, in ms.
 
         Returns:
             Whether there was such an instance.
@@ -232,20 +244,21 @@ class Store:
         Raises:
             AlreadyRunning: it has not ended.
         """
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             found = self.reader.newest(instance_id)
             if found is None:
                 return False
-            if found.ended:
-                self.endings.complete(found)
-                if found.ended == "deleted":
+            with _again(left):
+                if found.ended:
+                    self.endings.complete(found)
+                    if found.ended == "deleted":
+                        return True
+                    continue
+                if not self.reader.is_closed(found):
+                    message = f"instance {instance_id} has not ended: only a closed instance can be deleted"
+                    raise AlreadyRunning(message)
+                if self.endings.delete(found, now):
                     return True
-                continue
-            if not self.reader.state(found).closed:
-                message = f"instance {instance_id} has not ended: only a closed instance can be deleted"
-                raise AlreadyRunning(message)
-            if self.endings.delete(found):
-                return True
         message = f"instance {instance_id} is being changed by many callers at once; try again"
         raise StoreUnavailable(message)
 
@@ -362,7 +375,7 @@ class Store:
         """When what was written at ``at`` (ms) is no longer needed, in seconds; ``None`` for never."""
         return None if self.retention is None else at // 1000 + self.retention + later
 
-    def prolong(self, state: State, at: int) -> bool:
+    def prolong(self, instance_id: str, life: str, at: int) -> bool:
         """Have the head of a closed life, to whose log something is about to be added, not expire meanwhile.
 
         Returns:
@@ -371,11 +384,11 @@ class Store:
         expires = self.expiry(at, DAY)
         if expires is None:
             return True
-        own = Condition(equal={"life": state.life}, below={EXPIRES: expires})
-        if self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own):
+        own = Condition(equal={"life": life}, below={EXPIRES: expires})
+        if self.table.update(instance_id, HEAD, {EXPIRES: expires}, own):
             return True
-        head = self.table.get(state.instance_id, HEAD)  # it may expire later than that, or never
-        return head is not None and head.get("life") == state.life
+        head = self.table.get(instance_id, HEAD)  # it may expire later than that, or never
+        return head is not None and head.get("life") == life
 
     def strip(self, instance_id: str, key: str) -> None:
         """Remove the alarm of one entry, if it is there."""
@@ -464,3 +477,8 @@ class Store:
     def _forget(self, state: State, kept: Kept) -> None:
         """Remove the values of a start that did not come about."""
         self.values.remove(state.instance_id, state.life, kept.values)
+
+
+def _again(left: int) -> AbstractContextManager[object]:
+    """Where a value was removed since it was read who names it, end this try; the last one raises."""
+    return suppress(ValueMissing) if left else nullcontext()
