@@ -463,6 +463,59 @@ def test_invariant_2_a_fenced_owner_stops_and_records_nothing() -> None:
     assert (ended.status, ended.steps["only"].results) == ("completed", {"run": 2})
 
 
+class Over(MemoryStore):
+    """A store that takes no more entries once a step runs, although no other writer has put one."""
+
+    over = False
+    found: Callable[[State], State | None]
+
+    def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
+        """Write, until it is over."""
+        return None if self.over else super().commit(after, entry, writes)
+
+    def load(self, instance_id: str) -> State | None:
+        """What is there now."""
+        state = super().load(instance_id)
+        return self.found(state) if self.over and state else state
+
+
+@pytest.mark.parametrize(
+    "found", [lambda _: None, lambda state: replace(state, life="another")], ids=["deleted", "started again"]
+)
+def test_invariant_2_an_owner_whose_life_is_over_stops(found: Callable[[State], State | None]) -> None:
+    """The log has no newer entry, as it is gone or another life's: the step's result is dropped."""
+    runs: list[int] = []
+
+    def work(_ctx: StepContext) -> str:
+        runs.append(1)
+        store.over = True
+        return "done"
+
+    store = Over()
+    store.found = found
+    flow = one_step(work)
+    local = LocalRuntime(flow, store=store)
+    local.runner.start_instance(flow, {}, id="x", dispatch=InPlace(Budget(local.clock.now() + 900_000)))
+    store.over = False
+    assert (local.runner.get("only::x").status, runs) == ("running", [1])
+
+
+def test_an_owner_whose_log_is_contended_says_so_and_the_instance_goes_on() -> None:
+    """Its number is refused, yet no other writer has it: not a reason to ask for ever."""
+
+    def work(_ctx: StepContext) -> str:
+        store.over = True
+        return "done"
+
+    store = Over()
+    store.found = lambda state: state
+    flow = one_step(work)
+    local = LocalRuntime(flow, store=store)
+    in_place = InPlace(Budget(local.clock.now() + 900_000))
+    with pytest.raises(StoreUnavailable, match="its log is contended"):
+        local.runner.start_instance(flow, {}, id="x", dispatch=in_place)
+
+
 class Outage(MemoryStore):
     """A store that answers every third write only; some of the others happened all the same."""
 

@@ -157,19 +157,7 @@ def _fork(
             status = source.step_status(step)
             if status in ("completed", "skipped"):
                 taken[step] = status
-    strange = [step for step in results if step not in graph.edges]
-    if strange:
-        named = ", ".join(map(repr, strange[:10]))
-        version = f"version {definition.version} of {definition.name}"
-        message = f"results: {version} has no step {named}; it has {', '.join(graph.order)}"
-        raise errors.UnknownStep(message)
-    missing = [step for step in results if taken.get(step) != "completed"]
-    if missing:
-        done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
-        message = (
-            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
-        )
-        raise errors.BadRequest(message)
+    _check_results(source, definition, results, taken)
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
     completed = [
         StepCompleted(
@@ -198,6 +186,29 @@ def _fork(
         by.source,
         given if replaced else source.initial_replaced,
     )
+
+
+def _check_results(
+    source: State, definition: Definition, results: Mapping[str, FrozenDict], taken: Mapping[str, str]
+) -> None:
+    """Reject other results of steps that are not there, or had not completed.
+
+    Raises:
+        UnknownStep, BadRequest.
+    """
+    strange = [step for step in results if step not in definition.graph.edges]
+    if strange:
+        named = ", ".join(map(repr, strange[:10]))
+        version = f"version {definition.version} of {definition.name}"
+        message = f"results: {version} has no step {named}; it has {', '.join(definition.graph.order)}"
+        raise errors.UnknownStep(message)
+    missing = [step for step in results if taken.get(step) != "completed"]
+    if missing:
+        done = ", ".join(step for step, status in taken.items() if status == "completed") or "none"
+        message = (
+            f"instance {source.instance_id}: {', '.join(missing[:10])} had not completed then; completed were {done}"
+        )
+        raise errors.BadRequest(message)
 
 
 def _check_fits(definition: Definition, completed: Sequence[StepCompleted], taken: Mapping[str, str]) -> None:
