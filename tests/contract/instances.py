@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.effects import Head, alarm, effects
+from hephaestus.engine.alarms import alarm
+from hephaestus.engine.effects import Head, effects
 from hephaestus.engine.events import (
     Claimed,
     Entry,

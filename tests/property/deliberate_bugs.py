@@ -11,8 +11,8 @@ from hephaestus.engine import effects as what_follows
 from hephaestus.engine import state as state_of_the_engine
 from hephaestus.engine.activation import name_in_life, step_of, text_of, token_of
 from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
+from hephaestus.engine.alarms import alarm as alarm_of
 from hephaestus.engine.effects import Head, Schedule, effects
-from hephaestus.engine.effects import alarm as alarm_of
 from hephaestus.engine.events import Claimed, Entry, EventReceived, Forked, Redriven, StepFailed, StepsSkipped
 from hephaestus.engine.fold import following
 from hephaestus.engine.requests import repeats

@@ -1,4 +1,4 @@
-"""What follows from a commit, as data: the alarm of its log entry, and the effects to be performed after it.
+"""What follows from a commit, as data: the effects to be performed after it.
 
 All of it is a function of the log. So an effect may be performed late, twice, or by another, and one that a crash
 swallowed is performed again when the alarm comes.
@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from hephaestus.engine.activation import step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
-    CancelRequested,
-    Claimed,
-    EventReceived,
     HandedOver,
     HeartbeatReceived,
-    Parked,
-    Paused,
-    Redriven,
     Suspended,
     TimerSet,
-    Unpaused,
 )
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -66,35 +59,6 @@ TAIL: Final = 32
 """How many entries a head lags behind at most while nobody owns the instance."""
 
 Effect: TypeAlias = Schedule | Unschedule | Wake | Head
-
-_FROM_OUTSIDE: Final = (
-    EventReceived,
-    TimerSet,
-    HeartbeatReceived,
-    CancelRequested,
-    Paused,
-    Unpaused,
-    Redriven,
-    Parked,
-)
-
-
-def alarm(before: State, entry: Entry, after: State) -> int | None:
-    """When (ms) somebody must look at the instance for the sake of ``entry``, until a head covers it.
-
-    * A claim: at its lease's end. The head's alarm never counts as cover: a head that is late may move it.
-    * What another than the owner adds: at once, unless there is a live owner, who sees it at its next commit.
-    * An owner's giving up: at the next wake-up, if that is before the alarm of its own claim.
-    * An owner's commits in between, and its closing: never; its claim's alarm covers them.
-    """
-    claims = any(isinstance(event, Claimed) for event in entry.events)
-    if claims and after.owner is not None:
-        return after.lease_until
-    if claims or any(isinstance(event, _FROM_OUTSIDE) for event in entry.events):
-        return None if before.owned(entry.at) and not claims else entry.at
-    if after.owner is None and after.wake_at is not None and after.wake_at < before.lease_until:
-        return after.wake_at
-    return None
 
 
 def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, ...]:

@@ -1,4 +1,4 @@
-"""A log folded into a state: every event's own ``changes``, in order.
+"""A log folded into a state: every event's own ``changes`` and the alarm that follows, in order.
 
 ``fold`` needs no graph: an event carries what was decided, so an old log reads the same after the workflow's code has
 changed. An event that its declaration does not allow means a corrupt log, never a guess.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hephaestus.engine.alarms import wake_at
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.event import status_after
 from hephaestus.engine.state import evolve
@@ -61,5 +62,7 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
     """
     for event in events:
         status = status_after(state, event)
-        state = evolve(state, **event.changes(state, at), status=status, updated_at=at)
+        after = evolve(state, **event.changes(state, at), status=status, updated_at=at)
+        alarm = wake_at(state, event, at, after)
+        state = after if alarm == after.wake_at else evolve(after, wake_at=alarm)
     return state

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from hephaestus.engine.effects import alarm, effects
+from hephaestus.engine.alarms import alarm
+from hephaestus.engine.effects import effects
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:

@@ -149,10 +149,3 @@ def step_now(state: State, activation: str) -> str:
         message = f"instance {state.instance_id}: {activation} is not the newest activation of step {found.step}"
         raise CorruptLog(message)
     return found.step
-
-
-def sooner(state: State, at: int) -> int | None:
-    """The alarm with ``at`` in mind. While somebody owns the instance, the lease's end is the alarm."""
-    if state.owner is not None:
-        return state.wake_at
-    return at if state.wake_at is None else min(state.wake_at, at)

@@ -106,9 +106,8 @@ class Claimed(Event):
     lease_until: int
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """The lease's end is the alarm."""
-        alarm = self.lease_until
-        return {"owner": self.owner, "lease_until": alarm, "wake_at": alarm, "parked": None, "parks": 0}
+        """It has an owner."""
+        return {"owner": self.owner, "lease_until": self.lease_until, "parked": None, "parks": 0}
 
 
 @event({"running": "waiting", "compensating": "="})
@@ -119,16 +118,16 @@ class Suspended(Event):
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """Nobody owns it."""
-        return {"owner": None, "lease_until": 0, "running": (), "wake_at": self.wake_at}
+        return {"owner": None, "lease_until": 0, "running": ()}
 
 
 @event(stays("running", "compensating"))
 class HandedOver(Event):
     """The owner leaves because its time is up; another invocation goes on at once."""
 
-    def changes(self, _state: State, at: int) -> dict[str, Any]:
-        """Nobody owns it, and it is due."""
-        return {"owner": None, "lease_until": 0, "running": (), "wake_at": at}
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """Nobody owns it."""
+        return {"owner": None, "lease_until": 0, "running": ()}
 
 
 @event(stays(*OPEN))
@@ -141,7 +140,7 @@ class Parked(Event):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Steps that a dead owner was running stay named: the next owner finds their attempts spent."""
         parked = {"parked": self.reason, "parks": state.parks + 1}
-        return {"owner": None, "lease_until": 0, "wake_at": self.wake_at, **parked}
+        return {"owner": None, "lease_until": 0, **parked}
 
 
 @event({**stays(*OPEN), "failed": "pending|compensating", "cancelled": "pending|compensating"})
@@ -196,7 +195,6 @@ class Redriven(Event):
             "error": None,
             "parked": None,
             "requests": remember(requests, "redrive", self.request_id, self.digest),
-            "wake_at": at,
         }
 
 
@@ -209,7 +207,7 @@ class InstanceFinished(Event):
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
-        ended = {"owner": None, "lease_until": 0, "wake_at": None, "paused": None, "parked": None, "error": self.error}
+        ended = {"owner": None, "lease_until": 0, "paused": None, "parked": None, "error": self.error}
         return {**ended, "running": (), "timers": NOTHING, "inbox": NOTHING} if self.status == "completed" else ended
 
 

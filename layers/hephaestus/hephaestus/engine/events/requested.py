@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import step_of
-from hephaestus.engine.events.event import Event, OfActivation, event, sooner, stays, step_now
+from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_now
 from hephaestus.engine.events.life import OPEN
 from hephaestus.engine.requests import NAME, named, remember, short
-from hephaestus.engine.state import Received, Timer, Trail, added, evolve
+from hephaestus.engine.state import Received, Timer, Trail, added
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class EventReceived(OfActivation):
     by_source: str = ""
     digest: str = ""
 
-    def changes(self, state: State, at: int) -> dict[str, Any]:
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is kept, and remembered: the id of a link for as long as the generation."""
         step = step_now(state, self.activation)
         changed: dict[str, Any] = {
@@ -44,8 +44,6 @@ class EventReceived(OfActivation):
             changed["links"] = (*state.links, short(self.event_id, NAME))
         else:
             changed["requests"] = remember(state.requests, "event", self.event_id, self.digest)
-        if _wakes(state, step):
-            changed["wake_at"] = sooner(state, at)
         return changed
 
 
@@ -72,15 +70,12 @@ class TimerSet(Event):
         step = step_now(state, self.activation)
         request = named("schedule_resume", self.request_id) if self.request_id else ""
         timer = Timer(self.token, self.activation, self.due_at, self.emits, scheduled=True, request=request)
-        changed: dict[str, Any] = {
+        return {
             "timers": added(state.timers, self.activation, (*state.timers.get(self.activation, ()), timer)),
             "timers_set": state.timers_set + 1,
             "requests": remember(state.requests, "schedule_resume", self.request_id, self.digest),
             "trail": Trail(state.trail, step),
         }
-        if _wakes(state, step):
-            changed["wake_at"] = sooner(state, self.due_at)
-        return changed
 
 
 @event(stays("running", "waiting"))
@@ -93,7 +88,7 @@ class HeartbeatReceived(OfActivation):
     by_source: str = ""
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
+        """Its deadline moves."""
         step = step_now(state, self.activation)
         known = state.timers.get(self.activation, ())
         beating = next((timer for timer in known if timer.heartbeat_ms), None)
@@ -102,11 +97,7 @@ class HeartbeatReceived(OfActivation):
             raise CorruptLog(message)
         moved = replace(beating, token=self.token, due_at=self.due_at, beaten=True)
         timers = added(state.timers, self.activation, tuple(moved if timer is beating else timer for timer in known))
-        changed: dict[str, Any] = {"timers": timers, "trail": Trail(state.trail, step)}
-        alarmed = state.owner is None and state.paused is None and state.wake_at == beating.due_at
-        if alarmed and not any(state.step_status(step_of(one)) == "waiting" for one in state.inbox):
-            changed["wake_at"] = _first_time(evolve(state, **changed))
-        return changed
+        return {"timers": timers, "trail": Trail(state.trail, step)}
 
 
 @event(stays(*OPEN))
@@ -120,12 +111,12 @@ class CancelRequested(Event):
     by_source: str = ""
     digest: str = ""
 
-    def changes(self, state: State, at: int) -> dict[str, Any]:
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The first one counts."""
         requests = remember(state.requests, "cancel", self.request_id, self.digest)
         if state.cancel is not None:
             return {"requests": requests}
-        return {"cancel": self, "paused": None, "requests": requests, "wake_at": sooner(state, at)}
+        return {"cancel": self, "paused": None, "requests": requests}
 
 
 @event(stays(*OPEN))
@@ -141,8 +132,7 @@ class Paused(Event):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The first one counts."""
         requests = remember(state.requests, "pause", self.request_id, self.digest)
-        wake_at = None if state.owner is None else state.wake_at
-        return {"paused": state.paused or self, "requests": requests, "wake_at": wake_at}
+        return {"paused": state.paused or self, "requests": requests}
 
 
 @event(stays(*OPEN))
@@ -154,12 +144,12 @@ class Unpaused(Event):
     by_source: str = ""
     digest: str = ""
 
-    def changes(self, state: State, at: int) -> dict[str, Any]:
-        """It is due, if it was paused."""
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It goes on."""
         requests = remember(state.requests, "unpause", self.request_id, self.digest)
         if state.paused is None:
             return {"requests": requests}
-        return {"paused": None, "requests": requests, "wake_at": sooner(state, at)}
+        return {"paused": None, "requests": requests}
 
 
 def heartbeat_grain(heartbeat_ms: int) -> int:
@@ -168,13 +158,3 @@ def heartbeat_grain(heartbeat_ms: int) -> int:
     Of an interval that is shorter than two seconds it is half: a step that beats in time must not be missed.
     """
     return max(heartbeat_ms // 10, min(SHORTEST_GRAIN_MS, heartbeat_ms // 2), 1)
-
-
-def _wakes(state: State, step: str) -> bool:
-    """Whether something for ``step`` is to be looked at before the step asks for it."""
-    return state.step_status(step) == "waiting" and state.paused is None
-
-
-def _first_time(state: State) -> int:
-    waiting = [timer.due_at for timer in state.deadlines if state.step_status(timer.step) == "waiting"]
-    return min([*waiting, *(step.retry_at for step in state.steps.values() if step.retry_at is not None)])

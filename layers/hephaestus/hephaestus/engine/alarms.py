@@ -1,0 +1,108 @@
+"""When an instance must be looked at: the alarm of its head, and that of a log entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.activation import step_of
+from hephaestus.engine.events import (
+    CancelRequested,
+    Claimed,
+    EventReceived,
+    HandedOver,
+    HeartbeatReceived,
+    Parked,
+    Paused,
+    Redriven,
+    Suspended,
+    TimerSet,
+    Unpaused,
+)
+
+if TYPE_CHECKING:
+    from hephaestus.engine.events import Entry, Event
+    from hephaestus.engine.state import State
+
+_FROM_OUTSIDE: Final = (
+    EventReceived,
+    TimerSet,
+    HeartbeatReceived,
+    CancelRequested,
+    Paused,
+    Unpaused,
+    Redriven,
+    Parked,
+)
+
+
+def alarm(before: State, entry: Entry, after: State) -> int | None:
+    """When (ms) somebody must look at the instance for the sake of ``entry``, until a head covers it.
+
+    * A claim: at its lease's end. The head's alarm never counts as cover: a head that is late may move it.
+    * What another than the owner adds: at once, unless there is a live owner, who sees it at its next commit.
+    * An owner's giving up: at the next wake-up, if that is before the alarm of its own claim.
+    * An owner's commits in between, and its closing: never; its claim's alarm covers them.
+    """
+    claims = any(isinstance(event, Claimed) for event in entry.events)
+    if claims and after.owner is not None:
+        return after.lease_until
+    if claims or any(isinstance(event, _FROM_OUTSIDE) for event in entry.events):
+        return None if before.owned(entry.at) and not claims else entry.at
+    if after.owner is None and after.wake_at is not None and after.wake_at < before.lease_until:
+        return after.wake_at
+    return None
+
+
+def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
+    """When (ms) the instance is looked at at the latest, if nothing happens before; the head's alarm.
+
+    While somebody owns it, that is the lease's end. Then the owner says when, and what comes from outside for a step
+    that waits brings it forward.
+
+    Args:
+        before: the state before the event.
+        event: what happened.
+        at: when (ms).
+        after: the state after it, but for its ``wake_at``.
+    """
+    if after.owner is not None:
+        return after.lease_until
+    if after.closed or isinstance(event, Paused):
+        return None
+    if isinstance(event, (Suspended, Parked)):
+        return event.wake_at
+    if isinstance(event, (HandedOver, Redriven)):
+        return at
+    if isinstance(event, HeartbeatReceived):
+        return _after_heartbeat(before, event, after)
+    known = (before.wake_at, _due(before, event, at))
+    return min((time for time in known if time is not None), default=None)
+
+
+def _due(before: State, event: Event, at: int) -> int | None:
+    """When what came from outside is to be looked at, if no one would look of their own accord."""
+    match event:
+        case EventReceived() if _waits(before, event.step):
+            return at
+        case TimerSet() if _waits(before, event.step):
+            return event.due_at
+        case CancelRequested() if before.cancel is None:
+            return at
+        case Unpaused() if before.paused is not None:
+            return at
+    return None
+
+
+def _waits(state: State, step: str) -> bool:
+    """Whether something for ``step`` is to be looked at before the step asks for it."""
+    return state.step_status(step) == "waiting" and state.paused is None
+
+
+def _after_heartbeat(before: State, event: HeartbeatReceived, after: State) -> int | None:
+    """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
+    missed = (timer.due_at for timer in before.timers.get(event.activation, ()) if timer.heartbeat_ms)
+    alarmed = before.paused is None and before.wake_at == next(missed, None)
+    if not alarmed or any(before.step_status(step_of(one)) == "waiting" for one in before.inbox):
+        return before.wake_at
+    waiting = [timer.due_at for timer in after.deadlines if after.step_status(timer.step) == "waiting"]
+    return min([*waiting, *(step.retry_at for step in after.steps.values() if step.retry_at is not None)])
