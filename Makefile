@@ -154,6 +154,8 @@ console: ## Build the console's page into the package, where its sources have ch
 
 # Where it listens, on loopback: make up PORT=4570; by default at 4566, or where it runs already.
 PORT ?=
+# Parameters of the template: make deploy PARAMS='StepPolicyArn=arn:aws:iam::000000000000:policy/orders LogLevel=DEBUG'.
+PARAMS ?=
 EMULATOR := .venvs/sam/bin/python tools/emulator.py
 FUNCTION ?= start
 EVENT ?= events/direct-start.json
@@ -164,7 +166,7 @@ up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=
 	@.venvs/sam/bin/python tools/tour.py
 
 deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
-	@$(EMULATOR) up $(if $(PORT),--port $(PORT))
+	@$(EMULATOR) up $(if $(PORT),--port $(PORT)) $(if $(PARAMS),--parameters $(PARAMS))
 
 look: .venvs/cli/.stamp ## Show the console of the local AWS in a browser; the command is .venvs/cli/bin/hephaestus
 	@.venvs/cli/bin/hephaestus --local console

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCAL: Final = ROOT / ".local"
@@ -386,11 +387,30 @@ def running() -> tuple[Emulator, int] | None:
     return Emulator(known["port"], HOME), known["pid"]
 
 
-def up(port: int | None = None) -> None:
+def read_parameters(given: Sequence[str]) -> dict[str, str]:
+    """Parameters of the template as ``Name=value``.
+
+    Raises:
+        EmulatorError: one is malformed, or the template has none of that name.
+    """
+    found: dict[str, str] = {}
+    section = re.search(r"^Parameters:\n((?: .*\n|\n)+)", (ROOT / "template.yaml").read_text("utf-8"), re.MULTILINE)
+    known = re.findall(r"^  (\w+):$", section[1] if section else "", re.MULTILINE)
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or name not in known:
+            message = f"{each!r} is no parameter: write Name=value, with one of {', '.join(known)}"
+            raise EmulatorError(message)
+        found[name] = value
+    return found
+
+
+def up(port: int | None = None, more: Mapping[str, str] | None = None) -> None:
     """Start the emulator if it does not run, and deploy the stack if anything changed.
 
     Args:
         port: where it listens; by default where it runs already, else ``PORT``.
+        more: parameters of the template that differ from those of this machine.
 
     Raises:
         EmulatorError: it runs at another port than the one that is asked for.
@@ -409,7 +429,7 @@ def up(port: int | None = None) -> None:
         process = emulator.start()
         STATE.write_text(json.dumps({"pid": process.pid, "port": emulator.port}))
     stamp = HOME / "deployed.digest"
-    chosen = parameters({"ApiAuthorization": "NONE"})
+    chosen = parameters({"ApiAuthorization": "NONE", **(more or {})})
     wanted = digest(chosen)
     if stamp.exists() and stamp.read_text() == wanted:
         say("the stack is deployed as it is")
@@ -488,6 +508,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="start it and deploy the stack")
     starting.add_argument("--port", type=int, help=f"on loopback; by default {PORT}, or where it runs already")
+    starting.add_argument("--parameters", nargs="+", default=[], metavar="NAME=VALUE", help="of the template")
     commands.add_parser("down", help="stop it, keeping its data")
     commands.add_parser("status", help="say whether and where it runs")
     commands.add_parser("build", help="build functions and layers")
@@ -498,7 +519,7 @@ def main() -> int:
     try:
         match asked.command:
             case "up":
-                up(asked.port)
+                up(asked.port, read_parameters(asked.parameters))
             case "down":
                 down()
             case "status":
