@@ -29,6 +29,7 @@ export interface Drawing {
 export const END = "DONE";
 const LETTER = 8;
 const LONGEST = 30;
+const NARROWEST = 152; // for a status and its attempt, as `failed (try 12)`
 
 export const short = (text: string, longest = LONGEST) => (text.length > longest ? `${text.slice(0, longest - 1)}…` : text);
 
@@ -37,7 +38,7 @@ export function draw(version: VersionInfo, down: boolean): Drawing {
   graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 14 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 8, marginy: 8 });
   const lines = new Map<string, { from: string; to: string; events: string[] }>();
   for (const step of version.steps) {
-    graph.setNode(step.key, { width: Math.max(132, short(step.key).length * LETTER + 50), height: 52 });
+    graph.setNode(step.key, { width: Math.max(NARROWEST, short(step.key).length * LETTER + 50), height: 52 });
     for (const [event, targets] of Object.entries(step.routes)) {
       for (const to of targets) {
         const line = lines.get(`${step.key}\n${to}`) ?? { from: step.key, to, events: [] };
