@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -183,6 +184,53 @@ def test_a_start_is_whole_wherever_a_deletion_comes_in_between(number: int) -> N
     world.check("c")
 
 
+READS: Final[dict[str, Callable[[World], object]]] = {
+    "get": lambda world: world.runner.get("id::1"),
+    "history": lambda world: world.runner.history("id::1"),
+    "earlier history": lambda world: world.runner.history("id::1", generation=1),
+    "fork": lambda world: world.runner.fork("id::1", 1, new_id="2"),
+    "list": lambda world: world.runner.list(),
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "number"), [(name, number) for name, read in READS.items() for number in range(calls(read))]
+)
+def test_what_is_read_while_it_is_deleted_is_shown_or_not_found(read: str, number: int) -> None:
+    """Before, a history could not be read: a value was missing."""
+    world = World()
+    world.table.before(number, world.delete)
+    with suppress(InstanceNotFound):
+        READS[read](world)
+    with suppress(InstanceNotFound):
+        world.runner.get("id::2")
+    assert world.left() == []
+
+
+def pause(world: World) -> None:
+    """Start it, and pause it at once."""
+    world.start("c")
+    world.runner.pause("id::1")
+
+
+@pytest.mark.parametrize("number", range(calls(pause)))
+def test_what_was_decided_on_before_a_deletion_comes_too_late(number: int) -> None:
+    """By a caller that was slow. Before, the number that it had in mind was free again, and it was acknowledged."""
+    world = World()
+    ended: list[bool] = []
+
+    def meanwhile() -> None:
+        world.local.settle()
+        ended.append(world.delete())
+
+    world.table.before(number, meanwhile)
+    with suppress(InstanceNotFound):
+        pause(world)
+        assert not any(ended) or world.runner.get("id::1").generation == 1
+    world.settle()
+    assert world.left() == [] or world.runner.get("id::1").paused == ""
+
+
 def test_what_cannot_be_read_can_be_deleted_once_it_has_ended() -> None:
     """A value is lost: no step could go on, and its data must be able to go all the same."""
     world = World()
@@ -213,5 +261,5 @@ def test_nothing_can_be_added_to_what_was_deleted_for_a_day() -> None:
     world = World()
     world.local.advance(timedelta(days=9))
     assert world.delete()
-    (left,) = world.table.query("id::1", low="a", high="z")
-    assert left["expires"] == world.local.clock.now() // 1000 + 24 * 3600
+    for left in world.table.query("id::1", low="a", high="z"):
+        assert left["expires"] == world.local.clock.now() // 1000 + 24 * 3600

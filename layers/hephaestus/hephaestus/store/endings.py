@@ -3,8 +3,8 @@
 ``superseded``: the id is started again. It holds the whole new head, and what the old head alone holds. Whoever wins
 the number has started; its writer, any other start, or the sweep puts the new head in the old one's place.
 
-``deleted``: everything of the instance is removed, the head after all else. The entry itself stays for a day, so that
-nothing that was decided before can be added behind it.
+``deleted``: everything of the instance is removed, the head after all else. The entry itself stays for a day, and so
+do the numbers of those before it, so that nothing that was decided before can be added.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NEXT: Final = "next_"  # in front of an attribute of the new head
 KEPT: Final = ("generation", "created_at", "first", "first_at", "first_commit", "snapshot", "snapshot_at")
+LEFT: Final = ("pk", "sk", "format", "commit_id", "at", "ends", f"{NEXT}life")  # of a deleted entry
 OLD: Final = "old_"  # in front of what the old head alone held
 DAY: Final = 24 * 3600
 HOUR_MS: Final = 3_600_000
@@ -119,7 +120,7 @@ class Endings:
         self.store.strip(old.instance_id, str(item["sk"]))
 
     def _remove(self, instance_id: str, ending: str) -> None:
-        """Remove everything of a deleted instance but the ending, which expires.
+        """Remove everything of a deleted instance but the numbers of its log, which expire.
 
         A start that meets the deletion may have written values already, and whoever is slow here may meet a whole new
         life: so only the lives that led to this one are removed, and what was left of lives that are much older.
@@ -136,12 +137,19 @@ class Endings:
         for value in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
             if _life(value) in lives or _life(value) > old:
                 self.store.values.drop(value)
-        for one in reversed(log):  # what leads from a life to the next goes last
-            if one["sk"] != ending and (_life(one) in lives or _life(one) > old):
+        for one in log:  # the newest first: what is left has no gap
+            if _life(one) in lives and one["sk"] != ending:
+                self._empty(one, at)
+            elif _life(one) > old and _life(one) not in lives:
                 self.table.delete(instance_id, str(one["sk"]), ALWAYS)
         self.table.delete(instance_id, HEAD, Condition(equal={"life": life}))
-        changes: dict[str, Value | None] = {"wake_shard": None, "wake_at": None, EXPIRES: at // 1000 + DAY}
-        self.table.update(instance_id, ending, changes, PRESENT)
+        self._empty(item, at)
+
+    def _empty(self, entry: Item, at: int) -> None:
+        """Leave nothing of an entry but its number, for a day: whoever read its life before must not find it free."""
+        changes: dict[str, Value | None] = dict.fromkeys(name for name in entry if name not in LEFT)
+        changes |= {"ends": "deleted", EXPIRES: at // 1000 + DAY, "wake_shard": None, "wake_at": None}
+        self.table.update(str(entry["pk"]), str(entry["sk"]), changes, PRESENT)
 
 
 def _life(item: Item) -> str:

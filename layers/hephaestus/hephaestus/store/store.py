@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.engine.codec import dump_events, dump_state
 from hephaestus.engine.fold import begin
 from hephaestus.engine.state import CLOSED, STATUSES, Kept, State, evolve
-from hephaestus.errors import AlreadyRunning, InvariantBroken, PayloadTooLarge, StoreUnavailable
+from hephaestus.errors import AlreadyRunning, CorruptLog, InvariantBroken, PayloadTooLarge, StoreUnavailable
 from hephaestus.store.endings import Endings
 from hephaestus.store.heads import Shards, Sizes, lean, room
 from hephaestus.store.items import FORMAT
@@ -101,7 +101,7 @@ class Store:
     @property
     def max_value_bytes(self) -> int | None:
         """The largest single value it takes, in bytes after compression; ``None`` where large ones go to S3."""
-        return None if self.values.blobs else self.values.threshold
+        return self.values.threshold if self.values.blobs is None else None
 
     # --- Writing ---
 
@@ -298,9 +298,13 @@ class Store:
     def tail(self, state: State) -> State | None:
         """``state`` after what others wrote since; ``None`` where nothing was written, or its life is over."""
         items = self.reader.tail(state)
-        if not items:
-            return None
-        after = self.reader.follow(state, items)
+        try:
+            after = self.reader.follow(state, items)
+        except ValueMissing:
+            found = self.reader.newest(state.instance_id)
+            if found is None or found.life != state.life or found.ended:
+                return None
+            raise
         return after if after.sequence > state.sequence else None
 
     def history(
@@ -311,6 +315,13 @@ class Store:
         Of an instance that is older than the retention and a year, the oldest entries but the first may be gone.
         ``generation`` ``None`` is the newest. ``None`` when there is no such instance or generation.
         """
+        with suppress(CorruptLog):
+            return self._history(instance_id, generation, after, limit)
+        return self._history(instance_id, generation, after, limit)  # it may have been deleted meanwhile
+
+    def _history(
+        self, instance_id: str, generation: int | None, after: int, limit: int
+    ) -> tuple[int, Sequence[Entry]] | None:
         found = self.reader.newest(instance_id)
         if found is None or found.ended == "deleted":
             return None
