@@ -90,6 +90,7 @@ def test_the_head_lags_by_a_bounded_number_of_entries_while_the_queue_is_late() 
     """So that a read costs the same however many requests come before the instance goes on."""
     local = LocalRuntime(ThreeWaits)
     local.start(ThreeWaits, "a")
+    local.runner.pause("three::a")
     for _ in range(3 * TAIL):
         local.runner.unpause("three::a")
         state = local.store.load("three::a")

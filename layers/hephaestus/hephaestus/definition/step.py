@@ -183,6 +183,10 @@ class FunctionStep(Step):
         """Call the function."""
         return self.function(context)
 
+    def run(self, context: StepContext) -> Any:
+        """Call the function; what it does not read of the context is not made."""
+        return self.function(context)
+
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:  # noqa: ARG002 - the signature of every step
         """Call the function."""
         return self.function(context)

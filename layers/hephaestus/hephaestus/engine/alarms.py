@@ -23,15 +23,8 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.state import State
 
-_FROM_OUTSIDE: Final = (
-    EventReceived,
-    TimerSet,
-    HeartbeatReceived,
-    CancelRequested,
-    Paused,
-    Unpaused,
-    Redriven,
-    Parked,
+_FROM_OUTSIDE: Final = frozenset(
+    {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, Redriven, Parked}
 )
 
 
@@ -43,10 +36,11 @@ def alarm(before: State, entry: Entry, after: State) -> int | None:
     * An owner's giving up: at the next wake-up, if that is before the alarm of its own claim.
     * An owner's commits in between, and its closing: never; its claim's alarm covers them.
     """
-    claims = any(isinstance(event, Claimed) for event in entry.events)
+    kinds = {type(event) for event in entry.events}
+    claims = Claimed in kinds
     if claims and after.owner is not None:
         return after.lease_until
-    if claims or any(isinstance(event, _FROM_OUTSIDE) for event in entry.events):
+    if claims or not kinds.isdisjoint(_FROM_OUTSIDE):
         return None if before.owned(entry.at) and not claims else entry.at
     if after.owner is None and after.wake_at is not None and after.wake_at < before.lease_until:
         return after.wake_at

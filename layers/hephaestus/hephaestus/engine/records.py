@@ -32,7 +32,7 @@ class _Nothing(Mapping[str, Any]):
         return default
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and not other
+        return not other and isinstance(other, Mapping)
 
     def __hash__(self) -> int:  # so that it may be a field's default
         return hash(_Nothing)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 from hephaestus.engine.activation import step_of, text_of, token_of
 from hephaestus.engine.records import NOTHING
@@ -120,14 +120,13 @@ class Trail:
         self.kept: list[Agenda] = before.kept if before is not None else []
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What is known of where a state is stored; no part of the state.
 
     Attributes:
         settled: the number that the head is known to have.
         alarmed: the entries that may still show an alarm, all of them newer than the head as it was read.
-        room: bytes that the head has for a snapshot.
+        head: as it was read or put; what of it changes leaves the room for a snapshot as it is.
         values: the names of the values of this life that are known to be stored.
         snapshot: the name of the value that holds the head's snapshot, if one does.
         expiring: whether head and values were given an expiry, as of a closed instance.
@@ -136,7 +135,7 @@ class Kept:
 
     settled: int = 0
     alarmed: tuple[int, ...] = ()
-    room: int = 0
+    head: Mapping[str, Any] = NOTHING
     values: frozenset[str] = frozenset()
     snapshot: str = ""
     expiring: bool = False
@@ -228,11 +227,10 @@ def evolve(state: State, **changes: Any) -> State:
 
     What changes steps, timers or the inbox leaves the trail, unless it says in ``trail`` which step it touched.
     """
-    changed = object.__new__(State)
-    changed.__dict__.update(state.__dict__)
-    changed.__dict__.update(changes)
     if "trail" not in changes and not _TRAILED.isdisjoint(changes):
-        changed.__dict__["trail"] = Trail()
+        changes["trail"] = Trail()
+    changed = object.__new__(State)
+    object.__setattr__(changed, "__dict__", state.__dict__ | changes)
     return changed
 
 

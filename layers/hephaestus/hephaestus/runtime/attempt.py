@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 NOWHERE: Final = Taken()
+EMPTY: Final = FrozenDict()
+RESULTS: Final = frozenset({str, dict, Completed, Pending})
 
 
 class StepTimedOut(TimeoutError):
@@ -123,7 +125,7 @@ class Attempt:
         decimal.setcontext(decimal.getcontext().copy())  # of all context variables the one whose value can be changed
         step = self.definition.steps[self.step]
         result = step.undo(self.context) if self.undo else step.run(self.context)
-        if inspect.isawaitable(result):
+        if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
         read = self._read(result)
         if isinstance(read, Pending):
@@ -170,8 +172,8 @@ class Attempt:
         Raises:
             WriteRefused, TypeError, ValueError, PayloadTooLarge: it cannot be.
         """
-        results = freeze(read.results, f"step {self.step}: results")
-        metadata = freeze(read.metadata, f"step {self.step}: metadata")
+        results, given = freeze(read.results, f"step {self.step}: results"), read.metadata
+        metadata = EMPTY if type(given) is dict and not given else freeze(given, f"step {self.step}: metadata")
         for what, frozen in (("results", results), ("metadata", metadata)):
             if not isinstance(frozen, FrozenDict):
                 message = (

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from hephaestus.engine.alarms import alarm
 from hephaestus.engine.effects import effects
+from hephaestus.engine.events import Entry
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.runtime.perform import Performer
     from hephaestus.store.store import Store
@@ -65,7 +64,7 @@ class Commits:
         Raises:
             StoreUnavailable, PayloadTooLarge, WriteFailed: see ``Store.commit``; nothing that follows was done.
         """
-        alarmed = replace(entry, alarm=alarm(before, entry, after))
+        alarmed = Entry(entry.sequence, entry.commit_id, entry.at, entry.events, alarm(before, entry, after))
         stored = insist(lambda: self.store.commit(after, alarmed, writes))
         if stored is None:
             return None

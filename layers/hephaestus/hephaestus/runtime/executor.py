@@ -277,6 +277,8 @@ class _Execution:
 
     def tell_start(self, running: Running, active: int) -> None:
         """Tell that a step starts, one of ``active``; what a handler sets in the context, the step's thread gets."""
+        if not telemetry.heard("hephaestus.step.start"):
+            return
         run = running.run
         tell(
             "hephaestus.step.start",

@@ -101,9 +101,8 @@ class Endings:
         return None
 
     def _ending(self, kind: str, instance_id: str, key: str, commit_id: str, at: int) -> dict[str, Value]:
-        alarm = {name: value for name, value in self.store.shards.alarm(instance_id, at).items() if value is not None}
         told: Item = {"pk": instance_id, "sk": key, "format": FORMAT, "ends": kind, "commit_id": commit_id, "at": at}
-        return {**told, **alarm}
+        return {**told, **self.store.shards.alarm(instance_id, at)}
 
     def _put(self, item: Item) -> bool:
         """Put an ending if its number is free; whether it was, or this very ending has taken it."""

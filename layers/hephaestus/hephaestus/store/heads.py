@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What a later head may have and an earlier one not: a longer status, an owner and a lease, an expiry.
 RESERVE: Final = 16
 OWNED: Final = len("owner") + 20 + len("lease_until") + 8
+NO_ALARM: Final[Mapping[str, Value | None]] = {"wake_shard": None, "wake_at": None}
 NAMED: Final = len("snapshot_at") + 10
 
 
@@ -54,10 +55,8 @@ class Shards:
         self.wake = wake
         self.listing = listing
 
-    def alarm(self, instance_id: str, at: int | None) -> Mapping[str, Value | None]:
+    def alarm(self, instance_id: str, at: int) -> Mapping[str, Value]:
         """The attributes of an alarm."""
-        if at is None:
-            return {"wake_shard": None, "wake_at": None}
         return {"wake_shard": wake_key(shard_of(instance_id, self.wake)), "wake_at": at}
 
     def changes(self, state: State, expires: int | None) -> dict[str, Value | None]:
@@ -68,7 +67,7 @@ class Shards:
             "sequence": state.sequence,
             "owner": state.owner,
             "lease_until": state.lease_until or None,
-            **self.alarm(state.instance_id, state.wake_at),
+            **(NO_ALARM if state.wake_at is None else self.alarm(state.instance_id, state.wake_at)),
             "list_key": list_key(state.workflow, state.status, shard),
             "recent_key": recent_key(state.status, shard),
             "updated_at": state.updated_at,

@@ -43,7 +43,7 @@ def recent_key(status: str, shard: int) -> str:
 def list_time(milliseconds: int) -> str:
     """A time as text that sorts as times do."""
     seconds, rest = divmod(min(max(milliseconds, 0), LAST_MS), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}"
 
 
 def shard_of(instance_id: str, shards: int) -> int:

@@ -6,7 +6,6 @@ An entry of an earlier life counts as none; one of a later life says that the he
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hephaestus.engine.codec import load_events, load_state
@@ -14,7 +13,7 @@ from hephaestus.engine.events import Entry
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import CLOSED, Kept, State, evolve
 from hephaestus.errors import CorruptLog, StoreUnavailable
-from hephaestus.store.heads import fattened, room
+from hephaestus.store.heads import fattened
 from hephaestus.store.items import attribute, check_format
 from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key, read_log_key
 from hephaestus.store.table import EXPIRES
@@ -23,6 +22,7 @@ from hephaestus.store.values import ValueMissing, Values, names_in, put_back, st
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.engine.events import Event
     from hephaestus.store.table import Item, Table
 
 T = TypeVar("T")
@@ -60,17 +60,15 @@ class Reader:
     Args:
         table: the table.
         values: where what is large stands.
-        head_bytes: how large a head with its snapshot may be.
 
     Attributes:
         load_events: decodes an entry.
         load_state: decodes a snapshot.
     """
 
-    def __init__(self, table: Table, values: Values, head_bytes: int) -> None:
+    def __init__(self, table: Table, values: Values) -> None:
         self.table = table
         self.values = values
-        self.head_bytes = head_bytes
         self.load_events = load_events
         self.load_state = load_state
 
@@ -127,8 +125,8 @@ class Reader:
         opening = large[named[FIRST]] if FIRST in named else attribute(head, FIRST, bytes)
         places, data = unpacked(opening, instance_id)
         known = set(named.values()) | set(names_in(places))
-        bare = Entry(1, str(head["first_commit"]), _number(head, "created_at"), ())
-        first = self._whole(instance_id, read.life, bare, places, data)
+        events = self._events(instance_id, read.life, places, data)
+        first = Entry(1, str(head["first_commit"]), _number(head, "created_at"), events)
         state = begin(instance_id, _number(head, "generation"), first, read.life)
         snapshot = large[named["snapshot"]] if "snapshot" in named else head.get("snapshot")
         if isinstance(snapshot, bytes):
@@ -143,7 +141,7 @@ class Reader:
         kept = Kept(
             sequence,
             (),
-            room(head, self.head_bytes),
+            head,
             frozenset(known),
             named.get("snapshot", ""),
             EXPIRES in head,
@@ -168,13 +166,13 @@ class Reader:
         entries, known = [], set(state.kept.values)
         for item in items:
             if "ends" in item:
-                state = evolve(state, kept=replace(state.kept, ended=str(item["ends"])))
+                state = evolve(state, kept=state.kept._replace(ended=str(item["ends"])))
                 continue
             entry, names = self._entry(item)
             entries.append(entry)
-            known |= names
+            known.update(names)
         alarmed = (*state.kept.alarmed, *(entry.sequence for entry in entries if entry.alarm is not None))
-        return evolve(fold(state, entries), kept=replace(state.kept, alarmed=alarmed, values=frozenset(known)))
+        return evolve(fold(state, entries), kept=state.kept._replace(alarmed=alarmed, values=frozenset(known)))
 
     def tail(self, state: State) -> Sequence[Item]:
         """The items of the log after ``state``, in order (``pk``, the ``log#`` keys of its life)."""
@@ -196,7 +194,7 @@ class Reader:
         )
         commit, created = str(item[f"{prefix}first_commit"]), _number(item, f"{prefix}created_at")
         places, rest = unpacked(data, instance_id)
-        return self._whole(instance_id, life, Entry(1, commit, created, ()), places, rest)
+        return Entry(1, commit, created, self._events(instance_id, life, places, rest))
 
     def page(self, instance_id: str, life: str, after: int, limit: int) -> Sequence[Entry]:
         """At most ``limit`` entries of a life's log after number ``after`` (1 or more), in order, where left."""
@@ -247,27 +245,20 @@ class Reader:
         """The log entry that an item holds."""
         return self._entry(item)[0]
 
-    def _entry(self, item: Item) -> tuple[Entry, set[str]]:
+    def _entry(self, item: Item) -> tuple[Entry, tuple[str, ...]]:
         """A log entry, and the names of its values."""
         instance_id = str(item["pk"])
         life, number = read_log_key(str(item["sk"]))
         places, data = unpacked(attribute(item, "data", bytes), instance_id)
         alarm = item.get("wake_at")
-        bare = Entry(
-            number,
-            attribute(item, "commit_id", str),
-            _number(item, "at"),
-            (),
-            alarm if isinstance(alarm, int) else None,
-        )
-        return self._whole(instance_id, life, bare, places, data), set(names_in(places))
+        events = self._events(instance_id, life, places, data)
+        commit_id, at = attribute(item, "commit_id", str), _number(item, "at")
+        return Entry(number, commit_id, at, events, alarm if isinstance(alarm, int) else None), names_in(places)
 
-    def _whole(self, instance_id: str, life: str, bare: Entry, places: Sequence[str], data: bytes) -> Entry:
-        """An entry with its events, those with large values complete."""
+    def _events(self, instance_id: str, life: str, places: Sequence[str], data: bytes) -> tuple[Event, ...]:
+        """The events of an entry, those with large values complete."""
         events = _named(instance_id, self.load_events, data)
-        if places:
-            events = put_back(events, places, self.values.get(instance_id, life, names_in(places)))
-        return replace(bare, events=events)
+        return put_back(events, places, self.values.get(instance_id, life, names_in(places))) if places else events
 
 
 def _head(item: Item) -> Item:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.codec import dump_events, dump_state
@@ -87,7 +86,7 @@ class Store:
         self.table = table
         self.values = Values(table, blobs, threshold)
         self.sizes = sizes
-        self.reader = Reader(table, self.values, sizes.head)
+        self.reader = Reader(table, self.values)
         self.shards = Shards(wake_shards, list_shards)
         self.retention = None if retention_days is None else retention_days * DAY
         self.endings = Endings(self)
@@ -175,22 +174,24 @@ class Store:
             message = f"a commit has {len(writes)} writes: at most {MAX_TRANSACTION - 1} go with a log entry"
             raise InvariantBroken(message)
         data, names = self._events(after, entry.events, after.kept.values)
-        item: dict[str, Value | None] = {
+        item: dict[str, Value] = {
             "pk": after.instance_id,
             "sk": log_key(after.life, entry.sequence),
             "format": FORMAT,
             "commit_id": entry.commit_id,
             "at": entry.at,
             "data": data,
-            **(self.shards.alarm(after.instance_id, entry.alarm) if entry.alarm is not None else {}),
-            EXPIRES: self.expiry(entry.at, LONGEST_LIFE),
         }
+        if entry.alarm is not None:
+            item |= self.shards.alarm(after.instance_id, entry.alarm)
+        if (expires := self.expiry(entry.at, LONGEST_LIFE)) is not None:
+            item[EXPIRES] = expires
         if after.kept.expiring and not self.prolong(after.instance_id, after.life, entry.at):
             return None  # a closed life would go on, and its head has expired
-        if not self._put(after, entry, {name: value for name, value in item.items() if value is not None}, writes):
+        if not self._put(after, entry, item, writes):
             return None
         alarmed = (*after.kept.alarmed, entry.sequence) if entry.alarm is not None else after.kept.alarmed
-        return evolve(after, kept=replace(after.kept, alarmed=alarmed, values=after.kept.values | names))
+        return evolve(after, kept=after.kept._replace(alarmed=alarmed, values=after.kept.values | names))
 
     def settle(self, state: State) -> State:
         """Have the head follow the log up to ``state``, then remove the alarms of the entries that it covers.
@@ -206,7 +207,7 @@ class Store:
             kept = self._write_head(state)
         for number in kept.alarmed:
             self.strip(state.instance_id, log_key(state.life, number))
-        return evolve(state, kept=replace(kept, alarmed=()))
+        return evolve(state, kept=kept._replace(alarmed=()))
 
     def tidy(self, instance_id: str, state: State | None, alarms: Sequence[str] = ()) -> None:
         """Finish what a crash left undone of an instance that nobody works on: its head, its end, its alarms.
@@ -380,7 +381,7 @@ class Store:
             self.values.put(state.instance_id, state.life, FIRST, data)
             head[f"{FIRST}_at"] = FIRST
             names |= {FIRST}
-        return head, Kept(1, (), room(head, self.sizes.head), names)
+        return head, Kept(1, (), head, names)
 
     def expiry(self, at: int, later: int = 0) -> int | None:
         """When what was written at ``at`` (ms) is no longer needed, in seconds; ``None`` for never."""
@@ -457,7 +458,7 @@ class Store:
         changes = self.shards.changes(state, expires)
         snapshot, names = self._snapshot(state)
         name = ""
-        if len(snapshot) > kept.room:
+        if len(snapshot) > room(kept.head, self.sizes.head):
             name = f"snapshot{state.sequence}"
             self.values.put(state.instance_id, state.life, name, snapshot, later)
         changes |= {"snapshot": None, "snapshot_at": name} if name else {"snapshot": snapshot, "snapshot_at": None}
@@ -466,7 +467,7 @@ class Store:
         if written and kept.snapshot and kept.snapshot != name:
             self.values.remove(state.instance_id, state.life, (kept.snapshot,))
         known = kept.values - {kept.snapshot} | names | ({name} if name else set())
-        return replace(kept, settled=state.sequence, values=known, snapshot=name, expiring=later is not None)
+        return kept._replace(settled=state.sequence, values=known, snapshot=name, expiring=later is not None)
 
     def _snapshot(self, state: State) -> tuple[bytes, frozenset[str]]:
         """A state as bytes, and the names of its large values."""

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # typeshed lacks it
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
@@ -317,7 +318,8 @@ _UNTAG: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_tag)
+# One for all calls: ``JSONEncoder.encode`` makes one each time. No value contains itself, so that need not be watched.
+_encode = c_make_encoder(None, _tag, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - C has no names
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -331,7 +333,7 @@ _untagged = json.JSONDecoder(parse_constant=_no_constant)
 
 def to_json(value: Any) -> str:
     """Compact JSON; types that JSON lacks become one-key objects with a reserved key."""
-    return _encoder.encode(value)
+    return "".join(_encode(value, 0))
 
 
 def from_json(text: str) -> Any:
