@@ -8,6 +8,7 @@ decides it again.
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.events import (
@@ -89,6 +90,7 @@ class Journal:
         self._draft(opening)
         self.owner = self.draft.owner
         self._room: int | None = None
+        self._name, self._entries = clock.unique(), count()
 
     def now(self) -> int:
         """Milliseconds since the epoch; the times in a log never go back, whichever machine's clock they are from."""
@@ -112,9 +114,13 @@ class Journal:
         """The next entry and the state after it: the draft with ``closing``, if all of it is of this very time."""
         at = self.now()
         if not events or self._drafted_at != at:
-            return following(self.committed, self.clock.unique(), at, (*events, *closing))
+            return following(self.committed, self._commit_id(), at, (*events, *closing))
         after = evolve(apply(self.draft, closing, at), sequence=self.committed.sequence + 1)
-        return after, Entry(after.sequence, self.clock.unique(), at, (*events, *closing))
+        return after, Entry(after.sequence, self._commit_id(), at, (*events, *closing))
+
+    def _commit_id(self) -> str:
+        """A name that no other entry was ever tried with, without a system call each, at which threads change."""
+        return f"{self._name}.{next(self._entries)}"
 
     def has_room(self, event: Event) -> bool:
         """Whether the instance may hold what an outcome adds, beside all that it holds."""

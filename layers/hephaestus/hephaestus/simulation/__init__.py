@@ -177,8 +177,8 @@ def _shortest(  # noqa: PLR0913, PLR0917 - what showed it
 ) -> InvariantViolated:
     """The violation with the shortest trace that shows the same rule broken."""
 
-    def broken(script: Sequence[int]) -> tuple[Violation, Run] | None:
-        run = Run(subject, Choices(seed, script), faults)
+    def broken(script: Sequence[int], *, tracing: bool = False) -> tuple[Violation, Run] | None:
+        run = Run(subject, Choices(seed, script), faults, tracing=tracing)
         try:
             run.go()
         except Violation as found:
@@ -190,7 +190,7 @@ def _shortest(  # noqa: PLR0913, PLR0917 - what showed it
         return found is not None and found[0].rule == violation.rule
 
     script = shrink(taken, fails, tries)
-    shown = broken(script)
+    shown = broken(script, tracing=True)
     trace = "\n".join(shown[1].world.trace) if shown else "(it does not show again: something else decides, too)"
     told, name = shown[0] if shown else violation, subject.workflow.__name__
     message = (

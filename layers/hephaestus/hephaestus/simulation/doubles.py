@@ -91,8 +91,7 @@ class Calls:
 
     def _refuse(self, what: str, how: str) -> None:
         self.world.note(f"{what}: {how}")
-        message = f"{what}: {how}"
-        raise StoreUnavailable(message)
+        raise StoreUnavailable(how)  # the same words whether or not the run is traced, which must change nothing
 
 
 class SimulatedTable:
@@ -186,7 +185,7 @@ class SimulatedTable:
                 guarded(self.world, lambda: self.ledger.observe(pk))
             return written
 
-        return self.calls.write(f"{what} {self._told(item) or sk}", write)
+        return self.calls.write(f"{what} {self._told(item) or sk}" if self.world.tracing else what, write)
 
     def _told(self, item: Item) -> str:
         """What a log entry says, for the trace."""

@@ -68,11 +68,11 @@ class Run:
         tables: what the steps have written.
     """
 
-    def __init__(self, subject: Subject, choices: Choices, faults: Faults) -> None:
+    def __init__(self, subject: Subject, choices: Choices, faults: Faults, *, tracing: bool = False) -> None:
         weather = Weather(choices, faults)
         lifetime_ms = LIFETIMES_MS[choices.below(len(LIFETIMES_MS))]
         storm = choices.below(STORM_TURNS) if weather.stormy else 0
-        self.world = world = World(choices, weather, lifetime_ms, storm)
+        self.world = world = World(choices, weather, lifetime_ms, storm, tracing=tracing)
         self.tables = CountedTables(subject.tables)
         table = InMemoryTable(INDEXES, tables=self.tables, lagging=True)
         self.table = table

@@ -73,11 +73,12 @@ class World:
     Attributes:
         now: the true time, in milliseconds.
         current: who runs now; ``None`` for the world itself.
+        tracing: whether what happens is told.
         trace: what happened, for people.
         violation: the first invariant that was found not to hold.
     """
 
-    def __init__(self, choices: Choices, weather: Weather, lifetime_ms: int, storm: int) -> None:
+    def __init__(self, choices: Choices, weather: Weather, lifetime_ms: int, storm: int, *, tracing: bool) -> None:
         self.choices = choices
         self.weather = weather
         self.lifetime_ms = lifetime_ms
@@ -85,6 +86,7 @@ class World:
         self.now = BEGINNING
         self.turns = 0
         self.current: Actor | None = None
+        self.tracing = tracing
         self.trace: list[str] = []
         self.violation: Violation | None = None
         self.invocations = 0
@@ -116,7 +118,7 @@ class World:
             ready = [actor for actor in self._actors if actor.ready_at <= self.now]
             if ready or self._due:
                 self._turn(ready)
-            elif not self._pass_time(alarm(), sweep) and not idle():
+            elif not self._pass_time(alarm, sweep) and not idle():
                 break
         if self.violation is not None:
             raise self.violation
@@ -169,6 +171,8 @@ class World:
 
     def note(self, text: str) -> None:
         """Add a line to the trace."""
+        if not self.tracing:
+            return
         who = self.current.invocation.name if self.current else "-"
         self.trace.append(f"{(self.now - BEGINNING) / 1000:+12.3f} s  {who:<12} {text}")
 
@@ -258,15 +262,15 @@ class World:
         else:
             self._due.pop(chosen - len(ready))()
 
-    def _pass_time(self, alarm: int | None, sweep: Callable[[], None]) -> bool:
+    def _pass_time(self, alarm: Callable[[], int | None], sweep: Callable[[], None]) -> bool:
         """Go to the next moment at which something happens; whether there is one."""
-        following = min((actor.ready_at for actor in self._actors), default=NEVER)
-        following = min([following, *(invocation.dies_at for invocation in self._alive)])
-        if self._agenda:
-            following = min(following, self._agenda[0][0])
+        times = [actor.ready_at for actor in self._actors]
+        times += [invocation.dies_at for invocation in self._alive]
+        times += [self._agenda[0][0]] if self._agenda else []
+        following = min(times, default=NEVER)
         sweep_at = NEVER
-        if alarm is not None:
-            late = max(alarm - self._next_sweep, self.now - self._next_sweep, 0)
+        if following >= self._next_sweep and (alarm_at := alarm()) is not None:
+            late = max(alarm_at - self._next_sweep, self.now - self._next_sweep, 0)
             sweep_at = self._next_sweep + -(-late // SWEEP_MS) * SWEEP_MS
         if min(following, sweep_at) == NEVER:
             return False
