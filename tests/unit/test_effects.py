@@ -91,8 +91,8 @@ def test_the_head_lags_by_a_bounded_number_of_entries_while_the_queue_is_late() 
     local = LocalRuntime(ThreeWaits)
     local.start(ThreeWaits, "a")
     local.runner.pause("three::a")
-    for _ in range(3 * TAIL):
-        local.runner.unpause("three::a")
+    for number in range(3 * TAIL):
+        local.runner.unpause("three::a", request_id=f"{number}")
         state = local.store.load("three::a")
         assert state is not None
         assert state.sequence - state.kept.settled < TAIL
