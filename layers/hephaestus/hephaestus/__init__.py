@@ -46,6 +46,7 @@ from hephaestus.errors import (
     UnknownStep,
     UnknownVersion,
     UnknownWorkflow,
+    WorkflowUnavailable,
 )
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
 
@@ -103,6 +104,7 @@ __all__ = [
     "UnknownWorkflow",
     "Update",
     "Workflow",
+    "WorkflowUnavailable",
     "Write",
     "WriteFailed",
     "WriteRefused",

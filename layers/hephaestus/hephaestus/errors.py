@@ -119,6 +119,13 @@ class UnknownWorkflow(CallerError):
     title = "Unknown workflow"
 
 
+class WorkflowUnavailable(UnknownWorkflow):
+    """No workflow of that name could be loaded, and a module of workflows is broken: it may be in there."""
+
+    status = 503
+    title = "Workflow not available"
+
+
 class UnknownVersion(CallerError):
     """The workflow is deployed, but not in that version."""
 

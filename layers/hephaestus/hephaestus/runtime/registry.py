@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING
 
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import missing
-from hephaestus.errors import DefinitionError, Problem, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import DefinitionError, Problem, UnknownVersion, UnknownWorkflow, WorkflowUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -15,17 +16,26 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
 
+_logger = logging.getLogger("hephaestus.registry")
+
 
 class Registry:
     """Workflows by name. A version that belongs to an umbrella is reached through the umbrella.
 
-    Raises:
-        DefinitionError: two workflows have one name, or share a business key without ``scope="global"``.
+    A module that cannot be imported, or whose workflows clash with those of a module before it, is broken: it takes
+    down its own workflows and no others. It is tried again whenever a workflow is asked for that is not there.
+
+    Args:
+        workflows: workflows.
+        modules: modules of workflows, imported on first use.
+
+    Raises (any method):
+        DefinitionError: two of ``workflows`` have one name, or share a business key without ``scope="global"``.
     """
 
     def __init__(self, workflows: Iterable[type[Workflow]] = (), *, modules: Sequence[str] = ()) -> None:
-        self._modules = tuple(modules)
         self._given = tuple(workflows)
+        self._unloaded = tuple(modules)
         self._by_name: dict[str, type[Workflow]] | None = None
 
     @classmethod
@@ -38,11 +48,15 @@ class Registry:
 
         Raises:
             UnknownWorkflow: none is deployed.
+            WorkflowUnavailable: it may be in a module that is broken; the log says what is wrong with it.
         """
-        found = self._workflows().get(name) if isinstance(name, str) else None
+        found = self._find(name)
         if found is None:
             deployed = ", ".join(self.names()) or "none"
             message = f"there is no workflow {str(name)[:64]!r}; deployed workflows: {deployed}"
+            if self._unloaded:
+                message = f"{message}. Others could not be loaded: the function's log says why"
+                raise WorkflowUnavailable(message)
             raise UnknownWorkflow(message)
         return found
 
@@ -54,8 +68,7 @@ class Registry:
         """
         if not isinstance(workflow, type):
             return self.get(workflow)
-        name = getattr(workflow, "name", "")
-        found = self._workflows().get(name) if isinstance(name, str) else None
+        found = self._find(getattr(workflow, "name", ""))
         if found is workflow:
             return found
         named = f"{workflow.__module__}.{workflow.__qualname__}"[:200]
@@ -105,13 +118,26 @@ class Registry:
         """Every workflow, by name."""
         return iter([self._workflows()[name] for name in self.names()])
 
+    def _find(self, name: object) -> type[Workflow] | None:
+        found = self._workflows().get(name) if isinstance(name, str) else None
+        if found is None and self._unloaded:
+            found = self._load(self._workflows()).get(name) if isinstance(name, str) else None
+        return found
+
     def _workflows(self) -> dict[str, type[Workflow]]:
-        if self._by_name is None:
-            found = dict.fromkeys(self._given)
-            for module in self._modules:
-                found.update(dict.fromkeys(_workflows_in(module)))
-            self._by_name = _index(list(found))
-        return self._by_name
+        return self._load(_index(self._given)) if self._by_name is None else self._by_name
+
+    def _load(self, by_name: dict[str, type[Workflow]]) -> dict[str, type[Workflow]]:
+        """``by_name`` with what the modules hold that are not loaded yet."""
+        broken = []
+        for module in self._unloaded:
+            try:
+                by_name = _index(list(dict.fromkeys([*by_name.values(), *_workflows_in(module)])))
+            except (Exception, SystemExit):
+                _logger.exception("the workflows of module %s are not available: it cannot be loaded", module)
+                broken.append(module)
+        self._unloaded, self._by_name = tuple(broken), by_name
+        return by_name
 
 
 def _workflows_in(module: str) -> list[type[Workflow]]:

@@ -14,6 +14,7 @@ from hephaestus.errors import (
     InvariantBroken,
     UnknownVersion,
     UnknownWorkflow,
+    WorkflowUnavailable,
 )
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 
@@ -70,7 +71,7 @@ class Waker:
                     return self._tidy(state, now, alarms)
                 return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
             except (UnknownWorkflow, UnknownVersion) as error:
-                reason = f"{error}; deploy that version again"
+                reason = str(error) if isinstance(error, WorkflowUnavailable) else f"{error}; deploy that version again"
                 if _is_parked(state, reason, now):
                     return self._tidy(state, now, alarms)
                 return self._park(state, now, reason)
