@@ -47,14 +47,16 @@ class Agenda:
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
         self._taken = dict.fromkeys(graph.order, 0)
         self._taken[graph.start] = 1
-        self._ready = [graph.place[graph.start]]
+        self._ready: list[int] = []
         self._dead: set[str] = set()
+        self._unplaced = {graph.start}
         self._held: set[str] = set()
         self._times: list[tuple[int, str, str]] = []
         self._timed: dict[str, tuple[tuple[int, str, str], ...]] = {}
         self._at = state.trail
         for step in dict.fromkeys((*state.steps, *map(step_of, state.inbox))):
             self._note(state, step)
+        self._place()
 
     def follow(self, state: State) -> None:
         """Show ``state`` from now on."""
@@ -71,6 +73,7 @@ class Agenda:
                 there = there.before
         self._at = state.trail
         added = sum([self._note(state, step) for step in changed])
+        self._place()
         if added > 1 or (added and not straight):
             self._order(state)
 
@@ -163,7 +166,7 @@ class Agenda:
         if after is not None and now in SETTLED:
             self._decide(step, after, -1)
         if "pending" in {was, now}:
-            self._place(step)
+            self._unplaced.add(step)
 
     def _decide(self, step: str, known: StepState, by: int) -> None:
         """``step`` decides its outgoing edges (-1), or does not any more (1)."""
@@ -173,10 +176,15 @@ class Agenda:
         for target in self.graph.successors[step]:
             self._undecided[target] += by
             if self._undecided[target] <= 1:  # it is decided now, or was before
-                self._place(target)
+                self._unplaced.add(target)
 
-    def _place(self, step: str) -> None:
-        """Put ``step`` among those that can run, those that cannot any more, or neither."""
+    def _place(self) -> None:
+        """Put every step of which that may have changed among those that can run, that cannot any more, or neither."""
+        for step in self._unplaced:
+            self._place_one(step)
+        self._unplaced.clear()
+
+    def _place_one(self, step: str) -> None:
         decided = not self._undecided[step] and step not in self._known
         taken = self._taken[step] > 0
         place = self.graph.place[step]

@@ -144,7 +144,7 @@ _VALUES: Final = ((str, Any), (str, Mapping[str, Any]))  # of a Mapping: what us
 
 
 def _read_record(kind: type[Any], packed: Any) -> Any:
-    return _format(kind).unpack(packed)
+    return (_formats.get(kind) or _format(kind)).unpack(packed)
 
 
 def _read_optional(read: Callable[[Any], Any], value: Any) -> Any:

@@ -262,8 +262,9 @@ class Reader:
 
 
 def _head(item: Item) -> Item:
+    check_format(item)
     for name in ("life", "first_commit"):
-        attribute(check_format(item), name, str)
+        attribute(item, name, str)
     return item
 
 

@@ -18,7 +18,10 @@ _TAGGED: Final = 32  # what surrounds a value of a type that JSON lacks
 
 
 def weigh(value: Any) -> int:
-    """The room that a frozen value takes: at least the bytes of its JSON, and ``PART`` for each part."""
+    """The room that a frozen value takes: at least the bytes of its JSON, and ``PART`` for each part.
+
+    Texts that need no look at their characters are measured in place: most of a value is such texts.
+    """
     room = 0
     left = [value]
     while left:
@@ -26,13 +29,14 @@ def weigh(value: Any) -> int:
         kind = type(one)
         room += PART
         if kind is str:
-            room += _text(one)
+            room += len(one) + 2 if one.isidentifier() and one.isascii() else _text(one)
         elif kind is int:
             room += 2 + int(one.bit_length()) // 3
         elif one is None or kind is bool or kind is float:
             room += _NUMBER
         elif isinstance(one, dict):
-            room += 2 + 2 * len(one) + sum([_text(key) for key in one])
+            room += 2 + 2 * len(one)
+            room += sum([len(key) + 2 if key.isidentifier() and key.isascii() else _text(key) for key in one])
             left += one.values()
         elif isinstance(one, list):
             room += 2 + len(one)

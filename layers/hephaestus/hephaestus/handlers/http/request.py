@@ -253,10 +253,16 @@ def check_shape(event: Mapping[str, Any]) -> None:
     """
     context = event.get("requestContext")
     inner: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
-    wrong = [name for name in TEXTS if not _are_texts([event.get(name)])]
-    wrong += [f"requestContext.{name}" for name in CONTEXT_TEXTS if not _are_texts([inner.get(name)])]
+    texts = {name: event.get(name) for name in TEXTS} | {
+        f"requestContext.{name}": inner.get(name) for name in CONTEXT_TEXTS
+    }
+    wrong = [] if _are_texts(texts.values()) else [name for name, text in texts.items() if not _are_texts([text])]
     wrong += [name for name in ("requestContext", *OBJECTS) if not isinstance(event.get(name), Mapping | None)]
-    wrong += [name for name in OBJECTS if name not in wrong and not _holds(event.get(name), many=name in LISTS)]
+    wrong += [
+        name
+        for name in OBJECTS
+        if (held := event.get(name)) and name not in wrong and not _holds(held, many=name in LISTS)
+    ]
     wrong += ["isBase64Encoded"] if not isinstance(event.get("isBase64Encoded"), bool | None) else []
     if wrong:
         message = (
@@ -285,10 +291,8 @@ def _are_texts(values: Iterable[object]) -> bool:
     return True
 
 
-def _holds(mapping: Mapping[str, Any] | None, *, many: bool) -> bool:
+def _holds(mapping: Mapping[str, Any], *, many: bool) -> bool:
     """Whether all of its names and values are texts, or lists of texts."""
-    if not mapping:
-        return True
     values = mapping.values()
     if not many:
         return _are_texts([*mapping, *values])
