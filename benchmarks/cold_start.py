@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "HEPHAESTUS_RESUME_ARN": "arn:aws:lambda:eu-central-1:123456789012:function:resume",
 }
 BASELINE = 'import boto3; boto3.client("dynamodb")'
-HANDLER = "import app; assert app.runner.store.table.connection._client"
+HANDLER = "import app, sys; assert sys.modules[app.handler.__module__].runner.store.table.connection._client"
 TIMED = """
 import time
 wall, processor = time.perf_counter(), time.process_time()

@@ -23,6 +23,7 @@ def declared(decorate: Any) -> type[Any]:
         size: int = 1
         parts: list[int] = field(default_factory=list, compare=False)
         seen: int = field(default=7, init=False, repr=False)
+        last: str = field(default="z", kw_only=True, repr=False)
 
     Thing.__qualname__ = "Thing"
     return decorate(Thing)  # type: ignore[no-any-return]
@@ -37,6 +38,7 @@ def test_a_late_data_class_is_made_compared_and_shown_as_a_standard_one(options:
         assert (one.name, one.size, one.parts, one.seen) == ("a", 1, [1], 7)
         assert one == kind("a", 1, [2]) != kind("b")
         assert one != "a"
+        assert kind("a", last="y").last == "y" != one.last
         assert repr(one) == "Thing(name='a', size=1, parts=[1])"
         assert replace(one, size=2) == kind("a", 2)
         assert copy(one) == one

@@ -8,12 +8,13 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, overload
 
 from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending, Result
+from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
 
-    def dataclass(*, frozen: bool = False, slots: bool = False) -> Callable[[type[Any]], type[Any]]:
+    def dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = True) -> Callable[[type[Any]], type[Any]]:
         """Declare a data class; see ``dataclasses.dataclass``."""
 
         def declare(kind: type[Any]) -> type[Any]:
             written = {name for name in vars(kind) if name not in ("__dict__", "__weakref__")}
             declared = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(kind)
-            for name, method in _methods(declared, frozen=frozen, slots=slots).items():
+            for name, method in _methods(declared, frozen=frozen, slots=slots, eq=eq).items():
                 if name not in written:
                     setattr(declared, name, method)
             return declared
@@ -34,7 +34,7 @@ __all__ = ["dataclass"]
 _ABSENT: Final = object()  # an argument that was not given
 
 
-def _methods(kind: type[Any], *, frozen: bool, slots: bool) -> dict[str, Any]:
+def _methods(kind: type[Any], *, frozen: bool, slots: bool, eq: bool) -> dict[str, Any]:
     """The methods of a data class; its ``__init__`` puts the compiled one in its own place."""
     compared = [field.name for field in dataclasses.fields(kind) if field.compare]
     values: Callable[[Any], Any] = attrgetter(*compared) if compared else lambda _: ()
@@ -49,8 +49,8 @@ def _methods(kind: type[Any], *, frozen: bool, slots: bool) -> dict[str, Any]:
     def hashed(self: Any) -> int:
         return hash(values(self))
 
-    methods: dict[str, Any] = {"__init__": first_init, "__eq__": equal, "__repr__": _repr}
-    methods["__hash__"] = hashed if frozen else None
+    methods: dict[str, Any] = {"__init__": first_init, "__repr__": _repr}
+    methods |= {"__eq__": equal, "__hash__": hashed if frozen else None} if eq else {}
     if frozen:
         methods |= {"__setattr__": _refuse, "__delattr__": _refuse}
         methods |= {"__getstate__": _get_state, "__setstate__": _set_state} if slots else {}
@@ -61,7 +61,9 @@ def _compiled(kind: type[Any], *, slots: bool) -> Callable[..., None]:
     """The ``__init__`` of a data class: past ``__setattr__``, which a frozen one refuses."""
     known: dict[str, Any] = {"_absent": _ABSENT}
     arguments, body = ["self"], ["_values = self.__dict__"]
-    for field in dataclasses.fields(kind):
+    for field in sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only)):
+        if field.kw_only and "*" not in arguments:
+            arguments.append("*")
         name, default, value = field.name, f"_default_{field.name}", field.name
         if field.default_factory is not dataclasses.MISSING:
             known[default] = field.default_factory
