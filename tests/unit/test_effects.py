@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hephaestus import DONE, StepContext, Workflow, step
-from hephaestus.engine.effects import TAIL
+from hephaestus.engine.alarms import alarm
+from hephaestus.engine.effects import TAIL, Head, Schedule, Unschedule, Wake, effects
+from hephaestus.engine.events import (
+    LONGEST_MESSAGE_MS,
+    CancelRequested,
+    Claimed,
+    Entry,
+    EventReceived,
+    HandedOver,
+    HeartbeatReceived,
+    Parked,
+    Paused,
+    Redriven,
+    StepsStarted,
+    Suspended,
+    TimerSet,
+    Unpaused,
+)
+from hephaestus.engine.state import State, StepState, Timer
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
+    from hephaestus.engine.effects import Effect
+    from hephaestus.engine.events import Event
     from hephaestus.runtime.ports import Timeout
 
 WAITS = [WaitForEvent("go", name=f"wait_{number}", timeout=timedelta(hours=2)) for number in range(3)]
@@ -96,3 +117,170 @@ def test_the_head_lags_by_a_bounded_number_of_entries_while_the_queue_is_late() 
         state = local.store.load("three::a")
         assert state is not None
         assert state.sequence - state.kept.settled < TAIL
+
+
+# --- What follows from an entry ---
+
+AT = 1_000_000
+OUTSIDE = (
+    EventReceived("a", "go", "e"),
+    TimerSet("t", "a", AT + 5),
+    HeartbeatReceived("a", "t", AT + 5),
+    CancelRequested(),
+    Paused(),
+    Unpaused(),
+    Redriven("pending"),
+    Parked("no such version", AT + 5),
+)
+FREE = State("i", 1, "w", 1, "running", 1)
+OWNED = replace(FREE, owner="o", lease_until=AT + 1)
+
+
+def entry(*events: Event, sequence: int = 2) -> Entry:
+    """A log entry at ``AT``."""
+    return Entry(sequence, "c", AT, events)
+
+
+@pytest.mark.parametrize("event", OUTSIDE, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("others", [(), (StepsStarted(("b",)),)], ids=["alone", "behind another"])
+def test_what_comes_from_outside_has_an_alarm_at_once_unless_an_owner_is_alive(
+    event: Event, others: tuple[Event, ...]
+) -> None:
+    came = entry(*others, event)
+    expired = replace(FREE, owner="o", lease_until=AT)
+    assert alarm(FREE, came, FREE) == AT
+    assert alarm(expired, came, expired) == AT, "its lease has ended"
+    assert alarm(OWNED, came, OWNED) is None, "it sees the event at its next commit"
+
+
+def test_a_claim_has_an_alarm_at_the_end_of_its_lease_and_one_that_is_given_up_with_it_at_once() -> None:
+    claim = Claimed("n", AT + 60)
+    for before in (FREE, OWNED):
+        assert (
+            alarm(before, entry(claim, StepsStarted(("a",))), replace(FREE, owner="n", lease_until=AT + 60)) == AT + 60
+        )
+        assert alarm(before, entry(claim, Suspended(AT + 9)), replace(FREE, wake_at=AT + 9)) == AT
+    assert alarm(FREE, entry(OUTSIDE[0], claim), replace(FREE, owner="n", lease_until=AT + 60)) == AT + 60
+
+
+@pytest.mark.parametrize(
+    ("after", "due"),
+    [
+        (OWNED, None),
+        (replace(OWNED, wake_at=AT), None),
+        (FREE, None),
+        (replace(FREE, wake_at=AT), AT),
+        (replace(FREE, wake_at=AT + 1), None),
+        (replace(FREE, wake_at=AT + 2), None),
+    ],
+)
+def test_an_owners_entry_has_an_alarm_where_it_gives_up_and_is_due_before_its_lease_ends(
+    after: State, due: int | None
+) -> None:
+    assert alarm(OWNED, entry(StepsStarted(("a",))), after) == due
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "after", "sequence", "follows"),
+    [
+        (OWNED, StepsStarted(("a",)), OWNED, 2, False),
+        (OWNED, StepsStarted(("a",)), OWNED, TAIL, False),
+        (replace(OWNED, status="pending"), StepsStarted(("a",)), OWNED, 2, False),
+        (OWNED, StepsStarted(("a",)), replace(OWNED, status="completed"), 2, True),
+        (replace(FREE, status="failed"), Redriven("pending"), replace(FREE, status="pending", wake_at=AT), 2, True),
+        (replace(FREE, status="failed"), Redriven("pending"), replace(OWNED, status="running"), 2, True),
+        (OWNED, StepsStarted(("a",)), replace(OWNED, status="compensating"), 2, True),
+        (OWNED, Suspended(AT + 9), replace(FREE, status="waiting", wake_at=AT + 9), 2, True),
+        (OWNED, Suspended(AT), replace(FREE, status="waiting", wake_at=AT), 2, True),
+        (OWNED, HandedOver(), replace(FREE, wake_at=AT), 2, True),
+        (FREE, OUTSIDE[0], replace(FREE, wake_at=AT), 2, False),
+        (FREE, OUTSIDE[0], replace(FREE, wake_at=AT), TAIL - 1, False),
+        (FREE, OUTSIDE[0], replace(FREE, wake_at=AT), TAIL + 1, False),
+        (FREE, OUTSIDE[0], replace(FREE, wake_at=AT), TAIL, True),
+        (FREE, OUTSIDE[0], replace(FREE, wake_at=AT), 2 * TAIL, True),
+        (FREE, OUTSIDE[2], replace(FREE, wake_at=AT + 1), 2, True),
+        (FREE, OUTSIDE[4], FREE, 2, True),
+    ],
+)
+def test_the_head_follows_an_entry_that_shows_something_new_and_after_which_no_one_goes_on(
+    before: State, event: Event, after: State, sequence: int, follows: bool
+) -> None:
+    done = effects(before, entry(event, sequence=sequence), after)
+    assert (Head() in done[-1:]) is follows
+    assert done.count(Head()) == follows
+
+
+def test_a_head_lags_behind_by_at_most_32_entries() -> None:
+    assert TAIL == 32, "as docs/architecture.md says"
+
+
+SOON, LATER = AT + LONGEST_MESSAGE_MS, AT + LONGEST_MESSAGE_MS + 1
+WAITING = replace(FREE, status="waiting")
+
+
+def timed(*timers: Timer, state: State = WAITING) -> State:
+    """A state with timers."""
+    return replace(state, timers={timer.activation: (timer,) for timer in timers})
+
+
+@pytest.mark.parametrize(
+    ("event", "after", "woken"),
+    [
+        (Suspended(SOON), replace(WAITING, wake_at=SOON), (Wake(LONGEST_MESSAGE_MS),)),
+        (Suspended(AT + 1), replace(WAITING, wake_at=AT + 1), (Wake(1),)),
+        (Suspended(AT), replace(WAITING, wake_at=AT), (Wake(),)),
+        (Suspended(), WAITING, ()),
+        (OUTSIDE[2], replace(WAITING, wake_at=AT + 5), (Wake(5),)),
+        (OUTSIDE[4], replace(WAITING, wake_at=AT + 5), ()),
+        (OUTSIDE[4], replace(WAITING, wake_at=AT), (Wake(),)),
+        (OUTSIDE[4], replace(FREE, status="completed", wake_at=AT), ()),
+        (OUTSIDE[0], replace(OWNED, wake_at=AT), ()),
+        (OUTSIDE[0], replace(FREE, owner="gone", lease_until=AT), (Wake(),)),
+        (Suspended(LATER), replace(WAITING, wake_at=LATER), (Schedule("", f"#retry{LATER}", LATER),)),
+        (
+            Suspended(LATER),
+            replace(
+                WAITING,
+                wake_at=LATER,
+                steps={"a": StepState("retrying", retry_at=LATER + 1), "b": StepState("retrying", retry_at=LATER)},
+            ),
+            (Schedule("b", f"b#retry{LATER}", LATER),),
+        ),
+        (
+            Suspended(LATER),
+            replace(timed(Timer("1", "a", LATER, scheduled=True)), wake_at=LATER),
+            (Schedule("a", "1", LATER),),
+        ),
+        (
+            Suspended(SOON),
+            replace(timed(Timer("1", "a", SOON, scheduled=False)), wake_at=SOON),
+            (Wake(LONGEST_MESSAGE_MS),),
+        ),
+        (
+            Suspended(SOON),
+            replace(timed(Timer("1", "a", LATER, scheduled=True)), wake_at=SOON),
+            (Schedule("a", "1", LATER), Wake(LONGEST_MESSAGE_MS)),
+        ),
+        (TimerSet("1", "a", LATER), replace(timed(Timer("1", "a", LATER, scheduled=True)), wake_at=LATER), ()),
+    ],
+)
+def test_an_instance_is_continued_by_a_message_or_by_one_schedule(
+    event: Event, after: State, woken: tuple[Effect, ...]
+) -> None:
+    assert tuple(each for each in effects(FREE, entry(event), after) if each != Head()) == woken
+
+
+def test_the_schedule_of_a_wait_that_ended_early_is_removed_and_no_other() -> None:
+    """One that has fired is gone by itself, and one that was never made was a message."""
+    timers = (
+        Timer("1", "early", AT + 1, scheduled=True),
+        Timer("2", "fired", AT, scheduled=True),
+        Timer("3", "message", AT + 1),
+        Timer("4", "stays", AT + 1, scheduled=True),
+    )
+    before, after = timed(*timers), timed(timers[3])
+    removed = [each for each in effects(before, entry(OUTSIDE[0]), after) if isinstance(each, Unschedule)]
+    assert removed == [Unschedule("early", "1", AT + 1)]
+    closed = replace(before, status="completed")
+    removed = [each for each in effects(before, entry(OUTSIDE[0]), closed) if isinstance(each, Unschedule)]
+    assert [each.token for each in removed] == ["1", "4"]
