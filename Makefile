@@ -146,6 +146,13 @@ FUZZ_ARGS ?=
 fuzz: .venvs/fuzz/.stamp ## Fuzz the functions' entry points, guided by coverage, for five minutes (Linux; FUZZ_ARGS=)
 	@.venvs/fuzz/bin/python tools/fuzz.py $(FUZZ_ARGS)
 
+# More for the mutants: make mutate MUTATE_ARGS='store/ engine/fold.py', or '--list store/keys.py'.
+MUTATE_ARGS ?=
+
+.PHONY: mutate
+mutate: .venvs/mutate/.stamp ## Change engine, store and commit path in one place at a time: a test must fail (hours; MUTATE_ARGS=)
+	@.venvs/mutate/bin/python -m tools.mutation $(MUTATE_ARGS)
+
 .PHONY: console
 console: ## Build the console's page into the package, where its sources have changed (needs Node and npm)
 	@cd console && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent types && npm run --silent build

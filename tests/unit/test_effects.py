@@ -10,7 +10,7 @@ import pytest
 
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.engine.alarms import alarm
-from hephaestus.engine.effects import TAIL, Head, Schedule, Unschedule, Wake, effects
+from hephaestus.engine.effects import TAIL, Head, Schedule, Unschedule, Wake, again, effects
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     CancelRequested,
@@ -27,7 +27,7 @@ from hephaestus.engine.events import (
     TimerSet,
     Unpaused,
 )
-from hephaestus.engine.state import State, StepState, Timer
+from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -111,9 +111,8 @@ def test_the_head_lags_by_a_bounded_number_of_entries_while_the_queue_is_late() 
     """So that a read costs the same however many requests come before the instance goes on."""
     local = LocalRuntime(ThreeWaits)
     local.start(ThreeWaits, "a")
-    local.runner.pause("three::a")
-    for number in range(3 * TAIL):
-        local.runner.unpause("three::a", request_id=f"{number}")
+    for _ in range(3 * TAIL):
+        local.runner.unpause("three::a")
         state = local.store.load("three::a")
         assert state is not None
         assert state.sequence - state.kept.settled < TAIL
@@ -284,3 +283,23 @@ def test_the_schedule_of_a_wait_that_ended_early_is_removed_and_no_other() -> No
     closed = replace(before, status="completed")
     removed = [each for each in effects(before, entry(OUTSIDE[0]), closed) if isinstance(each, Unschedule)]
     assert [each.token for each in removed] == ["1", "4"]
+
+
+def test_a_schedule_is_made_once() -> None:
+    waiting = timed(Timer("1", "a", AT + 1, scheduled=True), Timer("2", "b", AT + 1))
+    assert effects(waiting, entry(OUTSIDE[5]), waiting) == (Head(),)
+    assert effects(None, entry(OUTSIDE[5]), waiting) == (Schedule("a", "1", AT + 1),)
+
+
+def test_a_retry_of_a_compensation_is_scheduled_for_the_step_that_is_undone_next() -> None:
+    undone = replace(WAITING, status="compensating", wake_at=LATER, compensation=Compensation("failed", ("u", "v")))
+    for after in (undone, replace(undone, steps={"a": StepState("retrying", retry_at=LATER)})):
+        (made,) = effects(FREE, entry(Suspended(LATER)), after)[:-1]
+        undo = after.activation("u", undo=True)
+        assert made == Schedule("u", f"{undo}#retry{LATER}", LATER)
+
+
+def test_what_a_crash_swallowed_is_done_again_for_what_is_still_to_come() -> None:
+    state = timed(Timer("1", "a", AT + 1, scheduled=True), Timer("2", "b", AT + 1), Timer("3", "c", AT, scheduled=True))
+    assert again(state, AT) == (Schedule("a", "1", AT + 1), Head())
+    assert again(replace(state, status="failed"), AT) == (Head(),)
