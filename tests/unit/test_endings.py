@@ -231,6 +231,24 @@ def test_what_was_decided_on_before_a_deletion_comes_too_late(number: int) -> No
     assert world.left() == [] or world.runner.get("id::1").paused == ""
 
 
+def test_a_deletion_goes_on_where_it_was_cut_off() -> None:
+    """However long a log is: what one try has done, the next does not do again."""
+    world = World()
+    for _ in range(9):
+        world.start("c")
+        world.local.settle()
+    killed = 0
+    for _ in range(9):
+        world.table.before(2 * calls(World.delete), kill)
+        try:
+            world.delete()
+        except Killed:
+            killed += 1
+    assert 1 < killed < 9
+    world.settle()
+    assert world.left() == []
+
+
 def test_what_cannot_be_read_can_be_deleted_once_it_has_ended() -> None:
     """A value is lost: no step could go on, and its data must be able to go all the same."""
     world = World()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.durations import LONGEST, Unfit, read_duration, read_moment, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending
-from hephaestus.definition.step import DONE, Done, Step, events_wrong
+from hephaestus.definition.step import DONE, Done, Step, events_wrong, plain_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +97,7 @@ class WaitForEvent(Step, pure=True):
         heartbeat: Duration | None = None,
         name: str | None = None,
     ) -> None:
+        events = plain_events(events)
         self.step_key = (
             f"wait_for_{events[0] if isinstance(events[0], str) else 'event'}" if name is None and events else name
         )

@@ -13,6 +13,7 @@ from hephaestus.definition.step_rules import may_time_out, read_declared, step_w
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
 from hephaestus.values import NotSerializable, freeze
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ class Reader:
         compensates = frozenset(key for key, step in self.declared.items() if step.compensates)
         return Definition(
             name=self.cls.name,
-            version=self.cls.version,
+            version=plain_name(self.cls.version),
             graph=Graph(first, edges, waits, compensates),
             steps=self.steps,
             declared=self.declared,
@@ -162,7 +163,7 @@ class Reader:
                     f"declares {event!r} but no transition routes it",
                     f"Add {event!r}: ... to its transitions",
                 )
-        for event, target in routes.items():
+        for event, target in ((plain_name(name), target) for name, target in routes.items()):
             if not is_one_of(event, events):
                 self.check_undeclared(key, event)
             self.routes[key][event] = self.read_route(key, event, target)

@@ -15,6 +15,7 @@ from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Completed, Pending, Result
 from hephaestus.values.lazy_dataclass import dataclass
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,6 +315,11 @@ class Choice:
 StepLike: TypeAlias = "Step | type[Step]"
 TargetLike: TypeAlias = "StepLike | Configured | Choice | Sequence[StepLike | Configured]"
 Transitions: TypeAlias = "Mapping[StepLike, Mapping[str, TargetLike]]"
+
+
+def plain_events(events: Sequence[str]) -> tuple[str, ...]:
+    """The names of events as plain texts; what is none stays as it is, for ``events_wrong``."""
+    return tuple(map(plain_name, events))
 
 
 def events_wrong(events: Any) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from hephaestus.definition.definition import FORKS
 from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.header import FIRST, MAX_TAGS, tags_problem
 from hephaestus.errors import Problem
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +49,9 @@ def read_umbrella(  # noqa: PLR0913 - a header's arguments
         problems.append(Problem(cls.__name__, problem, "Name one of them"))
     if not problems and sound:
         cls.business_key = members[0].business_key
-        cls.version = cls.current = newest
-        cls.versions = dict(versions)
-        cls.definitions = {number: _under(cls, member.definition(number)) for number, member in versions.items()}
+        cls.version = cls.current = plain_name(newest)
+        cls.versions = {member.version: member for member in members}
+        cls.definitions = {number: _under(cls, member.definition(number)) for number, member in cls.versions.items()}
     return problems
 
 

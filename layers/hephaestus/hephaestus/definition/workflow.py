@@ -13,6 +13,7 @@ from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -86,10 +87,11 @@ class Workflow:
         """Read and check the definition."""
         super().__init_subclass__()
         ignored = list(body_wrong(cls, Workflow))  # before it gets attributes of its own
-        cls.name = cls.__name__ if name is None else name
+        key, scope, forks = (plain_name(text) for text in (key, scope, forks))
+        cls.name = cls.__name__ if name is None else plain_name(name)
         cls.version = version
         cls.forks = forks
-        cls.tags = tuple(tags) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
+        cls.tags = tuple(map(plain_name, tags)) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]
         problems += check_header(cls, key, scope, current if versions is None else None)
@@ -100,7 +102,7 @@ class Workflow:
             cls.business_key = BusinessKey(named, scope)
             definition = Reader(cls).read(problems)
             if definition is not None:
-                cls.version = int(version)
+                cls.version = definition.version
                 cls.definitions = {cls.version: definition}
                 cls.versions = {cls.version: cls}
                 cls.current = cls.version
@@ -249,10 +251,10 @@ class Workflow:
 
     @classmethod
     def _id(cls, value: str) -> str:
-        key = cls.business_key.name
+        key, value = cls.business_key.name, plain_name(value)
         if isinstance(value, str) and "::" in value:
-            if (whole := check_id(value)).startswith(f"{key}::"):
-                return whole
+            if check_id(value).startswith(f"{key}::"):
+                return value
             message = f"{value} is no instance of {cls.name}, whose ids begin with {key}::"
             raise BadRequest(message)
         if cls.business_key.scope == "none":

@@ -13,7 +13,7 @@ from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
 from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
 from hephaestus.values.foreign import by_alias, changed_fields, is_model
-from hephaestus.values.scalars import Unstorable, has_surrogates
+from hephaestus.values.scalars import Unstorable, has_surrogates, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,8 +99,9 @@ def check_filter(what: str, text: object) -> str:
     Raises:
         BadRequest: it is no text of 1 to 2,048 characters in UTF-8.
     """
-    if isinstance(text, str) and 1 <= len(text) <= MAX_FILTER and not any("\ud800" <= one <= "\udfff" for one in text):
-        return str.__str__(text)
+    plain = plain_name(text)
+    if isinstance(plain, str) and 1 <= len(plain) <= MAX_FILTER and not has_surrogates(plain):
+        return plain
     message = f"{what} must be a text of 1 to {MAX_FILTER} characters"
     raise BadRequest(message)
 

@@ -13,6 +13,7 @@ from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.store.filters import ListFilter
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,6 +95,7 @@ class Queries:
         Raises:
             UnknownWorkflow: neither; it says which are deployed.
         """
+        workflow = plain_name(workflow)
         try:
             return self._instances.registry.deployed(workflow).name
         except UnknownWorkflow:
@@ -120,7 +122,7 @@ def read_filter(
         message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
         raise BadRequest(message)
     return ListFilter(
-        None if workflow is None else [workflow],
+        None if workflow is None else [plain_name(workflow)],
         _statuses(status),
         None if version is None else check_number("version", version),
         None if tag is None else check_filter("tag", tag),
@@ -136,7 +138,8 @@ def _statuses(status: str | Collection[str] | None) -> Sequence[str] | None:
     """
     if status is None:
         return None
-    asked = [status] if isinstance(status, str) or not isinstance(status, Collection) else list(status)
+    given = [status] if isinstance(status, str) or not isinstance(status, Collection) else list(status)
+    asked = [plain_name(one) for one in given]
     unknown = [one for one in asked if one not in STATUSES]
     if unknown or not asked:
         what = f"there is no status {repr(unknown[0])[:80]}" if unknown else "status names no status"

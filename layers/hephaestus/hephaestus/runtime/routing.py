@@ -91,7 +91,7 @@ def _read(picked: object, definition: Definition, found: Route, place: str) -> t
 def _key(target: object, definition: Definition, found: Route) -> str:
     """The key of a step, given as the step, its class or its key; empty for what is no step."""
     if isinstance(target, str):
-        return target
+        return str.__str__(target)
     if isinstance(target, Step):
         return target.key
     if not isinstance(target, type) or not issubclass(target, Step):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NEXT: Final = "next_"  # in front of an attribute of the new head
 KEPT: Final = ("generation", "created_at", "first", "first_at", "first_commit", "snapshot", "snapshot_at")
 LEFT: Final = ("pk", "sk", "format", "commit_id", "at", "ends", f"{NEXT}life")  # of a deleted entry
+EMPTIED: Final = {*LEFT, EXPIRES}
 OLD: Final = "old_"  # in front of what the old head alone held
 DAY: Final = 24 * 3600
 HOUR_MS: Final = 3_600_000
@@ -138,7 +139,8 @@ class Endings:
                 self.store.values.drop(value)
         for one in log:  # the newest first: what is left has no gap
             if _life(one) in lives and one["sk"] != ending:
-                self._empty(one, at)
+                if not one.keys() <= EMPTIED:  # by a try that was cut off
+                    self._empty(one, at)
             elif _life(one) > old and _life(one) not in lives:
                 self.table.delete(instance_id, str(one["sk"]), ALWAYS)
         self.table.delete(instance_id, HEAD, Condition(equal={"life": life}))

@@ -78,6 +78,16 @@ def plain_scalar(value: Any, kind: type) -> tuple[Any, ...]:
     return ()
 
 
+def plain_name(value: Any) -> Any:
+    """A text or a whole number as the plain value that it is, whatever its class shows; anything else as it is.
+
+    A member of ``class Name(str, Enum)`` equals its text, and is another one in an f-string.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def enum_value(value: Enum) -> Any:
     """What stands for a member of an enum, whatever its class calls ``value``."""
     return value._value_

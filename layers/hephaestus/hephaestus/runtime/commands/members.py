@@ -29,6 +29,7 @@ from hephaestus.runtime.intake import (
     read_value,
 )
 from hephaestus.values import FrozenDict
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ def member(rule: Rule, doc: str = "", *, default: Any, kept: Any = None) -> Any:
 
 
 def _read_workflow(_name: str, workflow: Any) -> Any:
+    workflow = plain_name(workflow)
     if isinstance(workflow, str) and not NAME.fullmatch(workflow):
         message = f"there is no workflow {shown(workflow)}"
         raise UnknownWorkflow(message)
@@ -109,10 +111,11 @@ def _read_step(name: str, step: Any) -> str:
 
 
 def _read_delay(name: str, delay: Any) -> int:
+    delay = plain_name(delay)
     if isinstance(delay, bool) or not isinstance(delay, int) or not 0 < delay <= LONGEST_SCHEDULE_MS:
         message = f"{name} is {shown(delay)}: it must be a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
         raise InvalidDelay(message)
-    return int.__int__(delay)
+    return int(delay)
 
 
 def _read_results(name: str, results: Any) -> FrozenDict:
