@@ -372,6 +372,12 @@ def test_the_newest_256_ids_are_remembered_and_an_older_one_is_a_new_request(loc
     assert len(dump_state(state)) < 6_000
 
 
+def test_a_digest_has_six_bits_a_character_and_is_of_any_text() -> None:
+    """What is stored is compared with what a later release makes: base64url of the first bytes of SHA-256."""
+    assert (short("a", 12), short("a", 8)) == ("ypeBEsobvcr6", "ypeBEsob")
+    assert len({short(half, 12) for half in ("\ud83d", "\ud83e", "?")}) == 3
+
+
 def test_invariant_9_the_log_and_the_snapshot_remember_the_same(local: LocalRuntime) -> None:
     """Folding the log gives the window that the snapshot has."""
     for number in range(40):

@@ -73,18 +73,17 @@ def mutants(module: str) -> list[Mutant]:
 
 def _without_effect(node: Any, cst: Any) -> bool:
     match node:
-        case cst.Raise():
-            return True
-        case cst.If(test=cst.Name("TYPE_CHECKING")):
+        case cst.Raise() | cst.If(test=cst.Name("TYPE_CHECKING")):
             return True
         case cst.AnnAssign(annotation=cst.Annotation(cst.Name("TypeAlias"))):
             return True
-        case cst.Assign(targets=[cst.AssignTarget(cst.Name("message" | "__all__" | "__slots__"))]):
+        case cst.Assign(targets=[cst.AssignTarget(cst.Name("message" | "_logger" | "__all__" | "__slots__"))]):
             return True
-        case cst.Call(func=cst.Name(called)):
+        case cst.Assign(value=cst.Call(func=cst.Name(called))) | cst.Call(func=cst.Name(called)):
             return called in UNTOLD
-        case _:
-            return False
+        case cst.Call(func=cst.Attribute(value=cst.Name("_logger"))):
+            return True
+    return False
 
 
 def _operator_span(node: Any, wrapper: Any, positions: Any) -> Any:
