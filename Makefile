@@ -131,6 +131,7 @@ bench: .venvs/dev/.stamp ## Measure the engine's own cost, how it grows, and a c
 	@$(DEV)/python benchmarks/scaling.py
 	@$(DEV)/python benchmarks/tables.py
 	@$(DEV)/python benchmarks/cold_start.py
+	@$(DEV)/python benchmarks/beside.py
 
 # More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'
 SOAK_ARGS ?=
