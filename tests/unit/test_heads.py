@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus.engine.state import State
-from hephaestus.store.heads import Shards, Sizes, room
+from hephaestus.store.heads import Shards, Sizes, fattened, lean, room
 from hephaestus.store.keys import LAST_NUMBER
 from hephaestus.store.table import item_bytes
 
@@ -29,3 +29,44 @@ def test_a_head_holds_a_snapshot_that_fills_its_room_whatever_becomes_of_the_ins
     largest = {**head, **shards.changes(later, None), "snapshot": b"x" * room(head, most)}
     size = item_bytes({key: value for key, value in largest.items() if value is not None})
     assert size == most - 3
+    for named in ({"snapshot": b"x" * 9}, {"snapshot_at": "snapshot7"}):
+        assert room({**head, **named}, most) == room(head, most), "it takes the place of what is there"
+
+
+FULL = State(
+    *("w::1", 2, "w", 3, "waiting", 7, NOW, NOW + 1, "start", {"a": 1}, ("t",), {"m": 2}, "owner", NOW + 2, NOW + 3),
+    life="life",
+)
+
+
+def test_a_boundary_changes_every_attribute_that_the_indexes_and_an_owner_have() -> None:
+    changes = Shards(1, 1).changes(FULL, 9)
+    assert changes == {
+        "status": "waiting",
+        "sequence": 7,
+        "owner": "owner",
+        "lease_until": NOW + 2,
+        "updated_at": NOW + 1,
+        "wake_shard": "wake#0",
+        "wake_at": NOW + 3,
+        "list_key": "w#waiting#0",
+        "recent_key": "recent#0",
+        "quarantine": None,
+        "expires": 9,
+    }
+    gone = Shards(1, 1).changes(replace(FULL, owner=None, lease_until=0, wake_at=None, status="failed"), None)
+    none = ("owner", "lease_until", "wake_shard", "wake_at", "quarantine", "expires")
+    assert {key: gone[key] for key in none} == dict.fromkeys(none)
+    assert (gone["list_key"], gone["recent_key"]) == ("w#failed#0", "apart#0")
+
+
+def test_a_snapshot_leaves_out_what_its_head_and_first_entry_say_and_gets_it_back() -> None:
+    bare = lean(FULL)
+    assert bare == State("w::1", 2, "w", 3, "waiting", 7, NOW, NOW + 1, metadata={"m": 2})
+    begun = State("w::1", 2, "w", 3, start_id="start", initial={"a": 1}, tags=("t",), life="life")
+    assert fattened(bare, begun, Shards(1, 1).changes(FULL, None)) == FULL
+    assert fattened(bare, begun, {}) == replace(FULL, owner=None, lease_until=0, wake_at=None)
+
+
+def test_a_head_is_kept_to_dynamodbs_units() -> None:
+    assert Sizes() == Sizes(first=1024, head=4096, apart=4096), "a write unit; a read unit"

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 RESERVE: Final = 16
 OWNED: Final = len("owner") + 20 + len("lease_until") + 8
 NO_ALARM: Final[Mapping[str, Value | None]] = {"wake_shard": None, "wake_at": None}
-NAMED: Final = len("snapshot_at") + 10
 
 
 @dataclass(frozen=True, slots=True)
