@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hephaestus import Completed, Pending, Put
 from hephaestus.values.lazy_dataclass import dataclass
 
 
@@ -81,3 +82,11 @@ def test_a_late_data_class_is_inherited_from_and_pickled() -> None:
     assert Derived(1) != Base(1)
     assert repr(Derived(1)) == "derived"
     assert pickle.loads(pickle.dumps(Derived(1, 3))) == Derived(1, 3)  # noqa: S301 - what was just made
+
+
+@pytest.mark.parametrize("kind", [Completed, Pending, Put])
+def test_what_users_may_inherit_from_is_a_standard_data_class(kind: type[Any]) -> None:
+    """A frozen one may inherit from it, and another may not."""
+    assert dataclasses.dataclass(frozen=True)(type("Frozen", (kind,), {"__annotations__": {"more": "int"}, "more": 1}))
+    with pytest.raises(TypeError, match="frozen"):
+        dataclasses.dataclass(type("Open", (kind,), {"__annotations__": {"more": "int"}, "more": 1}))

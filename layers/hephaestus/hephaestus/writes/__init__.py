@@ -24,11 +24,10 @@ parameter ``StepPolicyArn`` gives them. The tables must be in the account and re
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY  # noqa: TC003 - the decorator looks for it here
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from hephaestus.errors import NonRetryable
-from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
