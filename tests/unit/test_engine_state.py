@@ -142,6 +142,13 @@ def test_a_claim_and_its_end() -> None:
     assert apply(after, [ev.Claimed("you", NOW + 99)], NOW + 90).parked is None
 
 
+def test_each_event_says_when_the_instance_was_changed_last() -> None:
+    """The times in a log never go back, as each is at least the last."""
+    state = State("i", 1, "w", 1, "pending", 1, NOW, NOW)
+    assert apply(state, [ev.Claimed("o", NOW + 9)], NOW + 5).updated_at == NOW + 5
+    assert apply(state, [], NOW + 5).updated_at == NOW
+
+
 def test_the_alarm_of_a_sleeping_instance_comes_sooner_never_later() -> None:
     """An event for the waiting step, a cancellation or a nearer deadline bring it forward; others leave it."""
     play = Play({"a": {"yes": [], "timeout": []}}, waits=["a"])
