@@ -128,6 +128,11 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
         {first: {"done": DONE, "finished": DONE}},
         ("first", "routes 'finished', which the step does not declare", "Add 'finished' to its events or remove"),
     ),
+    "a timeout that never comes": (
+        first,
+        {first: {"done": DONE, "timeout": DONE}},
+        ("first", "routes 'timeout', but it has no timeout", "Give it timeout=, add 'timeout' to its events"),
+    ),
     "a fan-out whose branches never meet": (
         first,
         {first: {"done": [left, right]}, left: {"done": DONE}, right: {"done": DONE}},
