@@ -22,9 +22,8 @@ from hephaestus.runtime.commands import cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
 from hephaestus.simulation.doubles import SimulatedTable
 from hephaestus.store import store as stores
-from hephaestus.store.endings import Endings
 from hephaestus.store.heads import Shards
-from hephaestus.store.keys import HEAD, VALUE, end_of, log_key
+from hephaestus.store.keys import HEAD, log_key
 from hephaestus.store.overdue import OverduePage
 from hephaestus.store.store import Store
 from hephaestus.store.table import ALWAYS, EXPIRES, Condition
@@ -544,40 +543,6 @@ def fork_drops_the_epoch(patch: Patch) -> None:
     patch.setattr(fork, "_fork", taking_over)
 
 
-def deletion_takes_whatever_is_there(patch: Patch) -> None:
-    """A deletion removes the values of the start that met it, too."""
-
-    def remove(self: Endings, instance_id: str, ending: str) -> None:
-        for value in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
-            self.store.values.drop(value)
-        right(self, instance_id, ending)
-
-    right = Endings._remove  # noqa: SLF001 - made wrong on purpose
-    patch.setattr(Endings, "_remove", remove)
-
-
-def deleted_numbers_are_free(patch: Patch) -> None:
-    """A deletion leaves nothing of a log that could reject who read it before."""
-
-    def empty(self: Endings, entry: Item, at: int) -> None:
-        del at
-        self.table.delete(str(entry["pk"]), str(entry["sk"]), ALWAYS)
-
-    patch.setattr(Endings, "_empty", empty)
-
-
-def deletion_without_an_alarm(patch: Patch) -> None:
-    """A deletion that is cut off is finished by nobody."""
-    right = Endings._ending  # noqa: SLF001 - made wrong on purpose
-
-    def ending(self: Endings, kind: str, *arguments: Any) -> dict[str, Any]:
-        item = right(self, kind, *arguments)
-        without = {name: value for name, value in item.items() if not name.startswith("wake_")}
-        return without if kind == "deleted" else item
-
-    patch.setattr(Endings, "_ending", ending)
-
-
 # By bug: the rules of which the simulator must find one broken.
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_without_condition: ("invariant 1", "invariant 9"),
@@ -593,9 +558,6 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_leaves_a_far_alarm: ("alarm",),
     outsiders_carry_no_alarm: ("alarm",),
     value_removed_too_early: ("invariant 9",),
-    deletion_takes_whatever_is_there: ("invariant 9",),
-    deleted_numbers_are_free: ("invariant 8",),
-    deletion_without_an_alarm: ("alarm",),
     life_reused: ("invariant 8", "invariant 9", "invariant 1", "the engine's own rules"),
     index_key_missing: ("invariant 9",),
     redriven_instances_expire: ("invariant 8",),

@@ -57,7 +57,6 @@ class Generation:
         undo: the steps that are still to be undone, in this order.
         undone: the steps that were undone since the last redrive.
         epochs: how often the effects of each step were undone, and the step ran again.
-        deleted: whether its deletion has begun.
         gone: whether it has expired or was deleted.
     """
 
@@ -77,7 +76,6 @@ class Generation:
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
-        self.deleted = False
         self.gone = False
 
     def in_force(self, event_id: str) -> EventReceived | None:

@@ -17,7 +17,7 @@ from hephaestus.errors import CorruptLog
 from hephaestus.simulation.checks import Check, Generation, check_alarm, check_head, check_inbox, needed_at
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
-from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key, read_log_key
+from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,11 +69,6 @@ class Ledger:
         commit = item.get("commit_id", item.get("first_commit"))
         if isinstance(commit, str):
             self._writers.setdefault(commit, invocation)
-        if "commit_id" in item and "ends" not in item:
-            life, _ = read_log_key(str(item["sk"]))
-            known = self.generations.get((str(item["pk"]), life))
-            if known is not None and (known.deleted or known.gone):
-                self.world.violate("invariant 8", f"an entry was added to {known.state.instance_id}, which is gone")
 
     def observe(self, instance_id: str) -> None:
         """Something may have changed: read what is new, check it, and compare what is stored with what the log says.
@@ -87,42 +82,25 @@ class Ledger:
         if head is None:
             if known is not None and not known.gone:
                 require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
-                self._gone(instance_id)
+                for (name, _), it in self.generations.items():
+                    it.gone = it.gone or name == instance_id
             return
         number, life = int(str(head["generation"])), str(head["life"])
         if known is None or life != known.state.life:
             if known is not None:
                 require(known.state.closed, "invariant 8", f"{instance_id} began anew although it had not ended")
-                if known.deleted:
-                    self._gone(instance_id)
                 require((instance_id, life) not in self.generations, "invariant 8", f"the life {life} is used again")
             _, entries = self.store.history(instance_id, None, 0, ALL) or (0, ())
             known = self._begin(instance_id, number, life, entries[0])
-        self._follow(known)
-        if known.deleted:
-            require(bool(self._alarms[instance_id]), "alarm", f"the deletion of {instance_id} has no alarm")
-            return
+        for item in self.store.table.query(
+            instance_id, low=log_key(life, LAST_NUMBER), high=log_key(life, known.state.sequence + 1)
+        )[::-1]:
+            if "ends" not in item:
+                self._add(known, self.store.reader.entry_of(item))
         self._compare(known)
         self._check_alarm(known, head)
         if head["sequence"] == known.state.sequence:
             check_head(known.state, head)
-
-    def _follow(self, known: Generation) -> None:
-        """Add the entries that are new, and see whether a deletion follows them."""
-        state = known.state
-        low, high = log_key(state.life, LAST_NUMBER), log_key(state.life, state.sequence + 1)
-        for item in self.store.table.query(state.instance_id, low=low, high=high)[::-1]:
-            if "ends" not in item:
-                self._add(known, self.store.reader.entry_of(item))
-            elif item["ends"] == "deleted":
-                what = f"{state.instance_id} is being deleted although it had not ended"
-                require(known.state.closed, "invariant 8", what)
-                known.deleted = True
-
-    def is_deleted(self, state: State) -> bool:
-        """Whether the deletion of a life has begun."""
-        known = self.generations[state.instance_id, state.life]
-        return known.deleted or known.gone
 
     def put_off(self, instance_id: str, reason: str) -> None:
         """An instance was put off because it could not be read."""
@@ -244,19 +222,12 @@ class Ledger:
             f"committed were the writes {sorted(committed)}, done were {sorted(writes)}",
         )
 
-    def _gone(self, instance_id: str) -> None:
-        """Nothing is left of an instance, not even what remembers its starts."""
-        for (name, _), known in self.generations.items():
-            known.gone = known.gone or name == instance_id
-
     def _begin(self, instance_id: str, number: int, life: str, entry: Entry) -> Generation:
         first = entry.events[0] if entry.events else None
         require(isinstance(first, InstanceStarted), "invariant 1", f"{instance_id} does not begin with its start")
         alone = type(entry)(entry.sequence, entry.commit_id, entry.at, entry.events[:1])
         state = begin(instance_id, number, alone, life)
-        starts = [
-            it.state.start_id for (name, _), it in self.generations.items() if name == instance_id and not it.gone
-        ]
+        starts = [it.state.start_id for (name, _), it in self.generations.items() if name == instance_id]
         require(state.start_id not in starts, "invariant 5", f"{instance_id} was started twice by one request")
         known = Generation(state, self.definition(state).graph)
         self.generations[instance_id, life] = self.newest[instance_id] = known

@@ -42,7 +42,6 @@ class Outside:
         self.runner = runner
         self.subject = subject
         self._pauses = (*PAUSES_MS, EXPIRY_MS) if expiring else PAUSES_MS
-        self._deletes = expiring
         self._requests = 0
         self._starts = 0
         self._forks = 0
@@ -92,8 +91,7 @@ class Outside:
             return [*(self.send,) * 5, *steer, *others, *fork]
         again: tuple[Callable[[State], object], ...] = (self.redrive,) * 3 if state.status != "completed" else ()
         restart: tuple[Callable[[State], object], ...] = (lambda _: self.restart(),) if self._starts == 1 else ()
-        delete: tuple[Callable[[State], object], ...] = (self.delete,) if self._deletes else ()
-        return [lambda _: None, *again, *restart, *fork, *delete]
+        return [lambda _: None, *again, *restart, *fork]
 
     # --- Calls ---
 
@@ -210,11 +208,6 @@ class Outside:
     def redrive(self, state: State) -> None:
         """Redrive."""
         self._steer(state, "redrive", lambda **by: self.runner.redrive(state.instance_id, **by))
-
-    def delete(self, state: State) -> None:
-        """Delete what has ended."""
-        what, delete = f"delete {state.instance_id}", self.runner.delete
-        self._call(what, lambda: delete(state.instance_id), lambda _: self.ledger.is_deleted(state), again=False)
 
     def heartbeat(self, state: State) -> None:
         """Send a heartbeat."""
