@@ -331,8 +331,9 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
   }, []);
   useEffect(() => {
     if (selected === undefined) return;
-    // After the list has scrolled there.
-    requestAnimationFrame(() => document.querySelector<HTMLElement>(`[data-row="${selected}"]`)?.focus());
+    // After the list has scrolled there, and not if another is selected by then: its focus would select it again.
+    const frame = requestAnimationFrame(() => document.querySelector<HTMLElement>(`[data-row="${selected}"]`)?.focus());
+    return () => cancelAnimationFrame(frame);
   }, [selected]);
 
   if (problem && !problem.passing && !loaded) {
