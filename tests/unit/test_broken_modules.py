@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
 from datetime import timedelta
@@ -109,6 +110,18 @@ def test_an_instance_waits_for_its_module_and_goes_on(place: Path) -> None:
     local.sweep()
     local.advance(timedelta(seconds=1))
     assert local.runner.get(started).status == "completed", parked
+
+
+def test_a_broken_module_is_imported_once_a_lookup(place: Path) -> None:
+    """The first lookup of a cold start too, which has loaded everything just now."""
+    (place / "some_parcels.py").write_text("import builtins\nbuiltins.tries.append(1)\nraise RuntimeError")
+    registry, tries = Registry.load(["sound_letters", "some_parcels"]), list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtins, "tries", tries, raising=False)
+        for expected in (1, 2, 3):
+            with pytest.raises(WorkflowUnavailable):
+                registry.get("Parcel")
+            assert len(tries) == expected
 
 
 def test_the_status_of_what_is_unavailable_asks_to_try_again() -> None:

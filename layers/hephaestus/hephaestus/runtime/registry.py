@@ -119,10 +119,11 @@ class Registry:
         return iter([self._workflows()[name] for name in self.names()])
 
     def _find(self, name: object) -> type[Workflow] | None:
-        found = self._workflows().get(name) if isinstance(name, str) else None
-        if found is None and self._unloaded:
-            found = self._load(self._workflows()).get(name) if isinstance(name, str) else None
-        return found
+        if not isinstance(name, str):
+            return None
+        known = self._by_name
+        found = self._workflows().get(name)
+        return self._load(known).get(name) if found is None and known is not None and self._unloaded else found
 
     def _workflows(self) -> dict[str, type[Workflow]]:
         return self._load(_index(self._given)) if self._by_name is None else self._by_name
