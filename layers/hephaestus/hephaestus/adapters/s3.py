@@ -33,7 +33,7 @@ class S3Blobs:
 
         Raises:
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 refused the request.
+            EngineError: S3 rejected the request.
         """
         try:
             self.client.get().put_object(Bucket=self.bucket, Key=key, Body=data)
@@ -71,7 +71,7 @@ class S3Blobs:
 
         Raises:
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 refused the request.
+            EngineError: S3 rejected the request.
         """
         try:
             self.client.get().delete_object(Bucket=self.bucket, Key=key)

@@ -60,7 +60,7 @@ class SqsQueue:
         Raises:
             ValueError: the delay is negative or longer than 15 minutes.
             StoreUnavailable: SQS throttled or did not answer.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         seconds = -(-delay_ms // 1000)
         if not 0 <= seconds <= LONGEST_DELAY:
@@ -97,7 +97,7 @@ class SqsQueue:
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         body = removal_message(timeout)
         self._call("send_message", MessageBody=body, MessageGroupId=group_of(timeout.instance_id))
@@ -107,7 +107,7 @@ class SqsQueue:
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         return int(self._call("get_queue_attributes", AttributeNames=[WAITING])["Attributes"][WAITING])
 
@@ -138,8 +138,8 @@ class SqsQueue:
         if len(left) == len(wakeups):
             message = f"SQS took no message of a batch ({refusal}); nothing is lost, try again"
             raise StoreUnavailable(message)
-        refused = {wakeup.instance_id for wakeup in left}
-        return [wakeup.instance_id for wakeup in wakeups if wakeup.instance_id not in refused]
+        rejected = {wakeup.instance_id for wakeup in left}
+        return [wakeup.instance_id for wakeup in wakeups if wakeup.instance_id not in rejected]
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""

@@ -56,7 +56,7 @@ class Head:
 
 
 TAIL: Final = 32
-"""How many entries a head lags behind at most while nobody owns the instance."""
+"""How many entries a head lags behind at most while the instance has no owner."""
 
 Effect: TypeAlias = Schedule | Unschedule | Wake | Head
 
@@ -81,7 +81,7 @@ def again(state: State, now: int) -> tuple[Effect, ...]:
 
 
 def _is_boundary(before: State, entry: Entry, after: State) -> bool:
-    """Whether the head follows this entry: it shows something new, and nobody is about to go on.
+    """Whether the head follows this entry: it shows something new, and no one continues at once.
 
     A claim is none, and neither is what the queue goes on with at once: the boundary is what comes of it. While the
     queue is late, every ``TAIL``-th entry is one, so that a read costs the same however many requests come meanwhile.
@@ -99,7 +99,7 @@ def _is_due(entry: Entry, after: State) -> bool:
 
 
 def _scheduled(before: State | None, entry: Entry, after: State) -> Iterator[Effect]:
-    """The schedules of new waits; whoever asked for a deadline makes that one's, for its name."""
+    """The schedules of new waits; a requested deadline's is made by the request, which needs its name."""
     asked = {event.token for event in entry.events if isinstance(event, TimerSet)}
     known = _open(before) if before is not None else {}
     for token, timer in _open(after).items():

@@ -117,7 +117,7 @@ class Suspended(Event):
     wake_at: int | None = None
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """Nobody owns it."""
+        """The instance has no owner."""
         return {"owner": None, "lease_until": 0, "running": ()}
 
 
@@ -126,7 +126,7 @@ class HandedOver(Event):
     """The owner leaves because its time is up; another invocation goes on at once."""
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """Nobody owns it."""
+        """The instance has no owner."""
         return {"owner": None, "lease_until": 0, "running": ()}
 
 
