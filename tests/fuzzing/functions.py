@@ -73,7 +73,7 @@ class Functions:
         self.told: list[str] = []
         monkeypatch.setattr(logging.Handler, "handleError", lambda _, record: self.told.append(record.getMessage()))
         log = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        monkeypatch.setattr(observability.logger.registered_handler, "stream", log)
+        monkeypatch.setattr(observability.begin().registered_handler, "stream", log)
         start = samples()["direct-start"]
         self.send("start", {**start, "id": "sample-1"})
         self.send("start", {**start, "id": "sample-2", "start_id": "other"})

@@ -61,7 +61,7 @@ def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Conne
 def logs(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the functions write to their log."""
     written = io.StringIO()
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
+    monkeypatch.setattr(observability.begin().registered_handler, "stream", written)
     return written
 
 

@@ -89,7 +89,7 @@ def logs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> i
     """What the functions write to their log, as JSON, and what anybody else logs, at the level that tells most."""
     for name in ("", "hephaestus", "hephaestus.debug"):
         caplog.set_level(logging.DEBUG, name)
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", caplog.handler.stream)
+    monkeypatch.setattr(observability.begin().registered_handler, "stream", caplog.handler.stream)
     return caplog.handler.stream
 
 

@@ -11,6 +11,7 @@ import pytest
 from aws_lambda_powertools.logging import Logger
 
 from hephaestus import DONE, Retry, StepContext, Workflow, step, telemetry
+from hephaestus.adapters.deadline import time_left
 from hephaestus.errors import EngineError
 from hephaestus.handlers import observability
 from hephaestus.runtime.names import schedule_name
@@ -137,14 +138,14 @@ def test_what_a_step_logs_itself_has_the_keys_of_its_attempt(
 
 def test_of_a_callers_metadata_the_log_has_what_it_is_told_to(logs: io.StringIO) -> None:
     local = LocalRuntime(Noted)
-    handler = LogHandler(observability.logger, {"hephaestus.step.start": logging.INFO}, ["request_id", "missing"])
+    handler = LogHandler(observability.begin(), {"hephaestus.step.start": logging.INFO}, ["request_id", "missing"])
     telemetry.attach("logs", handler, LOGGED)
     try:
         given = {"request_id": "r-1", "card": "4111", "step": "forged", "message": "forged"}
         local.runner.start_instance(Noted, {}, id="1", telemetry_metadata=given)
         local.settle()
     finally:
-        telemetry.attach("logs", LogHandler(observability.logger), LOGGED)
+        telemetry.attach("logs", LogHandler(observability.begin()), LOGGED)
     (begun,) = lines(logs, message="workflow start")
     assert begun["metadata"] == {"request_id": "r-1"}
     assert "step" not in begun
@@ -183,13 +184,30 @@ def test_an_execution_that_ends_in_the_middle_leaves_no_keys_of_its_step(
 
 
 def test_importing_the_functions_makes_even_the_runners_making_heard(logs: io.StringIO) -> None:
-    level = observability.logger.log_level
-    observability.logger.setLevel("DEBUG")
+    level = observability.begin().log_level
+    observability.begin().setLevel("DEBUG")
     try:
         LocalRuntime(Noted)
     finally:
-        observability.logger.setLevel(level)
+        observability.begin().setLevel(level)
     assert lines(logs, message="runner init", storage="MemoryStore")
+
+
+def test_every_function_keeps_its_calls_within_its_invocation() -> None:
+    """``observed`` is around every handler: Lambda says when the invocation ends, and afterwards there is none."""
+
+    @observability.observed
+    def handler(event: dict[str, Any], _context: object) -> float | None:
+        if event:
+            raise KeyError
+        return time_left()
+
+    left = handler({}, Context())
+    assert left is not None
+    assert 0 < left <= 30
+    with pytest.raises(KeyError):
+        handler({"fail": True}, Context())
+    assert time_left() is None
 
 
 # --- Correlation ---

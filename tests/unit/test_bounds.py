@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -261,39 +260,6 @@ def test_a_timeout_of_nothing_is_never_asked_for() -> None:
     with ending_in(-5_000):
         assert timeout.clone().total == bounds.LEAST / 2
     assert (timeout.clone().connect_timeout, timeout.clone().total) == (1.0, None)
-
-
-@dataclass
-class LambdaContext:
-    """What Lambda hands over beside the event."""
-
-    function_name: str = "resume"
-    memory_limit_in_mb: int = 512
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:resume"
-    aws_request_id: str = "4f2c9a1e-0000-4000-8000-000000000001"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Half a minute."""
-        return 30_000
-
-
-def test_every_function_keeps_its_calls_within_its_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``observed`` is around every handler: Lambda says when the invocation ends, and afterwards there is none."""
-    monkeypatch.setenv("POWERTOOLS_LOG_DEDUPLICATION_DISABLED", "1")
-    from hephaestus.handlers.observability import observed
-
-    @observed
-    def handler(event: dict[str, Any], _context: object) -> float | None:
-        if event:
-            raise KeyError
-        return time_left()
-
-    left = handler({}, LambdaContext())
-    assert left is not None
-    assert 0 < left <= 30
-    with pytest.raises(KeyError):
-        handler({"fail": True}, LambdaContext())
-    assert time_left() is None
 
 
 def test_the_end_is_known_wherever_an_invocation_works() -> None:

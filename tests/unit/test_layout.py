@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -107,3 +109,29 @@ def test_the_layer_has_what_functions_and_users_import_and_nothing_else() -> Non
     }
     assert all((LIBRARY / name).exists() for name in outside)
     assert set(MODULES) - left_out == needed
+
+
+IMPORTS_ALL = """
+import importlib, logging, pkgutil, signal, sys, threading, hephaestus
+from hephaestus.runtime import telemetry
+
+def settings():
+    library = logging.getLogger("hephaestus")
+    return (
+        dict(telemetry._handlers), [*library.handlers], library.level, library.propagate, [*logging.root.handlers],
+        logging.root.level, sys.getrecursionlimit(), sys.excepthook, signal.getsignal(signal.SIGINT),
+        threading.active_count(),
+    )
+
+before = settings()
+for module in pkgutil.walk_packages(hephaestus.__path__, "hephaestus."):
+    if not module.name.endswith(("_function", "__main__")):
+        importlib.import_module(module.name)
+print([f"{was!r} -> {now!r}" for was, now in zip(before, settings()) if was != now])
+"""
+
+
+def test_importing_a_module_changes_nothing_in_the_process() -> None:
+    """Only a function's does: it attaches its log and its metrics. Whoever imports another is a program of its own."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS_ALL], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -12,7 +12,7 @@ from hephaestus.aws import answerer_from_environment
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http import callbacks
 from hephaestus.handlers.http.api import Api
-from hephaestus.handlers.observability import observed
+from hephaestus.handlers.observability import begin, observed
 from hephaestus.handlers.triggers import trigger
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hephaestus.handlers.triggers import Invocation
 
+begin()
 runner = answerer_from_environment()
 api = Api(runner)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.errors import BadRequest
-from hephaestus.handlers.observability import logger
+from hephaestus.handlers.observability import note
 from hephaestus.handlers.triggers import in_place
 from hephaestus.runtime.commands import CATALOGUE
 
@@ -71,8 +71,8 @@ def _asked(function: str, event: Mapping[str, Any]) -> type[Command]:
 
 def _do(runner: Runner, call: Command, dispatch: Dispatch) -> str:
     """Do it; its log lines name what it is about."""
-    logger.append_keys(**{name: getattr(call, name) for name in call.logged})
+    note(**{name: getattr(call, name) for name in call.logged})
     done = runner.do(call, dispatch=dispatch)
     if "instance_id" not in call.logged:
-        logger.append_keys(instance_id=done)
+        note(instance_id=done)
     return done

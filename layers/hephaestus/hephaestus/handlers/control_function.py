@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.aws import runner_from_environment
 from hephaestus.handlers.commands import do_directly, serve
 from hephaestus.handlers.http.api import Api
-from hephaestus.handlers.observability import observed
+from hephaestus.handlers.observability import begin, observed
 from hephaestus.handlers.triggers import trigger
 
 if TYPE_CHECKING:
     from hephaestus.handlers.triggers import Invocation
 
+begin()
 runner = runner_from_environment()
 api = Api(runner)
 serve(api, "control")

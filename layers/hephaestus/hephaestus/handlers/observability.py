@@ -1,8 +1,9 @@
 """Logs, metrics and traces of the Lambda functions, by Powertools.
 
-Importing this attaches the handlers of ``hephaestus.telemetry`` to what the engine tells: ``logs``, ``metrics``, and
-``xray`` where tracing is on. ``observed`` goes around every handler. Names of instances, workflows and steps are
-logged, what they carry never is.
+``begin`` attaches the handlers of ``hephaestus.telemetry`` to what the engine tells: ``logs`` and ``metrics``, and
+``observed``, which goes around every handler, ``xray`` where tracing is on. A function begins when it is imported;
+importing this alone changes nothing in the process. Names of instances, workflows and steps are logged, what they carry
+never is.
 
 From the environment: ``POWERTOOLS_SERVICE_NAME`` and ``POWERTOOLS_METRICS_NAMESPACE`` (by default ``hephaestus`` and
 ``Hephaestus``), ``HEPHAESTUS_TRACING`` (``on``), ``HEPHAESTUS_METRICS_BY_STEP`` (``on``: metrics of steps have a
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from aws_lambda_powertools.logging import Logger
@@ -43,12 +44,22 @@ def _names(name: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
 
 
-logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 counted = _metrics.MetricsHandler(NAMESPACE, SERVICE, by_step=_is_on("HEPHAESTUS_METRICS_BY_STEP"))
 
-telemetry.attach("metrics", counted, _metrics.HEARD)
-telemetry.attach("logs", _logs.LogHandler(logger, metadata=_names("HEPHAESTUS_LOG_METADATA")), _logs.HEARD)
+
+@cache
+def begin() -> Logger:
+    """Have this process log and count what the engine tells, as a Lambda function does.
+
+    Returns:
+        The logger, which is also set up for the library's own loggers; always the same.
+    """
+    logger = Logger(service=SERVICE)
+    _adopt(logging.getLogger("hephaestus"), logger)
+    telemetry.attach("metrics", counted, _metrics.HEARD)
+    telemetry.attach("logs", _logs.LogHandler(logger, metadata=_names("HEPHAESTUS_LOG_METADATA")), _logs.HEARD)
+    return logger
 
 
 def count_sweep(report: SweepReport) -> None:
@@ -66,7 +77,7 @@ def count_sweep(report: SweepReport) -> None:
 
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """``handler`` with its calls kept within the invocation, its logs correlated, and its metrics written."""
-    _adopt(logging.getLogger("hephaestus"))
+    logger = begin()
     traced = _traced(handler)
 
     @wraps(handler)
@@ -84,12 +95,18 @@ def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     return wrapper
 
 
+def note(**keys: object) -> None:
+    """Give what this invocation logs from now on these keys; where no function has begun, nothing happens."""
+    if begin.cache_info().currsize:
+        begin().append_keys(**keys)
+
+
 def about_message(record: object, instance_id: str | None = None) -> None:
     """From now on, the log is about one message of a queue: its id correlates, and it is for that instance."""
-    logger.append_keys(correlation_id=message_id(record), instance_id=instance_id)
+    note(correlation_id=message_id(record), instance_id=instance_id)
 
 
-def _adopt(library: logging.Logger) -> None:
+def _adopt(library: logging.Logger, logger: Logger) -> None:
     """Have the library's own loggers write as Powertools' logger does; under the service's default name they do."""
     if library.name != logger.name:
         library.handlers = list(logger.handlers)

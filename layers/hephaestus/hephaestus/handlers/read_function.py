@@ -13,7 +13,7 @@ from hephaestus.definition.views import to_json_object
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.api import Api
 from hephaestus.handlers.http.describe import describe
-from hephaestus.handlers.observability import observed
+from hephaestus.handlers.observability import begin, observed
 from hephaestus.handlers.triggers import trigger
 from hephaestus.runtime.intake import MAX_NUMBER
 from hephaestus.runtime.queries import read_filter
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_GENERATION = 999_999
 
+begin()
 runner = reader_from_environment()
 api = Api(runner)
 

@@ -7,18 +7,21 @@ logged and dropped, the rest is raised so that Lambda repeats it. What only some
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import runner_from_environment
 from hephaestus.errors import CallerError
-from hephaestus.handlers.observability import logger, observed
+from hephaestus.handlers.observability import begin, note, observed
 from hephaestus.handlers.triggers import budget, read_timeout, trigger
 
 if TYPE_CHECKING:
     from hephaestus.handlers.http.api import Api
     from hephaestus.handlers.triggers import Invocation
 
+_logger = logging.getLogger("hephaestus.handlers.resume")
+begin()
 runner = runner_from_environment()
 
 
@@ -53,9 +56,9 @@ def _api() -> Api:
 def _time_out(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     try:
         timeout = read_timeout(event)
-        logger.append_keys(instance_id=timeout.instance_id, step=timeout.step)
+        note(instance_id=timeout.instance_id, step=timeout.step)
         runner.timeout(timeout, budget=budget(context, runner.clock))
     except CallerError as error:
-        logger.exception("timeout dropped: repeating it cannot help")
+        _logger.exception("timeout dropped: repeating it cannot help")
         return {"dropped": str(error)}
     return {"id": timeout.instance_id}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import sweeper_from_environment
-from hephaestus.handlers.observability import count_sweep, logger, observed
+from hephaestus.handlers.observability import begin, count_sweep, observed
 from hephaestus.handlers.triggers import budget
 
 if TYPE_CHECKING:
     from hephaestus.handlers.triggers import Invocation
 
+_logger = logging.getLogger("hephaestus.handlers.sweep")
+begin()
 sweeper = sweeper_from_environment()
 
 
@@ -21,5 +24,5 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:  # no
     report = sweeper.sweep(budget(context, sweeper.clock))
     count_sweep(report)
     if report.found:
-        logger.info("overdue instances were sent to the queue", extra=asdict(report))
+        _logger.info("overdue instances were sent to the queue", extra=asdict(report))
     return asdict(report)

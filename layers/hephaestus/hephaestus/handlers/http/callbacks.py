@@ -16,7 +16,7 @@ from hephaestus.callbacks.link import dump
 from hephaestus.definition.views import moment
 from hephaestus.errors import BadRequest, LinksAreOff, NotConfirmed
 from hephaestus.handlers.http import pages, problem
-from hephaestus.handlers.observability import logger
+from hephaestus.handlers.observability import note
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.values import for_display
@@ -82,7 +82,7 @@ def take(api: Api, token: str) -> Response[str]:
 def _read(api: Api, token: str) -> Link:
     """The verified link; from here on the log names it."""
     link = api.runner.signer().read(token, api.clock.now())
-    logger.append_keys(instance_id=link.instance_id, event=link.event, link=link.id)
+    note(instance_id=link.instance_id, event=link.event, link=link.id)
     return link
 
 
