@@ -133,7 +133,7 @@ class Emulator:
             EmulatorError: the port is taken, or it ended or stayed silent.
         """
         check_port_is_free(self.port)
-        program = VENVS / "emulator" / "bin" / "ministack"
+        program = VENVS / "emulator" / "bin" / "python"
         if not program.exists():
             message = "the emulator is not installed: make .venvs/emulator/.stamp"
             raise EmulatorError(message)
@@ -157,7 +157,7 @@ class Emulator:
         }
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [str(program)],
+                [str(program), str(ROOT / "tools" / "run_ministack.py")],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -7,9 +7,11 @@ says, and answers survive the way through JSON. Behind the functions is moto's s
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,8 +27,8 @@ from tools import emulator, rie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+MOST_LAYER = 1_675_538  # bytes, as it was before teams could nest the stack
 RESUME_ARN = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
 SAMPLE = {"id": "orderid::sample-1"}
 
@@ -244,6 +246,12 @@ def test_nothing_in_the_librarys_layer_is_for_one_architecture(build: Path) -> N
     layer = build / "HephaestusLayer"
     assert (layer / "python" / "wrapt").is_dir()
     assert [path.name for path in layer.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}] == []
+
+
+def test_the_librarys_layer_is_no_larger_than_it_was(build: Path, tmp_path: Path) -> None:
+    """As it is uploaded. A cold start unpacks it."""
+    packed = shutil.make_archive(str(tmp_path / "layer"), "zip", build / "HephaestusLayer")
+    assert Path(packed).stat().st_size <= MOST_LAYER
 
 
 def test_every_sample_is_used() -> None:

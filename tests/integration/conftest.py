@@ -118,4 +118,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         formation.create_stack(StackName="shop", TemplateBody=json.dumps(TEMPLATE))
         bare = {"Resources": TEMPLATE["Resources"]}
         formation.create_stack(StackName="other", TemplateBody=json.dumps(bare))
+        inner = formation.describe_stacks(StackName="shop")["Stacks"][0]["StackId"]
+        team = {"Resources": {"Own": {"Type": "AWS::SQS::Queue"}}, "Outputs": {"HephaestusStack": {"Value": inner}}}
+        formation.create_stack(StackName="team", TemplateBody=json.dumps(team))
         yield

@@ -108,6 +108,12 @@ def test_a_stack_s_name_is_enough(shop: None) -> None:
         found.get("orderid::nobody")
 
 
+def test_a_team_s_own_stack_names_the_packaged_one_in_it(shop: None) -> None:
+    found = connect("team", region=REGION).stack
+    assert found is not None
+    assert (found.name, found.table, found.settings().list_shards) == ("team", "hephaestus", 2)
+
+
 def test_the_region_is_taken_from_the_environment(shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """From ``AWS_REGION`` first, as the AWS CLI does; botocore alone would not read it."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-1")

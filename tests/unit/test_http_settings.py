@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from hephaestus.aws import ANSWERS, LINKS, READS, RUNS, SWEEPS, BadSettings, Settings
+from hephaestus.aws import ANSWERS, LINKS, READS, RUNS, SWEEPS, BadSettings, Settings, settings_from_environment
 
 NEEDED = {
     "HEPHAESTUS_TABLE": "t",
@@ -37,7 +39,8 @@ def test_everything_can_be_set() -> None:
         "HEPHAESTUS_CALLBACK_AUDIENCE": "stack",
     }
     optional["HEPHAESTUS_SCHEDULE_PREFIX"] = "0a1b."
-    callbacks = ("secret:key", "https://api.test", "stack", "0a1b.")
+    optional["HEPHAESTUS_STEP_VARIABLES"] = "ORDERS=o\n\n QUERY=a=b \n"
+    callbacks = ("secret:key", "https://api.test", "stack", "0a1b.", {"ORDERS": "o", "QUERY": "a=b"})
     expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True, *callbacks)
     assert Settings.read({**NEEDED, **optional}) == Settings(
         "t", "https://queue", "g", "arn:role", "arn:resume", *expected
@@ -75,6 +78,7 @@ WRONG = {
     "SCHEDULE_ROLE_ARN": "",
     "RESUME_ARN": "",
     "SCHEDULE_PREFIX": "a b",
+    "STEP_VARIABLES": "ORDERS=o\nAWS_REGION=here",
     "WAKE_SHARDS": "none",
     "LIST_SHARDS": "65",
     "RETENTION_DAYS": "-1",
@@ -88,7 +92,7 @@ WRONG = {
 def test_a_wrong_variable_stops_only_what_depends_on_it(role: str, name: str) -> None:
     settings = Settings.read({**NEEDED, f"HEPHAESTUS_{name}": WRONG[name]})
     if name.lower() in DEPENDS[role]:
-        with pytest.raises(BadSettings, match=f"HEPHAESTUS_{name} is"):
+        with pytest.raises(BadSettings, match=f"HEPHAESTUS_{name} (is|has the line)"):
             settings.check(*DEPENDS[role])
     else:
         assert settings.check(*DEPENDS[role]) is settings
@@ -105,3 +109,22 @@ def test_a_number_is_read_as_a_whole(digits: str) -> None:
     """However many digits it has, and whatever the first ones say."""
     problem = Settings.read({"HEPHAESTUS_WAKE_SHARDS": digits}).problems["wake_shards"]
     assert "must be a whole number from 1 to 64" in problem
+
+
+@pytest.mark.parametrize("line", ["ORDERS", "=o", "OR DERS=o", "1ORDERS=o", "HEPHAESTUS_TABLE=mine", "LAMBDA_X=1"])
+def test_a_line_that_is_no_variable_of_a_step_is_rejected(line: str) -> None:
+    """Also one that would replace a variable of the functions themselves."""
+    settings = Settings.read({"HEPHAESTUS_STEP_VARIABLES": f"GOOD=1\n{line}"})
+    assert repr(line) in settings.problems["step_variables"]
+    assert settings.step_variables == {}
+
+
+def test_the_variables_of_the_steps_are_set_before_workflows_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEPHAESTUS_STEP_VARIABLES", "ORDERS_TABLE=orders")
+    monkeypatch.setenv("ORDERS_TABLE", "")  # so that it is taken back
+    settings_from_environment.cache_clear()
+    try:
+        settings_from_environment()
+        assert os.environ["ORDERS_TABLE"] == "orders"
+    finally:
+        settings_from_environment.cache_clear()

@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 
 MAX_SHARDS: Final = 64
 NUMBERS: Final = ("wake_shards", "list_shards", "retention_days")
-RUNS: Final = ("table", "queue_url", "schedule_group", "schedule_prefix", "schedule_role_arn", "resume_arn", *NUMBERS)
+RUNS: Final = (
+    *("table", "queue_url", "schedule_group", "schedule_prefix", "schedule_role_arn", "resume_arn"),
+    *("step_variables", *NUMBERS),
+)
 ANSWERS: Final = ("table", "queue_url", *NUMBERS)
 READS: Final = ("table", "list_shards")
 SWEEPS: Final = ("table", "queue_url", "wake_shards")
 LINKS: Final = ("callback_key", "callback_url")
+TAKEN: Final = ("AWS_", "HEPHAESTUS_", "LAMBDA_", "POWERTOOLS_")  # what the functions' own variables begin with
 
 
 class BadSettings(HephaestusError):
@@ -61,6 +65,7 @@ class Settings:
         resume_arn: the resume function [HEPHAESTUS_RESUME_ARN].
         schedule_dlq_arn: where a schedule's call goes that cannot be delivered [HEPHAESTUS_SCHEDULE_DLQ_ARN].
         workflows: the modules that hold the workflows, separated by commas [HEPHAESTUS_WORKFLOWS].
+        step_variables: environment variables of the steps, one ``NAME=value`` a line [HEPHAESTUS_STEP_VARIABLES].
         bucket: where large values go; without it they are refused [HEPHAESTUS_BUCKET].
         wake_shards: shards of the index of alarms, 1 to 64 [HEPHAESTUS_WAKE_SHARDS].
         list_shards: shards of the listing index, 1 to 64 [HEPHAESTUS_LIST_SHARDS].
@@ -91,6 +96,7 @@ class Settings:
     callback_url: str | None = None
     callback_audience: str | None = None
     schedule_prefix: str = ""
+    step_variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
@@ -116,6 +122,7 @@ class Settings:
             callback_url=reader.reference("CALLBACK_URL", ("https://", "http://", "parameter:")),
             callback_audience=reader.optional("CALLBACK_AUDIENCE"),
             schedule_prefix=reader.prefix("SCHEDULE_PREFIX"),
+            step_variables=MappingProxyType(reader.variables("STEP_VARIABLES")),
             problems=MappingProxyType(reader.problems),
         )
 
@@ -172,6 +179,17 @@ class _Reader:
         self._wrong(name, f"is {value[:40]!r}: it must be a whole number from 1 to {most}")
         return None
 
+    def variables(self, name: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for line in filter(None, map(str.strip, (self.optional(name) or "").splitlines())):
+            variable, equals, value = line.partition("=")
+            if not (equals and variable.isascii() and variable.isidentifier()) or variable.startswith(TAKEN):
+                taken = ", ".join(f"{beginning}…" for beginning in TAKEN)
+                self._wrong(name, f"has the line {line[:40]!r}: it must be NAME=value, and not one of {taken}")
+                return {}
+            found[variable] = value
+        return found
+
     def _wrong(self, name: str, what: str) -> None:
         self.problems[name.lower()] = f"HEPHAESTUS_{name} {what}"
 
@@ -183,8 +201,10 @@ def is_on(value: str | None) -> bool:
 
 @cache
 def settings_from_environment() -> Settings:
-    """The settings of this process, read once."""
-    return Settings.read(os.environ)
+    """The settings of this process, read once; the variables of its steps are then in its environment."""
+    settings = Settings.read(os.environ)
+    os.environ.update(settings.step_variables)
+    return settings
 
 
 @cache

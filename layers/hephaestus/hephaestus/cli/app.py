@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import console, definitions, deployment, steering
+from hephaestus.cli import console, definitions, deployment, repository, steering
 from hephaestus.cli import looking as instances
 from hephaestus.cli import watched_run as local
 from hephaestus.cli.failures import document, words
@@ -131,6 +131,7 @@ def everywhere(
     ctx.obj = Session(Place(stack, table, api, region, profile, endpoint_url, local, modules), json, not no_color)
 
 
+repository.add_to(app)
 instances.add_to(app)
 steering.add_to(app)
 definitions.add_to(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.cloudformation import describe_stack
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS: Final = ("start", "resume", "control", "callback", "read", "sweep")
 NEEDED: Final = ("TableName", "WorkQueueUrl", "ResumeFunctionName")
+NESTED: Final = "HephaestusStack"  # the output of a team's own stack that names the packaged one in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +85,17 @@ class Stack:
 
 
 def find_stack(name: str, account: Account) -> Stack:
-    """The stack of that name.
+    """The stack of that name, or the packaged stack that a team's own stack of that name nests.
 
     Raises:
         NoSuchStack: there is none, or it is none of Hephaestus.
         NoCredentials, AwsRefused, Unreachable: AWS was not to be asked.
     """
-    with explained(account):
-        described = describe_stack(account.client("cloudformation"), name)
-    if described is None:
-        message = f"there is no stack {name} ({where(account)}): name another with --stack, --region or --profile"
-        raise NoSuchStack(message)
-    stack = _read(described)
+    stack = _find(name, account)
+    if NESTED in stack.outputs:
+        inner = _find(stack.outputs[NESTED], account)
+        # The status of the outer one: it fails where the inner one does, and may fail alone.
+        stack = replace(inner, name=stack.name, status=stack.status)
     missing = [key for key in NEEDED if key not in stack.outputs]
     if missing:
         message = (
@@ -104,6 +104,15 @@ def find_stack(name: str, account: Account) -> Stack:
         )
         raise NoSuchStack(message)
     return stack
+
+
+def _find(name: str, account: Account) -> Stack:
+    with explained(account):
+        described = describe_stack(account.client("cloudformation"), name)
+    if described is None:
+        message = f"there is no stack {name} ({where(account)}): name another with --stack, --region or --profile"
+        raise NoSuchStack(message)
+    return _read(described)
 
 
 def _read(described: Mapping[str, Any]) -> Stack:
