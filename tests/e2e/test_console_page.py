@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from playwright.sync_api import expect
 
-from hephaestus.console.demo import MemoryHephaestus, Order, in_memory
+from hephaestus.adapters.memory import MemoryStore
+from hephaestus.console.demo import Order, in_memory
 from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.handover import Handover
 from hephaestus.console.server import ConsoleServer
+from hephaestus.embedded import Embedded
 from hephaestus.runtime.clock import SystemClock
+from hephaestus.runtime.registry import Registry
 from hephaestus.testing import LocalRuntime
 from tests.browser import PATIENCE, chromium
 from tests.npm import npm_packages
@@ -59,14 +62,14 @@ def opened(browser: Browser, server: ConsoleServer, **options: Any) -> Iterator[
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryHephaestus]:
+def memory() -> Iterator[Embedded]:
     """Parcels that run by themselves, in real time."""
-    with MemoryHephaestus([Parcel]) as memory:
+    with Embedded(MemoryStore(), Registry([Parcel])) as memory:
         yield memory
 
 
 @pytest.fixture
-def page(browser: Browser, memory: MemoryHephaestus) -> Iterator[Page]:
+def page(browser: Browser, memory: Embedded) -> Iterator[Page]:
     with serving(LocalConnection(memory.runner, "a test", BY)) as console, opened(browser, console.server) as page:
         yield page
 
@@ -92,7 +95,7 @@ def step(page: Page, key: str) -> Locator:
     return page.locator(f'[data-step="{key}"]')
 
 
-def test_the_file_that_a_browser_is_started_with_opens_the_console(browser: Browser, memory: MemoryHephaestus) -> None:
+def test_the_file_that_a_browser_is_started_with_opens_the_console(browser: Browser, memory: Embedded) -> None:
     """From the file to the page, without a trace of the address; a reload stays in, and the file opens nothing more."""
     memory.runner.start_instance(Parcel, {}, id="1")
     with serving(LocalConnection(memory.runner, "a test", BY)) as console:
@@ -117,7 +120,7 @@ def test_the_file_that_a_browser_is_started_with_opens_the_console(browser: Brow
     assert len(said) == 1
 
 
-def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page, memory: MemoryHephaestus) -> None:
+def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page, memory: Embedded) -> None:
     expect(page.get_by_text("There is no instance yet")).to_be_visible()
     memory.runner.start_instance(Parcel, {}, id="1")
     expect(row(page, "parcel::1")).to_contain_text("waiting")
@@ -127,7 +130,7 @@ def test_the_list_and_its_counts_follow_what_happens_without_a_reload(page: Page
     expect(page.get_by_role("button", name="Parcel, completed 1")).to_be_visible()
 
 
-def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: MemoryHephaestus) -> None:
+def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: Embedded) -> None:
     for number in range(3):
         memory.runner.start_instance(Parcel, {"bad": number == 0}, id=str(number), tags=["red"] if number == 1 else [])
     expect(row(page, "parcel::0")).to_contain_text("completed")
@@ -149,7 +152,7 @@ def test_the_list_is_narrowed_down_and_the_address_keeps_it(page: Page, memory: 
     expect(row(page, "parcel::0")).to_be_visible()
 
 
-def test_several_statuses_are_listed_together(page: Page, memory: MemoryHephaestus) -> None:
+def test_several_statuses_are_listed_together(page: Page, memory: Embedded) -> None:
     for number in range(3):
         memory.runner.start_instance(Parcel, {}, id=str(number))
         expect(row(page, f"parcel::{number}")).to_contain_text("waiting")
@@ -165,7 +168,7 @@ def test_several_statuses_are_listed_together(page: Page, memory: MemoryHephaest
     expect(page.get_by_role("combobox", name="Status")).to_have_value("waiting,completed")
 
 
-def test_a_redrive_and_a_cancellation_say_what_they_do_before_they_do_it(page: Page, memory: MemoryHephaestus) -> None:
+def test_a_redrive_and_a_cancellation_say_what_they_do_before_they_do_it(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {"address": "wrong"}, id="1")
     show(page, "parcel::1")
     expect(step(page, "decision")).to_have_attribute("aria-label", "decision waiting")
@@ -182,7 +185,7 @@ def test_a_redrive_and_a_cancellation_say_what_they_do_before_they_do_it(page: P
     expect(plan).to_contain_text("Keep their results: look")
 
 
-def test_what_leaves_a_filter_leaves_the_list(page: Page, memory: MemoryHephaestus) -> None:
+def test_what_leaves_a_filter_leaves_the_list(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     page.get_by_role("combobox", name="Status").select_option("waiting")
     expect(row(page, "parcel::1")).to_be_visible()
@@ -190,7 +193,7 @@ def test_what_leaves_a_filter_leaves_the_list(page: Page, memory: MemoryHephaest
     expect(page.get_by_text("No instance is like that.")).to_be_visible()
 
 
-def test_the_graph_shows_the_state_of_every_step_as_it_changes(page: Page, memory: MemoryHephaestus) -> None:
+def test_the_graph_shows_the_state_of_every_step_as_it_changes(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {"address": "wrong", "echo": "here"}, id="1")
     show(page, "parcel::1")
     expect(step(page, "decision")).to_have_attribute("aria-label", "decision waiting")
@@ -221,9 +224,7 @@ def test_a_wait_says_until_when(browser: Browser) -> None:
         expect(page.get_by_role("complementary", name="Step approval")).to_contain_text("waits until")
 
 
-def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(
-    page: Page, memory: MemoryHephaestus
-) -> None:
+def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     show(page, "parcel::1")
     events = page.get_by_role("group", name="Events for decision").get_by_role("button")
@@ -241,7 +242,7 @@ def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(
     expect(page.get_by_role("button", name=f"yes received for decision, by {BY}")).to_be_visible()
 
 
-def test_nothing_is_done_before_it_was_asked_and_a_no_is_a_no(page: Page, memory: MemoryHephaestus) -> None:
+def test_nothing_is_done_before_it_was_asked_and_a_no_is_a_no(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     show(page, "parcel::1")
     for action in ("yes", "Pause", "Cancel", "Fork"):
@@ -256,7 +257,7 @@ def test_nothing_is_done_before_it_was_asked_and_a_no_is_a_no(page: Page, memory
     assert not {"EventReceived", "Paused", "CancelRequested"} & set(events)
 
 
-def test_pause_continue_cancel_with_compensation_redrive_and_fork(page: Page, memory: MemoryHephaestus) -> None:
+def test_pause_continue_cancel_with_compensation_redrive_and_fork(page: Page, memory: Embedded) -> None:
     runner = memory.runner
     runner.start_instance(Parcel, {"address": "wrong"}, id="1")
     show(page, "parcel::1")
@@ -286,7 +287,7 @@ def test_pause_continue_cancel_with_compensation_redrive_and_fork(page: Page, me
     assert runner.get("parcel::2").context == {"address": "right"}
 
 
-def test_a_refused_action_says_why_and_can_be_mended(page: Page, memory: MemoryHephaestus) -> None:
+def test_a_refused_action_says_why_and_can_be_mended(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     show(page, "parcel::1")
     page.get_by_role("button", name="Fork", exact=True).click()
@@ -299,7 +300,7 @@ def test_a_refused_action_says_why_and_can_be_mended(page: Page, memory: MemoryH
     expect(page.get_by_role("heading", name="parcel::good")).to_be_visible()
 
 
-def test_nothing_of_data_is_ever_executed_or_made_markup(page: Page, memory: MemoryHephaestus) -> None:
+def test_nothing_of_data_is_ever_executed_or_made_markup(page: Page, memory: Embedded) -> None:
     data = {"echo": HOSTILE, "address": "wrong", HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}], "__proto__": {"x": HOSTILE}}
     memory.runner.start_instance(
         Parcel, data, id="1", tags=["<b>tag</b>"], telemetry_metadata={"<i>name</i>": HOSTILE[:100]}
@@ -373,7 +374,7 @@ def test_a_history_of_five_thousand_entries_is_read_to_its_end(browser: Browser)
         expect(page.get_by_text(f"{before + 5_001} entries")).to_be_visible()
 
 
-def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, memory: MemoryHephaestus) -> None:
+def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, memory: Embedded) -> None:
     large = "0123456789abcdef" * 20_000
     memory.runner.start_instance(Parcel, {"echo": large}, id="1")
     show(page, "parcel::1")
@@ -388,9 +389,7 @@ def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, m
     expect(entry.locator("pre")).to_contain_text("0123456789abcdef")
 
 
-def test_a_server_that_stops_is_said_and_the_page_recovers_by_itself(
-    browser: Browser, memory: MemoryHephaestus
-) -> None:
+def test_a_server_that_stops_is_said_and_the_page_recovers_by_itself(browser: Browser, memory: Embedded) -> None:
     connection = LocalConnection(memory.runner, "a test", BY)
     memory.runner.start_instance(Parcel, {}, id="1")
     with ConsoleServer(connection, 0) as server:
@@ -419,7 +418,7 @@ def test_a_server_that_stops_is_said_and_the_page_recovers_by_itself(
         thread.join()
 
 
-def test_a_browser_that_was_not_let_in_is_told_what_to_do(browser: Browser, memory: MemoryHephaestus) -> None:
+def test_a_browser_that_was_not_let_in_is_told_what_to_do(browser: Browser, memory: Embedded) -> None:
     with serving(LocalConnection(memory.runner)) as console:
         context = browser.new_context()
         page = context.new_page()
@@ -436,7 +435,7 @@ def test_a_browser_that_was_not_let_in_is_told_what_to_do(browser: Browser, memo
         context.close()
 
 
-def test_another_page_on_this_machine_reads_and_changes_nothing(browser: Browser, memory: MemoryHephaestus) -> None:
+def test_another_page_on_this_machine_reads_and_changes_nothing(browser: Browser, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {}, id="1")
     connection = LocalConnection(memory.runner, "a test", BY)
     with serving(connection) as console, serving(connection) as other:
@@ -471,7 +470,7 @@ def test_another_page_on_this_machine_reads_and_changes_nothing(browser: Browser
         context.close()
 
 
-def test_everything_can_be_done_with_the_keyboard(page: Page, memory: MemoryHephaestus) -> None:
+def test_everything_can_be_done_with_the_keyboard(page: Page, memory: Embedded) -> None:
     for number in range(3):
         memory.runner.start_instance(Parcel, {}, id=str(number))
     expect(row(page, "parcel::2")).to_contain_text("waiting")
@@ -505,7 +504,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, memory: MemoryHeph
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
 
 
-def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: MemoryHephaestus) -> None:
+def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {"address": "wrong"}, id="1")
     memory.runner.resume("parcel::1", "yes", {"a": 1}, by="ann")
     show(page, "parcel::1")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hephaestus.console import ConsoleServer, PortTaken
 from hephaestus.console.guard import TICKET_SECONDS, Guard, Refused
-from hephaestus.console.server import ConsoleServer, PortTaken
 from hephaestus.errors import EngineError, StoreUnavailable
 from tests.unit.consoles import BY, Page, Parcel, parcels, serving
 

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import console, definitions, deployment, repository, steering
+from hephaestus.cli import console, definitions, deployment, dev, repository, steering
 from hephaestus.cli import looking as instances
 from hephaestus.cli import watched_run as local
 from hephaestus.cli.failures import document, words
@@ -136,6 +136,7 @@ instances.add_to(app)
 steering.add_to(app)
 definitions.add_to(app)
 local.add_to(app)
+dev.add_to(app)
 deployment.add_to(app)
 console.add_to(app)
 

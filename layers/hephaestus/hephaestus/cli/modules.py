@@ -40,6 +40,24 @@ class NoSuchModule(UnknownWorkflow):
     title = "No such module"
 
 
+def locate(name: str) -> str:
+    """The name that a module of that name or path is imported by; what it is imported from is put on the path.
+
+    Raises:
+        NoSuchModule: there is no such file, or it is no name.
+    """
+    path = Path(name)
+    package = path.is_dir() and (path / "__init__.py").exists() and name == path.name
+    if name.endswith(".py") or "/" in name or name in {".", ".."} or package:
+        return _by_path(path)
+    if not all(name.split(".")):
+        message = f"{name!r} is no module: give its name or its path, as orders or src/orders.py"
+        raise NoSuchModule(message)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return name
+
+
 def load(name: str) -> ModuleType:
     """The module of that name or path; the current directory is looked into, too.
 
@@ -48,15 +66,7 @@ def load(name: str) -> ModuleType:
         DefinitionError: one of its workflows is none.
         ModuleBroken: importing it fails otherwise.
     """
-    path = Path(name)
-    package = path.is_dir() and (path / "__init__.py").exists() and name == path.name
-    if name.endswith(".py") or "/" in name or name in {".", ".."} or package:
-        name = _by_path(path)
-    elif not all(name.split(".")):
-        message = f"{name!r} is no module: give its name or its path, as orders or src/orders.py"
-        raise NoSuchModule(message)
-    elif str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    name = locate(name)
     try:
         with watched_console():
             return importlib.import_module(name)

@@ -7,26 +7,22 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import DONE, Choice, Completed, Retry, StepContext, Workflow, step
-from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.memory import MemoryStore
 from hephaestus.console.embedded import LocalConnection
-from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.dispatch import Budget, Enqueue
+from hephaestus.embedded import Embedded
 from hephaestus.runtime.registry import Registry
-from hephaestus.runtime.runner import Runner
 from hephaestus.steps import Wait, WaitForEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Iterator
 
-TICK: Final = 0.05  # seconds between two looks at the queue
-INVOCATION_MS: Final = 15 * 60 * 1000
+    from hephaestus.runtime.runner import Runner
+
 ONCE: Final = Retry(max_attempts=1)
 TWICE: Final = Retry(max_attempts=2, backoff="constant", delay=timedelta(milliseconds=300))
 
@@ -184,56 +180,11 @@ class Onboarding(Workflow, key="customerid", version=2, tags=["crm"]):
     }
 
 
-class MemoryHephaestus:
-    """A runner in memory whose queue and schedules are served by threads of this process, until it is closed.
-
-    Args:
-        workflows: what is deployed.
-    """
-
-    def __init__(self, workflows: Sequence[type[Workflow]]) -> None:
-        clock = SystemClock()
-        self._timers, self._queue = MemoryTimers(), MemoryQueue(clock)
-        self.runner = Runner(
-            MemoryStore(), self._timers, self._queue, Registry(workflows), clock=clock, dispatch=Enqueue()
-        )
-        self._ended = threading.Event()
-        self._workers = ThreadPoolExecutor(8, "demo")
-        self._pump = threading.Thread(target=self._serve, name="demo-queue", daemon=True)
-        self._pump.start()
-
-    def close(self) -> None:
-        """Take nothing more from the queue, and let what runs end."""
-        self._ended.set()
-        self._pump.join()
-        self._workers.shutdown()
-
-    def __enter__(self) -> Self:
-        """Itself; it runs from the start."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close it."""
-        self.close()
-
-    def _serve(self) -> None:
-        clock = self.runner.clock
-        while not self._ended.wait(TICK):
-            now = clock.now()
-            for timeout in self._queue.pop_removals():
-                self._timers.cancel(timeout)
-            budget = Budget(now + INVOCATION_MS)
-            for work in self._queue.pop_due(now):
-                self._workers.submit(self.runner.wake, work.instance_id, budget=budget, alarms=work.alarms)
-            for timeout in self._timers.pop_due(now):
-                self._workers.submit(self.runner.timeout, timeout, budget=budget)
-
-
 @contextmanager
 def in_memory() -> Iterator[LocalConnection]:
     """A Hephaestus in memory with a few instances, as long as it is entered."""
     _mended.clear()
-    with MemoryHephaestus([Order, Import, Onboarding]) as memory:
+    with Embedded(MemoryStore(), Registry([Order, Import, Onboarding])) as memory:
         _start_some(memory.runner)
         yield LocalConnection(memory.runner, "a demo in memory")
 

@@ -76,7 +76,7 @@ class Guard:
             Refused: the host is not this server's.
         """
         if headers.get("Host", "") not in self._hosts:
-            raise Refused(421, "This is not the address of the console.")
+            raise Refused(421, "This is not this server's address.")
 
     def check_source(self, headers: Message) -> None:
         """Reject what another page may have sent.

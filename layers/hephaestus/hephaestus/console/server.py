@@ -5,18 +5,17 @@ Everything is answered with headers that keep other pages out and let nothing ru
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
-import socket
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hephaestus.console.guard import Guard, Refused, UsedAgain
 from hephaestus.console.handover import PAGE
+from hephaestus.console.loopback import ADDRESS, LoopbackServer
 from hephaestus.console.service import Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
 from hephaestus.values.strict_json import read_json
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from hephaestus.console.source import Connection
 
-ADDRESS: Final = "127.0.0.1"
 PORT: Final = 8765
 MAX_BODY: Final = 2_000_000  # bytes; no table takes a payload near this
 IDLE: Final = 60  # seconds that a connection may be silent
@@ -61,14 +59,7 @@ def _nothing() -> None:
     """Nobody waits for it."""
 
 
-class PortTaken(CallerError):
-    """Something else listens on the port."""
-
-    status = 409
-    title = "Port taken"
-
-
-class ConsoleServer(ThreadingHTTPServer):
+class ConsoleServer(LoopbackServer):
     """Serves one connection's console until it is closed.
 
     Args:
@@ -81,10 +72,6 @@ class ConsoleServer(ThreadingHTTPServer):
         PortTaken: the port was asked for and something else has it.
     """
 
-    daemon_threads = True
-    # On Windows that option would let two servers share a port; elsewhere it only skips the wait after a restart.
-    allow_reuse_address = True
-
     def __init__(
         self,
         connection: Connection,
@@ -93,12 +80,7 @@ class ConsoleServer(ThreadingHTTPServer):
         *,
         warn: Callable[[str], None] = _logger.warning,
     ) -> None:
-        super().__init__((ADDRESS, 0), _Handler, bind_and_activate=False)
-        try:
-            self._listen(port)
-        except BaseException:
-            self.server_close()
-            raise
+        super().__init__(_Handler, port, usual=PORT)
         self.guard = Guard(self.server_port, token)
         self.warn = warn
         self.when_used: Callable[[], None] = _nothing
@@ -106,24 +88,6 @@ class ConsoleServer(ThreadingHTTPServer):
         self.service = Service(connection)
         folder = resources.files("hephaestus.console") / "static"
         self.files = {name: (folder / name).read_bytes() for name in FILES}
-
-    def _listen(self, port: int | None) -> None:
-        wanted = PORT if port is None else port
-        self.server_address = (ADDRESS, wanted)
-        try:
-            self.server_bind()
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            if port is not None:
-                what = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
-                message = f"port {port} {what} on this machine: choose another one, or 0 for any that is free"
-                raise PortTaken(message) from error
-            self.socket.close()
-            self.socket = socket.socket(self.address_family, self.socket_type)
-            self.server_address = (ADDRESS, 0)
-            self.server_bind()
-        self.server_activate()
 
     @property
     def url(self) -> str:
@@ -136,10 +100,6 @@ class ConsoleServer(ThreadingHTTPServer):
 
     def _url(self, token: str) -> str:
         return f"http://{ADDRESS}:{self.server_port}/?token={token}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        """A browser that went away is no event; anything else is told."""
-        _logger.debug("a request ended early", exc_info=True)  # noqa: LOG014 - socketserver calls this from its handler
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,31 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.aws import answerer_from_environment
 from hephaestus.errors import BadRequest
-from hephaestus.handlers.http import callbacks
 from hephaestus.handlers.http.api import Api
+from hephaestus.handlers.http.callbacks import serve_links
 from hephaestus.handlers.observability import begin, observed
 from hephaestus.handlers.triggers import trigger
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.event_handler.api_gateway import Response
-
     from hephaestus.handlers.triggers import Invocation
 
 begin()
-runner = answerer_from_environment()
-api = Api(runner)
-
-
-@api.get("/callbacks/<token>")
-def show(token: str) -> Response[str]:
-    """What the link would do."""
-    return callbacks.show(api, token)
-
-
-@api.post("/callbacks/<token>")
-def take(token: str) -> Response[str]:
-    """Do what the link is for."""
-    return callbacks.take(api, token)
+api = Api(answerer_from_environment())
+serve_links(api)
 
 
 @observed

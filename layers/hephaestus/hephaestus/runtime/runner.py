@@ -559,7 +559,7 @@ class Runner:
         """
         return self._queries.counts(workflow=workflow, most=most)
 
-    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = ()) -> None:
+    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = (), gone: Collection[str] = ()) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
 
         One that cannot be read is left as it is and looked at again in about an hour.
@@ -568,11 +568,12 @@ class Runner:
             instance_id: the instance.
             budget: how long it may take.
             alarms: the keys of log entries that showed an alarm.
+            gone: owners that are known to be dead, however long their leases last.
 
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
-        self._waker.wake(instance_id, budget=budget, alarms=alarms)
+        self._waker.wake(instance_id, budget=budget, alarms=alarms, gone=gone)
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
         """A one-shot schedule fired: give its step the timeout, unless it has moved on."""

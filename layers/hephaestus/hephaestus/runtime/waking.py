@@ -19,7 +19,7 @@ from hephaestus.errors import (
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
@@ -40,7 +40,7 @@ class Waker:
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
 
-    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = ()) -> None:
+    def wake(self, instance_id: str, *, budget: Budget, alarms: Sequence[str] = (), gone: Collection[str] = ()) -> None:
         """Go on with an instance if there is something to do and nobody does it; a message or the sweep says so.
 
         Where there is nothing to do, what a crash left undone is made up for: effects, the head, alarms. An instance
@@ -50,18 +50,19 @@ class Waker:
             instance_id: the instance.
             budget: how long it may take.
             alarms: the keys of log entries that showed an alarm.
+            gone: owners that are known to be dead, however long their leases last.
 
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
         try:
-            self._wake(instance_id, budget, alarms)
+            self._wake(instance_id, budget, alarms, gone)
         except CorruptLog as error:
             quarantine(self._instances.store, self._instances.clock, instance_id, error, alarms)
 
-    def _wake(self, instance_id: str, budget: Budget, alarms: Sequence[str]) -> None:
+    def _wake(self, instance_id: str, budget: Budget, alarms: Sequence[str], gone: Collection[str]) -> None:
         def go_on(state: State, now: int) -> State | None:
-            if state.owned(now):
+            if state.owned(now) and state.owner not in gone:
                 return state
             if state.closed:
                 return self._tidy(state, now, alarms)

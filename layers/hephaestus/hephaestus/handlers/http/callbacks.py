@@ -42,6 +42,20 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 
+def serve_links(api: Api) -> None:
+    """Give ``api`` the routes of links."""
+
+    @api.get("/callbacks/<token>")
+    def shown(token: str) -> Response[str]:
+        """What the link would do."""
+        return show(api, token)
+
+    @api.post("/callbacks/<token>")
+    def taken(token: str) -> Response[str]:
+        """Do what the link is for."""
+        return take(api, token)
+
+
 def show(api: Api, token: str) -> Response[str]:
     """What the link would do, with a button that does it; nothing has happened yet."""
 

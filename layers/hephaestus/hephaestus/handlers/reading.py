@@ -1,0 +1,68 @@
+"""The routes that look and change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.definition.business_key import check_id
+from hephaestus.definition.views import to_json_object
+from hephaestus.handlers.http.describe import describe
+from hephaestus.runtime.intake import MAX_NUMBER
+from hephaestus.runtime.queries import read_filter
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.api_gateway import Response
+
+    from hephaestus.handlers.http.api import Api
+
+MAX_GENERATION: Final = 999_999
+
+
+def serve_reads(api: Api) -> None:
+    """Give ``api`` the routes of instances, their histories, lists, workflows and the API's document."""
+    runner = api.runner
+
+    @api.get("/instances/<instance_id>")
+    def instance(instance_id: str) -> Response[str]:
+        """One instance as it is now."""
+        api.incoming.takes()
+        return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)))))
+
+    @api.get("/instances/<instance_id>/history")
+    def history(instance_id: str) -> Response[str]:
+        """A page of its log, oldest first."""
+        known, asked = check_id(api.part(instance_id)), api.incoming
+        asked.takes("generation", "limit", "cursor")
+        generation, cursor = asked.number("generation", None, MAX_GENERATION), asked.query("cursor")
+        return api.page(
+            lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100
+        )
+
+    @api.get("/instances")
+    def instances() -> Response[str]:
+        """A page of instances, newest first."""
+        asked = api.incoming
+        asked.takes("workflow", "status", "version", "tag", "since", "limit", "cursor")
+        wanted = read_filter(
+            workflow=asked.query("workflow"),
+            status=asked.several("status"),
+            version=asked.number("version", None, MAX_NUMBER),
+            tag=asked.query("tag"),
+            since=asked.time("since"),
+        )
+        cursor = asked.query("cursor")
+        return api.page(lambda limit: runner.find(wanted, limit=limit, cursor=cursor), default=50)
+
+    @api.get("/workflows")
+    def workflows() -> Response[str]:
+        """What is deployed."""
+        api.incoming.takes()
+        return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
+
+    @api.get("/openapi.json")
+    def document() -> Response[str]:
+        """The API's document, for where it is asked for."""
+        from hephaestus.handlers.http.document import read_document  # noqa: PLC0415 - it is seldom asked for
+
+        api.incoming.takes()
+        return api.answer(read_document(api.incoming.base))

@@ -1,0 +1,250 @@
+"""``hephaestus dev``, in this process: the deployed routes, reloading, the folder, and who is let in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from hephaestus.console import PortTaken
+from hephaestus.definition import default
+from hephaestus.dev import readable_log, serving_all
+from hephaestus.dev.folder import Folder, StateInUse
+from hephaestus.dev.reloading import Modules
+from hephaestus.dev.serving_all import Served, serving
+from hephaestus.runtime import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PATIENCE = 60
+FLOW = """
+from hephaestus import DONE, Workflow, step
+from hephaestus.steps import WaitForEvent
+import {prefix}_words
+
+ask = WaitForEvent("approved", name="ask")
+
+@step
+def first(ctx):
+    return {{"said": {prefix}_words.TEXT, "link": ctx.callback_url("approved", step=ask)}}
+
+@step
+def last(ctx):
+    return {{"said": {prefix}_words.TEXT}}
+
+class {name}(Workflow, key="{prefix}id"):
+    start_at = first
+    transitions = {{first: {{"done": ask}}, ask: {{"approved": last}}, last: {{"done": DONE}}}}
+"""
+MODULES = ("dev_letters", "dev_parcels")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(serving_all, "LOOK", 0.01)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, name in zip(MODULES, ("Letter", "Parcel"), strict=True):
+        prefix = f"dev_{name.lower()}"
+        (tmp_path / f"{prefix}_words.py").write_text("TEXT = 'old'")
+        (tmp_path / f"{module}.py").write_text(FLOW.format(name=name, prefix=prefix).replace('key="dev_', 'key="'))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("dev_")]:
+        del sys.modules[name]
+    default.use(None)
+
+
+@pytest.fixture
+def served(project: Path) -> Iterator[Served]:
+    with Folder(project) as folder, serving(folder, Modules(MODULES), port=0, console_port=0, by="ann") as found:
+        yield found
+
+
+def call(url: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """Send a request; the status, and the body as JSON where it is."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+    try:
+        connection.request(method, path, data, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        return answer.status, json.loads(text) if "json" in (answer.getheader("Content-Type") or "") else text
+    finally:
+        connection.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    done = threading.Event()
+    for _ in range(PATIENCE * 100):
+        if holds():
+            return
+        done.wait(0.01)
+    raise AssertionError
+
+
+def start(served: Served, flow: str, value: str) -> tuple[int, Any]:
+    return call(served.url, "POST", f"/workflows/{flow}/instances", {"id": value}, Prefer="wait=20")
+
+
+def test_the_deployed_routes_answer(served: Served) -> None:
+    """Starts, reads, events, steering, lists, mistakes, and who asked."""
+    status, shown = start(served, "Letter", "1")
+    assert (status, shown["status"]) == (200, "waiting")
+    assert call(served.url, "GET", "/instances/letterid::1")[1]["accepts"] == {"ask": ["approved"]}
+    status, found = call(served.url, "POST", "/instances/letterid::1/events", {"event": "no"})
+    assert (status, found["type"]) == (422, "/problems/unexpected-event")
+    assert call(served.url, "POST", "/instances/letterid::1/pause")[0] == 202
+    assert call(served.url, "POST", "/instances/letterid%3A%3A1/unpause")[0] == 202
+    event = {"event": "approved", "payload": {"by": "bob"}}
+    status, shown = call(served.url, "POST", "/instances/letterid::1/events", event, Prefer="wait=20")
+    assert (status, shown["status"]) == (200, "completed")
+    items = call(served.url, "GET", "/instances/letterid::1/history")[1]["items"]
+    asked = [one for entry in items for one in entry["events"] if one["type"] == "EventReceived"]
+    assert [(one["by"], one["by_source"]) for one in asked] == [("ann", "claim")]
+    listed = call(served.url, "GET", "/instances?status=completed&workflow=Letter")[1]["items"]
+    assert [each["id"] for each in listed] == ["letterid::1"]
+    assert {each["name"] for each in call(served.url, "GET", "/workflows")[1]["items"]} == {"Letter", "Parcel"}
+    assert call(served.url, "GET", "/nothing")[0] == 404
+    assert call(served.url, "DELETE", "/instances")[0] == 405
+    assert call(served.url, "POST", "/workflows/Letter/instances", b"\xff\xfe")[0] == 400
+    assert call(served.url, "GET", "/openapi.json")[1]["openapi"].startswith("3.1")
+
+
+def test_a_link_opens_from_another_site_and_its_button_answers(served: Served) -> None:
+    link = urlsplit(start(served, "Letter", "1")[1]["steps"]["first"]["results"]["link"])
+    assert f"http://{link.netloc}" == served.url
+    status, page = call(served.url, "GET", link.path, Accept="text/html", Sec_Fetch_Site="cross-site")
+    assert status == 200
+    assert "<form" in page
+    assert call(served.url, "POST", link.path, {}, Content_Type="application/json")[0] == 202
+    until(lambda: served.embedded.runner.get("letterid::1").status == "completed")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "rebound.example"}, 421),
+        ({"Origin": "https://other.example"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Content_Length": "99999999"}, 413),
+        ({"Transfer_Encoding": "chunked"}, 411),
+    ],
+)
+def test_what_another_page_may_send_is_rejected(served: Served, headers: dict[str, str], status: int) -> None:
+    assert call(served.url, "POST", "/workflows/Letter/instances", b'{"id": "1"}', **headers)[0] == status
+    assert call(served.url, "GET", "/instances")[1]["items"] == []
+
+
+def test_an_edit_is_imported_and_what_waits_goes_on_with_it(served: Served, project: Path) -> None:
+    """A helper module's edit counts, too."""
+    start(served, "Letter", "1")
+    before = served.embedded.runner.registry
+    (project / "dev_letter_words.py").write_text("TEXT = 'a newer one'")
+    until(lambda: served.embedded.runner.registry is not before)
+    call(served.url, "POST", "/instances/letterid::1/events", {"event": "approved"}, Prefer="wait=20")
+    steps = served.embedded.runner.get("letterid::1").steps
+    assert [steps[key].results["said"] for key in ("first", "last")] == ["old", "a newer one"]
+
+
+def test_a_module_that_does_not_import_takes_down_its_own_workflows_until_it_is_fixed(
+    served: Served, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(served, "Parcel", "1")
+    sound, before = (project / "dev_parcels.py").read_text(), served.embedded.runner.registry
+    with caplog.at_level(logging.INFO):
+        (project / "dev_parcels.py").write_text("class Parcel(")
+        until(lambda: served.embedded.runner.registry is not before)
+    assert "dev_parcels.py changed" in caplog.text
+    assert "module dev_parcels are not available" in caplog.text
+    assert start(served, "Parcel", "2")[0] == 503
+    assert start(served, "Letter", "1")[0] == 200
+    served.embedded.queue.wake("parcelid::1")
+    until(lambda: served.embedded.runner.get("parcelid::1").parked is not None)
+    broken = served.embedded.runner.registry
+    (project / "dev_parcels.py").write_text(sound)
+    until(lambda: served.embedded.runner.registry is not broken)
+    assert start(served, "Parcel", "2")[0] == 200
+    until(lambda: served.embedded.runner.get("parcelid::1").parked is None)
+
+
+def test_state_survives_and_a_reset_forgets_it(project: Path) -> None:
+    for asked in (201, 0, 404):
+        with Folder(project) as folder:
+            if asked == 404:
+                folder.reset()
+            with serving(folder, Modules(MODULES), port=0, console_port=0, by="ann") as served:
+                if asked == 201:
+                    link = start(served, "Letter", "1")[1]["steps"]["first"]["results"]["link"]
+                elif asked == 0:
+                    assert call(served.url, "POST", urlsplit(link).path, {})[0] == 202
+                else:
+                    assert call(served.url, "GET", "/instances/letterid::1")[0] == 404
+                assert json.loads((project / ".hephaestus" / "dev.json").read_text())["url"] == served.url
+    assert not (project / ".hephaestus" / "dev.json").exists()
+    assert (project / ".hephaestus" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_second_one_on_the_same_state_is_rejected(project: Path) -> None:
+    with Folder(project), pytest.raises(StateInUse, match=r"another `hephaestus dev` has .*: stop it, or use another"):
+        Folder(project)
+    with Folder(project), Folder(project, project / "other.sqlite"):
+        pass
+
+
+def test_a_taken_port_is_an_error_that_says_what_to_do(project: Path) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with (
+            Folder(project) as folder,
+            pytest.raises(PortTaken, match=f"port {port} is taken on this machine: choose another one, or 0"),
+            serving(folder, Modules(MODULES), port=port, console_port=0, by="ann"),
+        ):
+            pass
+    assert set(threading.enumerate()) <= before
+
+
+def test_the_log_is_for_a_person(served: Served, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    root, library = logging.getLogger(), logging.getLogger("hephaestus")
+    for logger in (root, library):
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", True)
+    levels = [(logger, logger.level) for logger in (root, library, *map(logging.getLogger, readable_log.QUIET))]
+    try:
+        readable_log.set_up(written.append)
+        start(served, "Letter", "1")
+        call(served.url, "POST", "/instances/letterid::1/events", {"event": "approved"}, Prefer="wait=20")
+        before = served.embedded.runner.registry
+        (project / "dev_letters.py").write_text("import dev_letter_words\nraise RuntimeError('no database')")
+        until(lambda: served.embedded.runner.registry is not before)
+        for _ in range(2):
+            start(served, "Letter", "2")
+    finally:
+        telemetry.detach("dev")
+        for logger, level in levels:
+            logger.setLevel(level)
+    lines = [line.partition("  ")[2] for line in written]
+    for expected in (
+        "letterid::1  Letter v1 started",
+        "letterid::1  ask waits",
+        "letterid::1  ask ← approved",
+        "POST /instances/letterid::1/events → 200",
+    ):
+        assert expected in lines
+    assert any(line.startswith("letterid::1  last → done (") for line in lines)
+    assert any(line.startswith("letterid::1  completed (") for line in lines)
+    broken = [line for line in lines if "no database" in line]
+    assert len(broken) == 1, "the same trouble is told once"
+    assert "dev_letters.py:2: RuntimeError: no database; its calls answer 503 until it is fixed" in broken[0]
+    assert not [line for line in lines if line.startswith("{")]
