@@ -1,4 +1,7 @@
-"""Starts the emulator with what its CloudFormation leaves out: the transform of SAM in a nested stack's template."""
+"""Starts the emulator with what its CloudFormation leaves out of nested stacks.
+
+It does not apply SAM's transform to their templates, and forgets the attributes of what an update leaves as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,29 @@ from typing import Any
 
 
 def main() -> None:
-    """Run it; the nested stack's own code is the only one that asks ``engine`` for a parser so late."""
+    """Run it; only the code of nested stacks calls these two functions where they are replaced."""
     from ministack.app import main as run  # type: ignore[import-not-found]  # only the emulator's environment has it
     from ministack.services.cloudformation import (  # type: ignore[import-not-found]  # as above
+        _stacks,
         changesets,
         engine,
         handlers,
+        provisioners,
+        stacks,
     )
 
-    parse = engine._parse_template  # noqa: SLF001 - there is no other place for it
+    parse, update = engine._parse_template, provisioners._update_resource  # noqa: SLF001 - there is no other place for it
 
     def transformed(body: str) -> Any:
         return engine._apply_transforms(parse(body))  # noqa: SLF001 - as above
 
-    assert changesets._parse_template is handlers._parse_template is parse  # noqa: SLF001, S101 - they transform themselves
-    engine._parse_template = transformed  # noqa: SLF001 - as above
+    def updated(kind: str, physical: str, old: Any, new: Any, stack: str, logical: str) -> Any:  # noqa: PLR0913, PLR0917 - as it is called
+        return update(kind, physical, old, new, stack, logical, _stacks[stack]["_resources"][logical]["Attributes"])
+
+    # These have the functions already, and are right about both.
+    assert changesets._parse_template is handlers._parse_template is parse  # noqa: SLF001, S101 - a new release may differ
+    assert stacks._update_resource is update  # noqa: SLF001, S101 - as above
+    engine._parse_template, provisioners._update_resource = transformed, updated  # noqa: SLF001 - as above
     sys.exit(run())
 
 

@@ -1,0 +1,129 @@
+"""A team's way, from an empty folder: install the wheel, init, test, deploy, start, upgrade, and go on.
+
+One test, as each step needs the one before: on the emulator of the other tests, with IAM enforced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hephaestus import __version__
+from tests.wheels import as_release, build_wheel
+from tools.emulator import VENVS, aws_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.deployment import Deployment
+
+OLD = "0.0.1"
+# The emulator's own (see tools/emulator.py), as a team sets parameters.
+PARAMETERS = """\
+        ScheduleGroupName: default
+        SavedQueries: "off"
+        TlsOnly: "off"
+        StepPolicyArn"""
+NEXT_VERSION = '''
+
+class PurchaseV2(Workflow, key="purchaseid", version=2):
+    """Every purchase is approved."""
+
+    start_at = approval
+    transitions = {
+        approval: {"approved": book, "rejected": DONE, "timeout": DONE},
+        book: {"done": DONE},
+    }
+
+
+class Purchase(Workflow, versions={1: PurchaseV1, 2: PurchaseV2}, current=2):
+    """All versions."""
+'''
+
+
+class Team:
+    """A shell of the team's: its folder, its environment, its credentials."""
+
+    def __init__(self, home: Path, endpoint: str) -> None:
+        self.venv = home / "venv"
+        self.folder = home / "shop"
+        self.environment = aws_environment(endpoint)
+        path = [str(self.venv / "bin"), str(VENVS / "sam" / "bin"), os.environ.get("PATH", os.defpath)]
+        self.environment |= {"PATH": os.pathsep.join(path), "NO_COLOR": "1"}
+        for name in ("PYTHON", "PYTHONPATH", "HEPHAESTUS_STACK"):
+            self.environment.pop(name, None)
+
+    def run(self, *command: str) -> str:
+        """Run a command in the folder; it succeeds."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def install(self, wheel: Path) -> None:
+        """Install a release with what the command needs."""
+        uv = str(VENVS / "uv" / "bin" / "uv")
+        self.run(
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(self.venv),
+            f"hephaestus-aws[cli] @ {wheel.as_uri()}",
+            "pytest",
+        )
+
+    def deploy(self) -> None:
+        """Build what is there and deploy it."""
+        self.run("sam", "build")
+        self.run("sam", "deploy", "--no-confirm-changeset", "--no-progressbar")
+
+    def hephaestus(self, *arguments: str) -> Any:
+        """What the command answers a program."""
+        return json.loads(self.run("hephaestus", *arguments, "--stack", "shop", "--json"))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Change a file of the team's."""
+        text = (self.folder / path).read_text()
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new, 1))
+
+
+def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, tmp_path: Path) -> None:
+    new = build_wheel(tmp_path)
+    team = Team(tmp_path, deployment.emulator.endpoint)
+    team.folder.mkdir()
+    team.run(str(VENVS / "uv" / "bin" / "uv"), "venv", "--quiet", "--seed", "--python", sys.executable, str(team.venv))
+
+    team.install(as_release(new, OLD))
+    team.run("hephaestus", "init")
+    assert "3 passed" in team.run("pytest")
+    team.run("hephaestus", "check", "src/shop")
+    team.edit("template.yaml", "        StepPolicyArn", PARAMETERS)
+    team.deploy()
+    small = team.hephaestus("start", "Purchase", "1", "--data", '{"amount": 20}', "--wait", "20")
+    assert small["status"] == "completed"
+    large = team.hephaestus("start", "Purchase", "2", "--data", '{"amount": 2000}', "--wait", "20")
+    assert (large["status"], large["version"]) == ("waiting", 1)
+
+    team.install(new)
+    shown = team.run("hephaestus", "upgrade")
+    assert f"+RELEASE := {__version__}" in shown
+    assert "template.yaml kept" not in shown, "the release has nothing new for the team's own template"
+    team.edit("src/shop/purchases.py", "class Purchase(", "class PurchaseV1(")
+    with (team.folder / "src/shop/purchases.py").open("a") as module:
+        module.write(NEXT_VERSION)
+    team.deploy()
+    went_on = team.hephaestus("resume", "purchaseid::2", "approved", "--wait", "20")
+    assert (went_on["status"], went_on["version"]) == ("completed", 1)
+    assert team.hephaestus("start", "Purchase", "3", "--data", '{"amount": 20}', "--wait", "20")["version"] == 2
+
+    stack = deployment.client("cloudformation").describe_stack_resources(StackName="shop")["StackResources"]
+    (table,) = (each["PhysicalResourceId"] for each in stack if each["LogicalResourceId"] == "Purchases")
+    items = deployment.client("dynamodb").scan(TableName=table)["Items"]
+    assert {item["id"]["S"] for item in items} == {"purchaseid::1", "purchaseid::2"}
