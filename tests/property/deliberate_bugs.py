@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition import context as contexts
 from hephaestus.engine import advance as engine
 from hephaestus.engine import codec, plans, requests
 from hephaestus.engine import effects as what_follows
@@ -491,7 +492,7 @@ def compensation_shares_the_key_of_its_step(patch: Patch) -> None:
     def name(instance_id: str, life: str, activation: str) -> str:
         return name_in_life(instance_id, life, activation.removesuffix("!undo"))
 
-    patch.setattr(executor, "name_in_life", name)
+    patch.setattr(contexts, "name_in_life", name)
 
 
 def retries_share_a_schedule(patch: Patch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import field, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from hephaestus.engine.activation import name_in_life, step_of
 from hephaestus.errors import no_signer
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import GivenResults, own, own_mapping
@@ -15,8 +17,10 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
+    from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
 
@@ -91,46 +95,83 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the engine knows for a step, and shares with other steps: a context takes copies of it, as they are read.
+    """What a context is made of: a part is made when it is first read, and is the step's own copy.
+
+    A state never changes, so whenever a part is made, it is of the time at which the attempt began.
 
     Attributes:
-        initial: the start data.
-        results: the results so far, by step; the mapping itself belongs to the source.
-        events: the events so far, by step; as above.
-        config: what makes the configuration.
-        instance: whose step it is.
-        read_input: reads the start data as the workflow's model, each time anew.
+        definition: the workflow version.
+        state: the instance.
+        activation: what runs.
+        remaining_time: how long the invocation still lasts.
+        issuer: makes what makes links, for an instance, a step and an idempotency key.
+        returned: of a ``Choice``, the event and the results of the step that it is asked for.
     """
 
-    initial: Mapping[str, Any]
-    results: dict[str, Mapping[str, Any]]
-    events: dict[str, str]
-    config: Callable[[], Mapping[str, Any]]
-    instance: Instance
-    read_input: Callable[[], Any]
+    definition: Definition
+    state: State
+    activation: str
+    remaining_time: Callable[[], timedelta]
+    issuer: Callable[[Instance, str, str], Links]
+    returned: tuple[str, Mapping[str, Any]] | None = None
+
+    @property
+    def step(self) -> str:
+        """The key of the step."""
+        return step_of(self.activation)
 
     def own_initial(self) -> Mapping[str, Any]:
         """The start data."""
-        return own_mapping(self.initial)
+        return own_mapping(self.state.initial)
 
     def own_steps(self) -> Mapping[str, Any]:
-        """The results, each copied when it is read."""
-        return GivenResults(self.results)
+        """The results so far, in the order in which they came, each copied when it is read."""
+        results = {key: known.results for key, known in self.state.steps.items() if known.event is not None}
+        if self.returned is not None:
+            results[self.step] = self.returned[1]
+        return GivenResults(results)
 
     def own_events(self) -> Mapping[str, str]:
-        """The events."""
-        return FrozenDict(self.events)
+        """The events so far."""
+        events = {key: known.event for key, known in self.state.steps.items() if known.event is not None}
+        if self.returned is not None:
+            events[self.step] = self.returned[0]
+        return FrozenDict(events)
 
     def own_config(self) -> Mapping[str, Any]:
         """The configuration."""
-        return own_mapping(self.config())
+        known = self.state.steps
+        sources = {key: known[key] for key in self.definition.graph.predecessors[self.step] if key in known}
+        taken = {key: (one.event, one.taken) for key, one in sources.items() if one.event is not None}
+        chosen = {key: sources[key].configs for key in taken if sources[key].configs}
+        return own_mapping(self.definition.config(self.step, taken, chosen))
 
     def own_instance(self) -> Instance:
-        """Whose step it is, with metadata that are the reader's own."""
-        return replace(self.instance, metadata=own_mapping(self.instance.metadata))
+        """Whose step it is."""
+        state = self.state
+        metadata = own_mapping(state.metadata)
+        return Instance(
+            state.instance_id, state.workflow, state.version, state.generation, state.tags, metadata, state.life
+        )
+
+    def own_idempotency_key(self) -> str:
+        """The name of the activation."""
+        return name_in_life(self.state.instance_id, self.state.life, self.activation)
+
+    def own_remaining_time(self) -> Callable[[], timedelta]:
+        """What the invocation says."""
+        return self.remaining_time
+
+    def own_read_input(self) -> Callable[[], Any]:
+        """What reads the start data as a model, once."""
+        return _Once(partial(self.definition.read_input, self.state.initial))
+
+    def own_links(self) -> Callable[[], Links]:
+        """What makes links."""
+        return partial(self.issuer, self.own_instance(), self.step, self.own_idempotency_key())
 
 
-PARTS: Final = frozenset({"initial", "steps", "events", "config", "instance"})
+PARTS: Final = {name.removeprefix("own_"): name for name in vars(Source) if name.startswith("own_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +217,7 @@ class StepContext:
             if source is None or name not in PARTS:
                 message = f"{type(self).__name__!r} object has no attribute {name!r}"
                 raise AttributeError(message)
-            part = getattr(source, f"own_{name}")()
+            part = getattr(source, PARTS[name])()
             object.__setattr__(self, name, part)
             return part
 
@@ -245,23 +286,11 @@ class StepContext:
         return self.links().token(event, step, expires_in, payload)
 
 
-def context_of(
-    source: Source,
-    *,
-    attempt: int,
-    idempotency_key: str,
-    remaining_time: Callable[[], timedelta],
-    links: Callable[[], Links],
-) -> StepContext:
-    """The context of a step, whose parts are made from ``source`` when they are first read."""
+def context_of(source: Source, attempt: int) -> StepContext:
+    """The context of a step's attempt, whose other parts are made from ``source`` when they are first read."""
     context = object.__new__(StepContext)
-    put = object.__setattr__
-    put(context, "source", source)
-    put(context, "attempt", attempt)
-    put(context, "idempotency_key", idempotency_key)
-    put(context, "remaining_time", remaining_time)
-    put(context, "read_input", _Once(source.read_input))
-    put(context, "links", links)
+    object.__setattr__(context, "source", source)
+    object.__setattr__(context, "attempt", attempt)
     return context
 
 
@@ -274,11 +303,4 @@ def context_after(context: StepContext, step: str, event: str, returned: Mapping
     if source is None:  # it was made by hand
         steps = FrozenDict({**context.steps, step: own(returned)})
         return replace(context, steps=steps, events=FrozenDict({**context.events, step: event}))
-    results, events = {**source.results, step: returned}, {**source.events, step: event}
-    return context_of(
-        replace(source, results=results, events=events),
-        attempt=context.attempt,
-        idempotency_key=context.idempotency_key,
-        remaining_time=context.remaining_time,
-        links=context.links,
-    )
+    return context_of(replace(source, returned=(event, returned)), context.attempt)

@@ -21,7 +21,7 @@ from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import Compensation, State, Timer
@@ -136,11 +136,6 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     place = {step: number for number, step in enumerate(graph.order)}
     done = [step for step in graph.order if step in graph.compensates and state.step_status(step) == "completed"]
     return tuple(sorted(done, key=lambda step: (state.steps[step].ended_at, place[step]), reverse=True))
-
-
-def outcomes(graph: Graph, state: State) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """The results and the event of each step that emitted one, as mappings of their caller's own."""
-    return ask(graph, state, lambda agenda: (dict(agenda.results), dict(agenda.events)))
 
 
 def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:

@@ -8,12 +8,12 @@ again: whether the other state is later, earlier or on another branch makes no d
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.activation import step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State, StepState
@@ -31,8 +31,6 @@ class Agenda:
         retrying: the steps whose next attempt has a time.
         failed: the steps that failed for good.
         pending: how many of the graph's steps nothing has happened to.
-        results: what each step that emitted an event left, in the order in which they did.
-        events: the event that each of them emitted.
     """
 
     def __init__(self, graph: Graph, state: State) -> None:
@@ -40,9 +38,8 @@ class Agenda:
         self.waiting: set[str] = set()
         self.retrying: set[str] = set()
         self.failed: set[str] = set()
+        self._by_status = {"waiting": self.waiting, "retrying": self.retrying, "failed": self.failed}
         self.pending = len(graph.order)
-        self.results: dict[str, Mapping[str, Any]] = {}
-        self.events: dict[str, str] = {}
         self._known: dict[str, StepState] = {}
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
         self._taken = dict.fromkeys(graph.order, 0)
@@ -60,22 +57,21 @@ class Agenda:
 
     def follow(self, state: State) -> None:
         """Show ``state`` from now on."""
-        changed: dict[str, None] = {}
-        straight = True  # only forward
         here, there = self._at, state.trail
+        if here is there:
+            return
+        changed: dict[str, None] = {}
         while here is not there:
             if here.depth >= there.depth and here.before is not None:
                 changed[here.step] = None
                 here = here.before
-                straight = False
             elif there.before is not None:
                 changed[there.step] = None
                 there = there.before
         self._at = state.trail
-        added = sum([self._note(state, step) for step in changed])
+        for step in changed:
+            self._note(state, step)
         self._place()
-        if added > 1 or (added and not straight):
-            self._order(state)
 
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
@@ -114,12 +110,11 @@ class Agenda:
                     frontier.append(target)
         return tuple(sorted(found, key=self.graph.place.__getitem__))
 
-    def _note(self, state: State, step: str) -> bool:
-        """Look at ``step`` again; whether it has results that it had not."""
-        before, after = self._known.get(step), state.steps.get(step)
-        added = after is not before and self._keep(step, after)
+    def _note(self, state: State, step: str) -> None:
+        """Look at ``step`` again."""
         if step not in self.graph.place:
-            return added
+            return
+        before, after = self._known.get(step), state.steps.get(step)
         if before is not after:
             if after is None:
                 del self._known[step]
@@ -131,35 +126,17 @@ class Agenda:
             self._held.add(step)
         else:
             self._held.discard(step)
-        self._set_times(step, _times_of(state, step, after) if status in {"waiting", "retrying"} else ())
-        return added
-
-    def _keep(self, step: str, known: StepState | None) -> bool:
-        """Keep what ``step`` left for those that come after it; whether it is new."""
-        if known is None or known.event is None:
-            self.results.pop(step, None)
-            self.events.pop(step, None)
-            return False
-        new = self.results.get(step) is not known.results
-        self.results[step] = known.results
-        self.events[step] = known.event
-        return new
-
-    def _order(self, state: State) -> None:
-        """Put the results into the order of the state's steps."""
-        done = {step: known for step, known in state.steps.items() if known.event is not None}
-        self.results = {step: known.results for step, known in done.items()}
-        self.events = {step: known.event or "" for step, known in done.items()}
+        if status in {"waiting", "retrying"} or step in self._timed:
+            self._set_times(step, _times_of(state, step, after))
 
     def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:
         """``step`` was as ``before`` and is as ``after``."""
         was, now = before.status if before else "pending", after.status if after else "pending"
         if was != now:
-            for name, members in (("waiting", self.waiting), ("retrying", self.retrying), ("failed", self.failed)):
-                if was == name:
-                    members.discard(step)
-                if now == name:
-                    members.add(step)
+            if was in self._by_status:
+                self._by_status[was].discard(step)
+            if now in self._by_status:
+                self._by_status[now].add(step)
             self.pending += (now == "pending") - (was == "pending")
         if before is not None and was in SETTLED:
             self._decide(step, before, 1)
@@ -200,18 +177,22 @@ class Agenda:
             self._dead.discard(step)
 
     def _set_times(self, step: str, times: tuple[tuple[int, str, str], ...]) -> None:
-        before = self._timed.get(step, ())
+        before = self._timed.pop(step, ())
+        if times:
+            self._timed[step] = times
         if before == times:
             return
         for time in before:
             del self._times[bisect_right(self._times, time) - 1]
         for time in times:
             insort(self._times, time)
-        self._timed[step] = times
 
 
 def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
-    if known is not None and known.status == "retrying":
+    """The times that a step waits for or is tried again at."""
+    if known is None or known.status not in {"waiting", "retrying"}:
+        return ()
+    if known.status == "retrying":
         return () if known.retry_at is None else ((known.retry_at, "", step),)
     return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(state.activation(step), ()))
 

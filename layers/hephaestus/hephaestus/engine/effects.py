@@ -70,8 +70,10 @@ def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, .
         after: the state after it.
     """
     head = (Head(),) if before is not None and _is_boundary(before, entry, after) else ()
-    removed = _unscheduled(before, entry, after) if before is not None else ()
-    return (*_scheduled(before, entry, after), *_woken(entry, after), *removed, *head)
+    scheduled = _scheduled(before, entry, after) if after.timers else ()
+    woken = () if after.closed or after.owned(entry.at) else _woken(entry, after)
+    removed = _unscheduled(before, entry, after) if before is not None and before.timers else ()
+    return (*scheduled, *woken, *removed, *head)
 
 
 def again(state: State, now: int) -> tuple[Effect, ...]:
@@ -109,8 +111,6 @@ def _scheduled(before: State | None, entry: Entry, after: State) -> Iterator[Eff
 
 def _unscheduled(before: State, entry: Entry, after: State) -> Iterator[Effect]:
     """The schedules of waits that ended early."""
-    if not before.timers:
-        return
     left = _open(after)
     for token, timer in _open(before).items():
         if token not in left and timer.scheduled and timer.due_at > entry.at:
@@ -118,9 +118,7 @@ def _unscheduled(before: State, entry: Entry, after: State) -> Iterator[Effect]:
 
 
 def _woken(entry: Entry, after: State) -> Iterator[Effect]:
-    """What has the instance continued: a message at once, or later, unless a deadline's schedule does it."""
-    if after.closed or after.owned(entry.at):
-        return
+    """What has an instance without an owner continued: a message, now or later, unless a deadline's schedule does."""
     if after.owner is not None or _is_due(entry, after):
         yield Wake()
         return

@@ -227,11 +227,16 @@ def evolve(state: State, **changes: Any) -> State:
 
     What changes steps, timers or the inbox leaves the trail, unless it says in ``trail`` which step it touched.
     """
+    return changed(state, changes)
+
+
+def changed(state: State, changes: dict[str, Any]) -> State:
+    """``evolve`` of changes that are a mapping of the caller's own."""
     if "trail" not in changes and not _TRAILED.isdisjoint(changes):
         changes["trail"] = Trail()
-    changed = object.__new__(State)
-    object.__setattr__(changed, "__dict__", state.__dict__ | changes)
-    return changed
+    after = object.__new__(State)
+    object.__setattr__(after, "__dict__", state.__dict__ | changes)
+    return after
 
 
 _TRAILED: Final = frozenset({"steps", "timers", "inbox"})

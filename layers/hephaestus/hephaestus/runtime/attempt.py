@@ -108,11 +108,6 @@ class Attempt:
         """The key of its step."""
         return step_of(self.activation)
 
-    @property
-    def undo(self) -> bool:
-        """Whether it undoes what the step did."""
-        return parse(self.activation).undo
-
     def __call__(self) -> Outcome:
         """Run it. Whatever its code raises, exits included, is the outcome; its context variables are its own.
 
@@ -123,16 +118,18 @@ class Attempt:
 
     def _run(self) -> Outcome:
         decimal.setcontext(decimal.getcontext().copy())  # of all context variables the one whose value can be changed
-        step = self.definition.steps[self.step]
-        result = step.undo(self.context) if self.undo else step.run(self.context)
+        key, undo = self.step, parse(self.activation).undo
+        step = self.definition.steps[key]
+        result = step.undo(self.context) if undo else step.run(self.context)
         if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
-        read = self._read(result)
+        try:
+            read = self._read_undone(result) if undo else self._read(result, key)
+        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
+            raise InvalidResult(str(error)) from error
         if isinstance(read, Pending):
             return Outcome(self.activation, self.number, self.started_at, pending=read)
-        taken = (
-            NOWHERE if self.undo else route(self.definition, self.step, read.event, kept(read.results), self.context)
-        )
+        taken = NOWHERE if undo else route(self.definition, key, read.event, kept(read.results), self.context)
         return Outcome(self.activation, self.number, self.started_at, read, taken)
 
     def _failed(self, error: BaseException) -> Outcome:
@@ -146,43 +143,48 @@ class Attempt:
         seconds = timeout.total_seconds() if timeout is not None else None
         return run(result, Who(self.step, self.context.instance_id, seconds))
 
-    def _read(self, result: Any) -> Completed | Pending:
-        """What the code returned, made uniform and checked.
+    def _read_undone(self, result: Any) -> Completed:
+        """What a compensation returned, made uniform and checked; see ``_read``."""
+        done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
+        return self._checked(done, self.step)
+
+    def _read(self, result: Any, key: str) -> Completed | Pending:
+        """What the code of step ``key`` returned, made uniform and checked.
 
         Raises:
-            InvalidResult, WriteRefused: it is no result.
+            TypeError, ValueError, NotSerializable, PayloadTooLarge, InvalidResult, WriteRefused: it is no result.
         """
-        events = self.definition.graph.events(self.step)
-        try:
-            if self.undo:
-                done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
-                return self._checked(done)
-            if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
-                result = freeze(result, f"step {self.step}: its result")
-            read = read_result(result, self.definition.declared[self.step].events, self.step, routed=events)
-            if isinstance(read, Completed):
-                return self._checked(read)
-            return _read_pending(read, events, self.started_at, self.step)
-        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
-            raise InvalidResult(str(error)) from error
+        events = self.definition.graph.events(key)
+        if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
+            result = freeze(result, f"step {key}: its result")
+        read = read_result(result, self.definition.declared[key].events, key, routed=events)
+        if isinstance(read, Completed):
+            return self._checked(read, key)
+        return _read_pending(read, events, self.started_at, key)
 
-    def _checked(self, read: Completed) -> Completed:
+    def _checked(self, read: Completed, key: str) -> Completed:
         """The result as it is stored.
 
         Raises:
             WriteRefused, TypeError, ValueError, PayloadTooLarge: it cannot be.
         """
-        results, given = freeze(read.results, f"step {self.step}: results"), read.metadata
-        metadata = EMPTY if type(given) is dict and not given else freeze(given, f"step {self.step}: metadata")
-        for what, frozen in (("results", results), ("metadata", metadata)):
-            if not isinstance(frozen, FrozenDict):
-                message = (
-                    f"step {self.step} returned the {what} {type(getattr(read, what)).__name__}: {what} are a mapping"
-                )
-                raise InvalidResult(message)
-        check_size(results, self.store.max_value_bytes, f"step {self.step}: its results")
-        check_size(metadata, self.store.max_value_bytes, f"step {self.step}: its metadata")
+        results = self._stored(read.results, "results", key)
+        given = read.metadata
+        metadata = EMPTY if type(given) is dict and not given else self._stored(given, "metadata", key)
         return Completed(str.__str__(read.event), results, metadata, self._writes(read))
+
+    def _stored(self, given: Any, what: str, key: str) -> FrozenDict:
+        """Results or metadata as they are stored.
+
+        Raises:
+            NotSerializable, PayloadTooLarge, InvalidResult: they cannot be.
+        """
+        frozen = freeze(given, f"step {key}: {what}")
+        if not isinstance(frozen, FrozenDict):
+            message = f"step {key} returned the {what} {type(given).__name__}: {what} are a mapping"
+            raise InvalidResult(message)
+        check_size(frozen, self.store.max_value_bytes, f"step {key}: its {what}")
+        return frozen
 
     def _writes(self, read: Completed) -> Sequence[Write]:
         """The writes as they are committed.

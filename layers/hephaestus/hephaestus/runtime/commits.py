@@ -64,7 +64,9 @@ class Commits:
         Raises:
             StoreUnavailable, PayloadTooLarge, WriteFailed: see ``Store.commit``; nothing that follows was done.
         """
-        alarmed = Entry(entry.sequence, entry.commit_id, entry.at, entry.events, alarm(before, entry, after))
+        alarmed = entry
+        if (alarm_at := alarm(before, entry, after)) is not None:
+            alarmed = Entry(entry.sequence, entry.commit_id, entry.at, entry.events, alarm_at)
         stored = insist(lambda: self.store.commit(after, alarmed, writes))
         if stored is None:
             return None

@@ -12,11 +12,10 @@ import logging
 import time
 from dataclasses import field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.context import Instance, Source, context_of
-from hephaestus.engine.activation import name_in_life, step_of
+from hephaestus.definition.context import Source, context_of
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
@@ -28,7 +27,6 @@ from hephaestus.engine.advance import (
     is_any_waiting,
     is_idle_but_for,
     next_wake,
-    outcomes,
 )
 from hephaestus.engine.events import (
     ChoiceStarted,
@@ -62,7 +60,7 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
-    from hephaestus.definition.context import StepContext
+    from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
@@ -314,35 +312,17 @@ class _Execution:
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
-        state, step = self.draft, step_of(activation)
-        results, events = outcomes(self.graph, state)
-        sources = [(key, state.steps[key]) for key in self.graph.predecessors[step] if key in events]
-        taken = {key: (events[key], known.taken) for key, known in sources}
-        chosen = {key: known.configs for key, known in sources if known.configs}
-        deadline = self.budget.deadline - self.limits.margin_ms
-        instance = self.instance()
-        key = name_in_life(state.instance_id, state.life, activation)
-        config = partial(self.definition.config, step, taken, chosen)
-        read_input = partial(self.definition.read_input, state.initial)
-        return context_of(
-            Source(state.initial, results, events, config, instance, read_input),
-            attempt=attempt,
-            idempotency_key=key,
-            remaining_time=lambda: timedelta(milliseconds=max(deadline - self.clock.now(), 0)),
-            links=partial(self.links, instance, step, key),
-        )
+        return context_of(Source(self.definition, self.draft, activation, self.remaining_time, self.issuer), attempt)
 
-    def links(self, instance: Instance, step: str, key: str) -> Issuer:
+    def remaining_time(self) -> timedelta:
+        """How long steps of this invocation may still run."""
+        return timedelta(milliseconds=max(self.budget.deadline - self.limits.margin_ms - self.clock.now(), 0))
+
+    def issuer(self, instance: Instance, step: str, key: str) -> Issuer:
         """What makes links for a step; nothing of it is imported before a step asks."""
         from hephaestus.callbacks.issuer import Issuer  # noqa: PLC0415 - see above
 
         return Issuer(self.executor.signer(), self.graph, instance, step, key, self.clock.now)
-
-    def instance(self) -> Instance:
-        """Whose steps they are."""
-        state = self.draft
-        known = (state.instance_id, state.workflow, state.version, state.generation, state.tags, state.metadata)
-        return Instance(*known, state.life)
 
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""

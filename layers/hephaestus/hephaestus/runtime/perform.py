@@ -50,6 +50,8 @@ class Performer:
         Returns:
             ``state``, with what is known of where it is stored.
         """
+        if not effects:
+            return state
         silent: set[str] = set()
         for effect in effects:
             match effect:

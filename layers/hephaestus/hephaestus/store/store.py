@@ -190,6 +190,8 @@ class Store:
             return None  # a closed life would go on, and its head has expired
         if not self._put(after, entry, item, writes):
             return None
+        if entry.alarm is None and not names:
+            return after  # an owner's commits in between change nothing of what is known
         alarmed = (*after.kept.alarmed, entry.sequence) if entry.alarm is not None else after.kept.alarmed
         return evolve(after, kept=after.kept._replace(alarmed=alarmed, values=after.kept.values | names))
 
