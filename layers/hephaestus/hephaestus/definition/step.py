@@ -374,7 +374,7 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
         return result
     if isinstance(result, str):
         read = Completed(result)
-    elif isinstance(result, Mapping):
+    elif isinstance(result, (dict, Mapping)):  # a dict at once, without what an abstract class asks
         if len(events) != 1:
             fix = "return Completed(event, results)"
             message = f"step {step_key} returned only results but declares {_listed(events)}: {fix}"

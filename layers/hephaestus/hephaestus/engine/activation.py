@@ -85,6 +85,7 @@ def parse(text: str) -> Activation:
     return activation
 
 
+@lru_cache(KNOWN)
 def step_of(text: str) -> str:
     """The key of the step that the activation ``text`` is of.
 

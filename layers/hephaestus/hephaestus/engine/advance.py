@@ -140,9 +140,7 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
 
 def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:
     """Whether no step but ``step`` waits or is to be tried again."""
-    return ask(
-        graph, state, lambda agenda: all(len(found) == (step in found) for found in (agenda.waiting, agenda.retrying))
-    )
+    return ask(graph, state, lambda agenda: agenda.idle_but_for(step))
 
 
 def is_any_waiting(graph: Graph, state: State) -> bool:
@@ -187,8 +185,8 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
     if agenda.retrying:
         due += [step for token, step in agenda.due(now) if not token]
         due.sort(key=agenda.graph.place.__getitem__)
-    runs = [Run(state.activation(step), state.attempt(step)) for step in due]
-    return tuple(run for run in runs if run.activation not in in_flight)
+    runs = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
+    return tuple([Run(activation, state.attempt(step)) for activation, step in runs])
 
 
 def _deliveries(agenda: Agenda, state: State, now: int) -> tuple[Deliver, ...]:

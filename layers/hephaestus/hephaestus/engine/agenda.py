@@ -44,7 +44,8 @@ class Agenda:
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
         self._taken = dict.fromkeys(graph.order, 0)
         self._taken[graph.start] = 1
-        self._ready: list[int] = []
+        self._runs: set[str] = set()
+        self._ready: list[int] = []  # the places of those
         self._dead: set[str] = set()
         self._unplaced = {graph.start}
         self._held: set[str] = set()
@@ -76,6 +77,10 @@ class Agenda:
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
         return map(self.graph.order.__getitem__, self._ready)
+
+    def idle_but_for(self, step: str) -> bool:
+        """Whether no step but ``step`` waits or is to be tried again."""
+        return len(self.waiting) + len(self.retrying) == (step in self.waiting or step in self.retrying)
 
     def held(self, state: State) -> list[str]:
         """The waiting steps whose event has come, in the order in which the events came."""
@@ -158,23 +163,25 @@ class Agenda:
     def _place(self) -> None:
         """Put every step of which that may have changed among those that can run, that cannot any more, or neither."""
         for step in self._unplaced:
-            self._place_one(step)
+            decided = not self._undecided[step] and step not in self._known
+            runs = decided and self._taken[step] > 0
+            if decided and not runs:
+                self._dead.add(step)
+            else:
+                self._dead.discard(step)
+            if runs is not (step in self._runs):
+                self._list(step, runs=runs)
         self._unplaced.clear()
 
-    def _place_one(self, step: str) -> None:
-        decided = not self._undecided[step] and step not in self._known
-        taken = self._taken[step] > 0
+    def _list(self, step: str, *, runs: bool) -> None:
+        """Put ``step`` among those that can run, or take it out."""
         place = self.graph.place[step]
-        index = bisect_right(self._ready, place) - 1
-        listed = index >= 0 and self._ready[index] == place
-        if decided and taken and not listed:
+        if runs:
+            self._runs.add(step)
             insort(self._ready, place)
-        elif listed and not (decided and taken):
-            del self._ready[index]
-        if decided and not taken:
-            self._dead.add(step)
         else:
-            self._dead.discard(step)
+            self._runs.remove(step)
+            del self._ready[bisect_right(self._ready, place) - 1]
 
     def _set_times(self, step: str, times: tuple[tuple[int, str, str], ...]) -> None:
         before = self._timed.pop(step, ())

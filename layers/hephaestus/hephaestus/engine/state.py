@@ -212,7 +212,7 @@ class State:
 
     def activation(self, step: str, *, undo: bool = False) -> str:
         """The text of the newest activation of ``step``, or of its compensation."""
-        return text_of(step, self.epochs.get(step, 0), undo=undo)
+        return text_of(step, 0 if self.epochs is NOTHING else self.epochs.get(step, 0), undo=undo)
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""

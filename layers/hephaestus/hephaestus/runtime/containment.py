@@ -65,6 +65,7 @@ class _Settings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
+        self._names: list[int] = []  # of filters: what is compared otherwise may have a user's code for that
 
     def enter(self) -> None:
         """A user's code is about to run."""
@@ -73,6 +74,7 @@ class _Settings:
                 self._depth = sys.getrecursionlimit()
                 self._digits = sys.get_int_max_str_digits()
                 self._filters = _filters()
+                self._names = [*map(id, self._filters)]
                 self._stack = threading.stack_size()  # which sets it to the default
                 threading.stack_size(self._stack)
             self._inside += 1
@@ -89,25 +91,20 @@ class _Settings:
             if digits != self._digits and (last or _fewer(digits, self._digits)):
                 sys.set_int_max_str_digits(self._digits)
             found = getattr(warnings, "filters", None)
-            if type(found) is not list or not _same(found, self._filters):
+            if type(found) is not list or [*map(id, found)] != self._names:
                 warnings.filters = [*filter(self._may_stay, _filters()), *self._filters]
             threading.stack_size(self._stack)
 
     def _may_stay(self, one: Any) -> bool:
         """Whether a filter that a user's code has added hides or shows a warning, and makes no error of it."""
         sound = type(one) is tuple and len(one) == FILTER_PARTS and type(one[0]) is str and one[0] != "error"
-        return sound and not any(one is known for known in self._filters)
+        return sound and id(one) not in self._names
 
 
 def _filters() -> tuple[Any, ...]:
     """The filters of warnings; none where a user's code has put something else in their place."""
     found = getattr(warnings, "filters", None)
     return tuple(found) if type(found) is list else ()
-
-
-def _same(some: list[Any], others: tuple[Any, ...]) -> bool:
-    """Whether they hold the very same objects: what is compared otherwise may have a user's code for that."""
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 _settings = _Settings()

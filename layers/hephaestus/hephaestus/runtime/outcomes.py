@@ -79,7 +79,7 @@ class Judge:
             kept(done.metadata),
             outcome.started_at,
             outcome.attempt,
-            writes=tuple(label(write) for write in done.writes),
+            writes=tuple(map(label, done.writes)),
             configs=outcome.taken.configs,
         )
 

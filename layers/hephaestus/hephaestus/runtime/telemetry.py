@@ -80,7 +80,7 @@ def detach(name: str) -> None:
 
 def heard(*events: str) -> bool:
     """Whether anybody wants one of ``events``, or any at all: what nobody hears need not be put together."""
-    return bool(_wanted if not events else _wanted.intersection(events))
+    return bool(_wanted) and (not events or not _wanted.isdisjoint(events))
 
 
 def about(state: State) -> dict[str, object]:

@@ -80,12 +80,16 @@ class StepCompleted(OfActivation):
     ended_at: int = 0
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """The state's steps are in the order of their completion."""
+        """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
         step, activation = step_now(state, self.activation), self.activation
         steps = without(state.steps, step)
         steps[step] = self.outcome(step_after(state, step, self), at, _consumed(state, activation))
-        changed = {**_settled(state, activation), **_stopped(state, activation), "steps": steps}
-        changed["trail"] = Trail(state.trail, step)
+        changed = _stopped(state, activation)
+        changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
+        if activation in state.timers:
+            changed["timers"] = without(state.timers, activation)
+        if activation in state.inbox:
+            changed["inbox"] = without(state.inbox, activation)
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
@@ -240,16 +244,6 @@ def _consumed(state: State, activation: str) -> tuple[str, ...]:
     asked = tuple(timer.request for timer in state.timers.get(activation, ()) if timer.request)
     received = state.inbox.get(activation)
     return asked if received is None or not received.event_id else (*asked, named("event", received.event_id))
-
-
-def _settled(state: State, activation: str) -> dict[str, Any]:
-    """An activation has completed: its timers and its event are consumed."""
-    changed: dict[str, Any] = {}
-    if activation in state.timers:
-        changed["timers"] = without(state.timers, activation)
-    if activation in state.inbox:
-        changed["inbox"] = without(state.inbox, activation)
-    return changed
 
 
 def _left(running: tuple[str, ...], activation: str) -> tuple[str, ...]:
