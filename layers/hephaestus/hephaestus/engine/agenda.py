@@ -120,22 +120,6 @@ class Agenda:
         if step not in self.graph.place:
             return
         before, after = self._known.get(step), state.steps.get(step)
-        if before is not after:
-            if after is None:
-                del self._known[step]
-            else:
-                self._known[step] = after
-            self._move(step, before, after)
-        status = after.status if after is not None else "pending"
-        if status == "waiting" and state.activation(step) in state.inbox:
-            self._held.add(step)
-        else:
-            self._held.discard(step)
-        if status in {"waiting", "retrying"} or step in self._timed:
-            self._set_times(step, _times_of(state, step, after))
-
-    def _move(self, step: str, before: StepState | None, after: StepState | None) -> None:
-        """``step`` was as ``before`` and is as ``after``."""
         was, now = before.status if before else "pending", after.status if after else "pending"
         if was != now:
             if was in self._by_status:
@@ -143,22 +127,38 @@ class Agenda:
             if now in self._by_status:
                 self._by_status[now].add(step)
             self.pending += (now == "pending") - (was == "pending")
-        if before is not None and was in SETTLED:
-            self._decide(step, before, 1)
-        if after is not None and now in SETTLED:
-            self._decide(step, after, -1)
-        if "pending" in {was, now}:
-            self._unplaced.add(step)
+        if before is not after:
+            if after is None:
+                del self._known[step]
+            else:
+                self._known[step] = after
+            if "pending" in {was, now}:
+                self._unplaced.add(step)
+            if was in SETTLED or now in SETTLED:
+                self._decide(step, before, after)
+        if now in {"waiting", "retrying"} or step in self._timed or step in self._held:
+            self._watch(state, step, after)
 
-    def _decide(self, step: str, known: StepState, by: int) -> None:
-        """``step`` decides its outgoing edges (-1), or does not any more (1)."""
-        for target in known.taken:
-            if target in self._taken:
-                self._taken[target] -= by
-        for target in self.graph.successors[step]:
-            self._undecided[target] += by
-            if self._undecided[target] <= 1:  # it is decided now, or was before
-                self._unplaced.add(target)
+    def _watch(self, state: State, step: str, known: StepState | None) -> None:
+        """Note what ``step`` waits for, if it still does: its event, and its times."""
+        if known is not None and known.status == "waiting" and state.activation(step) in state.inbox:
+            self._held.add(step)
+        else:
+            self._held.discard(step)
+        self._set_times(step, _times_of(state, step, known))
+
+    def _decide(self, step: str, before: StepState | None, after: StepState | None) -> None:
+        """``step`` does not decide its outgoing edges as it did before, but as it does after."""
+        for known, by in ((before, 1), (after, -1)):
+            if known is None or known.status not in SETTLED:
+                continue
+            for target in known.taken:
+                if target in self._taken:
+                    self._taken[target] -= by
+            for target in self.graph.successors[step]:
+                self._undecided[target] += by
+                if self._undecided[target] <= 1:  # it is decided now, or was before
+                    self._unplaced.add(target)
 
     def _place(self) -> None:
         """Put every step of which that may have changed among those that can run, that cannot any more, or neither."""

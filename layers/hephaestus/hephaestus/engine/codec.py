@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
@@ -55,14 +55,27 @@ _UNREADABLE: Final = (
 
 
 class _Format:
-    """How the instances of one class become JSON and come back, by the types of its fields."""
+    """How the instances of one class become JSON and come back, by the types of its fields, read on first use."""
 
     def __init__(self, kind: type[Any]) -> None:
-        types = get_type_hints(kind, {**vars(sys.modules[kind.__module__]), **_NAMES})
-        own = [field for field in fields(kind) if field.init]
         self.kind = kind
-        self.defaults = [(field.name, field.default, _nested(types[field.name])) for field in own]
-        self.readers = {field.name: _reader(types[field.name]) for field in own}
+
+    @cached_property
+    def defaults(self) -> list[tuple[str, Any, bool]]:
+        """Of each field the name, the default, and whether there are records in it."""
+        types = self._types
+        own = [field for field in fields(self.kind) if field.init]
+        return [(field.name, field.default, _nested(types[field.name])) for field in own]
+
+    @cached_property
+    def readers(self) -> dict[str, Callable[[Any], Any] | None]:
+        """What reads each field."""
+        types = self._types
+        return {field.name: _reader(types[field.name]) for field in fields(self.kind) if field.init}
+
+    @cached_property
+    def _types(self) -> dict[str, Any]:
+        return get_type_hints(self.kind, {**vars(sys.modules[self.kind.__module__]), **_NAMES})
 
     def pack(self, record: Any) -> dict[str, Any]:
         """The fields of ``record`` that differ from their defaults; nested records are packed, too."""
@@ -95,7 +108,7 @@ _formats: Final[dict[type[Any], _Format]] = {}
 
 
 def _format(kind: type[Any]) -> _Format:
-    """The format of a class, made when the class is first met: a cold start needs few of them."""
+    """The format of a class: a cold start reads the types of few of them."""
     found = _formats.get(kind)
     if found is None:
         found = _formats[kind] = _Format(kind)
@@ -128,7 +141,7 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
     if kind is Any or parts in _VALUES:
         return adopt
     if is_dataclass(kind):
-        return partial(_read_record, cast("type[Any]", kind))
+        return _format(cast("type[Any]", kind)).unpack
     if origin is UnionType and len(parts) == 2 and parts[1] is type(None):  # noqa: PLR2004 - it is optional
         return partial(_read_optional, read) if (read := _reader(parts[0])) else None
     if origin is tuple and parts[1:] == (...,):
@@ -141,10 +154,6 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
 
 _PLAIN: Final = (str, int, bool)
 _VALUES: Final = ((str, Any), (str, Mapping[str, Any]))  # of a Mapping: what users gave is one frozen value
-
-
-def _read_record(kind: type[Any], packed: Any) -> Any:
-    return (_formats.get(kind) or _format(kind)).unpack(packed)
 
 
 def _read_optional(read: Callable[[Any], Any], value: Any) -> Any:

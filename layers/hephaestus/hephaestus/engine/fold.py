@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hephaestus.engine.alarms import wake_at
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.event import status_after
-from hephaestus.engine.state import changed, evolve
+from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
         status = status_after(state, event)
         changes = event.changes(state, at)
         changes["status"], changes["updated_at"] = status, at
-        after = changed(state, changes)
+        after = evolve(state, changes)
         alarm = wake_at(state, event, at, after)
         state = after if alarm == after.wake_at else evolve(after, wake_at=alarm)
     return state

@@ -122,8 +122,10 @@ class Registry:
         if not isinstance(name, str):
             return None
         known = self._by_name
-        found = self._workflows().get(name)
-        return self._load(known).get(name) if found is None and known is not None and self._unloaded else found
+        if known is None:
+            return self._workflows().get(name)
+        found = known.get(name)
+        return self._load(known).get(name) if found is None and self._unloaded else found
 
     def _workflows(self) -> dict[str, type[Workflow]]:
         return self._load(_index(self._given)) if self._by_name is None else self._by_name

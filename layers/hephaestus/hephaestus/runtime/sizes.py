@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.events import CompensationFailed, Failure, StepCompleted, StepFailed
+from hephaestus.engine.events import NOTHING, CompensationFailed, Failure, StepCompleted, StepFailed
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.values import to_json
@@ -18,7 +18,7 @@ from hephaestus.values.weight import MAX_HELD, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Event
-    from hephaestus.engine.state import State, StepState
+    from hephaestus.engine.state import State
 
 STEP: Final = 768  # bytes for what is known of a step beside its values and texts: its times, its key in other places
 NAMED: Final = 72  # for a step's key in the list of another
@@ -60,29 +60,25 @@ def held(state: State) -> int:
 
     That are the newest requests, the tags, the reasons of who steers it, and the errors that it ended with.
     """
-    room = weigh(state.initial) + weigh(state.metadata) + sum(map(_step_room, state.steps.values()))
+    values: list[Any] = [state.initial, state.metadata]
+    room = TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
+    for step in state.steps.values():
+        room += STEP + NAMED * (len(step.taken) + len(step.requests))
+        values += (step.results, step.configs)
+        for error in (step.error, step.failed):
+            if error is not None:
+                room += _failure_room(error)
+        if step.replaced is not None:
+            room += PART
+            values += (step.replaced.by, step.replaced.forked_from)
     for received in state.inbox.values():
-        room += PART + weigh(received.event) + weigh(received.event_id) + weigh(as_results(received.payload))
-    return room + TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
-
-
-def _step_room(step: StepState) -> int:
-    room = STEP + NAMED * (len(step.taken) + len(step.requests))
-    if step.results:
-        room += weigh(step.results)
-    if step.configs:
-        room += weigh(step.configs)
-    if step.error is not None:
-        room += _failure_room(step.error)
-    if step.failed is not None:
-        room += _failure_room(step.failed)
-    if step.replaced is not None:
-        room += PART + weigh(step.replaced.by) + weigh(step.replaced.forked_from)
-    return room
+        room += PART
+        values += (received.event, received.event_id, as_results(received.payload))
+    return room + weigh(*[value for value in values if value is not NOTHING])
 
 
 def _failure_room(error: Failure) -> int:
-    return PART + weigh(error.type) + weigh(error.message) + weigh(error.trace)
+    return PART + weigh(error.type, error.message, error.trace)
 
 
 def added(event: Event) -> int:
@@ -90,7 +86,7 @@ def added(event: Event) -> int:
     match event:
         case StepCompleted():
             room = STEP + NAMED * len(event.taken) + weigh(event.results)
-            room += weigh(event.configs) if event.configs else 0
+            room += weigh(event.configs) if event.configs is not NOTHING else 0
             room += weigh(event.metadata) if event.metadata else 0
             return room + (_failure_room(event.failed) if event.failed is not None else 0)
         case StepFailed() | CompensationFailed():

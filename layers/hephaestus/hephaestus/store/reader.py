@@ -32,21 +32,24 @@ FIRST: Final = "first"  # the name of the value that holds a first entry
 
 
 class Read(NamedTuple):
-    """A head, and the newest entry of its life, if there is one."""
+    """A head, and the newest entry of its life, if there is one.
+
+    Attributes:
+        head: the head.
+        life: the life of both.
+        newest: the entry.
+        number: the entry's number; 0 without one.
+    """
 
     head: Item
-    newest: Item | None
-
-    @property
-    def life(self) -> str:
-        """The life of both."""
-        return str(self.head["life"])
+    life: str
+    newest: Item | None = None
+    number: int = 0
 
     @property
     def sequence(self) -> int:
-        """The number of the newest entry."""
-        behind = 0 if self.newest is None else read_log_key(str(self.newest["sk"]))[1]
-        return max(_number(self.head, "sequence"), behind)
+        """The number of the newest entry that is known."""
+        return max(attribute(self.head, "sequence", int), self.number)
 
     @property
     def ended(self) -> str:
@@ -78,17 +81,19 @@ class Reader:
             items = self.table.query(instance_id, low=HEAD, high=LOG_END, limit=2)
             if not items or items[0]["sk"] != HEAD:
                 return None
-            head, newest = _head(items[0]), items[1] if len(items) > 1 else None
-            life = _life(newest)
-            if newest is None or life == head["life"]:
-                return Read(head, None if newest is None else check_format(newest))
-            if life > str(head["life"]):
-                return Read(head, None)  # an earlier life's: names of lives count down
+            head = _head(items[0])
             own_life = str(head["life"])
+            if len(items) == 1:
+                return Read(head, own_life)
+            life, number = _log_key(items[1])
+            if life == own_life:
+                return Read(head, life, check_format(items[1]), number)
+            if life > own_life:
+                return Read(head, own_life)  # an earlier life's: names of lives count down
             own = self.table.query(instance_id, low=log_key(own_life, LAST_NUMBER), high=log_key(own_life, 0), limit=1)
             again = self.table.get(instance_id, HEAD)
-            if again is not None and again.get("life") == head["life"]:
-                return Read(_head(again), check_format(own[0]) if own else None)
+            if again is not None and again.get("life") == own_life:
+                return Read(_head(again), own_life, *((check_format(own[0]), _log_key(own[0])[1]) if own else ()))
         message = f"instance {instance_id} is being started and ended by many callers at once; try again"
         raise StoreUnavailable(message)
 
@@ -126,13 +131,13 @@ class Reader:
         places, data = unpacked(opening, instance_id)
         known = set(named.values()) | set(names_in(places))
         events = self._events(instance_id, read.life, places, data)
-        first = Entry(1, str(head["first_commit"]), _number(head, "created_at"), events)
-        state = begin(instance_id, _number(head, "generation"), first, read.life)
+        first = Entry(1, str(head["first_commit"]), attribute(head, "created_at", int), events)
+        state = begin(instance_id, attribute(head, "generation", int), first, read.life)
         snapshot = large[named["snapshot"]] if "snapshot" in named else head.get("snapshot")
         if isinstance(snapshot, bytes):
             state, names = self._snapshot(state, head, snapshot)
             known |= names
-        sequence = _number(head, "sequence")
+        sequence = attribute(head, "sequence", int)
         if state.sequence != sequence:
             message = f"instance {instance_id}: its snapshot is of entry {state.sequence}, its head of {sequence}"
             raise CorruptLog(message)
@@ -155,7 +160,7 @@ class Reader:
         Raises:
             ValueMissing, CorruptLog: it is not, and the rest cannot be read.
         """
-        if read.sequence == _number(read.head, "sequence"):
+        if read.sequence == attribute(read.head, "sequence", int):
             return read.head.get("status") in CLOSED
         return self.state(read).closed
 
@@ -192,7 +197,7 @@ class Reader:
             if at is None
             else self.values.get(instance_id, life, (str(at),))[str(at)]
         )
-        commit, created = str(item[f"{prefix}first_commit"]), _number(item, f"{prefix}created_at")
+        commit, created = str(item[f"{prefix}first_commit"]), attribute(item, f"{prefix}created_at", int)
         places, rest = unpacked(data, instance_id)
         return Entry(1, commit, created, self._events(instance_id, life, places, rest))
 
@@ -211,14 +216,11 @@ class Reader:
 
     def _behind(self, read: Read, sequence: int) -> Sequence[Item]:
         """The log entries after number ``sequence`` that a read shows, in order."""
-        if read.newest is None:
+        if read.newest is None or read.number <= sequence:
             return ()
-        _, number = read_log_key(str(read.newest["sk"]))
-        if number <= sequence:
-            return ()
-        if number == sequence + 1:
+        if read.number == sequence + 1:
             return (read.newest,)
-        low, high = log_key(read.life, number), log_key(read.life, sequence + 1)
+        low, high = log_key(read.life, read.number), log_key(read.life, sequence + 1)
         return self._checked(self.table.query(str(read.head["pk"]), low=low, high=high), sequence)
 
     def _checked(self, items: Sequence[Item], after: int) -> Sequence[Item]:
@@ -252,7 +254,7 @@ class Reader:
         places, data = unpacked(attribute(item, "data", bytes), instance_id)
         alarm = item.get("wake_at")
         events = self._events(instance_id, life, places, data)
-        commit_id, at = attribute(item, "commit_id", str), _number(item, "at")
+        commit_id, at = attribute(item, "commit_id", str), attribute(item, "at", int)
         return Entry(number, commit_id, at, events, alarm if isinstance(alarm, int) else None), names_in(places)
 
     def _events(self, instance_id: str, life: str, places: Sequence[str], data: bytes) -> tuple[Event, ...]:
@@ -268,18 +270,17 @@ def _head(item: Item) -> Item:
     return item
 
 
-def _life(item: Item | None) -> str:
-    if item is None:
-        return ""
+def _log_key(item: Item) -> tuple[str, int]:
+    """The life and the number of a log entry.
+
+    Raises:
+        CorruptLog: it is none.
+    """
     try:
-        return read_log_key(str(item["sk"]))[0]
+        return read_log_key(str(item["sk"]))
     except ValueError as error:
         message = f"instance {item['pk']!s}: {item['sk']!s} is no key of this table"
         raise CorruptLog(message) from error
-
-
-def _number(item: Item, name: str) -> int:
-    return attribute(item, name, int)
 
 
 def _named(instance_id: str, read: Callable[[bytes], T], data: bytes) -> T:

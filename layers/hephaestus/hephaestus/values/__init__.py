@@ -183,7 +183,8 @@ class _Freezer:
             raise NotSerializable(message) from error
 
     def _mapping(self, value: Any, kind: type, place: str, depth: int) -> FrozenDict:
-        _check_depth(depth, place)
+        if depth > MAX_DEPTH:
+            raise _too_deep(place)
         # By the type's own way: a subclass may show other things than it holds. The order is an OrderedDict's own.
         number = len(value) if kind is dict else dict.__len__(value)
         items = value.items() if kind is dict or kind is OrderedDict else dict.items(value)

@@ -17,13 +17,13 @@ _NUMBER: Final = 25  # the longest text of a float
 _TAGGED: Final = 32  # what surrounds a value of a type that JSON lacks
 
 
-def weigh(value: Any) -> int:
-    """The room that a frozen value takes: at least the bytes of its JSON, and ``PART`` for each part.
+def weigh(*values: Any) -> int:
+    """The room that frozen values take: at least the bytes of their JSON, and ``PART`` for each part.
 
     Texts that need no look at their characters are measured in place: most of a value is such texts.
     """
     room = 0
-    left = [value]
+    left = list(values)
     while left:
         one = left.pop()
         kind = type(one)
