@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from hephaestus.engine.activation import name_in_life, step_of
 from hephaestus.errors import no_signer
@@ -93,8 +93,7 @@ class Instance:
     life: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What a context is made of: a part is made when it is first read, and is the step's own copy.
 
     A state never changes, so whenever a part is made, it is of the time at which the attempt began.
@@ -303,4 +302,4 @@ def context_after(context: StepContext, step: str, event: str, returned: Mapping
     if source is None:  # it was made by hand
         steps = FrozenDict({**context.steps, step: own(returned)})
         return replace(context, steps=steps, events=FrozenDict({**context.events, step: event}))
-    return context_of(replace(source, returned=(event, returned)), context.attempt)
+    return context_of(source._replace(returned=(event, returned)), context.attempt)

@@ -11,7 +11,7 @@ the other in reverse order of completion (Garcia-Molina and Salem, "Sagas", 1987
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import Agenda, ask
@@ -49,8 +49,7 @@ class Deliver:
         return step_of(self.activation)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Run ``activation``: a step, or its compensation. This is attempt number ``attempt``, the first being 1."""
 
     activation: str

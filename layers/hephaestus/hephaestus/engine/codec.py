@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
+from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -82,8 +83,9 @@ class _Format:
         packed: dict[str, Any] = {}
         for name, default, nested in self.defaults:
             value = getattr(record, name)
-            if value is not default and (default is MISSING or value != default):
-                packed[name] = _pack(value) if nested else value
+            if value is default or (not value if default is NOTHING else value == default):
+                continue
+            packed[name] = _pack(value) if nested else value
         return packed
 
     def unpack(self, packed: Mapping[str, Any]) -> Any:

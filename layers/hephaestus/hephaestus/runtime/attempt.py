@@ -7,7 +7,7 @@ import decimal
 import inspect
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.results import Completed, Pending
@@ -23,13 +23,12 @@ from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Failure
     from hephaestus.store.store import Store
-    from hephaestus.values.foreign import Model
     from hephaestus.writes import Write
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "Outcome",
     "StepTimedOut",
     "failure",
-    "kept",
 ]
 
 NOWHERE: Final = Taken()
@@ -61,8 +59,16 @@ class InvalidResult(NonRetryable):
     """What a step returned is not a result; running it again would not help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Stored(NamedTuple):
+    """What a step returned, as it is stored."""
+
+    event: str
+    results: FrozenDict
+    metadata: FrozenDict
+    writes: Sequence[Write] = ()
+
+
+class Outcome(NamedTuple):
     """What came of an attempt: a result and the targets it takes, a wait, or an error.
 
     ``story`` is the error as history keeps it, made where the attempt ran: it calls the error's own code.
@@ -71,7 +77,7 @@ class Outcome:
     activation: str
     attempt: int
     started_at: int
-    completed: Completed | None = None
+    completed: Stored | None = None
     taken: Taken = NOWHERE
     pending: Pending | None = None
     error: BaseException | None = None
@@ -129,7 +135,7 @@ class Attempt:
             raise InvalidResult(str(error)) from error
         if isinstance(read, Pending):
             return Outcome(self.activation, self.number, self.started_at, pending=read)
-        taken = NOWHERE if undo else route(self.definition, key, read.event, kept(read.results), self.context)
+        taken = NOWHERE if undo else route(self.definition, key, read.event, read.results, self.context)
         return Outcome(self.activation, self.number, self.started_at, read, taken)
 
     def _failed(self, error: BaseException) -> Outcome:
@@ -143,12 +149,12 @@ class Attempt:
         seconds = timeout.total_seconds() if timeout is not None else None
         return run(result, Who(self.step, self.context.instance_id, seconds))
 
-    def _read_undone(self, result: Any) -> Completed:
+    def _read_undone(self, result: Any) -> Stored:
         """What a compensation returned, made uniform and checked; see ``_read``."""
         done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
         return self._checked(done, self.step)
 
-    def _read(self, result: Any, key: str) -> Completed | Pending:
+    def _read(self, result: Any, key: str) -> Stored | Pending:
         """What the code of step ``key`` returned, made uniform and checked.
 
         Raises:
@@ -162,7 +168,7 @@ class Attempt:
             return self._checked(read, key)
         return _read_pending(read, events, self.started_at, key)
 
-    def _checked(self, read: Completed, key: str) -> Completed:
+    def _checked(self, read: Completed, key: str) -> Stored:
         """The result as it is stored.
 
         Raises:
@@ -171,7 +177,7 @@ class Attempt:
         results = self._stored(read.results, "results", key)
         given = read.metadata
         metadata = EMPTY if type(given) is dict and not given else self._stored(given, "metadata", key)
-        return Completed(str.__str__(read.event), results, metadata, self._writes(read))
+        return Stored(str.__str__(read.event), results, metadata, self._writes(read))
 
     def _stored(self, given: Any, what: str, key: str) -> FrozenDict:
         """Results or metadata as they are stored.
@@ -202,11 +208,6 @@ class Attempt:
 def _has_fields(result: object) -> bool:
     """Whether a result is a model or a dataclass, which is stored as the mapping of its fields."""
     return is_model(result) or is_dataclass(type(result))
-
-
-def kept(values: Mapping[str, Any] | Model) -> Mapping[str, Any]:
-    """Results or metadata as an attempt leaves them: frozen, whatever the step gave."""
-    return cast("FrozenDict", values)
 
 
 def _read_pending(pending: Pending, events: tuple[str, ...], now: int, key: str) -> Pending:

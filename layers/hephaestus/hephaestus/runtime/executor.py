@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -137,7 +137,7 @@ class _Execution:
         self.definition = definition
         self.graph = definition.graph
         self.budget = budget
-        pure = [key for key, step in definition.declared.items() if step.pure]
+        self.pure = pure = frozenset(key for key, step in definition.declared.items() if step.pure)
         give_up_at = budget.deadline - executor.limits.margin_ms
         self.in_flight: dict[str, Running] = {}
         self.ended: dict[str, Running] = {}
@@ -219,6 +219,8 @@ class _Execution:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
         noted = False
         for command in commands:
+            if isinstance(command, Run) and command.step not in self.pure:
+                continue
             try:
                 event = self.decision(command, now)
             except LookAgain:
@@ -229,7 +231,7 @@ class _Execution:
         return noted
 
     def decision(self, command: Command, now: int) -> Event | None:
-        """The event that a command comes to at once, if it does."""
+        """The event that a command comes to at once, if it does; a step that is run for it is a pure one."""
         match command:
             case Skip(steps):
                 return StepsSkipped(steps)
@@ -240,7 +242,7 @@ class _Execution:
                 waited = Outcome(activation, known.attempt, known.started_at)
                 event = self.judge.delivered(command, self.draft)
                 return self.within_room(event, lambda error: self.judge.failed(waited, error, final=True))
-            case Run(step=step) if self.definition.declared[step].pure:
+            case Run():
                 return self.judged(Running(command, now, now), self.attempt(command, now)())
             case _:
                 return None
@@ -250,9 +252,10 @@ class _Execution:
         fitting = [run for run in runs if self.fits(run, now)][: self.limits.concurrency - len(self.in_flight)]
         if not fitting and not self.in_flight:
             return self.commit(HandedOver())
-        if unnamed := tuple(run.activation for run in fitting if run.activation not in self.draft.running):
-            self.journal.decide(StepsStarted(unnamed))
-        if not self.flush():
+        named = self.journal.draft.running
+        if unnamed := [run.activation for run in fitting if run.activation not in named]:
+            self.journal.decide(StepsStarted(tuple(unnamed)))
+        if not self.journal.flush():
             return False
         self.launch(fitting, now)
         if self.in_flight:
@@ -364,13 +367,15 @@ class _Execution:
 
     def finish(self, outcomes: list[Outcome]) -> None:
         """Decide what the outcomes mean. They are committed together, but for those with writes: each goes alone."""
-        ended = [(self.in_flight.pop(outcome.activation), outcome) for outcome in outcomes]
-        for running, outcome in ended:
-            if not _writes(outcome):
+        writing = []
+        for outcome in outcomes:
+            running = self.in_flight.pop(outcome.activation)
+            if outcome.completed is not None and outcome.completed.writes:
+                writing.append((running, outcome, outcome.completed.writes))
+            else:
                 self.journal.decide(self.judged(running, outcome))
-        for running, outcome in ended:
-            if _writes(outcome):
-                self.write(running, outcome)
+        for running, outcome, writes in writing:
+            self.write(running, outcome, writes)
 
     def judged(self, running: Running, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
@@ -379,7 +384,7 @@ class _Execution:
 
         def failed(error: Exception) -> Event:
             running.error = error
-            return judge(replace(outcome, completed=None, error=error))
+            return judge(outcome._replace(completed=None, error=error))
 
         event = self.within_room(judge(outcome), failed)
         running.ended_at = self.clock.now()
@@ -401,7 +406,7 @@ class _Execution:
                 return event
         return cut(event, self.draft.instance_id)
 
-    def write(self, running: Running, outcome: Outcome) -> None:
+    def write(self, running: Running, outcome: Outcome, writes: Sequence[Write]) -> None:
         """Commit a step together with its writes, exactly once; writes that are refused are the step's failure."""
         while not self.flush():
             pass  # its neighbours first: a condition of its own must not undo them
@@ -410,13 +415,13 @@ class _Execution:
         if not isinstance(event, (StepCompleted, StepCompensated)) or not event.writes:
             return  # it failed, for want of room
         try:
-            while not self.commit(writes=_writes(outcome)):
+            while not self.commit(writes=writes):
                 # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.
                 self.journal.drop()
                 self.journal.decide(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
-            self.journal.decide(self.judged(running, replace(outcome, completed=None, error=refused)))
+            self.journal.decide(self.judged(running, outcome._replace(completed=None, error=refused)))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
@@ -450,7 +455,3 @@ class _Execution:
     def commit(self, *closing: Event, writes: Sequence[Write] = ()) -> bool:
         """Commit what is decided and ``closing``; see ``Journal.commit``."""
         return self.journal.commit(*closing, writes=writes)
-
-
-def _writes(outcome: Outcome) -> Sequence[Write]:
-    return outcome.completed.writes if outcome.completed is not None else ()

@@ -6,7 +6,6 @@ policies are called.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from hephaestus.definition.durations import read_duration
 from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
+    NOTHING,
     CompensationFailed,
     Event,
     Failure,
@@ -24,7 +24,7 @@ from hephaestus.engine.events import (
     StepWaiting,
 )
 from hephaestus.engine.inbox import as_results
-from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut, kept
+from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
@@ -75,8 +75,8 @@ class Judge:
             outcome.activation,
             done.event,
             outcome.taken.steps,
-            kept(done.results),
-            kept(done.metadata),
+            done.results,
+            done.metadata or NOTHING,
             outcome.started_at,
             outcome.attempt,
             writes=tuple(map(label, done.writes)),
@@ -88,7 +88,7 @@ class Judge:
         step, done = outcome.step, outcome.completed
         if outcome.error is None and done is not None:
             labels = tuple(label(write) for write in done.writes)
-            return StepCompensated(outcome.activation, outcome.attempt, kept(done.results), outcome.started_at, labels)
+            return StepCompensated(outcome.activation, outcome.attempt, done.results, outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
         retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
         story = outcome.story or failure(outcome.error)
@@ -130,7 +130,7 @@ class Judge:
             )
 
         def failed(error: BaseException) -> StepCompleted | StepFailed:
-            return self.failed(replace(waited, story=failure(error, step)), error, final=True)
+            return self.failed(waited._replace(story=failure(error, step)), error, final=True)
 
         return contain(routed, failed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.context import context_after
 from hephaestus.definition.durations import shown
@@ -11,7 +11,6 @@ from hephaestus.definition.step import DONE, Configured, Done, Step
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
 from hephaestus.values import NotSerializable, freeze, to_json
-from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +25,7 @@ class InvalidChoice(NonRetryable):
     """What a ``Choice`` returned is none of its targets; asking it again would not help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """The live targets of an event, and the configurations that a ``Choice`` returned with them, by target."""
 
     steps: tuple[str, ...] = ()

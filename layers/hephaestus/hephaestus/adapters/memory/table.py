@@ -56,6 +56,7 @@ class InMemoryTable:
         self.max_item_bytes = max_item_bytes
         self._partitions: defaultdict[str, _Partition] = defaultdict(_Partition)
         self._indexes = {index.name: (index, _Entries()) for index in indexes}
+        self._placing = frozenset(index.partition for index, _ in self._indexes.values())
         self._lagging = lagging
         self._pending: deque[tuple[Key, Item | None, Item | None]] = deque()
 
@@ -196,6 +197,8 @@ class InMemoryTable:
 
     def _changed(self, key: Key, before: Item | None, after: Item | None) -> None:
         """Have the indexes follow; called with the item's partition locked, so that changes of an item keep order."""
+        if before is None and after is not None and self._placing.isdisjoint(after):
+            return  # a new log entry without an alarm is in no index
         if self._lagging:
             self._pending.append((key, before, after))
         else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.engine.records import Failure, Replacement
-    from hephaestus.engine.state import State, StepStatus
+    from hephaestus.engine.state import Received, State, StepStatus
 
 
 @event(stays("running", "compensating"))
@@ -83,12 +83,13 @@ class StepCompleted(OfActivation):
         """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
         step, activation = step_now(state, self.activation), self.activation
         steps = without(state.steps, step)
-        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(state, activation))
+        timers, received = state.timers.get(activation), state.inbox.get(activation)
+        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
         changed = _stopped(state, activation)
         changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
-        if activation in state.timers:
+        if timers is not None:
             changed["timers"] = without(state.timers, activation)
-        if activation in state.inbox:
+        if received is not None:
             changed["inbox"] = without(state.inbox, activation)
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
@@ -239,16 +240,15 @@ def _stopped(state: State, activation: str) -> dict[str, Any]:
     return changed
 
 
-def _consumed(state: State, activation: str) -> tuple[str, ...]:
+def _consumed(timers: tuple[Timer, ...], received: Received | None) -> tuple[str, ...]:
     """The requests from outside that a completion consumes, as they are remembered."""
-    asked = tuple(timer.request for timer in state.timers.get(activation, ()) if timer.request)
-    received = state.inbox.get(activation)
+    asked = tuple([timer.request for timer in timers if timer.request])
     return asked if received is None or not received.event_id else (*asked, named("event", received.event_id))
 
 
 def _left(running: tuple[str, ...], activation: str) -> tuple[str, ...]:
     """What runs without one of it."""
-    return tuple(one for one in running if one != activation) if activation in running else running
+    return tuple([one for one in running if one != activation]) if activation in running else running
 
 
 def _undone(state: State, activation: str, known: StepState) -> dict[str, Any]:
