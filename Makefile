@@ -40,6 +40,8 @@ dev: .venvs/dev/.stamp ## Install the development environment: pytest, ruff, myp
 	@$(UV) --python .venvs/$*/bin/python --requirement $<
 	@touch $@
 
+.venvs/cli/.stamp: layers/workflows/requirements.txt
+
 define make-venv
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	|| { echo "Python 3.11 or later is needed; choose one with: make PYTHON=/path/to/python3" >&2; exit 1; }; \
@@ -173,8 +175,8 @@ EVENT ?= events/direct-start.json
 up: deploy ## Start a local AWS, deploy the stack on it and take the tour (PORT=4566)
 	@.venvs/sam/bin/python tools/tour.py
 
-deploy: .venvs/emulator/.stamp .venvs/sam/.stamp ## Start a local AWS if none runs, and deploy the stack as it is now
-	@$(EMULATOR) up $(if $(PORT),--port $(PORT)) $(if $(PARAMS),--parameters $(PARAMS))
+deploy: .venvs/emulator/.stamp .venvs/sam/.stamp .venvs/cli/.stamp ## Start a local AWS if none runs, check the workflows, and deploy the stack as it is now (CHECK=no)
+	@$(EMULATOR) up $(if $(PORT),--port $(PORT)) $(if $(filter no,$(CHECK)),--unchecked) $(if $(PARAMS),--parameters $(PARAMS))
 
 look: .venvs/cli/.stamp ## Show the console of the local AWS in a browser; the command is .venvs/cli/bin/hephaestus
 	@.venvs/cli/bin/hephaestus --local console

@@ -405,15 +405,31 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def up(port: int | None = None, more: Mapping[str, str] | None = None) -> None:
+def check() -> None:
+    """Check the workflows, and compare them with those that are deployed.
+
+    Raises:
+        EmulatorError: something is wrong with them, or an open instance would be parked.
+    """
+    program = VENVS / "cli" / "bin" / "hephaestus"
+    command = [str(program), "--local", "check", "--deployed", "layers/workflows/workflows"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stdout + done.stderr)
+        message = "the workflows are not deployed as they are; to deploy them all the same: make deploy CHECK=no"
+        raise EmulatorError(message)
+
+
+def up(port: int | None = None, more: Mapping[str, str] | None = None, *, checked: bool = True) -> None:
     """Start the emulator if it does not run, and deploy the stack if anything changed.
 
     Args:
         port: where it listens; by default where it runs already, else ``PORT``.
         more: parameters of the template that differ from those of this machine.
+        checked: whether the workflows are checked before they are deployed.
 
     Raises:
-        EmulatorError: it runs at another port than the one that is asked for.
+        EmulatorError: it runs at another port than the one that is asked for, or the workflows are wrong.
     """
     HOME.mkdir(parents=True, exist_ok=True)
     found = running()
@@ -434,6 +450,9 @@ def up(port: int | None = None, more: Mapping[str, str] | None = None) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         say("the stack is deployed as it is")
     else:
+        if checked:
+            say("checking the workflows")
+            check()
         stamp.unlink(missing_ok=True)
         say("building functions and layers")
         build()
@@ -509,6 +528,7 @@ def main() -> int:
     starting = commands.add_parser("up", help="start it and deploy the stack")
     starting.add_argument("--port", type=int, help=f"on loopback; by default {PORT}, or where it runs already")
     starting.add_argument("--parameters", nargs="+", default=[], metavar="NAME=VALUE", help="of the template")
+    starting.add_argument("--unchecked", action="store_true", help="deploy workflows without checking them")
     commands.add_parser("down", help="stop it, keeping its data")
     commands.add_parser("status", help="say whether and where it runs")
     commands.add_parser("build", help="build functions and layers")
@@ -519,7 +539,7 @@ def main() -> int:
     try:
         match asked.command:
             case "up":
-                up(asked.port, read_parameters(asked.parameters))
+                up(asked.port, read_parameters(asked.parameters), checked=not asked.unchecked)
             case "down":
                 down()
             case "status":

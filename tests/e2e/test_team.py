@@ -56,12 +56,12 @@ class Team:
         for name in ("PYTHON", "PYTHONPATH", "HEPHAESTUS_STACK"):
             self.environment.pop(name, None)
 
-    def run(self, *command: str) -> str:
-        """Run a command in the folder; it succeeds."""
+    def run(self, *command: str, status: int = 0) -> str:
+        """Run a command in the folder; it succeeds, or ends with that status."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def install(self, wheel: Path) -> None:
@@ -115,9 +115,14 @@ def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, 
     shown = team.run("hephaestus", "upgrade")
     assert f"+RELEASE := {__version__}" in shown
     assert "template.yaml kept" not in shown, "the release has nothing new for the team's own template"
+    team.edit("src/shop/purchases.py", '"rejected": DONE', '"rejected": book')
+    told = team.run("hephaestus", "check", "src/shop", "--deployed", "--stack", "shop", status=1)
+    assert "version 1 is deployed with another graph (approval)" in " ".join(told.split())
+    team.edit("src/shop/purchases.py", '"rejected": book', '"rejected": DONE')
     team.edit("src/shop/purchases.py", "class Purchase(", "class PurchaseV1(")
     with (team.folder / "src/shop/purchases.py").open("a") as module:
         module.write(NEXT_VERSION)
+    team.run("hephaestus", "check", "src/shop", "--deployed", "--stack", "shop")
     team.deploy()
     went_on = team.hephaestus("resume", "purchaseid::2", "approved", "--wait", "20")
     assert (went_on["status"], went_on["version"]) == ("completed", 1)

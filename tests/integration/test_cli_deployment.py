@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
+from hephaestus.operations import Stack, doctor
+from hephaestus.operations.transport import Answer, DirectInvocation
 from tests.integration.stack import REGION
 
 if TYPE_CHECKING:
@@ -63,6 +65,23 @@ def test_the_doctor_says_what_is_there_and_what_is_missing() -> None:
     said = call("doctor", code=1).stdout
     assert "things to fix" in said
     assert "✓ table" in said
+
+
+@pytest.mark.parametrize(("broken", "verdict"), [([], "ok"), (["shop.orders"], "wrong")])
+def test_the_doctor_names_modules_that_cannot_be_loaded(
+    broken: list[str], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Functions(DirectInvocation):
+        def call(self, method: str, path: str, **_: Any) -> Answer:
+            return Answer(200, {"items": [], "unavailable": broken})
+
+    functions = property(lambda _: {"read": "shop-read"})
+    monkeypatch.setattr(doctor, "DirectInvocation", Functions)
+    monkeypatch.setattr(Stack, "functions", functions)
+    found = findings()["workflows"]
+    assert found["verdict"] == verdict
+    assert all(module in found["detail"] for module in broken)
+    assert ("shop-read" in found["fix"]) == bool(broken)
 
 
 def test_the_doctor_counts_dead_letters() -> None:

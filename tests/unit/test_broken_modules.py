@@ -74,6 +74,7 @@ def test_the_others_are_there_and_its_own_are_unavailable_until_it_is_fixed(
     registry = Registry.load(order)
     with caplog.at_level(logging.ERROR, logger="hephaestus.registry"):
         assert registry.names() == ["Letter"]
+    assert registry.unavailable() == ["some_parcels"]
     assert "module some_parcels are not available" in caplog.text
     with pytest.raises(
         WorkflowUnavailable, match=r"no workflow 'Parcel'; deployed workflows: Letter. Others could not"
@@ -83,6 +84,7 @@ def test_the_others_are_there_and_its_own_are_unavailable_until_it_is_fixed(
     sys.modules.pop("some_parcels", None)
     assert registry.get("Parcel").name == "Parcel"
     assert registry.names() == ["Letter", "Parcel"]
+    assert registry.unavailable() == []
     with pytest.raises(UnknownWorkflow) as unknown:
         registry.get("Nothing")
     assert not isinstance(unknown.value, WorkflowUnavailable)

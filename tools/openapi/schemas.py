@@ -132,8 +132,15 @@ def components() -> dict[str, Schema]:
         "History": page("LogEntry", "oldest first"),
         "Workflows": {
             "type": "object",
-            "required": ["items"],
-            "properties": {"items": {"type": "array", "items": {"$ref": "#/components/schemas/Workflow"}}},
+            "required": ["items", "unavailable"],
+            "properties": {
+                "items": {"type": "array", "items": {"$ref": "#/components/schemas/Workflow"}},
+                "unavailable": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "Modules that cannot be loaded; the log of the function says why.",
+                },
+            },
             "additionalProperties": False,
         },
         "Workflow": workflow(),

@@ -24,6 +24,8 @@ from hephaestus.costs.estimate import Work
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
+from hephaestus.operations.advice import NoSuchStack
+from hephaestus.operations.comparison import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,9 +112,28 @@ def graph(
 def check(
     ctx: typer.Context,
     modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Names or paths of modules.")],
+    deployed: Annotated[
+        bool, typer.Option("--deployed", help="Compare them with the stack that they will be deployed to, too.")
+    ] = False,
 ) -> None:
     """Check the workflows of a module, and show what was understood. Status 1 if something is wrong."""
     session: Session = ctx.obj
+    good, wrong = _read(modules)
+    if deployed and not wrong:
+        wrong += _compared(session, good)
+    if session.json:
+        session.write_json({"workflows": [describe(flow) for flow in good], "errors": wrong})
+    else:
+        for flow in good:
+            session.say(*(_understood(flow, definition) for definition in flow.definitions.values()))
+        for each in wrong:
+            session.say(*_problems(each))
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
+    """The workflows of modules, and what is wrong; that a module holds none is wrong where no other does."""
     good: list[type[Workflow]] = []
     wrong: list[Json] = []
     empty: list[Json] = []
@@ -127,17 +148,29 @@ def check(
                 raise
             problems = [str(each) for each in error.problems] if isinstance(error, DefinitionError) else [words(error)]
             wrong.append({"module": name, "workflow": getattr(error, "workflow", None), "problems": problems})
-    if not good:
-        wrong += empty
-    if session.json:
-        session.write_json({"workflows": [describe(flow) for flow in good], "errors": wrong})
-    else:
-        for flow in good:
-            session.say(*(_understood(flow, definition) for definition in flow.definitions.values()))
-        for each in wrong:
-            session.say(*_problems(each))
-    if wrong or not good:
-        raise typer.Exit(1)
+    return good, wrong if good else wrong + empty
+
+
+def _compared(session: Session, flows: list[type[Workflow]]) -> list[Json]:
+    """What deploying the workflows would do to open instances; what does nothing to any is only said."""
+    try:
+        found = list(differences([describe(flow) for flow in flows], session.connection))
+    except NoSuchStack as error:
+        session.err.print(Text.assemble(("· ", "yellow"), f"nothing to compare with: {safe(error)}"))
+        return []
+    for each in found:
+        if not each.open:
+            told = f"{each.workflow} v{each.version} {each.what}: no instance of it is open"
+            session.err.print(Text.assemble(("· ", "yellow"), safe(told)))
+    return [
+        {
+            "module": None,
+            "workflow": each.workflow,
+            "problems": [f"version {each.version} {each.what}: instances of it are open, and would be parked"],
+        }
+        for each in found
+        if each.open
+    ]
 
 
 def cost(

@@ -166,6 +166,24 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
     return tuple(found)
 
 
+def changed(graph: Graph, state: State) -> tuple[str, ...]:
+    """The steps at which an instance would go on otherwise than in the graph that it was started with.
+
+    They wait, may still run, or failed, and wait or lead elsewhere now; or what led to them does not any more. What is
+    over may have changed. An instance that ends without running anything else, or undoes what it did, needs no step.
+    """
+    ending = state.cancel is not None or state.compensation is not None
+    if ending or not state.graph or state.graph == graph.fingerprint:
+        return ()
+    left = reachable(graph, state, graph.order)
+    left += [step for step, known in state.steps.items() if known.status == "failed" and step in graph.place]
+    found = dict.fromkeys(graph.changed(state.graph, left))
+    for key, step in state.steps.items():
+        now = graph.edges.get(key, {}).get(step.event or "", ())
+        found.update(dict.fromkeys(to for to in step.taken if to not in now and state.step_status(to) == "pending"))
+    return tuple(found)
+
+
 def is_reachable(graph: Graph, state: State, step: str) -> bool:
     """Whether ``step`` may still wait for an event: it waits, or it has neither ended nor been ruled out."""
     return step in reachable(graph, state, (step,))

@@ -6,14 +6,21 @@ step: an event that leads to it leads to no step at all. Analysis happens once, 
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from hephaestus.errors import Problem
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+MARK: Final = 4  # bytes
+MOST_MARKS: Final = 64  # steps whose marks are kept one by one
+WHOLE: Final = "*"  # what the fingerprint of a larger graph begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,8 @@ class Graph:
     ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
     the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
     those whose effects can be undone. Derived: ``order`` has each step after its predecessors, ``place`` where in it a
-    step is, and ``takers`` the steps that each event is declared by.
+    step is, and ``takers`` the steps that each event is declared by. ``marks`` tell a step from one of
+    the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, or one for all if many.
     """
 
     start: str
@@ -35,6 +43,8 @@ class Graph:
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
     successors: Mapping[str, tuple[str, ...]] = field(init=False)
     takers: Mapping[str, tuple[str, ...]] = field(init=False)
+    marks: Mapping[str, bytes] = field(init=False)
+    fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive the topological order, the neighbours of steps and the steps of events; there must be no cycle."""
@@ -47,7 +57,10 @@ class Graph:
         for step in order:
             for event in self.edges[step]:
                 takers.setdefault(event, []).append(step)
+        marks = {step: self._mark(step) for step in order}
         derived = {
+            "marks": marks,
+            "fingerprint": _fingerprint(tuple(marks.values())),
             "order": order,
             "place": {step: place for place, step in enumerate(order)},
             "predecessors": {step: tuple(found) for step, found in predecessors.items()},
@@ -57,9 +70,27 @@ class Graph:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def changed(self, fingerprint: str, steps: Iterable[str]) -> list[str]:
+        """Those of ``steps`` that the graph with that fingerprint has not, or has otherwise."""
+        if fingerprint == self.fingerprint:
+            return []
+        known = b"" if fingerprint.startswith(WHOLE) else a2b_base64(fingerprint)
+        marks = {known[at : at + MARK] for at in range(0, len(known), MARK)}
+        return [step for step in steps if self.marks[step] not in marks]
+
+    def _mark(self, step: str) -> bytes:
+        routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
+        return crc32(repr((step, step == self.start, step in self.waits, routes)).encode()).to_bytes(MARK, "big")
+
     def events(self, step: str) -> tuple[str, ...]:
         """The events ``step`` may emit, in the order of its transitions."""
         return tuple(self.edges[step])
+
+
+def _fingerprint(marks: Sequence[bytes]) -> str:
+    if len(marks) <= MOST_MARKS:
+        return b2a_base64(b"".join(marks), newline=False).decode()
+    return f"{WHOLE}{crc32(b''.join(marks)):08x}"
 
 
 def successors(edges: Mapping[str, Mapping[str, Sequence[str]]], step: str) -> Iterator[str]:

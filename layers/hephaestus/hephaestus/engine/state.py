@@ -149,6 +149,7 @@ class State:
     ``life`` names it: unlike ``generation``, which counts the starts of an id, no life's name is ever used again.
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
     kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
+    ``graph`` is the fingerprint of the graph that it was started with.
     ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
     """
 
@@ -187,6 +188,7 @@ class State:
     initial_replaced: Replacement | None = None
     requests: tuple[str, ...] = ()
     life: str = ""
+    graph: str = ""
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 

@@ -55,9 +55,10 @@ def serve_reads(api: Api) -> None:
 
     @api.get("/workflows")
     def workflows() -> Response[str]:
-        """What is deployed."""
+        """What is deployed, and the modules that cannot be loaded."""
         api.incoming.takes()
-        return api.answer({"items": [describe(workflow) for workflow in runner.registry]})
+        items = [describe(workflow) for workflow in runner.registry]
+        return api.answer({"items": items, "unavailable": runner.registry.unavailable()})
 
     @api.get("/openapi.json")
     def document() -> Response[str]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from hephaestus.errors import HephaestusError
 from hephaestus.operations.advice import AwsRefused, NoSuchStack, explained
 from hephaestus.operations.deployed import DEFAULT_STACK
+from hephaestus.operations.http_client import Api
 from hephaestus.operations.stack import FUNCTIONS, find_stack
+from hephaestus.operations.transport import DirectInvocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +78,7 @@ def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], l
         yield f"function {role}", _function(stack, account, role), "lambda:GetFunctionConfiguration"
     for role in ("read", "start", "resume", "control"):
         yield f"invoking {role}", _invoking(stack, account, role), "lambda:InvokeFunction"
+    yield "workflows", lambda: _workflows(stack, account), "lambda:InvokeFunction"
     yield "queues", lambda: _queues(stack, account), "sqs:GetQueueAttributes"
     yield "schedules", lambda: _schedules(stack, account), "scheduler:GetScheduleGroup"
 
@@ -162,6 +165,16 @@ def _invoking(stack: Stack, account: Account, role: str) -> Callable[[], list[Fi
         return [Finding(f"invoking {role}", "ok", "you may")]
 
     return look
+
+
+def _workflows(stack: Stack, account: Account) -> list[Finding]:
+    if "read" not in stack.functions:
+        return []
+    broken = Api(DirectInvocation(stack, account)).unavailable()
+    if not broken:
+        return [Finding("workflows", "ok", "every module can be loaded")]
+    fix = f"see why in the log of {stack.functions['read']}, and deploy again; their instances are parked until then"
+    return [Finding("workflows", "wrong", f"cannot be loaded: {', '.join(broken)}", fix)]
 
 
 def _queues(stack: Stack, account: Account) -> list[Finding]:

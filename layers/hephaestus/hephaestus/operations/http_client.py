@@ -49,6 +49,11 @@ class Api:
         items: list[Json] = self._get("/workflows")["items"]
         return items
 
+    def unavailable(self) -> list[str]:
+        """The modules of workflows that the deployed functions cannot load."""
+        modules: list[str] = self._get("/workflows")["unavailable"]
+        return modules
+
     def get(self, instance_id: str) -> Json:
         """One instance as it is now."""
         return self._get(_instance(instance_id))

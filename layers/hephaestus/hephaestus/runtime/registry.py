@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hephaestus.definition.workflow import Workflow
-from hephaestus.engine.advance import missing
+from hephaestus.engine.advance import changed, missing
 from hephaestus.errors import DefinitionError, Problem, UnknownVersion, UnknownWorkflow, WorkflowUnavailable
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Registry:
         """The definition that an instance goes on by.
 
         Raises:
-            UnknownWorkflow, UnknownVersion: it is not deployed (any more), or without a step that the instance needs.
+            UnknownWorkflow, UnknownVersion: it is not deployed (any more), or without a step that the instance needs,
+                or with one that the instance may still run and that leads elsewhere now.
         """
         definition = self.definition(state)
         if lacking := missing(definition.graph, state):
@@ -108,7 +109,19 @@ class Registry:
                 f"without {steps}, which the instance needs: steps were renamed or removed under the same version"
             )
             raise UnknownVersion(message)
+        if others := changed(definition.graph, state):
+            steps = ", ".join(map(repr, others))
+            message = (
+                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed with "
+                f"another graph than the instance was started with, at {steps}: the new one needs a version of its own"
+            )
+            raise UnknownVersion(message)
         return definition
+
+    def unavailable(self) -> list[str]:
+        """The modules that cannot be loaded; the log says why."""
+        self._workflows()
+        return list(self._unloaded)
 
     def names(self) -> list[str]:
         """The names of all workflows, sorted."""

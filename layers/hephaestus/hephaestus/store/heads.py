@@ -102,7 +102,9 @@ def room(head: Item, most: int) -> int:
 
 def lean(state: State) -> State:
     """A state without what its head and its first entry say."""
-    return evolve(state, initial=NOTHING, tags=(), start_id="", life="", owner=None, lease_until=0, wake_at=None)
+    return evolve(
+        state, initial=NOTHING, tags=(), start_id="", life="", graph="", owner=None, lease_until=0, wake_at=None
+    )
 
 
 def fattened(snapshot: State, begun: State, head: Mapping[str, Any]) -> State:
@@ -113,6 +115,7 @@ def fattened(snapshot: State, begun: State, head: Mapping[str, Any]) -> State:
         tags=begun.tags,
         start_id=begun.start_id,
         life=begun.life,
+        graph=begun.graph,
         owner=head.get("owner"),
         lease_until=head.get("lease_until", 0),
         wake_at=head.get("wake_at"),

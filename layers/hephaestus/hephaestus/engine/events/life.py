@@ -34,6 +34,7 @@ class InstanceStarted(Event):
     start_id: str = ""
     by: str = ""
     by_source: str = ""
+    graph: str = ""
 
     @staticmethod
     def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
@@ -60,6 +61,7 @@ class InstanceStarted(Event):
             metadata=first.metadata,
             wake_at=entry.at,
             life=life,
+            graph=first.graph,
         )
 
 

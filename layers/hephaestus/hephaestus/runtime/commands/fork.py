@@ -89,7 +89,10 @@ class Fork(Command):
                 return made
             raise
         name = self.start_id or instances.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, source.tags, source.metadata, name)
+        graph = definition.graph.fingerprint
+        started = InstanceStarted(
+            flow.name, definition.version, initial, source.tags, source.metadata, name, graph=graph
+        )
         instances.create(made, definition, (started, forked), asked, going)
         return made
 

@@ -85,7 +85,10 @@ class Start(Command):
                 return made
             raise
         name = self.start_id or instances.clock.unique()
-        started = InstanceStarted(flow.name, definition.version, initial, tags, metadata, name, who.name, who.source)
+        graph = definition.graph.fingerprint
+        started = InstanceStarted(
+            flow.name, definition.version, initial, tags, metadata, name, who.name, who.source, graph
+        )
         instances.create(made, definition, (started,), asked, going)
         return made
 
