@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import __version__
@@ -64,6 +66,28 @@ class Team:
         assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def develop(self) -> str:
+        """Have ``hephaestus dev`` run an instance to its end; returns its status."""
+        process = subprocess.Popen(
+            [str(self.venv / "bin" / "hephaestus"), "dev", "src/shop", "--port", "0", "--json"],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdout is not None
+            where = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            body = json.dumps({"id": "dev-1", "context": {"amount": 20}}).encode()
+            headers = {"Content-Type": "application/json", "Prefer": "wait=20"}
+            request = urllib.request.Request(f"{where['url']}/workflows/Purchase/instances", body, headers)  # noqa: S310 - it printed the address
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request) as answer:
+                shown = json.load(answer)
+            process.send_signal(signal.SIGINT)
+        assert process.returncode == 0
+        return str(shown["status"])
+
     def install(self, wheel: Path) -> None:
         """Install a release with what the command needs."""
         uv = str(VENVS / "uv" / "bin" / "uv")
@@ -104,6 +128,7 @@ def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, 
     team.run("hephaestus", "init")
     assert "3 passed" in team.run("pytest")
     team.run("hephaestus", "check", "src/shop")
+    assert team.develop() == "completed"
     team.edit("template.yaml", "        StepPolicyArn", PARAMETERS)
     team.deploy()
     small = team.hephaestus("start", "Purchase", "1", "--data", '{"amount": 20}', "--wait", "20")

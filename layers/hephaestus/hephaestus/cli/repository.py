@@ -45,7 +45,13 @@ def init(
     session.say(*(_line(each) for each in plan.changes if each not in stack))
     session.say(styles.plain(f"+ {FOLDER}/ ({len(stack)} files, which hephaestus upgrade keeps up)", "green"))
     where = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
-    lines = [*where, "pip install -r requirements.txt", "pytest", "sam build && sam deploy"]
+    lines = [
+        *where,
+        "pip install -r requirements.txt",
+        "pytest",
+        f"hephaestus dev src/{plan.project.package}",
+        "sam build && sam deploy",
+    ]
     session.say(Text("\nnext:"), *(styles.plain(f"  {line}") for line in lines))
 
 
