@@ -178,7 +178,7 @@ class Instances:
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
         commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
         entry = Entry(1, commit_id, now, (*beginning, *opening))
-        fresh = begin(instance_id, 1, entry, life_name(now, self.clock.unique()))
+        fresh = begin(instance_id, 1, entry, life_name(now, claim.owner if claim else self.clock.unique()))
         check_room(fresh)
         started = self.commits.start(fresh, entry)
         if started is None:

@@ -90,7 +90,7 @@ class Journal:
         self._draft(opening)
         self.owner = self.draft.owner
         self._room: int | None = None
-        self._name, self._entries = clock.unique(), count()
+        self._entries = count()
 
     def now(self) -> int:
         """Milliseconds since the epoch; the times in a log never go back, whichever machine's clock they are from."""
@@ -119,8 +119,8 @@ class Journal:
         return after, Entry(after.sequence, self._commit_id(), at, (*events, *closing))
 
     def _commit_id(self) -> str:
-        """A name that no other entry was ever tried with, without a system call each, at which threads change."""
-        return f"{self._name}.{next(self._entries)}"
+        """A name that no other entry was ever tried with: each claim makes an owner of its own."""
+        return f"{self.owner}.{next(self._entries)}"
 
     def has_room(self, event: Event) -> bool:
         """Whether the instance may hold what an outcome adds, beside all that it holds."""

@@ -96,7 +96,10 @@ class Shards:
 
 def room(head: Item, most: int) -> int:
     """How many bytes of one more attribute a head of at most ``most`` bytes has room for."""
-    size = item_bytes({name: value for name, value in head.items() if name not in ("snapshot", "snapshot_at")})
+    size = item_bytes(head)
+    for name in ("snapshot", "snapshot_at"):
+        if name in head:
+            size -= item_bytes({name: head[name]})
     return most - RESERVE - size - (0 if "owner" in head else OWNED) - len("snapshot")
 
 

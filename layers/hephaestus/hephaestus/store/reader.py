@@ -152,7 +152,8 @@ class Reader:
             EXPIRES in head,
             read.ended,
         )
-        return self.follow(evolve(state, kept=kept), self._behind(read, sequence))
+        state = evolve(state, kept=kept)
+        return state if read.number <= sequence else self.follow(state, self._behind(read, sequence))
 
     def is_closed(self, read: Read) -> bool:
         """Whether an instance has ended: by its head alone, where that is up to date.
@@ -215,10 +216,8 @@ class Reader:
         return entries
 
     def _behind(self, read: Read, sequence: int) -> Sequence[Item]:
-        """The log entries after number ``sequence`` that a read shows, in order."""
-        if read.newest is None or read.number <= sequence:
-            return ()
-        if read.number == sequence + 1:
+        """The log entries after number ``sequence`` that a read shows, at least one, in order."""
+        if read.newest is not None and read.number == sequence + 1:
             return (read.newest,)
         low, high = log_key(read.life, read.number), log_key(read.life, sequence + 1)
         return self._checked(self.table.query(str(read.head["pk"]), low=low, high=high), sequence)

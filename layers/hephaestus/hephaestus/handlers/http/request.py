@@ -19,7 +19,7 @@ from hephaestus.runtime.caller import MAX_CALLER, Caller
 from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
 MAX_KEY: Final = 128
@@ -253,16 +253,17 @@ def check_shape(event: Mapping[str, Any]) -> None:
     """
     context = event.get("requestContext")
     inner: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
-    texts = {name: event.get(name) for name in TEXTS} | {
-        f"requestContext.{name}": inner.get(name) for name in CONTEXT_TEXTS
-    }
-    wrong = [] if _are_texts(texts.values()) else [name for name, text in texts.items() if not _are_texts([text])]
-    wrong += [name for name in ("requestContext", *OBJECTS) if not isinstance(event.get(name), Mapping | None)]
-    wrong += [
-        name
-        for name in OBJECTS
-        if (held := event.get(name)) and name not in wrong and not _holds(held, many=name in LISTS)
-    ]
+    odd = [name for name in ("requestContext", *OBJECTS) if not isinstance(event.get(name), Mapping | None)]
+    texts: dict[str, Sequence[object]] = {name: (event.get(name),) for name in TEXTS}
+    texts |= {f"requestContext.{name}": (inner.get(name),) for name in CONTEXT_TEXTS}
+    for name in OBJECTS:
+        if (held := event.get(name)) and name not in odd:
+            values: Iterable[object] = held.values()
+            if name in LISTS:  # what is there instead of a list is no text, either
+                values = chain.from_iterable(some or () if isinstance(some, list | None) else (b"",) for some in values)
+            texts[name] = (*held, *values)
+    sound = _are_texts(chain.from_iterable(texts.values()))
+    wrong = odd if sound else [*(name for name, some in texts.items() if not _are_texts(some)), *odd]
     wrong += ["isBase64Encoded"] if not isinstance(event.get("isBase64Encoded"), bool | None) else []
     if wrong:
         message = (
@@ -289,16 +290,6 @@ def _are_texts(values: Iterable[object]) -> bool:
         ):
             return False
     return True
-
-
-def _holds(mapping: Mapping[str, Any], *, many: bool) -> bool:
-    """Whether all of its names and values are texts, or lists of texts."""
-    values = mapping.values()
-    if not many:
-        return _are_texts([*mapping, *values])
-    return all(isinstance(texts, list | None) for texts in values) and _are_texts(
-        [*mapping, *chain.from_iterable(texts or () for texts in values)]
-    )
 
 
 def _printable(name: object) -> str:
