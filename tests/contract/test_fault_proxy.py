@@ -56,6 +56,7 @@ INVOCATION_MS: Final = 60_000
 MINUTE_MS: Final = 60_000
 WAIT: Final = timedelta(minutes=45)
 HURRY: Final = 1.0  # seconds that an adapter waits for an answer where answers are late
+PATIENT: Final = 60.0  # and elsewhere: a loaded machine takes long to answer
 CALLS: Final = 200  # how often whoever calls from outside repeats a call until it is acknowledged
 PASSING: Final = ("throttled", "failing", "reset", "lost", "cut")
 SLOW_MS: Final = 1_500
@@ -352,7 +353,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """An engine behind a proxy, and moto's SQS and Scheduler behind another."""
-    patience = HURRY if request.node.callspec.params.get("fault") == "late" else session.READ_TIMEOUT
+    patience = HURRY if request.node.callspec.params.get("fault") == "late" else PATIENT
     monkeypatch.setattr(session, "READ_TIMEOUT", patience)
     moto = request.getfixturevalue("moto_server")
     engine = moto if request.param == "moto-server" else request.getfixturevalue("dynamodb_local")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.soaking.reading import Findings
 
-SMALL: Final = Settings(instances=30, invocation=3, kill_every=1.5, sweep_every=1, workers=2, threads=6)
+SMALL: Final = Settings(instances=30, invocation=3, kill_every=1.5, sweep_every=1, workers=2, threads=6, patience=600)
 
 
 @pytest.mark.parametrize("engine", ["memory", "dynamodb-local"])

@@ -25,7 +25,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 @pytest.fixture
 def no_letters(deployment: Deployment) -> None:
     """Nothing lies in the queues of dead letters, whatever other tests have left there."""
-    for queue in ("WorkDeadLettersUrl", "ScheduleDeadLettersUrl"):
+    for queue in ("WorkDeadLettersUrl", "ScheduleDeadLettersUrl", "IngestDeadLettersUrl"):
         deployment.client("sqs").purge_queue(QueueUrl=deployment.outputs[queue])
 
 

@@ -106,6 +106,14 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("callback", "api-callback-answer", 202),
         ("callback", "api-callback-show", 409),
     ],
+    "placed and decided by events from outside": [
+        ("ingest", "ingest-eventbridge", {"batchItemFailures": []}),
+        ("ingest", "ingest-message", {"batchItemFailures": []}),  # another event for the same order: a dead letter
+        ("ingest", "ingest-s3", {"batchItemFailures": []}),
+        ("resume", "sqs-continue", {"batchItemFailures": []}),
+        ("ingest", "ingest-sns", {"batchItemFailures": []}),
+        ("read", "api-get", 200),
+    ],
     "left by its schedule": [
         ("start", "api-start", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),

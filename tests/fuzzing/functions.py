@@ -58,8 +58,8 @@ def usual(sample: str) -> str:
         return "resume"
     if kind.startswith("start"):
         return "start"
-    if sample == "sweep":
-        return "sweep"
+    if sample == "sweep" or sample.startswith("ingest"):
+        return sample.partition("-")[0]
     return "read" if kind in ("get", "history", "list", "openapi", "workflows") else "control"
 
 

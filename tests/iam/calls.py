@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 STRANGER: Final = "999900001111"
 KEY: Final = f"arn:aws:kms:{HERE}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 RUN: Final = ("StartRole", "ResumeRole", "ControlRole")
-COMMIT: Final = (*RUN, "CallbackRole")
-FUNCTIONS: Final = ("Start", "Resume", "Control", "Callback", "Read", "Sweep")
+LINKED: Final = (*RUN, "CallbackRole")
+COMMIT: Final = (*LINKED, "IngestRole")
+FUNCTIONS: Final = ("Start", "Resume", "Control", "Callback", "Read", "Sweep", "Ingest")
 ROLES: Final = (*(f"{name}Role" for name in FUNCTIONS), "SchedulerRole")
 OWNER_OF_KEY: Final = {
     "Version": "2012-10-17",
@@ -159,6 +160,8 @@ def _messages(cloud: Cloud) -> Iterator[Call]:
     yield from _key(cloud, (*COMMIT, "SweepRole", "SchedulerRole"), "sqs", "Decrypt", "GenerateDataKey")
     for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
         yield Call("ResumeRole", f"sqs:{action}", work)
+        yield Call("IngestRole", f"sqs:{action}", cloud.arn("IngestQueue"))
+    yield Call("IngestRole", "sqs:SendMessage", cloud.arn("IngestDeadLetters"))
     yield Call("SweepRole", "sqs:GetQueueAttributes", work)
     group = cloud.parameters["ScheduleGroupName"] or STACK
     for role in RUN:
@@ -173,7 +176,7 @@ def _links(cloud: Cloud) -> Iterator[Call]:
     kind = cloud.parameters["CallbackKey"]
     if kind == "off":
         return
-    for role in COMMIT:
+    for role in LINKED:
         yield Call(role, "ssm:GetParameter", f"arn:aws:ssm:{HERE}:parameter/hephaestus/{STACK}/callback-url")
         match kind:
             case "generate":
@@ -184,7 +187,7 @@ def _links(cloud: Cloud) -> Iterator[Call]:
             case _:
                 yield Call(role, "ssm:GetParameter", f"arn:aws:ssm:{HERE}:parameter/{given.removeprefix('/')}")
     if kind == "generate":
-        yield from _key(cloud, COMMIT, "secretsmanager", "Decrypt")
+        yield from _key(cloud, LINKED, "secretsmanager", "Decrypt")
 
 
 def _logs(cloud: Cloud) -> Iterator[Call]:

@@ -19,6 +19,7 @@ from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.testing import signer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock, Timeout
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep")
+FUNCTIONS = ("start", "resume", "control", "callback", "read", "sweep", "ingest")
 SAMPLE = "orderid::sample-1"
 SAMPLE_LIFE = "e64892557ff01234567"
 
@@ -68,6 +69,7 @@ class Deployment:
     timers: MemoryTimers
     queue: MemoryQueue
     functions: dict[str, ModuleType] = field(default_factory=dict)
+    rejected: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)  # the ingest queue's dead letters
     delivers: bool = True  # what is queued while a request waits
 
     def invoke(self, function: str, event: Any, **context: Any) -> Any:
@@ -121,6 +123,17 @@ class Served:
             self.deployment.runner.clock.sleep(milliseconds)
 
 
+@dataclass
+class Rejected:
+    """A queue of dead letters."""
+
+    deployment: Deployment
+
+    def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Keep one."""
+        self.deployment.rejected.append((body, attributes))
+
+
 def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: Clock | None = None) -> Deployment:
     """The functions, imported afresh as in a cold start, over a store in memory; in real time unless told otherwise."""
     clock = clock or SystemClock()
@@ -132,6 +145,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
     monkeypatch.setattr(aws, "answerer_from_environment", lambda: answerer)
     monkeypatch.setattr(aws, "sweeper_from_environment", lambda: Sweeper(store, queue, clock))
     deployed = Deployment(runner, store, timers, queue)
+    monkeypatch.setattr(aws, "rejected_from_environment", lambda: Rejected(deployed))
     for name in FUNCTIONS:
         module = cold_start(name)
         deployed.functions[name] = module

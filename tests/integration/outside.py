@@ -19,6 +19,8 @@ TEMPLATE = {
     "Resources": {
         "WorkQueue": {"Type": "AWS::SQS::Queue"},
         "WorkDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead-work"}},
+        "Ingest": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "ingest"}},
+        "IngestDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead-ingest"}},
         "ScheduleDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead"}},
     },
     "Outputs": {
@@ -26,6 +28,8 @@ TEMPLATE = {
         "WorkQueueUrl": {"Value": {"Ref": "WorkQueue"}},
         "WorkDeadLettersUrl": {"Value": {"Ref": "WorkDeadLetters"}},
         "ScheduleDeadLettersUrl": {"Value": {"Ref": "ScheduleDeadLetters"}},
+        "IngestQueueUrl": {"Value": {"Ref": "Ingest"}},
+        "IngestDeadLettersUrl": {"Value": {"Ref": "IngestDeadLetters"}},
         "ResumeFunctionName": {"Value": "shop-resume"},
     },
 }

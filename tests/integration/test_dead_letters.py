@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.integration.stack import Stack
 
 WORK, SCHEDULES = "WorkDeadLettersUrl", "ScheduleDeadLettersUrl"
+QUEUES = ("WorkQueue", "WorkDeadLetters", "ScheduleDeadLetters", "IngestQueue", "IngestDeadLetters")
 
 
 @dataclass
@@ -266,11 +267,9 @@ def test_a_queue_that_does_not_answer_ends_the_run(post: Post, operation: str) -
 
 
 TEMPLATE = {
-    "Resources": {
-        name: {"Type": "AWS::SQS::Queue"} for name in ("WorkQueue", "WorkDeadLetters", "ScheduleDeadLetters")
-    },
+    "Resources": {name: {"Type": "AWS::SQS::Queue"} for name in QUEUES},
     "Outputs": {
-        **{f"{name}Url": {"Value": {"Ref": name}} for name in ("WorkQueue", "WorkDeadLetters", "ScheduleDeadLetters")},
+        **{f"{name}Url": {"Value": {"Ref": name}} for name in QUEUES},
         "ResumeFunctionName": {"Value": "hephaestus-resume"},
     },
 }
@@ -304,10 +303,13 @@ class TestCommand:
         assert capsys.readouterr().out.splitlines() == [
             "work: 1 found, 1 would be sent, 0 left",
             "schedules: 1 found, 1 would be sent, 0 left",
+            "events: 0 found, 0 would be sent, 0 left",
             "work: 1 found, 1 sent, 0 left",
             "schedules: 1 found, 1 sent, 0 left",
+            "events: 0 found, 0 sent, 0 left",
             "work: 0 found, 0 sent, 0 left",
             "schedules: 0 found, 0 sent, 0 left",
+            "events: 0 found, 0 sent, 0 left",
         ]
         moved = stack.sqs.receive_message(QueueUrl=places.work_queue, MaxNumberOfMessages=10)["Messages"]
         assert sorted(json.loads(each["Body"])["instance_id"] for each in moved) == ["orderid::1", SAMPLE]

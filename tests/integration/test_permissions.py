@@ -258,7 +258,10 @@ def routes(cloud: Cloud) -> list[tuple[str, str, str]]:
 def test_the_api_invokes_a_function_for_its_own_routes_and_nobody_else_does(clouds: dict[str, Cloud]) -> None:
     cloud = clouds["defaults"]
     known = routes(cloud)
-    assert {function for function, _, _ in known} == set(cloud.of("AWS::Lambda::Function")) - {"SweepFunction"}
+    assert {function for function, _, _ in known} == set(cloud.of("AWS::Lambda::Function")) - {
+        "SweepFunction",
+        "IngestFunction",
+    }
 
     def from_api(method: str, path: str, api: str = API_ID, account: str = ACCOUNT) -> dict[str, str]:
         return {
@@ -275,6 +278,7 @@ def test_the_api_invokes_a_function_for_its_own_routes_and_nobody_else_does(clou
             invoking(cloud, function, api, from_api(method, path, account=STRANGER)),
             invoking(cloud, function, api, from_api("DELETE", path)),
             invoking(cloud, "SweepFunction", api, from_api(method, path)),
+            invoking(cloud, "IngestFunction", api, from_api(method, path)),
             *(invoking(cloud, function, service(name), from_api(method, path)) for name in ("events", "scheduler")),
         ]
         others = {each for each, _, _ in known} - {each for each, *route in known if route == [method, path]}
@@ -288,7 +292,10 @@ def test_the_minute_invokes_the_sweep_alone(clouds: dict[str, Cloud]) -> None:
     context = {"aws:SourceArn": cloud.arn(rule)}
     assert judge([invoking(cloud, "SweepFunction", service("events"), context)]) == [True]
     another = invoking(cloud, "SweepFunction", service("events"), {"aws:SourceArn": f"{cloud.arn(rule)}2"})
-    names = set(cloud.of("AWS::Lambda::Function")) - {"SweepFunction"}
+    names = set(cloud.of("AWS::Lambda::Function")) - {
+        "SweepFunction",
+        "IngestFunction",
+    }
     others = [invoking(cloud, name, service("events"), context) for name in names]
     assert not any(judge([*others, another]))
 

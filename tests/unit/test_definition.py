@@ -33,6 +33,7 @@ from hephaestus import (
 from hephaestus.definition.business_key import BusinessKey, check_id
 from hephaestus.definition.definition import Route
 from hephaestus.definition.step import Configured, read_result, snake_case
+from hephaestus.definition.workflow import _id
 from hephaestus.errors import BadRequest
 from hephaestus.steps import Debug, Wait, WaitForEvent
 
@@ -540,12 +541,12 @@ def test_the_facade_takes_a_value_or_a_whole_id() -> None:
         start_at = plain
         transitions = {plain: {"done": DONE}}
 
-    assert OrderFlow._id("abc") == "orderid::abc"  # noqa: SLF001 - the facade's one rule
-    assert OrderFlow._id("orderid::abc") == "orderid::abc"  # noqa: SLF001 - the facade's one rule
-    assert Versioned._id("abc") == "orderid::abc::v2"  # noqa: SLF001 - the facade's one rule
-    assert Unscoped._id("jobid::abc::r4nd0m") == "jobid::abc::r4nd0m"  # noqa: SLF001 - the facade's one rule
+    assert _id(OrderFlow, "abc") == "orderid::abc"
+    assert _id(OrderFlow, "orderid::abc") == "orderid::abc"
+    assert _id(Versioned, "abc") == "orderid::abc::v2"
+    assert _id(Unscoped, "jobid::abc::r4nd0m") == "jobid::abc::r4nd0m"
     with pytest.raises(BadRequest, match="ids of Unscoped end in a random suffix: give the whole id"):
-        Unscoped._id("abc")  # noqa: SLF001 - the facade's one rule
+        _id(Unscoped, "abc")
 
 
 # -- built-in steps --------------------------------------------------------------------------------------------------

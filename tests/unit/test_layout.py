@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 LIBRARY: Final = Path(hephaestus.__file__).parent
 ROOT: Final = Path(__file__).parents[2]
 FUNCTIONS: Final = [path.parent.name for path in (ROOT / "functions").glob("*/app.py")]
-FOR_USERS: Final = ("steps", "retry", "telemetry", "writes", "errors")  # whatever the functions import
-PUBLIC: Final = {"__init__", "aws", "errors", "retry", "steps", "testing"}
+FOR_USERS: Final = ("steps", "retry", "telemetry", "triggers", "writes", "errors")  # whatever the functions import
+PUBLIC: Final = {"__init__", "aws", "errors", "retry", "steps", "testing", "triggers"}
 
 
 def name_of(path: Path) -> str:

@@ -155,7 +155,7 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> None:
         found["template.yaml"] = found["template.yaml"].replace(
             "Parameters:\n", "Parameters:\n  New:\n    Type: String\n"
         )
-        found["functions/ingest/app.py"] = found.pop("functions/sweep/app.py")
+        found["functions/fresh/app.py"] = found.pop("functions/sweep/app.py")
         return found
 
     known = packaged.sources()
@@ -173,14 +173,14 @@ def test_a_newer_release_shows_and_applies_what_it_changes(shop: Path, newer: No
         assert "+  New:" in output
         assert f"- {packaged.FOLDER}/functions/sweep/app.py" in output
     after = everything(shop)
-    assert after[f"{packaged.FOLDER}/functions/ingest/app.py"] == before[f"{packaged.FOLDER}/functions/sweep/app.py"]
+    assert after[f"{packaged.FOLDER}/functions/fresh/app.py"] == before[f"{packaged.FOLDER}/functions/sweep/app.py"]
     assert f"{packaged.FOLDER}/functions/sweep/app.py" not in after
     assert {path for path in after if before.get(path) != after[path]} == {
         MANIFEST,
         "requirements.txt",
         f"{packaged.FOLDER}/template.yaml",
         f"{packaged.FOLDER}/layers/hephaestus/Makefile",
-        f"{packaged.FOLDER}/functions/ingest/app.py",
+        f"{packaged.FOLDER}/functions/fresh/app.py",
     }
     assert run("upgrade", str(shop)).output == f"shop is at release {NEXT}\n"
 
@@ -213,11 +213,11 @@ def test_line_ends_are_no_change(shop: Path, newer: None) -> None:
 
 
 def test_a_new_file_of_a_release_replaces_none_of_the_team_s(shop: Path, newer: None) -> None:
-    theirs = shop / packaged.FOLDER / "functions" / "ingest" / "app.py"
+    theirs = shop / packaged.FOLDER / "functions" / "fresh" / "app.py"
     theirs.parent.mkdir()
     theirs.write_text("mine\n")
     said = " ".join(run("upgrade", str(shop)).output.split())
-    assert "ingest/app.py kept: it was there before" in said
+    assert "fresh/app.py kept: it was there before" in said
     assert theirs.read_text() == "mine\n"
 
 

@@ -157,8 +157,8 @@ def test_every_queue_is_encrypted_by_sqs_or_with_the_given_key() -> None:
         names = ("SqsManagedSseEnabled", "KmsMasterKeyId")
         return [{name: it[name] for name in names if name in it} for it in template.of("AWS::SQS::Queue").values()]
 
-    assert encryption(PLAIN) == [{"SqsManagedSseEnabled": True}] * 3
-    assert encryption(KEYED) == [{"KmsMasterKeyId": GIVEN}] * 3
+    assert encryption(PLAIN) == [{"SqsManagedSseEnabled": True}] * 5
+    assert encryption(KEYED) == [{"KmsMasterKeyId": GIVEN}] * 5
 
 
 def test_the_bucket_is_encrypted_by_s3_or_with_the_given_key() -> None:
@@ -177,17 +177,18 @@ def test_the_bucket_is_encrypted_by_s3_or_with_the_given_key() -> None:
 
 def test_every_log_group_is_encrypted_with_the_given_key() -> None:
     """Without one, CloudWatch encrypts with a key of its own."""
-    assert [it.get("KmsKeyId") for it in PLAIN.of("AWS::Logs::LogGroup").values()] == [None] * 6
-    assert [it.get("KmsKeyId") for it in KEYED.of("AWS::Logs::LogGroup").values()] == [GIVEN] * 6
+    assert [it.get("KmsKeyId") for it in PLAIN.of("AWS::Logs::LogGroup").values()] == [None] * 7
+    assert [it.get("KmsKeyId") for it in KEYED.of("AWS::Logs::LogGroup").values()] == [GIVEN] * 7
 
 
 @BOTH
 def test_every_queue_and_the_bucket_refuse_whoever_comes_without_tls(template: Template) -> None:
-    """And these policies allow nothing: who may do what is the roles' matter."""
+    """And these policies allow nothing: who may do what is the roles' matter. The ingest queue's is tested below."""
     refused: dict[str, list[Any]] = {}
     policies = {**template.of("AWS::SQS::QueuePolicy"), **template.of("AWS::S3::BucketPolicy")}
     for policy in policies.values():
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        *allowed, statement = policy["PolicyDocument"]["Statement"]
+        assert not allowed or policy["Queues"] == [{"Ref": "IngestQueue"}]
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         assert statement["Action"] in {"sqs:*", "s3:*"}
@@ -197,6 +198,18 @@ def test_every_queue_and_the_bucket_refuse_whoever_comes_without_tls(template: T
     for owner, resources in refused.items():
         objects = [{"Fn::Sub": f"${{{owner}.Arn}}/*"}] if owner == "Bucket" else []
         assert resources == [{"Fn::GetAtt": [owner, "Arn"]}, *objects]
+
+
+def test_only_services_of_this_account_may_send_to_the_ingest_queue() -> None:
+    """Rules, topics and buckets; anybody else needs a permission of their own."""
+    *allowed, _ = PLAIN.resources["IngestQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert [it["Principal"] for it in allowed] == [
+        {"Service": f"{name}.amazonaws.com"} for name in ("events", "sns", "s3")
+    ]
+    for statement in allowed:
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
+        assert statement["Resource"] == {"Fn::GetAtt": ["IngestQueue", "Arn"]}
+        assert "AWS::AccountId" in json.dumps(statement["Condition"])
 
 
 def test_nothing_of_the_bucket_can_become_public_or_anothers() -> None:
@@ -316,6 +329,7 @@ def test_what_invokes_a_function_is_the_api_the_queue_or_the_minute() -> None:
         "callback": {"Api"},
         "read": {"Api"},
         "sweep": {"Schedule"},
+        "ingest": {"SQS"},
     }
     assert not any("FunctionUrlConfig" in function for function in PLAIN.functions.values())
     assert not PLAIN.of("AWS::Lambda::Permission")
@@ -382,6 +396,14 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
         # The one prefix: the emulator asks for an action of the batch's own, AWS does not.
         "WorkQueue": {"sqs:GetQueueAttributes", "sqs:SendMessage*"},
     },
+    "IngestRole": {
+        **VALUES,
+        "IngestLogs": LOG,
+        TABLE: COMMIT,
+        "WorkQueue": {"sqs:SendMessage"},
+        "IngestQueue": TAKE,
+        "IngestDeadLetters": {"sqs:SendMessage"},
+    },
     "SchedulerRole": {"resume": {"lambda:InvokeFunction"}, "ScheduleDeadLetters": {"sqs:SendMessage"}},
 }
 
@@ -430,7 +452,7 @@ def test_every_function_has_a_role_of_its_own_and_users_policies_go_to_those_tha
     template = Template(StepPolicyArn="arn:aws:iam::123456789012:policy/steps")
     roles = {name: role_of(function) for name, function in template.functions.items()}
     assert roles == {
-        name: f"{name.title()}Role" for name in ("start", "resume", "control", "callback", "read", "sweep")
+        name: f"{name.title()}Role" for name in ("start", "resume", "control", "callback", "read", "sweep", "ingest")
     }
     with_steps = {
         name
@@ -458,6 +480,7 @@ SENDS: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
 COMMITS: Final = {"dynamodb": WRITES, "sqs": SENDS, "s3": SENDS, "secretsmanager": {"kms:Decrypt"}}
 KEY_USE: Final = {
     **dict.fromkeys(("StartRole", "ResumeRole", "ControlRole", "CallbackRole"), COMMITS),
+    "IngestRole": {service: uses for service, uses in COMMITS.items() if service != "secretsmanager"},
     "ReadRole": {"dynamodb": READS, "s3": {"kms:Decrypt"}},
     "SweepRole": {"dynamodb": READS, "sqs": SENDS},
     "SchedulerRole": {"sqs": SENDS},
@@ -573,6 +596,8 @@ def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     names: set[str] = set()
     monkeypatch.setattr(observability.metrics, "add_metric", lambda *, name, unit, value: names.add(name))
     observability.count_sweep(SweepReport(1, 1, 0, 1, complete=True))
+    for outcome in observability.EVENTS:
+        observability.count_event(outcome)
     handler = MetricsHandler("test", "test")
     for event in HEARD:
         for status in ("completed", "failed", "cancelled"):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus.adapters.session import Account
+    from hephaestus.adapters.sqs import SqsMessages
     from hephaestus.callbacks.signer import Signer
     from hephaestus.runtime.sweeper import Sweeper
     from hephaestus.store.store import Store
@@ -77,6 +78,7 @@ class Settings:
             [HEPHAESTUS_CALLBACK_URL].
         callback_audience: what tells this deployment's links from any other's; by default the table's name
             [HEPHAESTUS_CALLBACK_AUDIENCE].
+        ingest_dlq_url: where events go that can never be taken [HEPHAESTUS_INGEST_DLQ_URL].
         problems: what is wrong with a setting, by its name here; such a setting has its default.
     """
 
@@ -96,6 +98,7 @@ class Settings:
     callback_url: str | None = None
     callback_audience: str | None = None
     schedule_prefix: str = ""
+    ingest_dlq_url: str | None = None
     step_variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -122,6 +125,7 @@ class Settings:
             callback_url=reader.reference("CALLBACK_URL", ("https://", "http://", "parameter:")),
             callback_audience=reader.optional("CALLBACK_AUDIENCE"),
             schedule_prefix=reader.prefix("SCHEDULE_PREFIX"),
+            ingest_dlq_url=reader.optional("INGEST_DLQ_URL"),
             step_variables=MappingProxyType(reader.variables("STEP_VARIABLES")),
             problems=MappingProxyType(reader.problems),
         )
@@ -284,6 +288,23 @@ def sweeper_from_environment() -> Sweeper:
 
     settings, place = settings_from_environment().check(*SWEEPS), Account()
     return Sweeper(_store(settings, place), SqsQueue(settings.queue_url, place.client("sqs")), SystemClock())
+
+
+@cache
+def rejected_from_environment() -> SqsMessages:
+    """Where events go that can never be taken.
+
+    Raises:
+        BadSettings: the environment does not name it.
+    """
+    from hephaestus.adapters.session import Account  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.sqs import SqsMessages  # noqa: PLC0415 - as above
+
+    url = settings_from_environment().ingest_dlq_url
+    if url is None:
+        message = "the environment is incomplete: HEPHAESTUS_INGEST_DLQ_URL is not set"
+        raise BadSettings(message)
+    return SqsMessages(url, Account().client("sqs"))
 
 
 def _store(settings: Settings, account: Account) -> Store:

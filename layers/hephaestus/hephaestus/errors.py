@@ -309,6 +309,12 @@ class NotConfirmed(CallerError):
     title = "Not confirmed"
 
 
+class NotTaken(CallerError):
+    """An event from outside can never be taken; the message says why, for everything that its triggers asked for."""
+
+    title = "Event not taken"
+
+
 class BadCallback(NonRetryable, ValueError):
     """A step asks for a link that cannot be: an unknown step or event, a payload or an expiry out of bounds."""
 

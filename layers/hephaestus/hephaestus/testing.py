@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.attempt import Outcome
+    from hephaestus.runtime.ingest import Ingested
     from hephaestus.runtime.limits import Limits
     from hephaestus.runtime.ports import Timeout
     from hephaestus.store.store import Store
@@ -233,6 +235,28 @@ class LocalRuntime:
         self.runner.answer(known, payload)
         self.settle()
         return self.runner.get(known.instance_id)
+
+    def ingest(self, event: Mapping[str, Any] | str, attributes: Mapping[str, str] | None = None) -> Ingested:
+        """Take an event from outside as the ingest queue brings it, and run what can run now.
+
+        Args:
+            event: an event of EventBridge, a notification of S3 or SNS, or any other message; a text is a message's.
+            attributes: the attributes of a message.
+
+        Returns:
+            The ids of what it started and resumed, and how many triggers took it.
+
+        Raises:
+            NotTaken: it goes to the dead letters.
+            InstanceNotFound: the instance that it resumes is not there: the queue tries it again.
+        """
+        from hephaestus.runtime.ingest import ingest  # noqa: PLC0415 - only tests with triggers need it
+
+        body = event if isinstance(event, str) else json.dumps(event)
+        try:
+            return ingest(self.runner, body, self.clock.unique(), attributes or {})
+        finally:
+            self.settle()
 
     def settle(self) -> None:
         """Deliver every message and fire every schedule that is due, until none is."""

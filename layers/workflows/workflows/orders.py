@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
 from hephaestus.steps import WaitForEvent
+from hephaestus.triggers import EventBridgeEvent, On, QueueMessage, Resume, SnsMessage, Start
 from workflows.services import CardDeclined, carrier, mail, payments, warehouse
 
 if TYPE_CHECKING:
@@ -180,6 +181,18 @@ def reject_order(ctx: StepContext) -> dict[str, Any]:
     return {"reason": reasons[0]}
 
 
+def placed(event: EventBridgeEvent | QueueMessage) -> Start:
+    """The shop tells of an order on its event bus, or by a message."""
+    said = event.detail if isinstance(event, EventBridgeEvent) else event.body
+    return Start(said["order"], said["basket"])
+
+
+def decided(event: SnsMessage) -> Resume:
+    """A person has decided, and a topic tells of it."""
+    said = event.message
+    return Resume(said["order"], said["decision"], {"by": said["by"]})
+
+
 class OrderFlow(Workflow, key="orderid", version=1, tags=["sales"]):
     """One order from basket to parcel; ``orderid::<number>`` is active once."""
 
@@ -195,3 +208,8 @@ class OrderFlow(Workflow, key="orderid", version=1, tags=["sales"]):
         refund: {"done": DONE},
         reject_order: {"done": DONE},
     }
+    triggers = (
+        On.eventbridge(placed, source="com.example.shop", detail_type="OrderPlaced"),
+        On.message(placed),
+        On.sns(decided),
+    )

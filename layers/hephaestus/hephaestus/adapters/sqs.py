@@ -150,6 +150,32 @@ class SqsQueue:
             raise translate(error, SERVICE) from error
 
 
+@dataclass(frozen=True, slots=True)
+class SqsMessages:
+    """A queue that takes messages with attributes: that of events from outside, and its dead letters.
+
+    Attributes:
+        url: the queue's URL.
+        client: the service's client.
+    """
+
+    url: str
+    client: LazyClient = field(default_factory=lambda: LazyClient("sqs"))
+
+    def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Send a message, with at most ten attributes that are texts; empty ones are left out.
+
+        Raises:
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS rejected the request.
+        """
+        told = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}
+        try:
+            self.client.get().send_message(QueueUrl=self.url, MessageBody=body or "-", MessageAttributes=told)
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, SERVICE) from error
+
+
 def group_of(instance_id: str) -> str:
     """The group of an instance's messages: its business key's name, which belongs to one workflow.
 

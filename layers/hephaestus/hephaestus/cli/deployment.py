@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from hephaestus.adapters.sqs import SqsQueue
+from hephaestus.adapters.sqs import SqsMessages, SqsQueue
 from hephaestus.cli import styles
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
@@ -73,12 +73,11 @@ def redrive_letters(
     account = session.account
     work = SqsQueue(stack.outputs["WorkQueueUrl"], account.client("sqs"))
     invoke = asynchronously(stack.functions, account.client("lambda"))
-    reports = {
-        name: redrive(
-            DeadLetterQueue(url, account.client("sqs", read_timeout=15)), work, invoke, limit=limit, dry_run=dry_run
-        )
-        for name, url in queues.items()
-    }
+    reports = {}
+    for name, url in queues.items():
+        letters = DeadLetterQueue(url, account.client("sqs", read_timeout=15))
+        ingest = SqsMessages(stack.outputs["IngestQueueUrl"], work.client) if name == "events" else None
+        reports[name] = redrive(letters, work, invoke, events=ingest, limit=limit, dry_run=dry_run)
     if session.json:
         session.write_json({name: _plain(report) for name, report in reports.items()})
     else:

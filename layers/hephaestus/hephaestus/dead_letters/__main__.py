@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.session import LazyClient
-from hephaestus.adapters.sqs import SqsQueue
+from hephaestus.adapters.sqs import SqsMessages, SqsQueue
 from hephaestus.dead_letters import DeadLetterQueue, Places, Report, asynchronously, find_stack, redrive
 from hephaestus.errors import BadRequest, HephaestusError
 
@@ -58,7 +59,9 @@ def run(asked: argparse.Namespace) -> int:
     invoke = asynchronously(places.functions, LazyClient("lambda", asked.region)) if places.functions else None
     worst = ALL_SENT
     for name, url in places.dead_letters.items():
-        report = redrive(DeadLetterQueue(url, client), work, invoke, limit=asked.limit, dry_run=asked.dry_run)
+        events = SqsMessages(places.ingest_queue, client) if name == "events" else None
+        letters = DeadLetterQueue(url, client)
+        report = redrive(letters, work, invoke, events=events, limit=asked.limit, dry_run=asked.dry_run)
         _tell(name, report, dry_run=asked.dry_run)
         worst = max(worst, FAILED if report.failure else SOME_LEFT if report.left else ALL_SENT)
     return worst
@@ -82,7 +85,7 @@ def _places(asked: argparse.Namespace) -> Places:
     if asked.stack is None:
         return Places(asked.work_queue, {"the queue": asked.queue}, named)
     found = find_stack(asked.stack, LazyClient("cloudformation", asked.region))
-    return Places(found.work_queue, found.dead_letters, {**found.functions, **named})
+    return replace(found, functions={**found.functions, **named})
 
 
 def _tell(name: str, report: Report, *, dry_run: bool) -> None:

@@ -1,12 +1,13 @@
 """What a dead letter asks for, told from its body.
 
-Three kinds of letters lie in a stack's dead-letter queues:
+Four kinds of letters lie in a stack's dead-letter queues:
 
 * a message of the work queue, as it was, moved by SQS after it had failed too often;
 * what a one-shot schedule would have sent to ``resume``, where EventBridge Scheduler could not deliver it (User Guide,
   "Configuring a schedule's dead-letter queue": the body is the input, or the request that holds it as ``Payload``);
 * the record of an asynchronous invocation of ``start``, ``resume`` or ``control`` that failed every time, with the
-  event as ``requestPayload`` (Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations").
+  event as ``requestPayload`` (Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations");
+* a message of the ingest queue, in dead letters of its own, which goes back there whatever it says.
 
 Nothing here imports AWS, and no reason that is given holds anything of a payload.
 """
@@ -53,7 +54,20 @@ class Deliver:
     function: str = "resume"
 
 
-Errand: TypeAlias = Wake | RemoveSchedule | Deliver
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Take an event from outside once more; the id in its attributes makes it one, however often it comes.
+
+    Attributes:
+        body: the message's text.
+        attributes: the message's attributes.
+    """
+
+    body: str
+    attributes: Mapping[str, str]
+
+
+Errand: TypeAlias = Wake | RemoveSchedule | Deliver | Ingest
 
 
 def read_letter(body: str) -> Errand:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FUNCTIONS: Final = ("start", "resume", "control")
-DEAD_LETTERS: Final = {"work": "WorkDeadLettersUrl", "schedules": "ScheduleDeadLettersUrl"}
+DEAD_LETTERS: Final = {
+    "work": "WorkDeadLettersUrl",
+    "schedules": "ScheduleDeadLettersUrl",
+    "events": "IngestDeadLettersUrl",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,13 @@ class Places:
         dead_letters: the URLs of its dead-letter queues, by a short name.
         functions: the names of the functions that take direct calls, by ``start``, ``resume`` and ``control``; only
             those that are known.
+        ingest_queue: the URL of the queue of events from outside, whose dead letters are named ``events``.
     """
 
     work_queue: str
     dead_letters: Mapping[str, str]
     functions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ingest_queue: str = ""
 
 
 def find_stack(name: str, client: LazyClient | None = None) -> Places:
@@ -54,13 +60,14 @@ def find_stack(name: str, client: LazyClient | None = None) -> Places:
         message = f"there is no stack {name} in this account and region"
         raise BadRequest(message)
     found = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-    missing = [key for key in ("WorkQueueUrl", *DEAD_LETTERS.values()) if key not in found]
+    missing = [key for key in ("WorkQueueUrl", "IngestQueueUrl", *DEAD_LETTERS.values()) if key not in found]
     if missing:
         message = f"the stack {name} has no output {', '.join(missing)}: it is no stack of Hephaestus, or an old one"
         raise BadRequest(message)
     dead_letters = {short: found[key] for short, key in DEAD_LETTERS.items()}
     named = {role: found.get(f"{role.title()}FunctionName") for role in FUNCTIONS}
-    return Places(found["WorkQueueUrl"], dead_letters, {role: name for role, name in named.items() if name})
+    known = {role: name for role, name in named.items() if name}
+    return Places(found["WorkQueueUrl"], dead_letters, known, found["IngestQueueUrl"])
 
 
 def asynchronously(names: Mapping[str, str], client: LazyClient | None = None) -> Callable[[Mapping[str, Any]], None]:

@@ -36,12 +36,14 @@ class Letter:
         receipt: what it is deleted with.
         body: the text.
         truncated: whether Scheduler says that the body is not whole.
+        attributes: those that are texts.
     """
 
     id: str
     receipt: str
     body: str
     truncated: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,9 @@ class DeadLetterQueue:
             MaxNumberOfMessages=min(most, BATCH),
             VisibilityTimeout=HIDDEN,
             WaitTimeSeconds=PATIENCE,
-            MessageAttributeNames=[TRUNCATED],
+            MessageAttributeNames=["All"],
         )
-        return [
-            Letter(each["MessageId"], each["ReceiptHandle"], each["Body"], _is_truncated(each))
-            for each in answer.get("Messages", [])
-        ]
+        return [_letter(each) for each in answer.get("Messages", [])]
 
     def delete(self, letters: Sequence[Letter]) -> None:
         """Delete letters; one that SQS keeps comes back, and is sent once more.
@@ -112,5 +111,8 @@ class DeadLetterQueue:
             raise translate(error, SERVICE) from error
 
 
-def _is_truncated(message: Mapping[str, Any]) -> bool:
-    return bool(message.get("MessageAttributes", {}).get(TRUNCATED, {}).get("StringValue") == "true")
+def _letter(message: Mapping[str, Any]) -> Letter:
+    given = message.get("MessageAttributes", {})
+    attributes = {name: it["StringValue"] for name, it in given.items() if "StringValue" in it}
+    truncated = attributes.get(TRUNCATED) == "true"
+    return Letter(message["MessageId"], message["ReceiptHandle"], message["Body"], truncated, attributes)

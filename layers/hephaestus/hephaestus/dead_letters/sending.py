@@ -7,10 +7,11 @@ twice, and an event that comes twice under one id are each harmless, so a redriv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from hephaestus.dead_letters.letters import Deliver, Errand, RemoveSchedule, Wake, read_letter
+from hephaestus.dead_letters.letters import Deliver, Errand, Ingest, RemoveSchedule, Wake, read_letter
 from hephaestus.errors import BadRequest, HephaestusError
+from hephaestus.handlers.triggers import MESSAGE_ID
 from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import WorkQueue
 
     Invoke: TypeAlias = Callable[[Mapping[str, Any]], None]
+
+    class Messages(Protocol):
+        """A queue that takes messages with attributes."""
+
+        def send(self, body: str, attributes: Mapping[str, str]) -> None:
+            """Send one."""
+
 
 BATCH: Final = 10
 NOBODY: Final = "its event is for the function {}: say which function that is"
@@ -53,11 +61,12 @@ class Report:
     failure: str | None = None
 
 
-def redrive(
+def redrive(  # noqa: PLR0913 - where letters go, and how many
     letters: DeadLetterQueue,
     work: WorkQueue,
     invoke: Invoke | None = None,
     *,
+    events: Messages | None = None,
     limit: int | None = None,
     dry_run: bool = False,
 ) -> Report:
@@ -67,13 +76,14 @@ def redrive(
         letters: the dead-letter queue.
         work: the stack's work queue.
         invoke: gives an event to the function that reads it, asynchronously; without it such letters are left.
+        events: the ingest queue, where the letters are dead letters of that.
         limit: look at so many letters at most.
         dry_run: look only. The letters are hidden from others meanwhile.
 
     Returns:
         What became of them. What fails for a reason that has nothing to do with a letter ends the run, and is in it.
     """
-    run = _Run(letters, work, invoke, dry_run)
+    run = _Run(letters, work, invoke, events, dry_run)
     try:
         while limit is None or run.found < limit:
             received = letters.receive(BATCH if limit is None else min(BATCH, limit - run.found))
@@ -92,6 +102,7 @@ class _Run:
     letters: DeadLetterQueue
     work: WorkQueue
     invoke: Invoke | None
+    events: Messages | None
     dry_run: bool
     seen: set[str] = field(default_factory=set)
     woken: set[str] = field(default_factory=set)
@@ -131,6 +142,8 @@ class _Run:
         return Report(self.found, self.sent, self.merged, tuple(self.left), self.failure)
 
     def _read(self, letter: Letter) -> Errand | None:
+        if self.events is not None:
+            return Ingest(letter.body, {MESSAGE_ID: letter.id, **letter.attributes})
         try:
             if letter.truncated:
                 message = "Scheduler has cut it off, so it cannot be read"
@@ -161,9 +174,12 @@ class _Run:
         self.merged += len(done) - len(accepted)
         self._delete(done)
 
-    def _send(self, letter: Letter, errand: RemoveSchedule | Deliver) -> None:
+    def _send(self, letter: Letter, errand: RemoveSchedule | Deliver | Ingest) -> None:
         if not self.dry_run:
-            if isinstance(errand, RemoveSchedule):
+            if isinstance(errand, Ingest):
+                if self.events is not None:
+                    self.events.send(errand.body, errand.attributes)
+            elif isinstance(errand, RemoveSchedule):
                 self.work.remove_schedule(errand.timeout)
             elif self.invoke is not None:
                 try:

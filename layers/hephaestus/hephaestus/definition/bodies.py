@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current")
 WORKFLOW: Final = ("start_at", "transitions", "retry", "Input")
+TRIGGERS: Final = "triggers"  # which an umbrella has, too
 STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry")
 STEP_METHODS: Final = ("execute", "compensate")
 
@@ -26,7 +27,7 @@ def body_wrong(workflow: type, root: type) -> Iterator[tuple[str, str]]:
         if name in HEADER:
             fix = f"Give it in the first line, as in class {workflow.__name__}(Workflow, {name}=...)"
             yield (f"sets {name} in its body, where it has no effect", fix)
-    yield from _misspelt(body, root, WORKFLOW)
+    yield from _misspelt(body, root, (*WORKFLOW, TRIGGERS))
 
 
 def step_body_wrong(step: type, root: type) -> Iterator[tuple[str, str]]:

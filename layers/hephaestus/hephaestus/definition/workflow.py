@@ -10,6 +10,7 @@ from hephaestus.definition.default import default_runner
 from hephaestus.definition.durations import shown
 from hephaestus.definition.graph_reader import Reader
 from hephaestus.definition.header import FIRST, check_header
+from hephaestus.definition.incoming import read_triggers
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.default import Runs
     from hephaestus.definition.definition import Definition, Forks
+    from hephaestus.definition.incoming import Trigger
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.step import Configured, StepLike, Transitions
     from hephaestus.definition.views import HistoryEntry, InstanceView, Page
@@ -51,6 +53,8 @@ class Workflow:
         transitions: for every step, where each of its events leads.
         retry: the retry policy of steps without their own.
         Input: a pydantic model that the start data must fit, or ``None``.
+        triggers: which events from outside start and resume instances (``hephaestus.triggers``); those of an umbrella
+            are its own and its current version's.
 
     Raises:
         DefinitionError: with every problem, each naming the step and the fix.
@@ -60,6 +64,7 @@ class Workflow:
     transitions: ClassVar[Transitions]
     retry: ClassVar[Retry] = Retry()
     Input: ClassVar[type[Any] | None] = None
+    triggers: ClassVar[Sequence[Trigger]] = ()
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -95,6 +100,8 @@ class Workflow:
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]
         problems += check_header(cls, key, scope, current if versions is None else None)
+        own_triggers, wrong = read_triggers(cls, cls.triggers)
+        problems += wrong
         if versions is not None:
             problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)
         else:
@@ -108,6 +115,8 @@ class Workflow:
                 cls.current = cls.version
         if problems:
             raise DefinitionError(cls.name, problems)
+        current_one = cls.versions[cls.current]
+        cls.triggers = own_triggers if current_one is cls else (*own_triggers, *current_one.triggers)
 
     @classmethod
     def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:  # noqa: ARG003 - for overriding
@@ -235,31 +244,35 @@ class Workflow:
 
     @classmethod
     def _own(cls, value: str) -> tuple[Runs, str]:
-        """The runner, and the id of this workflow's instance with this id or value.
+        """The runner, and the id of this workflow's instance with this id or value; see ``own_instance``."""
+        runner = default_runner()
+        return runner, own_instance(cls, value, runner)
 
-        Raises:
-            BadRequest: it is neither.
-            InstanceNotFound: workflows share the key (``scope="global"``), and the instance is another one's.
-        """
-        runner, instance_id = default_runner(), cls._id(value)
-        if cls.business_key.scope == "global":
-            found = runner.get(instance_id).workflow
-            if found not in {cls.name, *(flow.name for flow in runner.registry if cls in flow.versions.values())}:
-                message = f"there is no instance {instance_id} of {cls.name}: the one with this id is of {found}"
-                raise InstanceNotFound(message)
-        return runner, instance_id
 
-    @classmethod
-    def _id(cls, value: str) -> str:
-        key, value = cls.business_key.name, plain_name(value)
-        if isinstance(value, str) and "::" in value:
-            if check_id(value).startswith(f"{key}::"):
-                return value
-            message = f"{value} is no instance of {cls.name}, whose ids begin with {key}::"
-            raise BadRequest(message)
-        if cls.business_key.scope == "none":
-            message = (
-                f"ids of {cls.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"
-            )
-            raise BadRequest(message)
-        return cls.business_key.instance_id(value, cls.current, "")
+def own_instance(flow: type[Workflow], value: str, runner: Runs) -> str:
+    """The id of a workflow's instance with this id or value.
+
+    Raises:
+        BadRequest: it is neither.
+        InstanceNotFound: workflows share the key (``scope="global"``), and the instance is another one's, or not there.
+    """
+    instance_id = _id(flow, value)
+    if flow.business_key.scope == "global":
+        found = runner.get(instance_id).workflow
+        if found not in {flow.name, *(other.name for other in runner.registry if flow in other.versions.values())}:
+            message = f"there is no instance {instance_id} of {flow.name}: the one with this id is of {found}"
+            raise InstanceNotFound(message)
+    return instance_id
+
+
+def _id(flow: type[Workflow], value: str) -> str:
+    key, value = flow.business_key.name, plain_name(value)
+    if isinstance(value, str) and "::" in value:
+        if check_id(value).startswith(f"{key}::"):
+            return value
+        message = f"{value} is no instance of {flow.name}, whose ids begin with {key}::"
+        raise BadRequest(message)
+    if flow.business_key.scope == "none":
+        message = f"ids of {flow.name} end in a random suffix: give the whole id, as start returned it, not {value!r}"
+        raise BadRequest(message)
+    return flow.business_key.instance_id(value, flow.current, "")

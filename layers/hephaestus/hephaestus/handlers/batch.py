@@ -17,7 +17,7 @@ from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -43,12 +43,7 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
         BadRequest: a record has no ``messageId``, so that its failure could not be reported; nothing was done.
     """
     records = event["Records"]
-    unnamed = [str(place) for place, record in enumerate(records) if not _is_named(record)]
-    if unnamed:
-        message = (
-            f"records {', '.join(unnamed[:10])} (from 0) of the batch have no messageId: SQS gives every message one"
-        )
-        raise BadRequest(message)
+    check_records(records)
     whole = budget(context, runner.clock)
 
     def wake(record: SQSRecord) -> None:
@@ -56,7 +51,7 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
         try:
             work = read_work(_body(record))
             about_message(record.raw_event, work.instance_id)
-            _check_time(context, work.instance_id)
+            check_time(context, f"instance {work.instance_id}")
             if isinstance(work, Timeout):
                 runner.timers.cancel(work)
                 return
@@ -80,6 +75,20 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
     return dict(processor.response())
 
 
+def check_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that the failure of each message of a batch could be reported.
+
+    Raises:
+        BadRequest: a record has no ``messageId``.
+    """
+    unnamed = [str(place) for place, record in enumerate(records) if not _is_named(record)]
+    if unnamed:
+        message = (
+            f"records {', '.join(unnamed[:10])} (from 0) of the batch have no messageId: SQS gives every message one"
+        )
+        raise BadRequest(message)
+
+
 def _is_named(record: Mapping[str, Any]) -> bool:
     name = record.get("messageId")
     return isinstance(name, str) and bool(name)
@@ -93,7 +102,12 @@ def _body(record: SQSRecord) -> str:
     return body
 
 
-def _check_time(context: Invocation, instance_id: str) -> None:
+def check_time(context: Invocation, what: str) -> None:
+    """Make sure that there is time left for ``what``.
+
+    Raises:
+        TooBusy: there is none.
+    """
     if context.get_remaining_time_in_millis() < LEAST_MS:
-        message = f"instance {instance_id}: no time is left in this invocation"
+        message = f"{what}: no time is left in this invocation"
         raise TooBusy(message)

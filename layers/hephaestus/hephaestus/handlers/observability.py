@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
@@ -28,12 +28,20 @@ from hephaestus.telemetry import metrics as _metrics
 from hephaestus.telemetry.correlation import correlation_id, message_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hephaestus.runtime.sweeper import SweepReport
 
 NAMESPACE: Final = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Hephaestus"
 SERVICE: Final = os.environ.get("POWERTOOLS_SERVICE_NAME") or "hephaestus"
+
+
+EventOutcome: TypeAlias = Literal["taken", "unmatched", "rejected"]
+EVENTS: Final[Mapping[EventOutcome, str]] = {
+    "taken": "EventsTaken",
+    "unmatched": "EventsUnmatched",
+    "rejected": "EventsRejected",
+}
 
 
 def _is_on(name: str) -> bool:
@@ -73,6 +81,11 @@ def count_sweep(report: SweepReport) -> None:
     ):
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     metrics.add_metric(name="SweepOldestOverdueSeconds", unit=MetricUnit.Seconds, value=report.oldest_ms / 1000)
+
+
+def count_event(outcome: EventOutcome) -> None:
+    """Turn what became of a message of the ingest queue into a metric."""
+    metrics.add_metric(name=EVENTS[outcome], unit=MetricUnit.Count, value=1)
 
 
 def observed(handler: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:

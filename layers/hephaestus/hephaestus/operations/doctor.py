@@ -183,6 +183,8 @@ def _queues(stack: Stack, account: Account) -> list[Finding]:
         ("work queue", "WorkQueueUrl"),
         ("dead work", "WorkDeadLettersUrl"),
         ("dead schedules", "ScheduleDeadLettersUrl"),
+        ("ingest queue", "IngestQueueUrl"),
+        ("dead events", "IngestDeadLettersUrl"),
     ):
         if key not in stack.outputs:
             findings.append(Finding(what, "wrong", "the stack has none", "deploy this release"))
@@ -190,8 +192,9 @@ def _queues(stack: Stack, account: Account) -> list[Finding]:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = client.get_queue_attributes(QueueUrl=stack.outputs[key], AttributeNames=names).get("Attributes", {})
         waiting = int(found.get(names[0], 0))
-        if key != "WorkQueueUrl" and waiting:
-            fix = "see why in the log of resume, then: hephaestus dlq redrive"
+        if what.startswith("dead") and waiting:
+            log = "ingest" if what == "dead events" else "resume"
+            fix = f"see why in the log of {log}, then: hephaestus dlq redrive"
             findings.append(Finding(what, "wrong", f"about {waiting:,} letters", fix))
         else:
             findings.append(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hephaestus.adapters.session import Account
 
-FUNCTIONS: Final = ("start", "resume", "control", "callback", "read", "sweep")
+FUNCTIONS: Final = ("start", "resume", "control", "callback", "read", "sweep", "ingest")
 NEEDED: Final = ("TableName", "WorkQueueUrl", "ResumeFunctionName")
 NESTED: Final = "HephaestusStack"  # the output of a team's own stack that names the packaged one in it
 
@@ -58,7 +58,7 @@ class Stack:
 
     @property
     def functions(self) -> Mapping[str, str]:
-        """The names of the functions, by what they do: ``start``, ``resume``, ``control``, ``read``, ``sweep``."""
+        """The names of the functions, by what they do, as in ``FUNCTIONS``."""
         named = {each: self.outputs.get(f"{each.title()}FunctionName") for each in FUNCTIONS}
         return {each: name for each, name in named.items() if name}
 

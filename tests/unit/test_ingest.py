@@ -1,0 +1,318 @@
+"""Events from outside: read in every form, taken once, and lost in no case."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hephaestus import DONE, DefinitionError, StepContext, Workflow, step
+from hephaestus.errors import InstanceNotFound, NotTaken, RetryLater
+from hephaestus.runtime.ingest import events_in
+from hephaestus.runtime.registry import Registry
+from hephaestus.steps import WaitForEvent
+from hephaestus.testing import LocalRuntime
+from hephaestus.triggers import EventBridgeEvent, On, QueueMessage, Resume, S3Event, SnsMessage, Start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:payments"
+
+
+def eventbridge(source: str = "shop", kind: str = "OrderPlaced", **detail: Any) -> dict[str, Any]:
+    """As a rule sends it."""
+    known = {
+        "version": "0",
+        "id": "e-1",
+        "account": "123456789012",
+        "time": "2026-01-01T00:00:00Z",
+        "region": "eu-west-1",
+    }
+    return {**known, "source": source, "detail-type": kind, "resources": [], "detail": detail}
+
+
+def s3(*keys: str, bucket: str = "inbox", version: str | None = None) -> dict[str, Any]:
+    """As a bucket's notification has it."""
+    more = {"versionId": version} if version else {}
+    return {
+        "Records": [
+            {
+                "eventSource": "aws:s3",
+                "eventName": "ObjectCreated:Put",
+                "eventTime": "2026-01-01T00:00:00Z",
+                "s3": {
+                    "bucket": {"name": bucket},
+                    "object": {"key": key, "size": 3, "eTag": "abc", "sequencer": f"0{place}", **more},
+                },
+            }
+            for place, key in enumerate(keys)
+        ]
+    }
+
+
+def sns(message: Any, message_id: str = "m-1") -> dict[str, Any]:
+    """As a topic sends it without raw message delivery."""
+    text = message if isinstance(message, str) else json.dumps(message)
+    given = {"kind": {"Type": "String", "Value": "paid"}}
+    known = {"Type": "Notification", "MessageId": message_id, "TopicArn": TOPIC, "Message": text}
+    return {**known, "Subject": "Paid", "MessageAttributes": given}
+
+
+def flow(*triggers: Any, **header: Any) -> type[Workflow]:
+    """A workflow with triggers: it shows what it was started with, and waits for ``paid``."""
+
+    @step
+    def show(ctx: StepContext) -> dict[str, Any]:
+        return dict(ctx.initial)
+
+    waits = WaitForEvent("paid", name="waits")
+    body = {"start_at": show, "transitions": {show: {"done": waits}, waits: {"paid": DONE}}, "triggers": list(triggers)}
+    return type("Order", (Workflow,), body, key=header.pop("key", "orderid"), **header)
+
+
+def taken(local: LocalRuntime, event: Any, **more: Any) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """What became of it."""
+    done = local.ingest(event, **more)
+    return done.started, done.resumed, done.matched
+
+
+# --- The forms ---
+
+
+def test_an_event_of_eventbridge() -> None:
+    (event,) = events_in(json.dumps(eventbridge(number=7)), "m", {})
+    assert event == EventBridgeEvent(
+        "e-1", "shop", "OrderPlaced", {"number": 7}, "123456789012", "eu-west-1", "2026-01-01T00:00:00Z"
+    )
+
+
+def test_a_change_in_s3_is_the_same_event_however_it_comes() -> None:
+    """By the bucket's own notification, by a topic, or by EventBridge; a key is decoded where it was encoded."""
+    direct = events_in(json.dumps(s3("a+b%2B.csv", version="v1")), "m", {})
+    by_topic = events_in(json.dumps(sns(s3("a+b%2B.csv", version="v1"))), "m", {})
+    told = {"bucket": {"name": "inbox"}, "object": {"key": "a b+.csv", "size": 3, "etag": "abc", "version-id": "v1"}}
+    by_rule = events_in(json.dumps(eventbridge("aws.s3", "Object Created", **told)), "m", {})
+    assert [type(event) for event in (*by_topic, *by_rule)] == [SnsMessage, S3Event, EventBridgeEvent, S3Event]
+    found = [*direct, by_topic[1], by_rule[1]]
+    assert {(it.id, it.bucket, it.key, it.version, it.etag, it.size) for it in found if isinstance(it, S3Event)} == {
+        ("ObjectCreated|inbox|a b+.csv|v1", "inbox", "a b+.csv", "v1", "abc", 3)
+    }
+
+
+def test_a_notification_holds_several_changes_and_a_test_of_the_queue_none() -> None:
+    assert [it.key for it in events_in(json.dumps(s3("a", "b")), "m", {}) if isinstance(it, S3Event)] == ["a", "b"]
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "inbox"}
+    assert events_in(json.dumps(test), "m", {}) == []
+
+
+def test_a_message_of_a_topic_and_one_of_the_queue_are_json_or_text() -> None:
+    attributes = {"kind": "paid"}
+    assert events_in(json.dumps(sns({"n": 1})), "m", {}) == [SnsMessage("m-1", TOPIC, "Paid", {"n": 1}, attributes)]
+    assert events_in(json.dumps(sns("hello {")), "m", {}) == [SnsMessage("m-1", TOPIC, "Paid", "hello {", attributes)]
+    assert events_in('{"n": 1}', "m-7", {"a": "b"}) == [QueueMessage("m-7", {"n": 1}, {"a": "b"})]
+    assert events_in("hello {", "m-7", {}) == [QueueMessage("m-7", "hello {", {})]
+
+
+FORMS = [eventbridge(), s3("a"), sns("x"), eventbridge("aws.s3", bucket={"name": "b"}, object={"key": "k"})]
+
+
+@given(st.sampled_from(FORMS), st.data())
+def test_whatever_is_wrong_with_a_form_the_message_is_read(form: dict[str, Any], data: st.DataObject) -> None:
+    """Any member may be missing or be anything: then it is a message as any other."""
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+        max_leaves=4,
+    )
+    changed = json.loads(json.dumps(form))
+    at = changed
+    while True:
+        place = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        inner = at[place]
+        if not (isinstance(inner, (dict, list)) and inner) or data.draw(st.booleans()):
+            break
+        at = inner
+    at[place] = data.draw(anything)
+    for event in events_in(json.dumps(changed), "m", {}):
+        assert isinstance(event.id, str)
+        assert event.id
+        assert isinstance(On.s3(lambda _: None, prefix="a").takes(event), bool)
+
+
+# --- Triggers ---
+
+
+def test_each_trigger_takes_what_it_names_and_nothing_else() -> None:
+    (bridged,), (object_,) = (
+        events_in(json.dumps(eventbridge()), "m", {}),
+        events_in(json.dumps(s3("in/a.csv")), "m", {}),
+    )
+    (topic,), (message,) = events_in(json.dumps(sns("x")), "m", {}), events_in("x", "m", {})
+    everything: list[tuple[Callable[..., Any], Any, dict[str, Any], dict[str, Any]]] = [
+        (On.eventbridge, bridged, {"source": "shop"}, {"source": "other"}),
+        (On.eventbridge, bridged, {"detail_type": ["No", "OrderPlaced"]}, {"source": "shop", "detail_type": "No"}),
+        (On.s3, object_, {"bucket": "inbox", "prefix": "in/", "suffix": ".csv"}, {"prefix": "out/"}),
+        (On.s3, object_, {"bucket": ["inbox", "x"]}, {"suffix": ".json"}),
+        (On.sns, topic, {"topic": TOPIC}, {"topic": f"{TOPIC}-other"}),
+        (On.message, message, {}, {}),
+    ]
+    events = [bridged, object_, topic, message]
+    for on, event, meant, other in everything:
+        assert on(lambda _: None).takes(event)
+        assert on(lambda _: None, **meant).takes(event)
+        assert not other or not on(lambda _: None, **other).takes(event)
+        assert not any(on(lambda _: None).takes(it) for it in events if it is not event)
+
+
+def test_an_event_starts_once_however_often_it_comes() -> None:
+    """Also where the function that reads it was changed meanwhile, or another message brings it."""
+    local = LocalRuntime(flow(On.s3(lambda event: Start(event.key, {"key": event.key}))))
+    for _ in range(3):
+        assert taken(local, s3("a.csv")) == (("orderid::a.csv",), (), 1)
+    assert local.runner.get("orderid::a.csv").steps["show"].results == {"key": "a.csv"}
+    with pytest.raises(NotTaken, match=r"On\.s3.*orderid::a\.csv"):
+        local.ingest(s3("other", "a.csv"))
+    assert local.runner.get("orderid::other").status == "waiting", "the rest is done"
+
+
+def test_an_event_resumes_once_and_waits_for_its_instance() -> None:
+    orders = flow(On.sns(lambda it: Resume(it.message["order"], "paid", {"by": it.subject})))
+    local = LocalRuntime(orders)
+    with pytest.raises(InstanceNotFound, match="orderid::7"):
+        local.ingest(sns({"order": "7"}))
+    local.start(orders, "7")
+    assert taken(local, sns({"order": "7"})) == ((), ("orderid::7",), 1)
+    shown = local.runner.get("orderid::7")
+    assert (shown.status, shown.steps["waits"].results) == ("completed", {"by": "Paid"})
+    assert taken(local, sns({"order": "7"})) == ((), ("orderid::7",), 1), "a repeat is a success, also after the end"
+    with pytest.raises(NotTaken, match="completed"):
+        local.ingest(sns({"order": "7"}, "m-2"))
+
+
+def test_one_event_may_do_several_things_and_what_nobody_wants_is_told() -> None:
+    def both(event: EventBridgeEvent) -> list[Start | Resume]:
+        return [Start("1", event.detail), Resume("1", "paid"), Resume("orderid::1", "paid")]
+
+    local = LocalRuntime(flow(On.eventbridge(both, source="shop"), On.eventbridge(lambda _: None)))
+    assert taken(local, eventbridge(n=1)) == (("orderid::1",), ("orderid::1",) * 2, 2)
+    assert taken(local, eventbridge("other")) == ((), (), 1)
+    assert taken(local, "nobody's") == ((), (), 0)
+
+
+def failing(error: BaseException) -> Callable[[Any], Any]:
+    """A function that raises."""
+
+    def to(_event: Any) -> Any:
+        raise error
+
+    return to
+
+
+@pytest.mark.parametrize(
+    ("to", "why"),
+    [
+        (failing(ValueError("no \ud83d number")), "raised ValueError: no"),
+        (failing(SystemExit(3)), "raised SystemExit"),
+        (failing(KeyboardInterrupt()), "raised KeyboardInterrupt"),
+        (lambda _: "orderid::1", "answered with str"),
+        (lambda _: {Start("1")}, "answered with set"),
+        (lambda _: [Start("a b")], "business key"),
+        (
+            lambda _: Start(7),  # type: ignore[arg-type]  # wrong on purpose
+            "business key",
+        ),
+        (lambda _: Start("1", {"x": object()}), "object"),
+        (lambda _: Start("1", {"x": "".join(map(str, range(999_999)))}), "bytes"),
+        (lambda _: Start("1", version=9), "no version 9"),
+        (lambda _: Resume("::", "paid"), "instance id"),
+        (lambda _: Resume("other::1", "paid"), "no instance of Order"),
+        (lambda _: Resume("there", "flown"), "flown"),
+        (lambda _: Resume("there", "paid", step="nobody"), "nobody"),
+        (
+            lambda _: Resume("there", 7),  # type: ignore[arg-type]  # wrong on purpose
+            "event",
+        ),
+    ],
+)
+def test_what_can_never_be_done_says_why_and_keeps_nothing_else_back(to: Callable[[Any], Any], why: str) -> None:
+    orders = flow(On.message(to), On.message(lambda _: Start("2")))
+    local = LocalRuntime(orders)
+    local.start(orders, "there")
+    with pytest.raises(NotTaken, match=why):
+        local.ingest("go")
+    assert local.runner.get("orderid::2").status == "waiting"
+    assert local.runner.get("orderid::there").status == "waiting"
+
+
+def test_an_event_waits_for_a_module_that_cannot_be_loaded() -> None:
+    """It may have a trigger for it; what others do is done."""
+    orders = flow(On.message(lambda _: Start("1")))
+    local = LocalRuntime(orders)
+    local.runner.registry = Registry([orders], modules=["no_such_module_of_workflows"])
+    with pytest.raises(RetryLater, match="no_such_module_of_workflows"):
+        local.ingest("go")
+    assert local.runner.get("orderid::1").status == "waiting"
+
+
+def test_a_shared_key_is_no_way_to_anothers_instance() -> None:
+    other = flow(scope="global", name="Other")
+    orders = flow(On.message(lambda _: Resume("1", "paid")), scope="global")
+    local = LocalRuntime(orders, other)
+    local.start(other, "1")
+    with pytest.raises(InstanceNotFound, match="of Other"):
+        local.ingest("go")
+
+
+def test_an_umbrella_has_its_own_triggers_and_those_of_its_current_version() -> None:
+    first = flow(On.message(lambda _: Start("old")), version=1)
+    second = flow(On.message(lambda _: Start("new")), version=2)
+    umbrella = type(
+        "Orders",
+        (Workflow,),
+        {"triggers": [On.s3(lambda _: Start("own"))]},
+        key="orderid",
+        versions={1: first, 2: second},
+    )
+    local = LocalRuntime(umbrella)
+    assert taken(local, "go")[0] == ("orderid::new",)
+    assert taken(local, s3("x"))[0] == ("orderid::own",)
+
+
+@pytest.mark.parametrize(
+    ("triggers", "problem"),
+    [
+        (7, "its triggers are 7"),
+        ([7], "trigger 0 is 7"),
+        ([lambda _: None], "trigger 0 is"),
+        ([On.message(7)], "trigger 0: to cannot be called"),  # type: ignore[arg-type]  # wrong on purpose
+        ([On.message(lambda: None)], "it is called with"),  # type: ignore[arg-type, misc]  # wrong on purpose
+        ([On.s3(lambda _: None, bucket=7)], "bucket is 7"),  # type: ignore[arg-type]  # wrong on purpose
+        ([On.s3(lambda _: None, prefix=["a"])], "prefix is"),  # type: ignore[arg-type]  # wrong on purpose
+        ([On.eventbridge(lambda _: None, source=[])], "source is"),
+        ([On.message(lambda _: None)] * 101, "101 triggers"),
+    ],
+)
+def test_a_trigger_that_is_wrong_is_found_when_the_class_is_defined(triggers: Any, problem: str) -> None:
+    known = vars(flow())
+    body = {name: known[name] for name in ("start_at", "transitions")}
+    with pytest.raises(DefinitionError, match=problem):
+        type("Order", (Workflow,), {**body, "triggers": triggers}, key="orderid")
+
+
+def test_a_coroutine_function_is_no_trigger() -> None:
+    async def to(_event: QueueMessage) -> None:
+        """Nobody awaits it."""
+
+    with pytest.raises(DefinitionError, match="coroutine"):
+        flow(On.message(to))  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_misspelt_trigger_list_is_found() -> None:
+    known = vars(flow())
+    body = {name: known[name] for name in ("start_at", "transitions")}
+    with pytest.raises(DefinitionError, match="triggers"):
+        type("Order", (Workflow,), {**body, "trigger": []}, key="orderid")
