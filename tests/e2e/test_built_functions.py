@@ -193,12 +193,14 @@ def stack(build: Path, moto_server: str) -> Iterator[Stack]:
     """A table, a queue and a schedule group of one test, and functions whose environment names them."""
     name = f"rie-{uuid4()}"
     _create_table(name, moto_server)
-    queue_url = boto3.client("sqs", endpoint_url=moto_server).create_queue(QueueName=name)["QueueUrl"]
+    sqs: Any = boto3.client("sqs", endpoint_url=moto_server)
+    queue_url = sqs.create_queue(QueueName=name)["QueueUrl"]
     boto3.client("scheduler", endpoint_url=moto_server).create_schedule_group(Name=name)
     environment = {
         "AWS_ENDPOINT_URL": moto_server,
         "HEPHAESTUS_TABLE": name,
         "HEPHAESTUS_QUEUE_URL": queue_url,
+        "HEPHAESTUS_INGEST_DLQ_URL": sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"],
         "HEPHAESTUS_SCHEDULE_GROUP": name,
         "HEPHAESTUS_SCHEDULE_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
         "HEPHAESTUS_RESUME_ARN": RESUME_ARN,
