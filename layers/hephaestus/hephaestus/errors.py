@@ -309,7 +309,7 @@ class NotConfirmed(CallerError):
     title = "Not confirmed"
 
 
-class NotTaken(CallerError):
+class NotTaken(HephaestusError):
     """An event from outside can never be taken; the message says why, for everything that its triggers asked for."""
 
     title = "Event not taken"
