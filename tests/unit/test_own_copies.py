@@ -299,3 +299,26 @@ def test_an_own_copy_equals_its_original_and_shares_nothing_that_changes() -> No
     theirs = {id(part) for part in inside(value)}
     assert not [part for part in inside(copied) if id(part) in theirs]
     assert {type(part) for part in inside(copied)} == {FrozenDict, FrozenList}
+
+
+def test_a_context_is_of_the_time_at_which_its_attempt_began_whenever_it_is_read() -> None:
+    """Its parts are made when they are first read, of a state that never changes."""
+    kept: list[StepContext] = []
+
+    @step
+    def keep(ctx: StepContext) -> Completed:
+        kept.append(ctx)
+        return Completed("done", {"n": len(kept)}, metadata={"n": len(kept)})
+
+    second = keep.named("second")
+
+    class Keeps(Workflow, key="id"):
+        start_at = keep
+        transitions = {keep: {"done": second}, second: {"done": DONE}}
+
+    LocalRuntime(Keeps).start(Keeps, "a", CONTEXT)
+    first, last = kept
+    assert (first.steps, first.events, first.instance.metadata, first.attempt) == ({}, {}, {}, 1)
+    assert (last.steps, last.events, last.instance.metadata) == ({"keep": {"n": 1}}, {"keep": "done"}, {"n": 1})
+    assert first.initial == last.initial == CONTEXT
+    assert first.idempotency_key.endswith(":keep")

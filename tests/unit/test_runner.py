@@ -465,3 +465,12 @@ def test_fork_is_not_run_twice(local: LocalRuntime) -> None:
     kinds = [event for entry in local.runner.history("two::t") for event in entry.events]
     completed = [event["step"] for event in kinds if event["type"] == "StepCompleted"]
     assert sorted(completed) == ["first", fork.key, "join", "second"]
+
+
+def test_no_two_commits_have_one_name(local: LocalRuntime) -> None:
+    """Whoever makes them: a start, its owner, requests, and the owners after those."""
+    started = local.start(Order, "a1", ITEMS)
+    local.resume(started.id, "approved")
+    generation, log = local.runner.instances.history(started.id, None, 0, 100)
+    assert generation == 1
+    assert len({entry.commit_id for entry in log}) == len(log) > 5
