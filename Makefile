@@ -134,6 +134,7 @@ bench: .venvs/dev/.stamp ## Measure the engine's own cost, how it grows, and a c
 	@$(DEV)/python benchmarks/tables.py
 	@$(DEV)/python benchmarks/cold_start.py
 	@$(DEV)/python benchmarks/beside.py
+	@$(DEV)/python benchmarks/dev.py
 
 # More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'
 SOAK_ARGS ?=

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import hephaestus
+import hephaestus.client
 import hephaestus.simulation
 import hephaestus.steps
 import hephaestus.telemetry
@@ -22,12 +23,16 @@ from hephaestus.runtime.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OF_THEIR_OWN = {"InvariantViolated": hephaestus.simulation}  # what only one module's callers meet
+OF_THEIR_OWN = {  # what only one module's callers meet
+    "InvariantViolated": hephaestus.simulation,
+    **dict.fromkeys(("AwsRefused", "NoCredentials", "NoSuchStack", "Unreachable"), hephaestus.client),
+}
 
 
 def public() -> Iterator[tuple[str, Any]]:
     """Every public thing with a docstring: what the modules that users import export, and the runner."""
-    modules = (hephaestus, hephaestus.steps, hephaestus.testing, hephaestus.simulation, hephaestus.telemetry)
+    own = (hephaestus.steps, hephaestus.testing, hephaestus.simulation, hephaestus.telemetry, hephaestus.client)
+    modules = (hephaestus, *own)
     things = {f"{module.__name__}.{name}": getattr(module, name) for module in modules for name in _exported(module)}
     for name, thing in {**things, "Runner": Runner}.items():
         yield name, thing

@@ -51,7 +51,7 @@ A call that comes again with the same `Idempotency-Key` has happened once.
 
 def text() -> str:
     """The document as it is checked in."""
-    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document(), indent=0, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def document() -> dict[str, Any]:

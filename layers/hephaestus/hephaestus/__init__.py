@@ -4,6 +4,8 @@ What a workflow's author needs is here, and every error that a call of the libra
 AWS nor the network. Built-in steps are in ``hephaestus.steps``, tests' tools in ``hephaestus.testing``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.results import Completed, Pending, Result
@@ -50,6 +52,11 @@ from hephaestus.errors import (
     WorkflowUnavailable,
 )
 from hephaestus.writes import Check, ConditionFailed, Delete, Put, Update, Write, WriteFailed, WriteRefused
+
+if TYPE_CHECKING:
+    # Not in `__all__`: `import *` in a function would import what its layer has not.
+    from hephaestus.client import connect as connect
+    from hephaestus.client import connect_async as connect_async
 
 __version__ = "0.1.0"
 
@@ -114,6 +121,16 @@ __all__ = [
     "step",
     "use",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The client, imported when it is first used: functions have no use for it, and their layer has it not."""
+    if name in ("connect", "connect_async"):
+        from importlib import import_module  # noqa: PLC0415 - see above
+
+        return getattr(import_module("hephaestus.client"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
 
 
 def _on_aws() -> Runs:

@@ -26,6 +26,8 @@ from hephaestus import (
     Update,
     Workflow,
     Write,
+    connect,
+    connect_async,
     step,
 )
 from hephaestus.steps import Debug, Wait, WaitForEvent
@@ -53,6 +55,12 @@ def validate_order(ctx: StepContext) -> Completed | str:
     if not ctx.initial["items"]:
         return "invalid"
     return Completed("valid", {"total": len(ctx.initial["items"])}, metadata={"size": "small"})
+
+
+@step
+def greet(ctx: StepContext[OrderInput]) -> dict[str, str]:
+    """What its input is, is known."""
+    return {"to": ctx.input.mail}
 
 
 @step(events=("paid", "declined"), key="charge", retry=Retry(max_attempts=5, backoff="linear"), timeout=30)
@@ -201,3 +209,21 @@ def test_steps() -> None:
     """Steps are called without an engine."""
     outcome: Any = validate_order(StepContext(initial={"items": [1]}))
     assert outcome == Completed("valid", {"total": 1}, {"size": "small"})
+
+
+def call_from_elsewhere() -> str:
+    """Another service, with or without the workflow's class."""
+    shop = connect("shop", region="eu-central-1")
+    order = shop.start("Orders", "abc123", {"mail": "a@b.c", "items": [1]}, tags=["big"])
+    order.resume("approved", {"by": "ann"}, step="approval")
+    found = [each.id for each in shop.list(status=["waiting"]).items]
+    return order.wait(timeout=30).status + found[0]
+
+
+async def call_from_async_code() -> str:
+    """The same, awaited."""
+    shop = await connect_async("dev")
+    order = await shop.start(Orders, "abc123", OrderInput(mail="a@b.c", items=[1]))
+    await shop.pause(order.id, "stock-taking")
+    await order.resume("approved")
+    return (await order.wait(timeout=30)).status

@@ -5,17 +5,18 @@ Everything is answered with headers that keep other pages out and let nothing ru
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
-from http.server import BaseHTTPRequestHandler
+import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hephaestus.console.guard import Guard, Refused, UsedAgain
 from hephaestus.console.handover import PAGE
-from hephaestus.console.loopback import ADDRESS, LoopbackServer
 from hephaestus.console.service import Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
 from hephaestus.values.strict_json import read_json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from hephaestus.console.source import Connection
 
+ADDRESS: Final = "127.0.0.1"
 PORT: Final = 8765
 MAX_BODY: Final = 2_000_000  # bytes; no table takes a payload near this
 IDLE: Final = 60  # seconds that a connection may be silent
@@ -57,6 +59,60 @@ _logger = logging.getLogger("hephaestus.console")
 
 def _nothing() -> None:
     """Nobody waits for it."""
+
+
+class PortTaken(CallerError):
+    """Something else listens on the port."""
+
+    status = 409
+    title = "Port taken"
+
+
+class LoopbackServer(ThreadingHTTPServer):
+    """Listens on loopback.
+
+    Args:
+        handler: answers a connection.
+        port: where it listens; 0 takes any that is free, ``None`` the usual one or, if that is taken, any.
+        usual: the usual port.
+
+    Raises:
+        PortTaken: the port was asked for and something else has it.
+    """
+
+    daemon_threads = True
+    # On Windows that option would let two servers share a port; elsewhere it only skips the wait after a restart.
+    allow_reuse_address = True
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int | None, usual: int = 0) -> None:
+        super().__init__((ADDRESS, 0), handler, bind_and_activate=False)
+        try:
+            self._listen(port, usual)
+        except BaseException:
+            self.server_close()
+            raise
+
+    def _listen(self, port: int | None, usual: int) -> None:
+        wanted = usual if port is None else port
+        self.server_address = (ADDRESS, wanted)
+        try:
+            self.server_bind()
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            if port is not None:
+                what = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
+                message = f"port {port} {what} on this machine: choose another one, or 0 for any that is free"
+                raise PortTaken(message) from error
+            self.socket.close()
+            self.socket = socket.socket(self.address_family, self.socket_type)
+            self.server_address = (ADDRESS, 0)
+            self.server_bind()
+        self.server_activate()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
+        """A browser that went away is no event; anything else is told."""
+        _logger.debug("a request ended early", exc_info=True)  # noqa: LOG014 - socketserver calls this from its handler
 
 
 class ConsoleServer(LoopbackServer):

@@ -170,17 +170,41 @@ class Source(NamedTuple):
         return partial(self.issuer, self.own_instance(), self.step, self.own_idempotency_key())
 
 
+if TYPE_CHECKING:
+    from typing import Generic
+
+    from typing_extensions import TypeVar  # which every type checker brings
+
+    InputT = TypeVar("InputT", default=Any)
+
+    class _OfInput(Generic[InputT]):
+        """What ``Input`` is."""
+
+else:
+    InputT = None
+
+    class _OfInput:
+        """At run time, what ``Input`` is makes no difference."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, kind: object) -> type:
+            return cls
+
+
 PARTS: Final = {name.removeprefix("own_"): name for name in vars(Source) if name.startswith("own_")}
 
 
 @dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(_OfInput[InputT]):
     """Everything a step may know; build one yourself to test a step without an engine.
 
     What it holds is immutable, or the step's own: nothing that a step does to it reaches another step. Its mappings and
     lists are equal to plain ones, and ``json``, ``yaml`` and ``pickle`` take them; ``copy.deepcopy`` gives plain ones
     that may be changed. All of it can be sent to another process, as to a pool's: ``remaining_time`` goes on there by
     that machine's clock, ``input`` is what it was here, and links are not made there.
+
+    ``StepContext[OrderInput]`` says to a type checker what ``input`` is; without it, ``input`` may be anything.
 
     Attributes:
         initial: the immutable start data.
@@ -238,13 +262,14 @@ class StepContext:
         return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property
-    def input(self) -> Any:
+    def input(self) -> InputT:
         """The start data as the workflow's ``Input`` model, or ``None`` where it has none.
 
         Raises:
             InvalidInput: the data does not fit the model any more.
         """
-        return self.read_input()
+        given: InputT = self.read_input()
+        return given
 
     @property
     def instance_id(self) -> str:

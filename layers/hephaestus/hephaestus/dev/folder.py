@@ -9,14 +9,13 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hephaestus.errors import CallerError
+from hephaestus.operations.local import DEV_FOLDER, DEV_RUNNING
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-NAME: Final = ".hephaestus"
 STATE: Final = "dev.sqlite"
-RUNNING: Final = "dev.json"
 KEY: Final = "callback-key"
 WRITTEN_BESIDE: Final = ("", "-wal", "-shm")  # the files of a SQLite file
 
@@ -40,7 +39,7 @@ class Folder:
     """
 
     def __init__(self, project: Path, state: Path | None = None) -> None:
-        self.path = project / NAME
+        self.path = project / DEV_FOLDER
         self.path.mkdir(exist_ok=True)
         (self.path / ".gitignore").write_text("*\n")
         self.state = state or self.path / STATE
@@ -64,13 +63,13 @@ class Folder:
     def announce(self, **known: Any) -> None:
         """Note where this process is found, for ``hephaestus.connect("dev")``."""
         text = json.dumps({**known, "pid": os.getpid()})
-        made = self.path / f"{RUNNING}.new"
+        made = self.path / f"{DEV_RUNNING}.new"
         made.write_text(text)
-        made.replace(self.path / RUNNING)
+        made.replace(self.path / DEV_RUNNING)
 
     def close(self) -> None:
         """Let another process have it."""
-        (self.path / RUNNING).unlink(missing_ok=True)
+        (self.path / DEV_RUNNING).unlink(missing_ok=True)
         self._lock.close()
 
     def __enter__(self) -> Self:

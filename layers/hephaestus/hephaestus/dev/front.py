@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from hephaestus.console.guard import Guard, Refused
-from hephaestus.console.loopback import LoopbackServer
+from hephaestus.console.server import LoopbackServer
 from hephaestus.handlers.commands import serve
 from hephaestus.handlers.http.api import Api
 from hephaestus.handlers.http.callbacks import serve_links

@@ -6,8 +6,8 @@ function.
 """
 
 from hephaestus.operations.advice import AwsRefused, NoCredentials, NoSuchStack, Unreachable, explained
-from hephaestus.operations.deployed import Connection, account_of, connect
-from hephaestus.operations.emulator import local_account
+from hephaestus.operations.deployed import Connection, account_of, connect, deployed_api
+from hephaestus.operations.local import local_account
 from hephaestus.operations.stack import Stack, find_stack
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Unreachable",
     "account_of",
     "connect",
+    "deployed_api",
     "explained",
     "find_stack",
     "local_account",

@@ -19,6 +19,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.operations.advice import explained
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.http_client import Api
+from hephaestus.operations.local import DEV, dev_url
 from hephaestus.operations.stack import Stack, find_stack
 from hephaestus.operations.transport import DirectInvocation, Gateway
 from hephaestus.runtime.registry import Registry
@@ -118,7 +119,8 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
     """Find a deployment.
 
     Args:
-        stack: the stack's name, by default ``hephaestus``; its table, queue and functions are found by it.
+        stack: the stack's name, by default ``hephaestus``; its table, queue and functions are found by it. ``dev`` is
+            the ``hephaestus dev`` that runs here.
         table: a table alone, which can be looked at only.
         api_url: the API's address alone; requests are signed where there are credentials.
         region, profile, endpoint_url: where and as whom, by default as the environment says.
@@ -134,9 +136,10 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
         message = "name one of a stack, a table and an API"
         raise BadRequest(message)
     account = account or account_of(region, profile, endpoint_url)
+    if stack == DEV:
+        return Connection(Account(), api=_dev_api())
     if api_url is not None:
-        _check_address(api_url)
-        return Connection(account, api=Api(Gateway(api_url, account)))
+        return Connection(account, api=_api_at(api_url, account))
     if table is not None:
         settings = Settings(table, queue_url="", schedule_group="", schedule_role_arn="", resume_arn="")
         registry = Registry.load(modules) if modules else Catalog(_unknown)
@@ -147,6 +150,37 @@ def connect(  # noqa: PLR0913 - what a person may say about where it is
     registry = Registry.load(modules) if modules else Catalog(api.workflows)
     with explained(account):
         return Connection(account, build_runner(found.settings(), registry, account), api, found)
+
+
+def deployed_api(
+    where: str, *, region: str | None = None, profile: str | None = None, endpoint_url: str | None = None
+) -> Api:
+    """The API of a stack, by its functions; of an address; or of the ``hephaestus dev`` that runs here.
+
+    Args:
+        where: the stack's name, an address that begins with ``https://`` or ``http://``, or ``dev``.
+        region, profile, endpoint_url: where and as whom, by default as the environment says.
+
+    Raises:
+        BadRequest: the address is none.
+        NoSuchStack: there is none, or it is none of Hephaestus.
+        NoCredentials, AwsRefused, Unreachable: AWS was not to be asked, or no ``hephaestus dev`` runs.
+    """
+    if where == DEV:
+        return _dev_api()
+    account = account_of(region, profile, endpoint_url)
+    if "://" in where:
+        return _api_at(where, account)
+    return Api(DirectInvocation(find_stack(where, account), account))
+
+
+def _dev_api() -> Api:
+    return Api(Gateway(dev_url(), Account()))
+
+
+def _api_at(address: str, account: Account) -> Api:
+    _check_address(address)
+    return Api(Gateway(address, account))
 
 
 def account_of(region: str | None = None, profile: str | None = None, endpoint_url: str | None = None) -> Account:

@@ -1,0 +1,310 @@
+"""The client, and a handle on one instance."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.references import ByStep
+from hephaestus.definition.views import HistoryEntry, InstanceView, Page, StepView
+from hephaestus.errors import RetryLater
+from hephaestus.operations import deployed_api
+from hephaestus.runtime.commands import ROUTED
+from hephaestus.runtime.queries import read_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from hephaestus.definition.references import StepRef
+    from hephaestus.definition.workflow import Workflow
+    from hephaestus.operations.http_client import Api
+    from hephaestus.values.foreign import Model
+
+AGAIN: Final = (0.2, 0.5, 1.5)  # seconds before a request that was not answered is sent again
+FIRST_PAUSE: Final = 0.1  # seconds between two looks at an instance that is waited for
+LONGEST_PAUSE: Final = 5.0
+GROWTH: Final = 1.5
+ACTIONS: Final = {command.action: command for command in ROUTED}
+
+
+def connect(
+    where: str, *, region: str | None = None, profile: str | None = None, endpoint_url: str | None = None
+) -> Client:
+    """Connect to a deployment.
+
+    Args:
+        where: the name of a CloudFormation stack; an API's address, as ``https://…``, whose requests are signed where
+            there are credentials; or ``"dev"``, the ``hephaestus dev`` that runs in this folder or one above.
+        region, profile, endpoint_url: where and as whom, by default as the environment says; not for ``"dev"``.
+
+    Returns:
+        The client. It may be used by several threads.
+
+    Raises:
+        BadRequest: the address is none.
+        NoSuchStack: there is no such stack, or it is none of Hephaestus.
+        NoCredentials, AwsRefused: AWS does not know or not allow who asks.
+        Unreachable: no one answers, or no ``hephaestus dev`` runs.
+    """
+    return Client(deployed_api(where, region=region, profile=profile, endpoint_url=endpoint_url))
+
+
+class Client:
+    """The instances of one deployment; see ``connect``.
+
+    Each change has a request id, made here unless one is given, so that a request whose answer was lost is sent again
+    (up to three times, within about two seconds) and still happens once. Who asks is known by the credentials.
+
+    Raises (any method):
+        CallerError: as the runner's method of the same name raises it, as ``UnexpectedEvent`` or ``InstanceNotFound``.
+        StoreUnavailable, TooBusy: the deployment could not answer now; nothing is lost, try again.
+        EngineError: the deployed engine failed.
+        BadRequest: an argument is malformed.
+        NoCredentials, AwsRefused, Unreachable: of ``hephaestus.client``: AWS does not know or not allow the caller, or
+            no one answers.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def start(  # noqa: PLR0913 - as `start_instance` has them
+        self,
+        workflow: str | type[Workflow],
+        value: str,
+        context: Mapping[str, Any] | Model | None = None,
+        *,
+        version: int | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | Model | None = None,
+        start_id: str | None = None,
+    ) -> Handle:
+        """Start an instance and return a handle on it; see ``Runner.start_instance``.
+
+        Args:
+            workflow: the workflow's name, or its class where this program has it.
+            value: the business key's value.
+            context: the start data.
+            version: which version; by default as the workflow says.
+            tags: added to the workflow's own.
+            metadata: added to the workflow's own.
+            start_id: the start's request id.
+        """
+        name = workflow if isinstance(workflow, str) else workflow.name
+        given = {"workflow": name, "id": value, "context": context, "version": version, "tags": tags}
+        return Handle(self, self._do("start", start_id, **given, metadata=metadata))
+
+    def handle(self, instance_id: str) -> Handle:
+        """A handle on an instance by its id; nothing is asked."""
+        return Handle(self, instance_id)
+
+    def resume(
+        self,
+        instance_id: str,
+        event: str,
+        payload: Any = None,
+        *,
+        step: StepRef | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        """Deliver an event; see ``Runner.resume``."""
+        self._do("resume", event_id, instance_id=instance_id, event=event, payload=payload, step=step)
+
+    def heartbeat(self, instance_id: str, step: StepRef | None = None) -> None:
+        """Say that the one who works for a waiting step is alive; see ``Runner.heartbeat``."""
+        self._do("heartbeat", None, instance_id=instance_id, step=step)
+
+    def cancel(
+        self, instance_id: str, reason: str = "", *, compensate: bool = False, request_id: str | None = None
+    ) -> None:
+        """Cancel an instance, with ``compensate=True`` after undoing what it did; see ``Runner.cancel``."""
+        self._do("cancel", request_id, instance_id=instance_id, reason=reason, compensate=compensate)
+
+    def pause(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
+        """Start nothing more of an instance for now; see ``Runner.pause``."""
+        self._do("pause", request_id, instance_id=instance_id, reason=reason)
+
+    def unpause(self, instance_id: str, *, request_id: str | None = None) -> None:
+        """Have a paused instance go on; see ``Runner.unpause``."""
+        self._do("unpause", request_id, instance_id=instance_id)
+
+    def redrive(self, instance_id: str, *, request_id: str | None = None) -> None:
+        """Have a failed, cancelled or parked instance go on; see ``Runner.redrive``."""
+        self._do("redrive", request_id, instance_id=instance_id)
+
+    def fork(  # noqa: PLR0913 - a start, and where it begins
+        self,
+        instance_id: str,
+        at: int | None = None,
+        *,
+        new_id: str,
+        generation: int | None = None,
+        context: Mapping[str, Any] | Model | None = None,
+        results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
+        version: int | None = None,
+        start_id: str | None = None,
+    ) -> Handle:
+        """Start a new instance from a point in another one's history; see ``Runner.fork``."""
+        given = {"new_id": new_id, "at": at, "generation": generation, "context": context, "results": results}
+        return Handle(self, self._do("fork", start_id, instance_id=instance_id, **given, version=version))
+
+    def delete(self, instance_id: str) -> None:
+        """Remove everything of an instance that has ended; see ``Runner.delete``."""
+        self._do("delete", None, instance_id=instance_id)
+
+    def get(self, instance_id: str) -> InstanceView:
+        """An instance as it is now.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+        """
+        return _instance(self._api.get(instance_id))
+
+    def history(
+        self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page[HistoryEntry]:
+        """A page of an instance's log, oldest first; times in its events are texts.
+
+        Raises:
+            InstanceNotFound: there is no such instance or generation.
+        """
+        return _history(self._api.history(instance_id, generation=generation, limit=limit, cursor=cursor))
+
+    def list(  # noqa: PLR0913 - a listing's filters
+        self,
+        *,
+        workflow: str | type[Workflow] | None = None,
+        status: str | Collection[str] | None = None,
+        version: int | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[InstanceView]:
+        """A page of instances, newest start first; see ``Runner.list``."""
+        name = workflow if workflow is None or isinstance(workflow, str) else workflow.name
+        wanted = read_filter(workflow=name, status=status, version=version, tag=tag, since=since)
+        return _instances(self._api.list(wanted, limit=limit, cursor=cursor))
+
+    def workflows(self) -> Sequence[Mapping[str, Any]]:
+        """What is deployed, as ``GET /workflows`` describes it."""
+        return self._api.workflows()
+
+    def wait(self, instance_id: str, timeout: float | None = None) -> InstanceView:
+        """Wait until an instance has ended, however it ended: look at its ``status``.
+
+        It is looked at more and more seldom, at last every five seconds.
+
+        Args:
+            instance_id: the instance.
+            timeout: seconds to wait at most; ``None``: as long as it takes.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            TimeoutError: it has not ended in time; the message says what it does. It goes on.
+        """
+        for pause in pauses(timeout):
+            shown = self.get(instance_id)
+            if shown.closed:
+                return shown
+            time.sleep(pause)
+        return in_time(self.get(instance_id), timeout)
+
+    def _do(self, action: str, request: str | None, **members: Any) -> str:
+        """Have a command done; return the id of the instance that it is about, or made."""
+        kind = ACTIONS[action]
+        if kind.named_by:
+            members[kind.named_by] = request or uuid.uuid4().hex
+        command = kind(**members)
+        for pause in AGAIN:
+            try:
+                return str(self._api.do(command)["id"])
+            except RetryLater:
+                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - so that callers do not come back together
+        return str(self._api.do(command)["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """One instance of a client's; its methods are the client's.
+
+    Attributes:
+        client: the client.
+        id: the instance's id.
+    """
+
+    client: Client
+    id: str
+
+    def get(self) -> InstanceView:
+        """The instance as it is now."""
+        return self.client.get(self.id)
+
+    def wait(self, timeout: float | None = None) -> InstanceView:
+        """Wait until it has ended; see ``Client.wait``."""
+        return self.client.wait(self.id, timeout)
+
+    def resume(
+        self, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
+    ) -> None:
+        """Deliver an event to it; see ``Client.resume``."""
+        self.client.resume(self.id, event, payload, step=step, event_id=event_id)
+
+    def cancel(self, reason: str = "", *, compensate: bool = False, request_id: str | None = None) -> None:
+        """Cancel it; see ``Client.cancel``."""
+        self.client.cancel(self.id, reason, compensate=compensate, request_id=request_id)
+
+
+def pauses(timeout: float | None) -> Iterator[float]:
+    """How long to wait between two looks, in seconds; it ends when the time is up."""
+    ends_at = None if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while ends_at is None or time.monotonic() < ends_at:
+        yield pause if ends_at is None else min(pause, max(ends_at - time.monotonic(), 0))
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+
+def in_time(shown: InstanceView, timeout: float | None) -> InstanceView:
+    """The instance, if it has ended.
+
+    Raises:
+        TimeoutError: it has not.
+    """
+    if shown.closed:
+        return shown
+    waits = f" for {', '.join(shown.accepts)}" if shown.status == "waiting" and shown.accepts else ""
+    message = f"instance {shown.id} has not ended within {timeout:g} s: it is {shown.status}{waits}; it goes on"
+    raise TimeoutError(message)
+
+
+def _instance(shown: Mapping[str, Any]) -> InstanceView:
+    """An instance; members that a newer deployment has beside those of this release are left out."""
+    members = _members(InstanceView, shown)
+    steps = {key: StepView(**_members(StepView, step)) for key, step in shown.get("steps", {}).items()}
+    return InstanceView(**{**members, "steps": ByStep(steps), "tags": tuple(shown.get("tags", ()))})
+
+
+def _instances(page: Mapping[str, Any]) -> Page[InstanceView]:
+    """A page of instances."""
+    return Page([_instance(each) for each in page["items"]], page.get("cursor"))
+
+
+def _history(page: Mapping[str, Any]) -> Page[HistoryEntry]:
+    """A page of a log; times in its events stay texts."""
+    items = [HistoryEntry(each["sequence"], _time(each["at"]), each["events"]) for each in page["items"]]
+    return Page(items, page.get("cursor"))
+
+
+def _members(kind: type, shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        each.name: _time(shown[each.name]) if "datetime" in str(each.type) else shown[each.name]
+        for each in fields(kind)
+        if each.name in shown
+    }
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
