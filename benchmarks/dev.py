@@ -20,7 +20,7 @@ import time
 import urllib.request
 from collections import deque
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,7 +60,8 @@ def first_answer() -> float:
         command = [sys.executable, "-m", "hephaestus.cli", "dev", "flows.py", "--port", "0", "--json"]
         process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         with process:
-            told = json.loads("".join(iter(process.stdout.readline, "}\n") if process.stdout else ()) + "}")
+            lines = iter(process.stdout.readline, "") if process.stdout else ()  # it ends with the process
+            told = json.loads("".join(takewhile(lambda line: line != "}\n", lines)) + "}")
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(f"{told['url']}/workflows", timeout=60) as answer:
                 answer.read()

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import HephaestusError
@@ -65,7 +66,8 @@ def dev(project: Path) -> Iterator[tuple[subprocess.Popen[str], Api]]:
     ):
         try:
             assert process.stdout is not None
-            told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            lines = iter(process.stdout.readline, "")  # it ends with the process
+            told = json.loads("".join(takewhile(lambda line: line != "}\n", lines)) + "}")
             yield process, Api(Gateway(told["url"], Account()))
         finally:
             process.kill()
