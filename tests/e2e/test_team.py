@@ -14,6 +14,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import __version__
+from tests.e2e.orders import eventually
 from tests.wheels import as_release, build_wheel
 from tools.emulator import VENVS, aws_environment
 
@@ -31,6 +32,12 @@ PARAMETERS = """\
         StepPolicyArn"""
 NEXT_VERSION = '''
 
+from hephaestus.triggers import On, S3Event, Start
+
+
+def uploaded(event: S3Event) -> Start:
+    return Start(event.key.removeprefix("purchases/"), {"amount": event.size})
+
 class PurchaseV2(Workflow, key="purchaseid", version=2):
     """Every purchase is approved."""
 
@@ -39,11 +46,23 @@ class PurchaseV2(Workflow, key="purchaseid", version=2):
         approval: {"approved": book, "rejected": DONE, "timeout": DONE},
         book: {"done": DONE},
     }
+    triggers = [On.s3(uploaded, bucket="inbox", prefix="purchases/")]
 
 
 class Purchase(Workflow, versions={1: PurchaseV1, 2: PurchaseV2}, current=2):
     """All versions."""
 '''
+
+
+UPLOADED: dict[str, Any] = {
+    "Records": [
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "inbox"}, "object": {"key": "purchases/4", "size": 2000, "sequencer": "0A"}},
+        }
+    ]
+}
 
 
 class Team:
@@ -153,7 +172,15 @@ def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, 
     assert (went_on["status"], went_on["version"]) == ("completed", 1)
     assert team.hephaestus("start", "Purchase", "3", "--data", '{"amount": 20}', "--wait", "20")["version"] == 2
 
-    stack = deployment.client("cloudformation").describe_stack_resources(StackName="shop")["StackResources"]
+    cloudformation = deployment.client("cloudformation")
+    stack = cloudformation.describe_stack_resources(StackName="shop")["StackResources"]
+    (nested,) = (it["PhysicalResourceId"] for it in stack if it["ResourceType"] == "AWS::CloudFormation::Stack")
+    (inner,) = cloudformation.describe_stacks(StackName=nested)["Stacks"]
+    queue = {it["OutputKey"]: it["OutputValue"] for it in inner["Outputs"]}["IngestQueueUrl"]
+    for _ in range(2):
+        deployment.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(UPLOADED))
+    listed = ["list", "--workflow", "Purchase"]
+    eventually(lambda: "purchaseid::4" in [it["id"] for it in team.hephaestus(*listed)["items"]], "no event was taken")
     (table,) = (each["PhysicalResourceId"] for each in stack if each["LogicalResourceId"] == "Purchases")
     items = deployment.client("dynamodb").scan(TableName=table)["Items"]
     assert {item["id"]["S"] for item in items} == {"purchaseid::1", "purchaseid::2"}
