@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import { until } from "./format";
 import { useWidth } from "./hooks";
-import { draw, END, labelOf, short } from "./layout";
+import { draw, END, ENDS, FAIL, labelOf, short } from "./layout";
 import { Icon, words } from "./parts";
 import { CLOSED, type Instance, type StepView, type VersionInfo } from "./types";
 
@@ -61,19 +61,20 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
           );
         })}
         {drawing.boxes.map((box) => {
-          if (box.key === END) {
+          if (box.key in ENDS) {
+            const reached = box.key === END ? instance.status === "completed" : Object.values(steps).some((step) => step.fail !== undefined);
             return (
-              <g key={END} class={`end ${instance.status === "completed" ? "reached" : ""}`}>
+              <g key={box.key} class={`end ${reached ? `reached ${ENDS[box.key]}` : ""}`}>
                 <rect x={box.x - box.width / 2} y={box.y - box.height / 2} width={box.width} height={box.height} rx={18} />
                 <text x={box.x} y={box.y + 4} text-anchor="middle">
-                  end
+                  {ENDS[box.key]}
                 </text>
               </g>
             );
           }
           const step = steps[box.key];
           const status = step?.status ?? "pending";
-          const detail = detailOf(step, instance, now);
+          const detail = step || box.key !== version.on_failure ? detailOf(step, instance, now) : "on failure";
           const left = box.x - box.width / 2;
           const due = step?.status === "waiting" && step.deadline ? `due ${until(step.deadline, now)}` : detail;
           const shown = short(due, Math.floor((box.width - 42) / 6.500));
@@ -136,6 +137,7 @@ function kindOf(
   if (from?.status === "skipped") return "dead";
   if (!from?.event) return ended ? "dead" : "plain";
   if (!line.events.includes(from.event)) return "dead";
+  if (from.fail !== undefined || line.to === FAIL) return from.fail !== undefined && line.to === FAIL ? "taken" : "dead";
   const told = taken.get(line.from);
   const led = line.to === END || (told ? told.includes(line.to) : steps[line.to]?.status !== "skipped");
   return led ? "taken" : "dead";

@@ -14,8 +14,8 @@ interface Line {
   index: number;
 }
 
-const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "Suspended", "HandedOver"]);
-const BAD = new Set(["StepFailed", "CompensationFailed", "Parked"]);
+const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
+const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "OutputFailed"]);
 const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
 
 interface Props {
@@ -180,8 +180,8 @@ function firstShown(entry: Entry, all: boolean): number {
 }
 
 function tone(event: LogEvent): string {
-  if (BAD.has(event.type) || event.failed || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
-  if (event.type === "StepCompleted" || event.type === "InstanceFinished") return "good";
+  if (BAD.has(event.type) || event.failed || event.fail !== undefined || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
+  if (event.type === "StepCompleted" || event.type === "OnFailureCompleted" || event.type === "InstanceFinished") return "good";
   if (BOOKKEEPING.has(event.type)) return "faint";
   return event.by_source || event.by ? "person" : "";
 }
@@ -228,7 +228,7 @@ function sentence(event: LogEvent): string {
       return `${event.step}: heartbeat${by}`;
     case "StepCompleted":
       if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
-      return `${event.step} completed: ${event.event}${attempt}`;
+      return `${event.step} completed: ${event.event}${attempt}${event.fail === undefined ? "" : `, which leads to FAIL${event.fail ? `: ${event.fail}` : ""}`}`;
     case "StepWaiting":
       return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
     case "StepFailed":
@@ -236,7 +236,11 @@ function sentence(event: LogEvent): string {
     case "StepsSkipped":
       return `${many} skipped`;
     case "CompensationStarted":
-      return `undoing ${many}`;
+      return `${many ? `undoing ${many}` : "nothing to undo"}${text("then") ? `; then ${text("then")} runs, on failure` : ""}`;
+    case "OnFailureCompleted":
+      return `${event.step} completed: ${event.event}${attempt}`;
+    case "OnFailureFailed":
+      return `${event.step} failed${attempt}: ${event.error?.message ?? ""}`;
     case "StepCompensated":
       return `${event.step} undone${attempt}`;
     case "CompensationFailed":
@@ -256,7 +260,11 @@ function sentence(event: LogEvent): string {
     case "Redriven":
       return `redriven${by}`;
     case "InstanceFinished":
-      return `ended: ${text("status")}`;
+      return `ended: ${text("status")}${text("output_of") ? `, with the results of ${text("output_of")} as its output` : ""}`;
+    case "OutputStarted":
+      return "the output is made";
+    case "OutputFailed":
+      return `the output could not be made: ${event.error?.message ?? ""}`;
     default:
       return event.type;
   }

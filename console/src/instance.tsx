@@ -183,6 +183,7 @@ function InstanceDetail({ instance }: { instance: Instance }) {
       {instance.wake_at && !CLOSED.has(instance.status) && <p class="note">{`looked at again at the latest ${exact(instance.wake_at)}`}</p>}
       </div>
       <div>
+      <Data value={instance.output} label="output" />
       <Data value={instance.context} label="start data" />
       {Object.entries(instance.large ?? {}).map(([name, characters]) => (
         <Large
@@ -226,7 +227,7 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
         {step?.event && (
           <div>
             <dt>event</dt>
-            <dd>{step.event}</dd>
+            <dd>{step.fail === undefined ? step.event : `${step.event}, which leads to FAIL${step.fail ? `: ${step.fail}` : ""}`}</dd>
           </div>
         )}
         {(step?.attempt ?? 0) > 0 && (

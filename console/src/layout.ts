@@ -27,6 +27,9 @@ export interface Drawing {
 }
 
 export const END = "DONE";
+export const FAIL = "FAIL";
+/** The targets that are no steps, and what is written in them. */
+export const ENDS: { [target: string]: string } = { [END]: "end", [FAIL]: "fail" };
 const LETTER = 8;
 const LONGEST = 30;
 const NARROWEST = 152; // for a status and its attempt, as `failed (try 12)`
@@ -47,7 +50,12 @@ export function draw(version: VersionInfo, down: boolean): Drawing {
       }
     }
   }
-  if ([...lines.values()].some((line) => line.to === END)) graph.setNode(END, { width: 56, height: 36 });
+  if (version.on_failure) {
+    graph.setNode(version.on_failure, { width: Math.max(NARROWEST, short(version.on_failure).length * LETTER + 50), height: 52 });
+  }
+  for (const end of Object.keys(ENDS)) {
+    if ([...lines.values()].some((line) => line.to === end)) graph.setNode(end, { width: 56, height: 36 });
+  }
   for (const line of lines.values()) {
     const label = labelOf(line.events);
     graph.setEdge(line.from, line.to, { width: label ? label.length * 6.500 + 8 : 0, height: label ? 16 : 0, labelpos: "c", minlen: 1 });

@@ -47,6 +47,7 @@ export function tell(entries: Entry[]): Story {
   };
   const retries = new Map<string, number>();
   let undoing = false;
+  let handler = "";
   for (const entry of entries) {
     const at = ms(entry.at);
     for (const event of entry.events) {
@@ -68,7 +69,7 @@ export function tell(entries: Entry[]): Story {
             // A commit names the next attempt already, where its time is so near that the owner waits for it.
             const starts = before?.kind === "backoff" ? Math.max(at, retries.get(one) ?? at) : at;
             if (before) end(one, starts, before.kind === "backoff" ? "" : "interrupted", before.kind !== "backoff");
-            begin(one, undoing ? "undo" : "run", starts, 1);
+            begin(one, undoing && one !== handler ? "undo" : "run", starts, 1);
           }
           break;
         case "StepCompleted":
@@ -82,6 +83,11 @@ export function tell(entries: Entry[]): Story {
           end(step, at, "waits");
           begin(step, "wait", at, attempt);
           break;
+        case "OnFailureCompleted":
+          ran("run");
+          end(step, at, event.event ?? "done");
+          break;
+        case "OnFailureFailed":
         case "StepFailed":
           ran("run");
           end(step, at, event.error?.message ?? "failed", true);
@@ -104,6 +110,7 @@ export function tell(entries: Entry[]): Story {
           break;
         case "CompensationStarted":
           undoing = true;
+          handler = String(event["then"] ?? "");
           for (const one of [...open.keys()]) if (one !== WHOLE) end(one, at, "ended");
           break;
         case "Paused":

@@ -16,6 +16,8 @@ export interface VersionInfo {
   /** What a fork may do: anything, nothing that replaces data, or there is no fork. */
   forks?: "any" | "unchanged" | "none";
   steps: StepInfo[];
+  /** The step that runs before an instance ends as failed. */
+  on_failure?: string;
 }
 
 export interface WorkflowInfo {
@@ -55,6 +57,8 @@ export interface StepView {
   accepts?: string[];
   error?: Failure;
   replaced?: Replaced;
+  /** Where its event led to FAIL: the reason, or nothing. */
+  fail?: string;
   large?: { [name: string]: number };
 }
 
@@ -73,6 +77,7 @@ export interface Listed {
 export interface Instance extends Listed {
   metadata?: Json;
   context?: Json;
+  output?: Json;
   steps?: { [key: string]: StepView };
   accepts?: { [key: string]: string[] };
   wake_at?: string;
@@ -100,6 +105,7 @@ export interface LogEvent {
   due_at?: string;
   error?: Failure;
   failed?: Failure;
+  fail?: string;
   by?: string;
   by_source?: string;
   large?: { [name: string]: number };

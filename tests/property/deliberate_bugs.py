@@ -11,16 +11,27 @@ from hephaestus.engine import codec, plans, requests
 from hephaestus.engine import effects as what_follows
 from hephaestus.engine import state as state_of_the_engine
 from hephaestus.engine.activation import name_in_life, step_of, text_of, token_of
-from hephaestus.engine.advance import Close, Deliver, Run, Skip, Sleep
+from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep
 from hephaestus.engine.alarms import alarm as alarm_of
 from hephaestus.engine.effects import Head, Schedule, effects
-from hephaestus.engine.events import Claimed, Entry, EventReceived, Forked, Redriven, StepFailed, StepsSkipped
+from hephaestus.engine.events import (
+    Claimed,
+    Entry,
+    EventReceived,
+    Forked,
+    InstanceFinished,
+    Redriven,
+    StepFailed,
+    StepsSkipped,
+)
 from hephaestus.engine.fold import following
 from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import Compensation, State, StepState, Timer, evolve, without
-from hephaestus.runtime import commits, executor, instances, journal, outcomes, runner, waking
+from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, runner, waking
 from hephaestus.runtime.commands import cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
+from hephaestus.runtime.output import output_event
+from hephaestus.runtime.routing import route
 from hephaestus.simulation.doubles import SimulatedTable
 from hephaestus.store import store as stores
 from hephaestus.store.heads import Shards
@@ -402,6 +413,111 @@ def compensation_forgotten(patch: Patch) -> None:
     patch.setattr(engine, "_compensate", lambda graph, state, ending: None)
 
 
+def fail_taken_for_done(patch: Patch) -> None:
+    """An event that leads to FAIL only ends its path."""
+    patch.setattr(attempt, "route", lambda *args: route(*args)._replace(fail=None))
+    patch.setattr(outcomes, "route", lambda *args: route(*args)._replace(fail=None))
+
+
+def fail_waits_for_its_turn(
+    graph: Graph, state: State, now: int, in_flight: Collection[str] = ()
+) -> tuple[Command, ...]:
+    """After FAIL, what can run still starts."""
+    spared = {key: replace(step, fail=None) for key, step in state.steps.items()}
+    commands = right_advance(graph, evolve(state, steps=spared), now, in_flight)
+    return commands if commands and isinstance(commands[0], Run) else right_advance(graph, state, now, in_flight)
+
+
+def output_of_the_first(patch: Patch) -> None:
+    """The output is that of the step completed first."""
+
+    def first(graph: Graph, state: State) -> str:
+        done = [step for step in graph.order if state.step_status(step) == "completed"]
+        return next((step for step in done if step == (graph.output or step)), "")
+
+    patch.setattr(engine, "output_of", first)
+
+
+def output_before_the_claim(patch: Patch) -> None:
+    """The function that makes the output is called, and the commit that claims comes with what it made."""
+    right = executor._Execution.close  # noqa: SLF001 - made wrong on purpose
+
+    def close(self: Any, end: Close) -> bool:
+        if self.journal.opening and self.definition.output is not None and end.status == "completed":
+            return bool(
+                self.commit(output_event(self.definition.output, self.whole_context(), self.executor.commits.store))
+            )
+        return right(self, end)
+
+    patch.setattr(executor._Execution, "close", close)  # noqa: SLF001 - made wrong on purpose
+
+
+def output_deaths_are_free(patch: Patch) -> None:
+    """A call that makes the output and takes its Lambda with it is not counted."""
+    right = executor._Execution.close  # noqa: SLF001 - made wrong on purpose
+
+    def close(self: Any, end: Close) -> bool:
+        self.took_over = False
+        return right(self, end)
+
+    patch.setattr(executor._Execution, "close", close)  # noqa: SLF001 - made wrong on purpose
+
+
+def output_failure_forgotten(patch: Patch) -> None:
+    """An instance whose output cannot be made completes without one."""
+
+    def made(function: Any, context: Any, store: Any) -> Any:
+        found = output_event(function, context, store)
+        return found if isinstance(found, InstanceFinished) else InstanceFinished("completed", output_of="s0")
+
+    patch.setattr(executor, "output_event", made)
+
+
+def on_failure_before_compensation(patch: Patch) -> None:
+    """The workflow's on_failure runs before what was done is undone."""
+    right = engine._undo  # noqa: SLF001 - made wrong on purpose
+
+    def undo(state: State, undoing: Compensation, now: int) -> Command:
+        early = undoing.then and undoing.then not in state.steps
+        return Run(state.activation(undoing.then), 1) if early else right(state, undoing, now)
+
+    patch.setattr(engine, "_undo", undo)
+
+
+def on_failure_forgotten(patch: Patch) -> None:
+    """An instance that fails ends without its on_failure."""
+    right = engine._compensate  # noqa: SLF001 - made wrong on purpose
+
+    def compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
+        found = right(graph, state, ending)
+        return replace(found, then="") if found is not None and found.steps else None
+
+    patch.setattr(engine, "_compensate", compensate)
+
+
+def on_failure_of_the_cancelled(patch: Patch) -> None:
+    """The workflow's on_failure runs for a cancellation, too."""
+    right = engine._compensate  # noqa: SLF001 - made wrong on purpose
+
+    def compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
+        found = right(graph, state, ending)
+        return found and replace(found, then=graph.on_failure)
+
+    patch.setattr(engine, "_compensate", compensate)
+
+
+def on_failure_once_a_life(patch: Patch) -> None:
+    """After a redrive, the workflow's on_failure counts as done."""
+    right = plans.redriven
+
+    def redriven(graph: Graph, state: State) -> Redriven:
+        found = right(graph, state)
+        others = [tuple(step for step in steps if step != graph.on_failure) for steps in (found.reset, found.again)]
+        return replace(found, reset=others[0], again=others[1])
+
+    patch.setattr(redrive, "redriven", redriven)
+
+
 def pause_ignored(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """A paused instance goes on."""
     return right_advance(graph, evolve(state, paused=None), now, in_flight)
@@ -517,6 +633,18 @@ def redrive_repeats_an_epoch(patch: Patch) -> None:
     patch.setattr(redrive, "redriven", lambda graph, state: replace(right(graph, state), again=()))
 
 
+def redrive_repeats_what_failed_on_purpose(patch: Patch) -> None:
+    """A step that led to FAIL completes a second time in the same epoch."""
+    right = plans.redriven
+
+    def redriven(graph: Graph, state: State) -> Redriven:
+        found = right(graph, state)
+        fatal = [key for key, step in state.steps.items() if step.fail is not None]
+        return replace(found, again=tuple(step for step in found.again if step not in fatal))
+
+    patch.setattr(redrive, "redriven", redriven)
+
+
 def inbox_keyed_by_step(patch: Patch) -> None:
     """An accepted event is kept for the step's first activation, whichever will wait."""
 
@@ -579,7 +707,15 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     clocks_trusted: ("invariant 1",),
     at_most_once_tried_again: ("at most once",),
     compensated_in_order_of_completion: ("compensation",),
-    compensation_forgotten: ("compensation",),
+    compensation_forgotten: ("compensation", "on_failure"),
+    fail_taken_for_done: ("FAIL",),
+    _advancing(fail_waits_for_its_turn): ("FAIL",),
+    output_of_the_first: ("output",),
+    output_deaths_are_free: ("invariant 3",),
+    output_failure_forgotten: ("output",),
+    on_failure_before_compensation: ("on_failure",),
+    on_failure_forgotten: ("on_failure",),
+    on_failure_of_the_cancelled: ("on_failure",),
     _advancing(pause_ignored): ("pause",),
     _advancing(cancellation_ignored): ("cancel", "invariant 3"),
     _advancing(dead_paths_ignored): ("invariant 4",),
@@ -597,12 +733,17 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (State, "metadata"),
             (State, "links"),
             (State, "forked_from"),
+            (State, "output_of"),
+            (State, "output"),
+            (State, "verdict"),
             (State, "parks"),
             (StepState, "failed"),
             (StepState, "ended_at"),
+            (StepState, "fail"),
             (Timer, "beaten"),
             (Timer, "scheduled"),
             (Compensation, "attempt"),
+            (Compensation, "then"),
         )
     },
     rebase_keeps_derived_decisions: ("pause", "invariant 4", "invariant 5", "invariant 2"),
@@ -617,6 +758,9 @@ AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     undone_requests_remembered: ("invariant 5",),
     snapshot_loses(State, "epochs"): ("invariant 9",),
     redrive_repeats_an_epoch: ("idempotency keys",),
+    redrive_repeats_what_failed_on_purpose: ("invariant 2", "invariant 5"),
+    on_failure_once_a_life: ("on_failure",),
+    output_before_the_claim: ("invariant 2",),
     inbox_keyed_by_step: ("invariant 5", "invariant 3"),
     text_without_epoch: ("idempotency keys",),
     fork_drops_the_epoch: ("fork",),

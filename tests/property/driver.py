@@ -108,8 +108,8 @@ class Driver:
                 for command in commands:
                     assert isinstance(command, Deliver)
                     self.note(self.delivered(command))
-            case [Close(status, error)]:
-                self.commit(ev.InstanceFinished(status, error))
+            case [Close(status, error, output_of)]:
+                self.commit(ev.InstanceFinished(status, error, output_of))
             case [Sleep(wake_at)]:
                 self.commit(ev.Suspended(wake_at))
             case _:
@@ -287,9 +287,17 @@ class Driver:
             alarm = min(deadlines + [event.retry_at or 0 for event in retries.values()], default=None)
             assert commands == (Sleep(alarm),)
         else:
-            assert commands == (Close("completed"),)
+            assert commands == (Close("completed", output_of=self.completed_last()),)
             assert not reference.all("undecided")
             assert not reference.all("startable")
+
+    def completed_last(self) -> str:
+        """The step completed last; of those that completed at one time, the later in the graph."""
+        order = self.case.graph.order
+        happened = [(entry.at, event) for entry in self.log for event in entry.events]
+        happened += [(self.now, event) for event in self.draft]
+        done = [(at, order.index(event.step)) for at, event in happened if isinstance(event, ev.StepCompleted)]
+        return order[max(done)[1]]
 
     def deadlines(self, step: str) -> list[tuple[int, str]]:
         """When a step's waits and outside timers end, and with which event."""

@@ -8,8 +8,8 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from hephaestus import DONE, Completed, NonRetryable, Pending, Retry, StepContext, Update, Workflow, step
-from hephaestus.definition.step import Choice, Step
+from hephaestus import DONE, FAIL, Completed, NonRetryable, Pending, Retry, StepContext, Update, Workflow, step
+from hephaestus.definition.step import Choice, Fail, Step
 from hephaestus.steps import Wait, WaitForEvent
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ A_FEW, A_FIFTH, A_THIRD = 0.06, 0.2, 0.3
 TABLES = {"effects": ("pk",)}
 QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
 SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), max_delay=timedelta(hours=2), jitter="half")
+ENDING = 2  # of the numbers of workflows modulo 3: those that may fail on purpose
+A_FEW_PICKS = 2
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
 
 
@@ -49,7 +51,12 @@ def flow(number: int) -> type[Workflow]:
         for event, chosen in routes.items():
             found = [steps[target] for target in chosen] or [last]
             routes[event] = _chosen(found) if len(found) > 1 and draw.random() < 0.3 else found
-    members = {"start_at": steps["s0"], "transitions": transitions, "retry": draw.choice([QUICK, SLOW])}
+    if number % 3 == ENDING:
+        _let_fail(transitions, last, Random(f"ends {number}"))
+    members: dict[str, Any] = {"start_at": steps["s0"], "transitions": transitions, "retry": draw.choice([QUICK, SLOW])}
+    if number % 3 == ENDING:
+        members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
+        members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
     made: type[Workflow] = type(f"Random{number}", (Workflow,), members, key="random")
     return made
 
@@ -126,6 +133,28 @@ def _events(member: Step) -> list[str]:
 def _chosen(targets: list[Step]) -> Choice:
     """A Choice of one of the targets, or of several."""
     return Choice(lambda ctx: targets[: 1 + Planned.of("s0", ctx).pick % len(targets)], targets)
+
+
+def _summary(ctx: StepContext) -> dict[str, Any]:
+    """The output of some workflows: what happened; now and then it cannot be told."""
+    if Planned.of("s2", ctx).pick == 0:
+        raise ValueError
+    return {"events": dict(ctx.events)}
+
+
+def _let_fail(transitions: dict[Any, Any], last: Step, draw: Random) -> None:
+    """Have some events lead to ``FAIL``: always where another event of the step leads on, or by a ``Choice``."""
+    for source, routes in transitions.items():
+        for event, found in routes.items():
+            spared = any(other != event and not isinstance(led, Fail) for other, led in routes.items())
+            if found == [last] and spared and draw.random() < A_FIFTH:
+                routes[event] = FAIL(f"{source.key} said {event}")
+            elif isinstance(found, list) and draw.random() < A_FIFTH:
+                routes[event] = Choice(_perhaps(found), [*found, FAIL])
+
+
+def _perhaps(found: list[Step]) -> Callable[[StepContext], Any]:
+    return lambda ctx: FAIL if Planned.of("s1", ctx).pick < A_FEW_PICKS else found
 
 
 def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]:

@@ -13,6 +13,8 @@ from hephaestus.engine.events import (
     Failure,
     InstanceFinished,
     InstanceStarted,
+    OnFailureCompleted,
+    OnFailureFailed,
     StepCompensated,
     StepCompleted,
     StepFailed,
@@ -89,7 +91,7 @@ def _lines(event: object) -> list[tuple[object, ...]]:
             lines = [("end", status)]
         case StepWaiting(step=step, attempt=attempt):
             lines = [("hephaestus.step.async", step, attempt, False)]
-        case StepFailed(step=step, attempt=attempt):
+        case StepFailed(step=step, attempt=attempt) | OnFailureFailed(step=step, attempt=attempt):
             lines = [(FAILED, step, attempt, False)]
         case CompensationFailed(step=step, attempt=attempt):
             lines = [(FAILED, step, attempt, True)]
@@ -97,7 +99,7 @@ def _lines(event: object) -> list[tuple[object, ...]]:
             lines = [("hephaestus.step.stop", step, attempt, True)]
         case StepCompleted(step=step, attempt=attempt, failed=Failure()):
             lines = [(FAILED, step, attempt, False)]
-        case StepCompleted(step=step, attempt=attempt):
+        case StepCompleted(step=step, attempt=attempt) | OnFailureCompleted(step=step, attempt=attempt):
             lines = [(THROUGH, step, attempt)]
         case _:
             pass

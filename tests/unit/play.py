@@ -67,7 +67,8 @@ class Play:
 
     def ended(self) -> bool:
         """Whether the engine says that the instance is completed."""
-        return self.next() == (Close("completed"),)
+        (close,) = self.next()
+        return isinstance(close, Close) and close.status == "completed"
 
 
 def one_of_each() -> tuple[ev.Event, ...]:

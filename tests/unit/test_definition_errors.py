@@ -156,7 +156,7 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
     "an empty fan-out": (
         first,
         {first: {"done": []}},
-        ("first", "event 'done' leads nowhere", "Route it to a step or to DONE"),
+        ("first", "event 'done' leads nowhere", "Route it to a step, to DONE or to FAIL"),
     ),
     "an empty Choice": (
         first,
@@ -176,7 +176,7 @@ CASES: dict[str, tuple[Any, Any, tuple[str, str, str]]] = {
     "a target that is no step": (
         first,
         {first: {"done": print}},
-        ("first", "<built-in function print> is not a step", "Use a function with @step, a Step class or DONE"),
+        ("first", "<built-in function print> is not a step", "Use a function with @step, a Step class, DONE or FAIL"),
     ),
     "a fan-out in a fan-out": (
         first,

@@ -10,7 +10,7 @@ from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.results import Completed, Pending, Result
 from hephaestus.definition.retries import Retry
-from hephaestus.definition.step import DONE, Choice, Done, Step, step
+from hephaestus.definition.step import DONE, FAIL, Choice, Done, Fail, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
     AlreadyRunning,
@@ -62,6 +62,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DONE",
+    "FAIL",
     "AlreadyRunning",
     "AmbiguousEvent",
     "BadCallback",
@@ -76,6 +77,7 @@ __all__ = [
     "Delete",
     "Done",
     "EngineError",
+    "Fail",
     "ForkNotAllowed",
     "HephaestusError",
     "Instance",

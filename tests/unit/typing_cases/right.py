@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from hephaestus import (
     DONE,
+    FAIL,
     Check,
     Choice,
     Completed,
@@ -184,6 +185,35 @@ class Orders(Workflow, versions={1: OrderV1, 2: OrderV2}, current=2):
     def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:
         """Route new instances."""
         return max(versions) if "vip" in opts["tags"] else None
+
+
+class Outputs(Workflow, key="outputs"):
+    """A function in a class is its output."""
+
+    start_at = note
+    transitions = {note: {"done": FAIL("on purpose")}}
+    output = lambda ctx: {"rows": ctx.steps["note"]["rows"]}  # noqa: E731 - as the guide writes it
+
+
+class StaticOutput(Workflow, key="static"):
+    """A static method that returns a model."""
+
+    start_at = note
+    transitions = {note: {"done": Choice(lambda ctx: FAIL("again"), [FAIL, DONE])}}
+
+    @staticmethod
+    def output(ctx: StepContext) -> OrderInput:
+        """As a model."""
+        return OrderInput(mail=ctx.initial["mail"], items=[])
+
+
+class StepOutput(Workflow, key="step"):
+    """A step's results."""
+
+    start_at = note
+    transitions = {note: {"done": DONE}}
+    output = note
+    on_failure = send_receipt.configured(to="ops")
 
 
 def use() -> None:

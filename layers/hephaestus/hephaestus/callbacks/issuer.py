@@ -82,7 +82,7 @@ class Issuer:
                 message = f"step {self.step} asks for a link for step {named!r} and event {event!r}: " + self._known()
                 raise BadCallback(message)
             return named
-        if event in self.graph.edges[self.step]:
+        if event in self.graph.edges.get(self.step, ()):
             return self.step
         takers = [step for step in self.graph.order if step in self.graph.waits and event in self.graph.edges[step]]
         found = next((near for near in self._ahead(takers) if near), takers)
@@ -96,7 +96,9 @@ class Issuer:
         """Those of ``takers`` that follow from this step, by how many transitions they are away."""
         levels, seen, front = [], {self.step}, [self.step]
         while front:
-            ahead = [target for step in front for targets in self.graph.edges[step].values() for target in targets]
+            ahead = [
+                target for step in front for targets in self.graph.edges.get(step, {}).values() for target in targets
+            ]
             front = [step for step in dict.fromkeys(ahead) if step not in seen]
             seen.update(front)
             levels.append([step for step in front if step in takers])

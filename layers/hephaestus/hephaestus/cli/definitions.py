@@ -271,9 +271,11 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
     for key in definition.graph.order:
         branch = tree.add(_step(definition, key))
         for event, route in definition.routes[key].items():
-            where = ", ".join(route.targets) or "end"
+            where = ", ".join("end" if key == "DONE" else key for key in route.shown)
             chosen = Text(" chosen by data", style="dim") if route.choice else Text()
             branch.add(Text.assemble((event, "green"), (" → ", "dim"), where, chosen))
+    if definition.graph.on_failure:
+        tree.add(_step(definition, definition.graph.on_failure).append("  runs before it fails", style="not bold dim"))
     return tree
 
 

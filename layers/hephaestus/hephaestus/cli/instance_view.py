@@ -30,6 +30,8 @@ def instance(
     parts: list[RenderableType] = [*_head(shown, now), *_troubles(shown)]
     if shown.get("steps"):
         parts += [Text(), _steps(shown, width, now)]
+    if shown.get("output") and not full:
+        parts += [Text(), Text.assemble(("output ", "bold"), brief(shown["output"], max(width - 7, LEAST)))]
     commands = _hints(shown) if hints else []
     if commands:
         parts += [Text(), *commands]
@@ -102,7 +104,7 @@ def _steps(shown: Json, width: int, now: datetime) -> Table:
             styles.status(step["status"]) + Text(f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else "", "dim"),
             Text(_took(step, now), style="dim"),
             Text(safe(step.get("event", ""))),
-            Text(_detail(step, room), style="red" if step.get("error") else "dim"),
+            Text(_detail(step, room), style="red" if step.get("error") or "fail" in step else "dim"),
         )
     return table
 
@@ -115,6 +117,8 @@ def _took(step: Json, now: datetime) -> str:
 
 
 def _detail(step: Json, width: int) -> str:
+    if "fail" in step:
+        return brief(f"FAIL: {step['fail']}" if step["fail"] else "FAIL", width).strip('"')
     if step.get("error"):
         return brief(f"{step['error']['type']}: {step['error']['message']}", width).strip('"')
     return brief(step.get("results") or {}, width)
@@ -165,6 +169,7 @@ def _hints(shown: Json) -> list[Text]:
 
 def _data(shown: Json) -> Iterator[RenderableType]:
     parts = {"start data": shown.get("context"), "metadata": shown.get("metadata")}
+    parts |= {"output": shown.get("output")}
     parts |= {f"{key} left": step.get("results") for key, step in shown.get("steps", {}).items()}
     for name, value in parts.items():
         if value:

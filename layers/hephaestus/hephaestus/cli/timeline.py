@@ -27,7 +27,9 @@ FRAMES: Final = 2  # of a trace, unless all are asked for
 FRAME: Final = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 OURS: Final = re.compile(r"[/\\]hephaestus[/\\](runtime|definition)[/\\]")  # frames that traces begin with
 ROOTS: Final = re.compile(r"^(?:/opt/python|/var/task|.*[/\\]layer_\d+[/\\]python)[/\\]")  # of a function's code
-ATTEMPTS: Final = frozenset({"StepFailed", "StepCompleted", "CompensationFailed"})  # later events repeat their error
+ATTEMPTS: Final = frozenset(
+    {"StepFailed", "StepCompleted", "CompensationFailed", "OnFailureFailed", "OutputFailed"}
+)  # later events repeat their error
 
 
 class Timeline:
@@ -46,6 +48,7 @@ class Timeline:
         self._before: datetime | None = None
         self._day = ""
         self._undoing = False
+        self._handler = ""
 
     def skip(self, entry: Json) -> None:
         """Take note of an entry that is not shown."""
@@ -54,6 +57,7 @@ class Timeline:
 
     def _note(self, event: Json) -> None:
         if event["type"] in ("CompensationStarted", "Redriven"):
+            self._handler = event.get("then", self._handler)
             self._undoing = event["type"] != "Redriven" or event.get("status") == "compensating"
 
     def lines(self, entry: Json) -> Iterator[RenderableType]:
@@ -70,7 +74,7 @@ class Timeline:
         head = (str(entry["sequence"]), clock(at), after)
         for event in entry["events"]:
             self._note(event)
-            if self._undoing and event["type"] == "StepsStarted":
+            if self._undoing and event["type"] == "StepsStarted" and list(event["steps"]) != [self._handler]:
                 event = {**event, "type": "CompensationsStarted"}  # noqa: PLW2901 - what it means here
             sign, what = _tell(event, at)
             yield _row(head, sign, what)
@@ -85,12 +89,12 @@ class Timeline:
                 yield _row(("", "", ""), Text(), Text(where, style="dim"))
         for done in event.get("completed", ()) if self.payloads else ():
             yield _row(("", "", ""), Text(), Text(f"{safe(done['step'])} {dump(done.get('results', {}))}", style="dim"))
-        for name in ("initial", "payload", "results", "metadata"):
+        for name in ("initial", "payload", "results", "metadata", "output"):
             if event.get(name) in (None, {}, []):
                 continue
             if self.payloads:
                 yield _row(("", "", ""), Text(), Text(f"{name} {dump(event[name])}", style="dim"))
-            elif name in ("payload", "results"):
+            elif name in ("payload", "results", "output"):
                 yield _row(("", "", ""), Text(), Text(brief(event[name], self.room), style="dim"))
 
 
@@ -174,11 +178,13 @@ def _beat(event: Json, at: datetime) -> Text:
 
 
 def _completed(event: Json, at: datetime) -> Text:
-    taken = ", ".join(map(safe, event.get("taken", ()))) or "end"
+    taken = "FAIL" if "fail" in event else ", ".join(map(safe, event.get("taken", ()))) or "end"
     failed = event.get("failed")
     emitted = (safe(event["event"]), "red" if failed else "green")
     line = Text.assemble((safe(event["step"]), "bold"), " ", emitted, (f" → {taken}", "dim"))
     line.append(_took(event, at), style="dim")
+    if event.get("fail"):
+        line.append(f"\n{safe(event['fail'], lines=True)}", style="red")
     if failed:
         attempt = f"attempt {event.get('attempt', 1)} failed, and {safe(event['event'])!r} is routed"
         line.append(f"\n{attempt}\n{safe(failed['type'])}: {safe(failed['message'], lines=True)}", style="red")
@@ -212,7 +218,9 @@ def _when(retry_at: str, at: datetime) -> str:
 
 
 def _undoing(event: Json, _at: datetime) -> Text:
-    return styles.plain(f"undoing {', '.join(event.get('steps', ()))}; then it is {event['status']}")
+    undoing = f"undoing {', '.join(event['steps'])}" if event.get("steps") else "nothing to undo"
+    then = f"; then on_failure runs: {event['then']}" if event.get("then") else ""
+    return styles.plain(f"{undoing}{then}; then it is {event['status']}")
 
 
 def _undone(event: Json, at: datetime) -> Text:
@@ -253,9 +261,18 @@ def _redriven(event: Json, _at: datetime) -> Text:
 
 def _finished(event: Json, _at: datetime) -> Text:
     line = styles.status(event["status"])
+    if event.get("output_of"):
+        line.append(f"  output of {safe(event['output_of'])}", style="dim")
     if event.get("error"):
         line.append(f"\n{safe(event['error']['type'])}: {safe(event['error']['message'], lines=True)}", style="red")
     return line
+
+
+def _broken(event: Json, _at: datetime) -> Text:
+    error = event["error"]
+    return Text(
+        f"the output could not be made\n{safe(error['type'])}: {safe(error['message'], lines=True)}", style="red"
+    )
 
 
 def _took(event: Json, at: datetime) -> str:
@@ -279,6 +296,8 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "StepsSkipped": ("skipped", _steps("skips ")),
     "CompensationStarted": ("compensating", _undoing),
     "StepCompensated": ("compensated", _undone),
+    "OnFailureCompleted": ("completed", _completed),
+    "OnFailureFailed": ("failed", _failed),
     "CompensationFailed": ("compensation_failed", _failed),
     "Suspended": ("", _suspended),
     "HandedOver": ("", _handed),
@@ -288,4 +307,6 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Unpaused": ("▶", _asked("unpaused")),
     "Redriven": ("↻", _redriven),
     "InstanceFinished": ("■", _finished),
+    "OutputStarted": ("", lambda _event, _at: Text("makes the output", style="dim")),
+    "OutputFailed": ("failed", _broken),
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hephaestus.console.source import Connection, Json
 
 LARGE: Final = 16_384  # characters of JSON
-CARRIED: Final = ("context", "initial", "metadata", "payload", "results", "completed")
+CARRIED: Final = ("context", "initial", "metadata", "payload", "results", "completed", "output")
 LISTED: Final = ("id", "key", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
 DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
 MAX_ENTRIES: Final = 200

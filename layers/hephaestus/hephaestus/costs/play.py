@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
 from hephaestus.definition.results import Completed
-from hephaestus.definition.step import DONE, Choice, Step, step
+from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
@@ -221,9 +221,10 @@ def _event(described: Json, plan: Plan) -> str:
 def _workflow(version: Json, plan: Plan) -> type[Workflow]:
     """A workflow of the same shape. Several targets are a choice of all of them: only then need they not meet again."""
     steps = {each["key"]: _step(each, plan) for each in version["steps"]}
+    ends: dict[str, Step] = {DONE.key: DONE, FAIL.key: FAIL}
 
     def target(keys: Sequence[str]) -> Any:
-        targets = [DONE if key == DONE.key else steps[key] for key in keys]
+        targets = [ends.get(key) or steps[key] for key in keys if key != FAIL.key or len(keys) == 1]
         return targets[0] if len(targets) == 1 else Choice(lambda _: targets, targets)
 
     routes = {

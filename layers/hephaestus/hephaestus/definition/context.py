@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from hephaestus.engine.activation import name_in_life, step_of
+from hephaestus.engine.advance import failure_of
 from hephaestus.errors import no_signer
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import GivenResults, own, own_mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
+NO_ERROR: Final = FrozenDict()
 
 
 class Links(Protocol):
@@ -140,10 +142,16 @@ class Source(NamedTuple):
     def own_config(self) -> Mapping[str, Any]:
         """The configuration."""
         known = self.state.steps
-        sources = {key: known[key] for key in self.definition.graph.predecessors[self.step] if key in known}
+        before = self.definition.graph.predecessors.get(self.step, ())
+        sources = {key: known[key] for key in before if key in known}
         taken = {key: (one.event, one.taken) for key, one in sources.items() if one.event is not None}
         chosen = {key: sources[key].configs for key in taken if sources[key].configs}
         return own_mapping(self.definition.config(self.step, taken, chosen))
+
+    def own_error(self) -> Mapping[str, str]:
+        """Why the instance fails, for its ``on_failure``; empty for other steps."""
+        error = failure_of(self.state) if self.step == self.definition.graph.on_failure else None
+        return FrozenDict(type=error.type, message=error.message) if error is not None else NO_ERROR
 
     def own_instance(self) -> Instance:
         """Whose step it is."""
@@ -217,6 +225,7 @@ class StepContext(_OfInput[InputT]):
         events: the event each completed step emitted.
         remaining_time: how long this invocation still lasts.
         read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
+        error: in a workflow's ``on_failure``, why the instance fails: ``type`` and ``message``; elsewhere empty.
         links: what makes links; a test may pass ``hephaestus.testing.links``.
     """
 
@@ -230,6 +239,7 @@ class StepContext(_OfInput[InputT]):
     remaining_time: Callable[[], timedelta] = _unlimited
     read_input: Callable[[], Any] = _no_input
     links: Callable[[], Links] = no_signer
+    error: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
@@ -258,7 +268,7 @@ class StepContext(_OfInput[InputT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
         """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
-        held = ("initial", "steps", "config", "instance", "events")
+        held = ("initial", "steps", "config", "instance", "events", "error")
         return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property

@@ -13,9 +13,10 @@ from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.step import Choice, Semantics, Step
     from hephaestus.engine.graph import Graph
@@ -29,12 +30,19 @@ FORKS: Final[tuple[str, ...]] = get_args(Forks)
 class Route:
     """Where one event of a step leads: every target, or those that ``choice`` picks among them.
 
-    ``ends`` says that ``DONE`` is a target, too.
+    ``ends`` says that ``DONE`` is a target, too, and ``fail`` that ``FAIL`` is one: with the reason, ``""`` without.
     """
 
     targets: tuple[str, ...]
     choice: Choice | None = None
     ends: bool = False
+    fail: str | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The targets as people are shown them: ``DONE`` where there is no step."""
+        ends = self.ends and not self.targets
+        return (*self.targets, *(["DONE"] if ends else []), *(["FAIL"] if self.fail is not None else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,10 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work."""
+    """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work.
+
+    ``output`` makes the output; without it, that is a step's results, as the graph says.
+    """
 
     name: str
     version: int
@@ -70,6 +81,8 @@ class Definition:
     input_model: type[Any] | None = None
     start_config: Mapping[str, Any] = field(default_factory=dict)
     forks: Forks = "any"
+    output: Callable[[StepContext], Any] | None = None
+    failure_config: Mapping[str, Any] = field(default_factory=dict)
 
     def policy(self, step: str) -> Retry:
         """How failed attempts of ``step`` are repeated."""
@@ -93,10 +106,12 @@ class Definition:
             chosen: by completed step, the configurations that its ``Choice`` returned, by target: they stand in the
                 place of those in the transitions.
         """
+        if step == self.graph.on_failure:
+            return FrozenDict(self.failure_config)
         if not self.configs and not chosen:
             return FrozenDict(self.start_config) if step == self.graph.start else FrozenDict()
         merged: dict[str, Any] = dict(self.start_config) if step == self.graph.start else {}
-        for source in self.graph.predecessors[step]:
+        for source in self.graph.predecessors.get(step, ()):
             event, targets = taken.get(source, ("", ()))
             if step in targets:
                 own = chosen.get(source, NOTHING).get(step)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.definition import Definition, Route
 from hephaestus.definition.durations import Unfit, is_one_of, shown, shown_error
 from hephaestus.definition.signatures import call_problem
-from hephaestus.definition.step import DONE, Choice, Configured, Done, Step
+from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, Step, fail_reason
 from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
@@ -16,8 +16,9 @@ from hephaestus.values import NotSerializable, freeze
 from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Declared
     from hephaestus.definition.step import StepLike, TargetLike
     from hephaestus.definition.workflow import Workflow
@@ -49,14 +50,17 @@ class Reader:
         if start is None or not isinstance(transitions, Mapping):
             self.wrong(self.cls.__name__, "has no first step or no transitions", "Set start_at and transitions")
         first, start_config = self.target(start, self.cls.__name__) if start is not None else (None, {})
-        if first == DONE.key:
-            self.wrong(self.cls.__name__, "starts at DONE", "Set start_at to the first step")
+        if first in ENDS:
+            self.wrong(self.cls.__name__, f"starts at {first}", "Set start_at to the first step")
         for source, routes in transitions.items() if isinstance(transitions, Mapping) else ():
             self.read_step(source, routes)
-        for key in self.steps if isinstance(transitions, Mapping) else ():
+        graphed = tuple(self.steps)
+        on_failure, failure_config = self.on_failure(graphed)
+        for key in graphed if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
-        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in self.steps}
+        output = self.output()
+        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in graphed}
         if first in edges:
             problems.extend(check_graph(first, edges, self.fan_outs))
         if problems or first is None:
@@ -66,7 +70,7 @@ class Reader:
         return Definition(
             name=self.cls.name,
             version=plain_name(self.cls.version),
-            graph=Graph(first, edges, waits, compensates),
+            graph=Graph(first, edges, waits, compensates, output if isinstance(output, str) else "", on_failure),
             steps=self.steps,
             declared=self.declared,
             routes=self.routes,
@@ -75,14 +79,52 @@ class Reader:
             input_model=self.cls.Input,
             start_config=start_config,
             forks=self.cls.forks,
+            output=None if isinstance(output, str) else output,
+            failure_config=failure_config,
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(step, problem, fix))
 
+    def output(self) -> str | Callable[[StepContext], Any]:
+        """The key of the step whose results are the output, ``""`` for the one completed last, or what makes it."""
+        given, name = getattr(self.cls, "output", None), self.cls.__name__
+        if given is None:
+            return ""
+        made = self.classes.get(given) if isinstance(given, type) else given
+        if isinstance(made, Step) and id(made) in self.keys:
+            return self.keys[id(made)][0]
+        fix = "Give a step of its transitions, or a plain function of the context that returns a mapping"
+        if isinstance(given, Step) or (isinstance(given, type) and issubclass(given, Step)):
+            self.wrong(name, f"its output is {shown(given)}, which is none of its steps", fix)
+        elif problem := call_problem(given, "context", coroutines=False):
+            self.wrong(name, f"its output is {shown(given)}, which {problem}", fix)
+        return given  # type: ignore[no-any-return]  # as checked above
+
+    def on_failure(self, graphed: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """The key and configuration of the step that runs before an instance fails; ``graphed`` are the graph's."""
+        given, name = getattr(self.cls, "on_failure", None), self.cls.__name__
+        key, config = (None, {}) if given is None else self.target(given, name)
+        if key is None:
+            return "", {}
+        if key in ENDS:
+            self.wrong(name, f"its on_failure is {key}", "Give a step: it runs before the instance fails")
+        elif key in graphed:
+            self.wrong(
+                key, "is on_failure and a step of the graph", "Give on_failure a step of its own, as .named(...)"
+            )
+        else:
+            declared = self.declared[key]
+            if declared.waits is True:
+                self.wrong(key, "is on_failure and waits", "Give a step that only runs")
+            if declared.compensates is True:
+                self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
+            self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
+        return key, config
+
     def register(self, like: object, place: str) -> str | None:
-        """The key of the step that ``like`` stands for, known by it from now on; ``"DONE"`` for the end."""
+        """The key of the step that ``like`` stands for, known by it from now on; one of ``ENDS`` for an end."""
         if isinstance(like, type) and issubclass(like, Step):
             if like not in self.classes:
                 try:
@@ -95,10 +137,14 @@ class Reader:
         elif isinstance(like, Step):
             step = like
         else:
-            self.wrong(place, f"{shown(like)} is not a step", "Use a function with @step, a Step class or DONE")
+            self.wrong(place, f"{shown(like)} is not a step", "Use a function with @step, a Step class, DONE or FAIL")
             return None
         if isinstance(step, Done):
             return DONE.key
+        if isinstance(step, Fail):
+            if not isinstance(step.reason, str):
+                self.wrong(place, f"leads to FAIL({shown(step.reason)})", 'Give the reason as a text: FAIL("reason")')
+            return FAIL.key
         known = self.keys.get(id(step))
         return known[0] if known else self.read_declared(step, place)
 
@@ -122,7 +168,7 @@ class Reader:
         return key
 
     def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
-        """The key and configuration of one target; the key is ``None`` for what is no step, ``"DONE"`` for the end."""
+        """The key and configuration of one target; the key is ``None`` for no step, one of ``ENDS`` for an end."""
         config: Mapping[str, Any] = {}
         if isinstance(like, Configured):
             if isinstance(like.config, Mapping):
@@ -134,8 +180,8 @@ class Reader:
                 self.wrong(place, f"config is {shown(like.config)}", "Give a dict, or use step.configured(name=value)")
             like = like.step
         key = self.register(like, place)
-        if key == DONE.key and config:
-            self.wrong(place, "leads to DONE with a configuration", "Name DONE alone: it never runs")
+        if key in ENDS and config:
+            self.wrong(place, f"leads to {key} with a configuration", f"Name {key} alone: it never runs")
         return key, config
 
     def read_step(self, source: StepLike, routes: Mapping[str, TargetLike]) -> None:
@@ -143,8 +189,9 @@ class Reader:
         key = self.register(source, self.cls.__name__)
         if key is None:
             return
-        if key == DONE.key:
-            self.wrong("DONE", "has transitions", "DONE ends a path: remove its transitions")
+        if key in ENDS:
+            ended = "a path" if key == DONE.key else "the instance"
+            self.wrong(key, "has transitions", f"{key} ends {ended}: remove its transitions")
             return
         if key in self.routes:
             self.wrong(
@@ -187,25 +234,29 @@ class Reader:
         candidates: Any = choice.targets if choice else target
         listed: Sequence[object] = candidates if isinstance(candidates, (list, tuple)) else [candidates]
         if not listed:
-            self.wrong(source, f"event {event!r} leads nowhere", "Route it to a step or to DONE")
+            self.wrong(source, f"event {event!r} leads nowhere", "Route it to a step, to DONE or to FAIL")
         keys: list[str] = []
         for one in listed:
             key, config = self.target(one, source)
             if key is None:
                 continue
             if key in keys:
-                again = "Name each target once" + ("; the function may return it with any configuration" * bool(choice))
+                any_ = "reason" if key == FAIL.key else "configuration"
+                again = "Name each target once" + (f"; the function may return it with any {any_}" * bool(choice))
                 self.wrong(source, f"event {event!r} leads to {key} twice", again)
             keys.append(key)
             if config:
                 self.configs[source, event, key] = config
-        steps = tuple(key for key in keys if key != DONE.key)
+        steps = tuple(key for key in keys if key not in ENDS)
         if choice is None and len(keys) > 1:
-            if len(steps) < len(keys):
-                self.wrong(source, f"event {event!r} fans out to DONE", "A fan-out leads to steps only")
-            else:
+            for end in [key for key in keys if key in ENDS]:
+                fix = "A fan-out leads to steps only"
+                fix += ": FAIL ends the whole instance, so lead the event to FAIL alone" * (end == FAIL.key)
+                self.wrong(source, f"event {event!r} fans out to {end}", fix)
+            if len(steps) == len(keys):
                 self.fan_outs.append((source, event, steps))
-        return Route(steps, choice, ends=len(steps) < len(keys))
+        fail = next((reason for reason in map(fail_reason, listed) if reason is not None), None)
+        return Route(steps, choice, ends=DONE.key in keys, fail=fail)
 
 
 def _listed(events: Any) -> Sequence[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.retries import Retry
+    from hephaestus.values.foreign import Model
 
 MAX_EVENT: Final = 128  # characters of an event's name, as `resume` takes it
 STEP_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
@@ -282,6 +283,38 @@ class Done(Step):
 DONE: Final = Done()
 
 
+class Fail(Step):
+    """The failure of the whole instance. Use the ready-made ``FAIL``, or ``FAIL("reason")``, as a target.
+
+    It never runs. An event that leads here ends the instance as a step that failed for good does: nothing new starts,
+    what runs comes to its end, waits are dropped, what was done is undone, and the instance has failed.
+
+    Attributes:
+        reason: why, for people; at most 1,000 characters are kept.
+    """
+
+    step_key = "FAIL"
+    events = ()
+    reason: str = ""
+
+    def __call__(self, reason: str) -> Fail:
+        """Name the target with a reason, as in ``FAIL("the card was declined")``."""
+        made = Fail()
+        made.reason = reason
+        return made
+
+
+FAIL: Final = Fail()
+ENDS: Final = frozenset({DONE.key, FAIL.key})  # the targets that are no steps
+
+
+def fail_reason(target: object) -> str | None:
+    """The reason of a target that is ``FAIL``, ``""`` without one; ``None`` for any other target."""
+    if isinstance(target, type):
+        return "" if issubclass(target, Fail) else None
+    return target.reason if isinstance(target, Fail) else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Configured:
     """A step as a target, with the configuration it gets when it is reached this way."""
@@ -300,7 +333,7 @@ class Choice:
 
     What it returns with a configuration (``ship.configured(speed=2)``) has that one; without, the one in ``targets``.
     ``None`` or an empty list chooses nothing, as ``DONE`` does: the path ends here, and what no other path leads to is
-    skipped, joins included. Anything else fails the step.
+    skipped, joins included. ``FAIL``, with any reason, is returned alone. Anything else fails the step.
 
     Attributes:
         function: takes the context of the step that just completed, its results included; a plain function, quick and
@@ -313,6 +346,9 @@ class Choice:
 
 
 StepLike: TypeAlias = "Step | type[Step]"
+Output: TypeAlias = "Mapping[str, Any] | Model | None"
+# mypy takes a function that stands in a class for a method, and compares it without its first argument.
+OutputLike: TypeAlias = "StepLike | Callable[[StepContext], Output] | Callable[[], Output]"
 TargetLike: TypeAlias = "StepLike | Configured | Choice | Sequence[StepLike | Configured]"
 Transitions: TypeAlias = "Mapping[StepLike, Mapping[str, TargetLike]]"
 

@@ -11,7 +11,7 @@ from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem, mentions
-from hephaestus.definition.step import DONE, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
+from hephaestus.definition.step import ENDS, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,8 @@ def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     if not isinstance(declared.key, str) or not STEP_KEY.fullmatch(declared.key):
         fix = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
         yield (f"the key {shown(declared.key)} is invalid", fix)
-    elif declared.key == DONE.key:
-        yield ("the key 'DONE' is taken", "Give the step another key")
+    elif declared.key in ENDS:
+        yield (f"the key {declared.key!r} is taken", "Give the step another key")
     yield from events_wrong(declared.events)
     for name, flag in (("waits", declared.waits), ("pure", declared.pure), ("compensates", declared.compensates)):
         if not isinstance(flag, bool):

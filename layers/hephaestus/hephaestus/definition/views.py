@@ -38,6 +38,7 @@ class StepView:
         accepts: the events that it takes now; none where it does not wait.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
+        fail: where its event led to ``FAIL``: the reason, or an empty text.
         replaced: where its results were given to a fork instead of those that the step had: ``by`` whom, if known, and
             where that fork began (``forked_from``).
     """
@@ -53,6 +54,7 @@ class StepView:
     accepts: Sequence[str] = ()
     error: Mapping[str, str] | None = None
     replaced: Mapping[str, str] | None = None
+    fail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class InstanceView:
         context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
             known, and where that fork began (``forked_from``).
         error: why it failed: ``type`` and ``message``.
+        output: what it left, once it has completed; see ``Workflow.output``.
         redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
             ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
         cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
@@ -103,6 +106,7 @@ class InstanceView:
     context_replaced: Mapping[str, str] | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
+    output: Mapping[str, Any] | None = None
     redrive: Mapping[str, Sequence[str]] | None = None
     cancel_undoes: Sequence[str] = ()
 
@@ -146,27 +150,6 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
     open_ = not state.closed and not state.cancel and state.compensation is None
     accepts = accepted_events(graph, state) if graph and open_ else {}
-    deadlines: dict[str, int] = {}
-    for timer in () if state.closed else state.deadlines:
-        deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
-    running = [step_of(one) for one in state.running] if state.compensation is None and not state.closed else []
-    known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
-    steps = {
-        key: StepView(
-            status="running" if key in running else step.status,
-            attempt=state.attempt(key) if key in running else step.attempt,
-            event=step.event,
-            results=own_mapping(step.results),
-            started_at=moment(step.started_at),
-            ended_at=moment(step.ended_at),
-            retry_at=moment(step.retry_at),
-            deadline=moment(deadlines.get(key)),
-            accepts=accepts.get(key, ()) if step.status == "waiting" else (),
-            error=_error(step.error or step.failed),
-            replaced=_replaced(step.replaced),
-        )
-        for key, step in known.items()
-    }
     return InstanceView(
         id=state.instance_id,
         key=key_of(state.instance_id),
@@ -179,7 +162,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         tags=state.tags,
         metadata=own_mapping(state.metadata),
         context=own_mapping(state.initial),
-        steps=ByStep(steps),
+        steps=ByStep(_steps(state, accepts)),
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
@@ -190,9 +173,36 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         context_replaced=_replaced(state.initial_replaced),
         parked=state.parked,
         error=_error(state.error),
+        output=_output(state),
         redrive=_plan(graph, state) if graph else None,
         cancel_undoes=cancel_undoes(graph, state) if graph else (),
     )
+
+
+def _steps(state: State, accepts: Mapping[str, Sequence[str]]) -> dict[str, StepView]:
+    """Every step that something has happened to."""
+    deadlines: dict[str, int] = {}
+    for timer in () if state.closed else state.deadlines:
+        deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
+    running = [step_of(one) for one in state.running if not parse(one).undo and not state.closed]
+    known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
+    return {
+        key: StepView(
+            status="running" if key in running else step.status,
+            attempt=state.attempt(key) if key in running else step.attempt,
+            event=step.event,
+            results=own_mapping(step.results),
+            started_at=moment(step.started_at),
+            ended_at=moment(step.ended_at),
+            retry_at=moment(step.retry_at),
+            deadline=moment(deadlines.get(key)),
+            accepts=accepts.get(key, ()) if step.status == "waiting" else (),
+            error=_error(step.error or step.failed),
+            replaced=_replaced(step.replaced),
+            fail=step.fail,
+        )
+        for key, step in known.items()
+    }
 
 
 def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
@@ -205,8 +215,9 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
     shown: dict[str, Any] = {}
     for name, value in fields.items():
-        if (value in (None, "", (), {}, []) and name != "taken") or name in ("start_id", "owner", "digest"):
-            continue  # that a step led nowhere is worth showing
+        empty = value in (None, "", (), {}, []) and name not in ("taken", "fail")
+        if empty or value is None or name in ("start_id", "owner", "digest"):
+            continue  # that a step led nowhere is worth showing, and that it led to FAIL, whatever the reason
         if name == "activation":
             found = parse(value)
             shown |= {"step": found.step, **({"epoch": found.epoch} if found.epoch else {})}
@@ -236,6 +247,13 @@ def to_json_object(shown: Any) -> dict[str, Any]:
         if value not in (None, (), {}, []) or name == "items":
             members[name] = for_display(value)
     return members
+
+
+def _output(state: State) -> Mapping[str, Any] | None:
+    if state.status != "completed":
+        return None
+    of = state.steps.get(state.output_of)
+    return own_mapping(state.output if of is None else of.results)
 
 
 def _plan(graph: Graph, state: State) -> Mapping[str, Sequence[str]] | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition, Forks
     from hephaestus.definition.incoming import Trigger
     from hephaestus.definition.references import StepRef
-    from hephaestus.definition.step import Configured, StepLike, Transitions
+    from hephaestus.definition.step import Configured, OutputLike, StepLike, Transitions
     from hephaestus.definition.views import HistoryEntry, InstanceView, Page
     from hephaestus.values.foreign import Model
 
@@ -55,6 +55,11 @@ class Workflow:
         Input: a pydantic model that the start data must fit, or ``None``.
         triggers: which events from outside start and resume instances (``hephaestus.triggers``); those of an umbrella
             are its own and its current version's.
+        output: what a completed instance leaves: the results of this step, or what a plain function of the context
+            returns (a mapping, a model, a data class, or ``None``); by default the results of the step completed last.
+            A function is quick and without effects, as it may be called again; where it raises, the instance fails.
+        on_failure: a step that runs before an instance ends as failed, after what was done is undone, with the reason
+            in ``ctx.error``. It is retried; its own failure changes nothing. It does not run on cancellation.
 
     Raises:
         DefinitionError: with every problem, each naming the step and the fix.
@@ -65,6 +70,8 @@ class Workflow:
     retry: ClassVar[Retry] = Retry()
     Input: ClassVar[type[Any] | None] = None
     triggers: ClassVar[Sequence[Trigger]] = ()
+    output: ClassVar[OutputLike | None] = None
+    on_failure: ClassVar[StepLike | Configured | None] = None
 
     name: ClassVar[str]
     version: ClassVar[int]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 END: Final = "DONE"
+FAIL: Final = "FAIL"
+ENDS: Final[Mapping[str, str]] = {END: "end", FAIL: "fail"}
 FILLS: Final[Mapping[str, str]] = {
     "completed": "#c8e6c9",
     "running": "#bbdefb",
@@ -29,7 +31,7 @@ FAINT: Final = "#9aa5b1"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step, or the end of a path (``END``).
+    """One step, the end of a path (``END``), or the failure of the whole instance (``FAIL``).
 
     Attributes:
         key: the step's key.
@@ -45,13 +47,13 @@ class Node:
 
     @property
     def is_end(self) -> bool:
-        """Whether it is no step but the end."""
-        return self.key == END
+        """Whether it is no step but an end."""
+        return self.key in (END, FAIL)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What is written in it."""
-        return tuple(filter(None, ("end" if self.is_end else self.key, self.status, self.detail)))
+        return tuple(filter(None, (ENDS.get(self.key, self.key), self.status, self.detail)))
 
     @property
     def fill(self) -> str:
@@ -96,11 +98,15 @@ def draw(version: Mapping[str, Any], name: str, instance: Mapping[str, Any] | No
     """
     known: Mapping[str, Any] = instance.get("steps", {}) if instance else {}
     nodes = [_node(step, known.get(step["key"], {}), shown=instance is not None) for step in version["steps"]]
+    if handler := version.get("on_failure"):
+        status = known.get(handler, {}).get("status", "pending") if instance is not None else None
+        nodes.append(Node(handler, status=status, detail="on failure"))
     edges = tuple(_edges(version, known if instance is not None else None))
     title = f"{name} v{version['version']}"
     if instance is not None:
         title = f"{instance['id']} ({title}): {instance['status']}"
-    return Picture(title, (*nodes, Node(END)), edges)
+    ends = [Node(end) for end in ENDS if end == END or any(edge.target == end for edge in edges)]
+    return Picture(title, (*nodes, *ends), edges)
 
 
 def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> Node:
@@ -135,6 +141,8 @@ def _taken(known: Mapping[str, Any] | None, source: str, target: str, events: li
         return False
     if before.get("event") is None:
         return None
+    if target == FAIL or "fail" in before:
+        return target == FAIL and "fail" in before and before["event"] in events
     return before["event"] in events and known.get(target, {}).get("status") != "skipped"
 
 

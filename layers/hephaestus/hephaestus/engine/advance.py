@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import Agenda, ask
 from hephaestus.engine.events import Failure
+from hephaestus.engine.state import is_fatal
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from hephaestus.engine.graph import Graph
-    from hephaestus.engine.state import Compensation, State, Timer
+    from hephaestus.engine.state import Compensation, State, StepState, Timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +69,21 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compensate:
-    """Before the instance ends as ``status``, undo these ``steps``, in this order."""
+    """Before the instance ends as ``status``, undo these ``steps``, in this order; then run ``then``, if it is one."""
 
     status: str
     steps: tuple[str, ...]
     error: Failure | None = None
+    then: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Nothing can happen any more: end the instance."""
+    """Nothing can happen any more: end the instance. If it completes, its output is the results of ``output_of``."""
 
     status: str
     error: Failure | None = None
+    output_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,23 @@ def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
 
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
-    """The completed steps that can be undone, the last completed first.
+    """The completed steps that can be undone, the last completed first."""
+    return tuple(step for step in _completed(graph, state) if step in graph.compensates)
+
+
+def _completed(graph: Graph, state: State) -> list[str]:
+    """The completed steps, the last completed first.
 
     Times in a log never go back; of steps that completed together, the later in the graph comes first.
     """
-    place = {step: number for number, step in enumerate(graph.order)}
-    done = [step for step in graph.order if step in graph.compensates and state.step_status(step) == "completed"]
-    return tuple(sorted(done, key=lambda step: (state.steps[step].ended_at, place[step]), reverse=True))
+    done = [step for step in graph.order if state.step_status(step) == "completed"]
+    return sorted(done, key=lambda step: (state.steps[step].ended_at, graph.place[step]), reverse=True)
+
+
+def output_of(graph: Graph, state: State) -> str:
+    """The step whose results are the output; ``""`` for none."""
+    done = _completed(graph, state)
+    return next((step for step in done if step == (graph.output or step)), "")
 
 
 def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:
@@ -157,12 +170,15 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
         return ()
     found: dict[str, None] = {}
     for key, step in state.steps.items():
-        if step.status in ("waiting", "retrying", "failed") and key not in graph.place:
+        needed = step.status in ("waiting", "retrying") or is_fatal(step)
+        if needed and key not in graph.place and key != graph.on_failure:
             found[key] = None
         if step.status == "completed":
             found.update(dict.fromkeys(target for target in step.taken if target not in graph.place))
     if state.compensation is not None:
         found.update(dict.fromkeys(step for step in state.compensation.left if step not in graph.compensates))
+        if state.compensation.then not in ("", graph.on_failure):
+            found[state.compensation.then] = None
     return tuple(found)
 
 
@@ -227,30 +243,56 @@ def by_time(timer: Timer) -> tuple[int, str]:
 
 
 def _ending(agenda: Agenda, state: State) -> Close | None:
-    """How the instance ends once nothing runs: a step failed for good, or it was cancelled."""
+    """How the instance ends once nothing runs: a step failed for good or led to ``FAIL``, or it was cancelled."""
+    if state.verdict is not None:
+        return Close("failed", state.verdict)
     if agenda.failed:
-        key = next(key for key, step in state.steps.items() if step.status == "failed")
-        step = state.steps[key]
-        error = step.error or Failure("Unknown", "")
-        story = f"step {key} failed after {step.attempt} attempt(s): {error.message}"
-        return Close("failed", Failure(error.type, story, error.trace))
+        key = next(key for key in state.steps if key in agenda.failed)
+        return Close("failed", _why(key, state.steps[key]))
     return Close("cancelled") if state.cancel else None
 
 
+def _why(key: str, step: StepState) -> Failure:
+    """The story of a step that ends the instance."""
+    if step.fail is not None:
+        return Failure("FAIL", f"step {key} emitted {step.event!r}, which leads to FAIL{step.fail and ': '}{step.fail}")
+    error = step.error or Failure("Unknown", "")
+    return Failure(error.type, f"step {key} failed after {step.attempt} attempt(s): {error.message}", error.trace)
+
+
 def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
-    """What is undone before ``ending``: everything when a step failed, and when a cancellation asks for it."""
-    if ending.status == "cancelled" and not (state.cancel and state.cancel.compensate):
-        return None
-    steps = compensable(graph, state)
-    return Compensate(ending.status, steps, ending.error) if steps else None
+    """What happens before ``ending``: a failure undoes all and runs ``on_failure``, a cancellation does as it asks."""
+    failed = ending.status == "failed"
+    steps = compensable(graph, state) if failed or (state.cancel and state.cancel.compensate) else ()
+    then = graph.on_failure if failed else ""
+    return Compensate(ending.status, steps, ending.error, then) if steps or then else None
 
 
 def _undo(state: State, undoing: Compensation, now: int) -> Command:
     if not undoing.left:
-        return _undone(state, undoing)
+        return _handle(state, undoing, now) if undoing.then else _undone(state, undoing)
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)
     return Run(state.activation(undoing.left[0], undo=True), undoing.attempt + 1)
+
+
+def _handle(state: State, undoing: Compensation, now: int) -> Command:
+    """All is undone: run ``on_failure``, then end. Its own failure is told, and changes nothing."""
+    step = state.steps.get(undoing.then)
+    if step is not None and step.retry_at is not None and step.retry_at > now:
+        return Sleep(step.retry_at)
+    if step is None or step.status == "retrying":
+        return Run(state.activation(undoing.then), state.attempt(undoing.then))
+    end = _undone(state, undoing)
+    if step.error is None or end.error is None:
+        return end
+    story = f"{end.error.message}; on_failure, step {undoing.then}, failed too: {step.error.message}"
+    return Close(end.status, Failure(end.error.type, story, end.error.trace))
+
+
+def failure_of(state: State) -> Failure | None:
+    """Why an instance that is undoing what it did fails, as far as is known; what its ``on_failure`` is told."""
+    return _undone(state, state.compensation).error if state.compensation is not None else None
 
 
 def _undone(state: State, undoing: Compensation) -> Close:
@@ -272,4 +314,4 @@ def _rest(agenda: Agenda, state: State) -> Close | Sleep:
         stuck = [step for step in agenda.graph.order if state.step_status(step) == "pending"]
         message = f"instance {state.instance_id}: nothing can run, yet {', '.join(stuck)} are undecided"
         raise InvariantBroken(message)
-    return Close("completed")
+    return Close("completed", output_of=output_of(agenda.graph, state))

@@ -29,7 +29,7 @@ class Agenda:
         graph: the workflow's graph.
         waiting: the steps that wait.
         retrying: the steps whose next attempt has a time.
-        failed: the steps that failed for good.
+        failed: the steps that end the instance: they failed for good, or their event led to ``FAIL``.
         pending: how many of the graph's steps nothing has happened to.
     """
 
@@ -122,10 +122,8 @@ class Agenda:
         before, after = self._known.get(step), state.steps.get(step)
         was, now = before.status if before else "pending", after.status if after else "pending"
         if was != now:
-            if was in self._by_status:
-                self._by_status[was].discard(step)
-            if now in self._by_status:
-                self._by_status[now].add(step)
+            self._among(before).discard(step)
+            self._among(after).add(step)
             self.pending += (now == "pending") - (was == "pending")
         if before is not after:
             if after is None:
@@ -138,6 +136,12 @@ class Agenda:
                 self._decide(step, before, after)
         if now in {"waiting", "retrying"} or step in self._timed or step in self._held:
             self._watch(state, step, after)
+
+    def _among(self, known: StepState | None) -> set[str]:
+        """The set that a step which is ``known`` so belongs to, if it is one that anybody asks for."""
+        if known is None:
+            return set()
+        return self.failed if known.fail is not None else self._by_status.get(known.status, set())
 
     def _watch(self, state: State, step: str, known: StepState | None) -> None:
         """Note what ``step`` waits for, if it still does: its event, and its times."""

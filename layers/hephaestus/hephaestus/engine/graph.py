@@ -29,15 +29,19 @@ class Graph:
 
     ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
     the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
-    those whose effects can be undone. Derived: ``order`` has each step after its predecessors, ``place`` where in it a
-    step is, and ``takers`` the steps that each event is declared by. ``marks`` tell a step from one of
-    the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, or one for all if many.
+    those whose effects can be undone, ``output`` the one whose results are the output, ``""`` for the one completed
+    last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. Derived: ``order`` has each
+    step after its predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared
+    by. ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
+    text, or one for all if many.
     """
 
     start: str
     edges: Mapping[str, Mapping[str, tuple[str, ...]]]
     waits: frozenset[str] = frozenset()
     compensates: frozenset[str] = frozenset()
+    output: str = ""
+    on_failure: str = ""
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)

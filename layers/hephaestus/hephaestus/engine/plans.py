@@ -63,6 +63,12 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     )
 
 
+def _ran_for_good(state: State, step: str) -> bool:
+    """Whether a step that runs again is another activation: it was undone, or has completed by leading to ``FAIL``."""
+    known = state.steps.get(step)
+    return known is not None and (known.status == "compensated" or known.fail is not None)
+
+
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first."""
     open_ = not state.closed and state.compensation is None
@@ -84,13 +90,14 @@ def redriven(graph: Graph, state: State) -> Redriven:
         )
         raise NotRedrivable(message)
     statuses = {step: state.step_status(step) for step in graph.order}
+    handler = (graph.on_failure,) if graph.on_failure in state.steps else ()  # it runs for each failure of the life
     undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
     if undo:
         undo.sort(key=lambda step: (state.steps[step].ended_at, graph.order.index(step)), reverse=True)
-        return Redriven("compensating", undo=tuple(undo))
-    undone = reachable(graph.edges, [step for step in graph.order if statuses[step] == "compensated"])
+        return Redriven("compensating", handler, handler, undo=tuple(undo))
+    undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(state, step)])
     again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
     reset = tuple(
         step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
     )
-    return Redriven("pending", reset, again)
+    return Redriven("pending", (*reset, *handler), (*again, *handler))

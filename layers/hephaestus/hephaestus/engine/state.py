@@ -36,7 +36,8 @@ class StepState:
 
     ``error`` is why it failed, or why its compensation did. ``failed`` is the failure that a completed step's
     transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
-    ``requests`` are the requests that its completion has consumed, as they are remembered.
+    ``requests`` are the requests that its completion has consumed, as they are remembered. ``fail`` is set where its
+    event led to ``FAIL``, and so ends the instance: the reason, or ``""``.
     """
 
     status: StepStatus
@@ -52,6 +53,7 @@ class StepState:
     replaced: Replacement | None = None
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
     requests: tuple[str, ...] = ()
+    fail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Compensation:
     """How far undoing has come: ``left`` are the steps still to be undone, the first of them next.
 
     ``status`` is how the instance ends afterwards, and ``error`` why; ``attempt`` attempts at the first failed.
+    ``then`` is the workflow's ``on_failure``, which runs once nothing is left to be undone.
     """
 
     status: str
@@ -99,6 +102,7 @@ class Compensation:
     error: Failure | None = None
     attempt: int = 0
     retry_at: int | None = None
+    then: str = ""
 
 
 class Trail:
@@ -150,6 +154,8 @@ class State:
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
     kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
     ``graph`` is the fingerprint of the graph that it was started with.
+    ``verdict`` is why it fails although no step did; ``output_tries`` counts calls of what makes its output. Of a
+    completed one ``output_of`` is the step whose results are the output, else ``output`` is.
     ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
     """
 
@@ -180,6 +186,10 @@ class State:
     paused: Paused | None = None
     compensation: Compensation | None = None
     error: Failure | None = None
+    verdict: Failure | None = None
+    output_of: str = ""
+    output: Mapping[str, Any] = NOTHING
+    output_tries: int = 0
     parked: str | None = None
     parks: int = 0
     forked_from: str = ""
@@ -218,10 +228,15 @@ class State:
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""
-        if self.compensation is not None:
+        if self.compensation is not None and self.compensation.left:
             return self.compensation.attempt + 1
         known = self.steps.get(step)
         return 1 if known is None else known.attempt + (known.status == "retrying")
+
+
+def is_fatal(step: StepState) -> bool:
+    """Whether a step ends its instance: it failed for good, or its event led to ``FAIL``."""
+    return step.status == "failed" or step.fail is not None
 
 
 def evolve(state: State, changes: dict[str, Any] | None = None, /, **named: Any) -> State:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus.definition.definition import Definition, Route
 from hephaestus.definition.retries import Retry
-from hephaestus.definition.step import DONE
+from hephaestus.definition.step import DONE, ENDS, FAIL
 from hephaestus.engine.graph import Graph
 from hephaestus.errors import HephaestusError, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.registry import Registry
@@ -91,15 +91,20 @@ def read_workflow(described: Mapping[str, Any]) -> Known:
     return Known(described["name"], {each.version: each for each in versions})
 
 
+def _route(shown: Sequence[str]) -> Route:
+    targets = tuple(key for key in shown if key not in ENDS)
+    return Route(targets, ends=DONE.key in shown, fail="" if FAIL.key in shown else None)
+
+
 def _version(name: str, described: Mapping[str, Any]) -> Definition:
     routes: dict[str, dict[str, Route]] = {}
     waits: list[str] = []
     compensates: list[str] = []
     for step in described["steps"]:
-        targets = {event: tuple(to for to in found if to != DONE.key) for event, found in step["routes"].items()}
-        routes[step["key"]] = {event: Route(found) for event, found in targets.items()}
+        routes[step["key"]] = {event: _route(found) for event, found in step["routes"].items()}
         waits += [step["key"]] if step.get("waits") else []
         compensates += [step["key"]] if step.get("compensates") else []
     edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
-    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates))
+    on_failure = described.get("on_failure", "")
+    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates), on_failure=on_failure)
     return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

@@ -17,11 +17,14 @@ from hephaestus.engine.events import (
     EventReceived,
     Failure,
     InstanceFinished,
+    OnFailureCompleted,
+    OnFailureFailed,
     StepCompensated,
     StepCompleted,
     StepFailed,
     StepWaiting,
 )
+from hephaestus.engine.state import is_fatal
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.telemetry import tell
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
 
-Outcome: TypeAlias = StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed
+Ended: TypeAlias = StepCompleted | StepCompensated | OnFailureCompleted
+Handled: TypeAlias = OnFailureCompleted | OnFailureFailed
+Outcome: TypeAlias = StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed | Handled
 RUNNER: Final = "Runner"
 
 _logger = logging.getLogger("hephaestus.telemetry")
@@ -127,11 +132,15 @@ class _Telling:
                     if event.step in self.waiting:
                         self.resumed(event.step, event.attempt, self.came(event.step))
                     self.failed(event, event.error, event.retry_at)
-                case CompensationFailed():
-                    self.failed(event, event.error, event.retry_at, compensation=True)
-                case StepCompensated():
-                    fields = {"has_context_updates": bool(event.results), "has_metadata_updates": False}
-                    self.stopped(event, "compensated", transitions_to=(), compensation=True, **fields)
+                case CompensationFailed() | OnFailureFailed():
+                    undo = isinstance(event, CompensationFailed)
+                    self.failed(event, event.error, event.retry_at, compensation=undo)
+                case StepCompensated() | OnFailureCompleted():
+                    undo = isinstance(event, StepCompensated)
+                    emitted = "compensated" if isinstance(event, StepCompensated) else event.event
+                    added = bool(getattr(event, "metadata", None))
+                    fields = {"has_context_updates": bool(event.results), "has_metadata_updates": added}
+                    self.stopped(event, emitted, transitions_to=(), compensation=undo, **fields)
                 case InstanceFinished():
                     self.finished(event)
                 case _:
@@ -184,14 +193,14 @@ class _Telling:
         fields = {**_step(step, attempt), "resume_event": came, "source": source}
         tell("hephaestus.step.resume", self.after, measured, **fields)
 
-    def stopped(self, event: StepCompleted | StepCompensated, emitted: str, **fields: object) -> None:
+    def stopped(self, event: Ended, emitted: str, **fields: object) -> None:
         """A step, or its compensation, ended well."""
         known = {**_step(event.step, event.attempt), "event": emitted}
         tell("hephaestus.step.stop", self.after, self.times(event), **{**known, **fields})
 
     def failed(
         self,
-        event: StepFailed | CompensationFailed | StepCompleted,
+        event: StepFailed | CompensationFailed | StepCompleted | OnFailureFailed,
         story: Failure,
         retry_at: int | None,
         *,
@@ -228,7 +237,8 @@ class _Telling:
         if event.status != "failed":
             tell("hephaestus.workflow.stop", self.after, measured, **fields)
             return
-        failed = [key for status in ("failed", "compensation_failed") for key in steps if steps[key].status == status]
+        failed = [key for key, step in steps.items() if is_fatal(step)]
+        failed += [key for key, step in steps.items() if step.status == "compensation_failed"]
         story = _story(event.error or Failure("", ""))
         tell(
             "hephaestus.workflow.exception",

@@ -160,7 +160,7 @@ class Attempt:
         Raises:
             TypeError, ValueError, NotSerializable, PayloadTooLarge, InvalidResult, WriteRefused: it is no result.
         """
-        events = self.definition.graph.events(key)
+        events = tuple(self.definition.routes[key])
         if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")
         read = read_result(result, self.definition.declared[key].events, key, routed=events)

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.context import Source, context_of
-from hephaestus.engine.activation import step_of
+from hephaestus.engine.activation import step_of, text_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
@@ -34,6 +34,9 @@ from hephaestus.engine.events import (
     Event,
     HandedOver,
     InstanceFinished,
+    OnFailureCompleted,
+    OutputFailed,
+    OutputStarted,
     StepCompensated,
     StepCompleted,
     StepsSkipped,
@@ -45,9 +48,11 @@ from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.containment import watched_console
+from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.outcomes import Judge, milliseconds
+from hephaestus.runtime.output import InvalidOutput, lost, output_event
 from hephaestus.runtime.sizes import cut, too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
@@ -72,6 +77,7 @@ if TYPE_CHECKING:
     from hephaestus.writes import Write
 
 IN_PLACE_MS: Final = 1_000
+OUTPUT: Final = "!output"  # in a step's place, for what makes the output; no step can have this key
 
 _logger = logging.getLogger("hephaestus.executor")
 
@@ -148,6 +154,7 @@ class _Execution:
         self.journal = Journal(executor.commits, executor.clock, state, opening, pure, give_up_at, told)
         self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.may_choose)
         self.interrupted = state.running if opening else ()
+        self.took_over = bool(opening) and state.owner is not None
         self.looks = 0
         self.workers: Workers | None = None
         self.ran = False
@@ -212,7 +219,7 @@ class _Execution:
     def recover(self) -> None:
         """What a dead owner had started and not recorded is an attempt spent."""
         for activation in self.interrupted:
-            if step_of(activation) in self.graph.predecessors:
+            if step_of(activation) in self.definition.declared:
                 self.journal.decide(self.within_room(self.judge.interrupted(self.draft, activation)))
 
     def record(self, commands: tuple[Command, ...], now: int) -> bool:
@@ -235,8 +242,8 @@ class _Execution:
         match command:
             case Skip(steps):
                 return StepsSkipped(steps)
-            case Compensate(status, steps, error):
-                return CompensationStarted(status, steps, error)
+            case Compensate(status, steps, error, then):
+                return CompensationStarted(status, steps, error, then)
             case Deliver(activation=activation, step=step):
                 known = self.draft.steps[step]
                 waited = Outcome(activation, known.attempt, known.started_at)
@@ -379,7 +386,7 @@ class _Execution:
 
     def judged(self, running: Running, outcome: Outcome) -> Event:
         """The event that an outcome comes to."""
-        judge = self.judge.undone if running.run.undo else self.judge.ended
+        judge = self.judge.judged
         running.error = outcome.error
 
         def failed(error: Exception) -> Event:
@@ -400,8 +407,10 @@ class _Execution:
         """
         if self.journal.has_room(event):
             return event
-        if isinstance(event, StepCompleted) and event.failed is None and failed is not None:
-            event = failed(InvalidResult(f"step {event.step}: with its results, {too_much(self.draft.instance_id)}"))
+        done = isinstance(event, (StepCompleted, OnFailureCompleted)) and getattr(event, "failed", None) is None
+        if done and failed is not None:
+            step = getattr(event, "step", "")
+            event = failed(InvalidResult(f"step {step}: with its results, {too_much(self.draft.instance_id)}"))
             if self.journal.has_room(event):
                 return event
         return cut(event, self.draft.instance_id)
@@ -412,7 +421,7 @@ class _Execution:
             pass  # its neighbours first: a condition of its own must not undo them
         event = self.judged(running, outcome)
         self.journal.decide(event)
-        if not isinstance(event, (StepCompleted, StepCompensated)) or not event.writes:
+        if not isinstance(event, (StepCompleted, StepCompensated, OnFailureCompleted)) or not event.writes:
             return  # it failed, for want of room
         try:
             while not self.commit(writes=writes):
@@ -426,8 +435,8 @@ class _Execution:
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
         match commands:
-            case [Close(status, error)]:
-                return self.commit(InstanceFinished(status, error))
+            case [Close() as end]:
+                return self.close(end)
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
                     return self.commit(Suspended(wake_at))
@@ -438,11 +447,34 @@ class _Execution:
                 return True
         return False
 
+    def close(self, end: Close) -> bool:
+        """End the instance, with its output if it completes; whether it has ended."""
+        if end.status != "completed" or self.definition.output is None:
+            return self.commit(InstanceFinished(end.status, end.error, end.output_of))
+        if self.took_over and self.draft.output_tries >= self.definition.retry.max_attempts:
+            self.journal.decide(OutputFailed(failure(lost(self.draft.instance_id))))
+            return False
+        if self.took_over:
+            self.journal.decide(OutputStarted())
+        if (self.took_over or self.journal.opening) and not self.flush():
+            return False
+        made = output_event(self.definition.output, self.whole_context(), self.executor.commits.store)
+        if isinstance(made, InstanceFinished) and not self.journal.has_room(made):
+            made = OutputFailed(failure(InvalidOutput(f"with its output, {too_much(self.draft.instance_id)}")))
+        if isinstance(made, InstanceFinished):
+            return self.commit(made)
+        self.journal.decide(made)
+        return False
+
+    def whole_context(self) -> StepContext:
+        """What the function that makes the output is given: what a step would be that came after all others."""
+        return self.context(text_of(OUTPUT), 1)
+
     def name_retries(self, at: int) -> None:
         """Name the steps that are tried again at ``at`` in the commit before the pause: none is needed after it."""
         state, undoing = self.draft, self.draft.compensation
-        if undoing is not None:
-            due = [state.activation(step, undo=True) for step in undoing.left[:1]]
+        if undoing is not None and undoing.left:
+            due = [state.activation(undoing.left[0], undo=True)]
         else:
             due = [state.activation(key) for key, step in state.steps.items() if step.retry_at == at]
         if unnamed := tuple(activation for activation in due if activation not in state.running):

@@ -16,6 +16,7 @@ from hephaestus.engine.events import (
     CompensationStarted,
     Entry,
     Event,
+    OutputStarted,
     StepCompleted,
     StepFailed,
     StepsSkipped,
@@ -242,7 +243,7 @@ class Journal:
         An event that came in meanwhile goes before a timeout that was decided but not written.
         """
         match event:
-            case StepsSkipped() | StepsStarted() | ChoiceStarted() | CompensationStarted():
+            case StepsSkipped() | StepsStarted() | ChoiceStarted() | OutputStarted() | CompensationStarted():
                 return True
             case StepWaiting(step=step):
                 return step in self.pure

@@ -18,13 +18,15 @@ from hephaestus.engine.events import (
     CompensationFailed,
     Event,
     Failure,
+    OnFailureCompleted,
+    OnFailureFailed,
     StepCompensated,
     StepCompleted,
     StepFailed,
     StepWaiting,
 )
 from hephaestus.engine.inbox import as_results
-from hephaestus.runtime.attempt import Interrupted, Outcome, StepTimedOut
+from hephaestus.runtime.attempt import Interrupted, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
@@ -81,6 +83,7 @@ class Judge:
             outcome.attempt,
             writes=tuple(map(label, done.writes)),
             configs=outcome.taken.configs,
+            fail=outcome.taken.fail,
         )
 
     def undone(self, outcome: Outcome) -> Event:
@@ -94,6 +97,32 @@ class Judge:
         story = outcome.story or failure(outcome.error)
         return CompensationFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
 
+    def handled(self, outcome: Outcome) -> OnFailureCompleted | OnFailureFailed:
+        """An attempt of the workflow's ``on_failure`` came to its end."""
+        step, done, error = outcome.step, outcome.completed, outcome.error
+        if error is None and done is not None:
+            return OnFailureCompleted(
+                outcome.activation,
+                done.event,
+                done.results,
+                done.metadata or NOTHING,
+                outcome.started_at,
+                outcome.attempt,
+                tuple(map(label, done.writes)),
+            )
+        if error is None:
+            error = InvalidResult(f"step {step} is on_failure and returned Pending(): it cannot wait")
+        once = self.definition.declared[step].semantics == "at_most_once"
+        retry_at = None if once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
+        story = outcome.story or failure(error)
+        return OnFailureFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
+
+    def judged(self, outcome: Outcome) -> Event:
+        """What an attempt's end means, whatever the attempt was of."""
+        if parse(outcome.activation).undo:
+            return self.undone(outcome)
+        return self.handled(outcome) if outcome.step == self.definition.graph.on_failure else self.ended(outcome)
+
     def interrupted(self, state: State, activation: str) -> Event:
         """An attempt was under way when the Lambda that ran it ended: it is spent."""
         step, undo = step_of(activation), parse(activation).undo
@@ -103,8 +132,7 @@ class Judge:
             f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
             "by its timeout, its memory or a crash; see the function's log"
         )
-        outcome = Outcome(activation, attempt, 0, error=error)
-        return self.undone(outcome) if undo else self.failed(outcome, error)
+        return self.judged(Outcome(activation, attempt, 0, error=error))
 
     def delivered(self, command: Deliver, state: State) -> Event:
         """A waiting step gets its event: it completes, or fails where nothing routes the event."""
@@ -127,6 +155,7 @@ class Judge:
                 started_at=known.started_at,
                 attempt=known.attempt,
                 configs=taken.configs,
+                fail=taken.fail,
             )
 
         def failed(error: BaseException) -> StepCompleted | StepFailed:
@@ -165,6 +194,7 @@ class Judge:
                 attempt=attempt,
                 failed=story,
                 configs=taken.configs,
+                fail=taken.fail,
             )
 
         def failed(problem: BaseException) -> StepFailed:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.context import context_after
 from hephaestus.definition.durations import shown
-from hephaestus.definition.step import DONE, Configured, Done, Step
+from hephaestus.definition.step import DONE, FAIL, Configured, Done, Fail, Step, fail_reason
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import NonRetryable
+from hephaestus.runtime.error_text import MAX_MESSAGE
 from hephaestus.values import NotSerializable, freeze, to_json
+from hephaestus.values.scalars import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,10 +28,14 @@ class InvalidChoice(NonRetryable):
 
 
 class Taken(NamedTuple):
-    """The live targets of an event, and the configurations that a ``Choice`` returned with them, by target."""
+    """The live targets of an event, and the configurations that a ``Choice`` returned with them, by target.
+
+    ``fail`` is the reason where it leads to ``FAIL``, ``""`` without one; ``None`` elsewhere.
+    """
 
     steps: tuple[str, ...] = ()
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
+    fail: str | None = None
 
 
 def route(definition: Definition, key: str, event: str, results: Mapping[str, Any], context: StepContext) -> Taken:
@@ -41,17 +47,31 @@ def route(definition: Definition, key: str, event: str, results: Mapping[str, An
     """
     found = definition.routes[key][event]
     if found.choice is None:
-        return Taken(found.targets)
+        return Taken(found.targets, fail=None if found.fail is None else clean_text(found.fail, MAX_MESSAGE))
     seen = context_after(context, key, event, results)
     place = f"step {key}: the Choice of {event!r}"
     configs: dict[str, Mapping[str, Any] | None] = {}
+    reason = None
     for picked in _listed(found.choice.function(seen), place):
         target, config = _read(picked, definition, found, place)
         if configs.setdefault(target, config) != config:
             message = f"{place} picked {target} twice with different configurations: pick it once"
             raise InvalidChoice(message)
+        reason = _reason(picked, place) if target == FAIL.key else reason
+    if reason is not None and len(configs) > 1:
+        message = f"{place} picked FAIL together with {', '.join(configs.keys() - {FAIL.key})}: return FAIL alone"
+        raise InvalidChoice(message)
     own = {target: config for target, config in configs.items() if config is not None and target in found.targets}
-    return Taken(tuple(target for target in configs if target in found.targets), _stored(own, place))
+    return Taken(tuple(target for target in configs if target in found.targets), _stored(own, place), reason)
+
+
+def _reason(picked: object, place: str) -> str:
+    """The reason of a ``FAIL`` that was picked."""
+    reason = fail_reason(picked.step if isinstance(picked, Configured) else picked)
+    if reason is not None and not isinstance(reason, str):
+        message = f'{place} picked FAIL({shown(reason)}): give the reason as a text, as in FAIL("reason")'
+        raise InvalidChoice(message)
+    return clean_text(reason, MAX_MESSAGE) if reason else ""
 
 
 def _listed(picked: Any, place: str) -> Iterable[object]:
@@ -76,12 +96,13 @@ def _read(picked: object, definition: Definition, found: Route, place: str) -> t
             message = f"{place} picked the configuration {shown(config)}: give a mapping"
             raise InvalidChoice(message)
     key = _key(target, definition, found)
-    if config and key == DONE.key and found.ends:
-        message = f"{place} picked DONE with a configuration: return DONE alone, it never runs"
+    ends = {DONE.key: found.ends, FAIL.key: found.fail is not None}
+    if config and ends.get(key):
+        message = f"{place} picked {key} with a configuration: return {key} alone, it never runs"
         raise InvalidChoice(message)
-    if key in found.targets or (key == DONE.key and found.ends):
+    if key in found.targets or ends.get(key):
         return key, config
-    targets = ", ".join((*found.targets, *([DONE.key] if found.ends else [])))
+    targets = ", ".join((*found.targets, *(key for key in ends if ends[key])))
     message = f"{place} picked {shown(picked)}, which is not among its targets ({targets}): return one, or a list"
     raise InvalidChoice(message)
 
@@ -94,8 +115,8 @@ def _key(target: object, definition: Definition, found: Route) -> str:
         return target.key
     if not isinstance(target, type) or not issubclass(target, Step):
         return ""
-    if issubclass(target, Done):
-        return DONE.key
+    if issubclass(target, (Done, Fail)):
+        return str(target.step_key)
     made = [key for key in found.targets if type(definition.steps[key]) is target]
     return made[0] if len(made) == 1 else ""
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.events import NOTHING, CompensationFailed, Failure, StepCompleted, StepFailed
+from hephaestus.engine.events import (
+    NOTHING,
+    CompensationFailed,
+    Failure,
+    InstanceFinished,
+    OnFailureCompleted,
+    OnFailureFailed,
+    StepCompleted,
+    StepFailed,
+)
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.values import to_json
@@ -60,11 +69,11 @@ def held(state: State) -> int:
 
     That are the newest requests, the tags, the reasons of who steers it, and the errors that it ended with.
     """
-    values: list[Any] = [state.initial, state.metadata]
+    values: list[Any] = [state.initial, state.metadata, state.output]
     room = TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
     for step in state.steps.values():
         room += STEP + NAMED * (len(step.taken) + len(step.requests))
-        values += (step.results, step.configs)
+        values += (step.results, step.configs, step.fail or "")
         for error in (step.error, step.failed):
             if error is not None:
                 room += _failure_room(error)
@@ -88,9 +97,14 @@ def added(event: Event) -> int:
             room = STEP + NAMED * len(event.taken) + weigh(event.results)
             room += weigh(event.configs) if event.configs is not NOTHING else 0
             room += weigh(event.metadata) if event.metadata else 0
+            room += weigh(event.fail) if event.fail else 0
             return room + (_failure_room(event.failed) if event.failed is not None else 0)
-        case StepFailed() | CompensationFailed():
+        case OnFailureCompleted():
+            return STEP + weigh(event.results) + weigh(event.metadata)
+        case StepFailed() | CompensationFailed() | OnFailureFailed():
             return STEP + _failure_room(event.error)
+        case InstanceFinished():
+            return weigh(event.output)
         case _:
             return 0
 
@@ -98,7 +112,7 @@ def added(event: Event) -> int:
 def cut(event: Event, instance_id: str) -> Event:
     """What a failure is recorded as where there is no room for it: in short, and led to no further step."""
     match event:
-        case StepFailed() | CompensationFailed():
+        case StepFailed() | CompensationFailed() | OnFailureFailed():
             return replace(event, error=_short(event.error))
         case StepCompleted(failed=Failure() as failed):
             said = _short(failed)

@@ -17,6 +17,9 @@ from hephaestus.engine.events import (
     EventReceived,
     Forked,
     InstanceFinished,
+    OnFailureCompleted,
+    OnFailureFailed,
+    OutputFailed,
     Parked,
     Redriven,
     StepCompensated,
@@ -57,6 +60,12 @@ class Generation:
         undo: the steps that are still to be undone, in this order.
         undone: the steps that were undone since the last redrive.
         epochs: how often the effects of each step were undone, and the step ran again.
+        completed: every activation that has completed.
+        fatal: the steps whose event led to ``FAIL``, but for those set back.
+        broken: whether it fails although no step did.
+        took_over: whether its owner took over from one that died.
+        outputs: how many calls that make the output were counted when it was last made.
+        handled: whether ``on_failure`` has had its say about this failure.
         gone: whether it has expired or was deleted.
     """
 
@@ -73,6 +82,12 @@ class Generation:
         self.undo: list[str] = []
         self.undone: set[str] = set()
         self.epochs: Counter[str] = Counter()
+        self.completed: set[str] = set()
+        self.fatal: set[str] = set()
+        self.broken = False
+        self.took_over = False
+        self.outputs = 0
+        self.handled = False
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
@@ -113,6 +128,7 @@ class Check:
             known.requests.add(asked)
         match self.event:
             case Claimed() as event:
+                known.took_over = self.state.owner is not None
                 self.ledger.claims(known, event, self.entry)
             case Forked(completed=completed) as event:
                 self.ledger.takes_over(event)
@@ -120,11 +136,10 @@ class Check:
                     self._take(done, done.ended_at)
                     known.epochs[done.step] = parse(done.activation).epoch
             case StepsStarted(activations):
-                self._started([step_of(activation) for activation in activations])
+                self._started(activations)
             case EventReceived(step=step, event_id=event_id) as event:
-                known_link = event.by_source == "link" and event_id in known.events
-                twice = known_link or known.in_force(event_id) is not None
-                require(not twice, "invariant 5", f"event {event_id} was applied twice")
+                used = event.by_source == "link" and event_id in known.events
+                require(not (used or known.in_force(event_id)), "invariant 5", f"event {event_id} was applied twice")
                 require(step not in known.received, "invariant 5", f"{event_id} takes the place of another event")
                 known.events[event_id] = event
                 known.received[step] = event
@@ -134,8 +149,8 @@ class Check:
                 require(attempt == self.state.attempt(step), "invariant 2", f"attempt {attempt} of {step} was not next")
             case StepsSkipped(steps):
                 self._skipped(steps)
-            case CompensationStarted(steps=steps):
-                self._compensates(steps)
+            case CompensationStarted() as event:
+                self._compensates(event)
             case StepCompensated(step=step):
                 self._undone(step)
                 known.undone.add(step)
@@ -144,28 +159,55 @@ class Check:
                     self._undone(step)
             case Redriven() as event:
                 self._redriven(event)
-            case InstanceFinished(status):
-                self._finished(status)
+            case OnFailureCompleted(step=step) | OnFailureFailed(step=step, retry_at=None):
+                self._handled(step)
+            case OutputFailed():
+                self._breaks()
+            case InstanceFinished() as event:
+                self._finished(event)
             case Parked(reason):
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
 
-    def _started(self, steps: Sequence[str]) -> None:
-        state = self.state
+    def _started(self, activations: Sequence[str]) -> None:
+        state, steps = self.state, [step_of(activation) for activation in activations]
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
         if state.compensation is not None:
+            if not all(parse(activation).undo for activation in activations):
+                self._handles(steps)
             return
+        ended = ", ".join(self.known.fatal)
+        require(not ended, "FAIL", f"{', '.join(steps)} started although {ended} led to FAIL")
         require(state.cancel is None, "cancel", f"{', '.join(steps)} started although the instance is cancelled")
         reference = self.known.reference()
         for step in steps:
             found = reference.step(step)
             require(found == "startable", "invariant 4", f"step {step} started, but it is {found}")
 
+    def _handles(self, steps: Sequence[str]) -> None:
+        """After all is undone, ``on_failure`` runs, once for each failure, and nothing else."""
+        known, undoing = self.known, self.state.compensation
+        its_turn = undoing is not None and undoing.status == "failed" and not known.undo and not known.handled
+        right = its_turn and list(steps) == [self.graph.on_failure]
+        require(right, "on_failure", f"{steps} is run, {known.undo} is not undone")
+
+    def _handled(self, step: str) -> None:
+        self._handles([step])
+        self.known.handled = True
+
+    def _breaks(self) -> None:
+        """The output could not be made: everything else was."""
+        self.known.broken = True
+        self._all_ran()
+
     def _completed(self, event: StepCompleted) -> None:
         step = event.step
         found = self.known.reference().step(step)
         require(found == "startable", "invariant 4", f"step {step} completed, but it is {found}")
+        require(event.activation not in self.known.completed, "invariant 2", f"{event.activation} completed twice")
+        self.known.completed.add(event.activation)
+        self._leads(event)
         allowed = self.graph.edges[step].get(event.event, ())
         require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
         received = self.known.received.pop(step, None)
@@ -174,6 +216,15 @@ class Check:
         if self.state.step_status(step) == "waiting":
             self._waited(event, received)
         self._take(event)
+
+    def _leads(self, event: StepCompleted) -> None:
+        """Whether an event led to ``FAIL``, where no ``Choice`` decided."""
+        route = self.ledger.definition(self.state).routes[event.step].get(event.event)
+        if event.fail is not None:
+            self.known.fatal.add(event.step)
+        if route is not None and route.choice is None:
+            right = (event.fail is None) == (route.fail is None)
+            require(right, "FAIL", f"{event.event!r} of {event.step} leads to {route.shown}, it failed: {event.fail}")
 
     def _waited(self, event: StepCompleted, received: EventReceived | None) -> None:
         step = event.step
@@ -209,9 +260,11 @@ class Check:
             found = reference.step(step)
             require(found == "skipped", "invariant 4", f"step {step} was skipped, but it is {found}")
 
-    def _compensates(self, steps: Sequence[str]) -> None:
+    def _compensates(self, event: CompensationStarted) -> None:
         undo = [step for step in self.graph.compensates if self.state.step_status(step) == "completed"]
-        self._undo(undo, steps)
+        self._undo(undo, event.steps)
+        wanted = self.graph.on_failure if event.status == "failed" else ""
+        require(event.then == wanted, "on_failure", f"before it is {event.status}, {event.then or 'nothing'} is run")
 
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
         """The last completed first; of steps that completed at one time, the later in the graph first."""
@@ -226,6 +279,10 @@ class Check:
     def _redriven(self, event: Redriven) -> None:
         known = self.known
         known.redrives += 1
+        known.handled = False
+        if self.graph.on_failure in self.state.steps:
+            known.epochs[self.graph.on_failure] += 1
+        known.broken, known.outputs = known.broken and event.status == "compensating", 0
         known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
@@ -235,7 +292,8 @@ class Check:
         known.begun = {
             name for name in known.begun if name[1] not in (*event.reset, *event.undo, *known.graph.compensates)
         }
-        follows = set(known.undone)
+        follows = known.undone | known.fatal
+        known.fatal -= set(event.reset)
         for step in known.graph.order:
             if step in follows:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
@@ -244,19 +302,39 @@ class Check:
             known.epochs.update(step for step in ran if step in follows)
             known.undone.clear()
 
-    def _finished(self, status: str) -> None:
-        state = self.state
+    def _all_ran(self) -> None:
         reference = self.known.reference()
-        failed = [step for step, it in state.steps.items() if it.status in ("failed", "compensation_failed")]
+        left = reference.all("startable") | reference.all("undecided")
+        require(not left, "invariant 4", f"it ends, but {sorted(left)} did not")
+        ran = set(self.known.outcomes)
+        require(ran == reference.on_taken_paths(), "invariant 4", "what ran is not what the taken paths lead to")
+
+    def _has_output(self, event: InstanceFinished) -> None:
+        """The output is the function's, else the results of the step that is named, else of the one completed last."""
+        definition = self.ledger.definition(self.state)
+        done = [step for _, _, step in sorted(self.known.done)]
+        wanted = definition.graph.output
+        last = ([step for step in done if step == wanted] if wanted else done)[-1:]
+        of = "" if definition.output is not None else "".join(last)
+        require(event.output_of == of, "output", f"its output is of {event.output_of!r}, not of {of!r}")
+
+    def _finished(self, event: InstanceFinished) -> None:
+        state, status = self.state, event.status
+        broken = ("failed", "compensation_failed")
+        handler = self.graph.on_failure
+        failed = [step for step, it in state.steps.items() if it.status in broken or step in self.known.fatal]
+        failed = [step for step in failed if step != handler]
         self.ledger.closes(self.entry)
         if status == "completed":
-            left = reference.all("startable") | reference.all("undecided")
-            require(not left and not failed, "invariant 4", f"completed, but {sorted(left) or failed} did not")
-            ran = set(self.known.outcomes)
-            require(ran == reference.on_taken_paths(), "invariant 4", "what ran is not what the taken paths lead to")
+            require(not failed and not self.known.broken, "invariant 4", f"completed, but {failed or 'it'} did not")
+            self._all_ran()
+            self._has_output(event)
             require(state.cancel is None, "cancel", "it completed although it had been cancelled")
         elif status == "failed":
-            require(bool(failed), "invariant 4", "it failed, but no step did")
+            require(bool(failed) or self.known.broken, "invariant 4", "it failed, but no step did")
+            cancelled = state.compensation is not None and state.compensation.status == "cancelled"
+            handled = self.known.handled or cancelled or not handler
+            require(handled, "on_failure", f"it failed, and {handler} did not run")
         else:
             require(state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
         if status == "failed" or (state.cancel is not None and state.cancel.compensate):
@@ -328,7 +406,9 @@ def needed_at(state: State) -> int | None:
 def _due(state: State) -> list[int]:
     """When an instance that nobody owns has something to do (ms)."""
     if state.compensation is not None:
-        return [state.compensation.retry_at or state.updated_at]
+        handler = state.steps.get(state.compensation.then)
+        retry_at = handler.retry_at if handler and not state.compensation.left else state.compensation.retry_at
+        return [retry_at or state.updated_at]
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
     times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]

@@ -409,7 +409,8 @@ class SimulatedRegistry(Registry):
                 key: {event: self._simulated(key, route) for event, route in routed.items()}
                 for key, routed in found.routes.items()
             }
-            self._known[state.version] = replace(found, steps=steps, routes=routes)
+            output = found.output and SimulatedOutput(found.output, self.world, self.ledger)
+            self._known[state.version] = replace(found, steps=steps, routes=routes, output=output)
         return self._known[state.version]
 
     def _simulated(self, step: str, route: Route) -> Route:
@@ -438,6 +439,26 @@ class SimulatedChoice:
         picked = self._function(context)
         world.latency()
         return picked
+
+
+class SimulatedOutput:
+    """The function that makes an output, but for what may happen while it runs."""
+
+    def __init__(self, function: Callable[[StepContext], Any], world: World, ledger: Ledger) -> None:
+        self._function = function
+        self._world = world
+        self._ledger = ledger
+
+    def __call__(self, context: StepContext) -> Any:
+        """Make it."""
+        world = self._world
+        world.note("the output")
+        guarded(world, lambda: self._ledger.outputs(context))
+        if world.weather.strikes("crash in a step"):
+            world.die("in the output")
+        made = self._function(context)
+        world.latency()
+        return made
 
 
 class SimulatedStep:

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.engine.activation import parse
-from hephaestus.engine.events import InstanceStarted, Redriven, StepCompensated, StepCompleted
+from hephaestus.engine.events import InstanceStarted, OnFailureCompleted, Redriven, StepCompensated, StepCompleted
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
@@ -149,18 +149,34 @@ class Ledger:
     def chooses(self, step: str, context: StepContext) -> None:
         """A ``Choice`` of a step is about to be called.
 
-        Within the step's own attempt it is named with it; after a wait, and for a failure that is routed, by itself.
+        Within the step's own attempt it is named with it; after a wait, and for a failure that is routed, by itself. In
+        an attempt that had too long it has no effect, like all that such an attempt still does.
         """
         generation = self.generations[context.instance_id, context.instance.life]
         state = generation.state
         invocation = self.world.invocation
-        if invocation is None or self.world.now >= invocation.ends_at:
+        known = state.steps.get(step)
+        given_up = known is not None and known.attempt + (known.status == "retrying") > context.attempt
+        if invocation is None or self.world.now >= invocation.ends_at or given_up:
             return
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"a Choice of {step} runs in an invocation that does not own it")
         activation = state.activation(step)
         named = activation in state.choosing or activation in state.running
         require(named, "invariant 3", f"a Choice of {step} is called, and no commit counts it")
+
+    def outputs(self, context: StepContext) -> None:
+        """The function that makes an output is about to be called: by the owner, who counts it after one that died."""
+        generation = self.generations[context.instance_id, context.instance.life]
+        state = generation.state
+        invocation = self.world.invocation
+        if invocation is None or self.world.now >= invocation.ends_at:
+            return
+        owner = self._owners.get(state.owner or "")
+        require(owner is invocation, "invariant 2", "the output is made in an invocation that does not own it")
+        begun, generation.outputs = generation.outputs, state.output_tries
+        counted = state.output_tries > begun or not generation.took_over
+        require(counted, "invariant 3", "the output is made after an owner died, and no commit counts it")
 
     def ends(self, step: Step) -> None:
         """A step's own code has come to its end."""
@@ -209,7 +225,7 @@ class Ledger:
                 label
                 for entry in known.entries
                 for event in entry.events
-                if isinstance(event, (StepCompleted, StepCompensated))
+                if isinstance(event, (StepCompleted, StepCompensated, OnFailureCompleted))
                 for label in event.writes
             ]
         for instance_id, known in self.newest.items():

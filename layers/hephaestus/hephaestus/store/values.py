@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
 MAX_VALUE_BYTES: Final = 64 * 1024
 PART_BYTES: Final = 256 * 1024  # of an item that holds a part of a value
-_FIELDS: Final = ("results", "payload", "initial", "metadata", "configs")
+_FIELDS: Final = ("results", "payload", "initial", "metadata", "configs", "output")
 
 
 class Blobs(Protocol):
@@ -199,9 +199,10 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
     """A state without its large values, and where each belongs (name, field of the state, field, and the step)."""
     apart: dict[str, bytes] = {}
     changes: dict[str, Any] = {}
-    if state.metadata and (data := _large(state.metadata, above)) is not None:
-        apart[f"{name_of(data)} metadata"] = data
-        changes["metadata"] = NOTHING
+    for name in ("metadata", "output"):
+        if (value := getattr(state, name)) and (data := _large(value, above)) is not None:
+            apart[f"{name_of(data)} {name}"] = data
+            changes[name] = NOTHING
     for group in ("steps", "inbox"):
         records = getattr(state, group)
         emptied = {key: _emptied_at(record, group, key, apart, above) for key, record in records.items()}

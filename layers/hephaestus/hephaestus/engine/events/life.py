@@ -149,9 +149,9 @@ class Parked(Event):
 class Redriven(Event):
     """A closed instance goes on, in ``status``; one that was parked goes on as it was.
 
-    ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, or follow
-    from one that was, so that running them is a new activation. ``undo`` are the steps whose compensation failed and is
-    tried again.
+    ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, led to
+    ``FAIL``, or follow from one that did, so that running them is a new activation. ``undo`` are the steps whose
+    compensation failed and is tried again.
     """
 
     status: str
@@ -195,6 +195,7 @@ class Redriven(Event):
             "cancel": None if state.closed and undoing is None else state.cancel,
             "paused": None,
             "error": None,
+            **({"verdict": None, "output_tries": 0} if self.status != "compensating" else {}),
             "parked": None,
             "requests": remember(requests, "redrive", self.request_id, self.digest),
         }
@@ -202,15 +203,46 @@ class Redriven(Event):
 
 @event({"pending": ENDS, "running": ENDS, "waiting": ENDS, "compensating": "failed|cancelled"})
 class InstanceFinished(Event):
-    """The last event of a generation; ``status`` is ``completed``, ``failed`` or ``cancelled``."""
+    """The last event of a generation; ``status`` is ``completed``, ``failed`` or ``cancelled``.
+
+    The output of a completed one is ``output``, or the results of the step ``output_of``.
+    """
 
     status: str
     error: Failure | None = None
+    output_of: str = ""
+    output: Mapping[str, Any] = NOTHING
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
         ended = {"owner": None, "lease_until": 0, "paused": None, "parked": None, "error": self.error}
-        return {**ended, "running": (), "timers": NOTHING, "inbox": NOTHING} if self.status == "completed" else ended
+        if self.status != "completed":
+            return ended
+        left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}
+        return {**ended, **left, "running": (), "timers": NOTHING, "inbox": NOTHING}
+
+
+@event(stays("running"))
+class OutputStarted(Event):
+    """The owner calls the function that makes the output, right after this commit.
+
+    An owner that died may have died of it: the one that comes after it counts the calls, so that they end.
+    """
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """One more was begun."""
+        return {"output_tries": state.output_tries + 1}
+
+
+@event(stays("running"))
+class OutputFailed(Event):
+    """The function that makes the output has failed, and with it the instance."""
+
+    error: Failure
+
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """It will end as failed."""
+        return {"verdict": self.error, "output_tries": 0}
 
 
 def _moved(activation: str, epochs: Mapping[str, int]) -> str:

@@ -63,8 +63,8 @@ class StepCompleted(OfActivation):
     ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
     ``failed`` is the error of its last attempt where the transitions route that failure; without it the step succeeded,
     whatever the event is called. ``replaced`` is set where the results were given to a fork.
-    ``configs`` are the configurations that a ``Choice`` returned, by target. ``ended_at`` is set where a fork takes the
-    step over: when it ended there.
+    ``configs`` are the configurations that a ``Choice`` returned, by target. ``fail`` is set where the event led to
+    ``FAIL``: the reason, or ``""``. ``ended_at`` is set where a fork takes the step over: when it ended there.
     """
 
     event: str
@@ -78,6 +78,7 @@ class StepCompleted(OfActivation):
     replaced: Replacement | None = None
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
     ended_at: int = 0
+    fail: str | None = None
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
@@ -109,6 +110,7 @@ class StepCompleted(OfActivation):
             replaced=self.replaced,
             configs=self.configs,
             requests=requests,
+            fail=self.fail,
         )
 
 
@@ -187,15 +189,19 @@ class StepsSkipped(Event):
 
 @event({"running": "compensating"})
 class CompensationStarted(Event):
-    """The instance will end as ``status``; before that, what these ``steps`` did is undone, in this order."""
+    """The instance will end as ``status``; before that, what these ``steps`` did is undone, in this order.
+
+    After them the step ``then`` runs, the workflow's ``on_failure``.
+    """
 
     status: str
     steps: tuple[str, ...]
     error: Failure | None = None
+    then: str = ""
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """All of it is still to be done."""
-        return {"compensation": Compensation(self.status, self.steps, self.error)}
+        """All of it is still to be done; a step that was named and did not start will not."""
+        return {"compensation": Compensation(self.status, self.steps, self.error, then=self.then), "running": ()}
 
 
 @event(stays("compensating"), {"completed": "compensated"})
@@ -230,6 +236,56 @@ class CompensationFailed(OfActivation):
             return _undone(state, self.activation, replace(state.steps[step], status=status, error=self.error))
         undoing = replace(_undoing(state, self.activation), attempt=self.attempt, retry_at=self.retry_at)
         return {"compensation": undoing, "running": _left(state.running, self.activation)}
+
+
+@event(stays("compensating"), {"pending": "completed", "retrying": "completed"})
+class OnFailureCompleted(OfActivation):
+    """The workflow's ``on_failure`` is through, with one of its events, which leads nowhere."""
+
+    event: str
+    results: Mapping[str, Any] = NOTHING
+    metadata: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    attempt: int = 1
+    writes: tuple[str, ...] = ()
+
+    def changes(self, state: State, at: int) -> dict[str, Any]:
+        """The instance can end."""
+        done = StepState("completed", self.attempt, self.event, (), self.results, self.started_at, ended_at=at)
+        changed = _handled(state, self, done)
+        return {**changed, "metadata": FrozenDict({**state.metadata, **self.metadata})} if self.metadata else changed
+
+
+@event(stays("compensating"), dict.fromkeys(("pending", "retrying"), "retrying or failed"))
+class OnFailureFailed(OfActivation):
+    """An attempt of the workflow's ``on_failure`` failed; it is tried again at ``retry_at``, or never."""
+
+    attempt: int
+    error: Failure
+    started_at: int = 0
+    retry_at: int | None = None
+
+    def changes(self, state: State, at: int) -> dict[str, Any]:
+        """It is tried again, or the instance can end."""
+        status = step_after(state, self.step, self)
+        failed = StepState(
+            status, self.attempt, started_at=self.started_at, ended_at=at, retry_at=self.retry_at, error=self.error
+        )
+        return _handled(state, self, failed)
+
+
+def _handled(state: State, event: OfActivation, known: StepState) -> dict[str, Any]:
+    """What an attempt of the workflow's ``on_failure`` changes."""
+    step, undoing = step_now(state, event.activation), state.compensation
+    if undoing is None or undoing.left or undoing.then != step:
+        message = f"instance {state.instance_id}: {event.activation} is not what is to run next"
+        raise CorruptLog(message)
+    step_after(state, step, event)
+    return {
+        "steps": added(state.steps, step, known),
+        "trail": Trail(state.trail, step),
+        "running": _left(state.running, event.activation),
+    }
 
 
 def _stopped(state: State, activation: str) -> dict[str, Any]:

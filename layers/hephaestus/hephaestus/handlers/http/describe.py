@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.definition.step import DONE
-
 if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
@@ -34,11 +32,14 @@ def _version(definition: Definition) -> dict[str, Any]:
                 "waits": step.waits,
                 "compensates": key in definition.graph.compensates,
                 "events": list(step.events),
-                "routes": {event: list(route.targets) or [DONE.key] for event, route in definition.routes[key].items()},
+                "routes": {event: list(route.shown) for event, route in definition.routes[key].items()},
             }
             for key, step in definition.declared.items()
+            if key != definition.graph.on_failure
         ],
     }
+    if definition.graph.on_failure:
+        described["on_failure"] = definition.graph.on_failure
     if definition.input_model is not None:
         described["input"] = definition.input_model.model_json_schema()
     return described

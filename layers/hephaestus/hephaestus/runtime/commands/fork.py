@@ -149,7 +149,7 @@ def _check_allowed(flow: type[Workflow], definition: Definition, source: State, 
 def _fork(
     source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: Caller, replaced: bool
 ) -> Forked:
-    """What a fork takes over: every step that was decided, and whose predecessors were.
+    """What a fork takes over: every step that was decided, and whose predecessors were; not one that led to ``FAIL``.
 
     What ``by`` gives instead of what the source had is marked; ``replaced`` says that the start data are among it.
     """
@@ -157,9 +157,9 @@ def _fork(
     taken: dict[str, str] = {}
     for step in graph.order:
         if step == graph.start or all(one in taken for one in graph.predecessors[step]):
-            status = source.step_status(step)
-            if status in ("completed", "skipped"):
-                taken[step] = status
+            known = source.steps.get(step)
+            if known is not None and known.status in ("completed", "skipped") and known.fail is None:
+                taken[step] = known.status
     _check_results(source, definition, results, taken)
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
     completed = [
@@ -247,11 +247,11 @@ def _leads_there(definition: Definition, done: StepCompleted) -> bool:
     """Whether the event of a step may lead exactly to the steps that it led to."""
     route = definition.routes[done.step][done.event]
     if route.choice is None:
-        return set(done.taken) == set(route.targets)
+        return set(done.taken) == set(route.targets) and route.fail is None
     return set(done.taken) <= set(route.targets)
 
 
 def _other_way(definition: Definition, done: StepCompleted) -> str:
     route = definition.routes[done.step][done.event]
-    was, now = (", ".join(steps) or DONE.key for steps in (done.taken, route.targets))
+    was, now = ", ".join(done.taken) or DONE.key, ", ".join(route.shown)
     return f"{done.step}: {done.event} led to {was}, and leads to {'a choice of ' if route.choice else ''}{now} there"
