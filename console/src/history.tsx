@@ -15,7 +15,7 @@ interface Line {
 }
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
-const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "OutputFailed"]);
+const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed"]);
 const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
 
 interface Props {
@@ -263,6 +263,8 @@ function sentence(event: LogEvent): string {
       return `ended: ${text("status")}${text("output_of") ? `, with the results of ${text("output_of")} as its output` : ""}`;
     case "OutputStarted":
       return "the output is made";
+    case "TimedOut":
+      return event.error?.message ?? "its time is up";
     case "OutputFailed":
       return `the output could not be made: ${event.error?.message ?? ""}`;
     default:

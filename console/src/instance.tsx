@@ -87,6 +87,12 @@ export function InstancePage({ id, about, tell }: Props) {
             {"changed "}
             <Time at={instance.updated_at} text={ago(instance.updated_at, now)} />
           </span>
+          {instance.deadline && (
+            <span>
+              {"times out "}
+              <Time at={instance.deadline} text={until(instance.deadline, now)} />
+            </span>
+          )}
           {(instance.tags ?? []).map((tag) => (
             <span key={tag} class="tag">
               {tag}

@@ -78,6 +78,8 @@ export interface Instance extends Listed {
   metadata?: Json;
   context?: Json;
   output?: Json;
+  /** When it fails unless it has ended before. */
+  deadline?: string;
   steps?: { [key: string]: StepView };
   accepts?: { [key: string]: string[] };
   wake_at?: string;

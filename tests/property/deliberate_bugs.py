@@ -518,6 +518,35 @@ def on_failure_once_a_life(patch: Patch) -> None:
     patch.setattr(redrive, "redriven", redriven)
 
 
+def timeout_early(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
+    """A workflow's time is up a minute early."""
+    soon = None if state.deadline is None else state.deadline - 60_000
+    return right_advance(graph, evolve(state, deadline=soon), now, in_flight)
+
+
+def timeout_forgotten(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
+    """A workflow's time is never up."""
+    return right_advance(graph, evolve(state, deadline=None), now, in_flight)
+
+
+def timeout_without_consequence(
+    graph: Graph, state: State, now: int, in_flight: Collection[str] = ()
+) -> tuple[Command, ...]:
+    """A workflow's time is up, and steps still start."""
+    spared = evolve(state, verdict=None, deadline=None if state.verdict is not None else state.deadline)
+    commands = right_advance(graph, spared, now, in_flight)
+    return commands if commands and isinstance(commands[0], Run) else right_advance(graph, state, now, in_flight)
+
+
+def redrive_does_not_renew_the_timeout(patch: Patch) -> None:
+    """After a redrive, the time that was up is up."""
+
+    def changes(self: Redriven, state: State, at: int) -> dict[str, Any]:
+        return {**right_redriven(self, state, at), "deadline": state.deadline}
+
+    patch.setattr(Redriven, "changes", changes)
+
+
 def pause_ignored(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """A paused instance goes on."""
     return right_advance(graph, evolve(state, paused=None), now, in_flight)
@@ -716,6 +745,9 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     on_failure_before_compensation: ("on_failure",),
     on_failure_forgotten: ("on_failure",),
     on_failure_of_the_cancelled: ("on_failure",),
+    _advancing(timeout_early): ("timeout",),
+    _advancing(timeout_forgotten): ("timeout", "invariant 3", "alarm"),
+    _advancing(timeout_without_consequence): ("timeout",),
     _advancing(pause_ignored): ("pause",),
     _advancing(cancellation_ignored): ("cancel", "invariant 3"),
     _advancing(dead_paths_ignored): ("invariant 4",),
@@ -736,6 +768,8 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (State, "output_of"),
             (State, "output"),
             (State, "verdict"),
+            (State, "deadline"),
+            (State, "timeout_ms"),
             (State, "parks"),
             (StepState, "failed"),
             (StepState, "ended_at"),
@@ -759,6 +793,7 @@ AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     snapshot_loses(State, "epochs"): ("invariant 9",),
     redrive_repeats_an_epoch: ("idempotency keys",),
     redrive_repeats_what_failed_on_purpose: ("invariant 2", "invariant 5"),
+    redrive_does_not_renew_the_timeout: ("timeout", "invariant 3"),
     on_failure_once_a_life: ("on_failure",),
     output_before_the_claim: ("invariant 2",),
     inbox_keyed_by_step: ("invariant 5", "invariant 3"),

@@ -55,6 +55,7 @@ def flow(number: int) -> type[Workflow]:
         _let_fail(transitions, last, Random(f"ends {number}"))
     members: dict[str, Any] = {"start_at": steps["s0"], "transitions": transitions, "retry": draw.choice([QUICK, SLOW])}
     if number % 3 == ENDING:
+        members["timeout"] = Random(f"timeout {number}").choice([None, None, 1, 90, 5_000, 86_400])
         members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
         members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
     made: type[Workflow] = type(f"Random{number}", (Workflow,), members, key="random")

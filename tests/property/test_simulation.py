@@ -127,6 +127,7 @@ class Refused(Workflow, key="refused"):
     start_at = answer
     transitions = {answer: {"yes": DONE, "no": FAIL("refused")}}
     on_failure = step(key="tell")(lambda ctx: "done")
+    timeout = timedelta(hours=3)
 
 
 class Told(Workflow, key="told"):

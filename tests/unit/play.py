@@ -87,5 +87,10 @@ def one_of_each() -> tuple[ev.Event, ...]:
         ev.HandedOver(),
         ev.Parked("reason", 5),
         ev.CancelRequested(),
-        ev.InstanceFinished("completed"),
+        ev.OutputStarted(),
+        ev.OutputFailed(ev.Failure("Boom", "")),
+        ev.TimedOut(ev.Failure("Boom", "")),
+        ev.OnFailureCompleted("oops", "done"),
+        ev.OnFailureFailed("oops", 1, ev.Failure("Boom", "")),
+        ev.InstanceFinished("completed", output={"rows": 1}),
     )

@@ -624,3 +624,122 @@ def test_on_failure_is_shown_wherever_a_workflow_is() -> None:
     told = rendered(*(line for entry in entries for line in timeline.lines(entry)))
     assert "undoing book; then on_failure runs: tell; then it is failed" in told
     assert "tell done" in told
+
+
+class Limited(Workflow, key="limited"):
+    """It has two days to be answered."""
+
+    @step(compensate=lambda ctx: None)
+    @staticmethod
+    def ask(ctx: StepContext) -> str:
+        """Ask."""
+        return "done"
+
+    answer = WaitForEvent("yes", name="answer")
+    start_at = ask
+    transitions = {ask: {"done": answer}, answer: {"yes": DONE}}
+    on_failure = step(key="tell")(lambda ctx: dict(ctx.error))
+    timeout = timedelta(days=2)
+
+
+UP = {"type": "WorkflowTimedOut", "message": "the workflow had not ended within its timeout of 172800 s"}
+
+
+def test_a_workflow_that_has_not_ended_in_time_fails() -> None:
+    """Rule E.5: its waits are dropped, what was done is undone, on_failure is told; history says so."""
+    local, shown = started(Limited)
+    assert shown.deadline == shown.created_at + timedelta(days=2)
+    local.advance(timedelta(days=1, hours=23))
+    assert local.runner.get("limited::1").status == "waiting"
+    local.advance(timedelta(hours=1, minutes=1))
+    shown = local.runner.get("limited::1")
+    assert (shown.status, shown.error, shown.deadline) == ("failed", UP, None)
+    assert (shown.steps["ask"].status, dict(shown.steps["tell"].results)) == ("compensated", UP)
+    happened = [event["type"] for entry in local.runner.history("limited::1") for event in entry.events]
+    assert happened.count("TimedOut") == 1
+    assert "its time is up" in rendered(
+        *(line for entry in local.runner.history("limited::1") for line in Timeline(120).lines(to_json_object(entry)))
+    )
+
+
+def test_one_that_has_ended_does_not_time_out() -> None:
+    """Rule E.5: and no schedule is left behind."""
+    local, _ = started(Limited)
+    local.resume("limited::1", "yes")
+    assert local.timers.next_due() is None
+    local.advance(timedelta(days=3))
+    assert local.runner.get("limited::1").status == "completed"
+
+
+def test_pauses_count_and_a_paused_instance_times_out_when_it_goes_on() -> None:
+    """Rule E.5."""
+    local, _ = started(Limited)
+    local.runner.pause("limited::1")
+    local.advance(timedelta(days=3))
+    assert local.runner.get("limited::1").status == "waiting"
+    local.runner.unpause("limited::1")
+    local.settle()
+    assert local.runner.get("limited::1").error == UP
+
+
+def test_a_redrive_gives_the_whole_time_again() -> None:
+    """Rule E.5: whatever the instance had failed of."""
+    local, _ = started(Limited)
+    local.advance(timedelta(days=2, minutes=2))
+    local.runner.redrive("limited::1")
+    local.settle()
+    local.advance(timedelta(days=1))
+    assert local.runner.get("limited::1").status == "waiting"
+    local.resume("limited::1", "yes")
+    assert local.runner.get("limited::1").status == "completed"
+
+
+def test_what_runs_when_time_is_up_ends_and_what_is_left_by_then_decides() -> None:
+    """Rule E.5: nothing new starts; an instance with nothing left to do completes, however late."""
+    clocks: list[LocalRuntime] = []
+
+    def slow(ctx: StepContext) -> dict[str, int]:
+        clocks[0].clock.sleep(10_000)
+        return {"rows": 1}
+
+    first, second = step(key="first")(slow), step(key="second")(slow)
+
+    class Late(Workflow, key="late"):
+        start_at = first
+        transitions = {first: {"done": DONE}}
+        timeout = 5
+
+    class Later(Workflow, key="later"):
+        start_at = first
+        transitions = {first: {"done": second}, second: {"done": DONE}}
+        timeout = timedelta(seconds=5)
+
+    clocks.append(LocalRuntime(Late, Later))
+    assert clocks[0].start(Late, "1").status == "completed"
+    shown = clocks[0].start(Later, "1")
+    assert (shown.status, list(shown.steps)) == ("failed", ["first"])
+
+
+def test_a_fork_has_its_own_time() -> None:
+    """Rule E.5: from when it begins."""
+    local, _ = started(Limited)
+    local.advance(timedelta(days=1))
+    fork = local.runner.fork("limited::1", new_id="2")
+    local.settle()
+    shown = local.runner.get(fork)
+    assert shown.deadline == shown.created_at + timedelta(days=2)
+
+
+@pytest.mark.parametrize("given", [0, -1, "2 days", timedelta(days=9_999), True])
+def test_a_timeout_that_cannot_be_is_a_definition_error(given: Any) -> None:
+    """Rule E.5."""
+    with pytest.raises(DefinitionError) as raised:
+
+        class Wrong(Workflow, key="wrong"):
+            start_at = pay
+            transitions = {pay: {"paid": DONE, "declined": DONE}}
+            timeout = given
+
+    (found,) = raised.value.problems
+    assert "timeout" in found.problem
+    assert found.fix

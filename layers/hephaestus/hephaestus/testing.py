@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hephaestus.store.store import Store
     from hephaestus.values.foreign import Model
 
+MANY: Final = 1_000
 INVOCATION: Final = timedelta(minutes=15)
 TEST_KEY: Final = b"every test signs its links with this"
 
@@ -288,11 +289,26 @@ class LocalRuntime:
         end = self.clock.now() + round(read_duration(duration, "duration", zero=True) / timedelta(milliseconds=1))
         while True:
             self.settle()
-            due = [at for at in (self.queue.next_due(), self.timers.next_due()) if at is not None and at <= end]
+            late = self._first_to_time_out(end)
+            times = (self.queue.next_due(), self.timers.next_due(), late and late[0])
+            due = [at for at in times if at is not None and at <= end]
             if not due:
                 break
             self.clock.move_to(min(due))
+            if late is not None and late[0] <= self.clock.now():
+                self.runner.wake(late[1], budget=self.budget())
         self.clock.move_to(end)
+
+    def _first_to_time_out(self, end: int) -> tuple[int, str] | None:
+        """When the first workflow times out up to ``end`` (ms), and its instance: the sweep would find it."""
+        limited = any(known.timeout for flow in self.runner.registry for known in flow.definitions.values())
+        found: list[tuple[int, str]] = []
+        for wakeup in self.store.overdue(end, MANY).items if limited else ():
+            state = self.store.load(wakeup.instance_id)
+            goes_on = state is not None and state.status in ("pending", "waiting") and not state.paused
+            if state is not None and goes_on and state.deadline is not None and state.parked is None:
+                found.append((state.deadline, state.instance_id))
+        return min((one for one in found if one[0] <= end), default=None)
 
     def sweep(self) -> SweepReport:
         """Do what happens once a minute, and run what it wakes."""

@@ -214,6 +214,7 @@ class StepOutput(Workflow, key="step"):
     transitions = {note: {"done": DONE}}
     output = note
     on_failure = send_receipt.configured(to="ops")
+    timeout = timedelta(days=2)
 
 
 def use() -> None:

@@ -262,6 +262,8 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
     head.append(f"  ids {flow.business_key.name}::<value>{suffix}{scope}", style="dim")
     if flow.tags:
         head.append(f"  tags {', '.join(flow.tags)}", style="dim")
+    if definition.timeout is not None:
+        head.append(f"  timeout {span(definition.timeout.total_seconds())}", style="dim")
     tree = Tree(head, guide_style="dim")
     if definition.input_model is not None:
         fields = definition.input_model.model_json_schema()

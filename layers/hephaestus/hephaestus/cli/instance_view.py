@@ -51,6 +51,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
     if shown.get("forked_from"):
         by = asked_by(shown, "forked_by", "forked_by_source")
         facts.append(f"forked from {safe(shown['forked_from'])}{by and f' {by}'}")
+    if shown.get("deadline"):
+        facts.append(f"times out {until(shown['deadline'], now)}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
         if step["status"] == "waiting" and shown["status"] not in CLOSED:

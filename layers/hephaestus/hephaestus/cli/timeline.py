@@ -268,11 +268,12 @@ def _finished(event: Json, _at: datetime) -> Text:
     return line
 
 
-def _broken(event: Json, _at: datetime) -> Text:
-    error = event["error"]
-    return Text(
-        f"the output could not be made\n{safe(error['type'])}: {safe(error['message'], lines=True)}", style="red"
-    )
+def _broken(words: str) -> Callable[[Json, datetime], Text]:
+    def told(event: Json, _at: datetime) -> Text:
+        error = event["error"]
+        return Text(f"{words}\n{safe(error['type'])}: {safe(error['message'], lines=True)}", style="red")
+
+    return told
 
 
 def _took(event: Json, at: datetime) -> str:
@@ -308,5 +309,6 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Redriven": ("↻", _redriven),
     "InstanceFinished": ("■", _finished),
     "OutputStarted": ("", lambda _event, _at: Text("makes the output", style="dim")),
-    "OutputFailed": ("failed", _broken),
+    "OutputFailed": ("failed", _broken("the output could not be made")),
+    "TimedOut": ("failed", _broken("its time is up")),
 }

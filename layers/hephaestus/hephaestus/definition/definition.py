@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.definition.raised import called_for_a_start, name_of
@@ -14,7 +15,6 @@ from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
@@ -82,7 +82,13 @@ class Definition:
     start_config: Mapping[str, Any] = field(default_factory=dict)
     forks: Forks = "any"
     output: Callable[[StepContext], Any] | None = None
+    timeout: timedelta | None = None
     failure_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long an instance has to end, in milliseconds; 0 for ever."""
+        return 0 if self.timeout is None else max(round(self.timeout / timedelta(milliseconds=1)), 1)
 
     def policy(self, step: str) -> Retry:
         """How failed attempts of ``step`` are repeated."""

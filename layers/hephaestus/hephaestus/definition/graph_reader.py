@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route
-from hephaestus.definition.durations import Unfit, is_one_of, shown, shown_error
+from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, Step, fail_reason
 from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
@@ -17,6 +17,7 @@ from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Declared
@@ -81,6 +82,7 @@ class Reader:
             forks=self.cls.forks,
             output=None if isinstance(output, str) else output,
             failure_config=failure_config,
+            timeout=self.timeout(),
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
@@ -101,6 +103,11 @@ class Reader:
         elif problem := call_problem(given, "context", coroutines=False):
             self.wrong(name, f"its output is {shown(given)}, which {problem}", fix)
         return given  # type: ignore[no-any-return]  # as checked above
+
+    def timeout(self) -> timedelta | None:
+        """How long an instance has to end; see ``header`` for what is wrong with it."""
+        given = getattr(self.cls, "timeout", None)
+        return None if given is None else read_duration(given, "timeout")
 
     def on_failure(self, graphed: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """The key and configuration of the step that runs before an instance fails; ``graphed`` are the graph's."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES
 from hephaestus.definition.definition import FORKS
-from hephaestus.definition.durations import is_one_of, shown
+from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import Problem
@@ -69,6 +69,11 @@ def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
         yield ("the metadata is not a mapping", "Give a dict of JSON-safe values")
     if not isinstance(cls.retry, Retry):
         yield (f"retry is {shown(cls.retry)}", "Give a Retry(...)")
+    if cls.timeout is not None:
+        try:
+            read_duration(cls.timeout, "timeout")
+        except Unfit as error:
+            yield (error.problem, error.fix)
     if cls.Input is not None and not hasattr(cls.Input, "model_validate"):
         yield (f"Input is {shown(cls.Input)}", "Give a class derived from pydantic.BaseModel")
 

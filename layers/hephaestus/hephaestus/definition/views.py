@@ -78,6 +78,7 @@ class InstanceView:
         context_replaced: where the start data were given to a fork instead of those of the first start: ``by`` whom, if
             known, and where that fork began (``forked_from``).
         error: why it failed: ``type`` and ``message``.
+        deadline: when it fails unless it has ended before, where its workflow has a ``timeout``.
         output: what it left, once it has completed; see ``Workflow.output``.
         redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
             ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
@@ -106,6 +107,7 @@ class InstanceView:
     context_replaced: Mapping[str, str] | None = None
     parked: str | None = None
     error: Mapping[str, str] | None = None
+    deadline: datetime | None = None
     output: Mapping[str, Any] | None = None
     redrive: Mapping[str, Sequence[str]] | None = None
     cancel_undoes: Sequence[str] = ()
@@ -173,6 +175,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         context_replaced=_replaced(state.initial_replaced),
         parked=state.parked,
         error=_error(state.error),
+        deadline=None if state.closed else moment(state.deadline),
         output=_output(state),
         redrive=_plan(graph, state) if graph else None,
         cancel_undoes=cancel_undoes(graph, state) if graph else (),
@@ -244,7 +247,7 @@ def to_json_object(shown: Any) -> dict[str, Any]:
         value = getattr(shown, name)
         if name == "steps" and isinstance(shown, InstanceView):
             value = {key: to_json_object(step) for key, step in shown.steps.items()}
-        if value not in (None, (), {}, []) or name == "items":
+        if value not in (None, (), {}, []) or name == "items" or (name == "output" and value is not None):
             members[name] = for_display(value)
     return members
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.default import Runs
     from hephaestus.definition.definition import Definition, Forks
+    from hephaestus.definition.durations import Duration
     from hephaestus.definition.incoming import Trigger
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.step import Configured, OutputLike, StepLike, Transitions
@@ -60,6 +61,8 @@ class Workflow:
             A function is quick and without effects, as it may be called again; where it raises, the instance fails.
         on_failure: a step that runs before an instance ends as failed, after what was done is undone, with the reason
             in ``ctx.error``. It is retried; its own failure changes nothing. It does not run on cancellation.
+        timeout: how long an instance may take from its start, pauses included, in seconds or as a ``timedelta``. Then
+            it fails: what runs ends, waits are dropped, what was done is undone. It is noticed within a minute.
 
     Raises:
         DefinitionError: with every problem, each naming the step and the fix.
@@ -72,6 +75,7 @@ class Workflow:
     triggers: ClassVar[Sequence[Trigger]] = ()
     output: ClassVar[OutputLike | None] = None
     on_failure: ClassVar[StepLike | Configured | None] = None
+    timeout: ClassVar[Duration | None] = None
 
     name: ClassVar[str]
     version: ClassVar[int]

@@ -68,6 +68,13 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeOut:
+    """Record that the workflow's timeout has passed before the instance came to its end."""
+
+    error: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Compensate:
     """Before the instance ends as ``status``, undo these ``steps``, in this order; then run ``then``, if it is one."""
 
@@ -93,14 +100,14 @@ class Sleep:
     wake_at: int | None
 
 
-Command: TypeAlias = Skip | Deliver | Run | Compensate | Close | Sleep
+Command: TypeAlias = Skip | Deliver | Run | TimeOut | Compensate | Close | Sleep
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the activations ``in_flight`` run.
 
-    Skips, deliveries and ``Compensate`` come alone: they change the state, so ask again after recording them. No
-    command at all means that what comes next depends on a step in flight.
+    Skips, deliveries, ``TimeOut`` and ``Compensate`` come alone: they change the state, so ask again after recording
+    them. No command at all means that what comes next depends on a step in flight.
     """
     if state.closed:
         return ()
@@ -117,6 +124,8 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
         return (Skip(dead),)
     if (ending := _ending(agenda, state)) is not None:
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
+    if state.deadline is not None and state.deadline <= now and not agenda.is_through():
+        return (TimeOut(_timed_out(state)),)
     if deliveries := _deliveries(agenda, state, now):
         return deliveries
     runs = _runs(agenda, state, now, in_flight)
@@ -127,7 +136,18 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
 
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
     """The earliest time (ms) later than ``after`` at which a waiting or retrying step has something to do, if any."""
-    return ask(graph, state, lambda agenda: agenda.next_time(after))
+    own = state.deadline if state.deadline is not None and state.deadline > after and state.verdict is None else None
+    return earlier(ask(graph, state, lambda agenda: agenda.next_time(after)), own)
+
+
+def earlier(one: int | None, other: int | None) -> int | None:
+    """The earlier of two times, of which either may be none."""
+    return min((time for time in (one, other) if time is not None), default=None)
+
+
+def _timed_out(state: State) -> Failure:
+    seconds = f"{state.timeout_ms / 1000:.12g}"
+    return Failure("WorkflowTimedOut", f"the workflow had not ended within its timeout of {seconds} s")
 
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
@@ -140,8 +160,8 @@ def _completed(graph: Graph, state: State) -> list[str]:
 
     Times in a log never go back; of steps that completed together, the later in the graph comes first.
     """
-    done = [step for step in graph.order if state.step_status(step) == "completed"]
-    return sorted(done, key=lambda step: (state.steps[step].ended_at, graph.place[step]), reverse=True)
+    done = [step for step, known in state.steps.items() if known.status == "completed"]
+    return sorted(done, key=lambda step: (state.steps[step].ended_at, graph.place.get(step, -1)), reverse=True)
 
 
 def output_of(graph: Graph, state: State) -> str:
@@ -309,7 +329,7 @@ def _undone(state: State, undoing: Compensation) -> Close:
 
 def _rest(agenda: Agenda, state: State) -> Close | Sleep:
     if agenda.waiting or agenda.retrying:
-        return Sleep(agenda.next_time(0))
+        return Sleep(earlier(agenda.next_time(0), state.deadline))
     if agenda.pending:
         stuck = [step for step in agenda.graph.order if state.step_status(step) == "pending"]
         message = f"instance {state.instance_id}: nothing can run, yet {', '.join(stuck)} are undecided"

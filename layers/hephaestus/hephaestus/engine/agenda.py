@@ -74,6 +74,10 @@ class Agenda:
             self._note(state, step)
         self._place()
 
+    def is_through(self) -> bool:
+        """Whether every step has come to its end, or no path leads to it."""
+        return not (self.waiting or self.retrying or self.pending)
+
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
         return map(self.graph.order.__getitem__, self._ready)

@@ -99,4 +99,5 @@ def _after_heartbeat(before: State, event: HeartbeatReceived, after: State) -> i
     if not alarmed or any(before.step_status(step_of(one)) == "waiting" for one in before.inbox):
         return before.wake_at
     waiting = [timer.due_at for timer in after.deadlines if after.step_status(timer.step) == "waiting"]
-    return min([*waiting, *(step.retry_at for step in after.steps.values() if step.retry_at is not None)])
+    retrying = [step.retry_at for step in after.steps.values() if step.retry_at is not None]
+    return min([*waiting, *retrying, *([] if after.deadline is None else [after.deadline])])

@@ -129,6 +129,8 @@ def _woken(entry: Entry, after: State) -> Iterator[Effect]:
     if wake_at - entry.at <= LONGEST_MESSAGE_MS:
         yield Wake(wake_at - entry.at)
         return
+    if wake_at == after.deadline:
+        return  # the sweep finds its alarm within a minute, which is exact enough for a workflow's timeout
     undoing = after.compensation.left[:1] if after.compensation else ()
     due = [after.activation(step, undo=True) for step in undoing]
     due += [after.activation(key) for key, step in after.steps.items() if step.retry_at == wake_at]

@@ -154,8 +154,9 @@ class State:
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
     kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
     ``graph`` is the fingerprint of the graph that it was started with.
-    ``verdict`` is why it fails although no step did; ``output_tries`` counts calls of what makes its output. Of a
-    completed one ``output_of`` is the step whose results are the output, else ``output`` is.
+    It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
+    counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
+    else ``output`` is.
     ``requests`` are the newest requests and ``links`` the used callback links; see ``hephaestus.engine.requests``.
     """
 
@@ -186,6 +187,8 @@ class State:
     paused: Paused | None = None
     compensation: Compensation | None = None
     error: Failure | None = None
+    timeout_ms: int = 0
+    deadline: int | None = None
     verdict: Failure | None = None
     output_of: str = ""
     output: Mapping[str, Any] = NOTHING

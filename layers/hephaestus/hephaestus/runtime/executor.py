@@ -23,6 +23,7 @@ from hephaestus.engine.advance import (
     Run,
     Skip,
     Sleep,
+    TimeOut,
     advance,
     is_any_waiting,
     is_idle_but_for,
@@ -42,6 +43,7 @@ from hephaestus.engine.events import (
     StepsSkipped,
     StepsStarted,
     Suspended,
+    TimedOut,
 )
 from hephaestus.errors import EngineSignal, PayloadTooLarge, no_signer
 from hephaestus.runtime import telemetry
@@ -242,6 +244,8 @@ class _Execution:
         match command:
             case Skip(steps):
                 return StepsSkipped(steps)
+            case TimeOut(error):
+                return TimedOut(error)
             case Compensate(status, steps, error, then):
                 return CompensationStarted(status, steps, error, then)
             case Deliver(activation=activation, step=step):

@@ -22,6 +22,7 @@ from hephaestus.engine.events import (
     StepsSkipped,
     StepsStarted,
     StepWaiting,
+    TimedOut,
 )
 from hephaestus.engine.fold import apply, following
 from hephaestus.engine.state import evolve
@@ -243,7 +244,9 @@ class Journal:
         An event that came in meanwhile goes before a timeout that was decided but not written.
         """
         match event:
-            case StepsSkipped() | StepsStarted() | ChoiceStarted() | OutputStarted() | CompensationStarted():
+            case (
+                StepsSkipped() | StepsStarted() | ChoiceStarted() | OutputStarted() | TimedOut() | CompensationStarted()
+            ):
                 return True
             case StepWaiting(step=step):
                 return step in self.pure

@@ -73,7 +73,7 @@ def held(state: State) -> int:
     room = TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
     for step in state.steps.values():
         room += STEP + NAMED * (len(step.taken) + len(step.requests))
-        values += (step.results, step.configs, step.fail or "")
+        values += (step.results, step.configs, *((step.fail,) if step.fail else ()))
         for error in (step.error, step.failed):
             if error is not None:
                 room += _failure_room(error)

@@ -27,6 +27,7 @@ from hephaestus.engine.events import (
     StepFailed,
     StepsSkipped,
     StepsStarted,
+    TimedOut,
 )
 from hephaestus.simulation.reference import Reference
 from hephaestus.simulation.violation import require
@@ -65,6 +66,7 @@ class Generation:
         broken: whether it fails although no step did.
         took_over: whether its owner took over from one that died.
         outputs: how many calls that make the output were counted when it was last made.
+        deadline: when its workflow's timeout has passed (ms).
         handled: whether ``on_failure`` has had its say about this failure.
         gone: whether it has expired or was deleted.
     """
@@ -88,6 +90,7 @@ class Generation:
         self.took_over = False
         self.outputs = 0
         self.handled = False
+        self.deadline: int | None = None
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
@@ -97,6 +100,11 @@ class Generation:
         """An accepted event that is there for its step, or that a completion that still counts has consumed."""
         found = (*self.received.values(), *self.consumed.values())
         return next((event for event in found if event.event_id == event_id), None)
+
+    def is_used(self, event: EventReceived) -> bool:
+        """Whether the event is there already, or its link was used."""
+        used = event.by_source == "link" and event.event_id in self.events
+        return used or self.in_force(event.event_id) is not None
 
     def reference(self) -> Reference:
         """What must run now."""
@@ -138,8 +146,7 @@ class Check:
             case StepsStarted(activations):
                 self._started(activations)
             case EventReceived(step=step, event_id=event_id) as event:
-                used = event.by_source == "link" and event_id in known.events
-                require(not (used or known.in_force(event_id)), "invariant 5", f"event {event_id} was applied twice")
+                require(not known.is_used(event), "invariant 5", f"event {event_id} was applied twice")
                 require(step not in known.received, "invariant 5", f"{event_id} takes the place of another event")
                 known.events[event_id] = event
                 known.received[step] = event
@@ -161,8 +168,8 @@ class Check:
                 self._redriven(event)
             case OnFailureCompleted(step=step) | OnFailureFailed(step=step, retry_at=None):
                 self._handled(step)
-            case OutputFailed():
-                self._breaks()
+            case TimedOut() | OutputFailed() as event:
+                self._breaks(event)
             case InstanceFinished() as event:
                 self._finished(event)
             case Parked(reason):
@@ -179,6 +186,7 @@ class Check:
             return
         ended = ", ".join(self.known.fatal)
         require(not ended, "FAIL", f"{', '.join(steps)} started although {ended} led to FAIL")
+        require(not self.known.broken, "timeout", f"{', '.join(steps)} started although the instance has timed out")
         require(state.cancel is None, "cancel", f"{', '.join(steps)} started although the instance is cancelled")
         reference = self.known.reference()
         for step in steps:
@@ -196,10 +204,18 @@ class Check:
         self._handles([step])
         self.known.handled = True
 
-    def _breaks(self) -> None:
-        """The output could not be made: everything else was."""
+    def _breaks(self, event: TimedOut | OutputFailed) -> None:
+        """It will fail, although no step did: its time is up, or all ran and the output could not be made."""
+        if isinstance(event, TimedOut):
+            self._times_out()
+        else:
+            self._all_ran()
         self.known.broken = True
-        self._all_ran()
+
+    def _times_out(self) -> None:
+        known, now = self.known, min(self.entry.at, self.ledger.world.now + EARLY_MS)
+        due = known.deadline is not None and known.deadline <= now and not known.broken
+        require(due, "timeout", f"it timed out at {now}, its time is up at {known.deadline}")
 
     def _completed(self, event: StepCompleted) -> None:
         step = event.step
@@ -282,7 +298,9 @@ class Check:
         known.handled = False
         if self.graph.on_failure in self.state.steps:
             known.epochs[self.graph.on_failure] += 1
-        known.broken, known.outputs = known.broken and event.status == "compensating", 0
+        known.broken, known.outputs = known.broken and event.status != "pending", 0
+        if self.state.closed and known.deadline is not None:
+            known.deadline = self.entry.at + self.ledger.definition(self.state).timeout_ms
         known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
@@ -410,8 +428,9 @@ def _due(state: State) -> list[int]:
         retry_at = handler.retry_at if handler and not state.compensation.left else state.compensation.retry_at
         return [retry_at or state.updated_at]
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
+    own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
     times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]
     if state.status == "pending" or any(state.activation(step) in state.inbox for step in waiting):
         times.append(state.updated_at)
-    return times
+    return times + own

@@ -192,6 +192,9 @@ class Ledger:
             state = known.state
             if state.closed or state.owner or state.paused or state.parked or state.instance_id in self.unreadable:
                 continue
+            late = known.deadline is not None and known.deadline + 2 * MAX_SKEW_MS < before - SWEEP_MS
+            seen = state.verdict is not None or state.compensation is not None
+            require(not late or seen, "timeout", "its time is up, and two sweeps did not see it")
             for timer in state.deadlines:
                 late = timer.due_at + 2 * MAX_SKEW_MS < before - SWEEP_MS
                 require(
@@ -246,6 +249,8 @@ class Ledger:
         starts = [it.state.start_id for (name, _), it in self.generations.items() if name == instance_id]
         require(state.start_id not in starts, "invariant 5", f"{instance_id} was started twice by one request")
         known = Generation(state, self.definition(state).graph)
+        timeout = self.definition(state).timeout_ms
+        known.deadline = entry.at + timeout if timeout else None
         self.generations[instance_id, life] = self.newest[instance_id] = known
         self._record(known, entry, entry.events[1:])
         return known

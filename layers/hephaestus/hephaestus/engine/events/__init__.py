@@ -16,6 +16,7 @@ from hephaestus.engine.events.life import (
     Parked,
     Redriven,
     Suspended,
+    TimedOut,
 )
 from hephaestus.engine.events.requested import (
     CancelRequested,
@@ -74,6 +75,7 @@ __all__ = (
     "StepsSkipped",
     "StepsStarted",
     "Suspended",
+    "TimedOut",
     "TimerSet",
     "Unpaused",
     "heartbeat_grain",

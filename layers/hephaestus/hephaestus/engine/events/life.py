@@ -24,7 +24,7 @@ ENDS: Final = "completed|failed|cancelled"
 
 @event()
 class InstanceStarted(Event):
-    """The first event of a generation."""
+    """The first event of a generation, which has ``timeout_ms`` to end, if that is not 0."""
 
     workflow: str
     version: int
@@ -35,6 +35,7 @@ class InstanceStarted(Event):
     by: str = ""
     by_source: str = ""
     graph: str = ""
+    timeout_ms: int = 0
 
     @staticmethod
     def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
@@ -62,6 +63,8 @@ class InstanceStarted(Event):
             wake_at=entry.at,
             life=life,
             graph=first.graph,
+            timeout_ms=first.timeout_ms,
+            deadline=entry.at + first.timeout_ms if first.timeout_ms else None,
         )
 
 
@@ -195,7 +198,8 @@ class Redriven(Event):
             "cancel": None if state.closed and undoing is None else state.cancel,
             "paused": None,
             "error": None,
-            **({"verdict": None, "output_tries": 0} if self.status != "compensating" else {}),
+            **({"verdict": None, "output_tries": 0} if self.status == "pending" else {}),
+            **({"deadline": at + state.timeout_ms} if state.timeout_ms and state.closed else {}),
             "parked": None,
             "requests": remember(requests, "redrive", self.request_id, self.digest),
         }
@@ -220,6 +224,17 @@ class InstanceFinished(Event):
             return ended
         left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}
         return {**ended, **left, "running": (), "timers": NOTHING, "inbox": NOTHING}
+
+
+@event(stays("running"))
+class TimedOut(Event):
+    """The workflow's timeout has passed, and something is left to do: nothing new starts, the instance will fail."""
+
+    error: Failure
+
+    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+        """It will end as failed."""
+        return {"verdict": self.error}
 
 
 @event(stays("running"))

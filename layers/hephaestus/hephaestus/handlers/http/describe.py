@@ -38,6 +38,8 @@ def _version(definition: Definition) -> dict[str, Any]:
             if key != definition.graph.on_failure
         ],
     }
+    if definition.timeout is not None:
+        described["timeout_seconds"] = definition.timeout.total_seconds()
     if definition.graph.on_failure:
         described["on_failure"] = definition.graph.on_failure
     if definition.input_model is not None:

@@ -89,10 +89,8 @@ class Fork(Command):
                 return made
             raise
         name = self.start_id or instances.clock.unique()
-        graph = definition.graph.fingerprint
-        started = InstanceStarted(
-            flow.name, definition.version, initial, source.tags, source.metadata, name, graph=graph
-        )
+        known = (flow.name, definition.version, initial, source.tags, source.metadata, name)
+        started = InstanceStarted(*known, graph=definition.graph.fingerprint, timeout_ms=definition.timeout_ms)
         instances.create(made, definition, (started, forked), asked, going)
         return made
 

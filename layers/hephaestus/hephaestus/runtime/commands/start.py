@@ -85,10 +85,8 @@ class Start(Command):
                 return made
             raise
         name = self.start_id or instances.clock.unique()
-        graph = definition.graph.fingerprint
-        started = InstanceStarted(
-            flow.name, definition.version, initial, tags, metadata, name, who.name, who.source, graph
-        )
+        known = (flow.name, definition.version, initial, tags, metadata, name, who.name, who.source)
+        started = InstanceStarted(*known, graph=definition.graph.fingerprint, timeout_ms=definition.timeout_ms)
         instances.create(made, definition, (started,), asked, going)
         return made
 
