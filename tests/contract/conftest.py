@@ -1,4 +1,4 @@
-"""One suite over every adapter: memory, moto in process, moto's server, Amazon's DynamoDB Local."""
+"""One suite over every adapter: memory, SQLite, moto in process, Amazon's DynamoDB Local."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ENGINES: Final = ("moto", "moto-server", "dynamodb-local")
+ENGINES: Final = ("moto", "dynamodb-local")  # what comes by a socket, comes from the reference
 _tables = itertools.count(1)
 
 
@@ -102,8 +102,6 @@ def _dynamo(request: pytest.FixtureRequest, engine: str) -> Dynamo:
         case "moto":
             request.getfixturevalue("moto_in_process")
             return Dynamo(engine, None)
-        case "moto-server":
-            return Dynamo(engine, request.getfixturevalue("moto_server"))
         case _:
             return Dynamo(engine, request.getfixturevalue("dynamodb_local"))
 

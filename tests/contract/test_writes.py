@@ -80,7 +80,7 @@ def on_dynamo(dynamo: Dynamo) -> Books:
     return _on(dynamo)
 
 
-@pytest.fixture(params=["memory", "moto", "moto-server", "dynamodb-local"])
+@pytest.fixture(params=["memory", "moto", "dynamodb-local"])
 def books(request: pytest.FixtureRequest) -> Books:
     """On each store."""
     if request.param == "memory":
