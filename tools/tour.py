@@ -199,6 +199,7 @@ The API is at   API={api}
   curl -s -X POST "$API/instances/orderid::mine-1/events" -H 'Prefer: wait=10' -d '{{"event": "approved"}}'
 
   make invoke FUNCTION=start EVENT=events/direct-start.json
+  make look (the console, in a browser)
   make status      make down (keeps the data)      make clean (removes them)"""
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MILLION: Final = 1_000_000
 GB: Final = 1_000_000_000
 SQS_REQUESTS: Final = 3  # a message is sent, received and deleted
+CALLBACK_OPERATIONS: Final = 3  # of a durable function: it is made, handed out and waited for
 REQUEST_MS: Final = 5
 
 
@@ -122,7 +123,7 @@ def _step_functions(version: Mapping[str, Any], counts: Counts, work: Work, pric
 
 
 def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -> Bill:
-    operations = 1 + counts.steps
+    operations = 1 + counts.steps + (CALLBACK_OPERATIONS - 1) * counts.callbacks
     written = operations * plan.result_bytes
     lines = [
         _line("durable operations", operations, prices.durable_operations),
@@ -159,5 +160,5 @@ def _assumptions(plan: Plan, work: Work) -> list[str]:
         "Our counts are the engine's own, by DynamoDB's rule: a unit a KB written, in a transaction two.",
         f"A message is {SQS_REQUESTS} requests of SQS. {left_out}, API Gateway, logs and storage are left out.",
         "Step Functions: a transition a step, a Choice where events part ways, a Parallel where steps fan out.",
-        "Durable functions: an operation for the start, each step and each wait.",
+        "Durable functions: an operation for the start, each step and each wait; three for a wait for a callback.",
     ]

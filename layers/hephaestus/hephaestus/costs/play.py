@@ -70,6 +70,7 @@ class Counts:
         schedules: one-shot schedules that fired.
         steps: steps that ran, waits included.
         waits: waits among them.
+        callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
         route: the steps in the order in which they ended, each with its event.
     """
 
@@ -81,6 +82,7 @@ class Counts:
     schedules: int
     steps: int
     waits: int
+    callbacks: int
     route: Sequence[tuple[str, str]]
 
     @property
@@ -196,6 +198,7 @@ class _Game:
             self.schedules,
             steps=len(done),
             waits=sum(key in waits for key, _ in done),
+            callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
         )
 

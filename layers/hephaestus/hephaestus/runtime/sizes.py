@@ -34,6 +34,7 @@ NAMED: Final = 72  # for a step's key in the list of another
 TIMER: Final = 512
 MAX_TYPE: Final = 64  # bytes of an error for which there is no more room
 MAX_TEXT: Final = 400
+DEPLOY: Final = "deploy with LargeValues=bucket"  # then the store has no limit of its own
 ADVICE: Final = "store large data in S3 and pass its key"
 
 
@@ -60,7 +61,7 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
 
     compressed = size(value)
     if compressed > limit:
-        message = f"{what} takes {compressed} bytes compressed; at most {limit} are stored: {ADVICE}"
+        message = f"{what} takes {compressed} bytes compressed; at most {limit} are stored: {ADVICE}, or {DEPLOY}"
         raise PayloadTooLarge(message)
 
 
