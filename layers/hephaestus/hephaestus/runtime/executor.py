@@ -204,7 +204,8 @@ class _Execution:
         """Commit that the ``Choice`` of a step is about to be called; not where the step has no attempt left for it.
 
         Raises:
-            LookAgain: another writer was faster, and the step is one that waits: its event may not be the same.
+            LookAgain: another writer was faster, and the step is one that waits: its event may not be the same, and the
+                wait itself may be one that was decided and is to be decided again.
         """
         begins = ChoiceStarted(activation)
         if self.draft.choosing.get(activation, 0) >= self.definition.policy(begins.step).max_attempts:
@@ -213,7 +214,7 @@ class _Execution:
         while not self.flush():
             if any(event is begins for event in self.journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if self.draft.step_status(begins.step) == "waiting":
+            if begins.step in self.pure or self.draft.step_status(begins.step) == "waiting":
                 raise LookAgain
             self.journal.decide(begins)
         return True

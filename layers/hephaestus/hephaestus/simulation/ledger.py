@@ -198,7 +198,7 @@ class Ledger:
             for timer in state.deadlines:
                 late = timer.due_at + 2 * MAX_SKEW_MS < before - SWEEP_MS
                 require(
-                    not (late and state.step_status(timer.step) == "waiting"),
+                    not (late and not seen and state.step_status(timer.step) == "waiting"),
                     "invariant 6",
                     f"the deadline {timer.token} passed, and two sweeps did not see it",
                 )
