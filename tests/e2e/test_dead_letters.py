@@ -47,7 +47,10 @@ def test_a_timeout_that_scheduler_gave_up_is_met(deployment: Deployment) -> None
     assert (status, f"  {damaged}: not a message" in told) == (1, True), told
     assert wait_for(deployment, order, "completed")["steps"]["approval"]["event"] == "timeout"
     deployment.client("sqs").purge_queue(QueueUrl=deployment.outputs["WorkDeadLettersUrl"])
-    assert command(deployment) == (0, "work: 0 found, 0 sent, 0 left\nschedules: 0 found, 0 sent, 0 left\nevents: 0 found, 0 sent, 0 left\n")
+    assert command(deployment) == (
+        0,
+        "work: 0 found, 0 sent, 0 left\nschedules: 0 found, 0 sent, 0 left\nevents: 0 found, 0 sent, 0 left\n",
+    )
 
 
 @pytest.mark.usefixtures("without_sweeps", "no_letters")
@@ -61,7 +64,10 @@ def test_an_event_that_came_too_soon_is_delivered_when_its_order_is_there(deploy
     eventually(lambda: letters(deployment, "ScheduleDeadLettersUrl") == 1, "the event that failed left no letter")
     body = {"id": order, "context": context()}
     assert deployment.call("POST", "/workflows/OrderFlow/instances", body, WAIT).json()["status"] == "waiting"
-    assert command(deployment) == (0, "work: 0 found, 0 sent, 0 left\nschedules: 1 found, 1 sent, 0 left\nevents: 0 found, 0 sent, 0 left\n")
+    assert command(deployment) == (
+        0,
+        "work: 0 found, 0 sent, 0 left\nschedules: 1 found, 1 sent, 0 left\nevents: 0 found, 0 sent, 0 left\n",
+    )
     assert wait_for(deployment, order, "completed")["steps"]["ship"]["status"] == "completed"
 
 
