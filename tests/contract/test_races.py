@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from hephaestus import DONE, InstanceClosed, InstanceNotFound, StepContext, UnexpectedEvent, Workflow, step
-from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
+from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.memory import table as memory_table
 from hephaestus.engine.events import Claimed, Entry, EventReceived, InstanceFinished, StepWaiting, Suspended
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.requests import repeats
@@ -267,3 +269,17 @@ def test_invariant_2_sixteen_invocations_wake_one_instance(runner: Runner, store
         claims = [event for entry in log for event in entry.events if isinstance(event, Claimed)]
         assert (state.status, len(claims)) == ("waiting", 1)
         assert folded(state, log) == state
+
+
+def test_threads_that_find_no_partition_share_the_one_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory a partition is made with its first item, and others may come meanwhile."""
+    made = memory_table._Partition.__init__  # noqa: SLF001 - what takes its time
+
+    def slowly(partition: memory_table._Partition) -> None:
+        time.sleep(0.01)
+        made(partition)
+
+    monkeypatch.setattr(memory_table._Partition, "__init__", slowly)  # noqa: SLF001 - as above
+    starts = [start("race::1", initial={"n": writer}) for writer in range(WRITERS)]
+    created = at_once(WRITERS, partial(_start_one, MemoryStore(), starts))
+    assert sum(state is not None for state in created) == 1

@@ -54,7 +54,7 @@ class InMemoryTable:
     ) -> None:
         self.tables = tables
         self.max_item_bytes = max_item_bytes
-        self._partitions: defaultdict[str, _Partition] = defaultdict(_Partition)
+        self._partitions: dict[str, _Partition] = {}
         self._indexes = {index.name: (index, _Entries()) for index in indexes}
         self._placing = frozenset(index.partition for index, _ in self._indexes.values())
         self._lagging = lagging
@@ -177,7 +177,9 @@ class InMemoryTable:
     def _put(self, item: Item, condition: Condition, writes: Sequence[Write]) -> bool:
         check_size(item, self.max_item_bytes)
         pk, sk, kept = str(item["pk"]), str(item["sk"]), dict(item)
-        partition = self._partitions[pk]
+        partition = self._partitions.get(pk)
+        if partition is None:  # a `defaultdict` would make one for each of two threads
+            partition = self._partitions.setdefault(pk, _Partition())
         with partition.lock:
             found = partition.items.get(sk)
             if not condition.holds(found):
