@@ -143,11 +143,7 @@ class SqsQueue:
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""
-        client = self.client.get()
-        try:
-            return getattr(client, operation)(QueueUrl=self.url, **request)
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, SERVICE) from error
+        return call(self.client, self.url, operation, **request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +165,21 @@ class SqsMessages:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS rejected the request.
         """
-        told = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}
-        try:
-            self.client.get().send_message(QueueUrl=self.url, MessageBody=body or "-", MessageAttributes=told)
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, SERVICE) from error
+        texts = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}
+        call(self.client, self.url, "send_message", MessageBody=body or "-", MessageAttributes=texts)
+
+
+def call(client: LazyClient, url: str, operation: str, **request: Any) -> Any:
+    """What an operation on a queue answers.
+
+    Raises:
+        StoreUnavailable: SQS throttled or did not answer.
+        EngineError: SQS rejected the request.
+    """
+    try:
+        return getattr(client.get(), operation)(QueueUrl=url, **request)
+    except (BotoCoreError, ClientError) as error:
+        raise translate(error, SERVICE) from error
 
 
 def group_of(instance_id: str) -> str:

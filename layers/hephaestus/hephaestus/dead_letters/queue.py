@@ -10,10 +10,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.session import LazyClient
+from hephaestus.adapters.sqs import call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +20,6 @@ BATCH: Final = 10
 HIDDEN: Final = 300  # seconds that a letter is nobody else's; if this process dies, it comes back then
 PATIENCE: Final = 1  # seconds
 TRUNCATED: Final = "IS_PAYLOAD_TRUNCATED"
-SERVICE: Final = "SQS"
 
 _logger = logging.getLogger("hephaestus.dead_letters")
 
@@ -105,10 +102,7 @@ class DeadLetterQueue:
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""
-        try:
-            return getattr(self.client.get(), operation)(QueueUrl=self.url, **request)
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, SERVICE) from error
+        return call(self.client, self.url, operation, **request)
 
 
 def _letter(message: Mapping[str, Any]) -> Letter:

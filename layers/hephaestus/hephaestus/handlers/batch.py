@@ -17,7 +17,7 @@ from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.ports import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -69,8 +69,13 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
             message = f"message {record.message_id} failed with a {type(error).__name__}"
             raise RuntimeError(message) from error
 
+    return each(records, wake)
+
+
+def each(records: list[dict[str, Any]], work: Callable[[SQSRecord], None]) -> dict[str, Any]:
+    """Do ``work`` for every message; what an event source with ``ReportBatchItemFailures`` expects."""
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    with processor(records=records, handler=wake):
+    with processor(records=records, handler=work):
         processor.process()
     return dict(processor.response())
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
-
 from hephaestus.aws import answerer_from_environment, rejected_from_environment
 from hephaestus.errors import BadRequest, NotTaken
-from hephaestus.handlers.batch import check_records, check_time
+from hephaestus.handlers.batch import check_records, check_time, each
 from hephaestus.handlers.observability import about_message, begin, count_event, observed
 from hephaestus.handlers.triggers import MESSAGE_ID, REASON, trigger
 from hephaestus.runtime.ingest import ingest
@@ -42,10 +40,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
         check_time(context, f"message {record.message_id}")
         _take(record)
 
-    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    with processor(records=event["Records"], handler=take):
-        processor.process()
-    return dict(processor.response())
+    return each(event["Records"], take)
 
 
 def _take(record: SQSRecord) -> None:

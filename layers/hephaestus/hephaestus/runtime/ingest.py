@@ -20,6 +20,7 @@ from hephaestus.errors import BadRequest, CallerError, HephaestusError, Instance
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.containment import contain
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.error_text import failure
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.scalars import clean_text
 from hephaestus.values.strict_json import read_json
@@ -225,7 +226,8 @@ def _asked(trigger: Trigger, event: Incoming) -> Sequence[Start | Resume]:
     """
 
     def failed(error: BaseException) -> Any:
-        message = f"its function raised {name_of(type(error))}: {clean_text(_text(error), MAX_REASON)}"
+        known = failure(error)
+        message = f"its function raised {known.type}: {known.message}"
         raise BadRequest(message) from error
 
     answer = contain(lambda: trigger.to(event), failed)
@@ -237,19 +239,11 @@ def _asked(trigger: Trigger, event: Incoming) -> Sequence[Start | Resume]:
     return asked
 
 
-def _text(error: BaseException) -> str:
-    def say() -> str:
-        said = str(error)
-        return said if type(said) is str else ""
-
-    return contain(say, lambda _: "")
-
-
 def _digest(event: Incoming, *more: str) -> str:
     """The event's id as that of a request: the same for a repeat, short, and of characters that an id may have."""
     kind = type(event).__name__
-    told = "\x00".join((kind, event.id, *more))
-    return f"{kind}-{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+    named = "\x00".join((kind, event.id, *more))
+    return f"{kind}-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
 
 def _has_texts(said: Mapping[str, Any], *names: str) -> bool:
