@@ -61,9 +61,9 @@ def first_answer() -> float:
         process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         with process:
             lines = iter(process.stdout.readline, "") if process.stdout else ()  # it ends with the process
-            told = json.loads("".join(takewhile(lambda line: line != "}\n", lines)) + "}")
+            where = json.loads("".join(takewhile(lambda line: line != "}\n", lines)) + "}")
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"{told['url']}/workflows", timeout=60) as answer:
+            with opener.open(f"{where['url']}/workflows", timeout=60) as answer:
                 answer.read()
             took = time.perf_counter() - begun
             process.terminate()

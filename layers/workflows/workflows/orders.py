@@ -182,13 +182,13 @@ def reject_order(ctx: StepContext) -> dict[str, Any]:
 
 
 def placed(event: EventBridgeEvent | QueueMessage) -> Start:
-    """The shop tells of an order on its event bus, or by a message."""
+    """The shop reports an order on its event bus, or by a message."""
     said = event.detail if isinstance(event, EventBridgeEvent) else event.body
     return Start(said["order"], said["basket"])
 
 
 def decided(event: SnsMessage) -> Resume:
-    """A person has decided, and a topic tells of it."""
+    """A person has decided, and a topic reports it."""
     said = event.message
     return Resume(said["order"], said["decision"], {"by": said["by"]})
 

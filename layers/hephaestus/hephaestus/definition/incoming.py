@@ -49,7 +49,7 @@ class EventBridgeEvent:
 
 @dataclass(frozen=True, slots=True)
 class S3Event:
-    """A change of an object in S3, as a notification or an event of EventBridge tells it.
+    """A change of an object in S3, as a notification or an event of EventBridge reports it.
 
     Attributes:
         id: made of bucket, key, and version or sequencer: the same however the event comes.
@@ -231,7 +231,7 @@ class On:
         prefix: str = "",
         suffix: str = "",
     ) -> Trigger:
-        """On changes of objects in S3, whether the bucket tells the queue, a topic or EventBridge.
+        """On changes of objects in S3, whether the bucket notifies the queue, a topic or EventBridge.
 
         Args:
             to: what an event is to do.

@@ -42,7 +42,7 @@ class Ingested:
     Attributes:
         started: ids of the instances that it started, also where an earlier delivery did.
         resumed: ids of the instances that got an event.
-        matched: how many triggers took it; none means that nobody wants it.
+        matched: how many triggers took it; 0 where no workflow has one for it.
     """
 
     started: tuple[str, ...]
@@ -124,7 +124,7 @@ class _Taken:
         """What became of it all.
 
         Raises:
-            NotTaken, HephaestusError: see ``ingest``. What may be tried again comes first: then the rest is told again.
+            NotTaken, HephaestusError: see ``ingest``. What may be tried again comes first: the rest comes with it then.
         """
         if self.later is not None:
             raise self.later
