@@ -8,11 +8,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from hephaestus.adapters.sqs import SqsMessages, SqsQueue
 from hephaestus.cli import styles
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
-from hephaestus.dead_letters import DeadLetterQueue, asynchronously, redrive
+from hephaestus.dead_letters import Places, asynchronously, redrive_all
 from hephaestus.dead_letters.places import DEAD_LETTERS
 from hephaestus.errors import BadRequest
 from hephaestus.operations.doctor import examine
@@ -71,13 +70,10 @@ def redrive_letters(
     stack = _stack(session)
     queues = {name: stack.outputs[key] for name, key in DEAD_LETTERS.items() if key in stack.outputs}
     account = session.account
-    work = SqsQueue(stack.outputs["WorkQueueUrl"], account.client("sqs"))
+    places = Places(stack.outputs["WorkQueueUrl"], queues, ingest_queue=stack.outputs.get("IngestQueueUrl", ""))
+    sqs, receiving = account.client("sqs"), account.client("sqs", read_timeout=15)
     invoke = asynchronously(stack.functions, account.client("lambda"))
-    reports = {}
-    for name, url in queues.items():
-        letters = DeadLetterQueue(url, account.client("sqs", read_timeout=15))
-        ingest = SqsMessages(stack.outputs["IngestQueueUrl"], work.client) if name == "events" else None
-        reports[name] = redrive(letters, work, invoke, events=ingest, limit=limit, dry_run=dry_run)
+    reports = dict(redrive_all(places, sqs, receiving, invoke, limit=limit, dry_run=dry_run))
     if session.json:
         session.write_json({name: _plain(report) for name, report in reports.items()})
     else:

@@ -6,6 +6,6 @@ Nothing here runs in a Lambda function.
 
 from hephaestus.dead_letters.places import Places, asynchronously, find_stack
 from hephaestus.dead_letters.queue import DeadLetterQueue
-from hephaestus.dead_letters.sending import Left, Report, redrive
+from hephaestus.dead_letters.sending import Left, Report, redrive, redrive_all
 
-__all__ = ["DeadLetterQueue", "Left", "Places", "Report", "asynchronously", "find_stack", "redrive"]
+__all__ = ["DeadLetterQueue", "Left", "Places", "Report", "asynchronously", "find_stack", "redrive", "redrive_all"]

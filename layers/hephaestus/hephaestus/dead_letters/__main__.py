@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.session import LazyClient
-from hephaestus.adapters.sqs import SqsMessages, SqsQueue
-from hephaestus.dead_letters import DeadLetterQueue, Places, Report, asynchronously, find_stack, redrive
+from hephaestus.dead_letters import Places, Report, asynchronously, find_stack, redrive_all
 from hephaestus.errors import BadRequest, HephaestusError
 
 if TYPE_CHECKING:
@@ -55,13 +54,9 @@ def run(asked: argparse.Namespace) -> int:
         _say(f"error: {error}. {ENVIRONMENT}")
         return FAILED
     client = LazyClient("sqs", asked.region)
-    work = SqsQueue(places.work_queue, client)
     invoke = asynchronously(places.functions, LazyClient("lambda", asked.region)) if places.functions else None
     worst = ALL_SENT
-    for name, url in places.dead_letters.items():
-        events = SqsMessages(places.ingest_queue, client) if name == "events" else None
-        letters = DeadLetterQueue(url, client)
-        report = redrive(letters, work, invoke, events=events, limit=asked.limit, dry_run=asked.dry_run)
+    for name, report in redrive_all(places, client, client, invoke, limit=asked.limit, dry_run=asked.dry_run):
         _tell(name, report, dry_run=asked.dry_run)
         worst = max(worst, FAILED if report.failure else SOME_LEFT if report.left else ALL_SENT)
     return worst

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from hephaestus.adapters.sqs import SqsMessages, SqsQueue
 from hephaestus.dead_letters.letters import Deliver, Errand, Ingest, RemoveSchedule, Wake, read_letter
+from hephaestus.dead_letters.queue import DeadLetterQueue
 from hephaestus.errors import BadRequest, HephaestusError
 from hephaestus.handlers.triggers import MESSAGE_ID
 from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hephaestus.dead_letters.queue import DeadLetterQueue, Letter
+    from hephaestus.adapters.session import LazyClient
+    from hephaestus.dead_letters.places import Places
+    from hephaestus.dead_letters.queue import Letter
     from hephaestus.runtime.ports import WorkQueue
 
     Invoke: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -93,6 +97,30 @@ def redrive(  # noqa: PLR0913 - where letters go, and how many
         run.failure = str(error)
     run.release()
     return run.report()
+
+
+def redrive_all(  # noqa: PLR0913 - where letters go, and how many
+    places: Places,
+    sqs: LazyClient,
+    receiving: LazyClient,
+    invoke: Invoke | None = None,
+    *,
+    limit: int | None = None,
+    dry_run: bool = False,
+) -> Iterator[tuple[str, Report]]:
+    """Send the letters of each of a stack's dead-letter queues where they belong, see ``redrive``; by queue.
+
+    Args:
+        places: the queues.
+        sqs: SQS, which messages are sent by.
+        receiving: SQS, which letters are received by: that waits.
+        invoke, limit, dry_run: as ``redrive`` has them.
+    """
+    work = SqsQueue(places.work_queue, sqs)
+    for name, url in places.dead_letters.items():
+        events = SqsMessages(places.ingest_queue, sqs) if name == "events" else None
+        letters = DeadLetterQueue(url, receiving)
+        yield name, redrive(letters, work, invoke, events=events, limit=limit, dry_run=dry_run)
 
 
 @dataclass(slots=True)
