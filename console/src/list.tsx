@@ -257,10 +257,12 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
   const [rows, setRows] = useState<Rows>(NO_ROWS);
   const [loaded, setLoaded] = useState(false);
   const [problem, setProblem] = useState<Problem>();
-  const [selected, setSelected] = useState<number>();
+  const [selected, setSelected] = useState<{ id: string; index: number }>();
   const [failures, setFailures] = useState(0);
   const known = useRef(rows);
   known.current = rows;
+  // The id that was chosen last, before anything of it is drawn: the focus of a key pressed earlier may still be to come.
+  const chosen = useRef<string | undefined>(undefined);
   const seen = useRef({ from: 0, to: 0 });
   const asking = useRef(new Set<string | null>());
   const now = useNow(5_000);
@@ -317,24 +319,35 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
     [load, rows],
   );
 
-  // Arrow keys, j and k move from instance to instance.
+  const choose = (id: string, index: number) => {
+    chosen.current = id;
+    setSelected({ id, index });
+  };
+
+  // Arrow keys, j and k move from instance to instance; what is new above does not move the one chosen.
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (isTyping(event) || event.metaKey || event.ctrlKey || event.altKey) return;
       const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: 10, PageUp: -10 }[event.key];
       if (!step) return;
       event.preventDefault();
-      setSelected((before) => Math.max(0, Math.min(known.current.items.length - 1, (before ?? -1) + step)));
+      const { items } = known.current;
+      const at = items.findIndex((item) => item.id === chosen.current);
+      const index = Math.max(0, Math.min(items.length - 1, at + step));
+      const next = items[index];
+      if (next) choose(next.id, index);
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
   useEffect(() => {
-    if (selected === undefined) return;
-    // After the list has scrolled there, and not if another is selected by then: its focus would select it again.
-    const frame = requestAnimationFrame(() => document.querySelector<HTMLElement>(`[data-row="${selected}"]`)?.focus());
+    if (!selected) return;
+    // After the list has scrolled there, and not if another is chosen by then: its focus would choose it again.
+    const frame = requestAnimationFrame(() => {
+      if (chosen.current === selected.id) document.querySelector<HTMLElement>(`[data-row="${CSS.escape(selected.id)}"]`)?.focus();
+    });
     return () => cancelAnimationFrame(frame);
-  }, [selected]);
+  }, [selected?.id]);
 
   if (problem && !problem.passing && !loaded) {
     return (
@@ -369,14 +382,14 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
         count={rows.items.length}
         height={compact ? 68 : 44}
         label="Instances"
-        show={selected}
+        show={selected?.index}
         onSeen={onSeen}
         row={(index) => {
           const item = rows.items[index] as Listed;
           return (
             <div key={item.id} role="row" class="row" aria-rowindex={index + 2}>
               <span role="cell" class="id">
-                <a href={instanceHash(item.id)} data-row={index} onFocus={() => setSelected(index)}>
+                <a href={instanceHash(item.id)} data-row={item.id} onFocus={() => choose(item.id, index)}>
                   {item.id}
                 </a>
                 {item.generation > 1 && <small title="generation">{`#${item.generation}`}</small>}

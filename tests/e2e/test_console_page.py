@@ -504,6 +504,28 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, memory: Embedded) 
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
 
 
+def test_a_key_pressed_before_the_focus_of_the_last_one_came_is_not_undone_by_it(page: Page, memory: Embedded) -> None:
+    for number in range(4):
+        memory.runner.start_instance(Parcel, {}, id=str(number))
+    expect(row(page, "parcel::3")).to_contain_text("waiting")
+    # A browser that is busy draws late: the second key is pressed in the frame in which the first one's focus comes.
+    page.evaluate("""() => {
+        const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const drawn = requestAnimationFrame;
+        let pressed = false;
+        window.requestAnimationFrame = (callback) => drawn((at) => {
+            if (!pressed && String(callback).includes("data-row")) { pressed = true; press("ArrowDown"); }
+            callback(at);
+        });
+        press("j");
+    }""")
+    expect(page.get_by_role("link", name="parcel::2", exact=True)).to_be_focused()
+    memory.runner.start_instance(Parcel, {}, id="new")
+    expect(row(page, "parcel::new")).to_contain_text("waiting")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("link", name="parcel::1", exact=True)).to_be_focused()
+
+
 def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: Embedded) -> None:
     memory.runner.start_instance(Parcel, {"address": "wrong"}, id="1")
     memory.runner.resume("parcel::1", "yes", {"a": 1}, by="ann")
