@@ -114,7 +114,7 @@ class World:
             Violation: an invariant does not hold.
         """
         while self.violation is None:
-            self._look_at_the_clock()
+            self._look_at_the_agenda()
             ready = [actor for actor in self._actors if actor.ready_at <= self.now]
             if ready or self._due:
                 self._turn(ready)
@@ -191,7 +191,8 @@ class World:
         if not actor.invocation.alive:
             raise Gone
         actor.ready_at = self.now + milliseconds
-        self._yield(actor)
+        if not self._goes_on(actor):
+            self._yield(actor)
 
     def latency(self) -> None:
         """Let others go on for as long as a call takes."""
@@ -237,18 +238,36 @@ class World:
 
     # --- How ---
 
-    def _look_at_the_clock(self) -> None:
-        """What has been planned for now is due, and whose time is up dies."""
+    def _look_at_the_agenda(self) -> None:
+        """What has been planned for now is due."""
         while self._agenda and self._agenda[0][0] <= self.now:
             self._due.append(heapq.heappop(self._agenda)[2])
-        for invocation in [one for one in self._alive if one.dies_at <= self.now]:
-            self._kill(invocation, "its time is up")
 
-    def _turn(self, ready: list[Actor]) -> None:
-        """Somebody's turn: by the plainest choice, of whoever had the last one."""
+    def _goes_on(self, actor: Actor) -> bool:
+        """Whether it is the current one's turn again, as nothing else can happen before: that saves two switches."""
+        at = actor.ready_at
+        agenda = self._agenda
+        if self._due or at >= self._next_sweep or self.turns >= MAX_TURNS or (agenda and agenda[0][0] <= at):
+            return False
+        for other in self._actors:
+            if other.ready_at <= at and other is not actor:
+                return False
+        for invocation in self._alive:
+            if invocation.dies_at <= at:
+                return False
+        self._count_turn()
+        self._last = actor
+        self.now = at
+        return True
+
+    def _count_turn(self) -> None:
         self.turns += 1
         if self.turns > self.storm:
             self.weather.stormy = False
+
+    def _turn(self, ready: list[Actor]) -> None:
+        """Somebody's turn: by the plainest choice, of whoever had the last one."""
+        self._count_turn()
         if self.turns > MAX_TURNS:
             self.violate("invariant 3", f"no end after {MAX_TURNS} turns, the faults being over")
             return
@@ -264,10 +283,11 @@ class World:
 
     def _pass_time(self, alarm: Callable[[], int | None], sweep: Callable[[], None]) -> bool:
         """Go to the next moment at which something happens; whether there is one."""
-        times = [actor.ready_at for actor in self._actors]
-        times += [invocation.dies_at for invocation in self._alive]
-        times += [self._agenda[0][0]] if self._agenda else []
-        following = min(times, default=NEVER)
+        following = self._agenda[0][0] if self._agenda else NEVER
+        for actor in self._actors:
+            following = min(following, actor.ready_at)
+        for invocation in self._alive:
+            following = min(following, invocation.dies_at)
         sweep_at = NEVER
         if following >= self._next_sweep and (alarm_at := alarm()) is not None:
             late = max(alarm_at - self._next_sweep, self.now - self._next_sweep, 0)
@@ -280,6 +300,9 @@ class World:
             sweep()
         else:
             self.now = max(self.now, following)
+        self._look_at_the_agenda()
+        for invocation in [one for one in self._alive if one.dies_at <= self.now]:
+            self._kill(invocation, "its time is up")
         return True
 
     def _switch(self, actor: Actor) -> None:
