@@ -30,7 +30,10 @@ def shared_session() -> Session:
     """The process's botocore session."""
     import botocore.session  # noqa: PLC0415 - the heaviest import there is: only where AWS is used
 
+    from hephaestus.adapters.service_models import use_service_models  # noqa: PLC0415 - it imports botocore
+
     session = botocore.session.get_session()
+    use_service_models(session)
     session.set_default_client_config(client_config())
     return session
 
