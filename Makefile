@@ -130,13 +130,13 @@ docs-serve: .venvs/docs/.stamp ## Show the documentation while you write it (DOC
 	@$(MKDOCS) serve --dev-addr 127.0.0.1:$(DOCS_PORT)
 
 .PHONY: bench
-bench: .venvs/dev/.stamp ## Measure the engine's own cost, how it grows, and a cold start, each beside what it is compared with
-	@$(DEV)/python benchmarks/engine.py
-	@$(DEV)/python benchmarks/scaling.py
-	@$(DEV)/python benchmarks/tables.py
-	@$(DEV)/python benchmarks/cold_start.py
-	@$(DEV)/python benchmarks/beside.py
-	@$(DEV)/python benchmarks/dev.py
+bench: .venvs/bench/.stamp ## Measure the engine's own cost, how it grows, and a cold start, each beside what it is compared with
+	@.venvs/bench/bin/python benchmarks/engine.py
+	@.venvs/bench/bin/python benchmarks/scaling.py
+	@.venvs/bench/bin/python benchmarks/tables.py
+	@.venvs/bench/bin/python benchmarks/cold_start.py
+	@.venvs/bench/bin/python benchmarks/beside.py
+	@.venvs/bench/bin/python benchmarks/dev.py
 
 # More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'
 SOAK_ARGS ?=

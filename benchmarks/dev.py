@@ -4,7 +4,7 @@
 
 * From the command to the first answer of its API: the median of fresh processes, each in a project of its own.
 * Instances of ten steps a second, started from one thread: on the runtime of ``hephaestus dev`` (SQLite, every commit
-  on the disk), and, where it is installed (``pip install dbos``), on DBOS with SQLite, in turn; the medians.
+  on the disk), and, where it is installed (``make bench`` does), on DBOS with SQLite, in turn; the medians.
 """
 
 from __future__ import annotations
@@ -58,10 +58,17 @@ def first_answer() -> float:
         (Path(project) / "flows.py").write_text(FLOW)
         begun = time.perf_counter()
         command = [sys.executable, "-m", "hephaestus.cli", "dev", "flows.py", "--port", "0", "--json"]
-        process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        with process:
+        with (
+            tempfile.TemporaryFile("w+") as log,
+            subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        ):
             lines = iter(process.stdout.readline, "") if process.stdout else ()  # it ends with the process
-            where = json.loads("".join(takewhile(lambda line: line != "}\n", lines)) + "}")
+            said = "".join(takewhile(lambda line: line != "}\n", lines))
+            if not said:
+                log.seek(0)
+                message = f"hephaestus dev ended with status {process.wait()}: {log.read()}"
+                raise RuntimeError(message)
+            where = json.loads(said + "}")
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(f"{where['url']}/workflows", timeout=60) as answer:
                 answer.read()

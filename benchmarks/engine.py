@@ -5,7 +5,7 @@
 * On the memory store: the processor time of one instance of 10 steps, from start to end (beside an earlier commit:
   ``benchmarks/beside.py``); and as many instances by sixteen threads, beside one.
 * On SQLite, every commit on the disk: the same instance beside twelve bare inserts, and DBOS' on SQLite where it is
-  installed (``pip install dbos``; by its own default every commit is on the disk, too).
+  installed (``make bench`` does; by its own default every commit is on the disk, too).
 * On Amazon's DynamoDB Local: the same instance through the DynamoDB adapter, beside the same number and kind of bare
   PynamoDB writes to the same engine, in turn in one run; the ratio is the median of the pairs'.
 * Ten steps of 100 ms side by side, beside one.
