@@ -45,8 +45,8 @@ STEPS: Final = 10
 MEMORY_LIMIT_MS: Final = 2.0
 DYNAMODB_LIMIT: Final = 1.3
 THREADS: Final = 16
-THREADS_LIMIT: Final = 1.0
-SQLITE_LIMIT: Final = 2.0
+THREADS_LIMIT: Final = 1.2
+SQLITE_LIMIT: Final = 3.0
 
 
 def linear() -> type[Workflow]:

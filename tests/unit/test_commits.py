@@ -56,7 +56,8 @@ def test_a_commit_is_put_with_its_alarm_then_performed_then_told() -> None:
     stored = replace(AFTER, parks=2)
     world = World(stored)
     done = replace(AFTER, parks=1)
-    assert world.commits.commit(BEFORE, ENTRY, AFTER, tell=world.tell, writes=("w",)) == done  # type: ignore[arg-type]
+    writes: Any = ("w",)  # passed on as they are
+    assert world.commits.commit(BEFORE, ENTRY, AFTER, tell=world.tell, writes=writes) == done
     assert world.calls == [
         ("put", AFTER, "c", 50, ("w",)),
         ("perform", (Wake(), Head()), stored),

@@ -27,7 +27,7 @@ def declared(decorate: Any) -> type[Any]:
         last: str = field(default="z", kw_only=True, repr=False)
 
     Thing.__qualname__ = "Thing"
-    return decorate(Thing)  # type: ignore[no-any-return]
+    return decorate(Thing)  # type: ignore[no-any-return]  # either decorator
 
 
 @pytest.mark.parametrize("options", [{"frozen": True, "slots": True}, {"frozen": True}, {"slots": True}])
