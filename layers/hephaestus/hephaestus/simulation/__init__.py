@@ -205,6 +205,9 @@ def _quiet() -> Iterator[None]:
     """What the engine logs of faults that were asked for is of no use to anybody."""
     logger = logging.getLogger("hephaestus")
     before = logger.level
+    if before > logging.CRITICAL:  # to set it costs as much as many a step: every logger there is forgets what it knew
+        yield
+        return
     logger.setLevel(logging.CRITICAL + 1)
     try:
         yield

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
-    from hephaestus.simulation.ledger import Ledger
+    from hephaestus.simulation.ledger import Ledger, Reads
     from hephaestus.simulation.reference import Outcome
     from hephaestus.store.table import Item
 
@@ -69,6 +69,7 @@ class Generation:
         deadline: when its workflow's timeout has passed (ms).
         handled: whether ``on_failure`` has had its say about this failure.
         gone: whether it has expired or was deleted.
+        compared: the state that was last found to be what is stored, and what was read for that.
     """
 
     def __init__(self, state: State, graph: Graph) -> None:
@@ -95,6 +96,7 @@ class Generation:
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
         self.gone = False
+        self.compared: tuple[State, Reads] | None = None
 
     def in_force(self, event_id: str) -> EventReceived | None:
         """An accepted event that is there for its step, or that a completion that still counts has consumed."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hephaestus.engine.codec import load_events, load_state
-from hephaestus.engine.events import Entry
-from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.events import Entry, InstanceStarted
+from hephaestus.engine.fold import apply, fold
 from hephaestus.engine.state import CLOSED, Kept, State, evolve
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.store.heads import fattened
@@ -132,11 +132,13 @@ class Reader:
         known = set(named.values()) | set(names_in(places))
         events = self._events(instance_id, read.life, places, data)
         first = Entry(1, str(head["first_commit"]), attribute(head, "created_at", int), events)
-        state = begin(instance_id, attribute(head, "generation", int), first, read.life)
+        state = InstanceStarted.begins(instance_id, attribute(head, "generation", int), first, read.life)
         snapshot = large[named["snapshot"]] if "snapshot" in named else head.get("snapshot")
         if isinstance(snapshot, bytes):
             state, names = self._snapshot(state, head, snapshot)
             known |= names
+        else:
+            state = apply(state, events[1:], first.at)
         sequence = attribute(head, "sequence", int)
         if state.sequence != sequence:
             message = f"instance {instance_id}: its snapshot is of entry {state.sequence}, its head of {sequence}"
