@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.bounds import HalfOfWhatIsLeft, OutOfTime, keep_within_invocations, longest_pause
 from hephaestus.adapters.deadline import ending_in, time_left
 from hephaestus.adapters.dynamodb import DynamoTable
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.adapters.session import (
     CONNECT_TIMEOUT,
     EFFECT_ATTEMPTS,
@@ -27,7 +29,8 @@ from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime.attempt import Outcome
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.workers import ThreadWorkers
-from hephaestus.store.listing import _in_parallel
+from hephaestus.store.items import INDEXES
+from hephaestus.store.listing import _of_each
 from tests.contract.answers import error
 
 if TYPE_CHECKING:
@@ -278,6 +281,13 @@ def test_the_end_is_known_wherever_an_invocation_works() -> None:
         workers = ThreadWorkers()
         workers.start(look)
         assert workers.wait(None)
-        assert _in_parallel(query, ["a", "b", "c"]) == [(["a"], None), (["b"], None), (["c"], None)]
+        found = _of_each(DynamoTable("t", INDEXES), query, ["a", "b", "c"])
+    assert found == [(["a"], None), (["b"], None), (["c"], None)]
     assert len(seen) == 4
     assert None not in seen
+
+
+def test_a_table_in_the_process_is_queried_without_threads() -> None:
+    """To start one takes longer than the query."""
+    asked = _of_each(InMemoryTable(INDEXES), lambda _: threading.get_ident(), ["a", "b", "c"])
+    assert asked == [threading.get_ident()] * 3

@@ -103,6 +103,7 @@ class SimulatedTable:
     """
 
     name = None
+    distant = False
 
     def __init__(self, inner: InMemoryTable, world: World, ledger: Ledger) -> None:
         self.inner = inner

@@ -123,7 +123,7 @@ def count_instances(
     """How many there are; see ``Store.counts``."""
     pairs = list(product(workflows, statuses))
     keys = _keys(pairs, shards)
-    found = _in_parallel(lambda key: table.count_index(LISTING.name, key, most), keys)
+    found = _of_each(table, lambda key: table.count_index(LISTING.name, key, most), keys)
     return {pair: min(sum(found[n * shards : (n + 1) * shards]), most) for n, pair in enumerate(pairs)}
 
 
@@ -133,7 +133,8 @@ def _by_pairs(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     if wanted.filter.version is not None:
         passing = replace(passing or Filter(), equal={"version": wanted.filter.version})
     limit = wanted.limit + 2 if passing is None else FILTER_PAGE
-    found, horizon = _merged(lambda key: _query(table, LISTING, key, _Span(earliest, before), passing, limit), keys)
+    span = _Span(earliest, before)
+    found, horizon = _merged(table, lambda key: _query(table, LISTING, key, span, passing, limit), keys)
     page = _dated(table, found[: wanted.limit])
     if len(found) > wanted.limit:
         return Listing(page, _cursor(_at(found[wanted.limit - 1]), exact=True))
@@ -150,6 +151,7 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
     end = _read_cursor(first.cursor)[1] if first.cursor else ""
     passing, span = _passing(wanted.filter.tag, but=wanted.known), _Span(max(earliest, end), before)
     found, horizon = _merged(
+        table,
         lambda key: _query(table, RECENTLY, key, span, passing, FILTER_PAGE, OTHER_PAGES),
         _places(wanted.filter.statuses, shards),
     )
@@ -170,8 +172,8 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     """A page merged from partitions of ``recent``, looked up in the heads."""
     filtered = wanted.filter.tag is not None or wanted.filter.workflows is not None
     size = FILTER_PAGE if filtered else (MOST_HEADS if wanted.in_heads else wanted.limit) + 2
-    passing = _passing(wanted.filter.tag, wanted.filter.workflows)
-    found, horizon = _merged(lambda key: _query(table, RECENTLY, key, _Span(earliest, before), passing, size), keys)
+    passing, span = _passing(wanted.filter.tag, wanted.filter.workflows), _Span(earliest, before)
+    found, horizon = _merged(table, lambda key: _query(table, RECENTLY, key, span, passing, size), keys)
     shown: list[Listed] = []
     seen = 0
     while seen < min(len(found), MOST_HEADS) and len(shown) < wanted.limit:
@@ -211,7 +213,7 @@ class OtherWorkflows:
             span = _Span(list_time(0), self._before.get(key, LAST))
             return _query(self._table, RECENTLY, key, span, _passing(but=but), FILTER_PAGE, OTHER_PAGES)
 
-        for key, (items, until) in zip(self._places, _in_parallel(one, self._places), strict=True):
+        for key, (items, until) in zip(self._places, _of_each(self._table, one, self._places), strict=True):
             self._found.update(str(item["workflow"]) for item in items if "workflow" in item)
             self._before[key] = until or LAST
         return sorted(self._found.difference(known))
@@ -302,21 +304,26 @@ def _look_up(table: Table, wanted: Wanted, entries: Sequence[Item]) -> list[List
     return shown
 
 
-def _merged(query: Callable[[str], tuple[list[Item], str | None]], keys: Sequence[str]) -> tuple[list[Item], str]:
+def _merged(
+    table: Table, query: Callable[[str], tuple[list[Item], str | None]], keys: Sequence[str]
+) -> tuple[list[Item], str]:
     """What ``query`` finds in all partitions, newest first, and down to where that is all there is (``""``: the end).
 
     Below a partition's horizon lies what was not read of it, so nothing older than that can come next.
     """
-    parts = _in_parallel(query, keys)
+    parts = _of_each(table, query, keys)
     horizon = max((until for _, until in parts if until is not None), default="")
     found = [item for items, _ in parts for item in items if _at(item) >= horizon]
     return sorted(found, key=_at, reverse=True), horizon
 
 
-def _in_parallel(query: Callable[[Key], Found], keys: Sequence[Key]) -> list[Found]:
-    """What ``query`` gives for each of ``keys``; the first goes alone, so that a table in trouble is asked once."""
-    found = [query(key) for key in keys[:1]]
-    if len(keys) > 1:
+def _of_each(table: Table, query: Callable[[Key], Found], keys: Sequence[Key]) -> list[Found]:
+    """What ``query`` gives for each of ``keys``, from a distant table at once.
+
+    There the first goes alone, so that a table in trouble is asked once.
+    """
+    found = [query(key) for key in (keys[:1] if table.distant else keys)]
+    if len(found) < len(keys):
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only listings need it
 
         contexts = [copy_context() for _ in keys[1:]]  # they know when the invocation ends

@@ -183,6 +183,10 @@ class Table(Protocol):
         """Its name where users' tables have names, too: writes of a step must not touch it."""
 
     @property
+    def distant(self) -> bool:
+        """Whether a call travels, so that several at once take less time than one after the other."""
+
+    @property
     def max_item_bytes(self) -> int:
         """The largest item it takes, as ``item_bytes`` counts."""
 

@@ -48,6 +48,7 @@ class DynamoTable:
         session: whose credentials and settings; by default the process's.
     """
 
+    distant = True
     max_item_bytes = MAX_ITEM_BYTES
 
     def __init__(  # noqa: PLR0913 - a connection's settings

@@ -43,6 +43,7 @@ class InMemoryTable:
     """
 
     name: str | None = None
+    distant = False
 
     def __init__(
         self,

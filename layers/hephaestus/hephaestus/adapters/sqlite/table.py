@@ -36,6 +36,7 @@ class SqliteTable:
     """
 
     name: str | None = None
+    distant = False
     max_item_bytes = MAX_ITEM_BYTES
 
     def __init__(
