@@ -64,7 +64,7 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
         needs = "it takes cloudformation:DescribeStacks" if isinstance(error, AwsRefused) else ""
         yield Finding("stack", "wrong", str(error), fix or needs)
         return
-    yield _stack(stack)
+    yield _stack(stack, account)
     for what, look, needs in _looks(stack, account):
         yield from _tried(what, look, account, needs)
 
@@ -96,13 +96,16 @@ def _tried(what: str, look: Callable[[], list[Finding]], account: Account, needs
         return [Finding(what, "wrong", str(error))]
 
 
-def _stack(stack: Stack) -> Finding:
+def _stack(stack: Stack, account: Account) -> Finding:
     place = f"{stack.name} is {stack.status}"
     if stack.status.endswith("FAILED") or "ROLLBACK" in stack.status:
         return Finding("stack", "wrong", place, "see its events in CloudFormation, then deploy again")
     if stack.status.endswith("IN_PROGRESS"):
         return Finding("stack", "note", place, "wait until it has settled")
-    return Finding("stack", "ok", f"{place}; API {stack.api_url or 'none'}")
+    api = stack.api_url or "none"
+    if stack.api_url and account.endpoint_url:  # its template names the address on AWS
+        api = f"{stack.outputs.get('ApiId', 'there')} at {account.endpoint_url}"
+    return Finding("stack", "ok", f"{place}; API {api}")
 
 
 def _table(stack: Stack, account: Account) -> list[Finding]:
