@@ -123,8 +123,8 @@ class Watched:
         self.max_value_bytes = max_value_bytes
         self.own_table = own_table
 
-    def create(self, state: State, first: Entry) -> State | None:
-        """Start a generation; see ``Store``."""
+    def create(self, state: State, first: Entry, _finish: object) -> State | None:
+        """Start a generation; see ``Store``. There is no bus, so nothing is unpublished."""
         created: State | None = self._store.create(state, first)
         return created
 

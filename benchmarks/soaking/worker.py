@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from benchmarks.soaking.exchange import Message
     from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.store.overdue import Wakeup
 
 LIMITS: Final = Limits(reserve_ms=1_000, margin_ms=500, lease_margin_ms=2_000, peek_ms=500)
@@ -71,6 +72,9 @@ class Queue:
     def remove_schedule(self, timeout: Timeout) -> None:
         """Have a schedule removed."""
         self.exchange.send(("unschedule", timeout))
+
+    def publish_later(self, event: StatusEvent) -> None:
+        """Never asked for: there is no bus."""
 
     def depth(self) -> int:
         """How many messages wait."""

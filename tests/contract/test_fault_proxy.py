@@ -35,6 +35,7 @@ from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.steps import WaitForEvent
 from hephaestus.store.items import INDEXES
+from hephaestus.store.overdue import Wakeup
 from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 from hephaestus.writes.rules import check_writes
@@ -280,7 +281,7 @@ class World:
         work = read_work(body)
         if isinstance(work, Timeout):
             self.runner.timers.cancel(work)
-        else:
+        elif isinstance(work, Wakeup):
             self.runner.wake(work.instance_id, budget=budget, alarms=work.alarms)
 
     def fire(self) -> None:

@@ -36,6 +36,7 @@ UNUSED: Final = {
     "ExportTableToPointInTime UpdateTimeToLive DescribeTable",
     "sqs": "PurgeQueue DeleteQueue SetQueueAttributes AddPermission StartMessageMoveTask ChangeMessageVisibility",
     "scheduler": "UpdateSchedule GetSchedule",
+    "events": "DescribeEventBus DeleteEventBus UpdateEventBus",
     "s3": "PutObjectAcl GetObjectVersion",
     "s3 bucket": "PutBucketPolicy DeleteBucket ListBucketVersions",
     "secretsmanager": "PutSecretValue DeleteSecret DescribeSecret UpdateSecret",
@@ -163,6 +164,9 @@ def _messages(cloud: Cloud) -> Iterator[Call]:
         yield Call("IngestRole", f"sqs:{action}", cloud.arn("IngestQueue"))
     yield Call("IngestRole", "sqs:SendMessage", cloud.arn("IngestDeadLetters"))
     yield Call("SweepRole", "sqs:GetQueueAttributes", work)
+    if bus := cloud.parameters["EventBusName"]:
+        for role in RUN:
+            yield Call(role, "events:PutEvents", f"arn:aws:events:{HERE}:event-bus/{bus}")
     group = cloud.parameters["ScheduleGroupName"] or STACK
     for role in RUN:
         for action in ("CreateSchedule", "DeleteSchedule"):

@@ -100,6 +100,16 @@ def test_work_that_failed_is_done(post: Post, caplog: pytest.LogCaptureFixture) 
     assert (post.count(), post.stack.deliver(), post.stack.status(SAMPLE)) == (0, 1, "waiting")
 
 
+def test_a_status_event_that_the_bus_never_took_is_published(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there is a bus that takes it."""
+    monkeypatch.setenv("HEPHAESTUS_EVENT_BUS", "default")
+    post.put(sample("sqs-status-event")["Records"][0]["body"])
+    assert post.redrive(dry_run=True) == Report(1, 1, 0, ())
+    assert post.waiting() == 0
+    assert post.redrive() == Report(1, 1, 0, ())
+    assert (post.count(), post.waiting(), post.stack.deliver(), post.waiting()) == (0, 1, 1, 0)
+
+
 def test_a_schedule_that_was_left_behind_is_removed(post: Post) -> None:
     """By the message that could not remove it at first."""
     post.stack.call("start", "api-start")

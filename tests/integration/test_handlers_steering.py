@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hephaestus.adapters.memory import MemoryBus
 from hephaestus.errors import (
     AlreadyRunning,
     BadRequest,
@@ -246,6 +247,31 @@ class TestQueue:
         record["body"] = json.dumps({**json.loads(record["body"]), **change})
         assert deployment.invoke("resume", event) == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
         assert len(deployment.timers.names()) == 1
+
+    def test_a_message_publishes_a_status_event(self, deployment: Deployment) -> None:
+        """As it was; and where the stack has no bus any more, nothing comes of it."""
+        event, bus = sample("sqs-status-event"), MemoryBus()
+        assert deployment.invoke("resume", event) == {"batchItemFailures": []}
+        deployment.runner.bus = bus
+        assert deployment.invoke("resume", event) == {"batchItemFailures": []}
+        (published,) = bus.events
+        assert published.detail == json.loads(event["Records"][0]["body"])["status_event"]
+        assert {"stack": "shop", **published.detail} == sample("status-completed")["detail"]
+
+    def test_an_event_that_the_bus_does_not_take_comes_back(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Alone; so does one that is damaged, until both are dead letters."""
+        deployment.runner.bus = bus = MemoryBus()
+        monkeypatch.setattr(bus, "publish", raising(StoreUnavailable("throttled")))
+        deployment.call("start", sample("api-start"))
+        both = sample("sqs-continue")
+        both["Records"] += sample("sqs-status-event")["Records"]
+        damaged = {"source": "hephaestus.queue", "status_event": {"instance_id": SAMPLE}}
+        both["Records"].append({**both["Records"][0], "messageId": "damaged", "body": json.dumps(damaged)})
+        failed = [{"itemIdentifier": each["messageId"]} for each in both["Records"][-2:]]
+        assert deployment.invoke("resume", both) == {"batchItemFailures": failed}
+        assert deployment.runner.get(SAMPLE).status == "waiting"
 
 
 class TestRefused:

@@ -27,12 +27,15 @@ from hephaestus.engine.events import (
 from hephaestus.engine.fold import following
 from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import Compensation, State, StepState, Timer, evolve, without
-from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, runner, waking
+from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, perform, runner, waking
 from hephaestus.runtime.commands import cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.output import output_event
 from hephaestus.runtime.routing import route
+from hephaestus.runtime.status_events import status_event
+from hephaestus.simulation.bus import SimulatedBus
 from hephaestus.simulation.doubles import SimulatedTable
+from hephaestus.store import reader
 from hephaestus.store import store as stores
 from hephaestus.store.heads import Shards
 from hephaestus.store.keys import HEAD, log_key
@@ -701,6 +704,27 @@ def fork_drops_the_epoch(patch: Patch) -> None:
     patch.setattr(fork, "_fork", taking_over)
 
 
+def status_events_lost_in_a_crash(patch: Patch) -> None:
+    """What an owner committed and did not publish before it died is published by no one."""
+    patch.setattr(reader, "is_news", lambda before, after: False)
+
+
+def status_events_lost_by_the_bus(patch: Patch) -> None:
+    """What the bus does not take is left at that."""
+    patch.setattr(SimulatedBus, "publish_later", lambda self, event: None)
+
+
+def head_held_back_by_the_bus(patch: Patch) -> None:
+    """A status event that cannot be published fails what comes after it."""
+
+    def publish(self: perform.Performer, news: State, silent: set[str]) -> None:
+        del silent
+        if self.bus is not None:
+            self.bus.publish(status_event(news))
+
+    patch.setattr(perform.Performer, "_publish", publish)
+
+
 # By bug: the rules of which the simulator must find one broken.
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_without_condition: ("invariant 1", "invariant 9"),
@@ -783,6 +807,9 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     rebase_keeps_derived_decisions: ("pause", "invariant 4", "invariant 5", "invariant 2"),
     compensation_shares_the_key_of_its_step: ("idempotency keys",),
     retries_share_a_schedule: ("DESIGN 6",),
+    status_events_lost_in_a_crash: ("status events",),
+    status_events_lost_by_the_bus: ("status events",),
+    head_held_back_by_the_bus: ("invariant 3",),
 }
 # Few of the random workflows get where these show: an instance that was undone and goes on.
 AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {

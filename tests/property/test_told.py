@@ -25,7 +25,7 @@ from hephaestus.store.store import Store
 from tests.property.random_flows import TABLES, flow, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
@@ -114,8 +114,8 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
     seen = Witness()
     create, commit = Store.create, Store.commit
 
-    def note_create(self: Store, state: State, first: Entry) -> State | None:
-        found = create(self, state, first)
+    def note_create(self: Store, state: State, first: Entry, finish: Callable[[State], object]) -> State | None:
+        found = create(self, state, first, finish)
         if found is not None and found.sequence == 1:
             seen.log.setdefault((found.instance_id, found.generation, 1), first)
         return found

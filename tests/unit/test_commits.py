@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus.engine.effects import Effect, Head, Wake
+from hephaestus.engine.effects import Effect, Head, Notify, Wake
 from hephaestus.engine.events import Claimed, Entry, HandedOver
 from hephaestus.engine.state import State
 from hephaestus.runtime.commits import Commits
@@ -32,7 +32,7 @@ class World:
         self.calls.append(("put", after, entry.commit_id, entry.alarm, writes))
         return self.stored
 
-    def create(self, fresh: State, first: Entry) -> State | None:
+    def create(self, fresh: State, first: Entry, _finish: object) -> State | None:
         """Start."""
         self.calls.append(("create", fresh, first))
         return self.stored
@@ -88,7 +88,9 @@ def test_a_start_is_performed(owned: bool) -> None:
     first = replace(FIRST, events=(Claimed("o", 90),)) if owned else FIRST
     world = World(replace(fresh, parks=2))
     assert world.commits.start(fresh, first) == (replace(fresh, parks=1), True)
-    assert world.calls[1:] == [("perform", () if owned else (Wake(),), replace(fresh, parks=2))]
+    started = replace(fresh, parks=2)
+    news = Notify(started)
+    assert world.calls[1:] == [("perform", (news,) if owned else (Wake(), news), started)]
 
 
 @pytest.mark.parametrize(

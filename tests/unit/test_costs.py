@@ -83,6 +83,13 @@ def test_waits_are_as_long_as_their_definition_says() -> None:
     assert (unknown.messages, unknown.schedules) == (0, 2)
 
 
+def test_status_events_are_counted_only_where_they_are_turned_on() -> None:
+    """One when it begins, and one when it ends, at a dollar a million."""
+    lines = {line.what: line for line in estimate(ORDER, Plan(publishes=True)).bills[0].lines}
+    assert (lines["status events"].count, lines["status events"].dollars) == (2, 2.0)
+    assert "status events" not in {line.what for line in estimate(ORDER).bills[0].lines}
+
+
 @pytest.mark.parametrize("queued", [False, True])
 def test_every_workflow_can_be_played_to_its_end(queued: bool) -> None:
     """Any graph and every kind of step, from its description alone."""

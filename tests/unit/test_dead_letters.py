@@ -10,17 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus.adapters.scheduler import timeout_payload
-from hephaestus.adapters.sqs import removal_message, wake_message
-from hephaestus.dead_letters.letters import Deliver, RemoveSchedule, Wake, read_letter
+from hephaestus.adapters.sqs import removal_message, status_message, wake_message
+from hephaestus.dead_letters.letters import Deliver, Publish, RemoveSchedule, Wake, read_letter
 from hephaestus.dead_letters.queue import Letter
 from hephaestus.dead_letters.sending import Report, redrive
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.status_events import StatusEvent
 
 START = {"workflow": "OrderFlow", "id": "1", "context": {}, "start_id": "s-1"}
 CANCEL = {"action": "cancel", "instance_id": "orderid::1", "request_id": "r-1"}
 FORK = {"action": "fork", "instance_id": "orderid::1", "at": "approval", "start_id": "s-2"}
 TIMEOUT = Timeout("orderid::1", "e64892557ff01234567", "approval", "approval#1", 1_795_518_900_000)
+STATUS = StatusEvent(
+    {
+        "instance_id": "orderid::1",
+        "workflow": "OrderFlow",
+        "life": TIMEOUT.life,
+        "status": "completed",
+        "at": "2026-11-24T08:40:00.000+00:00",
+        "started_at": "2026-11-24T08:35:00.000+00:00",
+        "version": 1,
+        "generation": 1,
+        "number": 9,
+    }
+)
 EVENT = {"instance_id": "orderid::1", "event": "approved", "event_id": "e-1", "payload": {"card": "4111 1111"}}
 
 
@@ -47,6 +61,7 @@ def invocation(event: Any, **change: Any) -> str:
     [
         (wake_message("orderid::1"), Wake("orderid::1")),
         (removal_message(TIMEOUT), RemoveSchedule(TIMEOUT)),
+        (status_message(STATUS), Publish(STATUS)),
         (timeout_payload(TIMEOUT), Wake("orderid::1")),
         (json.dumps({"FunctionName": "resume", "Payload": timeout_payload(TIMEOUT)}), Wake("orderid::1")),
         (json.dumps({"Payload": json.loads(timeout_payload(TIMEOUT))}), Wake("orderid::1")),
@@ -74,6 +89,7 @@ DAMAGED: dict[str, str] = {
     "work without an instance": json.dumps({"source": "hephaestus.queue"}),
     "work for no id": json.dumps({"source": "hephaestus.queue", "instance_id": "x"}),
     "a removal of nothing": json.dumps({"source": "hephaestus.queue", "remove_schedule": {}}),
+    "half a status event": json.dumps({"source": "hephaestus.queue", "status_event": {"instance_id": "orderid::1"}}),
     "half a timeout": json.dumps({"source": "hephaestus.timer", "instance_id": "orderid::1"}),
     "a timeout of no id": json.dumps({**json.loads(timeout_payload(TIMEOUT)), "instance_id": "x"}),
     "an input cut off": json.dumps({"Payload": timeout_payload(TIMEOUT)[:40]}),

@@ -237,8 +237,10 @@ def test_the_log_is_for_a_person(served: Served, project: Path, monkeypatch: pyt
     lines = [line.partition("  ")[2] for line in written]
     for expected in (
         "letterid::1  Letter v1 started",
+        "letterid::1  status event: running",
         "letterid::1  ask waits",
         "letterid::1  ask ← approved",
+        "letterid::1  status event: completed",
         "POST /instances/letterid::1/events → 200",
     ):
         assert expected in lines

@@ -10,7 +10,7 @@ import pytest
 
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.engine.alarms import alarm
-from hephaestus.engine.effects import TAIL, Head, Schedule, Unschedule, Wake, again, effects
+from hephaestus.engine.effects import TAIL, Head, Notify, Schedule, Unschedule, Wake, again, effects
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     CancelRequested,
@@ -27,7 +27,7 @@ from hephaestus.engine.events import (
     TimerSet,
     Unpaused,
 )
-from hephaestus.engine.state import Compensation, State, StepState, Timer
+from hephaestus.engine.state import Compensation, Kept, State, StepState, Timer, evolve
 from hephaestus.errors import EngineError, HephaestusError, StoreUnavailable
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -266,7 +266,8 @@ def timed(*timers: Timer, state: State = WAITING) -> State:
 def test_an_instance_is_continued_by_a_message_or_by_one_schedule(
     event: Event, after: State, woken: tuple[Effect, ...]
 ) -> None:
-    assert tuple(each for each in effects(FREE, entry(event), after) if each != Head()) == woken
+    done = effects(FREE, entry(event), after)
+    assert tuple(each for each in done if not isinstance(each, (Head, Notify))) == woken
 
 
 def test_the_schedule_of_a_wait_that_ended_early_is_removed_and_no_other() -> None:
@@ -288,13 +289,13 @@ def test_the_schedule_of_a_wait_that_ended_early_is_removed_and_no_other() -> No
 def test_a_schedule_is_made_once() -> None:
     waiting = timed(Timer("1", "a", AT + 1, scheduled=True), Timer("2", "b", AT + 1))
     assert effects(waiting, entry(OUTSIDE[5]), waiting) == (Head(),)
-    assert effects(None, entry(OUTSIDE[5]), waiting) == (Schedule("a", "1", AT + 1),)
+    assert effects(None, entry(OUTSIDE[5]), waiting) == (Schedule("a", "1", AT + 1), Notify(waiting))
 
 
 def test_a_retry_of_a_compensation_is_scheduled_for_the_step_that_is_undone_next() -> None:
     undone = replace(WAITING, status="compensating", wake_at=LATER, compensation=Compensation("failed", ("u", "v")))
     for after in (undone, replace(undone, steps={"a": StepState("retrying", retry_at=LATER)})):
-        (made,) = effects(FREE, entry(Suspended(LATER)), after)[:-1]
+        (made,) = effects(undone, entry(Suspended(LATER)), after)[:-1]
         undo = after.activation("u", undo=True)
         assert made == Schedule("u", f"{undo}#retry{LATER}", LATER)
 
@@ -303,3 +304,50 @@ def test_what_a_crash_swallowed_is_done_again_for_what_is_still_to_come() -> Non
     state = timed(Timer("1", "a", AT + 1, scheduled=True), Timer("2", "b", AT + 1), Timer("3", "c", AT, scheduled=True))
     assert again(state, AT) == (Schedule("a", "1", AT + 1), Head())
     assert again(replace(state, status="failed"), AT) == (Head(),)
+
+
+# --- Status events ---
+
+HELD = replace(FREE, paused=Paused("stop"))
+PARKED = replace(FREE, parked="no such version")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        (None, replace(FREE, status="pending"), False),
+        (None, OWNED, True),
+        (replace(FREE, status="pending"), OWNED, True),
+        (replace(FREE, status="pending"), replace(HELD, status="pending"), True),
+        (replace(HELD, status="pending"), replace(FREE, status="pending"), False),
+        (OWNED, WAITING, False),
+        (WAITING, OWNED, False),
+        (OWNED, HELD, True),
+        (HELD, replace(HELD, status="waiting"), False),
+        (HELD, WAITING, True),
+        (FREE, PARKED, True),
+        (PARKED, replace(PARKED, parked="still not"), False),
+        (PARKED, OWNED, True),
+        (OWNED, replace(OWNED, status="compensating"), True),
+        (replace(OWNED, status="compensating"), replace(FREE, status="failed"), True),
+        (replace(FREE, status="failed"), replace(FREE, status="pending"), False),
+        (replace(FREE, status="failed"), OWNED, True),
+        *((OWNED, replace(FREE, status=status), True) for status in ("completed", "failed", "cancelled")),
+    ],
+)
+def test_a_change_of_what_a_service_outside_calls_the_status_is_news(
+    before: State | None, after: State, *, news: bool
+) -> None:
+    """A wait is a part of running, and an instance that no one has claimed has not begun."""
+    done = effects(before, entry(StepsStarted(("a",))), after)
+    assert (Notify(after) in done) is news
+
+
+def test_what_others_may_not_have_published_is_published_before_the_head_covers_it() -> None:
+    paused = evolve(HELD, sequence=4)
+    known = evolve(OWNED, kept=Kept(3, unpublished=(paused,)))
+    between = effects(known, entry(StepsStarted(("a",))), evolve(known, sequence=6))
+    assert between == (), "the head stays, and so does what is to be published"
+    closed = evolve(FREE, status="completed", kept=known.kept)
+    assert effects(known, entry(StepsStarted(("a",))), closed) == (Notify(paused), Notify(closed), Head())
+    assert again(closed, AT) == (Notify(paused), Head())

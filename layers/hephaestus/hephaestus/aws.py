@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hephaestus.adapters.session import Account
     from hephaestus.adapters.sqs import SqsMessages
     from hephaestus.callbacks.signer import Signer
+    from hephaestus.runtime.ports import EventBus
     from hephaestus.runtime.sweeper import Sweeper
     from hephaestus.store.store import Store
 
@@ -78,6 +79,8 @@ class Settings:
             [HEPHAESTUS_CALLBACK_URL].
         callback_audience: what tells this deployment's links from any other's; by default the table's name
             [HEPHAESTUS_CALLBACK_AUDIENCE].
+        event_bus: the bus of EventBridge that takes status events; without it there are none [HEPHAESTUS_EVENT_BUS].
+        stack: the stack's name, which status events show [HEPHAESTUS_STACK].
         ingest_dlq_url: where events go that can never be taken [HEPHAESTUS_INGEST_DLQ_URL].
         problems: what is wrong with a setting, by its name here; such a setting has its default.
     """
@@ -98,6 +101,8 @@ class Settings:
     callback_url: str | None = None
     callback_audience: str | None = None
     schedule_prefix: str = ""
+    event_bus: str | None = None
+    stack: str = ""
     ingest_dlq_url: str | None = None
     step_variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -125,6 +130,8 @@ class Settings:
             callback_url=reader.reference("CALLBACK_URL", ("https://", "http://", "parameter:")),
             callback_audience=reader.optional("CALLBACK_AUDIENCE"),
             schedule_prefix=reader.prefix("SCHEDULE_PREFIX"),
+            event_bus=reader.optional("EVENT_BUS"),
+            stack=reader.optional("STACK") or "",
             ingest_dlq_url=reader.optional("INGEST_DLQ_URL"),
             step_variables=MappingProxyType(reader.variables("STEP_VARIABLES")),
             problems=MappingProxyType(reader.problems),
@@ -229,14 +236,17 @@ def answerer_from_environment() -> Runner:
     Raises:
         BadSettings: naming every variable that this needs and that is missing or malformed, those of links aside.
     """
-    from hephaestus.adapters.queued_timers import QueuedTimers  # noqa: PLC0415 - settings are checked before AWS is imported
+    from hephaestus.adapters.queued_timers import QueuedBus, QueuedTimers  # noqa: PLC0415 - settings are checked before AWS is imported
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
     from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
 
     settings, place = settings_from_environment().check(*ANSWERS), Account()
     queue = SqsQueue(settings.queue_url, place.client("sqs"))
     registry = Registry.load(settings.workflows)
-    return Runner(_store(settings, place), QueuedTimers(queue), queue, registry, signer=signer_from_environment)
+    store, timers = _store(settings, place), QueuedTimers(queue)
+    runner = Runner(store, timers, queue, registry, signer=signer_from_environment)
+    runner.bus = QueuedBus(queue) if settings.event_bus else None
+    return runner
 
 
 @cache
@@ -272,7 +282,10 @@ def build_runner(
         prefix=settings.schedule_prefix,
     )
     queue = SqsQueue(settings.queue_url, place.client("sqs"))
-    return Runner(_store(settings, place), timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
+    store = _store(settings, place)
+    runner = Runner(store, timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
+    runner.bus = _bus(settings, place)
+    return runner
 
 
 def sweeper_from_environment() -> Sweeper:
@@ -305,6 +318,15 @@ def rejected_from_environment() -> SqsMessages:
         message = "the environment is incomplete: HEPHAESTUS_INGEST_DLQ_URL is not set"
         raise BadSettings(message)
     return SqsMessages(url, Account().client("sqs"))
+
+
+def _bus(settings: Settings, account: Account) -> EventBus | None:
+    """Where status events go, if they go anywhere."""
+    if settings.event_bus is None:
+        return None
+    from hephaestus.adapters.eventbridge import EventBridgeBus  # noqa: PLC0415 - only where there is a bus
+
+    return EventBridgeBus(settings.event_bus, settings.stack, account.client("events", 1))
 
 
 def _store(settings: Settings, account: Account) -> Store:

@@ -19,7 +19,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.memory import MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.definition.context import Instance
 from hephaestus.definition.durations import read_duration, read_moment, shown
 from hephaestus.definition.references import step_key
@@ -176,6 +176,7 @@ class LocalRuntime:
         self.store = store or MemoryStore(tables=self.tables)
         self.timers = MemoryTimers()
         self.queue = MemoryQueue(self.clock)
+        self.bus = MemoryBus()
         self.runner = Runner(
             self.store,
             self.timers,
@@ -187,6 +188,7 @@ class LocalRuntime:
             signer=signer,
             workers=lambda: _Workers(self.clock),
         )
+        self.runner.bus = self.bus
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 
     def start(  # noqa: PLR0913 - as `start_instance` has them
@@ -259,12 +261,19 @@ class LocalRuntime:
         finally:
             self.settle()
 
+    @property
+    def status_events(self) -> Sequence[Mapping[str, Any]]:
+        """The status events that were published, the oldest first: what the ``detail`` of each holds."""
+        return [event.detail for event in self.bus.events]
+
     def settle(self) -> None:
         """Deliver every message and fire every schedule that is due, until none is."""
         while True:
             messages = self.queue.pop_due(self.clock.now())
             for timeout in self.queue.pop_removals():
                 self.timers.cancel(timeout)
+            for event in self.queue.pop_events():
+                self.bus.publish(event)
             fired = self.timers.pop_due(self.clock.now())
             if not messages and not fired:
                 return

@@ -1,7 +1,8 @@
-"""Schedules for a function that may neither make nor remove any: what strangers reach has no such permission.
+"""Schedules and status events for a function that may make none: what strangers reach has no such permission.
 
 A schedule that is to go is removed by the function that takes the work queue's messages. One that would be made is
-left out: the alarm in the instance's head has the sweep look at it within about a minute of its time.
+left out: the alarm in the instance's head has the sweep look at it within about a minute of its time. Status events are
+published by the function that takes the queue's messages.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Timeout, WorkQueue
+    from hephaestus.runtime.status_events import StatusEvent
 
 _logger = logging.getLogger("hephaestus.queued_timers")
 
@@ -45,3 +47,23 @@ class QueuedTimers:
             EngineError: SQS rejected the request.
         """
         self.queue.remove_schedule(timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedBus:
+    """An ``EventBus`` without EventBridge.
+
+    Attributes:
+        queue: takes what is to be published.
+    """
+
+    queue: WorkQueue
+
+    def publish(self, event: StatusEvent) -> None:
+        """Have an event published by whoever takes the message.
+
+        Raises:
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS rejected the request.
+        """
+        self.queue.publish_later(event)

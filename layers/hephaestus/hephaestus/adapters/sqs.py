@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.status_events import StatusEvent
 
 SOURCE: Final = "hephaestus.queue"
 LONGEST_DELAY: Final = 900
@@ -101,6 +102,16 @@ class SqsQueue:
         """
         body = removal_message(timeout)
         self._call("send_message", MessageBody=body, MessageGroupId=group_of(timeout.instance_id))
+
+    def publish_later(self, event: StatusEvent) -> None:
+        """Send a message that has a status event published.
+
+        Raises:
+            StoreUnavailable: SQS throttled or did not answer.
+            EngineError: SQS rejected the request.
+        """
+        body = status_message(event)
+        self._call("send_message", MessageBody=body, MessageGroupId=group_of(event.instance_id))
 
     def depth(self) -> int:
         """About how many messages wait to be taken (GetQueueAttributes); the number lags by up to a minute.
@@ -202,12 +213,21 @@ def removal_message(timeout: Timeout) -> str:
     return json.dumps({"source": SOURCE, "remove_schedule": json.loads(timeout_payload(timeout))})
 
 
-def read_message(message: Mapping[str, Any]) -> Wakeup | Timeout:
-    """The instance that is to be continued, or the timeout whose schedule is to be removed.
+def status_message(event: StatusEvent) -> str:
+    """What a message says that has a status event published."""
+    return json.dumps({"source": SOURCE, "status_event": event.detail})
+
+
+def read_message(message: Mapping[str, Any]) -> Wakeup | Timeout | StatusEvent:
+    """The instance that is to be continued, the timeout whose schedule is to be removed, or the event to be published.
 
     Raises:
         BadRequest: it is not a message of ours.
     """
+    if message.get("source") == SOURCE and message.keys() == {"source", "status_event"}:
+        from hephaestus.runtime.status_events import read_status_event  # noqa: PLC0415 - few messages have one
+
+        return read_status_event(message["status_event"])
     if message.get("source") != SOURCE or "remove_schedule" not in message:
         return read_wake_message(message)
     removal = message["remove_schedule"]

@@ -181,6 +181,7 @@ def cost(
         list[str] | None, typer.Option("--event", "-e", metavar="STEP=EVENT", help="The event that a step emits.")
     ] = None,
     queued: Annotated[bool, typer.Option("--queued", help="Starts and events are left to the queue.")] = False,
+    status_events: Annotated[bool, typer.Option("--status-events", help="The stack has an EventBusName.")] = False,
     step_ms: Annotated[int, typer.Option(min=0, help="How long a step works, in milliseconds.")] = 100,
     memory: Annotated[int, typer.Option(min=128, max=10240, help="The function's memory, in MB.")] = 512,
     result_bytes: Annotated[int, typer.Option(min=0, max=60_000, help="What a step leaves, in bytes.")] = 40,
@@ -188,7 +189,8 @@ def cost(
 ) -> None:
     """Estimate what a million instances cost, beside Step Functions and Lambda durable functions."""
     session: Session = ctx.obj
-    plan = Plan(_events(event or ()), queued, result_bytes=result_bytes, input_bytes=input_bytes)
+    emitted = _events(event or ())
+    plan = Plan(emitted, queued, result_bytes=result_bytes, input_bytes=input_bytes, publishes=status_events)
     flow = find(target, session.place.modules)
     described = describe(flow) if flow else _described(session, target)
     shown = version_of(described, version)

@@ -103,6 +103,7 @@ def _hephaestus(counts: Counts, work: Work, prices: Prices) -> Bill:
         _line("DynamoDB read units", counts.read_units, prices.read_units),
         _line("SQS requests", counts.messages * SQS_REQUESTS, prices.sqs_requests),
         _line("schedules fired", counts.schedules, prices.schedules),
+        _line("status events", counts.published, prices.events),
         _line("Lambda invocations", counts.invocations, prices.invocations),
         _time(milliseconds, work, prices),
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
+from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
 from hephaestus.definition.results import Completed
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
@@ -48,6 +48,7 @@ class Plan:
         coded: waits with code of their own, whose start is committed like that of any step.
         input_bytes: the start data, in bytes.
         result_bytes: what each step leaves, in bytes.
+        publishes: whether the stack has a bus for status events.
     """
 
     events: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Plan:
     coded: frozenset[str] = frozenset()
     input_bytes: int = 120
     result_bytes: int = 40
+    publishes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Counts:
         invocations: of Lambda.
         messages: of the work queue.
         schedules: one-shot schedules that fired.
+        published: status events.
         steps: steps that ran, waits included.
         waits: waits among them.
         callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
@@ -80,6 +83,7 @@ class Counts:
     invocations: int
     messages: int
     schedules: int
+    published: int
     steps: int
     waits: int
     callbacks: int
@@ -136,6 +140,8 @@ class _Game:
         self.clock = _Clock()
         self.queue, self.timers = MemoryQueue(self.clock), MemoryTimers()
         self.runner = Runner(Store(self.table), self.timers, self.queue, Registry([self.flow]), clock=self.clock)
+        self.bus = MemoryBus()
+        self.runner.bus = self.bus if plan.publishes else None
         self.invocations = self.messages = self.schedules = 0
 
     def play(self) -> Counts:
@@ -196,6 +202,7 @@ class _Game:
             self.invocations,
             self.messages,
             self.schedules,
+            len(self.bus.events),
             steps=len(done),
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),

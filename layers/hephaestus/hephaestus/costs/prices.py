@@ -20,6 +20,7 @@ class Prices:
         gb_seconds: a million GB-seconds of Lambda, x86.
         sqs_requests: a million requests of a standard queue.
         schedules: a million invocations by EventBridge Scheduler.
+        events: a million events that are put on a bus of EventBridge, of at most 64 KB each.
         transitions: a million state transitions of Step Functions Standard.
         durable_operations: a million operations of Lambda durable functions.
         durable_gb: a GB of data that Lambda durable functions write.
@@ -31,6 +32,7 @@ class Prices:
     gb_seconds: float = 16.6667
     sqs_requests: float = 0.40
     schedules: float = 1.00
+    events: float = 1.00
     transitions: float = 25.00
     durable_operations: float = 8.00
     durable_gb: float = 0.25

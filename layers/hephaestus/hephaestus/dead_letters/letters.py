@@ -2,7 +2,8 @@
 
 Four kinds of letters lie in a stack's dead-letter queues:
 
-* a message of the work queue, as it was, moved by SQS after it had failed too often;
+* a message of the work queue, as it was, moved by SQS after it had failed too often: it wakes an instance, removes a
+  schedule or publishes a status event;
 * what a one-shot schedule would have sent to ``resume``, where EventBridge Scheduler could not deliver it (User Guide,
   "Configuring a schedule's dead-letter queue": the body is the input, or the request that holds it as ``Payload``);
 * the record of an asynchronous invocation of ``start``, ``resume`` or ``control`` that failed every time, with the
@@ -24,6 +25,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.handlers.triggers import read_timeout, read_work, trigger
 from hephaestus.runtime import commands
 from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.status_events import StatusEvent
 from hephaestus.values.strict_json import read_json
 
 
@@ -39,6 +41,13 @@ class RemoveSchedule:
     """Have a schedule removed that its wait left behind."""
 
     timeout: Timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Have a status event published that the bus did not take."""
+
+    event: StatusEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Ingest:
     attributes: Mapping[str, str]
 
 
-Errand: TypeAlias = Wake | RemoveSchedule | Deliver | Ingest
+Errand: TypeAlias = Wake | RemoveSchedule | Publish | Deliver | Ingest
 
 
 def read_letter(body: str) -> Errand:
@@ -81,6 +90,8 @@ def read_letter(body: str) -> Errand:
         return _read_invocation(letter["requestPayload"])
     if letter.get("source") == sqs.SOURCE:
         work = read_work(body)
+        if isinstance(work, StatusEvent):
+            return Publish(work)
         return RemoveSchedule(work) if isinstance(work, Timeout) else Wake(work.instance_id)
     given = _read_input(letter)
     if given.get("source") != scheduler.SOURCE:

@@ -1,7 +1,7 @@
 """Sends dead letters where they belong, and deletes each only after that.
 
-A crash in between leaves a letter that is sent again: an instance that is looked at twice, a schedule that is removed
-twice, and an event that comes twice under one id are each harmless, so a redrive may be repeated at any time.
+A crash in between leaves a letter that is sent again. That is harmless: an instance is looked at twice, a schedule
+removed twice, a status event published twice, and an event that comes twice has one id, so a redrive may be repeated.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from hephaestus.adapters.sqs import SqsMessages, SqsQueue
-from hephaestus.dead_letters.letters import Deliver, Errand, Ingest, RemoveSchedule, Wake, read_letter
+from hephaestus.dead_letters.letters import Deliver, Errand, Ingest, Publish, RemoveSchedule, Wake, read_letter
 from hephaestus.dead_letters.queue import DeadLetterQueue
 from hephaestus.errors import BadRequest, HephaestusError
 from hephaestus.handlers.triggers import MESSAGE_ID
@@ -202,13 +202,15 @@ class _Run:
         self.merged += len(done) - len(accepted)
         self._delete(done)
 
-    def _send(self, letter: Letter, errand: RemoveSchedule | Deliver | Ingest) -> None:
+    def _send(self, letter: Letter, errand: RemoveSchedule | Publish | Deliver | Ingest) -> None:
         if not self.dry_run:
             if isinstance(errand, Ingest):
                 if self.events is not None:
                     self.events.send(errand.body, errand.attributes)
             elif isinstance(errand, RemoveSchedule):
                 self.work.remove_schedule(errand.timeout)
+            elif isinstance(errand, Publish):
+                self.work.publish_later(errand.event)
             elif self.invoke is not None:
                 try:
                     self.invoke(errand.event)

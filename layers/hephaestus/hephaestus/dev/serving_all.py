@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hephaestus.dev.folder import Folder
     from hephaestus.dev.reloading import Modules
+    from hephaestus.runtime.status_events import StatusEvent
 
 LOOK: Final = 0.5  # seconds between two looks at the files
 PLACE: Final = "hephaestus dev on this machine"
@@ -45,6 +46,14 @@ class Served:
     embedded: Embedded
     url: str
     console: str
+
+
+class LoggedBus:
+    """An ``EventBus`` that logs: a line for each status event that a stack with an ``EventBusName`` would publish."""
+
+    def publish(self, event: StatusEvent) -> None:
+        """Log an event."""
+        _logger.info("%s  status event: %s", event.instance_id, event.detail["status"])
 
 
 @contextmanager
@@ -69,6 +78,7 @@ def serving(folder: Folder, modules: Modules, *, port: int, console_port: int | 
         embedded = Embedded(
             Store(table), modules.load(), lambda: Signer(keys, audience_of("hephaestus dev"), lambda: front.url)
         )
+        embedded.runner.bus = LoggedBus()
         front = until_the_end.enter_context(Front(embedded.runner, by, port))
         console = until_the_end.enter_context(
             ConsoleServer(LocalConnection(embedded.runner, PLACE, by), console_port, warn=_logger.warning)

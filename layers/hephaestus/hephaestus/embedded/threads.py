@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hephaestus.runtime.ports import Clock, Timeout
+    from hephaestus.runtime.status_events import StatusEvent
 
 Work: TypeAlias = "Wakeup | Timeout"
 Key: TypeAlias = tuple[str, int]
@@ -73,6 +74,10 @@ class EmbeddedQueue:
     def remove_schedule(self, timeout: Timeout) -> None:
         """Remove a schedule, at once; see ``WorkQueue``."""
         self.cancel(timeout)
+
+    def publish_later(self, event: StatusEvent) -> None:
+        """Drop an event: what takes them is in this process, and would fail again; see ``WorkQueue``."""
+        _logger.error("instance %s: a status event could not be published, and is lost", event.instance_id)
 
     def depth(self) -> int:
         """How many messages are due; see ``WorkQueue``."""

@@ -51,6 +51,13 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """Publish the status event of ``state``, whose status differs from the one before; see ``is_news``."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
@@ -58,7 +65,7 @@ class Head:
 TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner."""
 
-Effect: TypeAlias = Schedule | Unschedule | Wake | Head
+Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head
 
 
 def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, ...]:
@@ -69,17 +76,38 @@ def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, .
         entry: what was committed.
         after: the state after it.
     """
-    head = (Head(),) if before is not None and _is_boundary(before, entry, after) else ()
+    news = (Notify(after),) if is_news(before, after) else ()
+    head: tuple[Effect, ...] = ()
+    if before is not None and _is_boundary(before, entry, after):
+        head, news = (Head(),), (*map(Notify, before.kept.unpublished), *news)
     scheduled = _scheduled(before, entry, after) if after.timers else ()
     woken = () if after.closed or after.owned(entry.at) else _woken(entry, after)
     removed = _unscheduled(before, entry, after) if before is not None and before.timers else ()
-    return (*scheduled, *woken, *removed, *head)
+    return (*scheduled, *woken, *removed, *news, *head)
 
 
 def again(state: State, now: int) -> tuple[Effect, ...]:
     """The effects that the state calls for, whichever entry they followed from: a crash may have swallowed them."""
     timers = () if state.closed else state.deadlines
-    return (*(_schedule(timer) for timer in timers if timer.scheduled and timer.due_at > now), Head())
+    scheduled = (_schedule(timer) for timer in timers if timer.scheduled and timer.due_at > now)
+    return (*scheduled, *map(Notify, state.kept.unpublished), Head())
+
+
+def published_status(state: State) -> str:
+    """The status that status events show: ``running`` from the first claim on, waits included."""
+    if state.closed:
+        return state.status
+    if state.paused is not None:
+        return "paused"
+    if state.parked is not None:
+        return "parked"
+    return "running" if state.status == "waiting" else state.status
+
+
+def is_news(before: State | None, after: State) -> bool:
+    """Whether ``after`` has another status than ``before`` to those outside; ``pending`` is not published."""
+    status = published_status(after)
+    return status != "pending" and (before is None or published_status(before) != status)
 
 
 def _is_boundary(before: State, entry: Entry, after: State) -> bool:

@@ -135,6 +135,7 @@ class Kept(NamedTuple):
         snapshot: the name of the value that holds the head's snapshot, if one does.
         expiring: whether head and values were given an expiry, as of a closed instance.
         ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
+        unpublished: states with a new status, newer than the head, whose status events may not be published yet.
     """
 
     settled: int = 0
@@ -144,6 +145,7 @@ class Kept(NamedTuple):
     snapshot: str = ""
     expiring: bool = False
     ended: str = ""
+    unpublished: tuple[State, ...] = ()
 
 
 @dataclass(frozen=True)

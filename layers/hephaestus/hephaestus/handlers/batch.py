@@ -1,6 +1,7 @@
 """A batch of the work queue: every message on its own, the failed ones reported back alone.
 
-A message has an instance continued, or removes a schedule that could not be removed when its wait ended.
+A message has an instance continued, removes a schedule that could not be removed when its wait ended, or publishes a
+status event that the bus did not take.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hephaestus.handlers.observability import about_message
 from hephaestus.handlers.triggers import budget, read_work
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.ports import Timeout
+from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from hephaestus.handlers.triggers import Invocation
     from hephaestus.runtime.runner import Runner
+    from hephaestus.runtime.status_events import StatusEvent
 
 LEAST_MS: Final = 2_000
 
@@ -52,8 +55,8 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
             work = read_work(_body(record))
             about_message(record.raw_event, work.instance_id)
             check_time(context, f"instance {work.instance_id}")
-            if isinstance(work, Timeout):
-                runner.timers.cancel(work)
+            if not isinstance(work, Wakeup):
+                _make_up_for(work, runner)
                 return
             is_first = record.message_id == records[0].get("messageId")
             own = whole if is_first else Budget(whole.deadline, start_until=whole.deadline)
@@ -70,6 +73,20 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
             raise RuntimeError(message) from error
 
     return each(records, wake)
+
+
+def _make_up_for(work: Timeout | StatusEvent, runner: Runner) -> None:
+    """Do what could not be done right after its commit.
+
+    Raises:
+        StoreUnavailable, EngineError: it cannot be done now either.
+    """
+    if isinstance(work, Timeout):
+        runner.timers.cancel(work)
+    elif runner.bus is not None:
+        runner.bus.publish(work)
+    else:
+        _logger.warning("instance %s: a status event is dropped, as the stack has no bus any more", work.instance_id)
 
 
 def each(records: list[dict[str, Any]], work: Callable[[SQSRecord], None]) -> dict[str, Any]:

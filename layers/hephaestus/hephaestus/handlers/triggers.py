@@ -17,6 +17,7 @@ from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock, Timeout
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.store.overdue import Wakeup
 
 MESSAGE_ID: Final = "hephaestus-message-id"  # the attribute of a dead letter of the ingest queue with its first id
@@ -81,8 +82,8 @@ def read_timeout(event: Mapping[str, Any]) -> Timeout:
     return timeout
 
 
-def read_work(body: str) -> Wakeup | Timeout:
-    """What a message of the work queue asks for: an instance to continue, or a timeout whose schedule is to go.
+def read_work(body: str) -> Wakeup | Timeout | StatusEvent:
+    """What a message of the work queue asks for; see ``hephaestus.adapters.sqs.read_message``.
 
     Raises:
         BadRequest: the message is not ours.

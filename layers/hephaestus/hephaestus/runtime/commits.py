@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from hephaestus.engine.alarms import alarm
-from hephaestus.engine.effects import effects
+from hephaestus.engine.effects import again, effects
 from hephaestus.engine.events import Entry
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -81,9 +81,13 @@ class Commits:
             The state as stored, and whether it was this call that started it; ``None`` where one that is open has the
             id.
         """
-        started = self.store.create(fresh, first)
+        started = self.store.create(fresh, first, self.finish)
         if started is None:
             return None
         if started.sequence != 1 or started.start_id != fresh.start_id:
             return started, False
         return self.performer.perform(effects(None, first, started), started), True
+
+    def finish(self, closed: State) -> State:
+        """Perform what the end of an instance may have left undone."""
+        return self.performer.perform(again(closed, closed.updated_at), closed)

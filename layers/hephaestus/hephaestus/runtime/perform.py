@@ -1,7 +1,7 @@
-"""Performs the effects of commits, in order: schedules and messages, removals, and the head last of all.
+"""Performs the effects of commits, in order: schedules and messages, removals, status events, and last the head.
 
 All of it may fail, and nothing of it holds back what comes after: the alarm has the sweep make up for what was not
-made, and the queue for what was not removed.
+made, and the queue for what was not removed or published.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.effects import Head, Schedule, Unschedule, Wake
+from hephaestus.engine.effects import Head, Notify, Schedule, Unschedule, Wake
+from hephaestus.engine.state import evolve
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.status_events import status_event
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -20,23 +22,25 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.effects import Effect
     from hephaestus.engine.state import State
-    from hephaestus.runtime.ports import Timers, WorkQueue
+    from hephaestus.runtime.ports import EventBus, Timers, WorkQueue
     from hephaestus.store.store import Store
 
 _logger = logging.getLogger("hephaestus.effects")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Performer:
     """Performs effects.
 
     Attributes:
         store, timers, queue: the adapters.
+        bus: takes status events; without one there are none.
     """
 
     store: Store
     timers: Timers
     queue: WorkQueue
+    bus: EventBus | None = None
 
     def perform(self, effects: Sequence[Effect], state: State) -> State:
         """Perform what follows from a commit.
@@ -62,8 +66,11 @@ class Performer:
                     self._attempt("queue", silent, state, partial(self.queue.wake, state.instance_id, delay_ms))
                 case Unschedule(step, token, due_at):
                     self._remove(Timeout(state.instance_id, state.life, step, token, due_at), silent, state)
+                case Notify(news):
+                    self._publish(news, silent)
                 case Head():
-                    state = self._settle(state)
+                    published = state.kept._replace(unpublished=()) if state.kept.unpublished else state.kept
+                    state = self._settle(evolve(state, kept=published))
         return state
 
     def _attempt(self, port: str, silent: set[str], state: State, effect: Callable[[], object]) -> bool:
@@ -87,6 +94,14 @@ class Performer:
         """Remove a schedule, or have the queue do it, which tries three times before it is a dead letter."""
         if not self._attempt("timers", silent, state, partial(self.timers.cancel, timeout)):
             self._attempt("removals", silent, state, partial(self.queue.remove_schedule, timeout))
+
+    def _publish(self, news: State, silent: set[str]) -> None:
+        """Publish a status event, or have the queue do it, which tries it until it is a dead letter."""
+        if self.bus is None:
+            return
+        event = status_event(news)
+        if not self._attempt("bus", silent, news, partial(self.bus.publish, event)):
+            self._attempt("events", set(), news, partial(self.queue.publish_later, event))
 
     def _settle(self, state: State) -> State:
         try:

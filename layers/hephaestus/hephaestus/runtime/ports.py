@@ -12,6 +12,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.store.overdue import Wakeup
 
 
@@ -58,8 +59,18 @@ class WorkQueue(Protocol):
     def remove_schedule(self, timeout: Timeout) -> None:
         """Send a message that has the schedule of ``timeout`` removed, where that could not be done at once."""
 
+    def publish_later(self, event: StatusEvent) -> None:
+        """Send a message that has a status event published, where that could not be done at once."""
+
     def depth(self) -> int:
         """About how many messages wait to be taken; delayed ones and those in work do not count."""
+
+
+class EventBus(Protocol):
+    """Takes status events for services outside."""
+
+    def publish(self, event: StatusEvent) -> None:
+        """Publish a status event; one that is published twice is harmless."""
 
 
 class Clock(Protocol):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.dispatch import Budget, Dispatch
-    from hephaestus.runtime.ports import Clock, Timeout, Timers, WorkQueue
+    from hephaestus.runtime.ports import Clock, EventBus, Timeout, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.filters import ListFilter
@@ -91,7 +91,8 @@ class Runner:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.signer = signer
-        commits = Commits(store, Performer(store, timers, queue))
+        self._performer = Performer(store, timers, queue)
+        commits = Commits(store, self._performer)
         self.executor = Executor(commits, self.clock, self.limits, workers, signer)
         self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
         self._queries = Queries(self.instances)
@@ -99,6 +100,15 @@ class Runner:
         name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    @property
+    def bus(self) -> EventBus | None:
+        """What takes status events; without one there are none."""
+        return self._performer.bus
+
+    @bus.setter
+    def bus(self, bus: EventBus | None) -> None:
+        self._performer.bus = bus
 
     @property
     def registry(self) -> Registry:

@@ -22,10 +22,12 @@ class Choices:
         script: draw these instead, one after the other, and nothing but zeros after them.
 
     Attributes:
+        seed: what is drawn from.
         taken: everything drawn so far.
     """
 
     def __init__(self, seed: int, script: Sequence[int] | None = None) -> None:
+        self.seed = seed
         self._draw = Random(seed).random  # noqa: S311 - what is random here must repeat
         self._script = script
         self.taken: list[int] = []

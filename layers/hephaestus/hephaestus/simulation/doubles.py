@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.runtime.attempt import Outcome
     from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.world import Actor, World
     from hephaestus.store.overdue import Wakeup
@@ -281,10 +282,15 @@ class SimulatedQueue:
     """A ``WorkQueue`` whose messages come once, twice, late or never, and again when their invocation fails."""
 
     def __init__(
-        self, world: World, timers: SimulatedTimers, wake: Callable[[str, Sequence[str], Callable[[bool], None]], None]
+        self,
+        world: World,
+        timers: SimulatedTimers,
+        wake: Callable[[str, Sequence[str], Callable[[bool], None]], None],
+        publish_later: Callable[[StatusEvent], None],
     ) -> None:
         self.world = world
         self.timers = timers
+        self.publish_later = publish_later
         self.deliver = wake
         self.calls = Calls(world)
 

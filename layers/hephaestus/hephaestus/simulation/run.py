@@ -12,6 +12,7 @@ from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import Sweeper
+from hephaestus.simulation.bus import SimulatedBus
 from hephaestus.simulation.doubles import (
     SimulatedClock,
     SimulatedQueue,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.views import InstanceView
     from hephaestus.runtime.ports import Timeout
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.simulation.choices import Choices
     from hephaestus.simulation.faults import Faults
     from hephaestus.simulation.subject import Subject
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 LIFETIMES_MS: Final = (60_000, 12_000, 15 * 60_000)
 STORM_TURNS: Final = 600
 RETENTION_DAYS: Final = 1
+WITH_BUS: Final = (4, 1)  # one run of four publishes status events, by its seed: a choice would change all the others
+BROKEN_BUS: Final = (8, 5)  # every other one of these on a bus that takes nothing
 RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
 
 
@@ -85,15 +89,18 @@ class Run:
         self.ledger = ledger = Ledger(world, self.store, definitions)
         timers = SimulatedTimers(world, ledger, self.fire)
         self.timers = timers
+        self.bus = SimulatedBus(world, self.publish, broken=choices.seed % BROKEN_BUS[0] == BROKEN_BUS[1])
+        published = choices.seed % WITH_BUS[0] == WITH_BUS[1]
         self.runner = Runner(
             SimulatedStore(SimulatedTable(table, world, ledger), retention_days=self.retention, sizes=sizes),
             timers,
-            SimulatedQueue(world, timers, self.wake),
+            SimulatedQueue(world, timers, self.wake, self.bus.publish_later),
             SimulatedRegistry(subject.workflow, world, ledger),
             clock=SimulatedClock(world),
             limits=subject.limits,
             workers=lambda: SimulatedWorkers(world),
         )
+        self.runner.bus = self.bus if published else None
         for store in (self.store, self.runner.store):
             store.reader.load_events, store.reader.load_state = events, snapshots
         self.outside = Outside(world, ledger, self.runner, subject, expiring=self.retention is not None)
@@ -108,6 +115,8 @@ class Run:
             self.outside.begin()
             self.world.run(alarm=self.ledger.alarm, sweep=self.sweep, idle=self.outside.idle)
             self.ledger.finish(self.tables.happened)
+            if self.runner.bus is not None:
+                self.bus.check(self.ledger.generations)
         finally:
             self.world.end()
         return [view(known.state, known.graph) for known in self.ledger.generations.values()]
@@ -115,6 +124,10 @@ class Run:
     def wake(self, instance_id: str, alarms: Sequence[str], on_end: Callable[[bool], None]) -> None:
         """A message arrives."""
         self._invoke("worker", lambda budget: self.runner.wake(instance_id, budget=budget, alarms=alarms), on_end)
+
+    def publish(self, event: StatusEvent, on_end: Callable[[bool], None]) -> None:
+        """A message arrives that has a status event published."""
+        self._invoke("worker", lambda _: self.bus.publish(event), on_end)
 
     def fire(self, timeout: Timeout, retries: int = RETRIES) -> None:
         """A schedule fires."""

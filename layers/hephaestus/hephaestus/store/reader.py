@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hephaestus.engine.codec import load_events, load_state
+from hephaestus.engine.effects import is_news
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.fold import apply, fold
-from hephaestus.engine.state import CLOSED, Kept, State, evolve
+from hephaestus.engine.state import Kept, State, evolve
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.store.heads import fattened
 from hephaestus.store.items import attribute, check_format
@@ -153,34 +154,37 @@ class Reader:
             named.get("snapshot", ""),
             EXPIRES in head,
             read.ended,
+            (state,) if sequence == 1 and is_news(None, state) else (),  # that it stands there says nothing
         )
         state = evolve(state, kept=kept)
         return state if read.number <= sequence else self.follow(state, self._behind(read, sequence))
 
-    def is_closed(self, read: Read) -> bool:
-        """Whether an instance has ended: by its head alone, where that is up to date.
+    def ahead(self, read: Read) -> State | None:
+        """The state where the log is ahead of the head; ``None`` where the head is up to date.
 
         Raises:
-            ValueMissing, CorruptLog: it is not, and the rest cannot be read.
+            ValueMissing, CorruptLog: it cannot be read.
         """
-        if read.sequence == attribute(read.head, "sequence", int):
-            return read.head.get("status") in CLOSED
-        return self.state(read).closed
+        return None if read.sequence == attribute(read.head, "sequence", int) else self.state(read)
 
     def follow(self, state: State, items: Sequence[Item]) -> State:
         """A state after the log entries of ``items``, in order; what ends a life changes nothing of its state."""
         if not items:
             return state
-        entries, known = [], set(state.kept.values)
+        known, alarmed, news = set(state.kept.values), [*state.kept.alarmed], [*state.kept.unpublished]
         for item in items:
             if "ends" in item:
                 state = evolve(state, kept=state.kept._replace(ended=str(item["ends"])))
                 continue
             entry, names = self._entry(item)
-            entries.append(entry)
+            before, state = state, fold(state, (entry,))
             known.update(names)
-        alarmed = (*state.kept.alarmed, *(entry.sequence for entry in entries if entry.alarm is not None))
-        return evolve(fold(state, entries), kept=state.kept._replace(alarmed=alarmed, values=frozenset(known)))
+            if entry.alarm is not None:
+                alarmed.append(entry.sequence)
+            if is_news(before, state):
+                news.append(state)
+        kept = state.kept._replace(alarmed=tuple(alarmed), values=frozenset(known), unpublished=tuple(news))
+        return evolve(state, kept=kept)
 
     def tail(self, state: State) -> Sequence[Item]:
         """The items of the log after ``state``, in order (``pk``, the ``log#`` keys of its life)."""

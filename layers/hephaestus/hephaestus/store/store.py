@@ -36,7 +36,7 @@ from hephaestus.store.values import (
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from hephaestus.engine.events import Entry, Event
@@ -54,6 +54,10 @@ TRIES: Final = 8
 DAY: Final = 24 * 3600
 LONGEST_LIFE: Final = 366 * DAY
 _UNALARMED: Final = tuple(status for status in STATUSES if status not in CLOSED and status != "waiting")
+
+
+def _leave(_closed: State) -> None:
+    """Perform nothing: the default of a store on its own."""
 
 
 class Store:
@@ -104,7 +108,7 @@ class Store:
 
     # --- Writing ---
 
-    def create(self, state: State, first: Entry) -> State | None:
+    def create(self, state: State, first: Entry, finish: Callable[[State], object] = _leave) -> State | None:
         """Start an instance: one conditional put of its head, which holds the first entry.
 
         Where a closed instance has the id, the start is the entry ``superseded`` in that life's log (see ``Endings``).
@@ -113,6 +117,7 @@ class Store:
             state: generation 1 of a new instance after ``first``, with the name of its life; over a closed instance the
                 next generation begins instead, and its life may be renamed.
             first: entry number 1.
+            finish: performs what the end of the closed instance may have left undone, before its life is over.
 
         Returns:
             The state as stored, or ``None`` where an instance that is not closed has the id and was not started by
@@ -142,6 +147,8 @@ class Store:
                 if not old.closed:
                     self._forget(state, kept)
                     return None
+                if old.kept.unpublished:
+                    finish(old)
                 life = life_name(state.created_at, first.commit_id + state.life, old.life)
                 begun = begin(state.instance_id, old.generation + 1, first, life)
                 if (started := self.endings.supersede(found, old, begun, first)) is not None:
@@ -234,12 +241,13 @@ class Store:
             if life != settled.life or number <= settled.sequence:
                 self.strip(instance_id, key)
 
-    def delete(self, instance_id: str, now: int) -> bool:
+    def delete(self, instance_id: str, now: int, finish: Callable[[State], object] = _leave) -> bool:
         """Remove everything of a closed instance: its head, its logs and values of all lives, objects in S3 included.
 
         Args:
             instance_id: the instance.
             now: the time, in ms.
+            finish: as ``create`` has it.
 
         Returns:
             Whether there was such an instance.
@@ -257,9 +265,12 @@ class Store:
                     if found.ended == "deleted":
                         return True
                     continue
-                if not self.reader.is_closed(found):
+                old = self.reader.ahead(found)
+                if not (found.head.get("status") in CLOSED if old is None else old.closed):
                     message = f"instance {instance_id} has not ended: only a closed instance can be deleted"
                     raise AlreadyRunning(message)
+                if old is not None and old.kept.unpublished:
+                    finish(old)
                 if self.endings.delete(found, now):
                     return True
         message = f"instance {instance_id} is being changed by many callers at once; try again"

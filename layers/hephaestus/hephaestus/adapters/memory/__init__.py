@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hephaestus.runtime.ports import Clock, Timeout
+    from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.writes.memory_tables import MemoryTables
 
 
@@ -80,6 +81,7 @@ class MemoryQueue:
         self._lock = threading.Lock()
         self._messages: list[tuple[int, Wakeup]] = []
         self._removals: list[Timeout] = []
+        self._events: list[StatusEvent] = []
 
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Keep a message until its delay is over."""
@@ -98,6 +100,11 @@ class MemoryQueue:
         with self._lock:
             self._removals.append(timeout)
 
+    def publish_later(self, event: StatusEvent) -> None:
+        """Keep the event until somebody publishes it."""
+        with self._lock:
+            self._events.append(event)
+
     def depth(self) -> int:
         """How many messages are due."""
         now = self._clock.now()
@@ -110,6 +117,12 @@ class MemoryQueue:
             removals, self._removals = self._removals, []
         return removals
 
+    def pop_events(self) -> list[StatusEvent]:
+        """Remove and return the status events that are to be published."""
+        with self._lock:
+            events, self._events = self._events, []
+        return events
+
     def next_due(self) -> int | None:
         """When the next message is due (ms)."""
         with self._lock:
@@ -121,6 +134,21 @@ class MemoryQueue:
             due = [message for message in self._messages if message[0] <= now]
             self._messages = self._messages[len(due) :]
         return [wakeup for _, wakeup in due]
+
+
+class MemoryBus:
+    """An ``EventBus`` in memory.
+
+    Attributes:
+        events: what was published, in this order.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[StatusEvent] = []
+
+    def publish(self, event: StatusEvent) -> None:
+        """Keep an event."""
+        self.events.append(event)
 
 
 def _due(message: tuple[int, Wakeup]) -> tuple[int, str]:

@@ -34,7 +34,7 @@ class Delete(Command):
     def perform(self, instances: Instances, going: Dispatch) -> str:
         """Delete its head, logs and values of all lives, and its objects in S3."""
         del going  # nothing follows
-        if not instances.store.delete(self.instance_id, instances.clock.now()):
+        if not instances.store.delete(self.instance_id, instances.clock.now(), instances.commits.finish):
             message = f"there is no instance {self.instance_id}"
             raise InstanceNotFound(message)
         return self.instance_id
