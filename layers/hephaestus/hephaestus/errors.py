@@ -77,6 +77,12 @@ class RetryLater(HephaestusError):
     title = "Try again later"
 
 
+class NotCompleted(HephaestusError):
+    """The output of an instance was asked for that has failed, was cancelled, or has not ended."""
+
+    title = "Not completed"
+
+
 class EngineError(HephaestusError):
     """A defect or unreadable stored data; the instance is left as it was."""
 

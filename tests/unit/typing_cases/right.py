@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import BaseModel
 
@@ -32,6 +32,7 @@ from hephaestus import (
     step,
 )
 from hephaestus.steps import Debug, Wait, WaitForEvent
+from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -207,6 +208,28 @@ class StaticOutput(Workflow, key="static"):
         return OrderInput(mail=ctx.initial["mail"], items=[])
 
 
+class Receipt(TypedDict):
+    """What a typed workflow leaves."""
+
+    tracking: str
+
+
+class TypedOutput(Workflow[Receipt], key="typed"):
+    """Its output has a type, which its callers know."""
+
+    start_at = note
+    transitions = {note: {"done": DONE}}
+
+    @staticmethod
+    def output(ctx: StepContext) -> Receipt:
+        """As it is typed."""
+        return {"tracking": ctx.instance_id}
+
+
+class ModelOutput(Workflow[OrderInput], versions={1: OrderV1, 2: OrderV2}, current=2):
+    """An umbrella with a type."""
+
+
 class StepOutput(Workflow, key="step"):
     """A step's results."""
 
@@ -258,3 +281,15 @@ async def call_from_async_code() -> str:
     await shop.pause(order.id, "stock-taking")
     await order.resume("approved")
     return (await order.wait(timeout=30)).status
+
+
+async def read_outputs() -> str:
+    """Typed by the workflow's class, in every place where an output is read."""
+    shop, quick = connect("shop"), await connect_async("shop")
+    sent = shop.start(TypedOutput, "1").output(timeout=30)
+    known = shop.handle("typed::1", TypedOutput).output()
+    waited = await (await quick.start(ModelOutput, "1")).output()
+    handled = await quick.handle("order::1", ModelOutput).output()
+    shown: Receipt = TypedOutput.output_of(LocalRuntime(TypedOutput, ModelOutput).start(TypedOutput, "1"))
+    untyped: str = shop.start("TypedOutput", "1").output()["anything"]
+    return sent["tracking"] + known["tracking"] + waited.mail + handled.mail + shown["tracking"] + untyped

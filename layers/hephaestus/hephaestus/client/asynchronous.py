@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from hephaestus.client.synchronous import Client, connect, in_time, pauses
+from hephaestus.client.synchronous import Client, HandleT, connect, in_time, output_of, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hephaestus.client.synchronous import Handle
+    from hephaestus.definition.outputs import OutputT
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.views import InstanceView
+    from hephaestus.definition.workflow import Workflow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,14 +43,13 @@ def _in_thread(
 
 
 def _handled(
-    method: Callable[Concatenate[Client, P], Handle],
-) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, AsyncHandle]]:
+    method: Callable[Concatenate[Client, P], Handle[T]],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, AsyncHandle[T]]]:
     """The same, of a method that makes an instance."""
 
     @wraps(method)
-    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncHandle:
-        made = await asyncio.to_thread(method, self.client, *args, **kwargs)
-        return self.handle(made.id)
+    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncHandle[T]:
+        return AsyncHandle(self, await asyncio.to_thread(method, self.client, *args, **kwargs))
 
     return call
 
@@ -77,9 +78,9 @@ class AsyncClient:
     list = _in_thread(Client.list)
     workflows = _in_thread(Client.workflows)
 
-    def handle(self, instance_id: str) -> AsyncHandle:
-        """A handle on an instance by its id; nothing is asked."""
-        return AsyncHandle(self, instance_id)
+    def handle(self, instance_id: str, workflow: str | type[Workflow[OutputT]] = "") -> AsyncHandle[OutputT]:
+        """A handle on an instance by its id; nothing is asked. ``output`` is of the type that ``workflow`` has."""
+        return AsyncHandle(self, self.client.handle(instance_id, workflow))
 
     async def wait(self, instance_id: str, timeout: float | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until an instance has ended; see ``Client.wait``. No thread is held meanwhile."""
@@ -92,16 +93,21 @@ class AsyncClient:
 
 
 @dataclass(frozen=True, slots=True)
-class AsyncHandle:
+class AsyncHandle(Generic[HandleT]):
     """One instance of an ``AsyncClient``.
 
     Attributes:
         client: the client.
-        id: the instance's id.
+        handle: the same of its ``Client``.
     """
 
     client: AsyncClient
-    id: str
+    handle: Handle[HandleT]
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self.handle.id
 
     async def get(self) -> InstanceView:
         """The instance as it is now."""
@@ -110,6 +116,10 @@ class AsyncHandle:
     async def wait(self, timeout: float | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until it has ended; see ``Client.wait``."""
         return await self.client.wait(self.id, timeout)
+
+    async def output(self, timeout: float | None = None) -> HandleT:  # noqa: ASYNC109 - as `Client.wait`
+        """Wait until it has ended, and return its output; see ``Handle.output``."""
+        return output_of(await self.wait(timeout), self.handle.workflow)
 
     async def resume(
         self, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None

@@ -7,8 +7,9 @@ import time
 import uuid
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
+from hephaestus.definition.outputs import read_output
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, StepView
 from hephaestus.errors import RetryLater
@@ -19,10 +20,19 @@ from hephaestus.runtime.queries import read_filter
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from typing_extensions import TypeVar  # which every type checker brings
+
+    from hephaestus.definition.outputs import OutputT
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.workflow import Workflow
     from hephaestus.operations.http_client import Api
     from hephaestus.values.foreign import Model
+
+    HandleT = TypeVar("HandleT", default=Any)
+else:
+    from typing import TypeVar
+
+    HandleT = TypeVar("HandleT")
 
 AGAIN: Final = (0.2, 0.5, 1.5)  # seconds before a request that was not answered is sent again
 FIRST_PAUSE: Final = 0.1  # seconds between two looks at an instance that is waited for
@@ -73,7 +83,7 @@ class Client:
 
     def start(  # noqa: PLR0913 - as `start_instance` has them
         self,
-        workflow: str | type[Workflow],
+        workflow: str | type[Workflow[OutputT]],
         value: str,
         context: Mapping[str, Any] | Model | None = None,
         *,
@@ -81,11 +91,11 @@ class Client:
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | Model | None = None,
         start_id: str | None = None,
-    ) -> Handle:
+    ) -> Handle[OutputT]:
         """Start an instance and return a handle on it; see ``Runner.start_instance``.
 
         Args:
-            workflow: the workflow's name, or its class where this program has it.
+            workflow: the workflow's name, or its class where this program has it: ``output`` is then of its type.
             value: the business key's value.
             context: the start data.
             version: which version; by default as the workflow says.
@@ -95,11 +105,11 @@ class Client:
         """
         name = workflow if isinstance(workflow, str) else workflow.name
         given = {"workflow": name, "id": value, "context": context, "version": version, "tags": tags}
-        return Handle(self, self._do("start", start_id, **given, metadata=metadata))
+        return self.handle(self._do("start", start_id, **given, metadata=metadata), workflow)
 
-    def handle(self, instance_id: str) -> Handle:
-        """A handle on an instance by its id; nothing is asked."""
-        return Handle(self, instance_id)
+    def handle(self, instance_id: str, workflow: str | type[Workflow[OutputT]] = "") -> Handle[OutputT]:
+        """A handle on an instance by its id; nothing is asked. ``output`` is of the type that ``workflow`` has."""
+        return Handle(self, instance_id, None if isinstance(workflow, str) else workflow)
 
     def resume(
         self,
@@ -146,7 +156,7 @@ class Client:
         results: Mapping[Any, Mapping[str, Any] | Model] | None = None,
         version: int | None = None,
         start_id: str | None = None,
-    ) -> Handle:
+    ) -> Handle[Any]:
         """Start a new instance from a point in another one's history; see ``Runner.fork``."""
         given = {"new_id": new_id, "at": at, "generation": generation, "context": context, "results": results}
         return Handle(self, self._do("fork", start_id, instance_id=instance_id, **given, version=version))
@@ -228,16 +238,18 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(Generic[HandleT]):
     """One instance of a client's; its methods are the client's.
 
     Attributes:
         client: the client.
         id: the instance's id.
+        workflow: its class, if this program has it: the output is of the type that the class says.
     """
 
     client: Client
     id: str
+    workflow: type[Workflow[HandleT]] | None = None
 
     def get(self) -> InstanceView:
         """The instance as it is now."""
@@ -246,6 +258,19 @@ class Handle:
     def wait(self, timeout: float | None = None) -> InstanceView:
         """Wait until it has ended; see ``Client.wait``."""
         return self.client.wait(self.id, timeout)
+
+    def output(self, timeout: float | None = None) -> HandleT:
+        """Wait until it has ended, and return its output.
+
+        Args:
+            timeout: seconds to wait at most; ``None``: as long as it takes.
+
+        Raises:
+            NotCompleted: it has failed or was cancelled; the message says why.
+            TimeoutError: it has not ended in time. It goes on.
+            ValueError, TypeError: its output does not fit the type that the workflow's class says.
+        """
+        return output_of(self.wait(timeout), self.workflow)
 
     def resume(
         self, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
@@ -256,6 +281,12 @@ class Handle:
     def cancel(self, reason: str = "", *, compensate: bool = False, request_id: str | None = None) -> None:
         """Cancel it; see ``Client.cancel``."""
         self.client.cancel(self.id, reason, compensate=compensate, request_id=request_id)
+
+
+def output_of(shown: InstanceView, workflow: type[Workflow[OutputT]] | None) -> OutputT:
+    """The output of an instance, as its class says, if there is one; see ``Handle.output``."""
+    found: OutputT = read_output(shown, None if workflow is None else workflow.output_type)
+    return found
 
 
 def pauses(timeout: float | None) -> Iterator[float]:

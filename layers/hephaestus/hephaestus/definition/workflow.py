@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from hephaestus.definition.bodies import body_wrong
 from hephaestus.definition.business_key import BusinessKey, Scope, check_id
@@ -11,6 +11,7 @@ from hephaestus.definition.durations import shown
 from hephaestus.definition.graph_reader import Reader
 from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.incoming import read_triggers
+from hephaestus.definition.outputs import OfOutput, OutputT, output_type, read_output
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
     from hephaestus.values.foreign import Model
 
 
-class Workflow:
+class Workflow(OfOutput[OutputT]):
     """A directed acyclic graph of steps. Derive from it; the class is checked as it is defined.
+
+    ``Workflow[Receipt]`` says what its output is read as: a pydantic model, a data class, or a ``TypedDict``, which a
+    type checker then knows (``output_of``, and ``output`` of a client's handle). What an instance leaves is the same.
 
     Its arguments are the class's own, as in ``class OrderFlow(Workflow, key="orderid", version=2)``; a class that is
     derived from a workflow inherits none of them, ``forks`` included.
@@ -77,6 +81,7 @@ class Workflow:
     on_failure: ClassVar[StepLike | Configured | None] = None
     timeout: ClassVar[Duration | None] = None
 
+    output_type: ClassVar[Any]
     name: ClassVar[str]
     version: ClassVar[int]
     business_key: ClassVar[BusinessKey]
@@ -102,6 +107,7 @@ class Workflow:
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
+        cls.output_type = output_type(cls)
         ignored = list(body_wrong(cls, Workflow))  # before it gets attributes of its own
         key, scope, forks = (plain_name(text) for text in (key, scope, forks))
         cls.name = cls.__name__ if name is None else plain_name(name)
@@ -186,6 +192,16 @@ class Workflow:
         """Show the instance with this id or value; see ``Runner.get``."""
         runner, instance_id = cls._own(value)
         return runner.get(instance_id)
+
+    @classmethod
+    def output_of(cls, shown: InstanceView) -> OutputT:
+        """The output of a completed instance of this workflow, as what the class is derived with.
+
+        Raises:
+            NotCompleted: the instance has not completed.
+            ValueError, TypeError: the output does not fit, as of an instance of an older version.
+        """
+        return cast("OutputT", read_output(shown, cls.output_type))
 
     @classmethod
     def history(cls, value: str) -> Page[HistoryEntry]:

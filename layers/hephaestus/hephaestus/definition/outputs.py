@@ -1,0 +1,58 @@
+"""The type of a workflow's output: ``class OrderFlow(Workflow[Receipt], key="orderid")``."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.errors import NotCompleted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Generic
+
+    from typing_extensions import TypeVar  # which every type checker brings
+
+    from hephaestus.definition.views import InstanceView
+
+    OutputT = TypeVar("OutputT", default=Any)
+
+    class OfOutput(Generic[OutputT]):
+        """What ``output_of`` returns."""
+
+else:
+    OutputT = None
+
+    class OfOutput:
+        """At run time, a class remembers what it was derived with."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+def output_type(workflow: type) -> Any:
+    """What a class was derived with, as ``Receipt`` in ``Workflow[Receipt]``; ``None`` without."""
+    aliases: list[Any] = [base for base in vars(workflow).get("__orig_bases__", ()) if isinstance(base, GenericAlias)]
+    own = [alias.__args__[0] for alias in aliases if issubclass(alias.__origin__, OfOutput)]
+    return own[0] if own else getattr(workflow, "output_type", None)
+
+
+def read_output(shown: InstanceView, kind: Any) -> Any:
+    """The output of a completed instance, as a model or data class, or as it is stored.
+
+    Raises:
+        NotCompleted: the instance has not completed.
+        ValueError, TypeError: the output does not fit ``kind``.
+    """
+    if shown.output is None:
+        raise NotCompleted(_why(shown))
+    output: Mapping[str, Any] = dict(shown.output)
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(output)
+    return kind(**output) if is_dataclass(kind) and isinstance(kind, type) else output
+
+
+def _why(shown: InstanceView) -> str:
+    why = f": {shown.error['type']}: {shown.error['message']}" if shown.error else ""
+    return f"instance {shown.id} has no output, as it is {shown.status}{why}"
