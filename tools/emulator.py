@@ -37,6 +37,7 @@ REGION: Final = "us-east-1"
 ARTIFACTS: Final = "hephaestus-artifacts"
 HOST: Final = "127.0.0.1"
 PORT: Final = 4566
+LAST_PORT: Final = 65_535
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 # What a build depends on.
@@ -127,11 +128,21 @@ class Emulator:
         return self.home / "emulator.log"
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it and wait until it answers.
+        """Start it and wait until it answers; where that is interrupted, it is stopped.
 
         Raises:
             EmulatorError: the port is taken, or it ended or stayed silent.
         """
+        process = self._begin()
+        try:
+            self._wait(process)
+        except BaseException:
+            stop(process.pid)
+            raise
+        return process
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        """Start it."""
         check_port_is_free(self.port)
         program = VENVS / "emulator" / "bin" / "python"
         if not program.exists():
@@ -156,7 +167,7 @@ class Emulator:
             "LOG_LEVEL": os.environ.get("EMULATOR_LOG_LEVEL", "INFO"),
         }
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(program), str(ROOT / "tools" / "run_ministack.py")],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -164,17 +175,18 @@ class Emulator:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until it answers."""
         deadline = time.monotonic() + START_SECONDS
         while not self.is_healthy():
             if process.poll() is not None:
                 message = f"the emulator ended at once with status {process.returncode}; see {self.log}"
                 raise EmulatorError(message)
             if time.monotonic() > deadline:
-                stop(process.pid)
                 message = f"the emulator did not answer within {START_SECONDS} s; see {self.log}"
                 raise EmulatorError(message)
             time.sleep(0.1)
-        return process
 
     def is_healthy(self) -> bool:
         """Whether an emulator answers at the address."""
@@ -340,8 +352,17 @@ def _complete(emulator: Emulator, deployed: Mapping[str, str]) -> None:
 
 
 def outputs(emulator: Emulator, stack: str = STACK) -> dict[str, str]:
-    """The stack's outputs; ``ApiUrl`` is where the emulator serves the API."""
-    described = client("cloudformation", emulator.endpoint).describe_stacks(StackName=stack)
+    """The stack's outputs; ``ApiUrl`` is where the emulator serves the API.
+
+    Raises:
+        EmulatorError: there is no such stack.
+    """
+    formation = client("cloudformation", emulator.endpoint)
+    try:
+        described = formation.describe_stacks(StackName=stack)
+    except formation.exceptions.ClientError as error:
+        message = f"no stack {stack} is deployed: make up"
+        raise EmulatorError(message) from error
     found = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
     found["ApiUrl"] = f"{emulator.endpoint}/_aws/execute-api/{found['ApiId']}/{found['ApiStage']}"
     return found
@@ -515,6 +536,18 @@ def invoke(function: str, event: Path) -> int:
     return 1 if answer.get("FunctionError") else 0
 
 
+def read_port(text: str) -> int:
+    """A port as the command line has it.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_PORT)) and 1 <= int(text) <= LAST_PORT):
+        message = f"{text[:20]!r} is no port: choose one from 1 to {LAST_PORT}, such as PORT={PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
 def say(text: str) -> None:
     """A line of progress."""
     sys.stdout.write(f"{text}\n")
@@ -526,7 +559,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The local AWS.")
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="start it and deploy the stack")
-    starting.add_argument("--port", type=int, help=f"on loopback; by default {PORT}, or where it runs already")
+    starting.add_argument("--port", type=read_port, help=f"on loopback; by default {PORT}, or where it runs already")
     starting.add_argument("--parameters", nargs="+", default=[], metavar="NAME=VALUE", help="of the template")
     starting.add_argument("--unchecked", action="store_true", help="deploy workflows without checking them")
     commands.add_parser("down", help="stop it, keeping its data")
@@ -550,6 +583,12 @@ def main() -> int:
                 return invoke(asked.function, asked.event)
     except EmulatorError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # who read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
