@@ -29,7 +29,11 @@ PATIENCE = 60
 FLOW = """
 from hephaestus import DONE, Workflow, step
 from hephaestus.steps import WaitForEvent
+from hephaestus.triggers import On, Start
 import {prefix}_words
+
+def placed(event):
+    return Start(event.detail["number"], {{}})
 
 ask = WaitForEvent("approved", name="ask")
 
@@ -43,6 +47,7 @@ def last(ctx):
 
 class {name}(Workflow, key="{prefix}id"):
     start_at = first
+    triggers = [On.eventbridge(placed, source="{prefix}")]
     transitions = {{first: {{"done": ask}}, ask: {{"approved": last}}, last: {{"done": DONE}}}}
 """
 MODULES = ("dev_letters", "dev_parcels")
@@ -118,6 +123,27 @@ def test_the_deployed_routes_answer(served: Served) -> None:
     assert call(served.url, "DELETE", "/instances")[0] == 405
     assert call(served.url, "POST", "/workflows/Letter/instances", b"\xff\xfe")[0] == 400
     assert call(served.url, "GET", "/openapi.json")[1]["openapi"].startswith("3.1")
+
+
+def test_an_event_from_outside_is_taken_once_as_the_ingest_queue_brings_it(served: Served) -> None:
+    """Its own form, or the sample of the function with its records; what can never be taken says why."""
+    placed = {"id": "e-1", "source": "dev_letter", "detail-type": "Placed", "detail": {"number": "7"}}
+    record = {"messageId": "m-1", "eventSource": "aws:sqs", "body": json.dumps(placed)}
+    taken = {"started": ["letterid::7"], "resumed": [], "matched": 1}
+    for body in (placed, {"Records": [record]}):
+        assert call(served.url, "POST", "/ingest", body) == (200, taken)
+    until(lambda: call(served.url, "GET", "/instances/letterid::7")[1]["status"] == "waiting")
+    nothing = {"started": [], "resumed": [], "matched": 0}
+    for other in ({**placed, "source": "shop"}, b"not JSON", {"Records": [{**record, "body": 5}]}):
+        assert call(served.url, "POST", "/ingest", other) == (200, nothing)
+    status, shown = call(served.url, "POST", "/ingest", {**placed, "detail": {}})
+    assert (status, shown["type"]) == (400, "/problems/bad-request")
+    assert (
+        "workflow Letter, On.eventbridge(placed, source='dev_letter'): its function raised KeyError" in shown["detail"]
+    )
+    assert call(served.url, "GET", "/ingest")[0] == 404
+    (letter,) = (each for each in call(served.url, "GET", "/workflows")[1]["items"] if each["name"] == "Letter")
+    assert letter["triggers"] == [{"on": "eventbridge", "to": "placed", "source": ["dev_letter"]}]
 
 
 def test_a_link_opens_from_another_site_and_its_button_answers(served: Served) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hephaestus import DONE, DefinitionError, StepContext, Workflow, step
 from hephaestus.errors import InstanceNotFound, NotTaken, RetryLater
+from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime.ingest import events_in
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import WaitForEvent
@@ -316,3 +317,24 @@ def test_a_misspelt_trigger_list_is_found() -> None:
     body = {name: known[name] for name in ("start_at", "transitions")}
     with pytest.raises(DefinitionError, match="triggers"):
         type("Order", (Workflow,), {**body, "trigger": []}, key="orderid")
+
+
+def test_triggers_are_described_for_people() -> None:
+    """In JSON's own types, what is not said left out."""
+    several = flow(
+        On.s3(start, bucket="inbox", prefix="in/", suffix=".csv"),
+        On.eventbridge(start, source=["shop", "web"], detail_type="Placed"),
+        On.sns(start),
+        On.message(start),
+    )
+    assert describe(several)["triggers"] == [
+        {"on": "s3", "to": "start", "bucket": ["inbox"], "prefix": "in/", "suffix": ".csv"},
+        {"on": "eventbridge", "to": "start", "source": ["shop", "web"], "detail_type": ["Placed"]},
+        {"on": "sns", "to": "start"},
+        {"on": "message", "to": "start"},
+    ]
+
+
+def start(event: Any) -> Start:
+    """Start an instance of the event's id."""
+    return Start(event.id)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hephaestus.definition.definition import FORKS
+from hephaestus.definition.incoming import ON
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.views import HistoryEntry, InstanceView, StepView
 from hephaestus.engine.state import STATUSES, StepStatus
@@ -205,9 +206,29 @@ def workflow() -> Schema:
             "scope": text,
             "tags": texts,
             "current": NUMBER,
+            "triggers": {"type": "array", "items": trigger()},
             "versions": {"type": "array", "items": with_input},
         }
     )
+
+
+def trigger() -> Schema:
+    """What ``Trigger.described`` says."""
+    text: Schema = {"type": "string"}
+    several = {name: {"type": "array", "items": text} for name in ("source", "detail_type", "bucket", "topic")}
+    return {
+        "type": "object",
+        "description": "Which events from outside start and resume instances.",
+        "required": ["on", "to"],
+        "properties": {
+            "on": {**text, "enum": list(ON.values())},
+            "to": {**text, "description": "The name of the function that says what an event is to do."},
+            **several,
+            "prefix": {**text, "description": "What an object's key begins with."},
+            "suffix": {**text, "description": "What it ends with."},
+        },
+        "additionalProperties": False,
+    }
 
 
 def problem() -> Schema:

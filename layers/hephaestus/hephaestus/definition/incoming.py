@@ -158,6 +158,14 @@ class Resume:
 Answer: TypeAlias = "Start | Resume | Sequence[Start | Resume] | None"
 
 
+ON: Final[Mapping[type, str]] = {
+    EventBridgeEvent: "eventbridge",
+    S3Event: "s3",
+    SnsMessage: "sns",
+    QueueMessage: "message",
+}
+
+
 class Trigger:
     """What ``On`` makes: which events are meant, and the function that says what each is to do."""
 
@@ -192,9 +200,15 @@ class Trigger:
                     "Give a text" + (" or a list of texts" if name in self.only else ""),
                 )
 
+    def described(self) -> dict[str, Any]:
+        """Which events it takes, and its function's name, in JSON's own types."""
+        only = {name: list(_several(value)) for name, value in self.only.items()}
+        ends = {name: text for name, text in (("prefix", self.prefix), ("suffix", self.suffix)) if text}
+        return {"on": ON[self.kind], "to": getattr(self.to, "__name__", ""), **only, **ends}
+
     def __repr__(self) -> str:
         """As ``On`` is called."""
-        how = {EventBridgeEvent: "eventbridge", S3Event: "s3", SnsMessage: "sns", QueueMessage: "message"}[self.kind]
+        how = ON[self.kind]
         given = {**self.only, "prefix": self.prefix, "suffix": self.suffix}
         shown_given = ", ".join(f"{name}={value!r}" for name, value in given.items() if value)
         return f"On.{how}({getattr(self.to, '__name__', '...')}{', ' if shown_given else ''}{shown_given})"

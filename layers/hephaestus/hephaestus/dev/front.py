@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from hephaestus.console.guard import Guard, Refused
 from hephaestus.console.server import LoopbackServer
+from hephaestus.dev.ingest_route import serve_ingest
 from hephaestus.handlers.commands import serve
 from hephaestus.handlers.http.api import Api
 from hephaestus.handlers.http.callbacks import serve_links
@@ -90,6 +91,7 @@ def _all_routes(runner: Runner) -> Api:
         serve(api, function)
     serve_reads(api)
     serve_links(api)
+    serve_ingest(api)
     return api
 
 

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
 
 
 def describe(workflow: type[Workflow]) -> dict[str, Any]:
-    """A workflow in JSON's own types: its key, its versions, and for each its steps, routes and input."""
+    """A workflow in JSON's own types: its key, its triggers, its versions, and for each its steps, routes and input."""
     return {
         "name": workflow.name,
         "key": workflow.business_key.name,
         "scope": workflow.business_key.scope,
         "tags": list(workflow.tags),
         "current": workflow.current,
+        "triggers": [trigger.described() for trigger in workflow.triggers],
         "versions": [_version(definition) for _, definition in sorted(workflow.definitions.items())],
     }
 
