@@ -34,18 +34,19 @@ def states(driver: Driver) -> Iterator[State]:
 
 
 def edited(graph: Graph, random: Random) -> Graph:
-    """The graph with one step that waits or not, starts, leads elsewhere, or has an event more or less."""
+    """The graph with one step that waits, starts, leads elsewhere, can be undone, or has an event more or less."""
     edges = {step: dict(events) for step, events in graph.edges.items()}
     step = random.choice(sorted(edges))
     later = [other for other in edges if other > step]
     event = random.choice([*edges[step], "new"])
-    edit = random.choice(("waits", "start", "drop", "route", "route", "route"))
+    edit = random.choice(("waits", "start", "drop", "undo", "route", "route", "route"))
     if edit == "drop":
         edges[step].pop(event, None)
     elif edit == "route":
         edges[step][event] = tuple(random.sample(later, random.randint(0, min(3, len(later)))))
     start = step if edit == "start" else graph.start
-    return Graph(start, edges, graph.waits ^ {step} if edit == "waits" else graph.waits, graph.compensates)
+    waits = graph.waits ^ {step} if edit == "waits" else graph.waits
+    return Graph(start, edges, waits, graph.compensates ^ {step} if edit == "undo" else graph.compensates)
 
 
 def is_whole(graph: Graph) -> bool:
@@ -77,12 +78,14 @@ def test_where_no_change_matters_the_instance_goes_on_as_before(case: Case, seed
         ending = state.closed or state.cancel is not None
         if not ending and not missing(new, state) and not changed(new, state):
             assert follows(new, state, driver.now) == follows(case.graph, state, driver.now)
+            done = {key for key, step in state.steps.items() if step.status == "completed"}
+            assert done & new.compensates == done & case.graph.compensates
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
 def test_the_graph_that_it_was_started_with_is_no_change(case: Case, seed: int) -> None:
     """Nor is one whose events or targets stand in another order."""
     flipped = {step: {event: to[::-1] for event, to in [*events.items()][::-1]} for step, events in case.edges.items()}
-    same = Graph("s0", flipped, case.graph.waits)
+    same = Graph("s0", flipped, case.graph.waits, case.graph.compensates)
     for state in states(Driver(case, seed).run()):
         assert changed(same, evolve(state, graph=case.graph.fingerprint)) == ()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus.runtime import containment, telemetry
+from hephaestus.definition import containment
+from hephaestus.runtime import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,6 +32,9 @@ SOUND = FLOW.format(name="Parcel", key="parcelid")
 BROKEN = {
     "raises": f"{SOUND}\nraise RuntimeError('no database')",
     "exits": f"{SOUND}\nraise SystemExit(3)",
+    "is cancelled": f"{SOUND}\nimport asyncio\nraise asyncio.CancelledError",
+    "is interrupted": f"{SOUND}\nraise KeyboardInterrupt",
+    "skips as a test": f"{SOUND}\nimport pytest\npytest.importorskip('not_there_at_all')",
     "is no Python": "class Parcel(",
     "imports what is not there": "import not_there_at_all",
     "has a workflow with mistakes": SOUND.replace('key="parcelid"', "key=3"),

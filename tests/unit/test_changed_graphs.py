@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hephaestus import DONE, UnknownVersion, Workflow, step
+from hephaestus import DONE, FAIL, Choice, UnknownVersion, Workflow, step
 from hephaestus.engine import events as ev
 from hephaestus.engine.advance import changed
 from hephaestus.engine.fold import apply, begin
@@ -129,9 +129,69 @@ def chain(length: int, last: str = "end") -> Graph:
 
 def test_a_large_graph_has_one_mark_for_all_of_it() -> None:
     """Any change of it is a change of every step: the fingerprint stays small."""
-    small, large = chain(MOST_MARKS - 1), chain(MOST_MARKS)
+    longest = MOST_MARKS - 2  # beside the last step and the mark of how instances end
+    small, large = chain(longest), chain(longest + 1)
     assert large.fingerprint.startswith(WHOLE)
     assert len(large.fingerprint) == 9
-    assert small.changed(chain(MOST_MARKS - 1, "stop").fingerprint, small.order) == [f"s{MOST_MARKS - 2}", "end"]
-    assert large.changed(chain(MOST_MARKS, "stop").fingerprint, large.order) == [*large.order]
-    assert large.changed(chain(MOST_MARKS).fingerprint, large.order) == []
+    assert small.changed(chain(longest, "stop").fingerprint, small.order) == [f"s{longest - 1}", "end"]
+    assert large.changed(chain(longest + 1, "stop").fingerprint, large.order) == [*large.order]
+    assert large.changed(chain(longest + 1).fingerprint, large.order) == []
+
+
+CHARGE = step(key="charge")(lambda ctx: "done")
+UNDOABLE = step(key="charge", compensate=lambda ctx: None)(lambda ctx: "done")
+OTHER: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "a compensation less": ({"start_at": UNDOABLE}, {"start_at": CHARGE}, "'charge'"),
+    "a compensation more": ({"start_at": CHARGE}, {"start_at": UNDOABLE}, "'charge'"),
+    "FAIL for DONE": ({"end": DONE}, {"end": FAIL("no")}, "'gate'"),
+    "DONE for FAIL": ({"end": FAIL}, {"end": DONE}, "'gate'"),
+    "a Choice that may fail": (
+        {"end": Choice(lambda ctx: DONE, [DONE])},
+        {"end": Choice(lambda ctx: DONE, [DONE, FAIL])},
+        "'gate'",
+    ),
+    "an on_failure more": ({}, {"on_failure": mail}, "'on_failure or output'"),
+    "an on_failure less": ({"on_failure": mail}, {}, "'on_failure or output'"),
+    "another output": ({"output": gate}, {}, "'on_failure or output'"),
+}
+
+
+def ending(end: Any = DONE, start_at: Any = CHARGE, **body: Any) -> type[Workflow]:
+    """One step, the gate, and an end."""
+    edges = {start_at: {"done": gate}, gate: {"go": end, "timeout": DONE}}
+    members = {"start_at": start_at, "transitions": edges, **body}
+    made: type[Workflow] = type("Parcel", (Workflow,), members, key="parcel")
+    return made
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_what_is_undone_and_how_it_ends_are_part_of_the_graph(change: str) -> None:
+    before, after, named = OTHER[change]
+    local = LocalRuntime(old := ending(**before))
+    local.start(old, "1", {})
+    local.runner.registry = Registry([ending(**after)])
+    local.resume("parcel::1", "go")
+    shown = local.runner.get("parcel::1")
+    assert (shown.status, named in (shown.parked or "")) == ("waiting", True), shown.parked
+    local.runner.registry = Registry([ending(**before)])
+    local.runner.redrive("parcel::1")
+    local.settle()
+    assert local.runner.get("parcel::1").status in {"completed", "failed"}
+
+
+def test_the_reason_of_an_end_and_code_may_change() -> None:
+    local = LocalRuntime(old := ending(FAIL("no")))
+    local.start(old, "1", {})
+    local.runner.registry = Registry([ending(FAIL("not now"))])
+    local.resume("parcel::1", "go")
+    assert local.runner.get("parcel::1").steps["gate"].fail == "not now"
+
+
+@pytest.mark.parametrize(("compensate", "status"), [(True, "waiting"), (False, "cancelled")])
+def test_a_cancellation_needs_what_it_undoes(compensate: bool, status: str) -> None:
+    local = LocalRuntime(old := ending(start_at=UNDOABLE))
+    local.start(old, "1", {})
+    local.runner.registry = Registry([ending(start_at=CHARGE)])
+    local.runner.cancel("parcel::1", compensate=compensate)
+    local.settle()
+    assert local.runner.get("parcel::1").status == status

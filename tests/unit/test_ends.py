@@ -111,15 +111,16 @@ def test_waits_are_dropped_and_a_redrive_asks_again() -> None:
 @pytest.mark.parametrize(
     ("picks", "why"),
     [
-        (lambda ctx: FAIL, ""),
-        (lambda ctx: "FAIL", ""),
-        (lambda ctx: Fail, ""),
+        (lambda ctx: FAIL, "declared"),
+        (lambda ctx: "FAIL", "declared"),
+        (lambda ctx: Fail, "declared"),
+        (lambda ctx: [FAIL, FAIL], "declared"),
         (lambda ctx: [FAIL(f"{ctx.steps['pay']['by'][:6]} is too much")], "sale:: is too much"),
         (lambda ctx: FAIL("x\x00" + "y" * 2_000), "x\\x00" + "y" * 995),
     ],
 )
 def test_a_choice_may_pick_fail_with_any_reason(picks: Callable[[Any], Any], why: str) -> None:
-    """Rule E.2: also where it is declared without one, or with another."""
+    """Rule E.2: also where it is declared without one, or with another; without one, it has the one declared."""
     flow = routed(picks)
     _, shown = started(flow)
     said = f": {why}" if why else ""
@@ -133,6 +134,8 @@ def test_a_choice_may_pick_fail_with_any_reason(picks: Callable[[Any], Any], why
         (lambda ctx: [ship, FAIL], "picked FAIL together with ship: return FAIL alone"),
         (lambda ctx: FAIL(cast("str", 3)), 'picked FAIL(3): give the reason as a text, as in FAIL("reason")'),
         (lambda ctx: FAIL.configured(x=1), "picked FAIL with a configuration: return FAIL alone"),
+        (lambda ctx: [FAIL("a"), FAIL("b")], "picked FAIL twice with different reasons: pick it once"),
+        (lambda ctx: [FAIL, FAIL("b")], "picked FAIL twice with different reasons: pick it once"),
     ],
 )
 def test_a_choice_that_picks_fail_wrongly_fails_its_step(picks: Callable[[Any], Any], problem: str) -> None:
@@ -141,6 +144,22 @@ def test_a_choice_that_picks_fail_wrongly_fails_its_step(picks: Callable[[Any], 
     assert shown.error is not None
     assert shown.error["type"] == "InvalidChoice"
     assert problem in shown.error["message"]
+
+
+class Declined(Fail):
+    """An end with a reason of its own."""
+
+    reason = "the card was declined"
+
+
+@pytest.mark.parametrize("target", [Declined, Declined(), Choice(lambda ctx: Declined, [Declined, DONE])])
+def test_a_reason_of_its_own_class_counts(target: Any) -> None:
+    class Sale(Workflow, key="sale"):
+        start_at = pay
+        transitions = {pay: {"paid": DONE, "declined": target}}
+
+    _, shown = started(Sale)
+    assert shown.steps["pay"].fail == "the card was declined"
 
 
 def routed(picks: Callable[[Any], Any]) -> type[Workflow]:

@@ -24,18 +24,19 @@ import pydantic
 import pytest
 
 from hephaestus import DONE, Completed, Instance, Pending, Retry, Step, StepContext, Workflow, step
+from hephaestus.definition.containment import ConsoleInterrupt, contain
 from hephaestus.definition.step import Choice
 from hephaestus.errors import EngineSignal, InvalidInput
 from hephaestus.handlers.batch import wake_each
 from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime import event_loop as loops
 from hephaestus.runtime.clock import SystemClock
-from hephaestus.runtime.containment import ConsoleInterrupt, contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, failure
 from hephaestus.runtime.event_loop import EventLoop, LoopEnded, Who
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
+from hephaestus.triggers import On, Start
 
 ONCE = Retry(max_attempts=1)
 HANGS = 20  # seconds until a hang is taken for one; nothing here takes a tenth of it
@@ -577,6 +578,107 @@ def test_context_variables_are_the_steps_own() -> None:
         assert run_alone(work).status == "completed"
     assert seen == [("", 28)] * 2
     assert decimal.getcontext().prec == 28
+
+
+def harm() -> Any:
+    """Change all that the next instance in this process would notice."""
+    KEPT.set("changed")
+    decimal.getcontext().prec = 2
+    sys.set_int_max_str_digits(640)
+    sys.setrecursionlimit(sys.getrecursionlimit() - 10)
+    warnings.simplefilter("error")
+
+
+KEPT: contextvars.ContextVar[str] = contextvars.ContextVar("kept", default="")
+
+
+class Harmful(pydantic.BaseModel):
+    """Start data whose validation does harm."""
+
+    a: int = 1
+
+    @pydantic.field_validator("a", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        """Do it."""
+        harm()
+        return value
+
+
+def harmed(*_: Any) -> Any:
+    """Do harm, and end; as a decision, give up."""
+    harm()
+    return DONE
+
+
+def fails(_: StepContext) -> str:
+    """Fail."""
+    raise ValueError
+
+
+@step
+def plain(ctx: StepContext) -> str:
+    """Do nothing."""
+    return "done"
+
+
+failing = step(key="failing")(fails)
+waiting = WaitForEvent("go", name="waiting")
+
+
+def harmful(**body: Any) -> type[Workflow]:
+    """A workflow that does harm outside of its steps."""
+    made: type[Workflow] = type(
+        "Harmful", (Workflow,), {"start_at": plain, "transitions": {plain: {"done": DONE}}, **body}, key="harmful"
+    )
+    return made
+
+
+OUTSIDE_OF_STEPS = {
+    "output": harmful(output=lambda ctx: harm()),
+    "Input": harmful(Input=Harmful),
+    "version_for": harmful(version_for=classmethod(lambda *_: harm() or 1)),
+    "Choice behind a wait": harmful(start_at=waiting, transitions={waiting: {"go": Choice(harmed, [DONE])}}),
+    "Choice of an error": harmful(
+        start_at=failing,
+        retry=Retry(max_attempts=1),
+        transitions={failing: {"done": DONE, "error": Choice(harmed, [DONE])}},
+    ),
+    "decide": harmful(start_at=failing, retry=Retry(decide=lambda *_: harm()), transitions={failing: {"done": DONE}}),
+    "trigger": harmful(triggers=[On.message(lambda message: harm() or Start("1"))]),
+}
+
+
+@pytest.mark.parametrize("place", OUTSIDE_OF_STEPS)
+def test_code_outside_of_steps_changes_nothing_for_the_next_instance(place: str) -> None:
+    """Wherever a user's code is called once its workflow is defined."""
+    seen: Any = []
+
+    def look() -> Any:
+        return (
+            KEPT.get(),
+            decimal.getcontext().prec,
+            sys.get_int_max_str_digits(),
+            sys.getrecursionlimit(),
+            [one[0] for one in warnings.filters],
+        )
+
+    class Next(Workflow, key="next"):
+        start_at = looks = step(key="looks")(lambda ctx: seen.append(look()) or "done")
+        transitions = {looks: {"done": DONE}}
+
+    flow = OUTSIDE_OF_STEPS[place]
+    local = LocalRuntime(flow, Next)
+    before = look()
+    if place == "trigger":
+        local.ingest("anything")
+    else:
+        local.start(flow, "1", {"a": 1})
+    if place == "Choice behind a wait":
+        local.resume("harmful::1", "go")
+    local.start(Next, "1", {})
+    assert seen == [before]
+    assert look() == before
 
 
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, Ours, KeyError, RuntimeError])

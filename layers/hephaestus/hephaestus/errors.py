@@ -37,7 +37,7 @@ class EngineSignal(BaseException):
     """Raised by the engine to itself, through whatever code runs in between: never the outcome of a step.
 
     It is no ``Exception``, so that no user's code swallows it by accident, and the one kind of ``BaseException`` that
-    ``hephaestus.runtime.containment`` lets through.
+    ``hephaestus.definition.containment`` lets through.
     """
 
 

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hephaestus.definition.containment import watched_console
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
     BadRequest,
@@ -17,7 +18,6 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
-from hephaestus.runtime.containment import watched_console
 from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.registry import Registry
 

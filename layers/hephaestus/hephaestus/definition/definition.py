@@ -39,10 +39,23 @@ class Route:
     fail: str | None = None
 
     @property
+    def ends_at(self) -> tuple[str, ...]:
+        """The targets that are no steps."""
+        return (*(["DONE"] if self.ends else []), *(["FAIL"] if self.fail is not None else []))
+
+    @property
     def shown(self) -> tuple[str, ...]:
         """The targets as people are shown them: ``DONE`` where there is no step."""
-        ends = self.ends and not self.targets
-        return (*self.targets, *(["DONE"] if ends else []), *(["FAIL"] if self.fail is not None else []))
+        return (*self.targets, *(end for end in self.ends_at if end != "DONE" or not self.targets))
+
+
+def edges_of(
+    routes: Mapping[str, Mapping[str, Route]],
+) -> tuple[dict[str, dict[str, tuple[str, ...]]], frozenset[tuple[str, str, str]]]:
+    """The ``edges`` and the ``ends`` of a graph with these routes."""
+    edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
+    every = ((step, event, route) for step, found in routes.items() for event, route in found.items())
+    return edges, frozenset((step, event, end) for step, event, route in every for end in route.ends_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.definition.definition import Definition, Route
+from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, Step, fail_reason
@@ -61,7 +61,7 @@ class Reader:
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
         output = self.output()
-        edges = {key: {event: route.targets for event, route in self.routes.get(key, {}).items()} for key in graphed}
+        edges, ends = edges_of({key: self.routes.get(key, {}) for key in graphed})
         if first in edges:
             problems.extend(check_graph(first, edges, self.fan_outs))
         if problems or first is None:
@@ -71,7 +71,7 @@ class Reader:
         return Definition(
             name=self.cls.name,
             version=plain_name(self.cls.version),
-            graph=Graph(first, edges, waits, compensates, output if isinstance(output, str) else "", on_failure),
+            graph=Graph(first, edges, waits, compensates, output if isinstance(output, str) else "", on_failure, ends),
             steps=self.steps,
             declared=self.declared,
             routes=self.routes,
@@ -262,7 +262,8 @@ class Reader:
                 self.wrong(source, f"event {event!r} fans out to {end}", fix)
             if len(steps) == len(keys):
                 self.fan_outs.append((source, event, steps))
-        fail = next((reason for reason in map(fail_reason, listed) if reason is not None), None)
+        made = [self.classes.get(one, one) if isinstance(one, type) else one for one in listed]
+        fail = next((reason for reason in map(fail_reason, made) if reason is not None), None)
         return Route(steps, choice, ends=DONE.key in keys, fail=fail)
 
 

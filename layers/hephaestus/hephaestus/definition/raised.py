@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from hephaestus.errors import EngineSignal, HephaestusError, InvalidInput
+from hephaestus.definition.containment import contain
+from hephaestus.errors import HephaestusError, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +46,12 @@ def called_for_a_start(work: Callable[[], T], what: str, passing: type[Exception
     Raises:
         InvalidInput: it raised anything else, exits included. The message names the code, and of the error its type.
     """
-    try:
-        return work()
-    except (HephaestusError, EngineSignal, passing):
-        raise
-    except BaseException as error:
+
+    def failed(error: BaseException) -> NoReturn:
+        if issubclass(type(error), (HephaestusError, passing)):
+            raise error
         message = f"{what} raised {name_of(type(error))} for these start data; nothing was changed"
         _logger.warning("%s", message, exc_info=error)
         raise InvalidInput(message) from error
+
+    return contain(work, failed)

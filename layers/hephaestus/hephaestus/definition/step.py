@@ -332,6 +332,7 @@ class Choice:
     """Route on data: ``function`` sees the context and returns one of ``targets``, or a list of several.
 
     What it returns with a configuration (``ship.configured(speed=2)``) has that one; without, the one in ``targets``.
+    So has ``FAIL`` its reason.
     ``None`` or an empty list chooses nothing, as ``DONE`` does: the path ends here, and what no other path leads to is
     skipped, joins included. ``FAIL``, with any reason, is returned alone. Anything else fails the step.
 

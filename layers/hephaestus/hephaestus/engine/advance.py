@@ -205,15 +205,18 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
 def changed(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps at which an instance would go on otherwise than in the graph that it was started with.
 
-    They wait, may still run, or failed, and wait or lead elsewhere now; or what led to them does not any more. What is
-    over may have changed. An instance that ends without running anything else, or undoes what it did, needs no step.
+    They wait, may still run, or failed, and wait or lead elsewhere now; or what led to them does not any more; or they
+    have completed and are undone otherwise. Else what is over may have changed: an instance that ends without running
+    anything else needs no step, and one that is undoing what it did has decided what.
     """
-    ending = state.cancel is not None or state.compensation is not None
-    if ending or not state.graph or state.graph == graph.fingerprint:
+    if not state.graph or state.graph == graph.fingerprint or state.compensation is not None:
         return ()
+    done = [step for step, known in state.steps.items() if known.status == "completed" and step in graph.place]
+    if state.cancel is not None:
+        return tuple(graph.changed(state.graph, (), done if state.cancel.compensate else ()))
     left = reachable(graph, state, graph.order)
     left += [step for step, known in state.steps.items() if known.status == "failed" and step in graph.place]
-    found = dict.fromkeys(graph.changed(state.graph, left))
+    found = dict.fromkeys(graph.changed(state.graph, left, done, ending=True))
     for key, step in state.steps.items():
         now = graph.edges.get(key, {}).get(step.event or "", ())
         found.update(dict.fromkeys(to for to in step.taken if to not in now and state.step_status(to) == "pending"))

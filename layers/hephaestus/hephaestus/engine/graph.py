@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 MARK: Final = 4  # bytes
-MOST_MARKS: Final = 64  # steps whose marks are kept one by one
+MOST_MARKS: Final = 64  # that are kept one by one
+ENDING: Final = "on_failure or output"  # what is said to be otherwise, beside steps
 WHOLE: Final = "*"  # what the fingerprint of a larger graph begins with
 
 
@@ -30,10 +31,11 @@ class Graph:
     ``edges[step][event]`` are the steps the event may lead to: all of them for a plain target or a fan-out,
     the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
     those whose effects can be undone, ``output`` the one whose results are the output, ``""`` for the one completed
-    last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. Derived: ``order`` has each
-    step after its predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared
-    by. ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
-    text, or one for all if many.
+    last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. ``ends`` are the targets
+    that are no steps, as ``(step, event, "FAIL")``. Derived: ``order`` has each step after its predecessors, ``place``
+    where in it a step is, and ``takers`` the steps that each event is declared by. ``marks`` tell a step from one of
+    the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, with marks of what is undone and
+    of how an instance ends, or one for all if many.
     """
 
     start: str
@@ -42,6 +44,7 @@ class Graph:
     compensates: frozenset[str] = frozenset()
     output: str = ""
     on_failure: str = ""
+    ends: frozenset[tuple[str, str, str]] = frozenset()
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
@@ -64,7 +67,7 @@ class Graph:
         marks = {step: self._mark(step) for step in order}
         derived = {
             "marks": marks,
-            "fingerprint": _fingerprint(tuple(marks.values())),
+            "fingerprint": _fingerprint([*marks.values(), *map(_undone, sorted(self.compensates)), self._ending()]),
             "order": order,
             "place": {step: place for place, step in enumerate(order)},
             "predecessors": {step: tuple(found) for step, found in predecessors.items()},
@@ -74,21 +77,44 @@ class Graph:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
-    def changed(self, fingerprint: str, steps: Iterable[str]) -> list[str]:
-        """Those of ``steps`` that the graph with that fingerprint has not, or has otherwise."""
+    def changed(
+        self, fingerprint: str, steps: Iterable[str], done: Iterable[str] = (), *, ending: bool = False
+    ) -> list[str]:
+        """What is otherwise in the graph with that fingerprint.
+
+        Args:
+            fingerprint: of the other graph.
+            steps: are compared: whether they are there, wait, start, and where they lead.
+            done: are compared as to whether they can be undone.
+            ending: whether ``on_failure`` and ``output`` are compared, too.
+        """
         if fingerprint == self.fingerprint:
             return []
         known = b"" if fingerprint.startswith(WHOLE) else a2b_base64(fingerprint)
         marks = {known[at : at + MARK] for at in range(0, len(known), MARK)}
-        return [step for step in steps if self.marks[step] not in marks]
+        found = [step for step in steps if self.marks[step] not in marks]
+        found += [step for step in done if (_undone(step) in marks) != (step in self.compensates) and step not in found]
+        return [*found, ENDING] if ending and self._ending() not in marks else found
 
     def _mark(self, step: str) -> bytes:
+        ends = sorted((event, end) for source, event, end in self.ends if source == step)
         routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
-        return crc32(repr((step, step == self.start, step in self.waits, routes)).encode()).to_bytes(MARK, "big")
+        return _crc((step, step == self.start, step in self.waits, routes, ends))
+
+    def _ending(self) -> bytes:
+        return _crc(("ending", self.on_failure, self.output))
 
     def events(self, step: str) -> tuple[str, ...]:
         """The events ``step`` may emit, in the order of its transitions."""
         return tuple(self.edges[step])
+
+
+def _crc(value: object) -> bytes:
+    return crc32(repr(value).encode()).to_bytes(MARK, "big")
+
+
+def _undone(step: str) -> bytes:
+    return _crc(("undone", step))
 
 
 def _fingerprint(marks: Sequence[bytes]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from hephaestus.definition.definition import Definition, Route
+from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.step import DONE, ENDS, FAIL
 from hephaestus.engine.graph import Graph
@@ -104,7 +104,7 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
         routes[step["key"]] = {event: _route(found) for event, found in step["routes"].items()}
         waits += [step["key"]] if step.get("waits") else []
         compensates += [step["key"]] if step.get("compensates") else []
-    edges = {step: {event: route.targets for event, route in found.items()} for step, found in routes.items()}
-    on_failure = described.get("on_failure", "")
-    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates), on_failure=on_failure)
+    edges, ends = edges_of(routes)
+    ending = described.get("output", ""), described.get("on_failure", "")
+    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)
     return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

@@ -51,9 +51,9 @@ def differences(own: Sequence[Json], connection: Connection) -> Iterator[Differe
             graph = definition.graph
             if new is None:
                 what = "is deployed and missing here; keep it until no instance of it is open"
-            elif changed := new.graph.changed(graph.fingerprint, new.graph.order) or _gone(
-                graph.order, new.graph.order
-            ):
+            elif changed := new.graph.changed(
+                graph.fingerprint, new.graph.order, new.graph.order, ending=True
+            ) or _gone(graph.order, new.graph.order):
                 steps = ", ".join(changed)
                 what = f"is deployed with another graph ({steps}); give the new one another version, beside this one"
             else:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextvars
-import decimal
 import inspect
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.results import Completed, Pending
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import NonRetryable, PayloadTooLarge
-from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
@@ -120,10 +118,9 @@ class Attempt:
         Raises:
             EngineSignal: see ``contain``.
         """
-        return contextvars.copy_context().run(contain, self._run, self._failed)
+        return contain(self._run, self._failed)
 
     def _run(self) -> Outcome:
-        decimal.setcontext(decimal.getcontext().copy())  # of all context variables the one whose value can be changed
         key, undo = self.step, parse(self.activation).undo
         step = self.definition.steps[key]
         result = step.undo(self.context) if undo else step.run(self.context)

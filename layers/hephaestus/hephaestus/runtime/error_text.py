@@ -9,9 +9,9 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
+from hephaestus.definition.containment import contain
 from hephaestus.definition.raised import frames_of, has_arguments, name_of
 from hephaestus.engine.events import Failure
-from hephaestus.runtime.containment import contain
 from hephaestus.values.scalars import clean_text
 
 MAX_TYPE: Final = 200

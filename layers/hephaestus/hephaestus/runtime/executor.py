@@ -14,6 +14,7 @@ from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.definition.containment import watched_console
 from hephaestus.definition.context import Source, context_of
 from hephaestus.engine.activation import step_of, text_of
 from hephaestus.engine.advance import (
@@ -49,7 +50,6 @@ from hephaestus.errors import EngineSignal, PayloadTooLarge, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
-from hephaestus.runtime.containment import watched_console
 from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_plus
 
+from hephaestus.definition.containment import contain
 from hephaestus.definition.incoming import EventBridgeEvent, QueueMessage, Resume, S3Event, SnsMessage, Start
 from hephaestus.definition.raised import name_of
 from hephaestus.definition.workflow import own_instance
 from hephaestus.errors import BadRequest, CallerError, HephaestusError, InstanceNotFound, NotTaken, RetryLater
 from hephaestus.runtime.caller import Caller
-from hephaestus.runtime.containment import contain
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.error_text import failure
 from hephaestus.values.lazy_dataclass import dataclass

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import read_duration
 from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events import (
@@ -27,7 +28,6 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.inbox import as_results
 from hephaestus.runtime.attempt import Interrupted, InvalidResult, Outcome, StepTimedOut
-from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict

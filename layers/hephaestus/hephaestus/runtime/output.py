@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.containment import contain
 from hephaestus.engine.events import InstanceFinished, OutputFailed
 from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Interrupted
-from hephaestus.runtime.containment import contain
 from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, freeze

@@ -6,9 +6,17 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
+from hephaestus.definition.containment import watched_console
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import changed, missing
-from hephaestus.errors import DefinitionError, Problem, UnknownVersion, UnknownWorkflow, WorkflowUnavailable
+from hephaestus.errors import (
+    DefinitionError,
+    EngineSignal,
+    Problem,
+    UnknownVersion,
+    UnknownWorkflow,
+    WorkflowUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -148,8 +156,11 @@ class Registry:
         broken = []
         for module in self._unloaded:
             try:
-                by_name = _index(list(dict.fromkeys([*by_name.values(), *_workflows_in(module)])))
-            except (Exception, SystemExit):
+                with watched_console():
+                    by_name = _index(list(dict.fromkeys([*by_name.values(), *_workflows_in(module)])))
+            except EngineSignal:  # Ctrl-C was pressed
+                raise
+            except BaseException:  # whatever it raises: the others have nothing to do with it
                 _logger.exception("the workflows of module %s are not available: it cannot be loaded", module)
                 broken.append(module)
         self._unloaded, self._by_name = tuple(broken), by_name

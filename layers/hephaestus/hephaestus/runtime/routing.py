@@ -51,13 +51,17 @@ def route(definition: Definition, key: str, event: str, results: Mapping[str, An
     seen = context_after(context, key, event, results)
     place = f"step {key}: the Choice of {event!r}"
     configs: dict[str, Mapping[str, Any] | None] = {}
-    reason = None
+    reason: str | None = None
     for picked in _listed(found.choice.function(seen), place):
         target, config = _read(picked, definition, found, place)
         if configs.setdefault(target, config) != config:
             message = f"{place} picked {target} twice with different configurations: pick it once"
             raise InvalidChoice(message)
-        reason = _reason(picked, place) if target == FAIL.key else reason
+        if target == FAIL.key:
+            first, reason = reason, _reason(picked, found, place)
+            if first not in {None, reason}:
+                message = f"{place} picked FAIL twice with different reasons: pick it once"
+                raise InvalidChoice(message)
     if reason is not None and len(configs) > 1:
         message = f"{place} picked FAIL together with {', '.join(configs.keys() - {FAIL.key})}: return FAIL alone"
         raise InvalidChoice(message)
@@ -65,9 +69,9 @@ def route(definition: Definition, key: str, event: str, results: Mapping[str, An
     return Taken(tuple(target for target in configs if target in found.targets), _stored(own, place), reason)
 
 
-def _reason(picked: object, place: str) -> str:
-    """The reason of a ``FAIL`` that was picked."""
-    reason = fail_reason(picked.step if isinstance(picked, Configured) else picked)
+def _reason(picked: object, found: Route, place: str) -> str:
+    """The reason of a ``FAIL`` that was picked: without one of its own, that of the ``FAIL`` in the targets."""
+    reason = fail_reason(picked.step if isinstance(picked, Configured) else picked) or found.fail
     if reason is not None and not isinstance(reason, str):
         message = f'{place} picked FAIL({shown(reason)}): give the reason as a text, as in FAIL("reason")'
         raise InvalidChoice(message)

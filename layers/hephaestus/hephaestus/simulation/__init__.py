@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.runtime.containment import watched_console
+from hephaestus.definition.containment import watched_console
 from hephaestus.simulation.choices import Choices, shrink
 from hephaestus.simulation.faults import FAULTS, NO_FAULTS, Fault, Faults
 from hephaestus.simulation.run import Run

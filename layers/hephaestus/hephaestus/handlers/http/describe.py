@@ -43,6 +43,8 @@ def _version(definition: Definition) -> dict[str, Any]:
         described["timeout_seconds"] = definition.timeout.total_seconds()
     if definition.graph.on_failure:
         described["on_failure"] = definition.graph.on_failure
+    if definition.graph.output:
+        described["output"] = definition.graph.output
     if definition.input_model is not None:
         described["input"] = definition.input_model.model_json_schema()
     return described

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.advance import compensable
+from hephaestus.engine.advance import changed, compensable
 from hephaestus.engine.events import CancelRequested, InstanceFinished
+from hephaestus.engine.fold import apply
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands import members
@@ -48,8 +49,10 @@ class Cancel(Command):
                 raise InstanceClosed(message)
             if state.cancel or state.owned(now):
                 return instances.append(state, now, request)
-            if self.compensate and compensable(instances.registry.definition(state).graph, state):
-                return instances.go_on(state, going, now, request)
+            if self.compensate:
+                graph = instances.registry.definition(state).graph
+                if compensable(graph, state) or changed(graph, apply(state, (request,), now)):
+                    return instances.go_on(state, going, now, request)
             return instances.append(state, now, request, InstanceFinished("cancelled"))
 
         return instances.change(self.instance_id, decide).instance_id

@@ -1,12 +1,15 @@
 """Calls a user's code so that whatever it raises, or does to its process, ends as an outcome.
 
-``contain`` is the only way in which the runtime calls a step, a compensation, a ``Choice`` or a policy's ``decide``. It
-lets two things through: the engine's own signals, and a Ctrl-C. docs/decisions/0023 says why, and what cannot be held.
+``contain`` is the only way in which a user's code is called once its workflow is defined: steps, compensations,
+``Choice``, ``decide``, outputs, triggers, ``Input`` models and ``version_for``. It lets two things through: the
+engine's own signals, and a Ctrl-C. docs/decisions/0023 says why, and what cannot be held.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import decimal
 import os
 import signal
 import sys
@@ -34,8 +37,9 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
     """What ``work`` returns; whatever it raises is handed to ``failed``.
 
     ``SystemExit``, ``KeyboardInterrupt``, ``CancelledError`` and every other ``BaseException`` count as raised. The
-    settings of the interpreter that the engine itself depends on are as they were afterwards (see ``_Settings``). A
-    child that ``work`` forked, and that comes back here, exits: it would go on as a second engine.
+    settings of the interpreter that the engine itself depends on are as they were afterwards (see ``_Settings``), and
+    so are context variables, the decimal context among them. A child that ``work`` forked, and that comes back here,
+    exits: it would go on as a second engine.
 
     Raises:
         EngineSignal: an engine's signal passed, or Ctrl-C was pressed (see ``watched_console``).
@@ -43,7 +47,7 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
     process = os.getpid()
     _settings.enter()
     try:
-        return work()
+        return contextvars.copy_context().run(_apart, work)
     except EngineSignal:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a step must not end the process of all others
@@ -52,6 +56,11 @@ def contain(work: Callable[[], T], failed: Callable[[BaseException], T]) -> T:
         if os.getpid() != process:
             os._exit(FORKED)  # not sys.exit: nothing of the parent's may run here
         _settings.leave()
+
+
+def _apart(work: Callable[[], T]) -> T:
+    decimal.setcontext(decimal.getcontext().copy())  # of all context variables the one whose value can be changed
+    return work()
 
 
 class _Settings:
