@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ GROWN_UP: Final = 4  # seconds; one that is killed while it starts proves nothin
 MOST_WAVES: Final = 3
 PS: Final = ("ps", "-A", "-ww", "-o", "pid=,ppid=,args=")
 FUNCTION: Final = re.compile(r"ministack-lambda-(.+)-[^-/]+/")
+READY: Final = re.compile(r"Lambda worker spawned for (\S+) ")  # the emulator's log, once a process has started
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ class Killer:
         self.waves = 0
         self.over = False
         self.answered = threading.Semaphore(0)
-        self.seen: dict[int, float] = {}
+        self.seen = dict.fromkeys(environments(deployment), 0.0)
+        self.log = deployment.emulator.log.open(errors="replace")
+        self.log.seek(0, os.SEEK_END)
+        self.begun: Counter[str] = Counter()
+        self.ready: Counter[str] = Counter()
 
     def run(self) -> None:
         """Until it is over."""
@@ -99,14 +105,17 @@ class Killer:
             self.kills += 1
 
     def victims(self) -> dict[str, list[int]]:
-        """The processes of each function that have been there for a while."""
+        """The processes of each function, where all have started, that have been there for a while."""
         now = time.monotonic()
+        self.ready.update(READY.findall(self.log.read()))
         functions: dict[str, list[int]] = {}
         for pid, name in sorted(environments(self.deployment).items()):
-            grown_up = self.seen.setdefault(pid, now) <= now - GROWN_UP
-            if grown_up and (not self.functions or name in self.functions):
+            if pid not in self.seen:
+                self.seen[pid] = now
+                self.begun[name] += 1
+            if self.seen[pid] <= now - GROWN_UP and (not self.functions or name in self.functions):
                 functions.setdefault(name, []).append(pid)
-        return functions
+        return {name: pids for name, pids in functions.items() if self.ready[name] >= self.begun[name]}
 
 
 @contextmanager
@@ -121,6 +130,7 @@ def killing(deployment: Deployment, random: Random, functions: Collection[str], 
         killer.over = True
         killer.answered.release(10)
         thread.join()
+        killer.log.close()
 
 
 @contextmanager
