@@ -55,7 +55,7 @@ ROLE: Final = "arn:aws:iam::123456789012:role/schedules"
 RESUME: Final = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
 INVOCATION_MS: Final = 60_000
 MINUTE_MS: Final = 60_000
-WAIT: Final = timedelta(minutes=45)
+WAIT: Final = timedelta(minutes=20)  # more than the 15 of a message, so that it takes a schedule
 HURRY: Final = 1.0  # seconds that an adapter waits for an answer where answers are late
 PATIENT: Final = 60.0  # and elsewhere: a loaded machine takes long to answer
 CALLS: Final = 200  # how often whoever calls from outside repeats a call until it is acknowledged
