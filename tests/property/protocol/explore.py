@@ -59,8 +59,9 @@ def explore(model: Model[State]) -> Explored:
         if why := why or (None if following else model.wrong_at_rest(state)):
             return Explored(len(came_from), why, _trace(came_from, state))
         for words, after in following:
-            if after not in came_from:
-                came_from[after] = (state, words)
+            known = len(came_from)
+            came_from.setdefault(after, (state, words))  # a state's hash is half of the work: once is enough
+            if len(came_from) > known:
                 left.append(after)
         if len(came_from) > MOST_STATES:
             message = f"more than {MOST_STATES} states: the scene is too large"

@@ -157,9 +157,16 @@ class Mailbox:
         self.rules = rules
         self.scene = scene
         self._recoveries: dict[Stored, str | None] = {}
+        self._facts: dict[tuple[Entry, ...], Facts] = {}
 
     def facts(self, log: tuple[Entry, ...]) -> Facts:
-        """The fold of the parent's log."""
+        """The fold of the parent's log, of which there are far fewer than states."""
+        known = self._facts.get(log)
+        if known is None:
+            known = self._facts[log] = self._fold(log)
+        return known
+
+    def _fold(self, log: tuple[Entry, ...]) -> Facts:
         facts = Facts(frozenset(range(self.scene.children)))
         for number, entry in enumerate(log, 1):
             match entry.kind:
