@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it brings no types
 
@@ -30,9 +33,29 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(engines.HARMLESS_AWS)
+    _describe_aws_once()
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: tests in tests/{tier}")
     config.addinivalue_line("markers", "large: only with --large-models")
+
+
+def _describe_aws_once() -> None:
+    """Have botocore look for the descriptions of services, and read each, once a process and not once a session."""
+    read, look = JSONFileLoader.load_file, Loader.list_available_services
+
+    @cache
+    def described(path: str) -> Any:
+        return read(JSONFileLoader(), path)
+
+    @cache
+    def services(paths: tuple[str, ...], kind: str) -> Any:
+        return look(Loader(paths, include_default_search_paths=False), kind)
+
+    def list_available_services(loader: Loader, type_name: str) -> Any:
+        return services(tuple(loader.search_paths), type_name)
+
+    patch.object(JSONFileLoader, "load_file", lambda _, path: described(path)).start()
+    patch.object(Loader, "list_available_services", list_available_services).start()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -70,7 +70,12 @@ def nested(depth: int) -> Any:
 
 def incompressible(length: int) -> str:
     """Text that is stored in three quarters of its length, the same each time."""
-    return "".join(random.Random(7).choices(string.ascii_letters + string.digits + "-_", k=length))
+    return _incompressible()[:length]
+
+
+@cache
+def _incompressible() -> str:
+    return "".join(random.Random(7).choices(string.ascii_letters + string.digits + "-_", k=4 * VALUE_BYTES))
 
 
 @cache
@@ -85,6 +90,7 @@ def largest_text() -> int:
 
 def filling(more: int) -> dict[str, str]:
     """The largest value that is stored, and ``more`` than that."""
+    assert largest_text() + more <= len(_incompressible())
     return {"a": incompressible(largest_text() + more)}
 
 
