@@ -19,6 +19,7 @@ from tests.wheels import as_release, build_wheel
 from tools.emulator import VENVS, aws_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.e2e.deployment import Deployment
@@ -29,7 +30,15 @@ PARAMETERS = """\
         ScheduleGroupName: default
         SavedQueries: "off"
         TlsOnly: "off"
+        EventBusName: default
         StepPolicyArn"""
+SERVICE = """\
+import hephaestus
+
+purchase = hephaestus.connect("shop").start("Purchase", "1", {"amount": 20})
+purchase.output(timeout=60)
+print(purchase.get().status)
+"""
 NEXT_VERSION = '''
 
 from hephaestus.triggers import On, S3Event, Start
@@ -137,6 +146,23 @@ class Team:
         (self.folder / path).write_text(text.replace(old, new, 1))
 
 
+def listening(deployment: Deployment) -> Callable[[], list[tuple[str, str]]]:
+    """A queue behind a rule: the instances whose status events have come to it, and their statuses."""
+    sqs, events = deployment.client("sqs"), deployment.client("events")
+    url = sqs.create_queue(QueueName="team-hears")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["hephaestus"], "detail": {"workflow": ["Purchase"], "status": ["completed"]}}
+    events.put_rule(Name="team-hears", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="team-hears", Targets=[{"Id": "queue", "Arn": arn}])
+
+    def come() -> list[tuple[str, str]]:
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        details = [json.loads(message["Body"])["detail"] for message in found]
+        return [(each["instance_id"], each["status"]) for each in details]
+
+    return come
+
+
 def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, tmp_path: Path) -> None:
     new = build_wheel(tmp_path)
     team = Team(tmp_path, deployment.emulator.endpoint)
@@ -150,8 +176,9 @@ def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, 
     assert team.develop() == "completed"
     team.edit("template.yaml", "        StepPolicyArn", PARAMETERS)
     team.deploy()
-    small = team.hephaestus("start", "Purchase", "1", "--data", '{"amount": 20}', "--wait", "20")
-    assert small["status"] == "completed"
+    come = listening(deployment)
+    assert team.run("python", "-c", SERVICE) == "completed\n"
+    eventually(lambda: ("purchaseid::1", "completed") in come(), "no status event came")
     large = team.hephaestus("start", "Purchase", "2", "--data", '{"amount": 2000}', "--wait", "20")
     assert (large["status"], large["version"]) == ("waiting", 1)
 
