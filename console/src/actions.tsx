@@ -36,7 +36,7 @@ export function Actions({ instance, want }: { instance: Instance; want: (wanted:
           <span class="of">{instance.steps?.[step]?.status === "waiting" ? step : `${step} (later)`}</span>
           {actions.map((one) =>
             one.action === "resume" && one.step === step ? (
-              <button key={one.event} type="button" class="primary" onClick={() => want(one)}>
+              <button key={one.event} type="button" class={one.event === "timeout" ? "" : "primary"} onClick={() => want(one)}>
                 {one.event}
               </button>
             ) : null,

@@ -19,7 +19,7 @@ interface Props {
 
 const WIDE = 760;
 // Smaller than that, across or down, it is scrolled instead.
-const SMALLEST = { across: 0.800, down: 0.680 };
+const SMALLEST = { across: 0.800, down: 0.620 };
 
 export function GraphView({ version, instance, taken, selected, select, now }: Props) {
   const [attach, width] = useWidth<HTMLDivElement>();

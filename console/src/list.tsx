@@ -6,7 +6,7 @@ import { ago } from "./format";
 import { useNow, usePolled } from "./hooks";
 import { Icon, Status, Time, words } from "./parts";
 import { merge, NO_ROWS, pageOf, type Rows } from "./rows";
-import { type About, type CountsInfo, type Listed, type Page, STATUSES } from "./types";
+import { type About, type CountsInfo, type Listed, type Page, STATUSES, type TriggerInfo } from "./types";
 import { VirtualList } from "./virtual";
 
 const REFRESH = 3_000;
@@ -59,10 +59,23 @@ export function ListPage({ hash, about, tell }: { hash: string; about: About; te
       <Counts counts={counts.value} filters={filters} change={change} about={about} />
       <section class="instances" aria-label="Instances">
         <FilterBar filters={filters} counted={counts.value?.workflows.map((one) => one.name) ?? []} about={about} change={change} />
+        <Triggers of={about.workflows.find((one) => one.name === filters.workflow)?.triggers ?? []} />
         <InstanceList key={JSON.stringify(filters)} filters={filters} tell={tell} />
       </section>
     </main>
   );
+}
+
+const SERVICES = { eventbridge: "EventBridge", s3: "S3", sns: "SNS", message: "messages of the ingest queue" };
+
+function Triggers({ of }: { of: TriggerInfo[] }) {
+  if (!of.length) return null;
+  const said = of.map(({ on, to, source, detail_type, bucket, topic, prefix, suffix }) => {
+    const only = [source, detail_type, bucket, topic].filter(Boolean).map((names) => names?.join(" or "));
+    const key = prefix || suffix ? [`${prefix ?? ""}…${suffix ?? ""}`] : [];
+    return `${[SERVICES[on], ...only, ...key].join(" ")} (${to})`;
+  });
+  return <p class="note">{`Events from outside: ${said.join(", ")}`}</p>;
 }
 
 interface CountsProps {

@@ -20,10 +20,24 @@ export interface VersionInfo {
   on_failure?: string;
 }
 
+/** Which events from outside start and resume instances. */
+export interface TriggerInfo {
+  on: "eventbridge" | "s3" | "sns" | "message";
+  to: string;
+  source?: string[];
+  detail_type?: string[];
+  bucket?: string[];
+  topic?: string[];
+  prefix?: string;
+  suffix?: string;
+}
+
 export interface WorkflowInfo {
   name: string;
   key: string;
   current: number;
+  /** An older deployment does not say. */
+  triggers?: TriggerInfo[];
   versions: VersionInfo[];
 }
 

@@ -6,8 +6,9 @@ themselves (``GET /workflows``), so that they are those of the deployed versions
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.retries import Retry
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 
+FRESH: Final = 30.0  # seconds that what is deployed is taken to be as it was
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A workflow's name and the definitions of its versions; nothing of it can run."""
@@ -32,22 +36,35 @@ class Known:
 
 
 class Catalog(Registry):
-    """A registry of graphs, fetched when the first one is needed.
+    """A registry of graphs, fetched when the first one is needed, and again from time to time: a console runs for days.
 
     Args:
         fetch: what is deployed, as ``GET /workflows`` lists it. If it fails, instances are shown without what only
-            their graphs tell, any name is taken for a workflow's, and no names are known.
+            their graphs tell, any name is taken for a workflow's, and no names are known. If it fails
+            later, what was known before stays.
+        monotonic: seconds of a clock that never goes back.
     """
 
-    def __init__(self, fetch: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self, fetch: Callable[[], Sequence[Mapping[str, Any]]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
         self._fetch = fetch
+        self._monotonic = monotonic
         self._known: Mapping[str, Known] | None = None
+        self._next = 0.0
 
     def known(self) -> Mapping[str, Known]:
         """Every deployed workflow, by name."""
-        if self._known is None:
+        now = self._monotonic()
+        if self._known is not None and now < self._next:
+            return self._known
+        try:
             self._known = {each["name"]: read_workflow(each) for each in self._fetch()}
+        except HephaestusError:
+            if self._known is None:
+                raise
+        self._next = now + FRESH
         return self._known
 
     def get(self, name: str) -> type[Workflow]:

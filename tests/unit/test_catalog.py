@@ -1,0 +1,62 @@
+"""What is deployed, as someone who looks for days knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus.errors import StoreUnavailable, UnknownWorkflow
+from hephaestus.handlers.http.describe import describe
+from hephaestus.operations.catalog import FRESH, Catalog
+from tests.unit.flows import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Deployed:
+    """A deployment that changes, and a clock."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.now = 0.0
+        self.asked = 0
+
+    def fetch(self) -> Sequence[Mapping[str, Any]]:
+        """As ``GET /workflows`` answers; without names it does not."""
+        self.asked += 1
+        if not self.names:
+            message = "no answer"
+            raise StoreUnavailable(message)
+        return [{**describe(Order), "name": name} for name in self.names]
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_a_workflow_that_is_deployed_later_is_known_within_half_a_minute() -> None:
+    deployed = Deployed("Order")
+    catalog = Catalog(deployed.fetch, deployed.monotonic)
+    deployed.names = ("Order", "Parcel")
+    assert catalog.names() == ["Order", "Parcel"], "nothing is asked before it is needed"
+    deployed.names = ("Order", "Parcel", "Return")
+    with pytest.raises(UnknownWorkflow, match=r"deployed workflows: Order, Parcel$"):
+        catalog.get("Return")
+    assert deployed.asked == 1
+    deployed.now = FRESH
+    assert catalog.get("Return").name == "Return"
+    assert deployed.asked == 2
+
+
+def test_what_was_known_stays_while_the_deployment_does_not_answer() -> None:
+    deployed = Deployed()
+    catalog = Catalog(deployed.fetch, deployed.monotonic)
+    assert catalog.names() == []
+    deployed.names = ("Order",)
+    assert catalog.names() == ["Order"], "it is asked again at once where nothing is known"
+    deployed.names, deployed.now = (), FRESH
+    assert catalog.names() == ["Order"]
+    assert catalog.names() == ["Order"]
+    assert deployed.asked == 3, "not with every look"
