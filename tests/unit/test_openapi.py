@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]  # it brings no types
+import pydantic
 import pytest
 
-from hephaestus import errors
-from hephaestus.definition.views import InstanceView
+from hephaestus import DONE, FAIL, StepContext, Workflow, errors, step
+from hephaestus.definition.views import InstanceView, to_json_object
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.api import ROUTES
+from hephaestus.handlers.http.describe import describe
 from hephaestus.handlers.http.document import read_document
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.commands.command import in_path
+from hephaestus.steps import WaitForEvent
+from hephaestus.testing import LocalRuntime
+from hephaestus.triggers import On, Start
+from hephaestus.values import to_json
 from tools.openapi import document as made
 from tools.openapi.__main__ import WHERE
 from tools.openapi.operations import OPERATIONS
@@ -105,3 +113,52 @@ def test_an_instance_has_the_members_of_its_view() -> None:
     """And no other: what is added to the view is in the document by itself."""
     shown = DOCUMENT["components"]["schemas"]["Instance"]["properties"]
     assert set(shown) == {field.name for field in fields(InstanceView)} | {"left_out"}
+
+
+class Receipt(pydantic.BaseModel):
+    """Start data of ``Everything``."""
+
+    a: int = 1
+
+
+@step(compensate=lambda ctx: None)
+def begin(ctx: StepContext) -> str:
+    """Can be undone."""
+    return "done"
+
+
+gate = WaitForEvent("go", "no", name="gate", timeout=60)
+
+
+class Everything(Workflow, key="everything", tags=("all",)):
+    """Says of itself all that a workflow can say."""
+
+    Input = Receipt
+    start_at = begin
+    output = begin
+    on_failure = step(key="tell")(lambda ctx: "done")
+    timeout = timedelta(days=1)
+    triggers = [On.s3(lambda event: Start(event.key), bucket="inbox", prefix="a", suffix=".json")]
+    transitions = {begin: {"done": gate}, gate: {"go": DONE, "no": FAIL("no"), "timeout": FAIL}}
+
+
+def test_what_is_shown_of_a_workflow_is_documented_whatever_it_has() -> None:
+    shown = describe(Everything)
+    version = DOCUMENT["components"]["schemas"]["Workflow"]["properties"]["versions"]["items"]
+    assert set(shown["versions"][0]) == set(version["properties"]), "this workflow has all there is"
+    _check(shown, "Workflow")
+
+
+@pytest.mark.parametrize("event", [None, "go", "no"])
+def test_what_is_shown_of_an_instance_is_documented_in_every_state(event: str | None) -> None:
+    local = LocalRuntime(Everything)
+    local.start(Everything, "1", {}, tags=("b",), metadata={"by": "a"})
+    if event is None:
+        local.runner.pause("everything::1", "wait")
+    else:
+        local.resume("everything::1", event, {"x": 1})
+    _check(json.loads(to_json(to_json_object(local.runner.get("everything::1")))), "Instance")
+
+
+def _check(shown: Any, schema: str) -> None:
+    jsonschema.validate(shown, {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]})

@@ -197,8 +197,13 @@ def workflow() -> Schema:
     }
     forks = {**text, "enum": list(FORKS)}
     version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": _all_of(step)}}
-    with_input = _all_of(version)
-    with_input["properties"]["input"] = {"type": "object", "description": "The JSON schema of the start context."}
+    described = _all_of(version)
+    described["properties"] |= {
+        "input": {"type": "object", "description": "The JSON schema of the start context."},
+        "output": {**text, "description": "The step whose results are the output; without, the one completed last."},
+        "on_failure": {**text, "description": "The step that runs before an instance ends as failed."},
+        "timeout_seconds": {"type": "number", "description": "How long an instance may take."},
+    }
     return _all_of(
         {
             "name": WORKFLOW,
@@ -207,7 +212,7 @@ def workflow() -> Schema:
             "tags": texts,
             "current": NUMBER,
             "triggers": {"type": "array", "items": trigger()},
-            "versions": {"type": "array", "items": with_input},
+            "versions": {"type": "array", "items": described},
         }
     )
 
