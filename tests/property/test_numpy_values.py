@@ -9,12 +9,17 @@ import importlib
 import subprocess
 import sys
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
+from hephaestus import DONE, Workflow
+from hephaestus.errors import InvalidInput
+from hephaestus.steps import Wait
+from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenList, NotSerializable, adopt, freeze, from_json, to_json
 
 np: Any = importlib.import_module("numpy")  # untyped: its types would take mypy longer than all others
@@ -113,6 +118,74 @@ def test_what_would_lose_something_is_rejected_with_the_fix(value: Any, problem:
     """Nanoseconds, years of unknown length, wide numbers, fields, and what is behind a mask."""
     with pytest.raises(NotSerializable, match=problem):
         freeze({"a": value}, "total")
+
+
+Array = Annotated[Any, BeforeValidator(np.asarray), PlainSerializer(lambda value: value.tolist())]
+Rounded = Annotated[Any, BeforeValidator(np.asarray), PlainSerializer(lambda value: value.round().tolist())]
+Hidden = Annotated[Any, Field(exclude=True)]
+
+
+class Table:
+    """A table as pandas has it: it is not stored, and ``==`` answers with another one."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows = rows
+
+    def __eq__(self, other: object) -> Any:
+        return Table([])
+
+    def __bool__(self) -> bool:
+        message = "The truth value of a DataFrame is ambiguous"
+        raise ValueError(message)
+
+    def equals(self, other: Any) -> bool:
+        """Whether it has the same rows."""
+        return isinstance(other, Table) and self.rows == other.rows
+
+    __hash__ = None  # type: ignore[assignment]  # as pandas' has none
+
+
+class Inner(BaseModel):
+    """A model that another one holds."""
+
+    a: Array
+
+
+class Arrays(BaseModel):
+    """Fields whose values are no ``bool`` when they are compared, or cannot be at all."""
+
+    a: Array
+    several: list[Array]
+    inner: Inner
+    table: Annotated[Any, BeforeValidator(lambda it: Table(list(it))), PlainSerializer(lambda it: it.rows)] = []
+    rounded: Rounded = 0
+    hidden: Hidden = None
+
+
+def start(**fields: Any) -> Any:
+    """The start data of an instance that is started with such a model."""
+    arrays = Wait(1, name="arrays")
+    body = {"start_at": arrays, "transitions": {arrays: {"done": DONE}}, "Input": Arrays}
+    flow = type("Flow", (Workflow,), body, key="flow")
+    return LocalRuntime(flow).start(flow, "1", Arrays(**fields)).context
+
+
+NUMBERS = st.lists(st.integers(-9, 9) | st.floats(-9, 9), max_size=3)
+
+
+@settings(max_examples=40)
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_a_model_with_arrays_is_read_back(a: list[float], several: list[float], inner: list[float]) -> None:
+    """Of any size, in lists and other models; what is not stored as it is would be lost, and is named."""
+    given = {"a": a, "several": [several, a], "inner": {"a": inner}, "table": [several], "rounded": [1.0, 2.0]}
+    kept = start(**given)
+    assert [list(kept["a"]), list(kept["inner"]["a"]), list(kept["table"])] == [a, inner, [several]]
+    with pytest.raises(InvalidInput, match="fields rounded would be lost"):
+        start(**given | {"rounded": [1.5, 2.0]})
+    with pytest.raises(InvalidInput, match="fields hidden would be lost"):
+        start(**given, hidden=np.asarray([1, 2]))
+    with pytest.raises(InvalidInput, match="fields hidden would be lost"):
+        start(**given, hidden=Table([]))
 
 
 def test_the_library_imports_neither_numpy_nor_pydantic() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import sys
 from collections import deque
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -31,7 +32,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as model_dataclass
 
 from hephaestus import DONE, Completed, StepContext, Workflow, step
-from hephaestus.errors import BadRequest, InvalidInput
+from hephaestus.errors import BadRequest, CallerError, InvalidInput
 from hephaestus.simulation import simulate
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -609,3 +610,58 @@ def test_an_input_that_would_be_another_one_is_rejected(given: BaseModel) -> Non
     with pytest.raises(InvalidInput, match=f"{type(given).__name__} (that its own class cannot|whose fields s)"):
         local.runner.fork("reading::a", new_id="b", context=given)
     assert len(local.runner.list().items) == 1
+
+
+class Exiting(BaseModel):
+    """A model whose JSON cannot be made."""
+
+    there: int = 1
+
+    @field_serializer("there")
+    def _there(self, _value: int) -> int:
+        sys.exit("no config")
+
+
+class ExitingText(str):
+    """A text that exits when it is looked at."""
+
+    __slots__ = ()
+
+    def isprintable(self) -> bool:
+        """Exit."""
+        sys.exit("no config")
+
+    __len__ = __repr__ = __str__ = isprintable  # type: ignore[assignment]  # wrong on purpose
+
+
+class NoKey:
+    """No business key, and nothing that can be shown."""
+
+    def __repr__(self) -> str:
+        sys.exit("no config")
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "start data": lambda runner: runner.start_instance("Odd", Exiting(), id="2"),
+    "metadata": lambda runner: runner.start_instance("Odd", {}, id="2", telemetry_metadata={"a": Exiting()}),
+    "a tag": lambda runner: runner.start_instance("Odd", {}, id="2", tags=[ExitingText("x")]),
+    "a business key": lambda runner: runner.start_instance("Odd", {}, id=NoKey()),
+    "a version": lambda runner: runner.start_instance("Odd", {}, id="2", version=NoKey()),
+    "a payload": lambda runner: runner.resume("odd::1", "go", [Exiting()]),
+    "an id": lambda runner: runner.resume(NoKey(), "go"),
+    "results": lambda runner: runner.fork("odd::1", new_id="2", results={"waits": Exiting()}),
+    "a new id": lambda runner: runner.fork("odd::1", new_id=NoKey()),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_an_object_of_a_caller_that_exits_when_it_is_read_is_a_callers_mistake(what: str) -> None:
+    """It ends no process: what is given is read contained, and nothing is changed."""
+    waits = WaitForEvent("go", name="waits")
+    body = {"start_at": waits, "transitions": {waits: {"go": DONE}}}
+    odd = type("Odd", (Workflow,), body, key="odd")
+    local = LocalRuntime(odd)
+    local.start(odd, "1")
+    with pytest.raises(CallerError):
+        CALLS[what](local.runner)
+    assert [(each.id, each.status) for each in local.runner.list()] == [("odd::1", "waiting")]

@@ -39,6 +39,7 @@ MAX_GROUP: Final = 128
 MOST_ALARMS: Final = 1_000  # of a message; a message has at most 256 KB
 WAITING: Final = "ApproximateNumberOfMessages"
 SERVICE: Final = "SQS"
+UNSENT: Final = {0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
 
 _logger = logging.getLogger("hephaestus.sqs")
 
@@ -170,13 +171,19 @@ class SqsMessages:
     client: LazyClient = field(default_factory=lambda: LazyClient("sqs"))
 
     def send(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Send a message, with at most ten attributes that are texts; empty ones are left out.
+        """Send a message, with at most ten attributes that are texts.
+
+        Empty ones are left out, and the two characters that Unicode keeps for itself and SQS rejects are replaced.
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS rejected the request.
         """
-        texts = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}
+        texts = {
+            name: {"DataType": "String", "StringValue": value.translate(UNSENT)}
+            for name, value in attributes.items()
+            if value
+        }
         call(self.client, self.url, "send_message", MessageBody=body or "-", MessageAttributes=texts)
 
 

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.adapters.message_attributes import of_message, packed
 from hephaestus.adapters.session import LazyClient
 from hephaestus.adapters.sqs import call
 
@@ -33,7 +34,7 @@ class Letter:
         receipt: what it is deleted with.
         body: the text.
         truncated: whether Scheduler says that the body is not whole.
-        attributes: those that are texts.
+        attributes: all of them, as texts, with room for the letter's first id.
     """
 
     id: str
@@ -107,6 +108,6 @@ class DeadLetterQueue:
 
 def _letter(message: Mapping[str, Any]) -> Letter:
     given = message.get("MessageAttributes", {})
-    attributes = {name: it["StringValue"] for name, it in given.items() if "StringValue" in it}
-    truncated = attributes.get(TRUNCATED) == "true"
+    truncated = given.get(TRUNCATED, {}).get("StringValue") == "true"
+    attributes = packed(of_message(given))
     return Letter(message["MessageId"], message["ReceiptHandle"], message["Body"], truncated, attributes)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from hephaestus.adapters.message_attributes import MESSAGE_ID
 from hephaestus.adapters.sqs import SqsMessages, SqsQueue
 from hephaestus.dead_letters.letters import Deliver, Errand, Ingest, Publish, RemoveSchedule, Wake, read_letter
 from hephaestus.dead_letters.queue import DeadLetterQueue
 from hephaestus.errors import BadRequest, HephaestusError
-from hephaestus.handlers.triggers import MESSAGE_ID
 from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, TypeAlias, get_args
 
+from hephaestus.definition.durations import shown
 from hephaestus.errors import BadRequest
 from hephaestus.values.lazy_dataclass import dataclass
+from hephaestus.values.scalars import plain_name
 
 Scope: TypeAlias = Literal["workflow", "version", "global", "none"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)
@@ -35,15 +37,14 @@ class BusinessKey:
         Raises:
             BadRequest: the value is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
         """
-        value = str.__str__(value) if isinstance(value, str) else value  # what it is, not what a subclass shows
-        if isinstance(value, str) and value.startswith(f"{self.name}::"):
+        value = plain_name(value)  # what it is, not what a subclass shows
+        if type(value) is str and value.startswith(f"{self.name}::"):
             value = value.removeprefix(f"{self.name}::")
             if self.scope == "version":
                 value = value.removesuffix(f"::v{version}")
-        if not isinstance(value, str) or not VALUE.fullmatch(value):
-            shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"  # noqa: PLR2004 - enough to recognise it
+        if type(value) is not str or not VALUE.fullmatch(value):
             rule = "it must be 1 to 128 letters, digits, '.', '_' or '-'"
-            message = f"the business key {self.name!r} has the value {shown}: {rule}"
+            message = f"the business key {self.name!r} has the value {shown(value)}: {rule}"
             raise BadRequest(message)
         ending = {"version": f"::v{version}", "none": f"::{suffix}"}.get(self.scope, "")
         return f"{self.name}::{value}{ending}"
@@ -61,11 +62,11 @@ def check_id(instance_id: object) -> str:
     Raises:
         BadRequest: it is not of the form ``key::value``.
     """
-    if isinstance(instance_id, str) and ID.fullmatch(instance_id):
-        return str.__str__(instance_id)
-    shown = repr(instance_id)
+    plain = plain_name(instance_id)
+    if type(plain) is str and ID.fullmatch(plain):
+        return plain
     message = (
-        f"{shown if len(shown) <= 80 else shown[:80] + '…'} is not an instance id: "  # noqa: PLR2004 - enough to recognise it
+        f"{shown(instance_id)} is not an instance id: "
         "ids look like 'orderid::abc123', a key of up to 64 and a value of up to 128 letters, digits, '.', '_' or '-'"
     )
     raise BadRequest(message)

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from hephaestus.errors import EngineSignal
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -89,9 +91,11 @@ def is_one_of(value: object, names: Collection[str]) -> bool:
 def shown(value: object) -> str:
     """``value`` as a message repeats it: cut, and by its type's name where it cannot be shown."""
     try:
-        text = str(value) if isinstance(value, timedelta) else repr(value)
-    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
-        return f"a {type(value).__name__}"
+        text = str.__str__(str(value) if isinstance(value, timedelta) else repr(value))
+    except EngineSignal:
+        raise
+    except BaseException:  # noqa: BLE001 - a user's __repr__ may raise anything, exits included
+        return f"a {type.__dict__['__name__'].__get__(type(value))}"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 

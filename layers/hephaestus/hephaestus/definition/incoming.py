@@ -11,6 +11,7 @@ from hephaestus.definition.durations import shown
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import Problem
 from hephaestus.values.lazy_dataclass import dataclass
+from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,8 @@ class S3Event:
     """A change of an object in S3, as a notification or an event of EventBridge reports it.
 
     Attributes:
-        id: made of bucket, key, and version or sequencer: the same however the event comes.
+        id: the same whenever the event comes again. That of a creation or removal is made of bucket, key, and version
+            or sequencer, and the same in every form; that of another change also of what it is, and when.
         name: what happened, as ``ObjectCreated:Put``, or EventBridge's ``Object Created``.
         bucket: the bucket's name.
         key: the object's key, decoded.
@@ -169,16 +171,17 @@ ON: Final[Mapping[type, str]] = {
 class Trigger:
     """What ``On`` makes: which events are meant, and the function that says what each is to do."""
 
-    __slots__ = ("kind", "only", "prefix", "suffix", "to")
+    __slots__ = ("called", "kind", "only", "prefix", "suffix", "to")
 
     def __init__(
         self, kind: type[Incoming], to: Callable[[Any], Answer], only: Mapping[str, Any], prefix: str, suffix: str
     ) -> None:
         self.kind = kind
         self.to = to
-        self.only = {name: value for name, value in only.items() if value is not None}
-        self.prefix = prefix
-        self.suffix = suffix
+        self.only = {name: _plain(value) for name, value in only.items() if value is not None}
+        self.prefix = plain_name(prefix)
+        self.suffix = plain_name(suffix)
+        self.called = str(getattr(to, "__name__", ""))
 
     def takes(self, event: Incoming) -> bool:
         """Whether the event is meant."""
@@ -204,14 +207,14 @@ class Trigger:
         """Which events it takes, and its function's name, in JSON's own types."""
         only = {name: list(_several(value)) for name, value in self.only.items()}
         ends = {name: text for name, text in (("prefix", self.prefix), ("suffix", self.suffix)) if text}
-        return {"on": ON[self.kind], "to": getattr(self.to, "__name__", ""), **only, **ends}
+        return {"on": ON[self.kind], "to": self.called, **only, **ends}
 
     def __repr__(self) -> str:
         """As ``On`` is called."""
         how = ON[self.kind]
         given = {**self.only, "prefix": self.prefix, "suffix": self.suffix}
         shown_given = ", ".join(f"{name}={value!r}" for name, value in given.items() if value)
-        return f"On.{how}({getattr(self.to, '__name__', '...')}{', ' if shown_given else ''}{shown_given})"
+        return f"On.{how}({self.called or '...'}{', ' if shown_given else ''}{shown_given})"
 
 
 class On:
@@ -291,5 +294,12 @@ def read_triggers(workflow: type[Workflow], given: object) -> tuple[tuple[Trigge
     return tuple(given), problems
 
 
+def _plain(value: Any) -> Any:
+    """Texts as plain ones: while events are taken, none of a subclass' code is called."""
+    return (
+        [plain_name(text) for text in value] if isinstance(value, (list, tuple, set, frozenset)) else plain_name(value)
+    )
+
+
 def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    return tuple(value) if isinstance(value, list) else (value,)

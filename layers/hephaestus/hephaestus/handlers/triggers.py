@@ -7,7 +7,7 @@ told apart and read here; one that is nobody's is refused before anything is tou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from hephaestus.adapters import scheduler, sqs
 from hephaestus.definition.business_key import check_id
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock, Timeout
     from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.store.overdue import Wakeup
-
-MESSAGE_ID: Final = "hephaestus-message-id"  # the attribute of a dead letter of the ingest queue with its first id
-REASON: Final = "hephaestus-reason"  # and the one that says why it is dead
 
 Trigger: TypeAlias = Literal["api", "queue", "timer", "direct"]
 

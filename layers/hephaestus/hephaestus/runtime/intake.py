@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.durations import shown
 from hephaestus.definition.header import TAGS_MEND, tags_problem
+from hephaestus.definition.raised import called_for_a_start, name_of
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
@@ -40,7 +41,7 @@ def read_context(context: object) -> FrozenDict:
         message = f"context {error}"
         raise InvalidInput(message) from error
     if not isinstance(frozen, FrozenDict):
-        message = f"the context is a {type(context).__name__}: it must be a mapping (a JSON object)"
+        message = f"the context is a {name_of(type(context))}: it must be a mapping (a JSON object)"
         raise InvalidInput(message)
     return frozen
 
@@ -51,17 +52,17 @@ def check_input(context: object, definition: Definition, initial: Mapping[str, A
     Raises:
         InvalidInput: the data does not fit, or a field of the model would be another one for the steps.
     """
-    own = is_model(context) and type(context) is definition.input_model
+    own, kind = type(context) is definition.input_model and is_model(context), name_of(type(context))
     fix = "give a mapping, or Input fields that are neither excluded nor serialized otherwise than they are read"
     try:
         read = definition.read_input(initial)
     except InvalidInput as error:
         if not own:
             raise
-        message = f"the context is a {type(context).__name__} that its own class cannot read back: {fix}"
+        message = f"the context is a {kind} that its own class cannot read back: {fix}"
         raise InvalidInput(message, error.fields) from error
-    if own and (changed := changed_fields(context, read)):
-        message = f"the context is a {type(context).__name__} whose fields {', '.join(changed)} would be lost: {fix}"
+    if own and (changed := called_for_a_start(lambda: changed_fields(context, read), f"the context, a {kind},")):
+        message = f"the context is a {kind} whose fields {', '.join(changed)} would be lost: {fix}"
         raise InvalidInput(message)
 
 

@@ -87,7 +87,30 @@ def by_alias(value: Any) -> Any:
 def changed_fields(given: Any, read: Any) -> list[str]:
     """The fields of a model that another one of its class has otherwise."""
     names = getattr(type(given), "__pydantic_fields__", {})
-    return [name for name in names if getattr(given, name, None) != getattr(read, name, None)]
+    return [name for name in names if not _same(getattr(given, name, None), getattr(read, name, None))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a field are equal.
+
+    Where ``==`` answers otherwise than by a ``bool``, as of NumPy's arrays, they are compared as they are stored, or,
+    as pandas' tables, which are not, by what they offer for that.
+    """
+    from hephaestus.values import NotSerializable, freeze  # noqa: PLC0415 - which reads objects by this module
+
+    try:
+        equal = one == other
+    except Exception:  # noqa: BLE001 - as of lists of arrays; a model that holds one asks it for a truth value
+        equal = None
+    if type(equal) is bool:
+        return equal
+    if is_model(one) and type(one) is type(other):
+        return not changed_fields(one, other)
+    try:
+        return bool(freeze(one) == freeze(other))
+    except NotSerializable:
+        equals = getattr(one, "equals", None)
+        return bool(equals(other)) if callable(equals) else False
 
 
 def _renamed(dumped: dict[str, Any], kind: type) -> dict[str, Any]:

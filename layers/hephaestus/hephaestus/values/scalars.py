@@ -83,9 +83,10 @@ def plain_name(value: Any) -> Any:
 
     A member of ``class Name(str, Enum)`` equals its text, and is another one in an f-string.
     """
-    if isinstance(value, str):
+    kind = type(value)  # what it is, whatever its ``__class__`` says
+    if issubclass(kind, str):
         return str.__str__(value)
-    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return int.__int__(value) if issubclass(kind, int) and kind is not bool else value
 
 
 def enum_value(value: Enum) -> Any:

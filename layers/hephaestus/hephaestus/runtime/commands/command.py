@@ -7,9 +7,11 @@ document, the direct invocation, what clients send, and its command on the comma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeAlias, dataclass_transform
 
-from hephaestus.errors import BadRequest, CallerError, InvalidInput
+from hephaestus.definition.containment import contain
+from hephaestus.definition.raised import name_of
+from hephaestus.errors import BadRequest, CallerError, HephaestusError, InvalidInput
 from hephaestus.runtime.commands.members import (
     REQUIRED,
     Declared,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hephaestus.runtime.caller import Caller
+    from hephaestus.runtime.commands.members import Rule
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
 
@@ -189,7 +192,7 @@ class Command:
                 kept[name] = absent
                 continue
             try:
-                kept[name] = rule.read(repr(name), value)
+                kept[name] = _read(rule, name, value)
             except CallerError as error:
                 wrong.append(error)
         self.__dict__.update(kept)
@@ -209,6 +212,24 @@ class Command:
 
     def _shown(self) -> Iterator[tuple[str, Any]]:
         return ((name, getattr(self, name)) for name in self.members)
+
+
+def _read(rule: Rule, name: str, value: Any) -> Any:
+    """A member as its rule reads it, which calls the code of whatever object a Python caller gives.
+
+    Raises:
+        CallerError: it is malformed, or its own code raised, exits included.
+    """
+    if type(value) is str:
+        return rule.read(repr(name), value)
+
+    def failed(error: BaseException) -> NoReturn:
+        if isinstance(error, HephaestusError):
+            raise error
+        message = f"{name!r} cannot be read: its own code raised {name_of(type(error))}"
+        raise InvalidInput(message) from error
+
+    return contain(lambda: rule.read(repr(name), value), failed)
 
 
 def in_path(command: type[Command]) -> list[str]:

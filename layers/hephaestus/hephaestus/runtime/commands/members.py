@@ -155,7 +155,7 @@ INSTANCE_ID: Final = Rule(
 WORKFLOW: Final = Rule(
     str, _read_workflow, {"type": "string", "pattern": _exactly(NAME.pattern), "examples": ["OrderFlow"]}
 )
-KEY: Final = Rule(str, lambda _, value: value, {"type": "string", "pattern": _exactly(VALUE.pattern)})
+KEY: Final = Rule(str, lambda _, value: plain_name(value), {"type": "string", "pattern": _exactly(VALUE.pattern)})
 """A business key's value, which the workflow's own rule checks."""
 
 TEXT: Final = Rule(str, check_text, _TEXT)
