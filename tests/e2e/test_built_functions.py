@@ -118,6 +118,7 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("start", "api-start", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
         ("resume", "sqs-remove-schedule", {"batchItemFailures": []}),
+        ("resume", "sqs-status-event", {"batchItemFailures": []}),
     ],
     "given another deadline": [
         ("start", "api-start", 202),
@@ -265,9 +266,9 @@ def test_the_librarys_layer_is_no_larger_than_it_was(build: Path, tmp_path: Path
 
 
 def test_every_sample_is_used() -> None:
-    """A new file in ``events/`` needs a place in a life."""
+    """A new file in ``events/`` needs a place in a life; one of them is what the stack sends, not what it takes."""
     used = {sample for life in LIVES.values() for _, sample, _ in life}
-    assert used == {path.stem for path in (emulator.ROOT / "events").glob("*.json")} - {"env"}
+    assert used == {path.stem for path in (emulator.ROOT / "events").glob("*.json")} - {"env", "status-completed"}
 
 
 def read_sample(sample: str) -> Any:
