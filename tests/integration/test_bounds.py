@@ -315,7 +315,7 @@ TABLE: Final[dict[str, Row]] = {
     "list since": Row(read("since"), *named(2048, 2049), ("'since'", "2048 characters"), CallerError),
     "history limit": Row(read("limit", HISTORY), 200, 201, ("'limit'", "1 to 200")),
     "history cursor": Row(read("cursor", HISTORY), "9" * 8, "9" * 9, ("cursor", "not one that a history page gave")),
-    "history generation": Row(read("generation", HISTORY), 999_999, 1_000_000, ("'generation'", "999999"), CallerError),
+    "history generation": Row(read("generation", HISTORY), MOST, MOST + 1, ("'generation'", f"{MOST}"), CallerError),
     # What Scheduler and SQS bring
     "timeout step": Row(timeout("step"), *named(256, 257), ("step", "at most 256 characters")),
     "timeout token": Row(timeout("token"), *named(256, 257), ("token", "at most 256 characters")),

@@ -19,7 +19,7 @@ from hephaestus.errors import (
     UnknownStep,
     UnknownWorkflow,
 )
-from hephaestus.handlers.http import api as http_api
+from hephaestus.handlers.http import fitting
 from hephaestus.runtime.registry import Registry
 from tests.integration.deployment import (
     SAMPLE,
@@ -569,11 +569,12 @@ class TestRead:
         self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An answer stays below Lambda's limit; a page gets shorter first."""
-        monkeypatch.setattr(http_api, "MAX_ANSWER", 10_000)
+        monkeypatch.setattr(fitting, "MAX_ANSWER", 10_000)
         deployment.invoke("start", {"workflow": "Large", "id": "1", "context": {"size": 20_000}})
         path = {"path": "/instances/large::1"}
         body = deployment.call("read", api("api-get", **path))[1]
         assert (body["status"], "results" in body["steps"]["swell"], "left_out" in body) == ("completed", False, True)
+        assert "output" not in body
         pages = deployment.call("read", api("api-history", path="/instances/large::1/history"))[1]
         assert len(json.dumps(pages)) < 10_000
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import hephaestus
-from hephaestus import AlreadyRunning, BadRequest, InstanceNotFound, InvalidInput, StoreUnavailable, UnexpectedEvent
+from hephaestus import (
+    AlreadyRunning,
+    BadRequest,
+    InstanceNotFound,
+    InvalidInput,
+    PayloadTooLarge,
+    StoreUnavailable,
+    UnexpectedEvent,
+)
 from hephaestus.client import AsyncClient, Client, synchronous
 from hephaestus.dev.folder import Folder
 from hephaestus.dev.reloading import Modules
@@ -157,6 +165,21 @@ def test_an_unanswered_request_is_sent_again_under_the_same_request_id(monkeypat
     assert len(set(flaky.keys)) == 1
     with pytest.raises(StoreUnavailable):
         Client(Api(Flaky(4))).resume("orderid::a1", "approved")
+
+
+def test_an_output_that_an_answer_is_too_small_for_is_not_taken_for_none() -> None:
+    """The instance has completed; what is not shown is said."""
+    known = {"id": "a::1", "key": "1", "workflow": "A", "version": 1, "generation": 1, "status": "completed"}
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00+00:00")
+
+    class Large(Flaky):
+        """Answers without the data."""
+
+        def call(self, *_: Any, **__: Any) -> Answer:
+            return Answer(200, {**known, **times, "left_out": "the data"})
+
+    with pytest.raises(PayloadTooLarge, match="a::1: its output is too large for an answer"):
+        Client(Api(Large(0))).handle("a::1").output()
 
 
 def test_looks_become_seldom_and_end_in_time() -> None:

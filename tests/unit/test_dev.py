@@ -146,6 +146,12 @@ def test_an_event_from_outside_is_taken_once_as_the_ingest_queue_brings_it(serve
     assert letter["triggers"] == [{"on": "eventbridge", "to": "placed", "source": ["dev_letter"]}]
 
 
+@pytest.mark.parametrize("length", ["9" * 5_000, "9" * 13, "10000001"])
+def test_a_length_of_any_size_is_answered(served: Served, length: str) -> None:
+    """Python reads no number of 5,000 digits."""
+    assert call(served.url, "POST", "/workflows/Letter/instances", b"", Content_Length=length)[0] == 413
+
+
 def test_a_link_opens_from_another_site_and_its_button_answers(served: Served) -> None:
     link = urlsplit(start(served, "Letter", "1")[1]["steps"]["first"]["results"]["link"])
     assert f"http://{link.netloc}" == served.url

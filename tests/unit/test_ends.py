@@ -367,7 +367,7 @@ def test_an_output_that_cannot_be_made_fails_the_instance_and_a_redrive_makes_it
     assert shown.status == "failed"
     assert shown.error is not None
     assert shown.error["type"] == why["type"]
-    assert shown.error["message"].startswith(why["message"])
+    assert shown.error["message"].startswith(f"the workflow's output could not be made: {why['message']}")
     assert len(undone) == 1
     again.append(lambda ctx: {"rows": 2})
     local.runner.redrive("fragile::1")
@@ -399,7 +399,7 @@ def test_an_output_that_takes_its_lambda_with_it_is_called_as_often_as_a_step(mo
     assert shown.status == "failed"
     assert shown.error is not None
     assert shown.error["message"].startswith(
-        "instance sum::1: the Lambda calling the workflow's output ended before it"
+        "the workflow's output could not be made: instance sum::1: the Lambda calling the workflow's output ended"
     )
     assert len(calls) == 1 + 2, "once unseen, then as often as a step is tried"
 

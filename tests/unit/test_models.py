@@ -665,3 +665,17 @@ def test_an_object_of_a_caller_that_exits_when_it_is_read_is_a_callers_mistake(w
     with pytest.raises(CallerError):
         CALLS[what](local.runner)
     assert [(each.id, each.status) for each in local.runner.list()] == [("odd::1", "waiting")]
+
+
+@pytest.mark.parametrize("given", [{"amount": Decimal("1.10")}, {"raw": b"ok"}, {"inside": {"at": date(2026, 1, 2)}}])
+@pytest.mark.parametrize("field", ["extra", "declared"])
+def test_no_value_of_an_input_is_another_one_for_the_steps(given: dict[str, Any], field: str) -> None:
+    """An extra field counts as a declared one does: the JSON of a model has texts for what JSON lacks."""
+    members = {"Input": Anything, "start_at": work, "transitions": {work: {"done": DONE}}}
+    flow: type[Workflow] = type("Open", (Workflow,), members, key="open")
+    name = next(iter(given)) if field == "extra" else "a"
+    context = Anything.model_validate({"a": 1, **given} if field == "extra" else {"a": given})
+    with pytest.raises(InvalidInput, match=f"whose fields {name} would be lost"):
+        LocalRuntime(flow).start(flow, "one", context)
+    same = Anything.model_validate({"a": 1, "b": "x"})
+    assert LocalRuntime(flow).start(flow, "one", same).context == {"a": 1, "b": "x"}

@@ -177,6 +177,8 @@ def _random(draw: Random, world: World) -> type[Workflow]:
         for member in layer:
             transitions[member] = {"go" if isinstance(member, WaitForEvent) else "done": list(following)}
     members = {"start_at": layers[0][0], "retry": ONCE, "transitions": transitions}
+    if draw.random() < 0.5:
+        members["on_failure"] = world.step("rescue", compensate=False)
     made: type[Workflow] = type("Layers", (Workflow,), members, key="layers")
     return made
 
@@ -199,7 +201,7 @@ def test_a_redrive_does_what_its_plan_says(world: World, seed: int) -> None:
     names = list(flow.definition(1).graph.order)
     waits = flow.definition(1).graph.waits
     bad = draw.choice([name for name in names if name not in waits])
-    world.failing.add(bad)
+    world.failing |= {bad, *(f"undo {name}" for name in names if draw.random() < 0.1)}
     local, waited = LocalRuntime(flow), Counter[str]()
     shown = local.start(flow, "1")
     planned_undo: tuple[str, ...] = ()
@@ -208,17 +210,20 @@ def test_a_redrive_does_what_its_plan_says(world: World, seed: int) -> None:
         local.runner.cancel("layers::1", compensate=True)
         local.settle()
         shown = local.runner.get("layers::1")
-        assert tuple(world.undone) == planned_undo
+        assert tuple(world.undone) == tuple(name for name in planned_undo if f"undo {name}" not in world.failing)
     else:
         shown = _answered(local, waited)
     assert shown.status in ("failed", "cancelled")
     plan = {name: set(steps) for name, steps in (shown.redrive or {}).items()}
     ran, answered = Counter(world.ran), Counter(waited)
+    undone = len(world.undone)
     seen = {key for key, about in shown.steps.items() if about.status != "skipped"}
     world.failing.clear()
     local.runner.redrive("layers::1")
     local.settle()
-    assert _answered(local, waited).status == "completed"
+    ended = _answered(local, waited)
+    assert ended.status == (shown.status if "undoes" in plan else "completed")
+    assert world.undone[undone:] == list((shown.redrive or {}).get("undoes", ()))
     local.advance(timedelta(seconds=1))
     assert {name for name in seen - waits if world.ran[name] > ran[name]} == plan.get("runs_again", set())
     again = plan.get("waits_again", set()) | plan.get("waits_on", set())

@@ -327,6 +327,17 @@ def test_history_and_lists_come_in_pages(local: LocalRuntime) -> None:
     assert page.cursor is not None
     following = local.runner.history("orderid::a0", limit=2, cursor=page.cursor)
     assert following.items[0].sequence == 3
+    for odd in ("٢", "²", "-1", "", 2):
+        with pytest.raises(BadRequest, match="not one that a history page gave"):
+            local.runner.history("orderid::a0", cursor=odd)  # type: ignore[arg-type]  # a mistake
+
+
+def test_history_shows_no_time_that_does_not_apply(local: LocalRuntime) -> None:
+    """No timeout of 0 ms, and no end that is null."""
+    local.start(Order, "a", ITEMS)
+    events = [event for entry in local.runner.history("orderid::a") for event in entry.events]
+    assert not [event for event in events if None in event.values() or event.get("timeout_ms") == 0]
+    assert not [event for event in events if 0 in (event.get("heartbeat_ms"), event.get("heartbeat_at"))]
 
 
 def test_instances_are_counted_by_workflow_and_status(local: LocalRuntime) -> None:

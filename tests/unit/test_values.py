@@ -460,6 +460,25 @@ def test_a_time_comes_back_as_the_time_it_was(moment: datetime) -> None:
     assert (back.fold, back.tzname()) == (frozen.fold, frozen.tzname())
 
 
+@pytest.mark.parametrize("offset", [timedelta(microseconds=999_999), timedelta(microseconds=-1)])
+@pytest.mark.parametrize("time_of", [lambda zone: datetime(2026, 1, 1, tzinfo=zone), lambda zone: time(1, tzinfo=zone)])
+def test_an_offset_that_python_does_not_read_back_is_rejected(offset: timedelta, time_of: Any) -> None:
+    """Of less than a second: it would come back as another time."""
+    with pytest.raises(NotSerializable, match=r"value\[0\] is .* whose offset from UTC would be read as .*: pass"):
+        freeze([time_of(timezone(offset))])
+    kept = time_of(timezone(offset + timedelta(seconds=2)))
+    assert freeze(kept) == kept
+
+
+@pytest.mark.parametrize("base", [dict, list, tuple, set, frozenset, str, int, float, bytes, datetime, Decimal])
+def test_a_dataclass_that_is_a_plain_type_too_is_rejected(base: type[Any]) -> None:
+    """Its fields would be lost, or what else it holds."""
+    made: Any = dataclasses.dataclass(type("Total", (base,), {"__annotations__": {"total": int}, "total": 5}))
+    value: Any = made.__new__(made, 2026, 1, 1) if base is datetime else made.__new__(made)
+    with pytest.raises(NotSerializable, match=r"value.a is a Total, which .* its fields total would be lost"):
+        freeze({"a": value})
+
+
 def test_a_time_that_is_none_is_refused() -> None:
     """Some libraries' subclasses hold a not-a-time."""
 

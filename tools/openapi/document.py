@@ -13,7 +13,7 @@ from hephaestus.errors import PayloadTooLarge as TooLarge
 from hephaestus.handlers.http.api import ROUTES
 from hephaestus.handlers.http.prefer import MAX_WAIT
 from hephaestus.handlers.http.problem import CONTENT_TYPE, RETRY_AFTER
-from hephaestus.handlers.http.request import MAX_KEY
+from hephaestus.handlers.http.request_key import MAX_KEY
 from tools.openapi.operations import OPERATIONS, PATH, Operation, path_of
 from tools.openapi.schemas import components, request
 
@@ -40,6 +40,7 @@ RESULTS: Final[dict[str, Any]] = {
 ANYTHING: Final[dict[str, Any]] = {kind: {} for kind in (JSON, CONTENT_TYPE, "text/html")}
 EVENTS: Final = Path(__file__).resolve().parents[2] / "events"
 KEY: Final = rf"[!#-+\--~]{{1,{MAX_KEY}}}"
+QUOTED: Final = rf'"([ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}}"'
 ABOUT: Final = """Starts workflows, delivers events to them, steers them and shows them.
 
 Requests are signed with AWS Signature Version 4 for `execute-api`, unless the stack was deployed to be open.
@@ -142,8 +143,8 @@ def _headers(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> It
             "in": "header",
             "description": "Names the request: repeated with the same key, it happens once. With another body, the key "
             "is rejected (422, `/problems/request-id-reused`). The newest 256 of an instance are remembered. "
-            "Bare or quoted.",
-            "schema": {"type": "string", "pattern": f'^({KEY}|"{KEY}")$'},
+            'Bare, or any ASCII text in quotes, with `\\` before `"` and `\\`.',
+            "schema": {"type": "string", "pattern": f"^({KEY}|{QUOTED})$"},
             **_example("Idempotency-Key", examples),
         }
     if known.waits:

@@ -15,6 +15,7 @@ from hephaestus.engine.state import STATUSES
 from hephaestus.handlers.http.api import MAX_LIMIT
 from hephaestus.handlers.http.request import MAX_PARAMETER
 from hephaestus.runtime.commands import ROUTED, Command
+from hephaestus.runtime.intake import MAX_NUMBER
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             "generation": {
                 "type": "integer",
                 "minimum": 1,
-                "maximum": 999_999,
+                "maximum": MAX_NUMBER,
                 "description": "Which of its runs; by default the newest.",
             },
             "limit": {**LIMIT, "default": 100},

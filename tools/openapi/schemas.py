@@ -46,6 +46,10 @@ SHOWN: Final[Mapping[tuple[type[Any], str], Schema]] = {
         "description": "The business key's value, as in the id behind the first `::`.",
         "examples": ["abc123"],
     },
+    (InstanceView, "left_out"): {
+        "type": "string",
+        "description": "What is not shown, because an answer may not be so large.",
+    },
     (InstanceView, "status"): {"type": "string", "enum": list(STATUSES)},
     (StepView, "status"): {"type": "string", "enum": [*get_args(StepStatus), "running"]},
     (HistoryEntry, "events"): {"type": "array", "items": EVENT},
@@ -102,10 +106,6 @@ def of_type(hint: Any) -> Schema:  # noqa: PLR0911 - one line a type
 def components() -> dict[str, Schema]:
     """Every schema with a name."""
     named = {name: view(shown) for shown, name in NAMED.items()}
-    named["Instance"]["properties"]["left_out"] = {
-        "type": "string",
-        "description": "What is not shown, because an answer may not be so large.",
-    }
     return {
         **named,
         "Accepted": {

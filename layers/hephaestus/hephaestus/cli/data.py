@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hephaestus.errors import BadRequest
+from hephaestus.runtime.intake import read_wire
 from hephaestus.values.strict_json import read_json
 
 STDIN: Final = "-"
@@ -19,6 +20,7 @@ def read_data(text: str | None, file: str | None, what: str) -> Any:
 
     Raises:
         BadRequest: both are given, the file cannot be read, or it is not JSON.
+        InvalidInput: what stands in it for a value of a type that JSON lacks is malformed.
     """
     if text is not None and file is not None:
         message = f"give {what} once: as --data or as --input"
@@ -28,7 +30,7 @@ def read_data(text: str | None, file: str | None, what: str) -> Any:
     if text is None:
         return NOTHING
     try:
-        return read_json(text)
+        return read_wire(read_json(text), what)
     except BadRequest as error:
         source = "standard input" if file == STDIN else file or what
         message = f"{source}: {str(error).removeprefix('the body ')}"
@@ -45,7 +47,7 @@ def read_object(text: str | None, file: str | None, what: str) -> dict[str, Any]
     if found is NOTHING:
         return {}
     if not isinstance(found, dict):
-        message = f"{what} must be a JSON object, as {{...}}, not {json.dumps(found)[:40]}"
+        message = f"{what} must be a JSON object, as {{...}}, not {json.dumps(found, default=str)[:40]}"
         raise BadRequest(message)
     return found
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hephaestus.client.synchronous import Handle
+    from hephaestus.definition.durations import Duration
     from hephaestus.definition.outputs import OutputT
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.views import InstanceView
@@ -82,7 +83,7 @@ class AsyncClient:
         """A handle on an instance by its id; nothing is asked. ``output`` is of the type that ``workflow`` has."""
         return AsyncHandle(self, self.client.handle(instance_id, workflow))
 
-    async def wait(self, instance_id: str, timeout: float | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
+    async def wait(self, instance_id: str, timeout: Duration | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until an instance has ended; see ``Client.wait``. No thread is held meanwhile."""
         for pause in pauses(timeout):
             shown = await self.get(instance_id)
@@ -113,11 +114,11 @@ class AsyncHandle(Generic[HandleT]):
         """The instance as it is now."""
         return await self.client.get(self.id)
 
-    async def wait(self, timeout: float | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
+    async def wait(self, timeout: Duration | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until it has ended; see ``Client.wait``."""
         return await self.client.wait(self.id, timeout)
 
-    async def output(self, timeout: float | None = None) -> HandleT:  # noqa: ASYNC109 - as `Client.wait`
+    async def output(self, timeout: Duration | None = None) -> HandleT:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until it has ended, and return its output; see ``Handle.output``."""
         return output_of(await self.wait(timeout), self.handle.workflow)
 

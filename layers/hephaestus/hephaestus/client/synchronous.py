@@ -9,10 +9,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic
 
+from hephaestus.definition import durations
 from hephaestus.definition.outputs import read_output
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, StepView
-from hephaestus.errors import RetryLater
+from hephaestus.definition.workflow import Workflow
+from hephaestus.errors import BadRequest, RetryLater, UnknownWorkflow
 from hephaestus.operations import deployed_api
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.queries import read_filter
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar  # which every type checker brings
 
+    from hephaestus.definition.durations import Duration
     from hephaestus.definition.outputs import OutputT
-    from hephaestus.definition.references import StepRef
-    from hephaestus.definition.workflow import Workflow
+    from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.operations.http_client import Api
     from hephaestus.values.foreign import Model
 
@@ -103,8 +105,7 @@ class Client:
             metadata: added to the workflow's own.
             start_id: the start's request id.
         """
-        name = workflow if isinstance(workflow, str) else workflow.name
-        given = {"workflow": name, "id": value, "context": context, "version": version, "tags": tags}
+        given = {"workflow": _name(workflow), "id": value, "context": context, "version": version, "tags": tags}
         return self.handle(self._do("start", start_id, **given, metadata=metadata), workflow)
 
     def handle(self, instance_id: str, workflow: str | type[Workflow[OutputT]] = "") -> Handle[OutputT]:
@@ -195,7 +196,7 @@ class Client:
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """A page of instances, newest start first; see ``Runner.list``."""
-        name = workflow if workflow is None or isinstance(workflow, str) else workflow.name
+        name = None if workflow is None else _name(workflow)
         wanted = read_filter(workflow=name, status=status, version=version, tag=tag, since=since)
         return _instances(self._api.list(wanted, limit=limit, cursor=cursor))
 
@@ -203,14 +204,14 @@ class Client:
         """What is deployed, as ``GET /workflows`` describes it."""
         return self._api.workflows()
 
-    def wait(self, instance_id: str, timeout: float | None = None) -> InstanceView:
+    def wait(self, instance_id: str, timeout: Duration | None = None) -> InstanceView:
         """Wait until an instance has ended, however it ended: look at its ``status``.
 
         It is looked at more and more seldom, at last every five seconds.
 
         Args:
             instance_id: the instance.
-            timeout: seconds to wait at most; ``None``: as long as it takes.
+            timeout: how long to wait at most, in seconds or as a ``timedelta``; ``None``: as long as it takes.
 
         Raises:
             InstanceNotFound: there is no such instance.
@@ -227,7 +228,7 @@ class Client:
         """Have a command done; return the id of the instance that it is about, or made."""
         kind = ACTIONS[action]
         if kind.named_by:
-            members[kind.named_by] = request or uuid.uuid4().hex
+            members[kind.named_by] = uuid.uuid4().hex if request is None else request
         command = kind(**members)
         for pause in AGAIN:
             try:
@@ -255,18 +256,19 @@ class Handle(Generic[HandleT]):
         """The instance as it is now."""
         return self.client.get(self.id)
 
-    def wait(self, timeout: float | None = None) -> InstanceView:
+    def wait(self, timeout: Duration | None = None) -> InstanceView:
         """Wait until it has ended; see ``Client.wait``."""
         return self.client.wait(self.id, timeout)
 
-    def output(self, timeout: float | None = None) -> HandleT:
+    def output(self, timeout: Duration | None = None) -> HandleT:
         """Wait until it has ended, and return its output.
 
         Args:
-            timeout: seconds to wait at most; ``None``: as long as it takes.
+            timeout: how long to wait at most, in seconds or as a ``timedelta``; ``None``: as long as it takes.
 
         Raises:
             NotCompleted: it has failed or was cancelled; the message says why.
+            PayloadTooLarge: the output is larger than an answer of the API may be.
             TimeoutError: it has not ended in time. It goes on.
             ValueError, TypeError: its output does not fit the type that the workflow's class says.
         """
@@ -289,26 +291,53 @@ def output_of(shown: InstanceView, workflow: type[Workflow[OutputT]] | None) -> 
     return found
 
 
-def pauses(timeout: float | None) -> Iterator[float]:
-    """How long to wait between two looks, in seconds; it ends when the time is up."""
-    ends_at = None if timeout is None else time.monotonic() + timeout
+def pauses(timeout: Duration | None) -> Iterator[float]:
+    """How long to wait between two looks, in seconds; it ends when the time is up.
+
+    Raises:
+        BadRequest: the time is no duration.
+    """
+    ends_at = None if timeout is None else time.monotonic() + _seconds(timeout)
     pause = FIRST_PAUSE
     while ends_at is None or time.monotonic() < ends_at:
         yield pause if ends_at is None else min(pause, max(ends_at - time.monotonic(), 0))
         pause = min(pause * GROWTH, LONGEST_PAUSE)
 
 
-def in_time(shown: InstanceView, timeout: float | None) -> InstanceView:
+def in_time(shown: InstanceView, timeout: Duration | None) -> InstanceView:
     """The instance, if it has ended.
 
     Raises:
         TimeoutError: it has not.
     """
-    if shown.closed:
+    if shown.closed or timeout is None:
         return shown
     waits = f" for {', '.join(shown.accepts)}" if shown.status == "waiting" and shown.accepts else ""
-    message = f"instance {shown.id} has not ended within {timeout:g} s: it is {shown.status}{waits}; it goes on"
+    message = (
+        f"instance {shown.id} has not ended within {_seconds(timeout):g} s: it is {shown.status}{waits}; it goes on"
+    )
     raise TimeoutError(message)
+
+
+def _seconds(timeout: Duration) -> float:
+    try:
+        return durations.read_duration(timeout, "timeout", zero=True).total_seconds()
+    except durations.Unfit as unfit:
+        raise BadRequest(str(unfit)) from unfit
+
+
+def _name(workflow: WorkflowRef) -> str:
+    """The name of a workflow, given as it or as the class.
+
+    Raises:
+        UnknownWorkflow: it is neither.
+    """
+    if isinstance(workflow, str):
+        return str.__str__(workflow)
+    if isinstance(workflow, type) and issubclass(workflow, Workflow) and workflow is not Workflow:
+        return workflow.name
+    message = f"{durations.shown(workflow)} is no workflow: give its name or its class"
+    raise UnknownWorkflow(message)
 
 
 def _instance(shown: Mapping[str, Any]) -> InstanceView:
@@ -325,8 +354,8 @@ def _instances(page: Mapping[str, Any]) -> Page[InstanceView]:
 
 def _history(page: Mapping[str, Any]) -> Page[HistoryEntry]:
     """A page of a log; times in its events stay texts."""
-    items = [HistoryEntry(each["sequence"], _time(each["at"]), each["events"]) for each in page["items"]]
-    return Page(items, page.get("cursor"))
+    items = [HistoryEntry(each["sequence"], _time(each["at"]), each.get("events", ())) for each in page["items"]]
+    return Page(items, page.get("cursor"), page.get("left_out"))
 
 
 def _members(kind: type, shown: Mapping[str, Any]) -> dict[str, Any]:

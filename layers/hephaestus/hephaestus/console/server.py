@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ADDRESS: Final = "127.0.0.1"
 PORT: Final = 8765
 MAX_BODY: Final = 2_000_000  # bytes; no table takes a payload near this
+DIGITS: Final = 12  # of a body's length; Python reads no number of more than 4,300
 IDLE: Final = 60  # seconds that a connection may be silent
 FILES: Final[Mapping[str, str]] = {
     "index.html": "text/html; charset=utf-8",
@@ -289,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, "An action says how long its body is.")
-        if int(length) > MAX_BODY:
+        if len(length) > DIGITS or int(length) > MAX_BODY:
             raise Refused(413, f"An action's body takes at most {MAX_BODY} bytes.")
         body = read_json(self.rfile.read(int(length)))
         if not isinstance(body, dict):

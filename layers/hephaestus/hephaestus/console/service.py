@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.console.counts import Counts
+from hephaestus.definition import views
 from hephaestus.errors import BadRequest, InstanceNotFound
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.queries import read_filter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.console.source import Connection, Json
 
 LARGE: Final = 16_384  # characters of JSON
-CARRIED: Final = ("context", "initial", "metadata", "payload", "results", "completed", "output")
+CARRIED: Final = (*sorted(views.CARRIED), "completed")
 LISTED: Final = ("id", "key", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
 DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
 MAX_ENTRIES: Final = 200

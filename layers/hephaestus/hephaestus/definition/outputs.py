@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.errors import NotCompleted
+from hephaestus.errors import NotCompleted, PayloadTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +43,12 @@ def read_output(shown: InstanceView, kind: Any) -> Any:
 
     Raises:
         NotCompleted: the instance has not completed.
+        PayloadTooLarge: the output was too large for an answer of the API.
         ValueError, TypeError: the output does not fit ``kind``.
     """
+    if shown.output is None and shown.left_out:
+        message = f"instance {shown.id}: its output is too large for an answer: see `hephaestus show`"
+        raise PayloadTooLarge(message)
     if shown.output is None:
         raise NotCompleted(_why(shown))
     output: Mapping[str, Any] = dict(shown.output)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.events import EVENTS
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
 from hephaestus.engine.state import StepState
@@ -83,6 +84,7 @@ class InstanceView:
         redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
             ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
         cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
+        left_out: what is not shown, as it was too large for an answer of the API; ``None`` where nothing is.
     """
 
     id: str
@@ -111,6 +113,7 @@ class InstanceView:
     output: Mapping[str, Any] | None = None
     redrive: Mapping[str, Sequence[str]] | None = None
     cancel_undoes: Sequence[str] = ()
+    left_out: str | None = None
 
     @property
     def closed(self) -> bool:
@@ -129,10 +132,14 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many; ``cursor`` asks for what follows, ``None`` at the end."""
+    """Some of many; ``cursor`` asks for what follows, ``None`` at the end.
+
+    ``left_out`` says what is not shown, as it was too large for an answer of the API; ``None`` where nothing is.
+    """
 
     items: Sequence[T]
     cursor: str | None = None
+    left_out: str | None = None
 
     def __iter__(self) -> Any:
         """Iterate over this page's items."""
@@ -141,6 +148,15 @@ class Page(Generic[T]):
     def __len__(self) -> int:
         """How many items this page has."""
         return len(self.items)
+
+
+CARRIED: Final = frozenset(
+    member.name
+    for kind in (InstanceView, StepView, *EVENTS.values())
+    for member in fields(kind)
+    if "Any" in str(member.type)
+)
+"""The members of views and of history's events that hold what workflows carry, of whatever size it is."""
 
 
 def moment(milliseconds: int | None) -> datetime | None:
@@ -219,7 +235,8 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in fields.items():
         empty = value in (None, "", (), {}, []) and name not in ("taken", "fail")
-        if empty or value is None or name in ("start_id", "owner", "digest"):
+        never = value == 0 and name.endswith(("_at", "_until", "_ms"))
+        if empty or never or value is None or name in ("start_id", "owner", "digest"):
             continue  # that a step led nowhere is worth showing, and that it led to FAIL, whatever the reason
         if name == "activation":
             found = parse(value)

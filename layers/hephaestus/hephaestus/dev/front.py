@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from hephaestus.console.guard import Guard, Refused
-from hephaestus.console.server import LoopbackServer
+from hephaestus.console.server import DIGITS, LoopbackServer
 from hephaestus.dev.ingest_route import serve_ingest
 from hephaestus.handlers.commands import serve
 from hephaestus.handlers.http.api import Api
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             raise Refused(411, "A request says how long its body is: send Content-Length.")
-        if int(length) > MOST_BYTES:
+        if len(length) > DIGITS or int(length) > MOST_BYTES:
             raise Refused(413, f"A body takes at most {MOST_BYTES} bytes.")
         return self.rfile.read(int(length))
 

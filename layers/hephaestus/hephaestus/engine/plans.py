@@ -28,7 +28,8 @@ class RedrivePlan:
             those whose event is there.
         waits_again: they wait once more for an event or a time, although they may have had it: approvals included.
         waits_on: they go on waiting, for as long as they had left.
-        undoes: what they did is undone, in this order; the instance then ends as it would have.
+        undoes: what they did is undone, in this order; then ``on_failure`` runs again, if it ran (it is in
+            ``runs_again``), and the instance ends as it would have.
         kept: they have completed and keep their results.
     """
 
@@ -48,7 +49,7 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     statuses = {step: state.step_status(step) for step in graph.order}
     kept = tuple(step for step in graph.order if statuses[step] == "completed" and step not in event.reset)
     if event.status == "compensating":
-        return RedrivePlan(undoes=event.undo, kept=kept)
+        return RedrivePlan(runs_again=event.reset, undoes=event.undo, kept=kept)
     if state.compensation is not None and not state.closed:
         return RedrivePlan(undoes=state.compensation.left, kept=kept)
     anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.views import to_json_object
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
     from hephaestus.handlers.http.api import Api
-
-MAX_GENERATION: Final = 999_999
 
 
 def serve_reads(api: Api) -> None:
@@ -33,7 +31,7 @@ def serve_reads(api: Api) -> None:
         """A page of its log, oldest first."""
         known, asked = check_id(api.part(instance_id)), api.incoming
         asked.takes("generation", "limit", "cursor")
-        generation, cursor = asked.number("generation", None, MAX_GENERATION), asked.query("cursor")
+        generation, cursor = asked.number("generation", None, MAX_NUMBER), asked.query("cursor")
         return api.page(
             lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100
         )

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from hephaestus import errors
+from hephaestus.definition.business_key import check_id
 from hephaestus.handlers.http.request import MAX_BODY
+from hephaestus.handlers.http.request_key import written
 from hephaestus.operations.advice import AwsRefused
+from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_number, read_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,10 +65,15 @@ class Api:
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
     ) -> Json:
         """A page of its log: ``items`` and ``cursor``."""
+        read_sequence(cursor)
+        check_number("limit", limit, MAX_LIMIT)
+        check_number("generation", 1 if generation is None else generation)
         return self._get(_instance(instance_id, "history"), generation=generation, limit=limit, cursor=cursor)
 
     def list(self, wanted: ListFilter, *, limit: int, cursor: str | None) -> Json:
         """A page of instances: ``items`` and ``cursor``."""
+        check_number("limit", limit, MAX_LIMIT)
+        check_filter("the cursor", "-" if cursor is None else cursor)
         since = None if wanted.since is None else datetime.fromtimestamp(wanted.since / 1000, UTC).isoformat()
         statuses = None if wanted.statuses is None else ",".join(wanted.statuses)
         filters = {"workflow": wanted.workflow, "status": statuses, "version": wanted.version, "tag": wanted.tag}
@@ -87,12 +95,12 @@ class Api:
         if len(json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")) > MAX_BODY:
             message = f"the request is larger than {MAX_BODY} bytes: store large data elsewhere and pass a reference"
             raise errors.PayloadTooLarge(message)
-        headers = {"Idempotency-Key": key or uuid.uuid4().hex, **({"Prefer": f"wait={wait}"} if wait else {})}
+        headers = {"Idempotency-Key": written(key or uuid.uuid4().hex), **({"Prefer": f"wait={wait}"} if wait else {})}
         return _read(self.transport.call("POST", path, query={}, body=body, headers=headers))
 
 
 def _instance(instance_id: str, *rest: str) -> str:
-    return "/".join(("/instances", quote(instance_id, safe=""), *rest))
+    return "/".join(("/instances", quote(check_id(instance_id), safe=""), *rest))
 
 
 def _read(answer: Answer) -> Json:

@@ -12,7 +12,7 @@ from hephaestus.definition.raised import called_for_a_start, name_of
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
-from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, to_json
+from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, from_wire, to_json
 from hephaestus.values.foreign import by_alias, changed_fields, is_model
 from hephaestus.values.scalars import Unstorable, has_surrogates, plain_name
 
@@ -90,6 +90,18 @@ def read_value(value: object, place: str) -> Any:
         return freeze(value, place)
     except TooManyParts as error:
         raise PayloadTooLarge(str(error)) from error
+    except NotSerializable as error:
+        raise InvalidInput(str(error)) from error
+
+
+def read_wire(value: object, place: str) -> Any:
+    """A value that a caller's JSON holds; see ``from_wire``.
+
+    Raises:
+        InvalidInput: what stands for a value of a type that JSON lacks is malformed.
+    """
+    try:
+        return from_wire(value, place)
     except NotSerializable as error:
         raise InvalidInput(str(error)) from error
 
@@ -204,7 +216,7 @@ def read_sequence(cursor: str | None) -> int:
     """
     if cursor is None:
         return 0
-    if not isinstance(cursor, str) or not cursor.isdecimal() or len(cursor) > len("99999999"):
+    if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > len("99999999"):
         message = "the cursor is not one that a history page gave"
         raise BadRequest(message)
     return int(cursor)

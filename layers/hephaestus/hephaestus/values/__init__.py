@@ -14,6 +14,7 @@ from collections import OrderedDict
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # typeshed lacks it
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
@@ -23,6 +24,7 @@ from hephaestus.values.scalars import (
     MAX_INT_BITS,
     NotSerializable,
     Unstorable,
+    check_no_fields,
     checked,
     clean_text,
     enum_value,
@@ -44,7 +46,9 @@ __all__ = (
     "for_display",
     "freeze",
     "from_json",
+    "from_wire",
     "to_json",
+    "to_wire",
 )
 
 TAG: Final = "$hephaestus"
@@ -182,11 +186,17 @@ class _Freezer:
         if _is_plain(value):
             return value
         kind = type(value)
-        if issubclass(kind, dict):
+        if kind is dict or kind is FrozenDict:
             return self._mapping(value, kind, place, depth + 1)
-        if issubclass(kind, (list, tuple)):
+        if kind is list or kind is FrozenList:
             return self._list(value, kind, place, depth + 1)
         try:
+            if issubclass(kind, (dict, list, tuple, set, frozenset)):
+                check_no_fields(kind)
+            if issubclass(kind, dict):
+                return self._mapping(value, kind, place, depth + 1)
+            if issubclass(kind, (list, tuple)):
+                return self._list(value, kind, place, depth + 1)
             return self._scalar_or_other(value, kind, place, depth)
         except Unstorable as error:
             message = f"{place} {clean_text(str(error), MAX_PROBLEM)}"
@@ -323,7 +333,7 @@ _UNTAG: Final[dict[str, Callable[[str], Any]]] = {
     "timedelta": lambda text: timedelta(microseconds=int(text)),
     "decimal": _finite_decimal,
     "uuid": UUID,
-    "bytes": base64.b64decode,
+    "bytes": partial(base64.b64decode, validate=True),
 }
 
 
@@ -348,6 +358,38 @@ def to_json(value: Any) -> str:
 def from_json(text: str) -> Any:
     """What ``to_json`` was given."""
     return (_decoder if TAG in text else _untagged).decode(text)
+
+
+def to_wire(value: Any) -> Any:
+    """A frozen value in JSON's own types, as a request carries it; ``from_wire`` gives an equal one back."""
+    return _untagged.decode(to_json(value))
+
+
+def from_wire(value: Any, place: str, depth: int = 0) -> Any:
+    """What a request carries, with values of the types that JSON lacks in the place of what stands for them.
+
+    ``{"$hephaestus": ["decimal", "1.10"]}`` is ``Decimal("1.10")``, as in what is stored.
+
+    Raises:
+        NotSerializable: an object has that reserved key, and is none of these.
+    """
+    if depth > 2 * MAX_DEPTH:
+        return value  # which is too deep wherever it is stored
+    if isinstance(value, list):
+        return [from_wire(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if TAG not in value:
+        return {key: from_wire(item, f"{place}.{str(key)[:SHOWN_KEY]}", depth + 1) for key, item in value.items()}
+    try:
+        ((kind, text),) = value.values()
+        return _UNTAG[kind](str.__str__(text))
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        message = (
+            f"{place} has the key {TAG!r}, which is reserved: it holds a type ({', '.join(_UNTAG)}) and a text, as in "
+            f'{{"{TAG}": ["decimal", "1.10"]}}, and has no other key beside it'
+        )
+        raise NotSerializable(message) from error
 
 
 def for_display(value: Any) -> Any:

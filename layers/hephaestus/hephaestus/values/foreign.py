@@ -85,9 +85,11 @@ def by_alias(value: Any) -> Any:
 
 
 def changed_fields(given: Any, read: Any) -> list[str]:
-    """The fields of a model that another one of its class has otherwise."""
+    """The fields of a model, its extra ones too, that another one of its class has otherwise."""
     names = getattr(type(given), "__pydantic_fields__", {})
-    return [name for name in names if not _same(getattr(given, name, None), getattr(read, name, None))]
+    extra = {**(getattr(given, "__pydantic_extra__", None) or {}), **(getattr(read, "__pydantic_extra__", None) or {})}
+    every = (*names, *extra)
+    return [name for name in every if not _same(getattr(given, name, None), getattr(read, name, None))]
 
 
 def _same(one: Any, other: Any) -> bool:

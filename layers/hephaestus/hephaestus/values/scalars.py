@@ -74,8 +74,24 @@ def plain_scalar(value: Any, kind: type) -> tuple[Any, ...]:
         return (value,)
     for base, plain in _BASES:
         if issubclass(kind, base):
+            if kind is not base:
+                check_no_fields(kind)
             return (plain(value),)
     return ()
+
+
+def check_no_fields(kind: type) -> None:
+    """Reject a subclass of a plain type that is a dataclass, too: only one of the two could be stored.
+
+    Raises:
+        Unstorable: it has fields.
+    """
+    if fields := getattr(kind, "__dataclass_fields__", None):
+        message = (
+            f"is a {kind.__name__}, which is stored as the plain value that it inherits from: its fields "
+            f"{', '.join(fields)} would be lost; pass a mapping of them, with that value beside them"
+        )
+        raise Unstorable(message)
 
 
 def plain_name(value: Any) -> Any:
@@ -134,10 +150,19 @@ def _datetime(value: Any) -> datetime:
         raise _no_time(value)
     _check_fine(value, "nanosecond")
     try:
-        plain = datetime.fromisoformat(datetime.isoformat(value))
+        text = datetime.isoformat(value)
+        plain = datetime.fromisoformat(text)
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise _no_time(value) from error
+    _check_offset(plain, text, "pass value.astimezone(UTC)")
     return plain.replace(fold=1) if fold and plain.tzinfo is None else plain
+
+
+def _check_offset(plain: datetime | time, text: str, fix: str) -> None:
+    """Reject an offset that Python's own reading of its text changes: one of less than a second becomes none."""
+    if plain.isoformat() != text:
+        message = f"is {text}, whose offset from UTC would be read as {plain.isoformat()[-6:]}: {fix}"
+        raise Unstorable(message)
 
 
 def _no_time(value: object) -> Unstorable:
@@ -167,9 +192,11 @@ def _date(value: Any) -> date:
 def _time(value: Any) -> time:
     zone = time.tzinfo.__get__(value)
     try:
-        plain = time.fromisoformat(time.isoformat(value))
+        text = time.isoformat(value)
+        plain = time.fromisoformat(text)
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise _no_time(value) from error
+    _check_offset(plain, text, "pass a time in UTC")
     if zone is not None and plain.tzinfo is None:
         message = "is a time in a zone whose offset depends on the day: pass a datetime, or the zone's name beside it"
         raise Unstorable(message)

@@ -256,8 +256,9 @@ class OutputFailed(Event):
     error: Failure
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """It will end as failed."""
-        return {"verdict": self.error, "output_tries": 0}
+        """It will end as failed, and its error says that no step was what failed."""
+        message = f"the workflow's output could not be made: {self.error.message}"
+        return {"verdict": replace(self.error, message=message), "output_tries": 0}
 
 
 def _moved(activation: str, epochs: Mapping[str, int]) -> str:

@@ -10,10 +10,8 @@ and answers with ``api.accepted`` or ``api.answer``; whatever it raises becomes 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -23,12 +21,13 @@ from hephaestus.adapters.deadline import ending_in
 from hephaestus.definition.views import to_json_object
 from hephaestus.errors import CallerError, RetryLater
 from hephaestus.handlers.http import prefer, problem
+from hephaestus.handlers.http.fitting import dump, fits, fitted
 from hephaestus.handlers.http.request import Request
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.dispatch import Dispatch, Enqueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hephaestus.definition.views import InstanceView, Page
     from hephaestus.handlers.triggers import Invocation
@@ -43,9 +42,7 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     **{command.route: ("POST",) for command in ROUTED},
     "/callbacks/<token>": ("GET", "POST"),
 }
-VALUES: Final = frozenset({"context", "initial", "metadata", "payload", "results"})
 MAX_LIMIT: Final = 200
-MAX_ANSWER: Final = 2_500_000  # characters; Lambda takes 6 MB, in which every quote and backslash counts twice
 GATEWAY_MS: Final = 27_000  # an answer is given by then: API Gateway waits for 29 s, a cold start included
 ANSWER_MS: Final = 500
 FIRST_PAUSE_MS: Final = 50
@@ -92,15 +89,12 @@ class Api(APIGatewayRestResolver):
     def answer(
         self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
     ) -> Response[str]:
-        """Answer with JSON; what would be too large for an answer goes without the values it carries."""
+        """Answer with JSON, without what would make it too large."""
         applied = self.preferences.applied if self.incoming.method == "POST" else ""
-        text = _dump(body)
-        if len(text) > MAX_ANSWER:
-            text = _dump({**_without_values(body), "left_out": "the data: it is larger than an answer may be"})
         return Response(
             status_code=status,
             content_type="application/json",
-            body=text,
+            body=fitted(body),
             headers={
                 "Cache-Control": "no-store",
                 **({"Preference-Applied": applied} if applied else {}),
@@ -114,7 +108,7 @@ class Api(APIGatewayRestResolver):
         while True:
             page = fetch(limit)
             body = {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}
-            if limit == 1 or len(_dump(body)) <= MAX_ANSWER:
+            if limit == 1 or fits(dump(body)):
                 return self.answer(body)
             limit //= 2
 
@@ -162,7 +156,7 @@ class Api(APIGatewayRestResolver):
         return Response(
             status_code=document["status"],
             content_type=problem.CONTENT_TYPE,
-            body=_dump(document),
+            body=dump(document),
             headers={"Cache-Control": "no-store", **problem.headers(error)},
         )
 
@@ -197,22 +191,3 @@ def _settled(shown: InstanceView, now: int) -> bool:
     paused = shown.paused is not None and shown.wake_at is None
     waits = shown.status == "waiting" and (shown.wake_at is None or shown.wake_at.timestamp() * 1000 > now)
     return shown.closed or waits or shown.parked is not None or paused
-
-
-def _without_values(shown: Any) -> Any:
-    """``shown`` without what workflows carry: only the engine's own members are left."""
-    if isinstance(shown, Mapping):
-        return {key: _without_values(value) for key, value in shown.items() if key not in VALUES}
-    if isinstance(shown, list):
-        return [_without_values(item) for item in shown]
-    return shown
-
-
-def _dump(body: Mapping[str, Any]) -> str:
-    """``body`` as JSON that UTF-8 can hold: a step's error may name a file whose name is no text."""
-    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(body, allow_nan=False, separators=(",", ":"))
-    return text

@@ -19,6 +19,7 @@ from hephaestus.handlers.http import pages, problem
 from hephaestus.handlers.observability import note
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.intake import read_wire
 from hephaestus.values import for_display
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _payload(api: Api, link: Link) -> Any:
         api.runner.look(link)  # where it cannot be used at all, that is what to say
         message = "this link brings its own results: send no body"
         raise BadRequest(message)
-    return found[0] if found else None
+    return read_wire(found[0], "payload") if found else None
 
 
 def _confirmation(api: Api) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from hephaestus.errors import BadRequest, PayloadTooLarge
+from hephaestus.handlers.http.request_key import read_key
 from hephaestus.runtime.caller import MAX_CALLER, Caller
 from hephaestus.values.strict_json import read_json
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAX_BODY: Final = 1024 * 1024  # bytes; a context is for facts and references, not for files
-MAX_KEY: Final = 128
 MAX_PARAMETER: Final = 2048
 TEXTS: Final = ("httpMethod", "path", "resource", "body")
 CONTEXT_TEXTS: Final = ("path", "stage", "requestId")
@@ -168,20 +168,13 @@ class Request:
 
     @property
     def idempotency_key(self) -> str | None:
-        """The ``Idempotency-Key``, bare or in double quotes; ``None`` when it is missing.
+        """The request id that the ``Idempotency-Key`` is; ``None`` when it is missing.
 
         Raises:
-            BadRequest: it is not 1 to 128 visible ASCII characters; an empty one would promise what it does not keep.
+            BadRequest: it is malformed; an empty one would promise what it does not keep.
         """
         given = self._header("Idempotency-Key")
-        if given is None:
-            return None
-        header = given.strip()
-        key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
-        if 1 <= len(key) <= MAX_KEY and all("!" <= letter <= "~" and letter not in '",' for letter in key):
-            return key
-        message = f"the Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters without '\"' and ','"
-        raise BadRequest(message)
+        return None if given is None else read_key(given)
 
     @property
     def caller(self) -> Caller:

@@ -21,7 +21,8 @@ from hephaestus.runtime.commands.members import (
     request_id,
     required,
 )
-from hephaestus.runtime.intake import request_digest
+from hephaestus.runtime.intake import read_wire, request_digest
+from hephaestus.values import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,7 +135,7 @@ class Command:
         problems += [f"{name!r} must be {_JSON_NAMES[types[name]]}" for name in unfit]
         command = cls.__new__(cls)
         wrong = command._keep(  # noqa: SLF001 - its own class
-            {name: given[name] for name in given if name in types and name not in unfit}
+            {name: given[name] for name in given if name in types and name not in unfit}, wire=True
         )
         if wrong and not problems:
             raise _together(wrong)
@@ -176,14 +177,14 @@ class Command:
         """The members that a request carries, as JSON: without those in its path and its headers."""
         elsewhere = {*in_path(type(self)), self.named_by, "by"}
         found = {name: getattr(self, name) for name in self.members if name not in elsewhere}
-        return {name: value for name, value in found.items() if value != self.members[name].kept}
+        return {name: to_wire(value) for name, value in found.items() if value != self.members[name].kept}
 
     def asked_by(self, by: str) -> Self:
         """The same command, of a caller who says to be ``by``."""
         return type(self)(**{**self.__dict__["_given"], "by": by})
 
-    def _keep(self, given: Mapping[str, Any]) -> Sequence[CallerError]:
-        """Keep what is given, each as its rule reads it; return what is wrong."""
+    def _keep(self, given: Mapping[str, Any], *, wire: bool = False) -> Sequence[CallerError]:
+        """Keep what is given, in Python or by ``wire`` as JSON, each as its rule reads it; return what is wrong."""
         wrong: list[CallerError] = []
         kept: dict[str, Any] = {"_given": dict(given)}
         for name, (rule, default, absent, _) in self.members.items():
@@ -192,6 +193,8 @@ class Command:
                 kept[name] = absent
                 continue
             try:
+                if wire and rule.carries:
+                    kept["_given"][name] = value = read_wire(value, name)
                 kept[name] = _read(rule, name, value)
             except CallerError as error:
                 wrong.append(error)

@@ -52,11 +52,13 @@ class Rule(NamedTuple):
         json: what it is in JSON; ``object`` is anything.
         read: given the member's name in quotes and a value, the value as it is kept; raises a ``CallerError``.
         schema: its JSON schema.
+        carries: whether it holds values of users, in whose JSON objects stand for the types that JSON lacks.
     """
 
     json: type[Any]
     read: Callable[[str, Any], Any]
     schema: Schema
+    carries: bool = False
 
 
 class Declared(NamedTuple):
@@ -164,9 +166,9 @@ REASON: Final = Rule(str, lambda _, value: check_reason(value), {"type": "string
 FLAG: Final = Rule(bool, check_flag, {"type": "boolean"})
 NUMBER: Final = Rule(int, check_number, _NUMBER)
 DELAY: Final = Rule(object, _read_delay, {"type": "integer", "minimum": 1, "maximum": LONGEST_SCHEDULE_MS})
-DATA: Final = Rule(dict, lambda _, value: read_context(value), {"type": "object"})
-METADATA: Final = Rule(dict, lambda _, value: read_metadata(value), {"type": "object"})
-PAYLOAD: Final = Rule(object, lambda _, value: read_payload(value, "payload"), {})
+DATA: Final = Rule(dict, lambda _, value: read_context(value), {"type": "object"}, carries=True)
+METADATA: Final = Rule(dict, lambda _, value: read_metadata(value), {"type": "object"}, carries=True)
+PAYLOAD: Final = Rule(object, lambda _, value: read_payload(value, "payload"), {}, carries=True)
 TAGS: Final = Rule(
     list,
     lambda _, value: read_tags(value),
@@ -180,6 +182,7 @@ RESULTS: Final = Rule(
     dict,
     _read_results,
     {"type": "object", "maxProperties": MAX_RESULTS, "additionalProperties": {"type": "object"}},
+    carries=True,
 )
 CALLER: Final = Rule(str, lambda _, value: read_caller(value), {"type": "string"})
 
