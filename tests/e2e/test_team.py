@@ -112,7 +112,7 @@ class Team:
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(request) as answer:
                 shown = json.load(answer)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
         assert process.returncode == 0
         return str(shown["status"])
 
