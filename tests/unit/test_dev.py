@@ -136,8 +136,11 @@ def test_an_event_from_outside_is_taken_once_as_the_ingest_queue_brings_it(serve
     nothing = {"started": [], "resumed": [], "matched": 0}
     for other in ({**placed, "source": "shop"}, b"not JSON", {"Records": [{**record, "body": 5}]}):
         assert call(served.url, "POST", "/ingest", other) == (200, nothing)
-    status, shown = call(served.url, "POST", "/ingest", {**placed, "detail": {}})
+    bad = {**record, "messageId": "m-2", "body": json.dumps({**placed, "id": "e-2", "detail": {}})}
+    good = {**record, "messageId": "m-3", "body": json.dumps({**placed, "id": "e-3", "detail": {"number": "8"}})}
+    status, shown = call(served.url, "POST", "/ingest", {"Records": [bad, good]})
     assert (status, shown["type"]) == (400, "/problems/bad-request")
+    assert call(served.url, "GET", "/instances/letterid::8")[0] == 200, "the other message is taken"
     assert (
         "workflow Letter, On.eventbridge(placed, source='dev_letter'): its function raised KeyError" in shown["detail"]
     )

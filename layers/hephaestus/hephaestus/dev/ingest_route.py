@@ -9,7 +9,7 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.errors import BadRequest, NotTaken
+from hephaestus.errors import BadRequest, HephaestusError, NotTaken
 from hephaestus.runtime.ingest import Ingested, ingest
 from hephaestus.values.strict_json import read_json
 
@@ -33,15 +33,20 @@ def serve_ingest(api: Api) -> None:
         body = api.incoming.text(MOST_BYTES)
         started: list[str] = []
         resumed: list[str] = []
-        matched = 0
+        matched, failed = 0, None
         for message_id, text in _messages(body, api.incoming.header("Idempotency-Key") or uuid.uuid4().hex):
             try:
                 done = ingest(api.runner, text, message_id, {})
-            except NotTaken as error:  # deployed, it is a dead letter with this reason
-                raise BadRequest(str(error)) from error
+            except HephaestusError as error:  # the other messages are taken, as the function does
+                failed = failed or error
+                continue
             started += done.started
             resumed += done.resumed
             matched += done.matched
+        if isinstance(failed, NotTaken):  # deployed, it is a dead letter with this reason
+            raise BadRequest(str(failed)) from failed
+        if failed is not None:
+            raise failed
         return api.answer(asdict(Ingested(tuple(started), tuple(resumed), matched)))
 
 
