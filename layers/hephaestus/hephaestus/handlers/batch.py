@@ -17,6 +17,7 @@ from hephaestus.handlers.triggers import budget, read_work
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.ports import Timeout
 from hephaestus.store.overdue import Wakeup
+from hephaestus.values.scalars import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.status_events import StatusEvent
 
 LEAST_MS: Final = 2_000
+MAX_ID: Final = 128  # characters of a message's id that are shown
 
 _logger = logging.getLogger("hephaestus.handlers.batch")
 
@@ -62,17 +64,22 @@ def wake_each(event: Mapping[str, Any], context: Invocation, runner: Runner) -> 
             own = whole if is_first else Budget(whole.deadline, start_until=whole.deadline)
             runner.wake(work.instance_id, budget=own, alarms=work.alarms)
         except BadRequest as error:
-            _logger.error("message %s is not ours: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
+            _logger.error("%s is not ours: %s", named(record), error)  # noqa: TRY400 - the stack says nothing
             raise
         except Exception:
-            _logger.exception("message %s failed and goes back to the queue", record.message_id)
+            _logger.exception("%s failed and goes back to the queue", named(record))
             raise
         except BaseException as error:  # as an exit while a workflow's module is imported: the others go on
-            _logger.exception("message %s failed and goes back to the queue", record.message_id)
-            message = f"message {record.message_id} failed with a {type(error).__name__}"
+            _logger.exception("%s failed and goes back to the queue", named(record))
+            message = f"{named(record)} failed with a {type(error).__name__}"
             raise RuntimeError(message) from error
 
     return each(records, wake)
+
+
+def named(record: SQSRecord) -> str:
+    """A message as log and errors name it: its id may be anything, where a function is invoked by hand."""
+    return f"message {clean_text(record.message_id, MAX_ID)}"
 
 
 def _make_up_for(work: Timeout | StatusEvent, runner: Runner) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.message_attributes import MESSAGE_ID, REASON, Attribute, of_record, packed, unpacked
 from hephaestus.aws import answerer_from_environment, rejected_from_environment
 from hephaestus.errors import BadRequest, EngineError, NotTaken
-from hephaestus.handlers.batch import check_records, check_time, each
+from hephaestus.handlers.batch import check_records, check_time, each, named
 from hephaestus.handlers.observability import about_message, begin, count_event, observed
 from hephaestus.handlers.triggers import trigger
 from hephaestus.runtime.ingest import ingest
@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
 
     def take(record: SQSRecord) -> None:
         about_message(record.raw_event)
-        check_time(context, f"message {record.message_id}")
+        check_time(context, named(record))
         _take(record)
 
     return each(event["Records"], take)
@@ -59,16 +59,16 @@ def _take(record: SQSRecord) -> None:
     try:
         done = ingest(runner, text, known, attributes)
     except NotTaken as error:
-        _logger.error("message %s is a dead letter: %s", record.message_id, error)  # noqa: TRY400 - the stack says nothing
+        _logger.error("%s is a dead letter: %s", named(record), error)  # noqa: TRY400 - the stack says nothing
         _reject(text, given, known, str(error))
         count_event("rejected")
         return
     except Exception:
-        _logger.exception("message %s cannot be taken now and goes back to the queue", record.message_id)
+        _logger.exception("%s cannot be taken now and goes back to the queue", named(record))
         raise
     except BaseException as error:  # as an exit while a workflow's module is imported: the others go on
-        _logger.exception("message %s cannot be taken now and goes back to the queue", record.message_id)
-        message = f"message {record.message_id} failed with a {type(error).__name__}"
+        _logger.exception("%s cannot be taken now and goes back to the queue", named(record))
+        message = f"{named(record)} failed with a {type(error).__name__}"
         raise RuntimeError(message) from error
     count_event("taken" if done.matched else "unmatched")
     _logger.info("event taken", extra={"started": list(done.started), "resumed": list(done.resumed)})
