@@ -315,7 +315,8 @@ def deploy(emulator: Emulator, more: Mapping[str, str] | None = None, *, stack: 
     artifacts = client("s3", emulator.endpoint)
     if ARTIFACTS not in {bucket["Name"] for bucket in artifacts.list_buckets()["Buckets"]}:
         artifacts.create_bucket(Bucket=ARTIFACTS)
-    overrides = [f"{name}={value}" for name, value in parameters(more).items()]
+    # SAM reads a value that is empty in quotes only; a parameter that is not named keeps the value of its stack.
+    overrides = [f"{name}={value or empty}" for empty in ['""'] for name, value in parameters(more).items()]
     _sam(
         aws_environment(emulator.endpoint),
         *("deploy", "--template", str(template), "--stack-name", stack, "--s3-bucket", ARTIFACTS, "--s3-prefix", stack),

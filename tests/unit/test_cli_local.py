@@ -282,3 +282,66 @@ def test_help_and_version_and_completion() -> None:
     assert call("--version").stdout.startswith("hephaestus ")
     script = CliRunner().invoke(app, [], env={"_HEPHAESTUS_COMPLETE": "source_bash"}, prog_name="hephaestus").stdout
     assert "_HEPHAESTUS_COMPLETE=complete_bash" in script
+
+
+LINKED = """
+from hephaestus import DONE, Workflow, step
+from hephaestus.steps import WaitForEvent
+
+answered = WaitForEvent("yes", name="answered")
+
+@step
+def ask(ctx):
+    return {"link": ctx.callback_url("yes", step="answered")}
+
+class Linked(Workflow, key="linkedid"):
+    start_at = ask
+    transitions = {ask: {"done": answered}, answered: {"yes": DONE}}
+"""
+SHARED = """
+from hephaestus import DONE, Workflow, step
+
+@step
+def ok(ctx):
+    return "done"
+
+class Left(Workflow, key="name"):
+    start_at = ok
+    transitions = {ok: {"done": DONE}}
+
+class Right(Workflow, key="name"):
+    start_at = ok
+    transitions = {ok: {"done": DONE}}
+"""
+
+
+def test_a_workflow_with_links_runs(tmp_path: Path) -> None:
+    (tmp_path / "linked_flow.py").write_text(LINKED)
+    shown = answer("run", str(tmp_path / "linked_flow.py"), "--event", "yes")
+    assert shown["status"] == "completed"
+    assert shown["steps"]["ask"]["results"]["link"].startswith("https://local.test/callbacks/")
+
+
+@pytest.mark.parametrize("command", ["check", "run", "graph"])
+@pytest.mark.parametrize("member", ["", ":Left"])
+def test_workflows_that_clash_are_the_reason_that_is_shown(command: str, member: str, tmp_path: Path) -> None:
+    (tmp_path / "shared_key.py").write_text(SHARED)
+    done = call(command, f"{tmp_path / 'shared_key.py'}{member}")
+    assert done.exit_code
+    assert "its business key 'name' belongs to Left" in " ".join(f"{done.stdout} {done.stderr}".split())
+    assert "Traceback" not in done.output + done.stderr
+
+
+def test_check_takes_one_workflow_of_a_module() -> None:
+    assert [flow["name"] for flow in answer("check", "workflows:OrderFlow")["workflows"]] == ["OrderFlow"]
+    done = call("check", "workflows:Nothing")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "workflows has no workflow Nothing: it has Onboarding, OrderFlow" in done.stderr
+
+
+def test_start_data_may_stand_in_the_place_of_their_file(tmp_path: Path) -> None:
+    (tmp_path / "linked_flow.py").write_text(LINKED)
+    path = str(tmp_path / "linked_flow.py")
+    assert answer("run", path, "--event", "yes", "--input", ' {"a": 1}')["context"] == {"a": 1}
+    assert "must be a JSON object" in call("run", path, "--input", "[1]").stderr
+    assert "the start data" in call("run", path, "--input", '{"a": }').stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from hephaestus import (
     Done,
     Instance,
     InvalidInput,
+    NoInput,
     Pending,
     Retry,
     Step,
@@ -36,6 +38,7 @@ from hephaestus.definition.step import Configured, read_result, snake_case
 from hephaestus.definition.workflow import _id
 from hephaestus.errors import BadRequest
 from hephaestus.steps import Debug, Wait, WaitForEvent
+from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -650,3 +653,23 @@ def test_everything_that_the_package_offers_exists() -> None:
     for name in hephaestus.__all__:
         assert getattr(hephaestus, name) is not None
     assert len(set(hephaestus.__all__)) == len(hephaestus.__all__)
+
+
+def test_an_input_that_the_workflow_has_not_fails_the_step_at_once() -> None:
+    """And says what is missing; also in another process."""
+
+    @step
+    def reads(ctx: Any) -> str:
+        again: StepContext = pickle.loads(pickle.dumps(ctx))  # noqa: S301 - its own
+        with pytest.raises(NoInput):
+            again.input.user  # noqa: B018 - what it raises is the claim
+        return str(ctx.input.user)
+
+    class Flow(Workflow, key="orderid"):
+        start_at = reads
+        transitions = {reads: {"done": DONE}}
+
+    failed = LocalRuntime(Flow).start(Flow, "1").steps["reads"]
+    assert failed.attempt == 1
+    assert failed.error is not None
+    assert failed.error["message"].startswith("workflow Flow has no Input, so ctx.input is nothing: set Input = ")

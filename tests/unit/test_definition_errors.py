@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import types
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 
-from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, Workflow, step
+from hephaestus import DONE, Choice, DefinitionError, Done, Retry, Step, StepContext, Workflow, step
 from hephaestus.definition.durations import shown
 from hephaestus.definition.step import Configured
 from hephaestus.steps import Wait, WaitForEvent
@@ -601,3 +603,77 @@ def test_a_configuration_can_be_given_in_parts() -> None:
     """The later part counts."""
     both = last.configured(x=1, y=1).configured(y=2, z=3)
     assert (both.step, both.config) == (last, {"x": 1, "y": 2, "z": 3})
+
+
+def test_start_in_the_place_of_start_at_is_named() -> None:
+    with pytest.raises(DefinitionError, match="sets start, which is what starts an instance"):
+
+        class Flow(Workflow, key="orderid"):
+            start = first  # type: ignore[assignment]  # the mistake
+            transitions = {first: {"done": DONE}}
+
+
+class Given(BaseModel):
+    """An ``Input``."""
+
+    name: str
+
+
+class Elsewhere(BaseModel):
+    """Another one."""
+
+
+class Narrower(Given):
+    """What is a ``Given``, too."""
+
+
+def _evaluated(ctx: Any) -> str:
+    """Read the start data."""
+    return str(ctx.input.name)
+
+
+_evaluated.__annotations__["ctx"] = StepContext[Given]  # as without `from __future__ import annotations`
+evaluated = step(_evaluated)
+
+
+@step
+def as_text(ctx: StepContext[Given]) -> str:
+    """Read the start data."""
+    return ctx.input.name
+
+
+class InMethods(Step):
+    """Reads them in a method."""
+
+    def execute(self, instance: Any, config: Any, context: StepContext[Given]) -> str:
+        """Read the start data."""
+        return context.input.name
+
+
+@step
+def unreadable(ctx: StepContext[Nowhere]) -> str:  # type: ignore[name-defined]  # noqa: F821 - as under TYPE_CHECKING
+    """Read the start data."""
+    return str(ctx.input)
+
+
+def defined(body: dict[str, Any]) -> None:
+    """A workflow without mistakes."""
+    types.new_class("Flow", (Workflow,), {"key": "orderid"}, lambda namespace: namespace.update(body))
+
+
+@pytest.mark.parametrize("one", [evaluated, as_text, InMethods])
+def test_an_annotated_input_is_compared_with_the_workflow_s(one: Any) -> None:
+    """With none, another, the same, and a narrower one."""
+    key = InMethods().key if one is InMethods else one.key
+    graph = {"start_at": one, "transitions": {one: {"done": DONE}}}
+    ((where, problem, fix),) = problems(body=graph)
+    assert (where, fix) == (key, "Set Input = Given in the workflow, or change the annotation")
+    assert problem == "is annotated StepContext[Given], but the workflow has no Input"
+    ((_, problem, _),) = problems(body={**graph, "Input": Elsewhere})
+    assert problem == "is annotated StepContext[Given], but the workflow's Input is Elsewhere"
+    for fits in (Given, Narrower):
+        defined({**graph, "Input": fits})
+
+
+def test_an_annotation_that_cannot_be_read_is_left_alone() -> None:
+    defined({"start_at": unreadable, "transitions": {unreadable: {"done": DONE}}})

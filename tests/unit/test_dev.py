@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from hephaestus.cli.app import app
 from hephaestus.console import PortTaken
 from hephaestus.definition import default
 from hephaestus.dev import readable_log, serving_all
 from hephaestus.dev.folder import Folder, StateInUse
 from hephaestus.dev.reloading import Modules
 from hephaestus.dev.serving_all import Served, serving
+from hephaestus.project.changes import package_in
 from hephaestus.runtime import telemetry
 
 if TYPE_CHECKING:
@@ -285,3 +289,21 @@ def test_the_log_is_for_a_person(served: Served, project: Path, monkeypatch: pyt
     assert len(broken) == 1, "the same trouble is told once"
     assert "dev_letters.py:2: RuntimeError: no database; its calls answer 503 until it is fixed" in broken[0]
     assert not [line for line in lines if line.startswith("{")]
+
+
+def test_without_a_module_it_is_the_package_that_init_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CliRunner().invoke(app, ["init", str(tmp_path / "shop")], catch_exceptions=False)
+    assert package_in(tmp_path) is None
+    monkeypatch.chdir(tmp_path / "shop")
+    monkeypatch.setattr("sys.path", [*sys.path])
+    named: list[list[str]] = []
+
+    def stopped(_: Any, modules: Modules, **__: Any) -> None:
+        named.append(list(modules.names))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hephaestus.dev.serving_all.serving", stopped)
+    monkeypatch.setattr(readable_log, "set_up", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert CliRunner().invoke(app, ["dev"]).exit_code == 0
+    assert named == [["shop"]]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,6 +55,19 @@ def run(*arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["emulator", *arguments])
         return emulator.main()
+
+
+def test_an_empty_parameter_is_quoted_for_sam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it replaces the value that the stack has: SAM rejects ``Name=``, and keeps what is not named."""
+    called: list[str] = []
+    buckets = {"list_buckets.return_value": {"Buckets": [{"Name": emulator.ARTIFACTS}]}}
+    monkeypatch.setattr(emulator, "build", lambda: emulator.HOME)
+    monkeypatch.setattr(emulator, "client", lambda *_: Mock(**buckets))
+    monkeypatch.setattr(emulator, "_sam", lambda _, *arguments: called.extend(arguments))
+    monkeypatch.setattr(emulator, "outputs", lambda *_: {})
+    monkeypatch.setattr(emulator, "_complete", lambda *_: None)
+    emulator.deploy(Emulator(1, emulator.HOME), {"StepPolicyArn": "", "LogLevel": "DEBUG"})
+    assert {'StepPolicyArn=""', "LogLevel=DEBUG"} <= set(called[called.index("--parameter-overrides") :])
 
 
 class Stackless:

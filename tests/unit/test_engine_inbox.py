@@ -121,3 +121,22 @@ def test_an_instance_that_is_being_cancelled_takes_no_event() -> None:
     play = approvals("b").happens(ev.CancelRequested())
     with pytest.raises(InstanceClosed, match="is being cancelled"):
         accept(play.graph, play.state, "approved")
+
+
+EDGES: dict[str, dict[str, list[str]]] = {"a": {"approved": ["b"], "timeout": []}, "b": {"done": []}}
+
+
+@pytest.mark.parametrize("named", [None, "a"])
+@pytest.mark.parametrize(
+    ("play", "said"),
+    [
+        (Play(EDGES, ["a"]).waits("a").done("a", "approved"), "a was already answered with 'approved'"),
+        (Play(EDGES, ["a"]).waits("a").done("a", "timeout"), "a has already ended with 'timeout'"),
+        (Play(EDGES).done("a", "approved"), "a has already ended with 'approved'"),
+        (Play(EDGES, ["a"]).receives("a", "approved"), "a was already answered with 'approved'"),
+    ],
+)
+def test_a_second_answer_is_rejected_with_the_first(play: Play, said: str, named: str | None) -> None:
+    """Also while the next step runs, and while the first answer is kept for a step that comes later."""
+    with pytest.raises(UnexpectedEvent, match=said):
+        accept(play.graph, play.state, "approved", named)

@@ -145,6 +145,14 @@ def test_nothing_that_a_step_is_given_can_be_changed(given: list[StepContext]) -
                 setattr(context, field.name, None)
 
 
+def test_results_that_are_not_there_are_an_error_with_those_that_are(given: list[StepContext]) -> None:
+    with pytest.raises(KeyError, match=r"step 'nope' has no results here; those with results: first, "):
+        given[-1].steps["nope"]
+    assert given[-1].steps.get("nope") is None
+    with pytest.raises(KeyError, match="those with results: none"):
+        given[0].steps["nope"]
+
+
 def test_an_input_model_is_the_steps_own(given: list[StepContext]) -> None:
     inputs = [context.input for context in given]
     inputs[0].note = "changed"

@@ -85,7 +85,7 @@ def test_an_existing_project_keeps_its_files_and_is_told_what_to_do_about_them(t
     assert told.exit_code == 0, told.output
     assert theirs.items() <= everything(tmp_path).items()
     said = " ".join(told.output.split())
-    assert f"requirements.txt kept: add hephaestus-aws[cli]=={__version__} and pytest" in said
+    assert f"requirements.txt kept: add hephaestus-aws[cli]=={__version__}, pytest and -r src/requirements.txt" in said
     assert "src/shop/__init__.py kept: import the workflows" in said
     assert run("upgrade", str(tmp_path)).exit_code == 0
     assert theirs.items() <= everything(tmp_path).items()
@@ -102,6 +102,8 @@ WRONG: dict[str, tuple[dict[str, str], list[str], str]] = {
     "a keyword": ({}, ["--package", "class"], "give another with --package"),
     "not ASCII": ({}, ["--package", "größe"], "give another with --package"),
     "a package of Python's": ({}, ["--package", "email"], "another package is called"),
+    "a package at the top": ({"shop/shop/__init__.py": ""}, [], "give another name with --package"),
+    "a module at the top": ({"shop/shop.py": ""}, [], "would hide src/shop"),
     "our package": ({}, ["--package", "hephaestus"], "another package is called"),
 }
 

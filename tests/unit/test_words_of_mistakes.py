@@ -141,7 +141,7 @@ def _no_runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_runner")
 def test_without_a_runner_the_way_to_one_in_a_test_is_said() -> None:
-    with pytest.raises(BadSettings, match=r"use\(LocalRuntime\(YourWorkflow\).runner\)"):
+    with pytest.raises(BadSettings, match=r"connect\('shop'\) .*use\(LocalRuntime\(YourWorkflow\).runner\)"):
         Waits.start("1")
 
 

@@ -35,6 +35,7 @@ from hephaestus.errors import (
     LinksAreOff,
     LinkUsed,
     NoCallbackKey,
+    NoInput,
     NonRetryable,
     NotCompleted,
     NotConfirmed,
@@ -47,6 +48,7 @@ from hephaestus.errors import (
     StoreUnavailable,
     TooBusy,
     UnexpectedEvent,
+    UnfitOutput,
     UnknownStep,
     UnknownVersion,
     UnknownWorkflow,
@@ -94,6 +96,7 @@ __all__ = [
     "LinkUsed",
     "LinksAreOff",
     "NoCallbackKey",
+    "NoInput",
     "NonRetryable",
     "NotCompleted",
     "NotConfirmed",
@@ -112,6 +115,7 @@ __all__ = [
     "StoreUnavailable",
     "TooBusy",
     "UnexpectedEvent",
+    "UnfitOutput",
     "UnknownStep",
     "UnknownVersion",
     "UnknownWorkflow",
@@ -143,7 +147,10 @@ def _on_aws() -> Runs:
     try:
         return runner_from_environment()
     except BadSettings as error:
-        message = f"{error}. In a test, name a runner first: hephaestus.use(LocalRuntime(YourWorkflow).runner)"
+        message = (
+            f"{error}. In a script, call a deployment instead: hephaestus.connect('dev'), or connect('shop') with a "
+            "stack's name. In a test, name a runner first: hephaestus.use(LocalRuntime(YourWorkflow).runner)"
+        )
         raise BadSettings(message) from error
 
 

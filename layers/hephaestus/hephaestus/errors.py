@@ -83,6 +83,12 @@ class NotCompleted(HephaestusError):
     title = "Not completed"
 
 
+class UnfitOutput(HephaestusError, ValueError):
+    """The output of an instance does not fit what its workflow says that it is, as of an older version."""
+
+    title = "Output does not fit"
+
+
 class EngineError(HephaestusError):
     """A defect or unreadable stored data; the instance is left as it was."""
 
@@ -264,6 +270,10 @@ class InvariantBroken(EngineError):
 
 class NonRetryable(Exception):
     """Raised by a step to fail at once, whatever its retry policy."""
+
+
+class NoInput(NonRetryable):
+    """A step reads ``ctx.input``, and its workflow has no ``Input``."""
 
 
 class LinkAltered(CallerError):

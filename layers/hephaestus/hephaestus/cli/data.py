@@ -18,6 +18,8 @@ NOTHING: Final = object()
 def read_data(text: str | None, file: str | None, what: str) -> Any:
     """What is in ``text`` or in ``file`` (``-`` is standard input); ``NOTHING`` where neither is given.
 
+    JSON of an object or list may stand in the place of ``file``, too: write ``./{a}`` for a file of such a name.
+
     Raises:
         BadRequest: both are given, the file cannot be read, or it is not JSON.
         InvalidInput: what stands in it for a value of a type that JSON lacks is malformed.
@@ -25,6 +27,8 @@ def read_data(text: str | None, file: str | None, what: str) -> Any:
     if text is not None and file is not None:
         message = f"give {what} once: as --data or as --input"
         raise BadRequest(message)
+    if file is not None and file.lstrip().startswith(("{", "[")):  # JSON in place
+        text, file = file, None
     if file is not None:
         text = _read(file)
     if text is None:

@@ -111,7 +111,9 @@ def graph(
 
 def check(
     ctx: typer.Context,
-    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Names or paths of modules.")],
+    modules: Annotated[
+        list[str], typer.Argument(metavar="MODULE...", help="Names or paths of modules, or module:Workflow.")
+    ],
     deployed: Annotated[
         bool, typer.Option("--deployed", help="Compare them with the stack that they will be deployed to, too.")
     ] = False,
@@ -139,10 +141,11 @@ def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
     empty: list[Json] = []
     for name in modules:
         try:
-            found = workflows(module := load(name))
+            one = find(name, ()) if ":" in name else None
+            found = workflows(load(name)) if one is None else [one]
             good += found
             if not found:
-                empty.append({"module": name, "workflow": None, "problems": [nothing_in(module)]})
+                empty.append({"module": name, "workflow": None, "problems": [nothing_in(load(name))]})
         except (DefinitionError, HephaestusError) as error:
             if isinstance(error, UnknownWorkflow):
                 raise

@@ -20,6 +20,7 @@ from rich.text import Text
 from hephaestus.cli.modules import NoSuchModule, locate
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
+from hephaestus.project.changes import package_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,10 @@ def dev(
     ctx: typer.Context,
     modules: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODULE]...", help="Modules or files with workflows; by default -m, or `workflows`."),
+        typer.Argument(
+            metavar="[MODULE]...",
+            help="Modules or files with workflows; by default -m, the package of `init`, or `workflows`.",
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="Where the API listens. 0: any.")] = 8700,
     state: Annotated[
@@ -63,7 +67,7 @@ def dev(
     session: Session = ctx.obj
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: everything is stopped
     with suppress(KeyboardInterrupt), Folder(Path.cwd(), state) as folder:
-        names = _names(modules or session.place.modules or [DEFAULT])
+        names = _names(modules or session.place.modules or [package_in(Path()) or DEFAULT])
         if reset:
             folder.reset()
         readable_log.set_up(_write)

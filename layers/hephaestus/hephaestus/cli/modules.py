@@ -19,7 +19,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
 )
 from hephaestus.runtime.error_text import failure
-from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.registry import Registry, workflows_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def workflows(module: ModuleType) -> list[type[Workflow]]:
     Raises:
         DefinitionError: two have one name, or share a business key.
     """
-    return list(Registry.load([module.__name__]))
+    return list(Registry(dict.fromkeys(workflows_in(module.__name__))))
 
 
 def find(target: str, modules: Sequence[str]) -> type[Workflow] | None:

@@ -26,7 +26,7 @@ MAX_WAIT: Final = 25
 OWN: Final = (Start, Deliver, Cancel, Redrive, Fork)  # these have more to them than their members
 Data = Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="JSON, on the command line.")]
 Input = Annotated[
-    str | None, typer.Option("--input", "-i", metavar="FILE", help="JSON in a file; - is standard input.")
+    str | None, typer.Option("--input", "-i", metavar="FILE", help="JSON in a file, or in place; - is standard input.")
 ]
 Wait = Annotated[
     int | None,

@@ -27,7 +27,7 @@ from hephaestus.definition.views import to_json_object
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.runner import Runner
-from hephaestus.testing import LocalRuntime, VirtualClock
+from hephaestus.testing import LocalRuntime, VirtualClock, signer
 from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class SkippingClock(VirtualClock):
 
 
 class Stage(LocalRuntime):
-    """A ``LocalRuntime`` whose steps take their time."""
+    """A ``LocalRuntime`` whose steps take their time; its links are signed, and lead nowhere (``--event`` answers)."""
 
     def __init__(self, workflow: type[Workflow], *, real: bool) -> None:
         super().__init__(workflow)
@@ -80,7 +80,14 @@ class Stage(LocalRuntime):
         self.queue = MemoryQueue(self.clock)
         registry = self.runner.registry
         self.runner = Runner(
-            self.store, self.timers, self.queue, registry, clock=self.clock, dispatch=Enqueue(), limits=None
+            self.store,
+            self.timers,
+            self.queue,
+            registry,
+            clock=self.clock,
+            dispatch=Enqueue(),
+            limits=None,
+            signer=signer,
         )
 
     def next_due(self) -> int | None:
@@ -93,7 +100,8 @@ def run(
     target: Annotated[str, typer.Argument(metavar="WORKFLOW", help="module:Workflow, or a path.")],
     data: Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="The start data.")] = None,
     input: Annotated[  # noqa: A002 - the option's name
-        str | None, typer.Option("--input", "-i", metavar="FILE", help="The start data in a file; - is standard input.")
+        str | None,
+        typer.Option("--input", "-i", metavar="FILE", help="A file of start data, or JSON; - is standard input."),
     ] = None,
     value: Annotated[str, typer.Option("--id", help="The business key's value.")] = "local",
     version: Annotated[int | None, typer.Option(help="Another version than the current one.")] = None,

@@ -270,7 +270,7 @@ class Handle(Generic[HandleT]):
             NotCompleted: it has failed or was cancelled; the message says why.
             PayloadTooLarge: the output is larger than an answer of the API may be.
             TimeoutError: it has not ended in time. It goes on.
-            ValueError, TypeError: its output does not fit the type that the workflow's class says.
+            UnfitOutput: its output does not fit the type that the workflow's class says.
         """
         return output_of(self.wait(timeout), self.workflow)
 

@@ -27,6 +27,8 @@ def body_wrong(workflow: type, root: type) -> Iterator[tuple[str, str]]:
         if name in HEADER:
             fix = f"Give it in the first line, as in class {workflow.__name__}(Workflow, {name}=...)"
             yield (f"sets {name} in its body, where it has no effect", fix)
+    if "start" in body and not hasattr(workflow, "start_at"):
+        yield ("sets start, which is what starts an instance", "Write start_at")
     yield from _misspelt(body, root, (*WORKFLOW, TRIGGERS))
 
 

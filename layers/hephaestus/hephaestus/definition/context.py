@@ -6,11 +6,12 @@ from copy import deepcopy
 from dataclasses import field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from hephaestus.engine.activation import name_in_life, step_of
 from hephaestus.engine.advance import failure_of
-from hephaestus.errors import no_signer
+from hephaestus.errors import NoInput, no_signer
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import GivenResults, own, own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -80,6 +81,20 @@ def _unlimited() -> timedelta:
 
 def _no_input() -> None:
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Without:
+    """What ``input`` calls in a workflow that has no ``Input``."""
+
+    workflow: str
+
+    def __call__(self) -> NoReturn:
+        message = (
+            f"workflow {self.workflow} has no Input, so ctx.input is nothing: set Input = YourModel in it, "
+            "or read ctx.initial"
+        )
+        raise NoInput(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,8 @@ class Source(NamedTuple):
 
     def own_read_input(self) -> Callable[[], Any]:
         """What reads the start data as a model, once."""
+        if self.definition.input_model is None:
+            return _Without(self.definition.name)
         return _Once(partial(self.definition.read_input, self.state.initial))
 
     def own_links(self) -> Callable[[], Links]:
@@ -192,12 +209,10 @@ else:
     InputT = None
 
     class _OfInput:
-        """At run time, what ``Input`` is makes no difference."""
+        """At run time, an annotation remembers what ``Input`` is: it is compared with the workflow's."""
 
         __slots__ = ()
-
-        def __class_getitem__(cls, kind: object) -> type:
-            return cls
+        __class_getitem__ = classmethod(GenericAlias)
 
 
 PARTS: Final = {name.removeprefix("own_"): name for name in vars(Source) if name.startswith("own_")}
@@ -212,7 +227,8 @@ class StepContext(_OfInput[InputT]):
     that may be changed. All of it can be sent to another process, as to a pool's: ``remaining_time`` goes on there by
     that machine's clock, ``input`` is what it was here, and links are not made there.
 
-    ``StepContext[OrderInput]`` says to a type checker what ``input`` is; without it, ``input`` may be anything.
+    ``StepContext[OrderInput]`` says to a type checker what ``input`` is; without it, ``input`` may be anything. Where
+    the annotation can be read, a workflow with another ``Input`` is a ``DefinitionError``.
 
     Attributes:
         initial: the immutable start data.
@@ -258,7 +274,8 @@ class StepContext(_OfInput[InputT]):
         """Pickle what the step knows, for another process: there it makes no links, and time goes by that clock."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         values["remaining_time"] = _Until(datetime.now(UTC) + self.remaining_time())
-        values["read_input"] = _Given(self.read_input())
+        read = self.read_input
+        values["read_input"] = read if isinstance(read, _Without) else _Given(read())
         values["links"] = _links_elsewhere
         return StepContext, tuple(values.values())
 
@@ -273,10 +290,11 @@ class StepContext(_OfInput[InputT]):
 
     @property
     def input(self) -> InputT:
-        """The start data as the workflow's ``Input`` model, or ``None`` where it has none.
+        """The start data as the workflow's ``Input`` model.
 
         Raises:
             InvalidInput: the data does not fit the model any more.
+            NoInput: the workflow has no ``Input``.
         """
         given: InputT = self.read_input()
         return given

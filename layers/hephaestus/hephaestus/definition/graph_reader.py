@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
-from hephaestus.definition.signatures import call_problem
-from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, Step, fail_reason
+from hephaestus.definition.signatures import call_problem, model_wanted
+from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, FunctionStep, Step, fail_reason
 from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
 from hephaestus.engine.graph import Graph, check_graph
 from hephaestus.errors import Problem
@@ -168,11 +168,23 @@ class Reader:
             self.steps[key], self.declared[key] = step, declared
             for problem, fix in step_wrong(step, declared):
                 self.wrong(key, problem, fix)
+            self.check_input(key, step)
         elif not _alike(self.steps[key], step):
             self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
             return None
         self.keys[id(step)] = (key, step)
         return key
+
+    def check_input(self, key: str, step: Step) -> None:
+        """Note that a step is annotated with another model of the start data than the workflow's."""
+        own = (step.function, step.compensation) if isinstance(step, FunctionStep) else (step.execute, step.compensate)
+        given = self.cls.Input
+        for model in dict.fromkeys(filter(None, map(model_wanted, own))):
+            if given is None or (isinstance(given, type) and not issubclass(given, model)):
+                name = model.__name__
+                has = "has no Input" if given is None else f"'s Input is {given.__name__}"
+                problem = f"is annotated StepContext[{name}], but the workflow{' ' * (given is None)}{has}"
+                self.wrong(key, problem, f"Set Input = {name} in the workflow, or change the annotation")
 
     def target(self, like: object, place: str) -> tuple[str | None, Mapping[str, Any]]:
         """The key and configuration of one target; the key is ``None`` for no step, one of ``ENDS`` for an end."""

@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.errors import NotCompleted, PayloadTooLarge
+from hephaestus.errors import NotCompleted, PayloadTooLarge, UnfitOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def read_output(shown: InstanceView, kind: Any) -> Any:
     Raises:
         NotCompleted: the instance has not completed.
         PayloadTooLarge: the output was too large for an answer of the API.
-        ValueError, TypeError: the output does not fit ``kind``.
+        UnfitOutput: it does not fit ``kind``.
     """
     if shown.output is None and shown.left_out:
         message = f"instance {shown.id}: its output is too large for an answer: see `hephaestus show`"
@@ -52,9 +52,17 @@ def read_output(shown: InstanceView, kind: Any) -> Any:
     if shown.output is None:
         raise NotCompleted(_why(shown))
     output: Mapping[str, Any] = dict(shown.output)
-    if hasattr(kind, "model_validate"):
-        return kind.model_validate(output)
-    return kind(**output) if is_dataclass(kind) and isinstance(kind, type) else output
+    try:
+        if hasattr(kind, "model_validate"):
+            return kind.model_validate(output)
+        return kind(**output) if is_dataclass(kind) and isinstance(kind, type) else output
+    except (ValueError, TypeError) as error:
+        name = getattr(kind, "__name__", "its type")
+        message = (
+            f"instance {shown.id} of {shown.workflow} version {shown.version}: its output does not fit {name}: "
+            f"{error}. Change {name} or what the workflow leaves; the instance's `output` holds it as it is"
+        )
+        raise UnfitOutput(message) from error
 
 
 def _why(shown: InstanceView) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from contextlib import suppress
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -41,6 +42,28 @@ def call_problem(function: Any, *arguments: str, coroutines: bool = True) -> str
     except TypeError as error:
         return f"has the signature {signature}, but {wanted} ({error})"
     return None
+
+
+def model_wanted(function: Any) -> Any:
+    """What ``StepContext[...]`` says of the start data in the annotation of the last argument.
+
+    Returns:
+        A pydantic model; ``None`` where the annotation names none, or cannot be read, as of a name that only a type
+        checker imports.
+    """
+    function = getattr(_unwrapped(function), "__func__", _unwrapped(function))
+    if not isinstance(function, FunctionType):
+        return None
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    found: Any = function.__annotations__.get(names[-1]) if names else None
+    if isinstance(found, str):
+        if "StepContext[" not in found:
+            return None
+        known = {**function.__globals__, **dict(_enclosed(function))}
+        with suppress(Exception):  # whatever a name that is not there, or what it stands for, raises
+            found = typing.get_type_hints(SimpleNamespace(__annotations__={"context": found}), known)["context"]
+    model = found.__args__[0] if isinstance(found, GenericAlias) and found.__args__ else None
+    return model if isinstance(model, type) and hasattr(model, "model_validate") else None
 
 
 def _unwrapped(function: Any) -> Any:

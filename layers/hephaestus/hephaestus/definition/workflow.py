@@ -199,7 +199,7 @@ class Workflow(OfOutput[OutputT]):
 
         Raises:
             NotCompleted: the instance has not completed.
-            ValueError, TypeError: the output does not fit, as of an instance of an older version.
+            UnfitOutput: the output does not fit, as of an instance of an older version.
         """
         return cast("OutputT", read_output(shown, cls.output_type))
 

@@ -14,7 +14,7 @@ from hephaestus.errors import AmbiguousEvent, InstanceClosed, UnexpectedEvent, U
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
@@ -57,7 +57,20 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
     meant = f" for step {step}" if step else ""
     message = f"instance {state.instance_id} takes no event {event!r}{meant} now; it would take {listing}"
+    if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
+        message = f"{message}. {earlier}"
     raise UnexpectedEvent(message, accepted)
+
+
+def _answered(graph: Graph, state: State, steps: Iterable[str]) -> Iterator[str]:
+    """Which of ``steps`` have their event already, or ended."""
+    for key in steps:
+        known, kept = state.steps.get(key), state.inbox.get(state.activation(key))
+        if known is not None and known.event is not None:
+            how = "was already answered" if key in graph.waits and known.event != "timeout" else "has already ended"
+            yield f"{key} {how} with {known.event!r}"
+        elif kept is not None:
+            yield f"{key} was already answered with {kept.event!r}"
 
 
 def as_results(payload: Any) -> FrozenDict:

@@ -100,9 +100,11 @@ def _told(error: BaseException, account: Account) -> HephaestusError | None:
     code, said = error_code(cause), _sentence(cause)
     told: HephaestusError | None = None
     if isinstance(cause, exceptions.NoRegionError):
-        told = AwsRefused("no region is chosen: use --region, AWS_REGION or a profile that names one")
+        told = AwsRefused("no region is chosen: give region (--region), AWS_REGION or a profile that names one")
     elif isinstance(cause, CREDENTIALS):
-        told = NoCredentials(f"{said}: use --profile or AWS_PROFILE, or set keys (aws configure, aws sso login)")
+        told = NoCredentials(
+            f"{said}: give profile (--profile) or AWS_PROFILE, or set keys (aws configure, aws sso login)"
+        )
     elif isinstance(cause, SILENT):
         told = Unreachable(f"AWS does not answer ({where(account)}): {said}")
     elif code in BAD_KEYS:

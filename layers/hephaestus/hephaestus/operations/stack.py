@@ -110,7 +110,9 @@ def _find(name: str, account: Account) -> Stack:
     with explained(account):
         described = describe_stack(account.client("cloudformation"), name)
     if described is None:
-        message = f"there is no stack {name} ({where(account)}): name another with --stack, --region or --profile"
+        message = (
+            f"there is no stack {name} ({where(account)}): give another name, region (--region) or profile (--profile)"
+        )
         raise NoSuchStack(message)
     return _read(described)
 

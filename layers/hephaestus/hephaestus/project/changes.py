@@ -87,7 +87,8 @@ def plan_init(folder: Path, project: Project) -> Plan:
     """What ``init`` adds to a folder, which may hold other things; it overwrites none of them.
 
     Raises:
-        BadRequest: the folder is none, has a template or was set up before, or a file stands where a folder must.
+        BadRequest: the folder is none, has a template or was set up before, a file stands where a folder must, or a
+            module of the package's name would hide it.
     """
     if folder.exists() and not folder.is_dir():
         message = f"{folder} is a file: give a folder"
@@ -101,6 +102,13 @@ def plan_init(folder: Path, project: Project) -> Plan:
             "(hephaestus init workflows) and nest its template.yaml in yours, as an AWS::Serverless::Application"
         )
         raise BadRequest(message)
+    for there in (folder / project.package / "__init__.py", folder / f"{project.package}.py"):
+        if there.exists():
+            message = (
+                f"{there} is a package or module named {project.package!r} already, and would hide "
+                f"src/{project.package}: give another name with --package"
+            )
+            raise BadRequest(message)
     files = project.own_files() | project.kept_up_files()
     for path in files:
         for parent in (folder / path).parents:
@@ -158,6 +166,15 @@ def _change(folder: Path, path: str, new: str | None, remembered: str | None) ->
 def digest(text: str) -> str:
     """What tells one text from another, whatever its line ends."""
     return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
+
+
+def package_in(folder: Path) -> str | None:
+    """The package of the workflows in a folder that ``init`` has set up, as ``src/shop``; ``None`` in any other.
+
+    Raises:
+        BadRequest: what is remembered of the folder cannot be read.
+    """
+    return f"src/{_remembered(folder)[0].package}" if (folder / MANIFEST).exists() else None
 
 
 def _remembered(folder: Path) -> tuple[Project, dict[str, str]]:

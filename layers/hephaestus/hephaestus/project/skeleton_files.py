@@ -34,7 +34,7 @@ KEPT_UP: Final = {
 # What to do about a file that was there already.
 HINTS: Final = {
     ".gitignore": "add .aws-sam/",
-    "requirements.txt": "add hephaestus-aws[cli]==@VERSION@ and pytest",
+    "requirements.txt": "add hephaestus-aws[cli]==@VERSION@, pytest and -r src/requirements.txt",
     "samconfig.toml": 'deploy with capabilities = "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"',
     "src/@PACKAGE@/__init__.py": "import the workflows that are deployed: from @PACKAGE@.purchases import Purchase",
 }

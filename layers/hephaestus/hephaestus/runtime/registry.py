@@ -157,7 +157,7 @@ class Registry:
         for module in self._unloaded:
             try:
                 with watched_console():
-                    by_name = _index(list(dict.fromkeys([*by_name.values(), *_workflows_in(module)])))
+                    by_name = _index(list(dict.fromkeys([*by_name.values(), *workflows_in(module)])))
             except EngineSignal:  # Ctrl-C was pressed
                 raise
             except BaseException:  # whatever it raises: the others have nothing to do with it
@@ -167,7 +167,8 @@ class Registry:
         return by_name
 
 
-def _workflows_in(module: str) -> list[type[Workflow]]:
+def workflows_in(module: str) -> list[type[Workflow]]:
+    """The workflow classes among what a module holds, each as often as it has names there."""
     classes = [value for value in vars(importlib.import_module(module)).values() if isinstance(value, type)]
     return [found for found in classes if issubclass(found, Workflow) and found is not Workflow]
 

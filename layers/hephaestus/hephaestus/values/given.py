@@ -56,6 +56,15 @@ class GivenResults(FrozenDict):
         self._take(key)
         return super().__getitem__(key)
 
+    def __missing__(self, key: str) -> Any:
+        """Say which steps have results.
+
+        Raises:
+            KeyError: always.
+        """
+        message = f"step {key!r} has no results here; those with results: {', '.join(self) or 'none'}"
+        raise KeyError(message)
+
     def get(self, key: str, default: Any = None) -> Any:
         """Read the results of one step, or ``default``."""
         self._take(key)
