@@ -29,7 +29,7 @@ def refused(code: str, message: str = "User: ann is not authorized\n to perform:
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (exceptions.NoCredentialsError(), NoCredentials, "use --profile"),
+        (exceptions.NoCredentialsError(), NoCredentials, "give profile (--profile)"),
         (exceptions.ProfileNotFound(profile="x"), NoCredentials, "x"),
         (exceptions.UnauthorizedSSOTokenError(), NoCredentials, "aws sso login"),
         (refused("ExpiredToken"), NoCredentials, "ExpiredToken"),

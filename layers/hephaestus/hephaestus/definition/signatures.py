@@ -55,12 +55,11 @@ def model_wanted(function: Any) -> Any:
     if not isinstance(function, FunctionType):
         return None
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    found: Any = function.__annotations__.get(names[-1]) if names else None
-    if isinstance(found, str):
-        if "StepContext[" not in found:
-            return None
-        known = {**function.__globals__, **dict(_enclosed(function))}
-        with suppress(Exception):  # whatever a name that is not there, or what it stands for, raises
+    found: Any = None
+    with suppress(Exception):  # whatever a name that is not there, or what it stands for, raises
+        found = function.__annotations__[names[-1]]
+        if isinstance(found, str) and "StepContext[" in found:
+            known = {**function.__globals__, **dict(_enclosed(function))}
             found = typing.get_type_hints(SimpleNamespace(__annotations__={"context": found}), known)["context"]
     model = found.__args__[0] if isinstance(found, GenericAlias) and found.__args__ else None
     return model if isinstance(model, type) and hasattr(model, "model_validate") else None
