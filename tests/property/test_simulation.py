@@ -242,6 +242,21 @@ def test_without_faults_every_run_ends_well_and_leaves_nothing_behind() -> None:
     assert ("approved", {"by": "ann"}) in seen
 
 
+def test_steps_that_make_links_are_simulated() -> None:
+    """They are signed as on AWS; events from outside answer what waits."""
+    answered = WaitForEvent("yes", name="answered")
+
+    @step
+    def ask(ctx: Any) -> dict[str, str]:
+        return {"link": ctx.callback_url("yes", step="answered")}
+
+    class Linked(Workflow, key="linked"):
+        start_at = ask
+        transitions = {ask: {"done": answered}, answered: {"yes": DONE}}
+
+    assert simulate(Linked, {}, seed=1, runs=2, faults=NO_FAULTS).statuses == {"completed": 2}
+
+
 def test_a_check_of_ones_own_ends_the_simulation() -> None:
     """Whatever it raises is raised."""
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.adapters.memory.table import InMemoryTable
+from hephaestus.callbacks.signer import Signer, audience_of
+from hephaestus.callbacks.signing_keys import FixedKeys
 from hephaestus.definition.views import view
 from hephaestus.engine.codec import load_events, load_state
 from hephaestus.runtime.dispatch import Budget
@@ -48,7 +50,13 @@ STORM_TURNS: Final = 600
 RETENTION_DAYS: Final = 1
 WITH_BUS: Final = (4, 1)  # one run of four publishes status events, by its seed: a choice would change all the others
 BROKEN_BUS: Final = (8, 5)  # every other one of these on a bus that takes nothing
+LINK_KEY: Final = b"every simulation signs its links"
 RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
+
+
+def _signer() -> Signer:
+    """What signs the links of simulated steps, which lead nowhere."""
+    return Signer(FixedKeys((LINK_KEY,)), audience_of("simulation"), lambda: "https://simulated.test")
 
 
 class CountedTables(MemoryTables):
@@ -98,6 +106,7 @@ class Run:
             SimulatedRegistry(subject.workflow, world, ledger),
             clock=SimulatedClock(world),
             limits=subject.limits,
+            signer=_signer,
             workers=lambda: SimulatedWorkers(world),
         )
         self.runner.bus = self.bus if published else None
