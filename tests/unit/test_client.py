@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 import hephaestus
 from hephaestus import (
@@ -18,6 +21,7 @@ from hephaestus import (
     StoreUnavailable,
     UnexpectedEvent,
 )
+from hephaestus.cli.app import app
 from hephaestus.client import AsyncClient, Client, synchronous
 from hephaestus.dev.folder import Folder
 from hephaestus.dev.reloading import Modules
@@ -197,6 +201,29 @@ def test_where_no_dev_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.Monk
             call("dev")
     with pytest.raises(BadRequest, match="is no address"):
         hephaestus.connect("https://")
+
+
+def test_a_dev_that_was_killed_is_not_taken_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, by its address, and by the doctor, who needs no credentials for it."""
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    (tmp_path / ".hephaestus").mkdir()
+    (tmp_path / ".hephaestus" / "dev.json").write_text(f'{{"url": "{url}"}}')
+    for where in ("dev", url):
+        with pytest.raises(Unreachable, match=f"nothing answers at {url} .start `hephaestus dev`"):
+            hephaestus.connect(where).get("orderid::1")
+    told = CliRunner().invoke(app, ["doctor", "--stack", "dev", "--json"])
+    (finding,) = json.loads(told.stdout)["findings"]
+    assert (told.exit_code, finding["what"], finding["verdict"]) == (1, "API", "wrong")
+    assert finding["detail"].startswith(f"nothing answers at {url}")
+
+
+@pytest.mark.usefixtures("served")
+def test_the_doctor_looks_at_dev() -> None:
+    told = CliRunner().invoke(app, ["doctor", "--stack", "dev", "--json"])
+    found = [(each["what"], each["verdict"]) for each in json.loads(told.stdout)["findings"]]
+    assert (told.exit_code, found) == (0, [("API", "ok"), ("workflows", "ok")])
 
 
 def test_the_command_line_reaches_dev_by_that_name(served: Served) -> None:

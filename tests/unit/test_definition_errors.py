@@ -366,6 +366,10 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
             {"metadata": {1: "a"}},
             ("metadata has the key 1: keys must be strings", "Metadata holds JSON-safe values only"),
         ),
+        (
+            {"body": {"example": {"amount": {1}}}},
+            ("example is {'amount': {1}}", "Give a dict of JSON's own values, to be pasted"),
+        ),
         ({"metadata": "sales"}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
         ({"metadata": [("a", 1)]}, ("the metadata is not a mapping", "Give a dict of JSON-safe values")),
         *(

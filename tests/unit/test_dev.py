@@ -5,30 +5,38 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import re
+import shlex
 import signal
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
+from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
 from hephaestus.cli.app import app
+from hephaestus.cli.dev import lines_to_try
 from hephaestus.console import PortTaken
 from hephaestus.definition import default
+from hephaestus.definition.raised import last_line_of
 from hephaestus.dev import readable_log, serving_all
 from hephaestus.dev.folder import Folder, StateInUse
 from hephaestus.dev.reloading import Modules
 from hephaestus.dev.serving_all import Served, serving
 from hephaestus.project.changes import package_in
 from hephaestus.runtime import telemetry
+from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 60
 FLOW = """
 from hephaestus import DONE, Workflow, step
@@ -133,13 +141,18 @@ def test_an_event_from_outside_is_taken_once_as_the_ingest_queue_brings_it(serve
     """Its own form, or the sample of the function with its records; what can never be taken says why."""
     placed = {"id": "e-1", "source": "dev_letter", "detail-type": "Placed", "detail": {"number": "7"}}
     record = {"messageId": "m-1", "eventSource": "aws:sqs", "body": json.dumps(placed)}
-    taken = {"started": ["letterid::7"], "resumed": [], "matched": 1}
+    read_as = ["EventBridge event, source 'dev_letter', detail type 'Placed'"]
+    taken = {"started": ["letterid::7"], "resumed": [], "matched": 1, "read_as": read_as}
     for body in (placed, {"Records": [record]}):
         assert call(served.url, "POST", "/ingest", body) == (200, taken)
     until(lambda: call(served.url, "GET", "/instances/letterid::7")[1]["status"] == "waiting")
     nothing = {"started": [], "resumed": [], "matched": 0}
-    for other in ({**placed, "source": "shop"}, b"not JSON", {"Records": [{**record, "body": 5}]}):
-        assert call(served.url, "POST", "/ingest", other) == (200, nothing)
+    for other, kind in (
+        ({**placed, "source": "shop"}, "EventBridge event, source 'shop', detail type 'Placed'"),
+        (b"not JSON", "plain message"),
+        ({"Records": [{**record, "body": 5}]}, "plain message"),
+    ):
+        assert call(served.url, "POST", "/ingest", other) == (200, {**nothing, "read_as": [kind]})
     bad = {**record, "messageId": "m-2", "body": json.dumps({**placed, "id": "e-2", "detail": {}})}
     good = {**record, "messageId": "m-3", "body": json.dumps({**placed, "id": "e-3", "detail": {"number": "8"}})}
     status, shown = call(served.url, "POST", "/ingest", {"Records": [bad, good]})
@@ -214,6 +227,85 @@ def test_a_module_that_does_not_import_takes_down_its_own_workflows_until_it_is_
     until(lambda: served.embedded.runner.registry is not broken)
     assert start(served, "Parcel", "2")[0] == 200
     until(lambda: served.embedded.runner.get("parcelid::1").parked is None)
+
+
+@pytest.mark.parametrize("which", ["the scaffold of init", "layers/workflows", "README.md"])
+def test_the_lines_that_it_prints_work_when_they_are_pasted(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"the scaffold of init": "dev_shop", "layers/workflows": "workflows"}.get(which, "dev_readme")
+    if module == "dev_shop":
+        assert CliRunner().invoke(app, ["init", str(tmp_path), "--package", module, "--name", "shop"]).exit_code == 0
+        monkeypatch.syspath_prepend(tmp_path / "src")
+    elif module == "dev_readme":
+        block = (ROOT / "README.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+        (tmp_path / "dev_readme.py").write_text(block)
+        monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = {name: it for name, it in sys.modules.items() if name.partition(".")[0] == module}
+    try:
+        with Folder(tmp_path) as folder, serving(folder, Modules([module]), port=0, console_port=0, by="ann") as served:
+            start_line, event_line = lines_to_try(served.embedded.runner.registry, served.url)
+            status, shown = pasted(start_line)
+            assert (status, shown["status"]) == (200, "waiting")
+            status, shown = pasted(event_line)
+            assert (status, shown["type" if status >= 400 else "id"].count("::")) == (200, 1)
+            until(lambda: served.embedded.runner.get(shown["id"]).status == "completed")
+            console = urlsplit(served.console)
+            assert call(f"http://{console.netloc}", "GET", f"{console.path}?{console.query}")[0] < 400
+    finally:
+        default.use(None)
+        for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def pasted(line: str) -> tuple[int, Any]:
+    """What a line's request is answered with."""
+    curl, silent, url, header, named, data, body = shlex.split(line)
+    assert (curl, silent, header, data) == ("curl", "-s", "-H", "-d")
+    name, _, value = named.partition(": ")
+    return call(url, "POST", urlsplit(url).path, body.encode(), **{name: value})
+
+
+def test_a_failed_attempt_s_line_has_the_error_and_the_frames_of_its_step(caplog: pytest.LogCaptureFixture) -> None:
+    """Once for attempts that fail alike; none of the engine's frames, nor of what an async step is awaited by."""
+
+    @step(retry=Retry(max_attempts=2))
+    def first(ctx: StepContext) -> dict[str, Any]:
+        return {"amount": ctx.initial["amount"]}
+
+    @step
+    async def last(ctx: StepContext) -> str:
+        message = f"no {ctx.attempt}"
+        raise RuntimeError(message)
+
+    class Failing(Workflow, key="failing"):
+        start_at = first
+        transitions: ClassVar[Any] = {first: {"done": last}, last: {"done": DONE}}
+
+    local = LocalRuntime(Failing)
+    telemetry.attach("dev", readable_log.tell, readable_log.SAID)
+    try:
+        with caplog.at_level(logging.INFO, readable_log.NAME):
+            local.start(Failing, "1", {})
+            local.advance(timedelta(minutes=5))
+            local.start(Failing, "2", {"amount": 1})
+    finally:
+        telemetry.detach("dev")
+    told = [record.getMessage() for record in caplog.records if "failed, attempt" in record.getMessage()]
+    assert "KeyError: 'amount'\n  File" in told[0]
+    assert "KeyError: 'amount'" in told[1]
+    assert "  File" not in told[1]
+    assert "RuntimeError: no 1\n  File" in told[2]
+    for text in (told[0], told[2]):
+        assert re.findall(r'File "(.*?)"', text) == [__file__]
+
+
+def test_a_definition_error_is_reported_at_the_user_s_own_line() -> None:
+    with pytest.raises(DefinitionError) as told:
+        type("Bad", (Workflow,), {}, key="bad")
+    assert last_line_of(told.value).startswith(f"{__file__}:")
 
 
 def test_state_survives_and_a_reset_forgets_it(project: Path) -> None:

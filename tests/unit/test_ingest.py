@@ -635,3 +635,30 @@ def test_triggers_are_described_for_people() -> None:
 def start(event: Any) -> Start:
     """Start an instance of the event's id."""
     return Start(event.id)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (s3("a.txt", bucket="other"), "S3 event 'ObjectCreated:Put', bucket 'other', key 'a.txt'"),
+        (eventbridge("bank", "Paid"), "EventBridge event, source 'bank', detail type 'Paid'"),
+        (sns("paid"), f"SNS message, topic '{TOPIC}'"),
+        ({"a": 1}, "plain message"),
+        ([1], "plain message"),
+        ({**eventbridge(), "id": ""}, "plain message (an EventBridge event has id, too)"),
+        ({"source": "shop", "detail-type": "x"}, "plain message (an EventBridge event has id, detail, too)"),
+        ({**sns("paid"), "MessageId": None}, "plain message (an SNS message has MessageId, too)"),
+        (
+            {"Records": [{"eventSource": "aws:s3", "s3": {}}]},
+            "plain message (each record of S3 has eventName, s3.bucket.name and s3.object.key)",
+        ),
+    ],
+)
+def test_what_no_trigger_takes_is_logged_with_what_it_was_read_as(
+    message: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalRuntime(flow(On.s3(lambda event: None, bucket="inbox")))
+    with caplog.at_level("INFO", "hephaestus.runtime.ingest"):
+        done = local.ingest(message if isinstance(message, dict) else json.dumps(message))
+    assert (done.matched, done.read_as) == (0, (said,))
+    assert f"read as {said}; the triggers are Order: On.s3(<lambda>, bucket='inbox')" in caplog.text

@@ -62,6 +62,7 @@ def test_the_version_of_an_umbrella_is_its_current_one() -> None:
         ({"start_at": only}, {}, "sets start_at, but an umbrella has no graph of its own. Move it into the versions"),
         ({"transitions": {}}, {}, "sets transitions, but an umbrella"),
         ({"retry": Retry()}, {}, "sets retry, but an umbrella"),
+        ({"example": {}}, {}, "sets example, but an umbrella"),
         ({"Input": object}, {}, "sets Input, but an umbrella"),
         ({"version_for": classmethod(lambda cls: 1)}, {}, "version_for has the signature"),
         ({"version_for": lambda versions: 1}, {}, "version_for has the signature"),

@@ -40,6 +40,7 @@ class OnboardingV2(Workflow, key="customerid", version=2):
     """Greet, wait, ask, and wait for an answer."""
 
     start_at = welcome
+    example = {"email": "ada@example.com"}
     transitions = {
         welcome: {"done": settle_in},
         settle_in: {"done": ask},

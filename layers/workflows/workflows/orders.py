@@ -197,6 +197,10 @@ class OrderFlow(Workflow, key="orderid", version=1, tags=["sales"]):
     """One order from basket to parcel; ``orderid::<number>`` is active once."""
 
     Input = Order
+    example = {
+        "customer": {"name": "Ada Lovelace", "email": "ada@example.com"},
+        "items": [{"sku": "tongs", "price_cents": 1850}],
+    }
     start_at = validate_order
     transitions = {
         validate_order: {"valid": charge_payment, "invalid": reject_order},

@@ -14,7 +14,8 @@ from hephaestus.cli.text import safe
 from hephaestus.dead_letters import Places, asynchronously, redrive_all
 from hephaestus.dead_letters.places import DEAD_LETTERS
 from hephaestus.errors import BadRequest
-from hephaestus.operations.doctor import examine
+from hephaestus.operations.doctor import examine, examine_api
+from hephaestus.operations.local import DEV
 
 if TYPE_CHECKING:
     from hephaestus.dead_letters import Report
@@ -40,7 +41,8 @@ def doctor(ctx: typer.Context) -> None:
     table.add_column(width=1)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for finding in examine(session.account, session.place.stack):
+    api = session.connection.api if session.place.stack == DEV or session.place.api else None
+    for finding in examine_api(api) if api else examine(session.account, session.place.stack):
         findings.append(finding)
         sign, style = LOOKS[finding.verdict]
         detail = Text(safe(finding.detail))

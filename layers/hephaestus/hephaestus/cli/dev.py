@@ -25,7 +25,7 @@ from hephaestus.project.changes import package_in
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.dev.serving_all import Served
     from hephaestus.runtime.registry import Registry
 
@@ -115,19 +115,21 @@ def _say(session: Session, served: Served, state: Path) -> None:
         return
     shown = state.relative_to(Path.cwd()) if state.is_relative_to(Path.cwd()) else state
     session.say(Text(safe(f"{', '.join(names) or 'no workflow yet'}, kept in {shown}. Ctrl+C ends it.")))
-    start, event = _lines(registry, served.url)
+    start, event = lines_to_try(registry, served.url)
     lines = (("start", start), ("event", event), ("console", served.console))
     sys.stdout.write("\n" + "".join(f"  {what:<9}{line}\n" for what, line in lines) + "\n")  # never wrapped
     sys.stdout.flush()
 
 
-def _lines(registry: Registry, url: str) -> tuple[str, str]:
+def lines_to_try(registry: Registry, url: str) -> tuple[str, str]:
     """Two commands to try on the first workflow."""
     flow = next(iter(registry), None)
     name, key = (flow.name, flow.business_key.name) if flow else ("YourWorkflow", "key")
+    current = flow.versions[flow.current] if flow else None
     definition = flow.definition(flow.current) if flow else None
-    start = {"id": "1", "context": _example(definition)}
-    step = next((step for step in definition.declared.values() if step.waits), None) if definition else None
+    start = {"id": "1", "context": _example(current)}
+    waiting = [step for step in definition.declared.values() if step.waits] if definition else []
+    step = min(waiting, key=lambda it: it.events == ("done",), default=None)  # a ``Wait`` ends by itself
     event = {"event": step.events[0] if step else "done"}
     number = f"{key}::1" + (f"::v{flow.current}" if flow and flow.business_key.scope == "version" else "")
     return (
@@ -136,10 +138,10 @@ def _lines(registry: Registry, url: str) -> tuple[str, str]:
     )
 
 
-def _example(definition: Definition | None) -> dict[str, Any]:
-    """Start data that may fit: an empty value for each member that ``Input`` asks for."""
-    if definition is None or definition.input_model is None:
-        return {}
-    schema = definition.input_model.model_json_schema()
+def _example(flow: type[Workflow] | None) -> dict[str, Any]:
+    """The workflow's own ``example``; else what may fit: an empty value for each member that ``Input`` asks for."""
+    if flow is None or flow.example is not None or flow.Input is None:
+        return dict(flow.example or {}) if flow else {}
+    schema = flow.Input.model_json_schema()
     members = schema.get("properties", {})
     return {name: EXAMPLES.get(members.get(name, {}).get("type"), {}) for name in schema.get("required", ())}

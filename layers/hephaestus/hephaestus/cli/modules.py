@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hephaestus.definition.containment import watched_console
+from hephaestus.definition.raised import last_line_of
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
     BadRequest,
@@ -180,7 +180,6 @@ def _by_path(path: Path) -> str:
 
 def _where(name: str, error: BaseException) -> str:
     """Where an import failed: the last line of the person's own code."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames and len(frames) > 1 else ""
+    at = last_line_of(error).removesuffix(": ")
     error_text = failure(error)
-    return f"{name} cannot be imported{at}: {error_text.type}: {error_text.message}"
+    return f"{name} cannot be imported{at and f' at {at}'}: {error_text.type}: {error_text.message}"

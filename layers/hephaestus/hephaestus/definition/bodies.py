@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current")
-WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout")
+WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout", "example")
 TRIGGERS: Final = "triggers"  # which an umbrella has, too
 STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry")
 STEP_METHODS: Final = ("execute", "compensate")

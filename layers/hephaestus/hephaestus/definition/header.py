@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +68,11 @@ def _values_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
             yield (str(error), "Metadata holds JSON-safe values only")
     else:
         yield ("the metadata is not a mapping", "Give a dict of JSON-safe values")
+    if cls.example is not None:
+        try:
+            json.dumps(dict(cls.example), allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            yield (f"example is {shown(cls.example)}", "Give a dict of JSON's own values, to be pasted")
     if not isinstance(cls.retry, Retry):
         yield (f"retry is {shown(cls.retry)}", "Give a Retry(...)")
     if cls.timeout is not None:

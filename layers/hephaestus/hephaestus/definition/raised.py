@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from hephaestus.definition.containment import contain
 from hephaestus.errors import HephaestusError, InvalidInput
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+
+LIBRARY: Final = contain.__code__.co_filename.rpartition("definition")[0]
+FUTURES: Final = f"{traceback.extract_tb.__code__.co_filename.removesuffix('traceback.py')}concurrent"
 
 _logger = logging.getLogger("hephaestus.definition.raised")
 
@@ -25,9 +28,27 @@ def name_of(kind: type[Any]) -> str:
 
 
 def frames_of(error: BaseException, most: int) -> traceback.StackSummary:
-    """Where it was raised: at most so many of the innermost frames, the innermost last."""
+    """Where it was raised: at most so many of the innermost frames, the innermost last.
+
+    The frames that the engine calls a user's code by are left out, unless there are no others.
+    """
     raised_at: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
-    return traceback.extract_tb(raised_at, limit=-most)
+    own = raised_at
+    while own is not None and is_engine(own.tb_frame.f_code.co_filename):
+        own = own.tb_next
+    return traceback.extract_tb(own or raised_at, limit=-most)
+
+
+def is_engine(file: str) -> bool:
+    """Whether a file of code is the library's own, or that of the futures which it waits for."""
+    return file.startswith((LIBRARY, FUTURES))
+
+
+def last_line_of(error: BaseException) -> str:
+    """The last line of a user's own code that an error came through, as ``FILE:LINE: ``; ``""`` where there is none."""
+    frames = traceback.extract_tb(BaseException.__dict__["__traceback__"].__get__(error))
+    own = [it for it in frames if not is_engine(it.filename) and "importlib" not in it.filename]
+    return f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
 
 
 def has_arguments(error: BaseException) -> bool:

@@ -67,6 +67,7 @@ class Workflow(OfOutput[OutputT]):
             in ``ctx.error``. It is retried; its own failure changes nothing. It does not run on cancellation.
         timeout: how long an instance may take from its start, pauses included, in seconds or as a ``timedelta``. Then
             it fails: what runs ends, waits are dropped, what was done is undone. It is noticed within a minute.
+        example: start data to try, which ``hephaestus dev`` prints in its first line; nothing else reads it.
 
     Raises:
         DefinitionError: with every problem, each naming the step and the fix.
@@ -80,6 +81,7 @@ class Workflow(OfOutput[OutputT]):
     output: ClassVar[OutputLike | None] = None
     on_failure: ClassVar[StepLike | Configured | None] = None
     timeout: ClassVar[Duration | None] = None
+    example: ClassVar[Mapping[str, Any] | None] = None
 
     output_type: ClassVar[Any]
     name: ClassVar[str]

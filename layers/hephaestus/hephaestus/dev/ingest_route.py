@@ -33,7 +33,7 @@ def serve_ingest(api: Api) -> None:
         body = api.incoming.text(MOST_BYTES)
         started: list[str] = []
         resumed: list[str] = []
-        matched, failed = 0, None
+        matched, read_as, failed = 0, list[str](), None
         for message_id, text in _messages(body, api.incoming.header("Idempotency-Key") or uuid.uuid4().hex):
             try:
                 done = ingest(api.runner, text, message_id, {})
@@ -43,11 +43,12 @@ def serve_ingest(api: Api) -> None:
             started += done.started
             resumed += done.resumed
             matched += done.matched
+            read_as += done.read_as
         if isinstance(failed, NotTaken):  # deployed, it is a dead letter with this reason
             raise BadRequest(str(failed)) from failed
         if failed is not None:
             raise failed
-        return api.answer(asdict(Ingested(tuple(started), tuple(resumed), matched)))
+        return api.answer(asdict(Ingested(tuple(started), tuple(resumed), matched, tuple(read_as))))
 
 
 def _messages(body: str, message_id: str) -> Iterator[tuple[str, str]]:

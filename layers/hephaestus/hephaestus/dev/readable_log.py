@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.raised import last_line_of
 from hephaestus.runtime import telemetry
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ FORMAT: Final = "%(asctime)s  %(message)s"
 NAME: Final = "hephaestus.dev"
 QUIET: Final = ("hephaestus.handlers.http", "botocore", "boto3", "urllib3", "asyncio")  # below a warning
 REGISTRY: Final = "hephaestus.registry"
-LIBRARY_FRAMES: Final = 2  # of the registry, which imports the module
 SECOND: Final = 1000.0
 
 _logger = logging.getLogger(NAME)
+_traces: dict[tuple[str, str], str] = {}  # of steps that are tried again, the last attempt's
 
 
 def set_up(write: Callable[[str], None]) -> None:
@@ -69,21 +69,33 @@ class _Lines(logging.Handler):
 
 def _where(error: BaseException) -> str:
     """What is wrong with a module, and the last line of it that was reached."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    at = f"{frames[-1].filename}:{frames[-1].lineno}: " if len(frames) > LIBRARY_FRAMES else ""
-    return f"{at}{type(error).__name__}: {error}"
+    return f"{last_line_of(error)}{type(error).__name__}: {error}"
 
 
 def tell(event: str, measurements: Mapping[str, float], about: Mapping[str, Any]) -> None:
     """Log one event of telemetry."""
     took = f" ({span(measurements['duration'])})" if "duration" in measurements else ""
     then = ""
+    if event == "hephaestus.step.stop":
+        _traces.pop((about["instance_id"], about["step"]), None)
     if event == "hephaestus.step.exception":
         wait = (about["retry_at"] or 0) - measurements["system_time"]
         then = f", tried again in {span(wait)}" if about["will_retry"] else ""
-        then += f": {about['stacktrace'] or about['kind']}".rstrip()
+        then += f": {about['kind']}: {about['reason']}{_trace(about)}"
     said = SAID[event].format_map({**about, "took": took, "then": then})
     _logger.log(logging.WARNING if "exception" in event else logging.INFO, "%s  %s", about["instance_id"], said)
+
+
+def _trace(about: Mapping[str, Any]) -> str:
+    """The lines of the traceback, unless the attempt before had the same.
+
+    Without a traceback, telemetry has the error itself in its place.
+    """
+    trace, which = (about["stacktrace"] or "").rstrip(), (about["instance_id"], about["step"])
+    before = _traces.pop(which, "")
+    if about["will_retry"]:
+        _traces[which] = trace
+    return f"\n{trace}" if trace != before and trace.startswith("  File ") else ""
 
 
 def span(milliseconds: float) -> str:

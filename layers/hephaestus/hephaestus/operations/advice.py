@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
@@ -71,8 +72,12 @@ class NoSuchStack(CallerError):
 
 
 @contextmanager
-def explained(account: Account) -> Iterator[None]:
+def explained(account: Account, url: str = "") -> Iterator[None]:
     """Raise what AWS refused or left unanswered as an error that says what to do about it.
+
+    Args:
+        account: whose AWS, and where.
+        url: the address that is called, where it is an API's: its silence is not that of AWS.
 
     Raises:
         NoCredentials, AwsRefused, Unreachable: instead of botocore's errors and of the library's that stem from them.
@@ -80,7 +85,7 @@ def explained(account: Account) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, HephaestusError) as error:
-        told = _told(error, account)
+        told = _told(error, account, url)
         if told is None:
             raise
         raise told from error
@@ -92,7 +97,7 @@ def where(account: Account) -> str:
     return f"{region} at {account.endpoint_url}" if account.endpoint_url else region
 
 
-def _told(error: BaseException, account: Account) -> HephaestusError | None:
+def _told(error: BaseException, account: Account, url: str) -> HephaestusError | None:
     """What to raise instead of ``error``; ``None`` where it says itself what to do."""
     cause = _from_aws(error)
     if cause is None:
@@ -105,6 +110,8 @@ def _told(error: BaseException, account: Account) -> HephaestusError | None:
         told = NoCredentials(
             f"{said}: give profile (--profile) or AWS_PROFILE, or set keys (aws configure, aws sso login)"
         )
+    elif isinstance(cause, SILENT) and url:
+        told = Unreachable(f"nothing answers at {url}{_started(url)}: {said}")
     elif isinstance(cause, SILENT):
         told = Unreachable(f"AWS does not answer ({where(account)}): {said}")
     elif code in BAD_KEYS:
@@ -116,6 +123,12 @@ def _told(error: BaseException, account: Account) -> HephaestusError | None:
     elif not isinstance(error, HephaestusError):
         told = AwsRefused(f"AWS refused ({code or type(cause).__name__}): {said}")
     return told
+
+
+def _started(url: str) -> str:
+    """What to do about an address of this machine that is silent."""
+    here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    return " (start `hephaestus dev`, or name the port that it prints)" if here else ""
 
 
 def _from_aws(error: BaseException | None) -> BaseException | None:

@@ -69,6 +69,17 @@ def examine(account: Account, name: str | None = None) -> Iterator[Finding]:
         yield from _tried(what, look, account, needs)
 
 
+def examine_api(api: Api) -> Iterator[Finding]:
+    """Look at what is known by the API's address alone, as ``hephaestus dev`` is; no credentials are needed there."""
+    try:
+        broken = api.unavailable()
+    except HephaestusError as error:
+        yield Finding("API", "wrong", str(error))
+        return
+    yield Finding("API", "ok", "it answers")
+    yield _loaded(broken, "see why in its log; their instances are parked until then")
+
+
 def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], list[Finding]], str]]:
     """Everything there is to look at: its name, how, and the permission that looking takes."""
     yield "table", lambda: _table(stack, account), "dynamodb:DescribeTable"
@@ -174,10 +185,14 @@ def _workflows(stack: Stack, account: Account) -> list[Finding]:
     if "read" not in stack.functions:
         return []
     broken = Api(DirectInvocation(stack, account)).unavailable()
-    if not broken:
-        return [Finding("workflows", "ok", "every module can be loaded")]
     fix = f"see why in the log of {stack.functions['read']}, and deploy again; their instances are parked until then"
-    return [Finding("workflows", "wrong", f"cannot be loaded: {', '.join(broken)}", fix)]
+    return [_loaded(broken, fix)]
+
+
+def _loaded(broken: list[str], fix: str) -> Finding:
+    if not broken:
+        return Finding("workflows", "ok", "every module can be loaded")
+    return Finding("workflows", "wrong", f"cannot be loaded: {', '.join(broken)}", fix)
 
 
 def _queues(stack: Stack, account: Account) -> list[Finding]:

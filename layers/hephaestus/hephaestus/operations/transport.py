@@ -123,7 +123,7 @@ class Gateway:
         data = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         address = f"{self.url.rstrip('/')}{path}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         request = AWSRequest(method, address, {**headers, "Content-Type": "application/json"}, data)
-        with explained(self.account):
+        with explained(self.account, self.url):
             credentials = self.account.session.get_credentials() if self.account.session else None
             if credentials is not None:
                 SigV4Auth(credentials, "execute-api", self.account.region or _region(self.url)).add_auth(request)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from hephaestus.runtime import commands
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.error_text import failure
+from hephaestus.runtime.read_as import read_as, wanted
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.scalars import clean_text, plain_name
 from hephaestus.values.strict_json import read_json
@@ -43,12 +45,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_SAID: Final = 10  # events of a message in a line of the log
 MAX_REASON: Final = 1_000
 MAX_NAME: Final = 200
 REMOVED: Final = "ObjectRemoved"
 SAME: Final = {"ObjectDeleted": REMOVED, "LifecycleExpiration": REMOVED}  # the first is EventBridge's name
 MARKED: Final = "DeleteMarkerCreated"
 NO_VERSION: Final = "null"  # of an object that was written while its bucket kept no versions: the next one has it, too
+
+_logger = logging.getLogger("hephaestus.runtime.ingest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,13 @@ class Ingested:
         started: ids of the instances that it started, each once, also where an earlier delivery did.
         resumed: ids of the instances that got an event, each once.
         matched: how many triggers took it; 0 where no workflow has one for it.
+        read_as: what each of its events was read as, in words.
     """
 
     started: tuple[str, ...]
     resumed: tuple[str, ...]
     matched: int
+    read_as: tuple[str, ...] = ()
 
 
 def ingest(runner: Runner, body: str, message_id: str, attributes: Mapping[str, str]) -> Ingested:
@@ -94,11 +101,13 @@ class _Taken:
         self.started: list[str] = []
         self.resumed: list[str] = []
         self.matched = 0
+        self.read_as: list[str] = []
         self.reasons: list[str] = []
         self.later: Exception | None = None
 
     def take(self, event: Incoming) -> None:
         """Do what every trigger says that takes it; a function that several of a workflow's share is asked once."""
+        self.read_as.append(read_as(event))
         matched = [
             (flow, found) for flow in self.runner.registry if (found := [it for it in flow.triggers if it.takes(event)])
         ]
@@ -179,7 +188,11 @@ class _Taken:
             raise self.later
         if self.reasons:
             raise NotTaken(clean_text("; ".join(self.reasons), MAX_REASON))
-        return Ingested(tuple(dict.fromkeys(self.started)), tuple(dict.fromkeys(self.resumed)), self.matched)
+        if self.read_as and not self.matched:
+            said = "no trigger takes the message: read as %s; the triggers are %s"
+            _logger.info(said, "; ".join(self.read_as[:MAX_SAID]), wanted(self.runner.registry))
+        started, resumed = (tuple(dict.fromkeys(ids)) for ids in (self.started, self.resumed))
+        return Ingested(started, resumed, self.matched, tuple(self.read_as))
 
 
 def events_in(body: str, message_id: str, attributes: Mapping[str, str]) -> list[Incoming]:

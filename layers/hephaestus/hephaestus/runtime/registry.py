@@ -63,7 +63,9 @@ class Registry:
             deployed = ", ".join(self.names()) or "none"
             message = f"there is no workflow {str(name)[:64]!r}; deployed workflows: {deployed}"
             if self._unloaded:
-                message = f"{message}. Others could not be loaded: the function's log says why"
+                message = (
+                    f"{message}. Others could not be loaded: the log of the function, or of `hephaestus dev`, says why"
+                )
                 raise WorkflowUnavailable(message)
             raise UnknownWorkflow(message)
         return found
