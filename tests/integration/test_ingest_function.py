@@ -45,10 +45,15 @@ def message(body: Any, message_id: str = "m-1", **attributes: str) -> dict[str, 
     return {"Records": [{**record, "messageId": message_id, "body": text, "messageAttributes": given}]}
 
 
-def test_every_sample_is_taken(deployment: Deployment) -> None:
+def test_every_sample_is_taken(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
     """An order comes by EventBridge and by a message, and a topic decides about it; nobody wants the file."""
+    caplog.set_level("INFO", "hephaestus.runtime.ingest")
     for name in ("eventbridge", "eventbridge", "s3"):
         assert deployment.invoke("ingest", sample(f"ingest-{name}")) == DONE
+    (unmatched,) = (each.getMessage() for each in caplog.records if each.name == "hephaestus.runtime.ingest")
+    assert (
+        "read as S3 event 'ObjectCreated:Put', bucket 'inbox', key 'invoices/sample-1'; the triggers are" in unmatched
+    )
     deployment.pump()
     assert deployment.runner.get(SAMPLE).status == "waiting"
     assert deployment.runner.history(SAMPLE).items[0].events[0]["by"].startswith("EventBridgeEvent ")

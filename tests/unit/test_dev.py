@@ -246,11 +246,12 @@ def test_the_lines_that_it_prints_work_when_they_are_pasted(
     try:
         with Folder(tmp_path) as folder, serving(folder, Modules([module]), port=0, console_port=0, by="ann") as served:
             start_line, event_line = lines_to_try(served.embedded.runner.registry, served.url)
-            status, shown = pasted(start_line)
-            assert (status, shown["status"]) == (200, "waiting")
-            status, shown = pasted(event_line)
-            assert (status, shown["type" if status >= 400 else "id"].count("::")) == (200, 1)
-            until(lambda: served.embedded.runner.get(shown["id"]).status == "completed")
+            for line in (start_line, event_line):
+                status, shown = pasted(line)
+                assert status == 200, shown
+                assert not [step for step in shown["steps"].values() if "error" in step]
+            expected = "waiting" if module == "workflows" else "completed"  # Onboarding settles in first
+            assert shown["status"] == expected
             console = urlsplit(served.console)
             assert call(f"http://{console.netloc}", "GET", f"{console.path}?{console.query}")[0] < 400
     finally:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hephaestus.handlers.triggers import Invocation
 
 SHORT: Final = 200  # characters of the reason in a letter that has no room
-MOST_SAID: Final = 10  # events of a message in a line of the log
 
 _logger = logging.getLogger("hephaestus.handlers.ingest")
 begin()
@@ -72,8 +71,7 @@ def _take(record: SQSRecord) -> None:
         message = f"{named(record)} failed with a {type(error).__name__}"
         raise RuntimeError(message) from error
     count_event("taken" if done.matched else "unmatched")
-    became = {"started": list(done.started), "resumed": list(done.resumed), "read_as": list(done.read_as[:MOST_SAID])}
-    _logger.info("event taken" if done.matched else "event without a trigger", extra=became)
+    _logger.info("event taken", extra={"started": list(done.started), "resumed": list(done.resumed)})
 
 
 def _reject(text: str, given: Mapping[str, Attribute], known: str, reason: str) -> None:
