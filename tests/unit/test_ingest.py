@@ -661,4 +661,4 @@ def test_what_no_trigger_takes_is_logged_with_what_it_was_read_as(
     with caplog.at_level("INFO", "hephaestus.runtime.ingest"):
         done = local.ingest(message if isinstance(message, dict) else json.dumps(message))
     assert (done.matched, done.read_as) == (0, (said,))
-    assert f"read as {said}; the triggers are Order: On.s3(<lambda>, bucket='inbox')" in caplog.text
+    assert f"read as {said}; triggers: Order: On.s3(<lambda>, bucket='inbox')" in caplog.text

@@ -140,8 +140,10 @@ def lines_to_try(registry: Registry, url: str) -> tuple[str, str]:
 
 def _example(flow: type[Workflow] | None) -> dict[str, Any]:
     """The workflow's own ``example``; else what may fit: an empty value for each member that ``Input`` asks for."""
-    if flow is None or flow.example is not None or flow.Input is None:
-        return dict(flow.example or {}) if flow else {}
+    if flow is None:
+        return {}
+    if flow.example is not None or flow.Input is None:
+        return dict(flow.example or {})
     schema = flow.Input.model_json_schema()
     members = schema.get("properties", {})
     return {name: EXAMPLES.get(members.get(name, {}).get("type"), {}) for name in schema.get("required", ())}

@@ -45,7 +45,7 @@ def is_engine(file: str) -> bool:
 
 
 def last_line_of(error: BaseException) -> str:
-    """The last line of a user's own code that an error came through, as ``FILE:LINE: ``; ``""`` where there is none."""
+    """The last line outside of the library that an error came through, as ``FILE:LINE: ``; ``""`` without one."""
     frames = traceback.extract_tb(BaseException.__dict__["__traceback__"].__get__(error))
     own = [it for it in frames if not is_engine(it.filename) and "importlib" not in it.filename]
     return f"{own[-1].filename}:{own[-1].lineno}: " if own else ""

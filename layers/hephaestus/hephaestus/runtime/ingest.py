@@ -189,7 +189,7 @@ class _Taken:
         if self.reasons:
             raise NotTaken(clean_text("; ".join(self.reasons), MAX_REASON))
         if self.read_as and not self.matched:
-            said = "no trigger takes the message: read as %s; the triggers are %s"
+            said = "no trigger takes the message: read as %s; triggers: %s"
             _logger.info(said, "; ".join(self.read_as[:MAX_SAID]), wanted(self.runner.registry))
         started, resumed = (tuple(dict.fromkeys(ids)) for ids in (self.started, self.resumed))
         return Ingested(started, resumed, self.matched, tuple(self.read_as))
