@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from hephaestus.errors import HephaestusError
 from hephaestus.operations.advice import AwsRefused, NoSuchStack, explained
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["ok", "note", "wrong"]
 INDEXES: Final = ("listing", "wake")
+AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 NOBODY: Final = "hephaestus-doctor::nobody"
 
 
@@ -114,8 +116,9 @@ def _stack(stack: Stack, account: Account) -> Finding:
     if stack.status.endswith("IN_PROGRESS"):
         return Finding("stack", "note", place, "wait until it has settled")
     api = stack.api_url or "none"
-    if stack.api_url and account.endpoint_url:  # its template names the address on AWS
-        api = f"{stack.outputs.get('ApiId', 'there')} at {account.endpoint_url}"
+    endpoint = str(account.client("cloudformation").get().meta.endpoint_url)
+    if stack.api_url and not urlsplit(endpoint).netloc.endswith(AWS_HOSTS):  # its template names the address on AWS
+        api = f"{stack.outputs.get('ApiId', 'there')} at {endpoint}"
     return Finding("stack", "ok", f"{place}; API {api}")
 
 
