@@ -40,7 +40,7 @@ class QueuedTimers:
         return schedule_name(timeout)
 
     def cancel(self, timeout: Timeout) -> None:
-        """Have the schedule of ``timeout`` removed by whoever takes the message.
+        """Have the schedule of ``timeout`` removed by the function that takes the message.
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
@@ -60,7 +60,7 @@ class QueuedBus:
     queue: WorkQueue
 
     def publish(self, event: StatusEvent) -> None:
-        """Have an event published by whoever takes the message.
+        """Have an event published by the function that takes the message.
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.

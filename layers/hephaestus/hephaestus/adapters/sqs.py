@@ -68,8 +68,7 @@ class SqsQueue:
         if not 0 <= seconds <= LONGEST_DELAY:
             message = f"a message can be delayed by 0 to {LONGEST_DELAY} s, not by {seconds} s"
             raise ValueError(message)
-        body = wake_message(instance_id)
-        self._call("send_message", MessageBody=body, DelaySeconds=seconds, MessageGroupId=group_of(instance_id))
+        self._send(wake_message(instance_id), instance_id, DelaySeconds=seconds)
 
     def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Send a message for each instance, ten a request; return the ids whose messages were accepted.
@@ -101,8 +100,7 @@ class SqsQueue:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS rejected the request.
         """
-        body = removal_message(timeout)
-        self._call("send_message", MessageBody=body, MessageGroupId=group_of(timeout.instance_id))
+        self._send(removal_message(timeout), timeout.instance_id)
 
     def publish_later(self, event: StatusEvent) -> None:
         """Send a message that has a status event published.
@@ -111,8 +109,7 @@ class SqsQueue:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS rejected the request.
         """
-        body = status_message(event)
-        self._call("send_message", MessageBody=body, MessageGroupId=group_of(event.instance_id))
+        self._send(status_message(event), event.instance_id)
 
     def depth(self) -> int:
         """About how many messages wait to be taken (GetQueueAttributes); the number lags by up to a minute.
@@ -152,6 +149,10 @@ class SqsQueue:
             raise StoreUnavailable(message)
         rejected = {wakeup.instance_id for wakeup in left}
         return [wakeup.instance_id for wakeup in wakeups if wakeup.instance_id not in rejected]
+
+    def _send(self, body: str, instance_id: str, **more: Any) -> None:
+        """Send a message about an instance, in the group of its workflow."""
+        self._call("send_message", MessageBody=body, MessageGroupId=group_of(instance_id), **more)
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""

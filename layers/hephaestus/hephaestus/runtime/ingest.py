@@ -243,8 +243,8 @@ def _of_s3(said: Mapping[str, Any], message_id: str) -> list[Incoming] | None:
         thing, name, answered = record["s3"]["object"], record["eventName"], record.get("responseElements")
         key = unquote_plus(thing["key"])  # as a form's: S3 writes a space as "+"
         request = answered.get("x-amz-request-id") if isinstance(answered, Mapping) else None
-        told = [it for it in (record.get("eventTime"), request) if isinstance(it, str) and it]
-        when = "|".join(told) or f"{message_id}|{place}"
+        parts = [it for it in (record.get("eventTime"), request) if isinstance(it, str) and it]
+        when = "|".join(parts) or f"{message_id}|{place}"
         found.append(_object(name, record["s3"]["bucket"]["name"], key, thing, change=_change(name), when=when))
     return found
 
@@ -279,7 +279,7 @@ def _object(  # noqa: PLR0913 - of two forms of events
 def _change(name: str) -> str:
     """A creation's or a removal's name in every form of its event; empty for any other change.
 
-    That of a delete marker is told from that of what it marks: the marker is a version that may be removed itself.
+    The name differs for a delete marker and for the version that it marks, as the marker may be removed itself.
     """
     kind, _, how = name.replace(" ", "").partition(":")
     kind = SAME.get(kind, kind)
