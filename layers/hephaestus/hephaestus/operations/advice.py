@@ -85,10 +85,10 @@ def explained(account: Account, url: str = "") -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, HephaestusError) as error:
-        told = _told(error, account, url)
-        if told is None:
+        known = _explained(error, account, url)
+        if known is None:
             raise
-        raise told from error
+        raise known from error
 
 
 def where(account: Account) -> str:
@@ -97,32 +97,32 @@ def where(account: Account) -> str:
     return f"{region} at {account.endpoint_url}" if account.endpoint_url else region
 
 
-def _told(error: BaseException, account: Account, url: str) -> HephaestusError | None:
+def _explained(error: BaseException, account: Account, url: str) -> HephaestusError | None:
     """What to raise instead of ``error``; ``None`` where it says itself what to do."""
     cause = _from_aws(error)
     if cause is None:
         return None
     code, said = error_code(cause), _sentence(cause)
-    told: HephaestusError | None = None
+    known: HephaestusError | None = None
     if isinstance(cause, exceptions.NoRegionError):
-        told = AwsRefused("no region is chosen: give region (--region), AWS_REGION or a profile that names one")
+        known = AwsRefused("no region is chosen: give region (--region), AWS_REGION or a profile that names one")
     elif isinstance(cause, CREDENTIALS):
-        told = NoCredentials(
+        known = NoCredentials(
             f"{said}: give profile (--profile) or AWS_PROFILE, or set keys (aws configure, aws sso login)"
         )
     elif isinstance(cause, SILENT) and url:
-        told = Unreachable(f"nothing answers at {url}{_started(url)}: {said}")
+        known = Unreachable(f"nothing answers at {url}{_started(url)}: {said}")
     elif isinstance(cause, SILENT):
-        told = Unreachable(f"AWS does not answer ({where(account)}): {said}")
+        known = Unreachable(f"AWS does not answer ({where(account)}): {said}")
     elif code in BAD_KEYS:
-        told = NoCredentials(f"AWS does not take the credentials ({code}): {said}")
+        known = NoCredentials(f"AWS does not take the credentials ({code}): {said}")
     elif code in FORBIDDEN:
-        told = AwsRefused(f"AWS does not allow it: {said}")
+        known = AwsRefused(f"AWS does not allow it: {said}")
     elif code in MISSING:
-        told = AwsRefused(f"AWS has no such thing ({where(account)}): {said}")
+        known = AwsRefused(f"AWS has no such thing ({where(account)}): {said}")
     elif not isinstance(error, HephaestusError):
-        told = AwsRefused(f"AWS refused ({code or type(cause).__name__}): {said}")
-    return told
+        known = AwsRefused(f"AWS refused ({code or type(cause).__name__}): {said}")
+    return known
 
 
 def _started(url: str) -> str:
