@@ -22,6 +22,7 @@ from hephaestus.handlers import observability
 from hephaestus.operations import Connection
 from hephaestus.operations.catalog import Catalog
 from hephaestus.operations.http_client import Api
+from hephaestus.operations.identity import Identity
 from hephaestus.operations.transport import DirectInvocation
 from hephaestus.runtime.runner import Runner
 from hephaestus.store.items import INDEXES
@@ -50,7 +51,7 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
 @pytest.fixture
 def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Connection:
     """A connection to the functions in this process, whose runner knows no workflow's code."""
-    monkeypatch.setattr(DirectInvocation, "caller", ANN)
+    monkeypatch.setattr(Identity, "arn", lambda _: ANN)
     own = deployment.runner
     api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]  # called as the SDK's client is
     runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)

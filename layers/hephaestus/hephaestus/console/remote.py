@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from hephaestus.errors import BadRequest
 from hephaestus.operations import explained
+from hephaestus.operations.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ class DeployedConnection:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self._identity = Identity(deployment.account)
         # The rest is the deployment's own; what the console adds is below.
         self.get, self.history, self.list = deployment.get, deployment.history, deployment.list
         self.do = deployment.do
@@ -38,13 +38,10 @@ class DeployedConnection:
         parts = (account.region, stack.account_id if stack else "", account.endpoint_url)
         return " · ".join((named, *filter(None, parts)))
 
-    @cached_property
+    @property
     def by(self) -> str:
         """The caller's ARN."""
-        try:
-            return str(self._deployment.account.client("sts").get().get_caller_identity()["Arn"])
-        except (BotoCoreError, ClientError):
-            return "nobody, as AWS does not say who you are"
+        return self._identity.arn() or "nobody, as AWS does not say who you are"
 
     def workflows(self) -> Sequence[Json]:
         """What is deployed; a table alone does not say, and is shown without."""

@@ -10,19 +10,18 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from hephaestus.errors import EngineError
 from hephaestus.handlers.http.request import CLAIMED
 from hephaestus.operations.advice import NoSuchStack, explained
+from hephaestus.operations.identity import Identity
 from hephaestus.runtime.commands import ROUTED
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class DirectInvocation:
     def __init__(self, stack: Stack, account: Account, client: LazyClient | None = None) -> None:
         self.stack = stack
         self.account = account
+        self.caller = Identity(account)
         self.client = client or account.client("lambda", read_timeout=READ_TIMEOUT)
 
     def call(
@@ -80,7 +80,7 @@ class DirectInvocation:
         if function is None:
             message = f"the stack {self.stack.name} has no function {role}: deploy this release"
             raise NoSuchStack(message)
-        claim = {CLAIMED: self.caller} if method != "GET" else {}
+        claim = {CLAIMED: self.caller.arn()} if method != "GET" else {}
         event = {
             "resource": "",
             "path": path,
@@ -99,14 +99,6 @@ class DirectInvocation:
             raise EngineError(message)
         told = json.loads(said)
         return Answer(int(told["statusCode"]), json.loads(told["body"] or "null"))
-
-    @cached_property
-    def caller(self) -> str | None:
-        """Whose credentials these are, which history keeps as a claim; ``None`` where AWS does not say."""
-        try:
-            return str(self.account.client("sts").get().get_caller_identity()["Arn"])
-        except (BotoCoreError, ClientError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)
