@@ -114,13 +114,22 @@ def _value_size(value: dict[str, Any]) -> int:
         case "S":
             return len(content.encode())
         case "N":
-            return -(-len(content.lstrip("-").strip("0")) // 2) + 1
+            return _number_size(content)
         case "B":
             return len(content)
         case "L":
             return 3 + sum(1 + _value_size(element) for element in content)
         case _:
             return 1
+
+
+def _number_size(number: str) -> int:
+    """A byte and one for a minus; and one for every two digits, paired from the point, but for zeros at either end."""
+    whole, _, fraction = number.lstrip("-").partition(".")
+    digits = whole.zfill(len(whole) + len(whole) % 2) + fraction + "0" * (len(fraction) % 2)
+    pairs = [digits[at : at + 2] != "00" for at in range(0, len(digits), 2)]
+    counted = len(pairs) - pairs.index(True) - pairs[::-1].index(True) if any(pairs) else 0
+    return counted + 1 + number.startswith("-")
 
 
 def _writes(params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import WaitForEvent
 from tests.contract.instances import T0, claim, start, started, step, write
-from tests.costs import Meter
+from tests.costs import Meter, item_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,17 @@ def spent(meter: Meter) -> tuple[list[str], float]:
 
 
 DAYS = timedelta(days=2)
+NUMBERS = (0, 1, 12, 120, 1230, 100000, 1764390000010, 1764390000100, 1764390001000, 0.5, 0.05, 1.25, -5, -50, -123)
+
+
+def test_items_are_measured_as_the_database_measures_them(local: Dynamo) -> None:
+    """To the byte: an item of 1,024 bytes takes one unit, and one of a byte more two."""
+    numbers = {f"n{number}": {"N": str(number)} for number in NUMBERS}
+    item = {"pk": {"S": "orderid::abc123"}, "sk": {"S": "#"}, **numbers, "padding": {"S": ""}}
+    for size, units in ((1024, 1), (1025, 2)):
+        item["padding"] = {"S": "x" * (size - item_size(item | {"padding": {"S": ""}}))}
+        written = local.table.client.put_item(TableName=local.table.name, Item=item, ReturnConsumedCapacity="TOTAL")
+        assert written["ConsumedCapacity"]["CapacityUnits"] == units
 
 
 def test_a_start_costs_four_units(local: Dynamo, meter: Meter) -> None:
