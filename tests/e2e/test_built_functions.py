@@ -7,7 +7,10 @@ says, and answers survive the way through JSON. Behind the functions is moto's s
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,7 +31,7 @@ from tools import emulator, rie
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_LAYER = 1_675_538  # bytes, as it was before teams could nest the stack
+MOST_LAYER = 3_000_000  # bytes; 1.3 million of them are sources, the rest is what they are compiled to
 RESUME_ARN = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
 SAMPLE = {"id": "orderid::sample-1"}
 
@@ -259,7 +262,29 @@ def test_nothing_in_the_librarys_layer_is_for_one_architecture(build: Path) -> N
     assert [path.name for path in layer.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}] == []
 
 
-def test_the_librarys_layer_is_no_larger_than_it_was(build: Path, tmp_path: Path) -> None:
+UNCOMPILED = """
+import os, pathlib, runpy, sys
+build = pathlib.Path(sys.argv[1])
+for function in build.glob("*Function/app.py"):
+    runpy.run_path(str(function))
+specs = [spec for module in [*sys.modules.values()] if (spec := getattr(module, "__spec__", None)) and spec.cached]
+ours = [spec for spec in specs if spec.origin.startswith(str(build / "HephaestusLayer"))]
+print(len(ours) > 200, [spec.name for spec in ours if not os.path.exists(spec.cached)])
+"""
+
+
+def test_all_that_functions_import_of_the_librarys_layer_is_compiled(stack: Stack) -> None:
+    """A cold start that compiles takes twice the processor's time, and Lambda keeps nothing of it."""
+    path = os.pathsep.join(str(layer / "python") for layer in rie.built_layers(stack.build))
+    account = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+    command = [sys.executable, "-B", "-c", UNCOMPILED, str(stack.build)]
+    found = subprocess.run(
+        command, check=False, env=stack.environment | account | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (found.stdout.strip(), found.stderr) == ("True []", "")
+
+
+def test_the_librarys_layer_is_small(build: Path, tmp_path: Path) -> None:
     """As it is uploaded. A cold start unpacks it."""
     packed = shutil.make_archive(str(tmp_path / "layer"), "zip", build / "HephaestusLayer")
     assert Path(packed).stat().st_size <= MOST_LAYER
