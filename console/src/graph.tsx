@@ -73,6 +73,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
             );
           }
           const step = steps[box.key];
+          const most = version.steps.find((one) => one.key === box.key)?.rounds?.at_most;
           const status = step?.status ?? "pending";
           const detail = step || box.key !== version.on_failure ? detailOf(step, instance, now) : "on failure";
           const left = box.x - box.width / 2;
@@ -85,7 +86,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
               role="button"
               tabindex={0} // in SVG, an attribute's case counts
               aria-pressed={selected === box.key}
-              aria-label={`${box.key} ${shown === detail ? detail : `${shown}, ${detail}`}`}
+              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
               data-step={box.key}
               onClick={() => select(box.key)}
               onKeyDown={(event) => {
@@ -94,6 +95,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
                 select(box.key);
               }}
             >
+              {most && <path class="again" d={loopOf(left + box.width, box.y - box.height / 2)} marker-end="url(#arrow-plain)" />}
               <rect x={left} y={box.y - box.height / 2} width={box.width} height={box.height} rx={9} />
               <Icon status={status} x={left + 12} y={box.y - 8} />
               <text class="key" x={left + 36} y={box.y - 3}>
@@ -111,12 +113,20 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
   );
 }
 
+/** The way from a step to itself, over its upper right corner. */
+const loopOf = (right: number, top: number) => `M${right - 34},${top} c0,-9 18,-9 18,-1`;
+
 /** A step's state in a few words. */
 export function detailOf(step: StepView | undefined, instance: Instance, now: number): string {
   if (!step) return CLOSED_WORDS[instance.status] ?? "not yet";
   const again = (step.attempt ?? 0) > 1 ? ` (try ${step.attempt})` : "";
   if (step.status === "waiting") return step.deadline ? `waiting, due ${until(step.deadline, now)}` : "waiting";
   if (step.status === "retrying") return step.retry_at ? `again ${until(step.retry_at, now)}` : "retrying";
+  if (step.round && step.status !== "completed") {
+    const of = `round ${step.round}${step.rounds ? ` of ${step.rounds}` : ""}`;
+    if (step.status === "running") return `${of}${again}`;
+    if (step.status === "looping") return `${of}${step.retry_at ? `, ${until(step.retry_at, now)}` : ""}`;
+  }
   if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;
   return `${words(step.status)}${again}`;
 }

@@ -227,8 +227,13 @@ function sentence(event: LogEvent): string {
     case "HeartbeatReceived":
       return `${event.step}: heartbeat${by}`;
     case "StepCompleted":
+      if (event.event === "exhausted" && event["rounds"]) return `${event.step} is exhausted after ${text("rounds")} rounds`;
       if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
       return `${event.step} completed: ${event.event}${attempt}${event.fail === undefined ? "" : `, which leads to FAIL${event.fail ? `: ${event.fail}` : ""}`}`;
+    case "RoundEnded":
+      return `round ${event.round} of ${event.step} ended${attempt}${event.next_at && ms(event.next_at) > ms(event.started_at) + 1000 ? `; the next begins ${exact(event.next_at)}` : ""}`;
+    case "EventsDropped":
+      return `${event.step} takes no more events, dropped: ${((event["events"] as string[]) ?? []).join(", ")}`;
     case "StepWaiting":
       return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
     case "StepFailed":

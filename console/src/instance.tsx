@@ -210,7 +210,7 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
   const times: [string, string | undefined][] = [
     ["started", step?.started_at],
     ["ended", step?.ended_at],
-    ["tried again", step?.retry_at],
+    [step?.status === "looping" ? "next round" : "tried again", step?.retry_at],
     ["waits until", step?.deadline],
   ];
   return (
@@ -242,6 +242,18 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
             <dd>{step?.attempt}</dd>
           </div>
         )}
+        {step?.round && (
+          <div>
+            <dt>round</dt>
+            <dd>{`${step.round}${step.rounds ? ` of at most ${step.rounds}` : ""}`}</dd>
+          </div>
+        )}
+        {step?.in_line && (
+          <div>
+            <dt>in line</dt>
+            <dd>{`${step.in_line} events`}</dd>
+          </div>
+        )}
         {times.map(([name, at]) =>
           at ? (
             <div key={name}>
@@ -261,12 +273,13 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
       <div>
       {step?.error && <ErrorText error={step.error} />}
       <Data value={step?.results} label="results" />
+      <Data value={step?.carry} label="carry" />
       {Object.entries(step?.large ?? {}).map(([name, characters]) => (
         <Large
           key={name}
-          label="results"
+          label={name}
           characters={characters}
-          fetch={async () => ((await whole(instance)).steps?.[id]?.results ?? null) as Json}
+          fetch={async () => ((await whole(instance)).steps?.[id]?.[name as "results" | "carry"] ?? null) as Json}
         />
       ))}
       </div>

@@ -3,7 +3,7 @@
 import { ms } from "./format";
 import type { Entry } from "./types";
 
-export type Kind = "run" | "wait" | "backoff" | "undo" | "paused";
+export type Kind = "run" | "wait" | "backoff" | "between" | "undo" | "paused" | "rounds";
 
 export interface Span {
   step: string;
@@ -67,8 +67,9 @@ export function tell(entries: Entry[]): Story {
           for (const one of event.steps ?? []) {
             const before = open.get(one);
             // A commit names the next attempt already, where its time is so near that the owner waits for it.
-            const starts = before?.kind === "backoff" ? Math.max(at, retries.get(one) ?? at) : at;
-            if (before) end(one, starts, before.kind === "backoff" ? "" : "interrupted", before.kind !== "backoff");
+            const pauses = before?.kind === "backoff" || before?.kind === "between";
+            const starts = pauses ? Math.max(at, retries.get(one) ?? at) : at;
+            if (before) end(one, starts, pauses ? "" : "interrupted", !pauses);
             begin(one, undoing && one !== handler ? "undo" : "run", starts, 1);
           }
           break;
@@ -77,6 +78,14 @@ export function tell(entries: Entry[]): Story {
           ran("run");
           if (event.failed) end(step, at, event.failed.message, true);
           else end(step, at, event.event ?? "done");
+          break;
+        case "RoundEnded":
+          ran("run");
+          end(step, at, `round ${event.round ?? 1}`);
+          if (event.next_at && ms(event.next_at) > at) {
+            begin(step, "between", at, 1);
+            retries.set(step, ms(event.next_at));
+          }
           break;
         case "StepWaiting":
           ran("run");
@@ -128,7 +137,31 @@ export function tell(entries: Entry[]): Story {
       }
     }
   }
-  return { spans, taken, order: [...order] };
+  return { spans: collapse(spans), taken, order: [...order] };
+}
+
+/** So many rounds of a step are drawn one by one, the newest; those before them are one stretch. */
+const DRAWN = 12;
+
+function collapse(spans: Span[]): Span[] {
+  const rounds = new Map<string, Span[]>();
+  for (const span of spans) {
+    if (!span.failed && (span.kind === "between" || /^round \d+$/.test(span.outcome))) {
+      rounds.set(span.step, [...(rounds.get(span.step) ?? []), span]);
+    }
+  }
+  const gone = new Set<Span>();
+  const kept: Span[] = [];
+  for (const [step, found] of rounds) {
+    const ended = found.filter((span) => span.kind !== "between");
+    const last = ended[ended.length - DRAWN - 1];
+    if (!last) continue;
+    const old = found.filter((span) => span.from <= last.from);
+    for (const span of old) gone.add(span);
+    const first = old[0] as Span;
+    kept.push({ step, kind: "rounds", from: first.from, to: last.to, attempt: 1, outcome: `${first.outcome} to ${last.outcome.slice(6)}`, failed: false });
+  }
+  return [...kept, ...spans.filter((span) => !gone.has(span))];
 }
 
 /**

@@ -8,6 +8,8 @@ const WORDS: { [kind: string]: string } = {
   run: "ran",
   wait: "waited",
   backoff: "waited for its next attempt",
+  between: "was between two rounds",
+  rounds: "went through",
   undo: "was undone",
   paused: "was paused",
 };
@@ -94,6 +96,6 @@ export function TimelineView({ story, now, selected, select }: Props) {
 function said(span: Span, lasted: string): string {
   const what = WORDS[span.kind] ?? span.kind;
   const attempt = span.kind === "run" && span.attempt > 1 ? ` (attempt ${span.attempt})` : "";
-  const end = span.to === undefined ? ", still" : span.outcome && span.kind !== "backoff" ? `: ${span.outcome.slice(0, 200)}` : "";
+  const end = span.to === undefined ? ", still" : span.outcome && span.kind !== "backoff" && span.kind !== "between" ? `: ${span.outcome.slice(0, 200)}` : "";
   return `${span.step || "The instance"} ${what} ${lasted}${attempt} from ${timeOfDay(new Date(span.from).toISOString())}${end}`;
 }

@@ -7,6 +7,8 @@ export interface StepInfo {
   key: string;
   waits: boolean;
   events: string[];
+  /** Of a step that runs again. */
+  rounds?: { at_most: number; within_seconds?: number };
   routes: { [event: string]: string[] };
 }
 
@@ -73,6 +75,11 @@ export interface StepView {
   replaced?: Replaced;
   /** Where its event led to FAIL: the reason, or nothing. */
   fail?: string;
+  /** Of a step that runs again: the round that it is at, and how many there are at most. */
+  round?: number;
+  rounds?: number;
+  carry?: Json;
+  in_line?: number;
   large?: { [name: string]: number };
 }
 
@@ -119,6 +126,8 @@ export interface LogEvent {
   started_at?: string;
   retry_at?: string;
   due_at?: string;
+  round?: number;
+  next_at?: string;
   error?: Failure;
   failed?: Failure;
   fail?: string;

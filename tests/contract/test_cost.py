@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus import DONE, Retry, Step, StepContext, Workflow
+from hephaestus import DONE, Again, Retry, Rounds, Step, StepContext, Workflow
 from hephaestus import step as make_step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import EventReceived, InstanceFinished
@@ -114,6 +114,26 @@ def test_ten_linear_steps_cost_twelve_requests_and_eighteen_units(local: Dynamo,
     sizes = [max(request.sizes) for request in meter.requests]
     assert max(sizes) <= 1024, sizes
     assert spent(meter) == (["PutItem"] * 11 + ["UpdateItem"], 18)
+    assert runner.get("orderid::abc123").status == "completed"
+
+
+def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:
+    """Rule B.2: the end of a round and the beginning of the next are one write; the last of ten closes."""
+
+    @make_step(rounds=Rounds(10))
+    def work(ctx: StepContext) -> Again | dict[str, object]:
+        result: dict[str, object] = {"reference": f"ref-{ctx.round * 7919}", "total": 1349}
+        return Again(result) if ctx.round < 10 else result
+
+    class Loop(Workflow, key="orderid", tags=["sales"], metadata={"team": "checkout"}):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    runner = runner_on(local, Loop)
+    meter.clear()
+    runner.start_instance(Loop, {"order": "abc123"}, id="abc123")
+    assert [request.units for request in meter.requests][1:-1] == [1] * 10
+    assert spent(meter)[0] == ["PutItem"] * 11 + ["UpdateItem"]
     assert runner.get("orderid::abc123").status == "completed"
 
 

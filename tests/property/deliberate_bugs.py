@@ -10,7 +10,7 @@ from hephaestus.engine import advance as engine
 from hephaestus.engine import codec, plans, requests
 from hephaestus.engine import effects as what_follows
 from hephaestus.engine import state as state_of_the_engine
-from hephaestus.engine.activation import name_in_life, step_of, text_of, token_of
+from hephaestus.engine.activation import name_in_life, parse, step_of, text_of, token_of
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep
 from hephaestus.engine.alarms import alarm as alarm_of
 from hephaestus.engine.effects import Head, Schedule, effects
@@ -21,27 +21,31 @@ from hephaestus.engine.events import (
     Forked,
     InstanceFinished,
     Redriven,
+    RoundEnded,
     StepFailed,
     StepsSkipped,
+    Unpaused,
 )
 from hephaestus.engine.fold import following
+from hephaestus.engine.records import Loop
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import Compensation, State, StepState, Timer, evolve, without
+from hephaestus.engine.state import Compensation, Received, State, StepState, Timer, evolve, without
 from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, perform, runner, waking
-from hephaestus.runtime.commands import cancel, deliver, fork, pause, redrive
+from hephaestus.runtime.commands import answer, cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.output import output_event
 from hephaestus.runtime.routing import route
 from hephaestus.runtime.status_events import status_event
 from hephaestus.simulation.bus import SimulatedBus
 from hephaestus.simulation.doubles import SimulatedTable
-from hephaestus.store import reader
+from hephaestus.store import reader, values
 from hephaestus.store import store as stores
 from hephaestus.store.heads import Shards
 from hephaestus.store.keys import HEAD, log_key
 from hephaestus.store.overdue import OverduePage
 from hephaestus.store.store import Store
 from hephaestus.store.table import ALWAYS, EXPIRES, Condition
+from hephaestus.store.values import carry_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -61,6 +65,7 @@ right_commit = Commits.commit
 right_put = Store._put  # noqa: SLF001 - made wrong on purpose
 right_received = EventReceived.changes
 right_redriven = Redriven.changes
+right_round_ended = RoundEnded.changes
 right_skipped = StepsSkipped.changes
 right_step_failed = StepFailed.changes
 right_failed = outcomes.Judge.failed
@@ -725,6 +730,191 @@ def head_held_back_by_the_bus(patch: Patch) -> None:
     patch.setattr(perform.Performer, "_publish", publish)
 
 
+def _round_ends(change: Callable[[RoundEnded, State, dict[str, Any]], None], name: str) -> Callable[[Patch], None]:
+    """A bug in what the end of a round changes."""
+
+    def changes(self: RoundEnded, state: State, at: int) -> dict[str, Any]:
+        changed = right_round_ended(self, state, at)
+        change(self, state, changed)
+        return changed
+
+    def switch_on(patch: Patch) -> None:
+        patch.setattr(RoundEnded, "changes", changes)
+
+    switch_on.__name__, switch_on.__doc__ = name, change.__doc__
+    return switch_on
+
+
+def _of_round(event: RoundEnded, changed: dict[str, Any], **wrong: Any) -> None:
+    changed["steps"] = {**changed["steps"], event.step: replace(changed["steps"][event.step], **wrong)}
+
+
+def _not_anew(event: RoundEnded, _state: State, changed: dict[str, Any]) -> None:
+    """Attempts are counted on, over the rounds."""
+    _of_round(event, changed, attempt=event.attempt)
+
+
+def _old_timers(event: RoundEnded, state: State, changed: dict[str, Any]) -> None:
+    """What had a time for the old round has it for the new one."""
+    if event.activation in state.timers:
+        after = evolve(state, steps=changed["steps"]).activation(event.step)
+        moved = tuple(replace(timer, activation=after) for timer in state.timers[event.activation])
+        changed["timers"] = {**changed["timers"], after: moved}
+
+
+def _line_lost(_event: RoundEnded, state: State, changed: dict[str, Any]) -> None:
+    """The end of a round takes what stands in line."""
+    changed["inbox"] = without(state.inbox, state.line(_event.step))
+
+
+def _uncounted(event: RoundEnded, state: State, changed: dict[str, Any]) -> None:
+    """A round that has ended begins again."""
+    if (known := state.steps.get(event.step)) is not None and known.loop is not None:
+        _of_round(event, changed, loop=replace(changed["steps"][event.step].loop, rounds=known.loop.rounds))
+
+
+def _within_anew(event: RoundEnded, _state: State, changed: dict[str, Any]) -> None:
+    """The time of all rounds is counted from each."""
+    _of_round(event, changed, loop=replace(changed["steps"][event.step].loop, began_at=event.started_at))
+
+
+def _old_carry(event: RoundEnded, state: State, changed: dict[str, Any]) -> None:
+    """A round is given what the one before last left."""
+    if (known := state.steps.get(event.step)) is not None and known.loop is not None:
+        _of_round(event, changed, loop=replace(changed["steps"][event.step].loop, carry=known.loop.carry))
+
+
+def within_stands_still_in_pauses(patch: Patch) -> None:
+    """After a pause, all of the time is left again."""
+    right = Unpaused.changes
+
+    def changes(self: Unpaused, state: State, at: int) -> dict[str, Any]:
+        steps = {
+            key: step if step.loop is None else replace(step, loop=replace(step.loop, began_at=at))
+            for key, step in state.steps.items()
+        }
+        return {**right(self, state, at), "steps": steps}
+
+    patch.setattr(Unpaused, "changes", changes)
+
+
+def exhausted_one_round_late(patch: Patch) -> None:
+    """One round more than there are."""
+    right = engine.is_exhausted
+
+    def late(graph: Graph, state: State, step: str, now: int) -> bool:
+        known = state.steps[step]
+        fewer = known.loop and replace(known.loop, rounds=known.loop.rounds - 1)
+        return right(graph, evolve(state, steps={**state.steps, step: replace(known, loop=fewer)}), step, now)
+
+    patch.setattr(engine, "is_exhausted", late)
+    patch.setattr(executor, "is_exhausted", late)
+
+
+def rounds_early(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
+    """A round begins a minute before its time."""
+    steps = {
+        key: replace(step, retry_at=step.retry_at - 60_000) if step.status == "looping" and step.retry_at else step
+        for key, step in state.steps.items()
+    }
+    return right_advance(graph, evolve(state, steps=steps), now, in_flight)
+
+
+def named_rounds_are_free(patch: Patch) -> None:
+    """A round that was named in the commit of the one before has not begun where its owner died."""
+    right = executor._Execution.recover  # noqa: SLF001 - made wrong on purpose
+
+    def recover(self: Any) -> None:
+        self.interrupted = tuple(one for one in self.interrupted if parse(one).round == 1)
+        right(self)
+
+    patch.setattr(executor._Execution, "recover", recover)  # noqa: SLF001 - made wrong on purpose
+
+
+def carries_written_once(patch: Patch) -> None:
+    """The value of a carry is not named by its round: after a crash, an old one is read."""
+    right = values._carry  # noqa: SLF001 - made wrong on purpose
+
+    def carry(given: Any, activation: str, _rounds: int) -> tuple[str, bytes] | None:
+        found = right(given, activation, 1)
+        return found and (found[0][:40], found[1])
+
+    patch.setattr(values, "_carry", carry)
+
+
+def carry_removed_too_early(patch: Patch) -> None:
+    """The carry of the round before is removed before the head names the new one."""
+    right = Store.commit
+
+    def commit(self: Store, after: State, entry: Entry, writes: Sequence[Any] = ()) -> State | None:
+        done = right(self, after, entry, writes)
+        for event in entry.events if done is not None else ():
+            if isinstance(event, RoundEnded) and parse(event.activation).round > 1:
+                prefix = carry_prefix(after.line(event.step), parse(event.activation).round - 1)
+                self.values.forget(after.instance_id, after.life, prefix)
+        return done
+
+    patch.setattr(Store, "commit", commit)
+
+
+def old_links_work(patch: Patch) -> None:
+    """A link that an earlier round made is good for this one."""
+    right = answer.check_link
+    patch.setattr(answer, "check_link", lambda at, state, link: right(at, state, replace(link, round=0)))
+
+
+def answers_beat_events(patch: Patch) -> None:
+    """What a check comes to goes before an event that was accepted meanwhile."""
+    patch.setattr(outcomes.Judge, "overtaken", lambda self, event, state: event)
+
+
+def dropped_without_a_word(patch: Patch) -> None:
+    """The events that a step leaves behind are told of nowhere."""
+    patch.setattr(engine, "_drops", lambda agenda, state: ())
+
+
+def unfinished_loops_not_undone(patch: Patch) -> None:
+    """Only what has completed is undone."""
+    right = engine.compensable
+
+    def compensable(graph: Graph, state: State) -> tuple[str, ...]:
+        return tuple(step for step in right(graph, state) if state.step_status(step) == "completed")
+
+    patch.setattr(engine, "compensable", compensable)
+
+
+def rounds_share_a_key(patch: Patch) -> None:
+    """An idempotency key does not say which round it is."""
+
+    def name(instance_id: str, life: str, activation: str) -> str:
+        return name_in_life(instance_id, life, replace(parse(activation), round=1).text)
+
+    patch.setattr(contexts, "name_in_life", name)
+
+
+def redrive_repeats_rounds(patch: Patch) -> None:
+    """A step that has had all its rounds has them again in the same epoch."""
+    right = plans.redriven
+
+    def redriven(graph: Graph, state: State) -> Redriven:
+        found = right(graph, state)
+        spent = [key for key, step in state.steps.items() if step.loop is not None and step.status == "failed"]
+        return replace(found, again=tuple(step for step in found.again if step not in spent))
+
+    patch.setattr(redrive, "redriven", redriven)
+
+
+def fork_forgets_rounds(patch: Patch) -> None:
+    """A fork takes over a step as if it had had one round."""
+    right = fork._fork  # noqa: SLF001 - made wrong on purpose
+
+    def taking_over(*args: Any, **options: Any) -> Forked:
+        forked = right(*args, **options)
+        return replace(forked, completed=tuple(replace(done, loop=None) for done in forked.completed))
+
+    patch.setattr(fork, "_fork", taking_over)
+
+
 # By bug: the rules of which the simulator must find one broken.
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_without_condition: ("invariant 1", "invariant 9"),
@@ -827,4 +1017,37 @@ AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     text_without_epoch: ("idempotency keys",),
     fork_drops_the_epoch: ("fork",),
     ties_undone_in_the_order_of_the_graph: ("compensation",),
+}
+# On the workflows that have loops.
+OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    _round_ends(_old_carry, "old_carry"): ("rounds",),
+    _round_ends(_uncounted, "rounds_not_counted"): ("rounds", "invariant 2", "idempotency keys"),
+    _round_ends(_not_anew, "attempts_not_begun_anew"): ("rounds", "invariant 2"),
+    _round_ends(_old_timers, "old_timers_for_the_new_round"): ("rounds",),
+    _round_ends(_line_lost, "line_lost_at_the_end_of_a_round"): ("invariant 5",),
+    _round_ends(_within_anew, "within_counted_from_each_round"): ("rounds",),
+    within_stands_still_in_pauses: ("rounds",),
+    exhausted_one_round_late: ("rounds",),
+    _advancing(rounds_early): ("rounds",),
+    named_rounds_are_free: ("invariant 2", "at most once"),
+    carries_written_once: ("invariant 9", "rounds"),
+    carry_removed_too_early: ("invariant 9",),
+    old_links_work: ("rounds",),
+    answers_beat_events: ("invariant 5",),
+    dropped_without_a_word: ("invariant 5", "invariant 3"),
+    unfinished_loops_not_undone: ("compensation",),
+    rounds_share_a_key: ("idempotency keys",),
+    redrive_repeats_rounds: ("invariant 2", "rounds", "idempotency keys", "invariant 5"),
+    fork_forgets_rounds: ("fork",),
+    **{
+        snapshot_loses(kind, name): ("invariant 9",)
+        for kind, name in (
+            (State, "lines"),
+            (StepState, "loop"),
+            (Loop, "carry"),
+            (Loop, "began_at"),
+            (Loop, "quick"),
+            (Received, "round"),
+        )
+    },
 }

@@ -8,20 +8,35 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from hephaestus import DONE, FAIL, Completed, NonRetryable, Pending, Retry, StepContext, Update, Workflow, step
-from hephaestus.definition.step import Choice, Fail, Step
-from hephaestus.steps import Wait, WaitForEvent
+from hephaestus import (
+    DONE,
+    FAIL,
+    Again,
+    Completed,
+    NonRetryable,
+    Pending,
+    Retry,
+    Rounds,
+    StepContext,
+    Update,
+    Workflow,
+    step,
+)
+from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
+from hephaestus.steps import Poll, Wait, WaitForEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 LARGEST = 6
-A_FEW, A_FIFTH, A_THIRD = 0.06, 0.2, 0.3
+A_FEW, A_FIFTH, A_THIRD, A_HALF = 0.06, 0.2, 0.3, 0.5
 TABLES = {"effects": ("pk",)}
 QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
 SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), max_delay=timedelta(hours=2), jitter="half")
 ENDING = 2  # of the numbers of workflows modulo 3: those that may fail on purpose
 A_FEW_PICKS = 2
+LOOPING = 400  # the numbers from which on workflows have loops
+WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
 
 
@@ -31,6 +46,8 @@ def flow(number: int) -> type[Workflow]:
     draw = Random(number)
     names = [f"s{position}" for position in range(draw.randint(1, LARGEST))]
     steps = {name: _step(name, draw) for name in names}
+    if number >= LOOPING:
+        steps = {name: _loop(made, Random(f"loop {number} {name}")) for name, made in steps.items()}
     last = step(key="last")(_act("last", ("done",)))
     targets: dict[str, list[str]] = {}
     transitions: dict[Any, Any] = {last: {"done": DONE}}
@@ -124,8 +141,33 @@ def _step(name: str, draw: Random) -> Step:
             )(_act(name, events))
 
 
+def _loop(made: Step, draw: Random) -> Step:
+    """Most steps of such a workflow run in rounds, or ask again and again."""
+    if not isinstance(made, FunctionStep) or draw.random() < A_FIFTH:
+        return made
+    within = draw.choice([None, None, timedelta(seconds=30), timedelta(hours=2)])
+    rounds = Rounds(draw.randint(1, WANTED), within=within)
+    pause = draw.choice([None, None, 0.3, 20, 3_600])
+    if draw.random() < A_THIRD:
+        return Poll(_check(made.key), every=pause or 1, backoff=2, rounds=rounds, ends_on=("go",), name=made.key)
+    waits = made.events == ("go",) or draw.random() < A_FIFTH
+    events = ("go", "timeout") if waits else tuple(made.events)
+    function = _go_on(made.key, events, pause, large=draw.random() < A_FIFTH)
+    return step(
+        key=made.key,
+        events=events,
+        rounds=rounds,
+        retry=made.retry,
+        timeout=made.timeout,
+        semantics=made.semantics,
+        compensate=made.compensation or draw.choice([None, _undo(made.key)]),
+    )(function)
+
+
 def _events(member: Step) -> list[str]:
     events = list(member.events)
+    if member.rounds is not None and Random(member.key).random() < A_HALF:
+        events.append("exhausted")
     if member.pure or member.semantics == "at_most_once":
         return events
     return events if member.key < "s3" else [*events, "error"]
@@ -166,6 +208,32 @@ def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]
         return Completed(events[planned.event % len(events)], {"by": name}, writes=_once(ctx, planned))
 
     return act
+
+
+def _go_on(
+    name: str, events: Sequence[str], pause: float | None, *, large: bool
+) -> Callable[[StepContext], Completed | Again | Pending]:
+    """So many rounds as the plan has it; the last acts, or waits for an event."""
+    act = _act(name, events)
+
+    def go_on(ctx: StepContext) -> Completed | Again | Pending:
+        planned = _planned(name, ctx)
+        if ctx.round <= planned.pick % WANTED:
+            carry = {"n": ctx.round, **({"pad": str(ctx.round) * LARGE} if large else {})}
+            return Again(carry, after=pause, writes=_once(ctx, planned))
+        return Pending(timeout=timedelta(hours=5)) if "go" in events else act(ctx)
+
+    return go_on
+
+
+def _check(name: str) -> Callable[[StepContext], bool | dict[str, int]]:
+    def check(ctx: StepContext) -> bool | dict[str, int]:
+        planned = _planned(name, ctx)
+        if planned.dies:
+            raise NonRetryable(name)
+        return ctx.round > planned.pick % WANTED and {"asked": ctx.round}
+
+    return check
 
 
 def _undo(name: str) -> Callable[[StepContext], Completed]:

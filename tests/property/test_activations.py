@@ -15,9 +15,7 @@ KEYS = st.text(st.characters(exclude_categories=()) | st.sampled_from("~[]@!%.-_
     ("", "a", "a~1", "a[b]", "a@1", "a!undo", "%7E", "~", "\ud800", "é")
 )
 NUMBERS = st.integers(0, 3) | st.integers(0, 10**12)
-ACTIVATIONS = st.builds(
-    Activation, KEYS, epoch=NUMBERS, item=st.none() | KEYS, round=st.none() | NUMBERS, undo=st.booleans()
-)
+ACTIVATIONS = st.builds(Activation, KEYS, epoch=NUMBERS, item=st.none() | KEYS, round=NUMBERS, undo=st.booleans())
 
 
 @given(ACTIVATIONS)

@@ -13,15 +13,15 @@ from hephaestus import DONE, FAIL, Choice, Completed, Retry, StepContext, Workfl
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
-from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS
-from tests.property.random_flows import TABLES, flow, plan
+from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_LOOPS
+from tests.property.random_flows import LOOPING, TABLES, flow, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 RUNS = 20_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
-FLOWS = 400
+FLOWS = 500  # a fifth of them with loops
 FEWER_FLOWS = 60
 BUDGET = 3_000
 # A bug that few of the workflows can show: steps side by side of which one fails for good.
@@ -65,6 +65,13 @@ def test_a_deliberate_bug_is_found(bug: Callable[[Any], None], monkeypatch: pyte
     bug(monkeypatch)
     flows = SEEN_IN.get(bug.__name__, range(FEWER_FLOWS))
     assert rule_broken((flow(flows[seed % len(flows)]), plan, seed) for seed in range(BUDGET)) in BUGS[bug]
+
+
+@pytest.mark.parametrize("bug", OF_LOOPS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_rounds_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks, on workflows that have loops (rules B.1 to B.5 and B.8)."""
+    bug(monkeypatch)
+    assert rule_broken((flow(LOOPING + seed % FEWER_FLOWS), plan, seed) for seed in range(BUDGET)) in OF_LOOPS[bug]
 
 
 class Asked(Workflow, key="asked"):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
+from hephaestus.engine.records import Loop
 from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
@@ -87,12 +88,14 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{field.name: BY_TYPE[str(field.type)] for field in fields(kind) if field.init})
 
 
+BY_TYPE["Loop | None"] = st.none() | records(Loop)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
 BY_TYPE["tuple[StepCompleted, ...]"] = st.tuples(records(ev.StepCompleted))
 for record in (ev.CancelRequested, ev.Paused, Compensation):
     BY_TYPE[f"{record.__name__} | None"] = st.none() | records(record)
 BY_TYPE["Mapping[str, StepState]"] = st.dictionaries(TEXT, records(StepState), max_size=2)
 BY_TYPE["Mapping[str, Received]"] = st.dictionaries(TEXT, records(Received), max_size=2)
+BY_TYPE["Mapping[str, tuple[Received, ...]]"] = st.dictionaries(TEXT, st.tuples(records(Received)), max_size=2)
 BY_TYPE["Mapping[str, tuple[Timer, ...]]"] = st.lists(records(Timer), max_size=3).map(by_step)
 EVENTS = st.one_of([records(kind) for kind in ev.EVENTS.values()])
 STATES = records(State)

@@ -82,6 +82,8 @@ def one_of_each() -> tuple[ev.Event, ...]:
         ev.StepCompleted("s0", "e0", ()),
         ev.StepWaiting("s0"),
         ev.StepFailed("s0", 1, ev.Failure("Boom", "")),
+        ev.RoundEnded("s0", 5),
+        ev.EventsDropped("s0", ("e0",)),
         ev.StepsSkipped(("s0",)),
         ev.Suspended(),
         ev.HandedOver(),

@@ -30,6 +30,7 @@ A_LINK = Link(
     "approval",
     "approved",
     NOW // 1000 + 60,
+    3,
     {"by": "Ann"},
 )
 CHANGES: dict[str, Any] = {
@@ -39,6 +40,7 @@ CHANGES: dict[str, Any] = {
     "step": "other",
     "event": "rejected",
     "expires_at": NOW // 1000 + 61,
+    "round": 4,
     "payload": {"by": "Eve"},
 }
 
@@ -65,7 +67,7 @@ def test_a_token_is_what_anybody_can_compute_from_the_key() -> None:
     assert signature == text(hmac.new(KEY, b"hephaestus link 1\n" + claims.encode(), "sha256").digest())
     said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
     expected = [
-        2,
+        3,
         "here",
         A_LINK.id,
         "orderid::a-1",
@@ -73,6 +75,7 @@ def test_a_token_is_what_anybody_can_compute_from_the_key() -> None:
         "approval",
         "approved",
         A_LINK.expires_at,
+        3,
         {"by": "Ann"},
     ]
     assert said == expected

@@ -195,8 +195,19 @@ def workflow() -> Schema:
         "events": texts,
         "routes": {"type": "object", "description": "Targets by event.", "additionalProperties": texts},
     }
+    steps = _all_of(step)
+    steps["properties"] |= {
+        "rounds": {
+            "type": "object",
+            "description": "How often it may run again, and for how long after its first round a round may begin.",
+            "required": ["at_most"],
+            "properties": {"at_most": {"type": "integer"}, "within_seconds": {"type": "number"}},
+            "additionalProperties": False,
+        },
+        "ends_on": {"type": "array", "items": {"type": "string"}},
+    }
     forks = {**text, "enum": list(FORKS)}
-    version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": _all_of(step)}}
+    version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": steps}}
     described = _all_of(version)
     described["properties"] |= {
         "input": {"type": "object", "description": "The JSON schema of the start context."},

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
-from hephaestus.definition.results import Completed, Pending, Result
+from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
+from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Done, Fail, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DONE",
     "FAIL",
+    "Again",
     "AlreadyRunning",
     "AmbiguousEvent",
     "BadCallback",
@@ -109,6 +111,7 @@ __all__ = [
     "Result",
     "Retry",
     "RetryLater",
+    "Rounds",
     "Step",
     "StepContext",
     "StepMovedOn",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.durations import LONGEST, Unfit, read_duration, read_moment, shown
 from hephaestus.definition.mistakes import Mistakes
-from hephaestus.definition.results import Completed, Pending
+from hephaestus.definition.results import Again, Completed, Pending
+from hephaestus.definition.rounds import Rounds
+from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import DONE, Done, Step, events_wrong, plain_events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
+    from hephaestus.definition.results import Checked
 
-__all__ = ["DONE", "Debug", "Done", "Wait", "WaitForEvent"]
+__all__ = ["DONE", "Debug", "Done", "Poll", "Wait", "WaitForEvent"]
+
+LONGEST_EVERY: Final = timedelta(days=366)
+LONGEST_PAUSE: Final = timedelta(hours=1)
+MOST_BACKOFF: Final = 100
 
 
 class Wait(Step, pure=True):
@@ -131,6 +139,89 @@ def _part(unit: str, part: Any) -> timedelta:
         pass
     problem = f"{unit} is {shown(part)}"
     raise Unfit(problem, f"Give a number, of at most {LONGEST.days} days")
+
+
+class Poll(Step):
+    """Ask again and again, until the answer is there: each question is a round.
+
+    It emits ``"done"`` when there is an answer, ``"exhausted"`` when there was none in all its rounds, and each of
+    ``ends_on`` when that comes from outside, with its payload as results: an event that was accepted before an answer
+    was recorded counts.
+
+    Args:
+        check: takes the context; it returns ``False`` to be asked again, ``True``, or results. ``async def`` works.
+        every: how long after the first answer it is asked again, in seconds or as a ``timedelta``.
+        backoff: by what each pause is longer than the one before; no pause is longer than an hour, or than ``every``.
+        rounds: how often it is asked at most, and for how long.
+        ends_on: events from outside that end it.
+        name: the step's key; by default the function's name.
+
+    Raises:
+        DefinitionError: no function of the context, no duration of at most 366 days, a ``backoff`` below 1 or above
+            100, or no ``Rounds``.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is asked, how often and until when
+        self,
+        check: Callable[[StepContext], Checked | Awaitable[Checked]],
+        *,
+        every: Duration,
+        rounds: Rounds,
+        backoff: float = 1,
+        ends_on: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        self.step_key = getattr(check, "__name__", "poll") if name is None else name
+        wrong = Mistakes(self.step_key)
+        if problem := call_problem(check, "context"):
+            wrong.add(f"its check {problem}", "Give a function that takes the context")
+        self.every = wrong.read(read_duration, every, "every", longest=LONGEST_EVERY) or LONGEST_PAUSE
+        if not isinstance(backoff, (int, float)) or isinstance(backoff, bool) or not 1 <= backoff <= MOST_BACKOFF:
+            wrong.add(f"backoff is {shown(backoff)}", f"Give a number from 1 to {MOST_BACKOFF}")
+        if not isinstance(rounds, Rounds):
+            wrong.add(f"rounds is {shown(rounds)}", "Give Rounds(...), as in rounds=Rounds(500)")
+        if isinstance(ends_on, str):
+            wrong.add(f"ends_on is {shown(ends_on)}", f"Write a tuple: ends_on=({ends_on!r},)")
+        wrong.report("step")
+        self.check, self.backoff, self.rounds = check, backoff, rounds
+        self.ends_on = tuple(ends_on)
+        self.events = ("done", *self.ends_on)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the check is a coroutine function."""
+        return inspect.iscoroutinefunction(self.check)
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Any:  # noqa: ARG002 - the signature of every step
+        """Ask once."""
+        answer = self.check(context)
+        return self._later(answer, context.round) if inspect.isawaitable(answer) else self._read(answer, context.round)
+
+    async def _later(self, answer: Awaitable[Checked], number: int) -> Completed | Again:
+        return self._read(await answer, number)
+
+    def _read(self, answer: Any, number: int) -> Completed | Again:
+        """What an answer means for the step.
+
+        Raises:
+            TypeError: it is none.
+        """
+        if answer is False:
+            return Again(after=self.pause(number))
+        if answer is None or isinstance(answer, (str, Pending, Again, Completed)):
+            message = f"the check of {self.step_key} returned {shown(answer)}: return False, True or results"
+            raise TypeError(message)
+        return Completed("done", {} if answer is True else answer)
+
+    def pause(self, number: int) -> timedelta:
+        """How long after round ``number`` the next begins."""
+        most = max(self.every, LONGEST_PAUSE)
+        grown = 1.0
+        for _ in range(number - 1):
+            grown *= self.backoff
+            if grown == 1 or self.every * grown >= most:
+                break
+        return min(self.every * grown, most)
 
 
 class Debug(Step):

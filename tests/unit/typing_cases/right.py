@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from hephaestus import (
     DONE,
     FAIL,
+    Again,
     Check,
     Choice,
     Completed,
@@ -22,6 +23,7 @@ from hephaestus import (
     Put,
     Result,
     Retry,
+    Rounds,
     Step,
     StepContext,
     Update,
@@ -31,7 +33,7 @@ from hephaestus import (
     connect_async,
     step,
 )
-from hephaestus.steps import Debug, Wait, WaitForEvent
+from hephaestus.steps import Debug, Poll, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -105,6 +107,31 @@ def book(ctx: StepContext) -> Completed:
 def which(failed: ConditionFailed) -> tuple[int | None, Write | None, str]:
     """What a failed condition tells."""
     return failed.index, failed.write, failed.reason
+
+
+@step(rounds=Rounds(10_000, within=timedelta(days=3)), events=("done", "exhausted"))
+def import_page(ctx: StepContext) -> Again | Completed:
+    """Rounds with a cursor."""
+    cursor: Any = ctx.carry.get("cursor")
+    if ctx.round < 3:
+        return Again({"cursor": cursor}, after=60, writes=[Put("pages", {"pk": str(ctx.round)})])
+    return Completed("done")
+
+
+def carrier_says(ctx: StepContext) -> bool | dict[str, str]:
+    """A check."""
+    return ctx.round > 1 and {"at": "door"}
+
+
+async def carrier_says_later(ctx: StepContext) -> bool:
+    """An asynchronous one."""
+    return ctx.round > 1
+
+
+shipped = Poll(
+    carrier_says, every=timedelta(minutes=1), backoff=2, rounds=Rounds(500), ends_on=("delivered",), name="s"
+)
+asked = Poll(carrier_says_later, every=1.5, rounds=Rounds(500, 60))
 
 
 class ReserveStock(Step):

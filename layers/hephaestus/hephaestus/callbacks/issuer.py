@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.callbacks.link import Link, dump
 from hephaestus.definition.durations import read_duration
 from hephaestus.definition.references import step_key
+from hephaestus.engine.activation import parse
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import BadCallback, BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
@@ -65,7 +66,15 @@ class Issuer:
         claim, text = _claim(payload)
         name = hashlib.sha256(dump([self.activation, target, event, text]).encode()).hexdigest()[:20]
         owner = self.instance
-        return self.signer.token(Link(name, owner.id, owner.life, target, event, expires_at, claim))
+        return self.signer.token(
+            Link(name, owner.id, owner.life, target, event, expires_at, self._round(target), claim)
+        )
+
+    def _round(self, target: str) -> int:
+        """The round that a link of this very step is for; 0 for any, as for another step."""
+        if target != self.step or target not in self.graph.rounds:
+            return 0
+        return parse(self.activation.rpartition(":")[2]).round
 
     def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """Where a person opens the link; see ``StepContext.callback_url``.

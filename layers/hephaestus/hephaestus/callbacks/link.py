@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from hephaestus.values.lazy_dataclass import dataclass
 
-FORMAT: Final = 2
-MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int)
+FORMAT: Final = 3
+MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Link:
         step: the step that waits.
         event: the event it is given.
         expires_at: when the link's time is over, in seconds since the epoch.
+        round: of a step with rounds, the one that may take it; 0 for any.
         payload: JSON-safe results that come with the event; ``None`` leaves them to whoever answers.
     """
 
@@ -34,6 +35,7 @@ class Link:
     step: str
     event: str
     expires_at: int
+    round: int = 0
     payload: Any = None
 
     @property
@@ -44,7 +46,8 @@ class Link:
 
 def encode(link: Link, audience: str) -> bytes:
     """The link as it is signed; ``audience`` is the deployment that it is for."""
-    claims = [FORMAT, audience, link.id, link.instance_id, link.life, link.step, link.event, link.expires_at]
+    named = (link.id, link.instance_id, link.life, link.step, link.event)
+    claims = [FORMAT, audience, *named, link.expires_at, link.round]
     if link.payload is not None:
         claims.append(link.payload)
     return dump(claims).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -183,6 +184,9 @@ def cost(
     event: Annotated[
         list[str] | None, typer.Option("--event", "-e", metavar="STEP=EVENT", help="The event that a step emits.")
     ] = None,
+    rounds: Annotated[
+        list[str] | None, typer.Option("--rounds", metavar="STEP=NUMBER", help="How many rounds a step takes.")
+    ] = None,
     queued: Annotated[bool, typer.Option("--queued", help="Starts and events are left to the queue.")] = False,
     status_events: Annotated[bool, typer.Option("--status-events", help="The stack has an EventBusName.")] = False,
     step_ms: Annotated[int, typer.Option(min=0, help="How long a step works, in milliseconds.")] = 100,
@@ -192,8 +196,8 @@ def cost(
 ) -> None:
     """Estimate what a million instances cost, beside Step Functions and Lambda durable functions."""
     session: Session = ctx.obj
-    emitted = _events(event or ())
-    plan = Plan(emitted, queued, result_bytes=result_bytes, input_bytes=input_bytes, publishes=status_events)
+    plan = Plan(_events(event or ()), queued, rounds=_rounds(rounds or ()), publishes=status_events)
+    plan = replace(plan, input_bytes=input_bytes, result_bytes=result_bytes)
     flow = find(target, session.place.modules)
     described = describe(flow) if flow else _described(session, target)
     shown = version_of(described, version)
@@ -241,6 +245,15 @@ def _events(given: list[str] | tuple[str, ...]) -> dict[str, str]:
         message = f"--event {wrong[0]}: write step=event"
         raise BadRequest(message)
     return {step: event for step, _, event in pairs}
+
+
+def _rounds(given: list[str] | tuple[str, ...]) -> dict[str, int]:
+    pairs = [each.partition("=") for each in given]
+    wrong = [step for step, _, number in pairs if not (step and number.isascii() and number.isdecimal())]
+    if wrong:
+        message = f"--rounds {wrong[0]}: write step=number"
+        raise BadRequest(message)
+    return {step: int(number) for step, _, number in pairs}
 
 
 def _write(path: Path, text: str) -> None:
@@ -295,6 +308,9 @@ def _step(definition: Definition, key: str) -> Text:
     facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
     facts += ["at most once"] if step.semantics == "at_most_once" else []
     facts += ["can be undone"] if step.compensates else []
+    if step.rounds is not None:
+        within = f" within {span(step.rounds.within.total_seconds())}" if step.rounds.within else ""
+        facts.append(f"up to {step.rounds.at_most:,} rounds{within}")
     facts += ["start"] if key == definition.graph.start else []
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
         found = getattr(definition.steps[key], name, None)

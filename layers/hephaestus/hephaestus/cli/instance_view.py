@@ -98,17 +98,25 @@ def _steps(shown: Json, width: int, now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("STEP", "STATUS", "TOOK", "EVENT", ""):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
-    used = max(map(len, steps)) + max(len(step["status"]) + 2 for step in steps.values()) + 8 + 10 + 8
+    used = max(map(len, steps)) + max(len(step["status"] + _counted(step)) + 2 for step in steps.values()) + 26
     room = max(width - used, LEAST)
     for key, step in steps.items():
         table.add_row(
             Text(safe(key)),
-            styles.status(step["status"]) + Text(f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else "", "dim"),
+            styles.status(step["status"]) + Text(_counted(step), "dim"),
             Text(_took(step, now), style="dim"),
             Text(safe(step.get("event", ""))),
             Text(_detail(step, room), style="red" if step.get("error") or "fail" in step else "dim"),
         )
     return table
+
+
+def _counted(step: Json) -> str:
+    """How often it was tried, and which round it is at."""
+    tried = f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else ""
+    return tried + (
+        f" round {step['round']}" + (f"/{step['rounds']}" if step.get("rounds") else "") if step.get("round") else ""
+    )
 
 
 def _took(step: Json, now: datetime) -> str:
@@ -123,7 +131,7 @@ def _detail(step: Json, width: int) -> str:
         return brief(f"FAIL: {step['fail']}" if step["fail"] else "FAIL", width).strip('"')
     if step.get("error"):
         return brief(f"{step['error']['type']}: {step['error']['message']}", width).strip('"')
-    return brief(step.get("results") or {}, width)
+    return brief(step.get("results") or step.get("carry") or {}, width)
 
 
 REDRIVE: Final = {
@@ -173,6 +181,7 @@ def _data(shown: Json) -> Iterator[RenderableType]:
     parts = {"start data": shown.get("context"), "metadata": shown.get("metadata")}
     parts |= {"output": shown.get("output")}
     parts |= {f"{key} left": step.get("results") for key, step in shown.get("steps", {}).items()}
+    parts |= {f"{key} carries": step.get("carry") for key, step in shown.get("steps", {}).items()}
     for name, value in parts.items():
         if value:
             yield Text()

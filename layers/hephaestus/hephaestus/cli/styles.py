@@ -13,6 +13,7 @@ SIGNS: Final = {
     "running": ("▶", "cyan"),
     "waiting": ("◷", "yellow"),
     "retrying": ("↻", "yellow"),
+    "looping": ("⟳", "cyan"),
     "completed": ("✓", "green"),
     "failed": ("✗", "bold red"),
     "cancelled": ("⊘", "magenta"),

@@ -89,12 +89,12 @@ class Timeline:
                 yield _row(("", "", ""), Text(), Text(where, style="dim"))
         for done in event.get("completed", ()) if self.payloads else ():
             yield _row(("", "", ""), Text(), Text(f"{safe(done['step'])} {dump(done.get('results', {}))}", style="dim"))
-        for name in ("initial", "payload", "results", "metadata", "output"):
+        for name in ("initial", "payload", "results", "carry", "metadata", "output"):
             if event.get(name) in (None, {}, []):
                 continue
             if self.payloads:
                 yield _row(("", "", ""), Text(), Text(f"{name} {dump(event[name])}", style="dim"))
-            elif name in ("payload", "results", "output"):
+            elif name in ("payload", "results", "carry", "output"):
                 yield _row(("", "", ""), Text(), Text(brief(event[name], self.room), style="dim"))
 
 
@@ -183,6 +183,8 @@ def _completed(event: Json, at: datetime) -> Text:
     emitted = (safe(event["event"]), "red" if failed else "green")
     line = Text.assemble((safe(event["step"]), "bold"), " ", emitted, (f" → {taken}", "dim"))
     line.append(_took(event, at), style="dim")
+    if event.get("rounds"):
+        line.append(f"  after {event['rounds']} rounds", style="dim")
     if event.get("fail"):
         line.append(f"\n{safe(event['fail'], lines=True)}", style="red")
     if failed:
@@ -191,6 +193,18 @@ def _completed(event: Json, at: datetime) -> Text:
     if event.get("writes"):
         line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
     return line
+
+
+def _round_ended(event: Json, at: datetime) -> Text:
+    line = Text.assemble((safe(event["step"]), "bold"), f" round {event['round']} ended", (_took(event, at), "dim"))
+    line.append(f"  the next {_when(event['next_at'], at)}", style="dim")
+    if event.get("writes"):
+        line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
+    return line
+
+
+def _dropped(event: Json, _at: datetime) -> Text:
+    return styles.plain(f"{event['step']} takes no more events, dropped: {', '.join(event['events'])}")
 
 
 def _waiting(event: Json, at: datetime) -> Text:
@@ -293,6 +307,8 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "HeartbeatReceived": ("♥", _beat),
     "StepCompleted": ("completed", _completed),
     "StepWaiting": ("waiting", _waiting),
+    "RoundEnded": ("looping", _round_ended),
+    "EventsDropped": ("✉", _dropped),
     "StepFailed": ("failed", _failed),
     "StepsSkipped": ("skipped", _steps("skips ")),
     "CompensationStarted": ("compensating", _undoing),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
-from hephaestus.definition.results import Completed
+from hephaestus.definition.results import Again, Completed
+from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import BadRequest
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 UNKNOWN_WAIT: Final = timedelta(hours=1)
 INVOCATION_MS: Final = 600_000
-ROUNDS: Final = 10_000
+TURNS: Final = 10_000
+MOST_ROUNDS: Final = 1_000  # that are played
+USUAL_ROUNDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Plan:
         events: the event that a step emits, by step; by default its first one, and of a wait its first but ``timeout``.
         queued: whether starts and events are left to the queue, as the API does by default, or run in place.
         waits: how long waits take, where it is known; else an hour.
+        rounds: how many rounds steps take that run again, where it is known; else ten, or as many as there are.
         coded: waits with code of their own, whose start is committed like that of any step.
         input_bytes: the start data, in bytes.
         result_bytes: what each step leaves, in bytes.
@@ -54,6 +58,7 @@ class Plan:
     events: Mapping[str, str] = field(default_factory=dict)
     queued: bool = False
     waits: Mapping[str, timedelta] = field(default_factory=dict)
+    rounds: Mapping[str, int] = field(default_factory=dict)
     coded: frozenset[str] = frozenset()
     input_bytes: int = 120
     result_bytes: int = 40
@@ -71,7 +76,7 @@ class Counts:
         messages: of the work queue.
         schedules: one-shot schedules that fired.
         published: status events.
-        steps: steps that ran, waits included.
+        steps: steps that ran, each round of them, waits included.
         waits: waits among them.
         callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
         route: the steps in the order in which they ended, each with its event.
@@ -119,6 +124,12 @@ def _check(version: Json, plan: Plan) -> None:
         if event not in steps[key]:
             message = f"step {key} has no event {event!r}: it has {', '.join(steps[key])}"
             raise BadRequest(message)
+    for key, number in plan.rounds.items():
+        most = next((each.get("rounds", {}).get("at_most") for each in version["steps"] if each["key"] == key), None)
+        if most is None or not 1 <= number <= min(most, MOST_ROUNDS):
+            limit = "no rounds" if most is None else f"1 to {min(most, MOST_ROUNDS)} rounds"
+            message = f"step {key} has {limit} here, not {number}"
+            raise BadRequest(message)
 
 
 class _Clock(VirtualClock):
@@ -149,7 +160,7 @@ class _Game:
         self.invocations = 1
         data = _data(self.plan.input_bytes)
         instance_id = self.runner.start_instance(self.flow, data, id="x", dispatch=self._going())
-        for _ in range(ROUNDS):
+        for _ in range(TURNS):
             self._drain()
             shown = self._look(instance_id)
             if shown.closed:
@@ -203,7 +214,7 @@ class _Game:
             self.messages,
             self.schedules,
             len(self.bus.events),
-            steps=len(done),
+            steps=sum(shown.steps[key].round or 1 for key, _ in done),
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
@@ -224,7 +235,7 @@ class _Game:
 
 def _event(described: Json, plan: Plan) -> str:
     events = list(described["routes"])
-    usual = (event for event in events if event not in ("timeout", "error"))
+    usual = (event for event in events if event not in ("timeout", "error", "exhausted"))
     return plan.events.get(described["key"]) or next(usual, events[0])
 
 
@@ -254,6 +265,10 @@ def _step(described: Json, plan: Plan) -> Step:
     key, events = described["key"], tuple(described["routes"])
     if not described.get("waits"):
         emitted = _event(described, plan)
+        if bounds := described.get("rounds"):
+            number = plan.rounds.get(key, min(bounds["at_most"], USUAL_ROUNDS))
+            again = _go_on(emitted, number, plan.waits.get(key), plan.result_bytes)
+            return step(key=key, events=events, rounds=Rounds(number))(again)
         return step(key=key, events=events)(_emit(emitted, plan.result_bytes))
     duration = plan.waits.get(key, UNKNOWN_WAIT)
     if events == ("done",):
@@ -267,6 +282,11 @@ class _CodedWait(WaitForEvent):
     """A wait that the engine takes for one with code of its own."""
 
     pure = False
+
+
+def _go_on(event: str, number: int, pause: timedelta | None, size: int) -> Callable[[StepContext], Completed | Again]:
+    data = _data(size)
+    return lambda ctx: Again(data, after=pause) if ctx.round < number else Completed(event, data)
 
 
 def _emit(event: str, size: int) -> Callable[[StepContext], Completed]:
@@ -284,7 +304,7 @@ def plan_of(definition: Definition, plan: Plan) -> Plan:
     """``plan`` with what a definition at hand tells of its waits."""
     waits: dict[str, timedelta] = {}
     for key, each in definition.steps.items():
-        found = getattr(each, "wait_timeout", None) or getattr(each, "until", None)
+        found = getattr(each, "wait_timeout", None) or getattr(each, "until", None) or getattr(each, "every", None)
         if isinstance(found, timedelta):
             waits[key] = found
     coded = frozenset(key for key, each in definition.declared.items() if each.waits and not each.pure)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current")
 WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout", "example")
 TRIGGERS: Final = "triggers"  # which an umbrella has, too
-STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry")
+STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry", "rounds")
 STEP_METHODS: Final = ("execute", "compensate")
 
 

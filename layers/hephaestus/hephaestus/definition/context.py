@@ -9,7 +9,7 @@ from functools import partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
-from hephaestus.engine.activation import name_in_life, step_of
+from hephaestus.engine.activation import name_in_life, parse, step_of
 from hephaestus.engine.advance import failure_of
 from hephaestus.errors import NoInput, no_signer
 from hephaestus.values import FrozenDict
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 A_WEEK: Final = timedelta(days=7)
 NO_ERROR: Final = FrozenDict()
+NO_CARRY: Final = FrozenDict()
 
 
 class Links(Protocol):
@@ -168,6 +169,17 @@ class Source(NamedTuple):
         error = failure_of(self.state) if self.step == self.definition.graph.on_failure else None
         return FrozenDict(type=error.type, message=error.message) if error is not None else NO_ERROR
 
+    def own_round(self) -> int:
+        """The number of the round, from 1; for a compensation how many there were."""
+        found = parse(self.activation)
+        known = self.state.steps.get(found.step)
+        return found.round if known is None or not found.undo else max(known.rounds, 1)
+
+    def own_carry(self) -> Mapping[str, Any]:
+        """What the round before left."""
+        known = self.state.steps.get(self.step)
+        return own_mapping(NO_CARRY if known is None or known.loop is None else known.loop.carry)
+
     def own_instance(self) -> Instance:
         """Whose step it is."""
         state = self.state
@@ -236,11 +248,13 @@ class StepContext(_OfInput[InputT]):
         config: the configuration given with the target that led here.
         instance: id, workflow, version, generation, tags and metadata.
         attempt: which attempt this is, from 1.
-        idempotency_key: the same for every attempt of this step in this generation, across retries and crashes; give it
-            to services that take one.
+        idempotency_key: the same for every attempt of this step in this generation, or of this round of it, across
+            retries and crashes; give it to services that take one.
         events: the event each completed step emitted.
         remaining_time: how long this invocation still lasts.
         read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
+        round: which round of a step with rounds this is, from 1; in its compensation, how many there were.
+        carry: what the round before left (``Again(carry)``); empty in the first. In a compensation, the last one.
         error: in a workflow's ``on_failure``, why the instance fails: ``type`` and ``message``; elsewhere empty.
         links: what makes links; a test may pass ``hephaestus.testing.links``.
     """
@@ -256,6 +270,8 @@ class StepContext(_OfInput[InputT]):
     read_input: Callable[[], Any] = _no_input
     links: Callable[[], Links] = no_signer
     error: Mapping[str, str] = field(default_factory=dict)
+    round: int = 1
+    carry: Mapping[str, Any] = field(default_factory=dict)
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
@@ -285,7 +301,7 @@ class StepContext(_OfInput[InputT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
         """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
-        held = ("initial", "steps", "config", "instance", "events", "error")
+        held = ("initial", "steps", "config", "instance", "events", "error", "carry")
         return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property

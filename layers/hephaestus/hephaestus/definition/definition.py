@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
+    from hephaestus.definition.rounds import Rounds
     from hephaestus.definition.step import Choice, Semantics, Step
     from hephaestus.engine.graph import Graph
 
@@ -71,6 +72,8 @@ class Declared:
     timeout: timedelta | None
     semantics: Semantics
     compensate_retry: Retry | None
+    rounds: Rounds | None
+    ends_on: tuple[str, ...] | None
     waits: bool
     pure: bool
     compensates: bool

@@ -66,12 +66,10 @@ class Reader:
             problems.extend(check_graph(first, edges, self.fan_outs))
         if problems or first is None:
             return None
-        waits = frozenset(key for key, step in self.declared.items() if step.waits)
-        compensates = frozenset(key for key, step in self.declared.items() if step.compensates)
         return Definition(
             name=self.cls.name,
             version=plain_name(self.cls.version),
-            graph=Graph(first, edges, waits, compensates, output if isinstance(output, str) else "", on_failure, ends),
+            graph=self.graph(first, edges, output if isinstance(output, str) else "", on_failure, ends),
             steps=self.steps,
             declared=self.declared,
             routes=self.routes,
@@ -83,6 +81,28 @@ class Reader:
             output=None if isinstance(output, str) else output,
             failure_config=failure_config,
             timeout=self.timeout(),
+        )
+
+    def graph(
+        self,
+        first: str,
+        edges: Mapping[str, Mapping[str, tuple[str, ...]]],
+        output: str,
+        on_failure: str,
+        ends: frozenset[tuple[str, str, str]],
+    ) -> Graph:
+        """The graph, without mistakes."""
+        known = self.declared.items()
+        return Graph(
+            first,
+            edges,
+            frozenset(key for key, step in known if step.waits),
+            frozenset(key for key, step in known if step.compensates),
+            output,
+            on_failure,
+            ends,
+            rounds={key: step.rounds.bounds for key, step in known if step.rounds is not None},
+            ends_on={key: step.ends_on for key, step in known if step.ends_on is not None},
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
@@ -125,6 +145,8 @@ class Reader:
             declared = self.declared[key]
             if declared.waits is True:
                 self.wrong(key, "is on_failure and waits", "Give a step that only runs")
+            if declared.rounds is not None:
+                self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
             if declared.compensates is True:
                 self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
@@ -236,6 +258,8 @@ class Reader:
 
     def check_undeclared(self, key: str, event: object) -> None:
         """Note what is wrong with routing an event that a step does not declare."""
+        if event == "exhausted" and self.declared[key].rounds is not None:
+            return
         if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)
             problem = f"routes {name}, which the step does not declare"

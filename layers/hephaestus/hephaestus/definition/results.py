@@ -49,4 +49,20 @@ class Pending:
     heartbeat: Duration | None = None
 
 
-Result: TypeAlias = "str | Completed | Pending | Mapping[str, Any] | Model"
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The round is over, and another begins: the step must say how many it may have (``rounds=``).
+
+    Attributes:
+        carry: what the next round reads as ``ctx.carry``.
+        after: how long until it begins, in seconds or as a ``timedelta``, at most 366 days; ``None`` for at once.
+        writes: on tables of your own, at most 99: they happen exactly once, together with the round's end.
+    """
+
+    carry: Mapping[str, Any] | Model = field(default_factory=dict)
+    after: Duration | None = None
+    writes: Sequence[Write] = ()
+
+
+Checked: TypeAlias = "bool | Mapping[str, Any] | Model"  # what a poll is answered
+Result: TypeAlias = "str | Completed | Pending | Again | Mapping[str, Any] | Model"

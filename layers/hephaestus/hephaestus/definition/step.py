@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, over
 
 from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
-from hephaestus.definition.results import Completed, Pending, Result
+from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.scalars import plain_name
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.retries import Retry
+    from hephaestus.definition.rounds import Rounds
     from hephaestus.values.foreign import Model
 
 MAX_EVENT: Final = 128  # characters of an event's name, as `resume` takes it
@@ -59,6 +60,8 @@ class Step:
         semantics: ``at_least_once``, or ``at_most_once``: once it has started it never runs again, whatever happens.
         compensate_retry: how failed attempts to undo the step are repeated; ``None`` takes the workflow's policy.
         waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
+        rounds: how often the step may return ``Again``; ``None`` for never.
+        ends_on: the only events that it takes, also while it is between two attempts (``Poll``); ``None`` for others.
         pure: whether ``execute`` is the library's own and touches nothing outside, so that its start is no matter.
     """
 
@@ -68,6 +71,8 @@ class Step:
     timeout: Duration | None = None
     semantics: Semantics = "at_least_once"
     compensate_retry: Retry | None = None
+    rounds: Rounds | None = None
+    ends_on: Sequence[str] | None = None
     waits: bool = False
     pure: bool = False
 
@@ -97,7 +102,8 @@ class Step:
             context: the start data, earlier results, attempt and idempotency key.
 
         Returns:
-            An event's name, ``Completed``, a mapping of results (where the step declares one event), or ``Pending()``.
+            An event's name, ``Completed``, a mapping of results (where the step declares one event), ``Pending()``, or
+            ``Again(...)`` (where it has ``rounds``).
 
         Raises:
             Exception: to fail this attempt.
@@ -163,6 +169,7 @@ class FunctionStep(Step):
         semantics: Semantics = "at_least_once",
         compensate: CompensationFunction | None = None,
         compensate_retry: Retry | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self.function = function
         self.events = events
@@ -172,6 +179,7 @@ class FunctionStep(Step):
         self.semantics = semantics
         self.compensation = compensate
         self.compensate_retry = compensate_retry
+        self.rounds = rounds
         self.__doc__ = function.__doc__
         self.__name__ = _name_of(function)
         self.__module__ = getattr(function, "__module__", None) or __name__
@@ -216,6 +224,7 @@ def step(
     semantics: Semantics = "at_least_once",
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
+    rounds: Rounds | None = None,
 ) -> Callable[[StepFunction], FunctionStep]: ...
 def step(  # noqa: PLR0913 - what a step is made of
     function: StepFunction | None = None,
@@ -228,6 +237,7 @@ def step(  # noqa: PLR0913 - what a step is made of
     semantics: Semantics = "at_least_once",
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
+    rounds: Rounds | None = None,
 ) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
     """Make a step of a function that takes the context and returns a result.
 
@@ -241,6 +251,7 @@ def step(  # noqa: PLR0913 - what a step is made of
             if its Lambda dies in the middle of it.
         compensate: undoes what the step did, should the instance fail later; it takes the context, too.
         compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
+        rounds: how often it may return ``Again``, as in ``Rounds(1_000, within=timedelta(days=3))``; by default never.
 
     Raises:
         DefinitionError: it is given something by position that is no function.
@@ -264,6 +275,7 @@ def step(  # noqa: PLR0913 - what a step is made of
             semantics=semantics,
             compensate=compensate,
             compensate_retry=compensate_retry,
+            rounds=rounds,
         )
 
     if function is not None and not callable(function):
@@ -393,7 +405,9 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def read_result(result: Any, events: Sequence[str], step_key: str, routed: Sequence[str] = ()) -> Completed | Pending:
+def read_result(
+    result: Any, events: Sequence[str], step_key: str, routed: Sequence[str] = ()
+) -> Completed | Pending | Again:
     """What a step returned, made uniform.
 
     Args:
@@ -407,7 +421,7 @@ def read_result(result: Any, events: Sequence[str], step_key: str, routed: Seque
         TypeError: something else was returned.
     """
     read: Completed
-    if isinstance(result, Pending):
+    if isinstance(result, (Pending, Again)):
         return result
     if isinstance(result, str):
         read = Completed(result)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import fields
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.bodies import step_body_wrong
 from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
+from hephaestus.definition.results import Again
 from hephaestus.definition.retries import Retry
+from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.signatures import call_problem, mentions
 from hephaestus.definition.step import ENDS, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 
@@ -33,6 +36,8 @@ def read_declared(step: Step) -> Declared:
     del read["execute"], read["compensate"]
     if isinstance(read["events"], (list, tuple)):
         read["events"] = tuple(str.__str__(one) if isinstance(one, str) else one for one in read["events"])
+    between = isinstance(read["rounds"], Rounds) and isinstance(read["ends_on"], tuple)
+    read["ends_on"] = read["ends_on"] if between else None
     for name in ("key", "semantics"):
         read[name] = str.__str__(read[name]) if isinstance(read[name], str) else read[name]
     with suppress(Unfit):
@@ -42,12 +47,15 @@ def read_declared(step: Step) -> Declared:
 
 def may_time_out(step: Step, declared: Declared) -> bool:
     """Whether something can give ``step`` the event ``timeout`` though it does not declare it."""
-    if declared.timeout is not None or declared.waits is True:
-        return True
+    return declared.timeout is not None or declared.waits is True or mentions(_code(step), "Pending")
+
+
+def _code(step: Step) -> list[Any]:
+    """The functions that a step's own code is in."""
     if isinstance(step, FunctionStep):
-        return mentions([step.function], "Pending")
+        return [step.function]
     own = [kind for kind in type(step).__mro__ if kind not in Step.__mro__]
-    return mentions([found for kind in own for found in vars(kind).values() if callable(found)], "Pending")
+    return [found for kind in own for found in vars(kind).values() if callable(found)]
 
 
 def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
@@ -63,6 +71,7 @@ def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
             yield (f"{name} is {shown(flag)}", "Give True or False")
     yield from step_body_wrong(type(step), Step)
     yield from _policies_wrong(declared)
+    yield from _rounds_wrong(step, declared)
     yield from _functions_wrong(step)
 
 
@@ -86,6 +95,24 @@ def _policies_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
         )
     if undo is not None and declared.compensates is False:
         yield ("has compensate_retry but no compensation", "Give compensate=..., or drop it")
+
+
+def _rounds_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
+    """What is wrong with how often a step may run again."""
+    if isinstance(declared.rounds, Rounds):
+        if declared.waits is True or declared.pure is True:
+            yield ("has rounds and only waits", "Drop the rounds: a wait is over once")
+    elif declared.rounds is not None:
+        yield (f"rounds is {shown(declared.rounds)}", "Give Rounds(...), as in rounds=Rounds(1_000)")
+    elif any(_returns_again(function) for function in _code(step)):
+        yield ("returns Again and has no rounds", "Say how many there are at most, as in rounds=Rounds(1_000)")
+
+
+def _returns_again(function: Any) -> bool:
+    """Whether ``Again`` stands in a function's own code: of code that cannot be read, nothing is said."""
+    plain = unwrap(getattr(function, "__func__", function))
+    code, known = getattr(plain, "__code__", None), getattr(plain, "__globals__", {})
+    return code is not None and "Again" in code.co_names and known.get("Again") is Again
 
 
 def _functions_wrong(step: Step) -> Iterator[tuple[str, str]]:

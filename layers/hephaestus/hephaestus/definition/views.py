@@ -12,8 +12,8 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import EVENTS
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import StepState
-from hephaestus.values import for_display
+from hephaestus.engine.state import TIMED, StepState
+from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 T = TypeVar("T")
+NOTHING_CARRIED: Final = FrozenDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,15 @@ class StepView:
     """One step of an instance; times are aware ``datetime`` objects in UTC.
 
     Attributes:
-        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``completed``, ``failed``, ``skipped``,
-            ``compensated`` or ``compensation_failed``.
+        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``looping`` (between two rounds), ``completed``,
+            ``failed``, ``skipped``, ``compensated`` or ``compensation_failed``.
         event: the event that it completed with.
         results: its results.
+        retry_at: when its next attempt begins, or its next round.
+        round: of a step with rounds, the one that it is at, or comes next; once it has ended, how many it had.
+        rounds: how many it has at most, where its version is deployed.
+        carry: what the newest round that has ended left for the next.
+        in_line: how many events are kept for it, where it has rounds.
         accepts: the events that it takes now; none where it does not wait.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
@@ -56,6 +62,10 @@ class StepView:
     error: Mapping[str, str] | None = None
     replaced: Mapping[str, str] | None = None
     fail: str | None = None
+    round: int | None = None
+    rounds: int | None = None
+    carry: Mapping[str, Any] = field(default_factory=dict)
+    in_line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +190,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         tags=state.tags,
         metadata=own_mapping(state.metadata),
         context=own_mapping(state.initial),
-        steps=ByStep(_steps(state, accepts)),
+        steps=ByStep(_steps(state, accepts, graph)),
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
@@ -198,8 +208,9 @@ def view(state: State, graph: Graph | None) -> InstanceView:
     )
 
 
-def _steps(state: State, accepts: Mapping[str, Sequence[str]]) -> dict[str, StepView]:
+def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None) -> dict[str, StepView]:
     """Every step that something has happened to."""
+    bounds = {} if graph is None else graph.rounds
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
@@ -215,13 +226,22 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]]) -> dict[str, Step
             ended_at=moment(step.ended_at),
             retry_at=moment(step.retry_at),
             deadline=moment(deadlines.get(key)),
-            accepts=accepts.get(key, ()) if step.status == "waiting" else (),
+            accepts=accepts.get(key, ()) if step.status in ("waiting", "looping") else (),
             error=_error(step.error or step.failed),
             replaced=_replaced(step.replaced),
             fail=step.fail,
+            round=_round(step) if key in bounds or step.loop is not None else None,
+            rounds=bounds[key].at_most if key in bounds else None,
+            carry=own_mapping(NOTHING_CARRIED if step.loop is None else step.loop.carry),
+            in_line=len(state.waiting_for(key)) or None if key in bounds else None,
         )
         for key, step in known.items()
     }
+
+
+def _round(step: StepState) -> int:
+    """The number of the round that a step is at or, once it has ended, of the last that it began."""
+    return max(step.rounds, 1) if step.ended_at and step.status not in TIMED else step.round
 
 
 def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
@@ -230,17 +250,22 @@ def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
     return HistoryEntry(entry.sequence, in_utc(entry.at), events)
 
 
+HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop"})
+COUNTS: Final = frozenset({"round", "rounds"})
+
+
 def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     """The fields worth showing: no empty ones, stack traces if asked for, times as times."""
     shown: dict[str, Any] = {}
     for name, value in fields.items():
         empty = value in (None, "", (), {}, []) and name not in ("taken", "fail")
         never = value == 0 and name.endswith(("_at", "_until", "_ms"))
-        if empty or never or value is None or name in ("start_id", "owner", "digest"):
+        if empty or never or value is None or name in HIDDEN or (name in COUNTS and not value):
             continue  # that a step led nowhere is worth showing, and that it led to FAIL, whatever the reason
         if name == "activation":
             found = parse(value)
             shown |= {"step": found.step, **({"epoch": found.epoch} if found.epoch else {})}
+            shown |= {"round": found.round} if found.round > 1 or "next_at" in fields else {}
         elif name == "activations":
             shown["steps"] = tuple(step_of(one) for one in value)
         elif name in ("error", "failed"):

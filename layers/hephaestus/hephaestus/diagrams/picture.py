@@ -17,6 +17,7 @@ FILLS: Final[Mapping[str, str]] = {
     "running": "#bbdefb",
     "waiting": "#fff0b3",
     "retrying": "#ffe0b2",
+    "looping": "#bbdefb",
     "failed": "#ffcdd2",
     "compensated": "#e1d5f0",
     "compensation_failed": "#ffcdd2",
@@ -111,14 +112,17 @@ def draw(version: Mapping[str, Any], name: str, instance: Mapping[str, Any] | No
 
 def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> Node:
     waits = bool(step.get("waits"))
+    most = step.get("rounds", {}).get("at_most")
     if not shown:
-        return Node(step["key"], waits)
+        return Node(step["key"], waits, detail=f"up to {most:,} rounds" if most else "")
     status = known.get("status", "pending")
     detail = ""
     if status == "waiting":
         detail = "for " + ", ".join(known.get("accepts", ())) if known.get("accepts") else ""
     elif status in ("failed", "retrying", "compensation_failed"):
         detail = f"attempt {known.get('attempt', 1)}: {known.get('error', {}).get('type', '')}"
+    elif most and known.get("round"):
+        detail = f"round {known['round']:,} of {most:,}"
     return Node(step["key"], waits, status, detail)
 
 

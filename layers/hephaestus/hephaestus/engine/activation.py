@@ -31,14 +31,14 @@ class Activation:
         step: the step's key.
         epoch: how often the step's effects were undone before.
         item: the key of a map's item.
-        round: the number of a loop's round, from 1.
+        round: the number of a loop's round, from 1; 1 where there is no loop.
         undo: whether what it did is undone.
     """
 
     step: str
     epoch: int = 0
     item: str | None = None
-    round: int | None = None
+    round: int = 1
     undo: bool = False
 
     @property
@@ -49,15 +49,15 @@ class Activation:
             text += f"~{self.epoch}"
         if self.item is not None:
             text += f"[{_encoded(self.item)}]"
-        if self.round is not None:
+        if self.round != 1:
             text += f"@{self.round}"
         return f"{text}!undo" if self.undo else text
 
 
 @lru_cache(KNOWN)
-def text_of(step: str, epoch: int = 0, *, undo: bool = False) -> str:
-    """The text of an activation that is no map's item and no loop's round."""
-    return Activation(step, epoch, undo=undo).text
+def text_of(step: str, epoch: int = 0, round_: int = 1, *, undo: bool = False) -> str:
+    """The text of an activation that is no map's item."""
+    return Activation(step, epoch, round=round_, undo=undo).text
 
 
 @lru_cache(KNOWN)
@@ -76,7 +76,7 @@ def parse(text: str) -> Activation:
         _decoded(step),
         int(epoch or 0),
         None if item is None else _decoded(item),
-        None if round_ is None else int(round_),
+        1 if round_ is None else int(round_),
         undo is not None,
     )
     if activation.text != text:

@@ -11,11 +11,12 @@ the other in reverse order of completion (Garcia-Molina and Salem, "Sagas", 1987
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from hephaestus.engine.activation import parse, step_of
-from hephaestus.engine.agenda import Agenda, ask
+from hephaestus.engine.agenda import OPEN, Agenda, ask
 from hephaestus.engine.events import Failure
+from hephaestus.engine.events.steps import UNDOABLE, stale_events
 from hephaestus.engine.state import is_fatal
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
@@ -24,8 +25,11 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.graph import Bounds, Graph
     from hephaestus.engine.state import Compensation, State, StepState, Timer
+
+
+LATEST: Final = 1 << 62  # ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,28 @@ class Skip:
     """Record that no path leads to these steps any more."""
 
     steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Record that no wait will take these ``events``, which are kept for a step under ``activation``."""
+
+    activation: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaust:
+    """Record that the round ``activation`` does not begin: the step has had its ``rounds``, or its time."""
+
+    activation: str
+    rounds: int
+    bounds: Bounds
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +126,14 @@ class Sleep:
     wake_at: int | None
 
 
-Command: TypeAlias = Skip | Deliver | Run | TimeOut | Compensate | Close | Sleep
+Command: TypeAlias = Skip | Drop | Exhaust | Deliver | Run | TimeOut | Compensate | Close | Sleep
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the activations ``in_flight`` run.
 
-    Skips, deliveries, ``TimeOut`` and ``Compensate`` come alone: they change the state, so ask again after recording
-    them. No command at all means that what comes next depends on a step in flight.
+    Skips, ``Drop``, ``Exhaust``, deliveries, ``TimeOut`` and ``Compensate`` come alone: they change the state, so ask
+    again after recording them. No command at all means that what comes next depends on a step in flight.
     """
     if state.closed:
         return ()
@@ -126,12 +152,11 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
     if state.deadline is not None and state.deadline <= now and not agenda.is_through():
         return (TimeOut(_timed_out(state)),)
-    if deliveries := _deliveries(agenda, state, now):
-        return deliveries
+    alone: tuple[Command, ...] = _drops(agenda, state) or _deliveries(agenda, state, now, in_flight)
+    if alone := alone or _exhausted(agenda, state, now, in_flight):
+        return alone
     runs = _runs(agenda, state, now, in_flight)
-    if runs or in_flight:
-        return runs
-    return (_rest(agenda, state),)
+    return runs if runs or in_flight else (_rest(agenda, state),)
 
 
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
@@ -151,17 +176,19 @@ def _timed_out(state: State) -> Failure:
 
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
-    """The completed steps that can be undone, the last completed first."""
-    return tuple(step for step in _completed(graph, state) if step in graph.compensates)
+    """The steps that can be undone, the last completed first: of those with rounds also what has not completed."""
+    begun = [step for step, known in state.steps.items() if known.loop is not None and known.status in UNDOABLE]
+    return tuple(step for step in _completed(graph, state, begun) if step in graph.compensates)
 
 
-def _completed(graph: Graph, state: State) -> list[str]:
-    """The completed steps, the last completed first.
+def _completed(graph: Graph, state: State, begun: Collection[str] = ()) -> list[str]:
+    """The completed steps, the last completed first, before them those that have ``begun`` and have not ended.
 
     Times in a log never go back; of steps that completed together, the later in the graph comes first.
     """
-    done = [step for step, known in state.steps.items() if known.status == "completed"]
-    return sorted(done, key=lambda step: (state.steps[step].ended_at, graph.place.get(step, -1)), reverse=True)
+    done = {step: known.ended_at for step, known in state.steps.items() if known.status == "completed"}
+    done |= {step: state.steps[step].ended_at or LATEST for step in begun}
+    return sorted(done, key=lambda step: (done[step], graph.place.get(step, -1)), reverse=True)
 
 
 def output_of(graph: Graph, state: State) -> str:
@@ -176,8 +203,8 @@ def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:
 
 
 def is_any_waiting(graph: Graph, state: State) -> bool:
-    """Whether some step waits."""
-    return ask(graph, state, lambda agenda: bool(agenda.waiting))
+    """Whether some step waits, or is between two attempts and ends when an event comes."""
+    return ask(graph, state, lambda agenda: bool(agenda.waiting or (agenda.timed and graph.ends_on)))
 
 
 def missing(graph: Graph, state: State) -> tuple[str, ...]:
@@ -190,7 +217,7 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
         return ()
     found: dict[str, None] = {}
     for key, step in state.steps.items():
-        needed = step.status in ("waiting", "retrying") or is_fatal(step)
+        needed = step.status in OPEN or is_fatal(step)
         if needed and key not in graph.place and key != graph.on_failure:
             found[key] = None
         if step.status == "completed":
@@ -231,27 +258,54 @@ def is_reachable(graph: Graph, state: State, step: str) -> bool:
 def reachable(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
     """Those of ``steps`` that may still wait for an event; see ``is_reachable``."""
     dead = frozenset(ask(graph, state, Agenda.dead))
-    open_ = ("pending", "retrying", "waiting")
+    open_ = {"pending", *OPEN}
     return [step for step in steps if step in graph.place and state.step_status(step) in open_ and step not in dead]
 
 
 def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Run, ...]:
     """Steps that are due for an attempt, in the graph's order."""
     due = list(agenda.ready())
-    if agenda.retrying:
+    if agenda.timed:
         due += [step for token, step in agenda.due(now) if not token]
         due.sort(key=agenda.graph.place.__getitem__)
     runs = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
     return tuple([Run(activation, state.attempt(step)) for activation, step in runs])
 
 
-def _deliveries(agenda: Agenda, state: State, now: int) -> tuple[Deliver, ...]:
-    if not agenda.waiting:
+def _drops(agenda: Agenda, state: State) -> tuple[Drop, ...]:
+    """Of each line, the events that no wait will take."""
+    found = {step: stale_events(state, step) for step in sorted(agenda.stale)}
+    return tuple(Drop(state.line(step), tuple(one.event for one in events)) for step, events in found.items())
+
+
+def _exhausted(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Exhaust, ...]:
+    """Where no other round may begin: of so many none is left, or its time has come, and that of the last is over."""
+    found = []
+    for step in sorted(agenda.looping):
+        activation, loop = state.activation(step), state.steps[step].loop
+        if loop is not None and activation not in in_flight and is_exhausted(agenda.graph, state, step, now):
+            found.append(Exhaust(activation, loop.rounds, agenda.graph.rounds[step]))
+    return tuple(found)
+
+
+def is_exhausted(graph: Graph, state: State, step: str, now: int) -> bool:
+    """Whether ``step`` is between two rounds, and may not begin the next at ``now`` (ms)."""
+    bounds, known = graph.rounds.get(step), state.steps[step]
+    if bounds is None or known.loop is None or known.status != "looping":
+        return False
+    begins = known.retry_at is None or known.retry_at <= now
+    late = bounds.within_ms is not None and begins and now - known.loop.began_at > bounds.within_ms
+    return late or known.loop.rounds >= bounds.at_most
+
+
+def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Deliver, ...]:
+    if not agenda.waiting and not (agenda.timed and agenda.graph.ends_on):
         return ()
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
-        received = state.inbox[activation := state.activation(step)]
-        found[step] = Deliver(activation, received.event, received.payload)
+        received, activation = state.inbox[state.line(step)], state.activation(step)
+        if activation not in in_flight:
+            found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):
         if token and step not in found:
             timer = next(timer for timer in state.timers[state.activation(step)] if timer.token == token)
@@ -280,6 +334,8 @@ def _why(key: str, step: StepState) -> Failure:
     if step.fail is not None:
         return Failure("FAIL", f"step {key} emitted {step.event!r}, which leads to FAIL{step.fail and ': '}{step.fail}")
     error = step.error or Failure("Unknown", "")
+    if not step.attempt:
+        return Failure(error.type, f"step {key} failed: {error.message}", error.trace)
     return Failure(error.type, f"step {key} failed after {step.attempt} attempt(s): {error.message}", error.trace)
 
 
@@ -331,7 +387,7 @@ def _undone(state: State, undoing: Compensation) -> Close:
 
 
 def _rest(agenda: Agenda, state: State) -> Close | Sleep:
-    if agenda.waiting or agenda.retrying:
+    if agenda.waiting or agenda.timed:
         return Sleep(earlier(agenda.next_time(0), state.deadline))
     if agenda.pending:
         stuck = [step for step in agenda.graph.order if state.step_status(step) == "pending"]

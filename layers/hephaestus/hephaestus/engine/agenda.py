@@ -11,6 +11,8 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.activation import step_of
+from hephaestus.engine.events.steps import stale_events
+from hephaestus.engine.state import TIMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State, StepState
 
 SETTLED: Final = frozenset({"completed", "skipped"})
+OPEN: Final = TIMED | {"waiting"}
 T = TypeVar("T")
 
 
@@ -29,6 +32,8 @@ class Agenda:
         graph: the workflow's graph.
         waiting: the steps that wait.
         retrying: the steps whose next attempt has a time.
+        looping: the steps that are between two rounds, of which the next has a time.
+        stale: the steps for which events are kept that no wait will take.
         failed: the steps that end the instance: they failed for good, or their event led to ``FAIL``.
         pending: how many of the graph's steps nothing has happened to.
     """
@@ -37,8 +42,15 @@ class Agenda:
         self.graph = graph
         self.waiting: set[str] = set()
         self.retrying: set[str] = set()
+        self.looping: set[str] = set()
+        self.stale: set[str] = set()
         self.failed: set[str] = set()
-        self._by_status = {"waiting": self.waiting, "retrying": self.retrying, "failed": self.failed}
+        self._by_status = {
+            "waiting": self.waiting,
+            "retrying": self.retrying,
+            "looping": self.looping,
+            "failed": self.failed,
+        }
         self.pending = len(graph.order)
         self._known: dict[str, StepState] = {}
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
@@ -76,7 +88,12 @@ class Agenda:
 
     def is_through(self) -> bool:
         """Whether every step has come to its end, or no path leads to it."""
-        return not (self.waiting or self.retrying or self.pending)
+        return not (self.waiting or self.timed or self.pending)
+
+    @property
+    def timed(self) -> bool:
+        """Whether some step's next attempt has a time."""
+        return bool(self.retrying or self.looping)
 
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
@@ -84,7 +101,8 @@ class Agenda:
 
     def idle_but_for(self, step: str) -> bool:
         """Whether no step but ``step`` waits or is to be tried again."""
-        return len(self.waiting) + len(self.retrying) == (step in self.waiting or step in self.retrying)
+        found = (self.waiting, self.retrying, self.looping)
+        return sum(map(len, found)) == any(step in some for some in found)
 
     def held(self, state: State) -> list[str]:
         """The waiting steps whose event has come, in the order in which the events came."""
@@ -138,8 +156,12 @@ class Agenda:
                 self._unplaced.add(step)
             if was in SETTLED or now in SETTLED:
                 self._decide(step, before, after)
-        if now in {"waiting", "retrying"} or step in self._timed or step in self._held:
+        if now in OPEN or step in self._timed or step in self._held:
             self._watch(state, step, after)
+        if state.inbox or step in self.stale:
+            self.stale.discard(step)
+            if stale_events(state, step):
+                self.stale.add(step)
 
     def _among(self, known: StepState | None) -> set[str]:
         """The set that a step which is ``known`` so belongs to, if it is one that anybody asks for."""
@@ -149,7 +171,9 @@ class Agenda:
 
     def _watch(self, state: State, step: str, known: StepState | None) -> None:
         """Note what ``step`` waits for, if it still does: its event, and its times."""
-        if known is not None and known.status == "waiting" and state.activation(step) in state.inbox:
+        status = known.status if known is not None else "pending"
+        takes = status == "waiting" or (status in TIMED and step in self.graph.ends_on)
+        if takes and state.line(step) in state.inbox:
             self._held.add(step)
         else:
             self._held.discard(step)
@@ -205,9 +229,9 @@ class Agenda:
 
 def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
     """The times that a step waits for or is tried again at."""
-    if known is None or known.status not in {"waiting", "retrying"}:
+    if known is None or known.status not in OPEN:
         return ()
-    if known.status == "retrying":
+    if known.status in TIMED:
         return () if known.retry_at is None else ((known.retry_at, "", step),)
     return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(state.activation(step), ()))
 

@@ -76,7 +76,7 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
 def _due(before: State, event: Event, at: int) -> int | None:
     """When what came from outside is to be looked at, if no one would look of their own accord."""
     match event:
-        case EventReceived() if _waits(before, event.step):
+        case EventReceived() if _waits(before, event.step, "looping"):
             return at
         case TimerSet() if _waits(before, event.step):
             return event.due_at
@@ -87,16 +87,16 @@ def _due(before: State, event: Event, at: int) -> int | None:
     return None
 
 
-def _waits(state: State, step: str) -> bool:
-    """Whether something for ``step`` is to be looked at before the step asks for it."""
-    return state.step_status(step) == "waiting" and state.paused is None
+def _waits(state: State, step: str, *others: str) -> bool:
+    """Whether something for ``step`` is to be looked at before the step asks for it: it waits, or is one of others."""
+    return state.step_status(step) in ("waiting", *others) and state.paused is None
 
 
 def _after_heartbeat(before: State, event: HeartbeatReceived, after: State) -> int | None:
     """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
     missed = (timer.due_at for timer in before.timers.get(event.activation, ()) if timer.heartbeat_ms)
     alarmed = before.paused is None and before.wake_at == next(missed, None)
-    if not alarmed or any(before.step_status(step_of(one)) == "waiting" for one in before.inbox):
+    if not alarmed or any(_waits(before, step_of(one), "looping") for one in before.inbox):
         return before.wake_at
     waiting = [timer.due_at for timer in after.deadlines if after.step_status(timer.step) == "waiting"]
     retrying = [step.retry_at for step in after.steps.values() if step.retry_at is not None]

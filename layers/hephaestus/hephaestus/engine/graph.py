@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from dataclasses import field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from hephaestus.errors import Problem
@@ -24,6 +24,13 @@ ENDING: Final = "on_failure or output"  # what is said to be otherwise, beside s
 WHOLE: Final = "*"  # what the fingerprint of a larger graph begins with
 
 
+class Bounds(NamedTuple):
+    """How many rounds a step has at most, and within how many milliseconds of the first the last one begins, if set."""
+
+    at_most: int
+    within_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Steps and edges, with the orders the engine reads derived once.
@@ -32,10 +39,11 @@ class Graph:
     the candidates for a ``Choice``. ``waits`` are the steps that always wait for an event or a time, ``compensates``
     those whose effects can be undone, ``output`` the one whose results are the output, ``""`` for the one completed
     last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. ``ends`` are the targets
-    that are no steps, as ``(step, event, "FAIL")``. Derived: ``order`` has each step after its predecessors, ``place``
-    where in it a step is, and ``takers`` the steps that each event is declared by. ``marks`` tell a step from one of
-    the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, with marks of what is undone and
-    of how an instance ends, or one for all if many.
+    that are no steps, as ``(step, event, "FAIL")``. ``rounds`` are the bounds of the steps that run in rounds; those in
+    ``ends_on`` take these events alone, also between two attempts. Derived: ``order`` has each step after its
+    predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared by. ``marks``
+    tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, with
+    marks of what is undone and of how an instance ends, or one for all if many.
     """
 
     start: str
@@ -45,6 +53,8 @@ class Graph:
     output: str = ""
     on_failure: str = ""
     ends: frozenset[tuple[str, str, str]] = frozenset()
+    rounds: Mapping[str, Bounds] = field(default_factory=dict)
+    ends_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
@@ -103,6 +113,10 @@ class Graph:
 
     def _ending(self) -> bytes:
         return _crc(("ending", self.on_failure, self.output))
+
+    def takes(self, step: str) -> tuple[str, ...]:
+        """The events that ``step`` may be sent, in the order of its transitions."""
+        return self.ends_on.get(step, self.events(step))
 
     def events(self, step: str) -> tuple[str, ...]:
         """The events ``step`` may emit, in the order of its transitions."""

@@ -1,16 +1,16 @@
 """Which step an event from outside is for.
 
 A step that waits comes first. If none does, the event is kept for a step that can still be reached: one that is sure
-to wait (``WaitForEvent``) before one that may. Each step keeps one event at a time, so an instance can never hold
-more events than it has steps.
+to wait (``WaitForEvent``) before one that may. Each step keeps one event at a time, and one with rounds a line of at
+most ``LONGEST_LINE``, so an instance can never hold more.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import reachable
-from hephaestus.errors import AmbiguousEvent, InstanceClosed, UnexpectedEvent, UnknownStep
+from hephaestus.errors import AmbiguousEvent, InstanceClosed, TooBusy, UnexpectedEvent, UnknownStep
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
+
+LONGEST_LINE: Final = 100  # events that are kept for a step with rounds
 
 
 def accept(graph: Graph, state: State, event: str, step: str | None = None) -> str:
@@ -28,6 +30,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         UnknownStep: the workflow has no step named ``step``.
         UnexpectedEvent: no step that waits or can still be reached declares the event.
         AmbiguousEvent: several do.
+        TooBusy: the line of a step with rounds is full.
     """
     if state.closed or state.cancel or state.compensation:
         status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
@@ -38,7 +41,8 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
             graph.order
         )
         raise UnknownStep(message)
-    declared = graph.takers.get(event, ()) if step is None else (step,) if event in graph.edges[step] else ()
+    meant = graph.takers.get(event, ()) if step is None else (step,)
+    declared = [key for key in meant if event in graph.takes(key)]
     candidates = _open(graph, state, declared)
     for group in (
         [key for key in candidates if state.step_status(key) == "waiting"],
@@ -53,6 +57,10 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
                 "name the step that is meant"
             )
             raise AmbiguousEvent(message, group)
+    full = [key for key in reachable(graph, state, declared) if key in graph.rounds]
+    if full and not _open(graph, state, full):
+        message = f"instance {state.instance_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
+        raise TooBusy(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
     meant = f" for step {step}" if step else ""
@@ -81,18 +89,25 @@ def as_results(payload: Any) -> FrozenDict:
 
 
 def takers(graph: Graph, state: State) -> list[str]:
-    """The steps that may take an event now or later and hold none yet, in the graph's order."""
+    """The steps that may take an event now or later and have room for it, in the graph's order."""
     return _open(graph, state, graph.order)
 
 
 def _open(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
-    return reachable(graph, state, [step for step in steps if state.activation(step) not in state.inbox])
+    return reachable(graph, state, [step for step in steps if _has_room(graph, state, step)])
+
+
+def _has_room(graph: Graph, state: State, step: str) -> bool:
+    """Whether one more event may be kept for ``step``."""
+    if (line := state.line(step)) not in state.inbox:
+        return True
+    return step in graph.rounds and len(state.lines.get(line, ())) + 1 < LONGEST_LINE
 
 
 def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
     """The events that would be taken, by step: those of waiting steps, and of steps that are sure to wait."""
     return {
-        step: graph.events(step)
+        step: graph.takes(step)
         for step in takers(graph, state)
-        if state.step_status(step) == "waiting" or step in graph.waits
+        if state.step_status(step) == "waiting" or step in graph.waits or step in graph.ends_on
     }

@@ -11,6 +11,7 @@ from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
+from hephaestus.engine.state import TIMED
 from hephaestus.errors import NotRedrivable
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -55,7 +56,7 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]
     waits = graph.waits.difference(map(step_of, state.inbox))
     running = {step_of(activation) for activation in state.running}
-    goes_on = {step for step in graph.order if statuses[step] == "retrying" or step in running}
+    goes_on = {step for step in graph.order if statuses[step] in TIMED or step in running}
     return RedrivePlan(
         runs_again=tuple(step for step in graph.order if step in goes_on or (step in anew and step not in waits)),
         waits_again=tuple(step for step in anew if step in waits),
@@ -65,9 +66,15 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
 
 
 def _ran_for_good(state: State, step: str) -> bool:
-    """Whether a step that runs again is another activation: it was undone, or has completed by leading to ``FAIL``."""
+    """Whether a step that runs again is another activation.
+
+    It was undone, has completed by leading to ``FAIL``, or has failed between two rounds, as none was left.
+    """
     known = state.steps.get(step)
-    return known is not None and (known.status == "compensated" or known.fail is not None)
+    if known is None:
+        return False
+    had_all = known.status == "failed" and known.loop is not None and not known.attempt
+    return had_all or known.status == "compensated" or known.fail is not None
 
 
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:

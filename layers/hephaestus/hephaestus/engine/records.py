@@ -57,6 +57,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Loop:
+    """How far a step with rounds has come, once its first round has ended.
+
+    Attributes:
+        rounds: how many of its rounds have ended by ``Again``.
+        carry: what the newest of them left for the next.
+        began_at: when the first round began (ms).
+        quick: how many rounds in a row were followed by the next within a second, as far as that counts.
+    """
+
+    rounds: int
+    carry: Mapping[str, Any] = NOTHING
+    began_at: int = 0
+    quick: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """Data that a fork was given in place of what its source had.
 

@@ -17,17 +17,26 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Failure, Replacement
+    from hephaestus.engine.records import Failure, Loop, Replacement
 
 T = TypeVar("T")
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
 StepStatus: TypeAlias = Literal[
-    "pending", "waiting", "retrying", "completed", "failed", "skipped", "compensated", "compensation_failed"
+    "pending",
+    "waiting",
+    "retrying",
+    "looping",
+    "completed",
+    "failed",
+    "skipped",
+    "compensated",
+    "compensation_failed",
 ]
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
+TIMED: Final[frozenset[str]] = frozenset({"retrying", "looping"})  # the next attempt has a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,8 @@ class StepState:
     ``error`` is why it failed, or why its compensation did. ``failed`` is the failure that a completed step's
     transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
     ``requests`` are the requests that its completion has consumed, as they are remembered. ``fail`` is set where its
-    event led to ``FAIL``, and so ends the instance: the reason, or ``""``.
+    event led to ``FAIL``, and so ends the instance: the reason, or ``""``. ``retry_at`` is when its next attempt is
+    due, be it of the same round or the first of the next; ``loop`` is how far a step with rounds has come.
     """
 
     status: StepStatus
@@ -54,6 +64,17 @@ class StepState:
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
     requests: tuple[str, ...] = ()
     fail: str | None = None
+    loop: Loop | None = None
+
+    @property
+    def round(self) -> int:
+        """The number of the round that it is at, from 1; 1 where it has none."""
+        return 1 if self.loop is None else self.loop.rounds + 1
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds it has begun; 0 where none has ended by ``Again``."""
+        return 0 if self.loop is None else self.loop.rounds + (self.attempt > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +103,12 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An accepted event that its step has not consumed yet."""
+    """An accepted event that its step has not consumed yet; ``round``: only that round may, 0 for any."""
 
     event: str
     event_id: str
     payload: Any = None
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +176,8 @@ class State:
 
     ``life`` names it: unlike ``generation``, which counts the starts of an id, no life's name is ever used again.
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
-    kept for a step (``running``, ``choosing``, ``timers``, ``inbox``) by the text of the activation.
+    kept for a step (``running``, ``choosing``, ``timers``) by the text of the activation. Events are for all rounds of
+    a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands behind it.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -184,6 +207,7 @@ class State:
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING
     timers_set: int = 0
     inbox: Mapping[str, Received] = NOTHING
+    lines: Mapping[str, tuple[Received, ...]] = NOTHING
     links: tuple[str, ...] = ()
     cancel: CancelRequested | None = None
     paused: Paused | None = None
@@ -228,15 +252,30 @@ class State:
         return known.status if known else "pending"
 
     def activation(self, step: str, *, undo: bool = False) -> str:
-        """The text of the newest activation of ``step``, or of its compensation."""
-        return text_of(step, 0 if self.epochs is NOTHING else self.epochs.get(step, 0), undo=undo)
+        """The text of the newest activation of ``step``, or of its compensation, which undoes all rounds at once."""
+        epoch = 0 if self.epochs is NOTHING else self.epochs.get(step, 0)
+        return text_of(step, epoch, undo=True) if undo else text_of(step, epoch, self.round(step))
+
+    def line(self, step: str) -> str:
+        """What the events for ``step`` are kept under: the text of its activation, whichever round it is at."""
+        return text_of(step, 0 if self.epochs is NOTHING else self.epochs.get(step, 0))
+
+    def waiting_for(self, step: str) -> tuple[Received, ...]:
+        """The events that are kept for ``step``, the next one first."""
+        line = self.line(step)
+        return (self.inbox[line], *self.lines.get(line, ())) if line in self.inbox else ()
+
+    def round(self, step: str) -> int:
+        """The number of the round that ``step`` is at, from 1."""
+        known = self.steps.get(step)
+        return 1 if known is None else known.round
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""
         if self.compensation is not None and self.compensation.left:
             return self.compensation.attempt + 1
         known = self.steps.get(step)
-        return 1 if known is None else known.attempt + (known.status == "retrying")
+        return 1 if known is None else known.attempt + (known.status in TIMED)
 
 
 def is_fatal(step: StepState) -> bool:
@@ -262,7 +301,7 @@ def evolve(state: State, changes: dict[str, Any] | None = None, /, **named: Any)
     return after
 
 
-_TRAILED: Final = frozenset({"steps", "timers", "inbox"})
+_TRAILED: Final = frozenset({"steps", "timers", "inbox", "lines"})
 
 
 def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:

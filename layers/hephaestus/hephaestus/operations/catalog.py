@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.retries import Retry
+from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, ENDS, FAIL
-from hephaestus.engine.graph import Graph
+from hephaestus.engine.graph import Bounds, Graph
 from hephaestus.errors import HephaestusError, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.registry import Registry
 
@@ -117,11 +118,18 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
     routes: dict[str, dict[str, Route]] = {}
     waits: list[str] = []
     compensates: list[str] = []
+    rounds: dict[str, Bounds] = {}
+    ends_on: dict[str, tuple[str, ...]] = {}
     for step in described["steps"]:
         routes[step["key"]] = {event: _route(found) for event, found in step["routes"].items()}
         waits += [step["key"]] if step.get("waits") else []
         compensates += [step["key"]] if step.get("compensates") else []
+        if bounds := step.get("rounds"):
+            rounds[step["key"]] = Rounds(bounds["at_most"], bounds.get("within_seconds")).bounds
+        if "ends_on" in step:
+            ends_on[step["key"]] = tuple(step["ends_on"])
     edges, ends = edges_of(routes)
     ending = described.get("output", ""), described.get("on_failure", "")
-    graph = Graph(described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)
+    known = (described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)
+    graph = Graph(*known, rounds=rounds, ends_on=ends_on)
     return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

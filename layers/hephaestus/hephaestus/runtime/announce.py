@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from hephaestus.engine.activation import step_of
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.advance import by_time
 from hephaestus.engine.events import (
     CompensationFailed,
@@ -19,11 +19,13 @@ from hephaestus.engine.events import (
     InstanceFinished,
     OnFailureCompleted,
     OnFailureFailed,
+    RoundEnded,
     StepCompensated,
     StepCompleted,
     StepFailed,
     StepWaiting,
 )
+from hephaestus.engine.events.steps import MOST_QUICK
 from hephaestus.engine.state import is_fatal
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime import telemetry
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
 
-Ended: TypeAlias = StepCompleted | StepCompensated | OnFailureCompleted
+Ended: TypeAlias = StepCompleted | RoundEnded | StepCompensated | OnFailureCompleted
 Handled: TypeAlias = OnFailureCompleted | OnFailureFailed
-Outcome: TypeAlias = StepWaiting | StepCompleted | StepCompensated | StepFailed | CompensationFailed | Handled
+Outcome: TypeAlias = StepWaiting | Ended | StepFailed | CompensationFailed | Handled
 RUNNER: Final = "Runner"
 
 _logger = logging.getLogger("hephaestus.telemetry")
@@ -135,12 +137,8 @@ class _Telling:
                 case CompensationFailed() | OnFailureFailed():
                     undo = isinstance(event, CompensationFailed)
                     self.failed(event, event.error, event.retry_at, compensation=undo)
-                case StepCompensated() | OnFailureCompleted():
-                    undo = isinstance(event, StepCompensated)
-                    emitted = "compensated" if isinstance(event, StepCompensated) else event.event
-                    added = bool(getattr(event, "metadata", None))
-                    fields = {"has_context_updates": bool(event.results), "has_metadata_updates": added}
-                    self.stopped(event, emitted, transitions_to=(), compensation=undo, **fields)
+                case RoundEnded() | StepCompensated() | OnFailureCompleted():
+                    self.succeeded(event)
                 case InstanceFinished():
                     self.finished(event)
                 case _:
@@ -153,6 +151,17 @@ class _Telling:
         tell("hephaestus.step.async", self.after, self.times(event), **fields)
         self.waiting[event.step] = self.entry.at
         self.emits[event.step] = event.emits
+
+    def succeeded(self, event: RoundEnded | StepCompensated | OnFailureCompleted) -> None:
+        """A round, a compensation or ``on_failure`` ended well; a round that began too soon too often is slowed."""
+        undo, left = isinstance(event, StepCompensated), event.carry if isinstance(event, RoundEnded) else event.results
+        added = bool(getattr(event, "metadata", None))
+        fields: dict[str, object] = {"has_context_updates": bool(left), "has_metadata_updates": added}
+        if isinstance(event, RoundEnded):
+            loop = self.after.steps[event.step].loop
+            fields["slowed"] = loop is not None and loop.quick > MOST_QUICK
+        emitted = "again" if isinstance(event, RoundEnded) else "compensated" if undo else getattr(event, "event", "")
+        self.stopped(event, emitted, transitions_to=(), compensation=undo, **fields)
 
     def completed(self, event: StepCompleted) -> None:
         """A step is through: it ran, what it waited for came, or its failure is routed."""
@@ -195,7 +204,7 @@ class _Telling:
 
     def stopped(self, event: Ended, emitted: str, **fields: object) -> None:
         """A step, or its compensation, ended well."""
-        known = {**_step(event.step, event.attempt), "event": emitted}
+        known = {**_step(event.step, event.attempt), **_round(event.activation), "event": emitted}
         tell("hephaestus.step.stop", self.after, self.times(event), **{**known, **fields})
 
     def failed(
@@ -217,6 +226,7 @@ class _Telling:
             self.after,
             self.times(event),
             **_step(event.step, event.attempt, compensation=compensation),
+            **_round(event.activation),
             **_story(Failure(story.type, story.message, trace)),
             error=error,
             will_retry=retry_at is not None,
@@ -263,6 +273,12 @@ class _Telling:
 
 def _step(step: str, attempt: int, *, compensation: bool = False) -> dict[str, object]:
     return {"step": step, "step_key": step, "attempt": attempt, "compensation": compensation}
+
+
+def _round(activation: str) -> dict[str, object]:
+    """The round of a step that goes round again, from the second on."""
+    found = parse(activation).round
+    return {"round": found} if found > 1 else {}
 
 
 def _story(failure: Failure) -> dict[str, object]:

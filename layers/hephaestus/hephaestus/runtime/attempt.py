@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
-from hephaestus.definition.results import Completed, Pending
+from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import NonRetryable, PayloadTooLarge
@@ -36,13 +36,15 @@ __all__ = [
     "Interrupted",
     "InvalidResult",
     "Outcome",
+    "RoundsExhausted",
     "StepTimedOut",
     "failure",
 ]
 
 NOWHERE: Final = Taken()
 EMPTY: Final = FrozenDict()
-RESULTS: Final = frozenset({str, dict, Completed, Pending})
+RESULTS: Final = frozenset({str, dict, Completed, Pending, Again})
+LONGEST_PAUSE: Final = timedelta(days=366)  # between two rounds
 
 
 class StepTimedOut(TimeoutError):
@@ -51,6 +53,10 @@ class StepTimedOut(TimeoutError):
 
 class Interrupted(RuntimeError):
     """The Lambda that ran the step ended in the middle of it; whether the step did its work is not known."""
+
+
+class RoundsExhausted(RuntimeError):
+    """A step with rounds has had all of them, or its time, and nothing routes that."""
 
 
 class InvalidResult(NonRetryable):
@@ -66,8 +72,16 @@ class Stored(NamedTuple):
     writes: Sequence[Write] = ()
 
 
+class Ended(NamedTuple):
+    """What a round leaves, as it is stored: its carry, and how long until the next."""
+
+    carry: FrozenDict
+    after: timedelta
+    writes: Sequence[Write] = ()
+
+
 class Outcome(NamedTuple):
-    """What came of an attempt: a result and the targets it takes, a wait, or an error.
+    """What came of an attempt: a result and the targets it takes, the end of a round, a wait, or an error.
 
     ``story`` is the error as history keeps it, made where the attempt ran: it calls the error's own code.
     """
@@ -78,8 +92,15 @@ class Outcome(NamedTuple):
     completed: Stored | None = None
     taken: Taken = NOWHERE
     pending: Pending | None = None
+    ended: Ended | None = None
     error: BaseException | None = None
     story: Failure | None = None
+
+    @property
+    def writes(self) -> Sequence[Write]:
+        """What is to be committed with it."""
+        done = self.completed or self.ended
+        return () if done is None else done.writes
 
     @property
     def step(self) -> str:
@@ -132,6 +153,8 @@ class Attempt:
             raise InvalidResult(str(error)) from error
         if isinstance(read, Pending):
             return Outcome(self.activation, self.number, self.started_at, pending=read)
+        if isinstance(read, Ended):
+            return Outcome(self.activation, self.number, self.started_at, ended=read)
         taken = NOWHERE if undo else route(self.definition, key, read.event, read.results, self.context)
         return Outcome(self.activation, self.number, self.started_at, read, taken)
 
@@ -151,18 +174,20 @@ class Attempt:
         done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
         return self._checked(done, self.step)
 
-    def _read(self, result: Any, key: str) -> Stored | Pending:
+    def _read(self, result: Any, key: str) -> Stored | Pending | Ended:
         """What the code of step ``key`` returned, made uniform and checked.
 
         Raises:
             TypeError, ValueError, NotSerializable, PayloadTooLarge, InvalidResult, WriteRefused: it is no result.
         """
         events = tuple(self.definition.routes[key])
-        if not isinstance(result, (str, dict, Completed, Pending)) and _has_fields(result):
+        if not isinstance(result, (str, dict, Completed, Pending, Again)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")
         read = read_result(result, self.definition.declared[key].events, key, routed=events)
         if isinstance(read, Completed):
             return self._checked(read, key)
+        if isinstance(read, Again):
+            return self._ended(read, key)
         return _read_pending(read, events, self.started_at, key)
 
     def _checked(self, read: Completed, key: str) -> Stored:
@@ -175,6 +200,21 @@ class Attempt:
         given = read.metadata
         metadata = EMPTY if type(given) is dict and not given else self._stored(given, "metadata", key)
         return Stored(str.__str__(read.event), results, metadata, self._writes(read))
+
+    def _ended(self, read: Again, key: str) -> Ended:
+        """The end of a round as it is stored.
+
+        Raises:
+            WriteRefused, TypeError, ValueError, PayloadTooLarge, InvalidResult: it cannot be.
+        """
+        if self.definition.declared[key].rounds is None:
+            message = f"step {key} returned Again and has no rounds: say how many there are, as in rounds=Rounds(1_000)"
+            raise InvalidResult(message)
+        carry = self._stored(read.carry, "carry", key)
+        after, what = timedelta(0), f"step {key} returned Again, and its after"
+        if read.after is not None:
+            after = read_duration(read.after, what, zero=True, longest=LONGEST_PAUSE)
+        return Ended(carry, after, self._writes(read))
 
     def _stored(self, given: Any, what: str, key: str) -> FrozenDict:
         """Results or metadata as they are stored.
@@ -189,7 +229,7 @@ class Attempt:
         check_size(frozen, self.store.max_value_bytes, f"step {key}: its {what}")
         return frozen
 
-    def _writes(self, read: Completed) -> Sequence[Write]:
+    def _writes(self, read: Completed | Again) -> Sequence[Write]:
         """The writes as they are committed.
 
         Raises:

@@ -21,12 +21,15 @@ from hephaestus.engine.advance import (
     Close,
     Compensate,
     Deliver,
+    Drop,
+    Exhaust,
     Run,
     Skip,
     Sleep,
     TimeOut,
     advance,
     is_any_waiting,
+    is_exhausted,
     is_idle_but_for,
     next_wake,
 )
@@ -34,11 +37,13 @@ from hephaestus.engine.events import (
     ChoiceStarted,
     CompensationStarted,
     Event,
+    EventsDropped,
     HandedOver,
     InstanceFinished,
     OnFailureCompleted,
     OutputFailed,
     OutputStarted,
+    RoundEnded,
     StepCompensated,
     StepCompleted,
     StepsSkipped,
@@ -129,6 +134,19 @@ class Executor:
         return execution.journal.committed
 
 
+def _noted(command: Skip | TimeOut | Drop | Compensate) -> Event:
+    """The event that a command is, without anybody's code."""
+    match command:
+        case Skip(steps):
+            return StepsSkipped(steps)
+        case TimeOut(error):
+            return TimedOut(error)
+        case Drop(activation, events):
+            return EventsDropped(activation, events)
+        case Compensate(status, steps, error, then):
+            return CompensationStarted(status, steps, error, then)
+
+
 class LookAgain(EngineSignal):
     """The state has changed under a decision that depends on it."""
 
@@ -154,7 +172,10 @@ class _Execution:
             tell_commit(before, entry, after, pure, self.ended)
 
         self.journal = Journal(executor.commits, executor.clock, state, opening, pure, give_up_at, told)
-        self.judge = Judge(definition, self.journal.now, self.clock.random, self.context, self.may_choose)
+        self.judge = Judge(
+            definition, self.journal.now, lambda: self.draft, self.clock.random, self.context, self.may_choose
+        )
+        self.journal.overtaken = self.judge.overtaken
         self.interrupted = state.running if opening else ()
         self.took_over = bool(opening) and state.owner is not None
         self.looks = 0
@@ -204,8 +225,8 @@ class _Execution:
         """Commit that the ``Choice`` of a step is about to be called; not where the step has no attempt left for it.
 
         Raises:
-            LookAgain: another writer was faster, and the step is one that waits: its event may not be the same, and the
-                wait itself may be one that was decided and is to be decided again.
+            LookAgain: another writer was faster, and the step is one that does not run: its event may not be the same,
+                and the wait itself may be one that was decided and is to be decided again.
         """
         begins = ChoiceStarted(activation)
         if self.draft.choosing.get(activation, 0) >= self.definition.policy(begins.step).max_attempts:
@@ -214,7 +235,7 @@ class _Execution:
         while not self.flush():
             if any(event is begins for event in self.journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if begins.step in self.pure or self.draft.step_status(begins.step) == "waiting":
+            if begins.step in self.pure or begins.activation not in self.draft.running:
                 raise LookAgain
             self.journal.decide(begins)
         return True
@@ -243,21 +264,19 @@ class _Execution:
     def decision(self, command: Command, now: int) -> Event | None:
         """The event that a command comes to at once, if it does; a step that is run for it is a pure one."""
         match command:
-            case Skip(steps):
-                return StepsSkipped(steps)
-            case TimeOut(error):
-                return TimedOut(error)
-            case Compensate(status, steps, error, then):
-                return CompensationStarted(status, steps, error, then)
+            case Skip() | TimeOut() | Drop() | Compensate():
+                return _noted(command)
+            case Exhaust(activation=activation):
+                outcome, event = Outcome(activation, 0, 0), self.judge.exhausted(command, self.draft)
             case Deliver(activation=activation, step=step):
                 known = self.draft.steps[step]
-                waited = Outcome(activation, known.attempt, known.started_at)
+                outcome = Outcome(activation, known.attempt, known.started_at)
                 event = self.judge.delivered(command, self.draft)
-                return self.within_room(event, lambda error: self.judge.failed(waited, error, final=True))
             case Run():
                 return self.judged(Running(command, now, now), self.attempt(command, now)())
             case _:
                 return None
+        return self.within_room(event, lambda error: self.judge.failed(outcome, error, final=True))
 
     def work(self, runs: Sequence[Run], now: int) -> bool:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
@@ -382,8 +401,8 @@ class _Execution:
         writing = []
         for outcome in outcomes:
             running = self.in_flight.pop(outcome.activation)
-            if outcome.completed is not None and outcome.completed.writes:
-                writing.append((running, outcome, outcome.completed.writes))
+            if outcome.writes:
+                writing.append((running, outcome, outcome.writes))
             else:
                 self.journal.decide(self.judged(running, outcome))
         for running, outcome, writes in writing:
@@ -398,7 +417,7 @@ class _Execution:
             running.error = error
             return judge(outcome._replace(completed=None, error=error))
 
-        event = self.within_room(judge(outcome), failed)
+        event = self.within_room(self.judge.overtaken(judge(outcome), self.draft), failed)
         running.ended_at = self.clock.now()
         self.ended[outcome.activation] = running
         return event
@@ -412,7 +431,8 @@ class _Execution:
         """
         if self.journal.has_room(event):
             return event
-        done = isinstance(event, (StepCompleted, OnFailureCompleted)) and getattr(event, "failed", None) is None
+        succeeded = isinstance(event, (StepCompleted, RoundEnded, OnFailureCompleted))
+        done = succeeded and getattr(event, "failed", None) is None
         if done and failed is not None:
             step = getattr(event, "step", "")
             event = failed(InvalidResult(f"step {step}: with its results, {too_much(self.draft.instance_id)}"))
@@ -426,16 +446,26 @@ class _Execution:
             pass  # its neighbours first: a condition of its own must not undo them
         event = self.judged(running, outcome)
         self.journal.decide(event)
-        if not isinstance(event, (StepCompleted, StepCompensated, OnFailureCompleted)) or not event.writes:
+        if not isinstance(event, (StepCompleted, RoundEnded, StepCompensated, OnFailureCompleted)) or not event.writes:
             return  # it failed, for want of room
         try:
+            self.name_next(event)
             while not self.commit(writes=writes):
                 # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.
                 self.journal.drop()
                 self.journal.decide(event)
+                self.name_next(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
             self.journal.decide(self.judged(running, outcome._replace(completed=None, error=refused)))
+
+    def name_next(self, event: Event) -> None:
+        """Name the round that begins right after the one that ended, so that the two take one commit."""
+        if isinstance(event, RoundEnded):
+            now = self.journal.now()
+            runs = [run for run in advance(self.graph, self.draft, now, self.in_flight) if isinstance(run, Run)]
+            if begins := tuple(run.activation for run in runs if run.step == event.step and self.fits(run, now)):
+                self.journal.decide(StepsStarted(begins))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
@@ -478,10 +508,11 @@ class _Execution:
     def name_retries(self, at: int) -> None:
         """Name the steps that are tried again at ``at`` in the commit before the pause: none is needed after it."""
         state, undoing = self.draft, self.draft.compensation
-        if undoing is not None and undoing.left:
-            due = [state.activation(undoing.left[0], undo=True)]
+        if undoing is not None:
+            due = [state.activation(undoing.left[0], undo=True) if undoing.left else state.activation(undoing.then)]
         else:
-            due = [state.activation(key) for key, step in state.steps.items() if step.retry_at == at]
+            retried = [key for key, step in state.steps.items() if step.retry_at == at]
+            due = [state.activation(key) for key in retried if not is_exhausted(self.graph, state, key, at)]
         if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 

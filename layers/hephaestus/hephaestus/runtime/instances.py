@@ -140,7 +140,10 @@ class Instances:
 
     def receive(self, state: State, going: Dispatch, now: int, received: EventReceived) -> State | None:
         """Commit an event for a step, and have the instance go on where the step waits for it; see ``go_on``."""
-        if state.step_status(received.step) == "waiting" and state.paused is None:
+        status = state.step_status(received.step)
+        if status == "looping" and received.step in self.registry.definition(state).graph.ends_on:
+            status = "waiting"
+        if status == "waiting" and state.paused is None:
             return self.go_on(state, going, now, received)
         return self.append(state, now, received)
 

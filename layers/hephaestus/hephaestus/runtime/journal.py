@@ -16,6 +16,7 @@ from hephaestus.engine.events import (
     CompensationStarted,
     Entry,
     Event,
+    EventsDropped,
     OutputStarted,
     StepCompleted,
     StepFailed,
@@ -66,6 +67,9 @@ class Journal:
         pure: the steps whose waiting follows from the state alone.
         give_up_at: until when (ms) a store that does not answer is asked again.
         tell: called after every commit with the state before, the entry, and the state after.
+
+    Attributes:
+        overtaken: asked after a rebase what a decision that is kept comes to now.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an execution has
@@ -91,6 +95,7 @@ class Journal:
         self._drafted_at: int | None = None
         self._draft(opening)
         self.owner = self.draft.owner
+        self.overtaken: Callable[[Event, State], Event] = lambda event, _: event
         self._room: int | None = None
         self._entries = count()
 
@@ -235,7 +240,8 @@ class Journal:
 
     def _keep(self, decided: Sequence[Event], *, derived: bool = True) -> None:
         """Go on with ``decided`` on top of what is committed, without what is to be decided again."""
-        self.decided = [event for event in decided if not (derived and self._is_derived(event, decided))]
+        left = [event for event in decided if not (derived and self._is_derived(event, decided))]
+        self.decided = [self.overtaken(event, self.committed) for event in left]
         self._draft(self.decided)
 
     def _is_derived(self, event: Event, decided: Sequence[Event]) -> bool:
@@ -245,13 +251,19 @@ class Journal:
         """
         match event:
             case (
-                StepsSkipped() | StepsStarted() | ChoiceStarted() | OutputStarted() | TimedOut() | CompensationStarted()
+                StepsSkipped()
+                | StepsStarted()
+                | ChoiceStarted()
+                | OutputStarted()
+                | TimedOut()
+                | CompensationStarted()
+                | EventsDropped()
             ):
                 return True
             case StepWaiting(step=step):
                 return step in self.pure
-            case StepCompleted(step=step) | StepFailed(step=step):
+            case StepCompleted(step=step, activation=activation) | StepFailed(step=step, activation=activation):
                 waited = any(isinstance(earlier, StepWaiting) and earlier.step == step for earlier in decided)
-                return step in self.pure or waited or self.committed.step_status(step) == "waiting"
+                return step in self.pure or waited or activation not in self.committed.running
             case _:
                 return False

@@ -21,13 +21,15 @@ from hephaestus.engine.events import (
     Failure,
     OnFailureCompleted,
     OnFailureFailed,
+    RoundEnded,
     StepCompensated,
     StepCompleted,
     StepFailed,
     StepWaiting,
 )
+from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
-from hephaestus.runtime.attempt import Interrupted, InvalidResult, Outcome, StepTimedOut
+from hephaestus.runtime.attempt import Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict
@@ -40,8 +42,9 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.retries import Retry
-    from hephaestus.engine.advance import Deliver
+    from hephaestus.engine.advance import Deliver, Exhaust
     from hephaestus.engine.state import State
+    from hephaestus.runtime.attempt import Ended
 
 ONE: Final = timedelta(milliseconds=1)
 
@@ -53,6 +56,7 @@ class Judge:
     Attributes:
         definition: the workflow version.
         now: the time, in milliseconds.
+        draft: the state as far as it is decided.
         random: draws a number from 0 up to 1.
         context: what a ``Choice`` is given, for an activation and the number of its attempt.
         may_choose: asked before the ``Choice`` of an activation is called: it commits that the call is about to
@@ -61,6 +65,7 @@ class Judge:
 
     definition: Definition
     now: Callable[[], int]
+    draft: Callable[[], State]
     random: Callable[[], float]
     context: Callable[[str, int], StepContext]
     may_choose: Callable[[str], bool]
@@ -71,6 +76,8 @@ class Judge:
             return self.failed(outcome, outcome.error)
         if outcome.pending is not None:
             return self._waiting(outcome)
+        if outcome.ended is not None:
+            return self._round_ended(outcome, outcome.ended)
         done = outcome.completed
         assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
         return StepCompleted(
@@ -84,7 +91,41 @@ class Judge:
             writes=tuple(map(label, done.writes)),
             configs=outcome.taken.configs,
             fail=outcome.taken.fail,
+            rounds=(rounds := self._rounds(outcome)),
+            took=not rounds,
         )
+
+    def overtaken(self, event: Event, state: State) -> Event:
+        """The event, or the end of a mere round where what ends the step has been accepted before this was committed.
+
+        Args:
+            event: what an attempt came to.
+            state: the newest state.
+        """
+        if not isinstance(event, (StepCompleted, StepFailed)) or event.step not in self.definition.graph.ends_on:
+            return event
+        goes_on = isinstance(event, StepFailed) and event.retry_at is not None
+        if goes_on or event.activation not in state.running or state.line(event.step) not in state.inbox:
+            return event
+        loop = state.steps[event.step].loop if event.step in state.steps else None
+        carry = NOTHING if loop is None else loop.carry
+        return RoundEnded(event.activation, self.now(), carry, event.started_at, event.attempt)
+
+    def _rounds(self, outcome: Outcome) -> int:
+        """How many rounds a step with rounds has had; 0 for another. With no attempt, the last has not begun."""
+        if self.definition.declared[outcome.step].rounds is None:
+            return 0
+        return parse(outcome.activation).round - (not outcome.attempt)
+
+    def _round_ended(self, outcome: Outcome, ended: Ended) -> RoundEnded:
+        """The next round begins when it is asked for, but too many quick ones in a row are slowed to one a second."""
+        next_at = self.now() + milliseconds(ended.after)
+        known = self.draft().steps.get(outcome.step)
+        loop = known.loop if known is not None else None
+        if quick_rounds(loop, next_at - outcome.started_at) > MOST_QUICK:
+            next_at = max(next_at, outcome.started_at + QUICK_MS)
+        labels = tuple(map(label, ended.writes))
+        return RoundEnded(outcome.activation, next_at, ended.carry, outcome.started_at, outcome.attempt, labels)
 
     def undone(self, outcome: Outcome) -> Event:
         """An attempt to undo a step came to its end."""
@@ -141,21 +182,38 @@ class Judge:
         if event not in self.definition.routes[step]:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(waited, error, final=True)
-        results = as_results(command.payload)
+        return self._given(waited, event, as_results(command.payload))
+
+    def exhausted(self, command: Exhaust, state: State) -> Event:
+        """A step with rounds has had all of them, or its time: it completes so, or fails where nothing routes that."""
+        step, rounds, loop = command.step, command.rounds, state.steps[command.step].loop
+        over = Outcome(command.activation, 0, 0)
+        if "exhausted" not in self.definition.routes[step]:
+            most = f"of {command.bounds.at_most}" if rounds >= command.bounds.at_most else "and its time is up"
+            story = f"it has had {rounds} rounds {most}, and its transitions do not route 'exhausted'"
+            return self.failed(over, RoundsExhausted(story), final=True)
+        carry = FrozenDict() if loop is None else loop.carry
+        return self._given(over, "exhausted", FrozenDict(rounds=rounds, carry=carry or FrozenDict()), took=False)
+
+    def _given(self, waited: Outcome, event: str, results: FrozenDict, *, took: bool = True) -> Event:
+        """A step that does not run gets an event, with which it completes."""
+        step = waited.step
         if not self._may_route(waited, event):
             return self.failed(waited, self._fatal(waited, event), final=True)
 
         def routed() -> StepCompleted | StepFailed:
             taken = self._route(waited, event, results)
             return StepCompleted(
-                command.activation,
+                waited.activation,
                 event,
                 taken.steps,
                 results,
-                started_at=known.started_at,
-                attempt=known.attempt,
+                started_at=waited.started_at,
+                attempt=waited.attempt,
                 configs=taken.configs,
                 fail=taken.fail,
+                rounds=self._rounds(waited),
+                took=took,
             )
 
         def failed(error: BaseException) -> StepCompleted | StepFailed:
@@ -178,6 +236,8 @@ class Judge:
     def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
         """A failure that the transitions route: the next step finds it in this step's results."""
         activation, attempt, started_at = outcome.activation, outcome.attempt, outcome.started_at
+        rounds = self._rounds(outcome)
+        took = not rounds or self.draft().step_status(outcome.step) == "waiting"
         results = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
         if not self._may_route(outcome, event):
             fatal = failure(self._fatal(outcome, event))
@@ -195,6 +255,8 @@ class Judge:
                 failed=story,
                 configs=taken.configs,
                 fail=taken.fail,
+                rounds=rounds,
+                took=took,
             )
 
         def failed(problem: BaseException) -> StepFailed:

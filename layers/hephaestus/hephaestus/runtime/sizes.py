@@ -8,6 +8,7 @@ whatever else grows with what happens to it, so that its snapshot can always be 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.events import (
@@ -17,6 +18,7 @@ from hephaestus.engine.events import (
     InstanceFinished,
     OnFailureCompleted,
     OnFailureFailed,
+    RoundEnded,
     StepCompleted,
     StepFailed,
 )
@@ -75,13 +77,14 @@ def held(state: State) -> int:
     for step in state.steps.values():
         room += STEP + NAMED * (len(step.taken) + len(step.requests))
         values += (step.results, step.configs, *((step.fail,) if step.fail else ()))
+        values += (step.loop.carry,) if step.loop is not None else ()
         for error in (step.error, step.failed):
             if error is not None:
                 room += _failure_room(error)
         if step.replaced is not None:
             room += PART
             values += (step.replaced.by, step.replaced.forked_from)
-    for received in state.inbox.values():
+    for received in (*state.inbox.values(), *chain.from_iterable(state.lines.values())):
         room += PART
         values += (received.event, received.event_id, as_results(received.payload))
     return room + weigh(*[value for value in values if value is not NOTHING])
@@ -100,6 +103,8 @@ def added(event: Event) -> int:
             room += weigh(event.metadata) if event.metadata else 0
             room += weigh(event.fail) if event.fail else 0
             return room + (_failure_room(event.failed) if event.failed is not None else 0)
+        case RoundEnded():
+            return STEP + weigh(event.carry)
         case OnFailureCompleted():
             return STEP + weigh(event.results) + weigh(event.metadata)
         case StepFailed() | CompensationFailed() | OnFailureFailed():

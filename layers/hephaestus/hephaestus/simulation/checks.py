@@ -5,8 +5,10 @@ The books are kept apart from the engine's state: outcomes, compensations, what 
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.events import (
@@ -15,6 +17,7 @@ from hephaestus.engine.events import (
     CompensationFailed,
     CompensationStarted,
     EventReceived,
+    EventsDropped,
     Forked,
     InstanceFinished,
     OnFailureCompleted,
@@ -22,6 +25,7 @@ from hephaestus.engine.events import (
     OutputFailed,
     Parked,
     Redriven,
+    RoundEnded,
     StepCompensated,
     StepCompleted,
     StepFailed,
@@ -29,21 +33,49 @@ from hephaestus.engine.events import (
     StepsStarted,
     TimedOut,
 )
+from hephaestus.engine.inbox import LONGEST_LINE
+from hephaestus.engine.state import TIMED
 from hephaestus.simulation.reference import Reference
 from hephaestus.simulation.violation import require
-from hephaestus.simulation.world import MAX_SKEW_MS
+from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hephaestus.engine.events import Entry, Event
-    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.graph import Bounds, Graph
     from hephaestus.engine.state import State
     from hephaestus.simulation.ledger import Ledger, Reads
     from hephaestus.simulation.reference import Outcome
     from hephaestus.store.table import Item
 
 EARLY_MS: Final = MAX_SKEW_MS  # a clock that is ahead is no reason to call a deadline early
+
+
+@dataclass
+class Looped:
+    """What the ledger knows of the rounds of a step.
+
+    Attributes:
+        rounds: how many have ended.
+        carry: what the newest of them left.
+        tries: how many attempts at the newest have failed.
+        began_at: when the first began (ms).
+        next_at: when the next begins (ms).
+    """
+
+    rounds: int = 0
+    carry: Mapping[str, Any] = field(default_factory=dict)
+    tries: int = 0
+    began_at: int = 0
+    next_at: int = 0
+
+    def is_over(self, bounds: Bounds, earliest: int, latest: int) -> tuple[bool, bool]:
+        """Whether another round must not, and whether it may not begin, at some time between the two (ms)."""
+        if self.rounds >= bounds.at_most:
+            return True, True
+        until = None if bounds.within_ms is None else self.began_at + bounds.within_ms
+        return until is not None and earliest > until, until is not None and latest > until
 
 
 class Generation:
@@ -54,8 +86,10 @@ class Generation:
         entries: the log.
         outcomes: what its steps came to, but for those set back.
         done: the completed steps: when each completed, its place in the graph, and the step.
-        received: the accepted events that no completion has consumed, by step.
+        received: the accepted events that no completion has consumed, in line by step.
         consumed: the events that the completions that still count have consumed, by step.
+        loops: what is known of the rounds of each step, but for those set back.
+        dead: the steps that failed for good, but for those set back, and when (ms).
         redrives: how often it was redriven.
         events: every accepted event, by its id.
         undo: the steps that are still to be undone, in this order.
@@ -78,8 +112,10 @@ class Generation:
         self.entries: list[Entry] = []
         self.outcomes: dict[str, Outcome] = {}
         self.done: list[tuple[int, int, str]] = []
-        self.received: dict[str, EventReceived] = {}
-        self.consumed: dict[str, EventReceived] = {}
+        self.received: defaultdict[str, list[EventReceived]] = defaultdict(list)
+        self.consumed: dict[str, list[EventReceived]] = {}
+        self.loops: defaultdict[str, Looped] = defaultdict(Looped)
+        self.dead: dict[str, int] = {}
         self.redrives = 0
         self.events: dict[str, EventReceived] = {}
         self.undo: list[str] = []
@@ -100,7 +136,7 @@ class Generation:
 
     def in_force(self, event_id: str) -> EventReceived | None:
         """An accepted event that is there for its step, or that a completion that still counts has consumed."""
-        found = (*self.received.values(), *self.consumed.values())
+        found = chain.from_iterable((*self.received.values(), *self.consumed.values()))
         return next((event for event in found if event.event_id == event_id), None)
 
     def is_used(self, event: EventReceived) -> bool:
@@ -145,17 +181,12 @@ class Check:
                 for done in completed:
                     self._take(done, done.ended_at)
                     known.epochs[done.step] = parse(done.activation).epoch
+                    if done.loop is not None:
+                        known.loops[done.step] = Looped(done.loop.rounds, done.loop.carry, began_at=done.loop.began_at)
             case StepsStarted(activations):
                 self._started(activations)
-            case EventReceived(step=step, event_id=event_id) as event:
-                require(not known.is_used(event), "invariant 5", f"event {event_id} was applied twice")
-                require(step not in known.received, "invariant 5", f"{event_id} takes the place of another event")
-                known.events[event_id] = event
-                known.received[step] = event
-            case StepCompleted() as event:
-                self._completed(event)
-            case StepFailed(step=step, attempt=attempt):
-                require(attempt == self.state.attempt(step), "invariant 2", f"attempt {attempt} of {step} was not next")
+            case EventReceived() | RoundEnded() | EventsDropped() | StepCompleted() | StepFailed() as event:
+                self._happens(event)
             case StepsSkipped(steps):
                 self._skipped(steps)
             case CompensationStarted() as event:
@@ -179,6 +210,30 @@ class Check:
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
 
+    def _happens(self, event: EventReceived | RoundEnded | EventsDropped | StepCompleted | StepFailed) -> None:
+        """Something has happened to one step."""
+        match event:
+            case EventReceived():
+                self._received(event)
+            case RoundEnded():
+                self._round_ended(event)
+            case EventsDropped():
+                self._dropped(event)
+            case StepCompleted():
+                self._completed(event)
+            case StepFailed():
+                self._failed(event)
+
+    def _received(self, event: EventReceived) -> None:
+        known, step, name = self.known, event.step, event.event_id
+        require(not known.is_used(event), "invariant 5", f"event {name} was applied twice")
+        room = LONGEST_LINE if step in self.graph.rounds else 1
+        require(len(known.received[step]) < room, "invariant 5", f"{name} takes the place of another event")
+        mine = event.round in (0, known.loops[step].rounds + 1)
+        require(mine, "rounds", f"{name} is for round {event.round} of {step}, which is over")
+        known.events[name] = event
+        known.received[step].append(event)
+
     def _started(self, activations: Sequence[str]) -> None:
         state, steps = self.state, [step_of(activation) for activation in activations]
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
@@ -194,6 +249,50 @@ class Check:
         for step in steps:
             found = reference.step(step)
             require(found == "startable", "invariant 4", f"step {step} started, but it is {found}")
+            loop, now = self.known.loops[step], min(self.entry.at, self.ledger.world.now) + EARLY_MS
+            require(loop.next_at <= now, "rounds", f"a round of {step} started before {loop.next_at}")
+            if loop.rounds and not loop.tries:
+                self._may_begin(step, loop)
+
+    def _may_begin(self, step: str, loop: Looped) -> None:
+        bounds = self.graph.rounds[step]
+        over, _ = loop.is_over(bounds, self.entry.at, self.entry.at)
+        require(not over, "rounds", f"round {loop.rounds + 1} of {step} started, {bounds} are over")
+
+    def _exhausted(self, step: str) -> None:
+        loop = self.known.loops[step]
+        _, over = loop.is_over(self.graph.rounds[step], self.entry.at, self.entry.at)
+        require(over, "rounds", f"{step} is exhausted after {loop.rounds} rounds, the bounds are not reached")
+
+    def _round_ended(self, event: RoundEnded) -> None:
+        step, known = event.step, self.known
+        found, loop = known.reference().step(step), known.loops[step]
+        require(found == "startable", "invariant 4", f"a round of step {step} ended, but it is {found}")
+        require(event.activation not in known.completed, "invariant 2", f"{event.activation} ended twice")
+        known.completed.add(event.activation)
+        began_at = loop.began_at if loop.rounds else event.started_at or self.entry.at
+        known.loops[step] = Looped(loop.rounds + 1, event.carry, 0, began_at, event.next_at)
+
+    def _dropped(self, event: EventsDropped) -> None:
+        """Only what no wait will take: the step has completed, or it is for a round that is over."""
+        step, known = event.step, self.known
+        over, now = step in known.outcomes, known.loops[step].rounds + 1
+        stale = [one for one in known.received[step] if over or one.round not in (0, now)]
+        right = [one.event for one in stale] == list(event.events)
+        require(right, "invariant 5", f"{event.events} were dropped, not {stale}")
+        known.received[step] = [one for one in known.received[step] if one not in stale]
+        known.consumed[step] = [*known.consumed.get(step, []), *stale]
+
+    def _failed(self, event: StepFailed) -> None:
+        step, known = event.step, self.known
+        if event.attempt:
+            right = event.attempt == self.state.attempt(step)
+            require(right, "invariant 2", f"attempt {event.attempt} of {step} was not next")
+            known.loops[step].tries += 1
+        else:
+            self._exhausted(step)
+        if event.retry_at is None:
+            known.dead[step] = self.entry.at
 
     def _handles(self, steps: Sequence[str]) -> None:
         """After all is undone, ``on_failure`` runs, once for each failure, and nothing else."""
@@ -228,10 +327,16 @@ class Check:
         self._leads(event)
         allowed = self.graph.edges[step].get(event.event, ())
         require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
-        received = self.known.received.pop(step, None)
+        if not event.attempt and event.event == "exhausted" and not event.took:
+            self._exhausted(step)
+        line = self.known.received[step]
+        overtaken = step in self.graph.ends_on and line and not event.took
+        require(not overtaken, "invariant 5", f"{step} ended with {event.event}, an event had been accepted before")
+        received = line.pop(0) if line and event.took else None
         if received is not None:
-            self.known.consumed[step] = received
-        if self.state.step_status(step) == "waiting":
+            self.known.consumed[step] = [received]
+        between = step in self.graph.ends_on and event.took and received is not None
+        if self.state.step_status(step) == "waiting" or between:
             self._waited(event, received)
         self._take(event)
 
@@ -279,14 +384,23 @@ class Check:
             require(found == "skipped", "invariant 4", f"step {step} was skipped, but it is {found}")
 
     def _compensates(self, event: CompensationStarted) -> None:
-        undo = [step for step in self.graph.compensates if self.state.step_status(step) == "completed"]
-        self._undo(undo, event.steps)
+        self._undo(self._undoable(), event.steps)
         wanted = self.graph.on_failure if event.status == "failed" else ""
         require(event.then == wanted, "on_failure", f"before it is {event.status}, {event.then or 'nothing'} is run")
 
+    def _undoable(self) -> list[str]:
+        """What has a compensation and has completed, or has come through a round."""
+        over = ("compensated", "compensation_failed", "skipped")
+        statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
+        looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
+        return [step for step, status in statuses.items() if status == "completed" or step in looped]
+
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
-        """The last completed first; of steps that completed at one time, the later in the graph first."""
-        self.known.undo = [step for _, _, step in sorted(self.known.done, reverse=True) if step in undo]
+        """The last completed first, after what has not ended; of those of one time, the later in the graph first."""
+        known, place = self.known, self.graph.order.index
+        done = {step for _, _, step in known.done}
+        begun = [(known.dead.get(step, NEVER), place(step), step) for step in undo if step not in done]
+        self.known.undo = [step for _, _, step in sorted([*known.done, *begun], reverse=True) if step in undo]
         require(self.known.undo == list(steps), "compensation", f"{self.known.undo} are to be undone, not {steps}")
 
     def _undone(self, step: str) -> None:
@@ -297,13 +411,14 @@ class Check:
     def _redriven(self, event: Redriven) -> None:
         known = self.known
         known.redrives += 1
-        known.handled = False
-        if self.graph.on_failure in self.state.steps:
+        known.handled = known.handled and not self.state.closed
+        if self.state.closed and self.graph.on_failure in self.state.steps:
             known.epochs[self.graph.on_failure] += 1
         known.broken, known.outputs = known.broken and event.status != "pending", 0
         if self.state.closed and known.deadline is not None:
             known.deadline = self.entry.at + self.ledger.definition(self.state).timeout_ms
         known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
+        spent = {step for step in known.dead if known.loops[step].rounds and not self.state.steps[step].attempt}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
         if event.undo:
@@ -312,8 +427,9 @@ class Check:
         known.begun = {
             name for name in known.begun if name[1] not in (*event.reset, *event.undo, *known.graph.compensates)
         }
-        follows = known.undone | known.fatal
+        follows = known.undone | known.fatal | spent
         known.fatal -= set(event.reset)
+        known.dead = {step: at for step, at in known.dead.items() if step not in event.reset}
         for step in known.graph.order:
             if step in follows:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
@@ -321,6 +437,17 @@ class Check:
             ran = [step for step, it in self.state.steps.items() if it.status != "skipped"]
             known.epochs.update(step for step in ran if step in follows)
             known.undone.clear()
+        self._loops_again(event, follows)
+
+    def _loops_again(self, event: Redriven, follows: Collection[str]) -> None:
+        """What was undone begins with its first round, what failed in a round goes on with it."""
+        known, stood = self.known, self.entry.at - self.state.updated_at if self.state.closed else 0
+        for step, loop in list(known.loops.items()):
+            if event.status == "pending" and step in follows:
+                del known.loops[step]
+            else:
+                tries = 0 if step in event.reset else loop.tries
+                known.loops[step] = replace(loop, tries=tries, began_at=loop.began_at + stood)
 
     def _all_ran(self) -> None:
         reference = self.known.reference()
@@ -343,10 +470,12 @@ class Check:
         broken = ("failed", "compensation_failed")
         handler = self.graph.on_failure
         failed = [step for step, it in state.steps.items() if it.status in broken or step in self.known.fatal]
-        failed = [step for step in failed if step != handler]
+        failed = [step for step in failed if step != handler] or list(self.known.dead)
         self.ledger.closes(self.entry)
         if status == "completed":
             require(not failed and not self.known.broken, "invariant 4", f"completed, but {failed or 'it'} did not")
+            left = [step for step in self.graph.rounds if step in self.known.outcomes and self.known.received[step]]
+            require(not left, "invariant 5", f"events for {left} are gone without a word")
             self._all_ran()
             self._has_output(event)
             require(state.cancel is None, "cancel", "it completed although it had been cancelled")
@@ -358,8 +487,8 @@ class Check:
         else:
             require(state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
         if status == "failed" or (state.cancel is not None and state.cancel.compensate):
-            left = {step for step in self.graph.compensates if state.step_status(step) == "completed"}
-            require(not left and not self.known.undo, "compensation", f"{sorted(left)} were not undone")
+            left = sorted(self._undoable())
+            require(not left and not self.known.undo, "compensation", f"{left} were not undone")
 
 
 def check_inbox(known: Generation) -> None:
@@ -368,13 +497,29 @@ def check_inbox(known: Generation) -> None:
     Raises:
         Violation: it is lost, or there once more.
     """
-    if known.state.status != "completed":
-        there = {activation: received.event_id for activation, received in known.state.inbox.items()}
-        expected = {text_of(step, known.epochs[step]): event.event_id for step, event in known.received.items()}
+    state = known.state
+    if state.status != "completed":
+        lines = {line: (received, *state.lines.get(line, ())) for line, received in state.inbox.items()}
+        there = {line: [received.event_id for received in events] for line, events in lines.items()}
+        expected = {
+            text_of(step, known.epochs[step]): [event.event_id for event in events]
+            for step, events in known.received.items()
+            if events
+        }
         require(there == expected, "invariant 5", f"kept are the events {there}, accepted and not consumed {expected}")
 
 
-def check_alarm(state: State) -> None:
+def check_round_end(event: RoundEnded, after: State) -> None:
+    """After the end of a round: nothing has a time but the next round.
+
+    Raises:
+        Violation: the old round's has one still.
+    """
+    left = [timer.token for timer in after.deadlines if timer.step == event.step]
+    require(not left, "rounds", f"{event.activation} is over, and {left} are not")
+
+
+def check_alarm(state: State, graph: Graph) -> None:
     """Between entries: an instance that has something to do has an alarm, in time.
 
     Raises:
@@ -386,7 +531,7 @@ def check_alarm(state: State) -> None:
     elif state.owner is not None:
         require(state.wake_at == state.lease_until, "invariant 3", what)
     elif state.paused is None and state.parked is None:
-        times = _due(state)
+        times = _due(state, graph)
         late = bool(times) and (state.wake_at is None or state.wake_at > max(min(times), state.updated_at))
         require(not late, "invariant 3", f"{what}, and it has something to do at {min(times, default=0)}")
 
@@ -408,7 +553,7 @@ def check_head(state: State, head: Item) -> None:
     require(alarmed in ((True, True), (False, False)), "alarm", "an alarm is in no index")
 
 
-def needed_at(state: State) -> int | None:
+def needed_at(state: State, graph: Graph) -> int | None:
     """When (ms) somebody must look at an instance, by its state alone; ``None`` for never."""
     if state.closed:
         return None
@@ -420,10 +565,10 @@ def needed_at(state: State) -> int | None:
         return None
     if state.cancel is not None and state.compensation is None:
         return state.updated_at
-    return min(_due(state), default=None)
+    return min(_due(state, graph), default=None)
 
 
-def _due(state: State) -> list[int]:
+def _due(state: State, graph: Graph) -> list[int]:
     """When an instance that nobody owns has something to do (ms)."""
     if state.compensation is not None:
         handler = state.steps.get(state.compensation.then)
@@ -432,7 +577,8 @@ def _due(state: State) -> list[int]:
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
-    times += [known.retry_at for known in state.steps.values() if known.status == "retrying" and known.retry_at]
-    if state.status == "pending" or any(state.activation(step) in state.inbox for step in waiting):
+    times += [known.retry_at for known in state.steps.values() if known.status in TIMED and known.retry_at]
+    waiting += [step for step in graph.ends_on if state.step_status(step) == "looping"]
+    if state.status == "pending" or any(state.line(step) in state.inbox for step in waiting):
         times.append(state.updated_at)
     return times + own

@@ -10,11 +10,27 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from hephaestus.engine.activation import parse
-from hephaestus.engine.events import InstanceStarted, OnFailureCompleted, Redriven, StepCompensated, StepCompleted
+from hephaestus.engine.events import (
+    InstanceStarted,
+    OnFailureCompleted,
+    Redriven,
+    RoundEnded,
+    StepCompensated,
+    StepCompleted,
+)
 from hephaestus.engine.fold import apply, begin, fold
+from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
-from hephaestus.simulation.checks import Check, Generation, check_alarm, check_head, check_inbox, needed_at
+from hephaestus.simulation.checks import (
+    Check,
+    Generation,
+    check_alarm,
+    check_head,
+    check_inbox,
+    check_round_end,
+    needed_at,
+)
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key
@@ -33,7 +49,7 @@ if TYPE_CHECKING:
     from hephaestus.store.store import Store
     from hephaestus.store.table import Item, Key, Table
 
-    Work: TypeAlias = tuple[str, str, str, int, bool]
+    Work: TypeAlias = tuple[str, str, str, int, int, bool]
 
 T = TypeVar("T")
 ALL: Final = 1_000_000
@@ -165,6 +181,13 @@ class Ledger:
         running = state.activation(step.key, undo=undo) in state.running
         require(running, "invariant 2", f"step {step.key} runs, and no commit names it")
         self._named(generation, step.key, context.idempotency_key, undo=undo)
+        loop = generation.loops[step.key]
+        if loop.rounds:
+            told, wanted = (context.round, context.carry), (loop.rounds + 1, loop.carry)
+            require(told == wanted or undo, "rounds", f"step {step.key} is given {told}, not {wanted}")
+            require(context.carry == loop.carry, "rounds", f"step {step.key} is undone with {context.carry}")
+            anew = undo or context.attempt == loop.tries + 1
+            require(anew, "rounds", f"round {context.round} of {step.key} is at attempt {context.attempt}")
         name = (context.idempotency_key, step.key, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
@@ -176,7 +199,8 @@ class Ledger:
     def _named(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
-        work = (state.instance_id, state.life, step, generation.epochs[step], undo)
+        rounds = 0 if undo else generation.loops[step].rounds
+        work = (state.instance_id, state.life, step, generation.epochs[step], rounds, undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
         require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
@@ -190,7 +214,7 @@ class Ledger:
         state = generation.state
         invocation = self.world.invocation
         known = state.steps.get(step)
-        given_up = known is not None and known.attempt + (known.status == "retrying") > context.attempt
+        given_up = known is not None and (known.round, state.attempt(step)) > (context.round, context.attempt)
         if invocation is None or self.world.now >= invocation.ends_at or given_up:
             return
         owner = self._owners.get(state.owner or "")
@@ -253,7 +277,7 @@ class Ledger:
         for (instance_id, _), known in self.generations.items():
             found = None if known.gone else self.store.history(instance_id, known.state.generation, 0, ALL)
             require(
-                known.gone or (found is not None and list(found[1]) == known.entries),
+                known.gone or (found is not None and without_carries(found[1]) == without_carries(known.entries)),
                 "invariant 1",
                 "the log is not what was written",
             )
@@ -262,7 +286,7 @@ class Ledger:
                 label
                 for entry in known.entries
                 for event in entry.events
-                if isinstance(event, (StepCompleted, StepCompensated, OnFailureCompleted))
+                if isinstance(event, (StepCompleted, RoundEnded, StepCompensated, OnFailureCompleted))
                 for label in event.writes
             ]
         for instance_id, known in self.newest.items():
@@ -308,8 +332,10 @@ class Ledger:
             except CorruptLog as error:
                 rule = "invariant 2"
                 raise Violation(rule, str(error)) from error
+            if isinstance(event, RoundEnded):
+                check_round_end(event, known.state)
             known.tokens.update(timer.token for timer in known.state.deadlines)
-        check_alarm(known.state)
+        check_alarm(known.state, known.graph)
         check_inbox(known)
 
     def _read_alarms(self, instance_id: str) -> list[int]:
@@ -323,7 +349,7 @@ class Ledger:
         stored = min(self._alarms[state.instance_id], default=None)
         if state.instance_id in self.unreadable:
             return
-        needed = needed_at(state)
+        needed = needed_at(state, known.graph)
         if needed is not None:
             latest = max(needed, self.world.now + 2 * MAX_SKEW_MS)
             what = f"{state.instance_id} is to be looked at at {needed}, its earliest alarm is at {stored}"
@@ -382,3 +408,14 @@ class Ledger:
         writer = self._writers.get(entry.commit_id)
         busy = writer is not None and writer.alive and self._busy[writer] > 0
         require(not busy, "invariant 4", "the instance ended while steps of it were running")
+
+
+def without_carries(entries: Sequence[Entry]) -> list[Entry]:
+    """A log but for what rounds left: of large carries only the newest are kept."""
+    return [
+        replace(
+            entry,
+            events=tuple([replace(one, carry=NOTHING) if isinstance(one, RoundEnded) else one for one in entry.events]),
+        )
+        for entry in entries
+    ]

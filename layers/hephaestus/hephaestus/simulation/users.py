@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.callbacks.link import Link
 from hephaestus.engine.events import TimerSet
-from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.inbox import accepted_events, takers
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
@@ -28,6 +28,8 @@ AGAIN_MS: Final = 20_000
 PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
 EXPIRY_MS: Final = 3 * 24 * 3600 * 1000
 ACTS: Final = 8
+A_LINE: Final = 3  # events
+NOT_SENT: Final = ("timeout", "error", "exhausted")
 
 
 class Outside:
@@ -140,10 +142,10 @@ class Outside:
     def send(self, state: State) -> bool:
         """Send an event that is accepted now or soon; whether there is one."""
         graph = self.ledger.definition(state).graph
-        accepted = accepted_events(graph, state)
-        found = [
-            (step, event) for step, events in accepted.items() for event in events if event not in ("timeout", "error")
-        ]
+        lines = [step for step in takers(graph, state) if step in graph.rounds]
+        lines = [step for step in lines if len(state.waiting_for(step)) < A_LINE]
+        accepted = {**accepted_events(graph, state), **{step: graph.takes(step) for step in lines}}
+        found = [(step, event) for step, events in accepted.items() for event in events if event not in NOT_SENT]
         found = found or [(step, event) for step, events in accepted.items() for event in events]
         if state.closed or state.cancel or state.compensation or not found:
             return False
@@ -183,8 +185,11 @@ class Outside:
         self._call(f"send {event} to {named or 'whom it may concern'} as {request}", call, heard, again=again)
 
     def follow(self, state: State, step: str, event: str) -> None:
-        """Use the link to an event of a waiting step; there is one link to each in a generation, and it works once."""
-        link = Link(f"{step} {event}", state.instance_id, state.life, step, event, expires_at=0)
+        """Use the link to an event of a waiting step; each round of a generation has one to each, and it works once."""
+        round_ = state.round(step) if step in self.ledger.definition(state).graph.rounds else 0
+        if round_ > 1 and self.choices.below(2):
+            round_ -= 1  # it is over, and its link does nothing
+        link = Link(f"{step} {event} {round_}", state.instance_id, state.life, step, event, 0, round=round_)
 
         def call() -> None:
             self.runner.answer(link, self.subject.payloads.get(event), dispatch=self._dispatch())
@@ -215,7 +220,9 @@ class Outside:
 
     def schedule(self, state: State) -> None:
         """Ask for a timeout."""
-        waits = sorted(self.ledger.definition(state).graph.waits) or list(self.ledger.definition(state).graph.order)
+        graph = self.ledger.definition(state).graph
+        timed = [step for step in graph.rounds if "timeout" in graph.edges[step]]
+        waits = sorted({*graph.waits, *timed}) or list(graph.order)
         step = waits[self.choices.below(len(waits))]
         delay = 1 + self.choices.below(3_600_000)
         request = self._name("d")

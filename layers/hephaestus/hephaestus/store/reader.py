@@ -18,7 +18,7 @@ from hephaestus.store.heads import fattened
 from hephaestus.store.items import attribute, check_format
 from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key, read_log_key
 from hephaestus.store.table import EXPIRES
-from hephaestus.store.values import ValueMissing, Values, names_in, put_back, state_whole, unpacked
+from hephaestus.store.values import ValueMissing, Values, is_carry, names_in, put_back, state_whole, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,23 +249,30 @@ class Reader:
         return fattened(state, begun, head), set(names)
 
     def entry_of(self, item: Item) -> Entry:
-        """The log entry that an item holds."""
-        return self._entry(item)[0]
+        """The log entry that an item holds; what a round left whose carry is not kept any more reads as nothing."""
+        return self._entry(item, past=True)[0]
 
-    def _entry(self, item: Item) -> tuple[Entry, tuple[str, ...]]:
+    def _entry(self, item: Item, *, past: bool = False) -> tuple[Entry, tuple[str, ...]]:
         """A log entry, and the names of its values."""
         instance_id = str(item["pk"])
         life, number = read_log_key(str(item["sk"]))
         places, data = unpacked(attribute(item, "data", bytes), instance_id)
         alarm = item.get("wake_at")
-        events = self._events(instance_id, life, places, data)
+        events = self._events(instance_id, life, places, data, past=past)
         commit_id, at = attribute(item, "commit_id", str), attribute(item, "at", int)
         return Entry(number, commit_id, at, events, alarm if isinstance(alarm, int) else None), names_in(places)
 
-    def _events(self, instance_id: str, life: str, places: Sequence[str], data: bytes) -> tuple[Event, ...]:
-        """The events of an entry, those with large values complete."""
+    def _events(
+        self, instance_id: str, life: str, places: Sequence[str], data: bytes, *, past: bool = False
+    ) -> tuple[Event, ...]:
+        """The events of an entry, those with large values complete, but for carries of ``past`` rounds."""
         events = _named(instance_id, self.load_events, data)
-        return put_back(events, places, self.values.get(instance_id, life, names_in(places))) if places else events
+        if not places:
+            return events
+        carries = frozenset(names_in(filter(is_carry, places))) if past else frozenset()
+        others = [name for name in names_in(places) if name not in carries]
+        values = {**self.values.get(instance_id, life, others), **self.values.find(instance_id, life, carries)}
+        return put_back(events, [place for place in places if names_in((place,))[0] in values], values)
 
 
 def _head(item: Item) -> Item:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.codec import dump_events, dump_state
 from hephaestus.engine.fold import begin
-from hephaestus.engine.state import CLOSED, STATUSES, Kept, State, evolve
+from hephaestus.engine.state import CLOSED, STATUSES, TIMED, Kept, State, evolve
 from hephaestus.errors import AlreadyRunning, CorruptLog, InvariantBroken, PayloadTooLarge, StoreUnavailable
 from hephaestus.store.endings import Endings
 from hephaestus.store.heads import Shards, Sizes, lean, room
@@ -28,11 +28,13 @@ from hephaestus.store.values import (
     OVERHEAD,
     ValueMissing,
     Values,
+    carry_prefix,
     names_in,
     packed,
     set_apart,
     state_apart,
 )
+from hephaestus.values.weight import is_large
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
@@ -318,7 +320,10 @@ class Store:
             found = self.reader.newest(state.instance_id)
             if found is None or found.life != state.life or found.ended:
                 return None
-            raise
+            newest = self.load(state.instance_id)  # rounds ago, a carry was removed: newer heads do without it
+            if newest is None or newest.life != state.life:
+                return None
+            after = newest
         return after if after.sequence > state.sequence else None
 
     def history(
@@ -480,7 +485,26 @@ class Store:
         if written and kept.snapshot and kept.snapshot != name:
             self.values.remove(state.instance_id, state.life, (kept.snapshot,))
         known = kept.values - {kept.snapshot} | names | ({name} if name else set())
+        known = self._forget_carries(state, known)
         return kept._replace(settled=state.sequence, values=known, snapshot=name, expiring=later is not None)
+
+    def _forget_carries(self, state: State, known: frozenset[str]) -> frozenset[str]:
+        """Remove the large carries of all rounds but the newest two, whose head is written; what is left of ``known``.
+
+        Who reads an older head finds its own carry missing, and reads again.
+        """
+        for key, step in state.steps.items():
+            if step.loop is None or step.status not in TIMED:
+                continue
+            line, rounds, large = state.line(key), step.loop.rounds, is_large(step.loop.carry)
+            kept = [carry_prefix(line, number) for number in (rounds, *((rounds - 1,) if large else ()))]
+            own = {name for name in known if name.startswith(carry_prefix(line, 0).removesuffix("0-"))}
+            old = {name for name in own if not name.startswith(tuple(kept))}
+            for number in ((rounds - 2,) if large else (rounds - 2, rounds - 1)) if own else ():
+                self.values.forget(state.instance_id, state.life, carry_prefix(line, number))
+            self.values.remove(state.instance_id, state.life, old)
+            known -= old
+        return known
 
     def _snapshot(self, state: State) -> tuple[bytes, frozenset[str]]:
         """A state as bytes, and the names of its large values."""

@@ -2,6 +2,7 @@
 
 A value is written before the item that names it, never changed, and removed when no item names it any more. A result
 is named by a digest of its bytes, so that its log entry and every later snapshot name the same one: it is written once.
+What a round leaves for the next is named by the step and the round besides, so that it can be removed two rounds later.
 Above the threshold its bytes are in S3, where there is a bucket; otherwise in as many items as it takes.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from hephaestus.engine.activation import parse
 from hephaestus.engine.codec import dump_value, load_value
-from hephaestus.engine.events import Forked
+from hephaestus.engine.events import Forked, RoundEnded, StepCompleted
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
@@ -21,13 +24,13 @@ from hephaestus.store.items import FORMAT, attribute, check_format
 from hephaestus.store.keys import VALUE, end_of, value_key
 from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, PRESENT
 from hephaestus.values.lazy_dataclass import dataclass
-from hephaestus.values.weight import weigh
+from hephaestus.values.weight import is_large, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hephaestus.engine.events import Event
-    from hephaestus.engine.state import State
+    from hephaestus.engine.state import Received, State, StepState
     from hephaestus.store.table import Item, Table, Value
 
 OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
@@ -78,6 +81,14 @@ class Values:
             self.table.put({**item, "sk": value_key(life, f"{name}.{number}"), "data": part}, ALWAYS)
         self.table.put({**item, "data": parts[0], "parts": len(parts)}, ALWAYS)
 
+    def find(self, instance_id: str, life: str, names: Collection[str]) -> Mapping[str, bytes]:
+        """The bytes of those values that are there; see ``get``."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            with suppress(ValueMissing):
+                found |= self.get(instance_id, life, (name,))
+        return found
+
     def get(self, instance_id: str, life: str, names: Collection[str]) -> Mapping[str, bytes]:
         """The bytes of values.
 
@@ -99,6 +110,12 @@ class Values:
             prefix = value_key(life, name)
             for item in self.table.query(instance_id, low=prefix, high=f"{prefix}.~"):
                 self.drop(item)
+
+    def forget(self, instance_id: str, life: str, prefix: str) -> None:
+        """Remove the values whose names begin with ``prefix``."""
+        low = value_key(life, prefix)
+        for item in self.table.query(instance_id, low=low, high=f"{low}~"):
+            self.drop(item)
 
     def drop(self, item: Item) -> None:
         """Remove the item of a value, and what it has in S3."""
@@ -143,6 +160,25 @@ class ValueMissing(CorruptLog):
     """A value that an item names is not there: it was removed since that item was read, or it is lost."""
 
 
+def carry_prefix(activation: str, rounds: int) -> str:
+    """What the name of the carry begins with that the last of so many ``rounds`` left."""
+    return f"carry{hashlib.sha256(activation.encode()).hexdigest()[:16]}-{rounds}-"
+
+
+def is_carry(place: str) -> bool:
+    """Whether what a round left belongs to ``place``."""
+    return place.startswith("carry")
+
+
+def _carry(carry: Any, activation: str, rounds: int) -> tuple[str, bytes] | None:
+    """The name and the bytes of a carry that stands apart; ``None`` for one that does not."""
+    if not is_large(carry):
+        return None
+    data = dump_value(carry)
+    first = replace(parse(activation), round=1).text
+    return f"{carry_prefix(first, rounds)}{name_of(data)[:16]}", data
+
+
 def name_of(data: bytes) -> str:
     """The name of a result with these bytes."""
     return hashlib.sha256(data).hexdigest()[:32]
@@ -170,21 +206,41 @@ def put_back(events: tuple[Event, ...], places: Sequence[str], values: Mapping[s
         event = whole[int(where[0])]
         if len(where) > 1:
             completed = list(event.completed)
-            completed[int(where[1])] = replace(completed[int(where[1])], **{field: value})
+            completed[int(where[1])] = _filled(completed[int(where[1])], field, value)
             whole[int(where[0])] = replace(event, completed=tuple(completed))
         else:
-            whole[int(where[0])] = replace(event, **{field: value})
+            whole[int(where[0])] = _filled(event, field, value)
     return tuple(whole)
 
 
 def _emptied(record: Any, where: str, apart: dict[str, bytes], above: int) -> Any:
     changes: dict[str, Any] = {}
+    if isinstance(record, RoundEnded):
+        return _round_emptied(record, where, apart)
+    if isinstance(record, StepCompleted) and record.loop is not None:  # a fork takes it over
+        loop = record.loop
+        if (found := _carry(loop.carry, record.activation, loop.rounds)) is not None:
+            apart[f"{found[0]} {where} loop"] = found[1]
+            changes["loop"] = replace(loop, carry=NOTHING)
     for field in _FIELDS:
         value = getattr(record, field, None)
         if value and (data := _large(value, above)) is not None:
             apart[f"{name_of(data)} {where} {field}"] = data
             changes[field] = None if field == "payload" else NOTHING
     return replace(record, **changes) if changes else record
+
+
+def _round_emptied(event: RoundEnded, where: str, apart: dict[str, bytes]) -> RoundEnded:
+    found = _carry(event.carry, event.activation, parse(event.activation).round)
+    if found is None:
+        return event
+    apart[f"{found[0]} {where} carry"] = found[1]
+    return replace(event, carry=NOTHING)
+
+
+def _filled(record: Any, field: str, value: Any) -> Any:
+    """A record with a large value back in its place."""
+    return replace(record, **{field: replace(record.loop, carry=value) if field == "loop" else value})
 
 
 def _large(value: Any, above: int) -> bytes | None:
@@ -206,9 +262,27 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
     for group in ("steps", "inbox"):
         records = getattr(state, group)
         emptied = {key: _emptied_at(record, group, key, apart, above) for key, record in records.items()}
+        if group == "steps":
+            emptied = {key: _carry_emptied(step, state.line(key), key, apart) for key, step in emptied.items()}
         if any(emptied[key] is not record for key, record in records.items()):
             changes[group] = emptied
+    lines = {key: _line_emptied(line, key, apart, above) for key, line in state.lines.items()}
+    if any(lines[key] != line for key, line in state.lines.items()):
+        changes["lines"] = lines
     return (evolve(state, **changes) if changes else state), apart
+
+
+def _carry_emptied(step: StepState, line: str, key: str, apart: dict[str, bytes]) -> StepState:
+    found = None if step.loop is None else _carry(step.loop.carry, line, step.loop.rounds)
+    if step.loop is None or found is None:
+        return step
+    apart[f"{found[0]} steps loop {key}"] = found[1]
+    return replace(step, loop=replace(step.loop, carry=NOTHING))
+
+
+def _line_emptied(line: tuple[Received, ...], key: str, apart: dict[str, bytes], above: int) -> tuple[Received, ...]:
+    """The events that stand in line for a step, by their places."""
+    return tuple(_emptied_at(one, "lines", f"{place} {key}", apart, above) for place, one in enumerate(line))
 
 
 def _emptied_at(record: Any, group: str, key: str, apart: dict[str, bytes], above: int) -> Any:
@@ -232,7 +306,13 @@ def state_whole(state: State, places: Sequence[str], values: Mapping[str, bytes]
             continue
         field, key = rest
         records = changes.setdefault(group, dict(getattr(state, group)))
-        records[key] = replace(records[key], **{field: value})
+        if group == "lines":
+            at, _, key = key.partition(" ")
+            line = list(records[key])
+            line[int(at)] = replace(line[int(at)], **{field: value})
+            records[key] = tuple(line)
+        else:
+            records[key] = _filled(records[key], field, value)
     return evolve(state, **changes) if changes else state
 
 

@@ -62,6 +62,8 @@ class MetricsHandler:
                 self._time("StepDuration", measurements.get("duration"), metadata, step=True)
             case "hephaestus.step.stop":
                 self._time("StepDuration", measurements.get("duration"), metadata, step=True)
+                if metadata.get("slowed"):
+                    self._count("RoundsSlowed", metadata, step=True)
             case "hephaestus.step.async":
                 self._count("StepsWaiting", metadata, step=True)
             case "hephaestus.step.resume":

@@ -12,6 +12,7 @@ from typing import Any, Final
 PART: Final = 64
 MAX_VALUE: Final = 16 * 1024 * 1024  # of one value: a context, a payload, a step's results
 MAX_HELD: Final = 24 * 1024 * 1024  # of all values that an instance holds
+LARGE: Final = 8 * 1024  # of what a round leaves for the next: above, it stands by itself
 MAX_PARTS: Final = MAX_VALUE // PART
 _NUMBER: Final = 25  # the longest text of a float
 _TAGGED: Final = 32  # what surrounds a value of a type that JSON lacks
@@ -46,6 +47,11 @@ def weigh(*values: Any) -> int:
         else:
             room += _TAGGED + len(str(one))
     return room
+
+
+def is_large(carry: Any) -> bool:
+    """Whether what a round leaves for the next stands by itself, in no log entry and no snapshot."""
+    return bool(carry) and weigh(carry) > LARGE
 
 
 def _text(text: str) -> int:

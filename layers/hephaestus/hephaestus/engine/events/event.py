@@ -134,18 +134,20 @@ def step_after(state: State, step: str, event: Event) -> StepStatus:
     return for_good if for_good and event.retry_at is None else again  # type: ignore[attr-defined, return-value]  # see the module
 
 
-def step_now(state: State, activation: str) -> str:
+def step_now(state: State, activation: str, *, any_round: bool = False) -> str:
     """The step of an activation that is its step's newest.
 
     Raises:
-        CorruptLog: it is none, or one of an epoch that is over.
+        CorruptLog: it is none, or one of an epoch or of a round that is over; of ``any_round`` is what is for the step
+            whichever round it is at.
     """
     try:
         found = parse(activation)
     except ValueError as error:
         message = f"instance {state.instance_id}: {error}"
         raise CorruptLog(message) from error
-    if found.epoch != state.epochs.get(found.step, 0):
+    at = found.round == (1 if any_round or found.undo else state.round(found.step))
+    if found.epoch != state.epochs.get(found.step, 0) or not at:
         message = f"instance {state.instance_id}: {activation} is not the newest activation of step {found.step}"
         raise CorruptLog(message)
     return found.step

@@ -153,8 +153,9 @@ class Redriven(Event):
     """A closed instance goes on, in ``status``; one that was parked goes on as it was.
 
     ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, led to
-    ``FAIL``, or follow from one that did, so that running them is a new activation. ``undo`` are the steps whose
-    compensation failed and is tried again.
+    ``FAIL``, have had all their rounds, or follow from one that did, so that running them is a new activation. The
+    others go on with the round in which they failed. ``undo`` are the steps whose compensation failed and is tried
+    again.
     """
 
     status: str
@@ -174,7 +175,13 @@ class Redriven(Event):
         """
         epochs = {**state.epochs, **{step: state.epochs.get(step, 0) + 1 for step in self.again}}
         pause = at - state.updated_at if state.closed else 0
-        steps = {key: step for key, step in state.steps.items() if key not in self.reset}
+        steps: dict[str, StepState] = {}
+        for key, step in state.steps.items():
+            loop = step.loop and replace(step.loop, began_at=step.loop.began_at + pause)
+            if key not in self.reset:
+                steps[key] = step if loop is None else replace(step, loop=loop)
+            elif loop is not None and key not in self.again:
+                steps[key] = StepState("looping", retry_at=at, loop=loop)
         consumed = {name for key in self.reset if key in state.steps for name in state.steps[key].requests}
         requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
         for key in self.undo:
@@ -186,6 +193,7 @@ class Redriven(Event):
             "steps": steps,
             "epochs": epochs,
             "inbox": {_moved(one, epochs): received for one, received in state.inbox.items()},
+            "lines": {_moved(one, epochs): line for one, line in state.lines.items()},
             "running": tuple(one for one in state.running if step_of(one) not in self.reset),
             "choosing": {},  # the request asks for another try
             "timers": {
@@ -223,7 +231,7 @@ class InstanceFinished(Event):
         if self.status != "completed":
             return ended
         left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}
-        return {**ended, **left, "running": (), "timers": NOTHING, "inbox": NOTHING}
+        return {**ended, **left, "running": (), "timers": NOTHING, "inbox": NOTHING, "lines": NOTHING}
 
 
 @event(stays("running"))
@@ -262,6 +270,7 @@ class OutputFailed(Event):
 
 
 def _moved(activation: str, epochs: Mapping[str, int]) -> str:
-    """An activation in the newest epoch of its step."""
+    """An activation in the newest epoch of its step, which begins with the first round."""
     found = parse(activation)
-    return replace(found, epoch=epochs.get(found.step, 0)).text
+    epoch = epochs.get(found.step, 0)
+    return activation if epoch == found.epoch else replace(found, epoch=epoch, round=1).text

@@ -24,7 +24,10 @@ SHORTEST_GRAIN_MS: Final = 1_000
 
 @event(stays("pending", "running", "waiting"))
 class EventReceived(OfActivation):
-    """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats."""
+    """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats.
+
+    Of a step with rounds it is for the round that waits next, or for ``round`` alone, if that is not 0.
+    """
 
     event: str
     event_id: str
@@ -32,14 +35,17 @@ class EventReceived(OfActivation):
     by: str = ""
     by_source: str = ""
     digest: str = ""
+    round: int = 0
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is kept, and remembered: the id of a link for as long as the generation."""
-        step = step_now(state, self.activation)
-        changed: dict[str, Any] = {
-            "inbox": added(state.inbox, self.activation, Received(self.event, self.event_id, self.payload)),
-            "trail": Trail(state.trail, step),
-        }
+        step = step_now(state, line := self.activation, any_round=True)
+        received = Received(self.event, self.event_id, self.payload, self.round)
+        changed: dict[str, Any] = {"trail": Trail(state.trail, step)}
+        if line in state.inbox:
+            changed["lines"] = added(state.lines, line, (*state.lines.get(line, ()), received))
+        else:
+            changed["inbox"] = added(state.inbox, line, received)
         if self.by_source == "link":
             changed["links"] = (*state.links, short(self.event_id, NAME))
         else:

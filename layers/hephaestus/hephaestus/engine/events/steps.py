@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, OfActivation, event, stays, step_after, step_now
-from hephaestus.engine.records import NOTHING
+from hephaestus.engine.records import NOTHING, Loop
 from hephaestus.engine.requests import named
 from hephaestus.engine.state import (
     Compensation,
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.records import Failure, Replacement
     from hephaestus.engine.state import Received, State, StepStatus
+
+TRIED: Final = ("pending", "retrying", "looping")  # what may be running
+UNDOABLE: Final = ("completed", "failed", "waiting", "retrying", "looping")  # but for the first: with rounds
+QUICK_MS: Final = 1_000  # rounds that are followed by the next within this are counted
+MOST_QUICK: Final = 1_000  # so many in a row, then they are slowed
 
 
 @event(stays("running", "compensating"))
@@ -56,7 +61,7 @@ class ChoiceStarted(OfActivation):
         return {"choosing": added(state.choosing, self.activation, state.choosing.get(self.activation, 0) + 1)}
 
 
-@event(stays("running"), {"pending": "completed", "retrying": "completed", "waiting": "completed"})
+@event(stays("running"), dict.fromkeys((*TRIED, "waiting"), "completed"))
 class StepCompleted(OfActivation):
     """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead.
 
@@ -65,6 +70,8 @@ class StepCompleted(OfActivation):
     whatever the event is called. ``replaced`` is set where the results were given to a fork.
     ``configs`` are the configurations that a ``Choice`` returned, by target. ``fail`` is set where the event led to
     ``FAIL``: the reason, or ``""``. ``ended_at`` is set where a fork takes the step over: when it ended there.
+    Of a step with rounds, ``rounds`` is how many it had, and unless ``took`` it has left the event that was kept for
+    it; where a fork takes it over, ``loop`` is how far it had come.
     """
 
     event: str
@@ -79,19 +86,24 @@ class StepCompleted(OfActivation):
     configs: Mapping[str, Mapping[str, Any]] = NOTHING
     ended_at: int = 0
     fail: str | None = None
+    rounds: int = 0
+    took: bool = True
+    loop: Loop | None = None
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
         step, activation = step_now(state, self.activation), self.activation
+        line = state.line(step)
         steps = without(state.steps, step)
-        timers, received = state.timers.get(activation), state.inbox.get(activation)
-        steps[step] = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
+        timers, received = state.timers.get(activation), state.inbox.get(line) if self.took else None
+        done = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
+        steps[step] = done if (loop := _loop(state, step)) is None else replace(done, loop=loop)
         changed = _stopped(state, activation)
         changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
         if timers is not None:
             changed["timers"] = without(state.timers, activation)
         if received is not None:
-            changed["inbox"] = without(state.inbox, activation)
+            changed |= _kept(state, line, state.waiting_for(step)[1:])
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
@@ -111,10 +123,61 @@ class StepCompleted(OfActivation):
             configs=self.configs,
             requests=requests,
             fail=self.fail,
+            loop=self.loop,
         )
 
 
-@event(stays("running"), {"pending": "waiting", "retrying": "waiting"})
+@event(stays("running"), dict.fromkeys(TRIED, "looping"))
+class RoundEnded(OfActivation):
+    """A round of ``step`` is over and leaves ``carry`` for the next, which begins at ``next_at``.
+
+    ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    """
+
+    next_at: int
+    carry: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    attempt: int = 1
+    writes: tuple[str, ...] = ()
+
+    def changes(self, state: State, at: int) -> dict[str, Any]:
+        """Attempts begin anew; what had a time for the old round has none any more. The events stay in line."""
+        step, activation = step_now(state, self.activation), self.activation
+        known = state.steps.get(step)
+        before = known.loop if known is not None and known.loop is not None else Loop(0, began_at=self.started_at)
+        quick = quick_rounds(before, self.next_at - self.started_at)
+        loop = Loop(before.rounds + 1, self.carry, before.began_at or at, quick)
+        changed = _stopped(state, activation)
+        changed["steps"] = added(
+            state.steps, step, StepState(step_after(state, step, self), retry_at=self.next_at, loop=loop)
+        )
+        changed["trail"] = Trail(state.trail, step)
+        if activation in state.timers:
+            changed["timers"] = without(state.timers, activation)
+        return changed
+
+
+@event(stays("running"))
+class EventsDropped(OfActivation):
+    """No wait will take these ``events`` that were accepted for ``step``: its rounds are over, or the one meant is."""
+
+    events: tuple[str, ...]
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """The step has consumed them, so that after a redrive the same requests ask for its new rounds."""
+        step = step_now(state, line := self.activation, any_round=True)
+        stale = set(map(id, stale_events(state, step)))
+        waiting, known = state.waiting_for(step), state.steps.get(step)
+        ids = [one.event_id for one in waiting if id(one) in stale]
+        left = tuple([one for one in waiting if id(one) not in stale])
+        changed: dict[str, Any] = {"trail": Trail(state.trail, step), **_kept(state, line, left)}
+        if known is not None and known.event is not None:
+            requests = (*known.requests, *(named("event", event_id) for event_id in ids if event_id))
+            changed["steps"] = added(state.steps, step, replace(known, requests=requests))
+        return changed
+
+
+@event(stays("running"), dict.fromkeys(TRIED, "waiting"))
 class StepWaiting(OfActivation):
     """``step`` ran and waits; at ``due_at`` (if any) it is given the event ``emits``.
 
@@ -134,7 +197,8 @@ class StepWaiting(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """A deadline and a heartbeat are timers."""
         step, activation = step_now(state, self.activation), self.activation
-        waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at)
+        loop = _loop(state, step)
+        waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at, loop=loop)
         timers = state.timers.get(activation, ())
         if self.due_at is not None:
             timers = (*timers, Timer(self.token, activation, self.due_at, self.emits, self.scheduled))
@@ -150,7 +214,7 @@ class StepWaiting(OfActivation):
         }
 
 
-@event(stays("running"), dict.fromkeys(("pending", "retrying", "waiting"), "retrying or failed"))
+@event(stays("running"), dict.fromkeys((*TRIED, "waiting"), "retrying or failed"))
 class StepFailed(OfActivation):
     """An attempt of ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
 
@@ -164,7 +228,13 @@ class StepFailed(OfActivation):
         step, activation = step_now(state, self.activation), self.activation
         status = step_after(state, step, self)
         failed = StepState(
-            status, self.attempt, started_at=self.started_at, ended_at=at, retry_at=self.retry_at, error=self.error
+            status,
+            self.attempt,
+            started_at=self.started_at,
+            ended_at=at,
+            retry_at=self.retry_at,
+            error=self.error,
+            loop=_loop(state, step),
         )
         changed = _stopped(state, activation)
         if status == "failed" or state.step_status(step) == "waiting":
@@ -204,7 +274,7 @@ class CompensationStarted(Event):
         return {"compensation": Compensation(self.status, self.steps, self.error, then=self.then), "running": ()}
 
 
-@event(stays("compensating"), {"completed": "compensated"})
+@event(stays("compensating"), dict.fromkeys(UNDOABLE, "compensated"))
 class StepCompensated(OfActivation):
     """What ``step`` did is undone."""
 
@@ -216,10 +286,11 @@ class StepCompensated(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The next one's turn."""
         step = step_now(state, self.activation)
-        return _undone(state, self.activation, replace(state.steps[step], status=step_after(state, step, self)))
+        known = replace(state.steps[step], status=step_after(state, step, self), retry_at=None)
+        return _undone(state, self.activation, known)
 
 
-@event(stays("compensating"), {"completed": "completed or compensation_failed"})
+@event(stays("compensating"), {status: f"{status} or compensation_failed" for status in UNDOABLE})
 class CompensationFailed(OfActivation):
     """An attempt to undo ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
 
@@ -293,6 +364,36 @@ def _stopped(state: State, activation: str) -> dict[str, Any]:
     changed: dict[str, Any] = {"running": _left(state.running, activation)}
     if activation in state.choosing:
         changed["choosing"] = without(state.choosing, activation)
+    return changed
+
+
+def _loop(state: State, step: str) -> Loop | None:
+    """How far a step with rounds has come."""
+    known = state.steps.get(step)
+    return None if known is None else known.loop
+
+
+def quick_rounds(loop: Loop | None, took_ms: int) -> int:
+    """How many rounds in a row were quick, one included that the next follows after ``took_ms``; see ``Loop``."""
+    before = 0 if loop is None else loop.quick
+    return min(before + 1, MOST_QUICK + 1) if took_ms <= QUICK_MS else 0
+
+
+def stale_events(state: State, step: str) -> list[Received]:
+    """The events for ``step`` that no wait will take: it has completed, or the round is over that they are for."""
+    known = state.steps.get(step)
+    if known is None:
+        return []
+    over = known.status == "completed"
+    return [one for one in state.waiting_for(step) if over or one.round not in (0, known.round)]
+
+
+def _kept(state: State, line: str, left: tuple[Received, ...]) -> dict[str, Any]:
+    """What keeps the events ``left`` in a line, and no others."""
+    changed: dict[str, Any] = {}
+    changed["inbox"] = added(state.inbox, line, left[0]) if left else without(state.inbox, line)
+    if line in state.lines:
+        changed["lines"] = added(state.lines, line, left[1:]) if left[1:] else without(state.lines, line)
     return changed
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.rounds import Rounds
     from hephaestus.definition.workflow import Workflow
 
 
@@ -22,6 +23,11 @@ def describe(workflow: type[Workflow]) -> dict[str, Any]:
     }
 
 
+def _rounds(rounds: Rounds) -> dict[str, Any]:
+    within = {} if rounds.within is None else {"within_seconds": rounds.within.total_seconds()}
+    return {"at_most": rounds.at_most, **within}
+
+
 def _version(definition: Definition) -> dict[str, Any]:
     described: dict[str, Any] = {
         "version": definition.version,
@@ -34,6 +40,8 @@ def _version(definition: Definition) -> dict[str, Any]:
                 "compensates": key in definition.graph.compensates,
                 "events": list(step.events),
                 "routes": {event: list(route.shown) for event, route in definition.routes[key].items()},
+                **({"rounds": _rounds(step.rounds)} if step.rounds is not None else {}),
+                **({"ends_on": list(step.ends_on)} if step.ends_on is not None else {}),
             }
             for key, step in definition.declared.items()
             if key != definition.graph.on_failure

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
 from hephaestus.engine.requests import link_used
@@ -45,8 +46,8 @@ class Answer(Command):
         def deliver(state: State, now: int) -> State | None:
             check_link(instances, state, link)
             check_room(state, kept)
-            activation = state.activation(link.step)
-            received = EventReceived(activation, link.event, link.event_id, kept, link.event_id, "link")
+            line = state.line(link.step)
+            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", round=link.round)
             return instances.receive(state, going, now, received)
 
         return instances.change(link.instance_id, deliver).instance_id
@@ -65,21 +66,25 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         raise LinkOutdated(message)
     known = state.steps.get(link.step)
     if link_used(state, link.event_id):
-        open_ = known is None or known.status in ("waiting", "retrying")
-        undone = open_ and state.activation(link.step) not in state.inbox
+        open_ = known is None or known.status in OPEN
+        undone = open_ and state.line(link.step) not in state.inbox
         said = f"and its answer {link.event!r} is recorded: there is no more to do"
         if undone:
             said = "but what it answered was undone, and is asked for again: use the new link, or ask for one"
         message = f"{named}: this link has been used, {said}"
         raise LinkUsed(message)
-    ended = known is not None and known.status not in ("waiting", "retrying")
+    if link.round and (now := state.round(link.step)) != link.round and (known is None or known.status in OPEN):
+        message = f"{named}: this link is for round {link.round} of step {link.step}, which is at round {now}"
+        raise LinkOutdated(message)
+    ended = known is not None and known.status not in OPEN
     if known is not None and ended and not (state.closed and known.event is None):
         how = f"ended with {known.event!r}" if known.event else f"is {known.status}"
         message = f"{named}: step {link.step} does not wait any more, it {how}; nothing was changed"
         raise StepMovedOn(message)
-    received = state.inbox.get(state.activation(link.step))
-    if received is not None and not state.closed:
+    received, graph = state.inbox.get(state.line(link.step)), instances.registry.definition(state).graph
+    lines_up = not link.round and link.step in graph.rounds
+    if received is not None and not state.closed and not lines_up:
         event = received.event
         message = f"{named}: step {link.step} has been given {event!r} already; nothing was changed"
         raise StepMovedOn(message)
-    accept(instances.registry.definition(state).graph, state, link.event, link.step)
+    accept(graph, state, link.event, link.step)

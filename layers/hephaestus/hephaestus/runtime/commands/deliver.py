@@ -66,8 +66,9 @@ class Deliver(Command):
                 return state
             target = accept(instances.registry.definition(state).graph, state, self.event, self.step)
             check_room(state, kept)
-            activation = state.activation(target)
-            received = EventReceived(activation, self.event, self.event_id or "", kept, who.name, who.source, asked)
+            received = EventReceived(
+                state.line(target), self.event, self.event_id or "", kept, who.name, who.source, asked
+            )
             return instances.receive(state, going, now, received)
 
         return instances.change(self.instance_id, deliver).instance_id

@@ -172,6 +172,8 @@ def _fork(
             replaced=given if key in results else known.replaced,
             configs=known.configs,
             ended_at=known.ended_at or 0,
+            rounds=known.rounds,
+            loop=known.loop,
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"

@@ -65,13 +65,13 @@ class ScheduleResume(Command):
                 message = f"{has}, the most there are: wait until some have passed"
                 raise errors.BadRequest(message)
             activation = state.activation(step)
-            own = token_of(activation, what or f"s{state.timers_set + 1}")
+            own = token_of(state.line(step), what or f"s{state.timers_set + 1}")
             asking = (self.request_id or "", who.name, who.source, asked)
             return instances.append(state, now, TimerSet(own, activation, now + self.delay_ms, "timeout", *asking))
 
         after = instances.change(self.instance_id, set_timer)
-        activation = after.activation(step)
-        token, known = token_of(activation, what), after.timers.get(activation, ())  # a redrive moves it, token and all
+        # A redrive moves it, token and all; whichever round of its step it is for, a request has one token.
+        token, known = token_of(after.line(step), what), after.timers.get(after.activation(step), ())
         timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
             return timers.name(Timeout(self.instance_id, after.life, step, token, 0))

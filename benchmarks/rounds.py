@@ -1,0 +1,89 @@
+"""What a round of a loop costs, however many there were before.
+
+    python benchmarks/rounds.py [--rounds N]
+
+10,000 rounds with a pause each, and with a call from outside each (a pause of the instance and its end), on a table in
+memory that counts as DynamoDB does: the write units of the last hundred rounds beside those of the first hundred, and
+the bytes of the snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+from hephaestus import DONE, Again, Rounds, StepContext, Workflow, step
+from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
+from hephaestus.costs.counting import CountingTable
+from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.registry import Registry
+from hephaestus.runtime.runner import Runner
+from hephaestus.store.store import Store
+from hephaestus.testing import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SOME: Final = 100
+LIMIT: Final = 1.05
+
+
+def measured(rounds: int) -> list[tuple[int, int]]:
+    """Of each round the write units and the bytes of the snapshot after it."""
+
+    @step(rounds=Rounds(rounds + 1))
+    def turn(ctx: StepContext) -> Again | str:
+        return Again({"number": ctx.round}, after=timedelta(minutes=5)) if ctx.round <= rounds else "done"
+
+    class Turns(Workflow, key="turns"):
+        start_at = turn
+        transitions = {turn: {"done": DONE}}
+
+    clock, table = VirtualClock(), CountingTable()
+    queue = MemoryQueue(clock)
+    runner = Runner(Store(table), MemoryTimers(), queue, Registry([Turns]), clock=clock)
+    instance_id = runner.start_instance(Turns, {}, id="1")
+    found: list[tuple[int, int]] = []
+    before, number = table.tally.write_units, 1
+    while (due := queue.next_due()) is not None:
+        clock.move_to(max(due, clock.now()))
+        for work in queue.pop_due(clock.now()):
+            runner.wake(work.instance_id, budget=Budget(clock.now() + 60_000), alarms=work.alarms)
+        shown = runner.get(instance_id)
+        if shown.closed or shown.steps[turn].round == number:
+            continue
+        number = shown.steps[turn].round or 0
+        head = table.get(instance_id, "head") or {}
+        found.append((table.tally.write_units - before, len(bytes(head["snapshot"]))))  # type: ignore[arg-type]  # as it is stored
+        before = table.tally.write_units
+        runner.pause(instance_id)
+        runner.unpause(instance_id)
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and say whether a limit was broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10_000)
+    rounds = parser.parse_args(arguments).rounds
+    began = time.process_time()
+    found = measured(rounds)
+    took = (time.process_time() - began) / max(len(found), 1) * 1000
+    good = True
+    for place, what in enumerate(("write units", "snapshot bytes")):
+        first, last = (sum(one[place] for one in some) / SOME for some in (found[:SOME], found[-SOME:]))
+        good = good and last <= first * LIMIT
+        told = f"{what} a round: the first hundred {first:.1f}, the last {last:.1f}"
+        print(f"{told}, {last / first:.3f} times (at most {LIMIT})")
+    print(f"{rounds:,} rounds, {took:.2f} ms of processor time each")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,504 @@
+"""Steps that run again: ``Again``, ``Rounds`` and ``Poll``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks import rounds as rounds_benchmark
+from hephaestus import (
+    DONE,
+    Again,
+    Completed,
+    LinkOutdated,
+    Pending,
+    Put,
+    Retry,
+    Rounds,
+    StepContext,
+    TooBusy,
+    UnexpectedEvent,
+    Workflow,
+    step,
+)
+from hephaestus.callbacks.link import Link
+from hephaestus.definition.views import to_json_object
+from hephaestus.engine.events.steps import MOST_QUICK
+from hephaestus.errors import DefinitionError
+from hephaestus.handlers.http.describe import describe
+from hephaestus.operations.catalog import read_workflow
+from hephaestus.steps import Poll
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hephaestus.definition.views import InstanceView
+
+MINUTE = timedelta(minutes=1)
+SEEN: list[tuple[Any, ...]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    """Each test sees its own."""
+    SEEN.clear()
+
+
+def flow(made: Any, **routes: Any) -> type[Workflow]:
+    """A workflow of one step, all of whose events end it unless they are routed."""
+    events = dict.fromkeys(made.events, DONE)
+    return type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {**events, **routes}}}, key="flow")
+
+
+def started(workflow: type[Workflow], context: Mapping[str, Any] | None = None, **tables: Any) -> LocalRuntime:
+    """A runtime in which an instance has gone as far as it goes."""
+    local = LocalRuntime(workflow, **tables)
+    local.start(workflow, "1", context or {})
+    return local
+
+
+def shown(local: LocalRuntime) -> InstanceView:
+    """The instance, once nothing is left to be done at this time."""
+    local.settle()
+    return local.runner.get("flow::1")
+
+
+def told(local: LocalRuntime, kind: str) -> list[Mapping[str, Any]]:
+    """The events of one kind, from the history."""
+    page = local.runner.history("flow::1", limit=200)
+    return [event for entry in page.items for event in entry.events if event["type"] == kind]
+
+
+def turns(number: int, *, after: timedelta | None = None, last: str = "done", **how: Any) -> Any:
+    """A step of so many rounds."""
+
+    @step(key="work", rounds=how.pop("rounds", Rounds(100)), **{"events": (last,), **how})
+    def work(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round, dict(ctx.carry), ctx.attempt, ctx.idempotency_key.rpartition(":")[2]))
+        if ctx.round < number:
+            return Again({"n": ctx.round}, after=after)
+        return Pending() if last == "go" else Completed(last, {"n": ctx.round})
+
+    return work
+
+
+def test_each_round_has_the_carry_of_the_one_before_a_key_of_its_own_and_attempts_anew() -> None:
+    """Rules B.2 and B.3: the round before leaves the carry; attempts begin anew; keys name the round."""
+    failing = iter([True, False] * 3)
+
+    @step(key="work", rounds=Rounds(3), retry=Retry(max_attempts=2, jitter="none"))
+    def work(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round, dict(ctx.carry), ctx.attempt, ctx.idempotency_key.rpartition(":")[2]))
+        if next(failing):
+            raise ValueError
+        return Again({"n": ctx.round}) if ctx.round < 3 else "done"
+
+    local = started(flow(work))
+    local.advance(MINUTE)
+    assert shown(local).status == "completed"
+    assert SEEN == [
+        (1, {}, 1, "work"),
+        (1, {}, 2, "work"),
+        (2, {"n": 1}, 1, "work@2"),
+        (2, {"n": 1}, 2, "work@2"),
+        (3, {"n": 2}, 1, "work@3"),
+        (3, {"n": 2}, 2, "work@3"),
+    ]
+
+
+def test_a_round_and_the_start_of_the_next_are_one_commit_with_its_writes() -> None:
+    """Rule B.2: the round's writes are committed with its end, and the next one is named in the same entry."""
+
+    @step(key="work", rounds=Rounds(3))
+    def work(ctx: StepContext) -> Any:
+        return Again(writes=[Put("pages", {"pk": str(ctx.round)})]) if ctx.round < 3 else "done"
+
+    local = started(flow(work), tables={"pages": ("pk",)})
+    assert sorted(item["pk"] for item in local.tables["pages"].items()) == ["1", "2"]
+    entries = local.runner.history("flow::1").items
+    kinds = [[event["type"] for event in entry.events] for entry in entries]
+    assert kinds[2:4] == [["RoundEnded", "StepsStarted"]] * 2
+    assert [event["round"] for event in told(local, "RoundEnded")] == [1, 2]
+    assert told(local, "StepCompleted")[0]["rounds"] == 3
+
+
+def test_a_pause_between_rounds_is_waited_for_and_seen() -> None:
+    """The instance waits; the view says which round is next, of how many, with what, and when."""
+    local = started(flow(turns(3, after=timedelta(hours=2))))
+    view = shown(local)
+    work = view.steps["work"]
+    assert (view.status, work.status, work.round, work.rounds, work.carry) == ("waiting", "looping", 2, 100, {"n": 1})
+    assert to_json_object(view)["steps"]["work"]["round"] == 2
+    local.advance(timedelta(hours=1))
+    assert len(SEEN) == 1
+    local.advance(timedelta(hours=1))
+    assert len(SEEN) == 2
+    local.advance(timedelta(hours=2))
+    assert (shown(local).status, shown(local).steps["work"].round) == ("completed", 3)
+
+
+def test_past_its_number_of_rounds_it_is_exhausted_at_once() -> None:
+    """Rule B.2: no round more, and the pause before it is not waited for; the last carry is in the results."""
+    local = started(flow(turns(9, after=MINUTE, rounds=Rounds(2)), exhausted=DONE))
+    local.advance(MINUTE)
+    work = shown(local).steps["work"]
+    assert (work.event, work.results, work.round) == ("exhausted", {"rounds": 2, "carry": {"n": 2}}, 2)
+    assert len(SEEN) == 2
+
+
+def test_past_its_time_it_is_exhausted_when_a_round_would_begin_pauses_included() -> None:
+    """Rule B.2: ``within`` is wall time from the first round."""
+    local = started(flow(turns(9, after=MINUTE, rounds=Rounds(9, within=150)), exhausted=DONE))
+    local.advance(MINUTE)
+    local.runner.pause("flow::1")
+    local.advance(timedelta(hours=1))
+    local.runner.unpause("flow::1")
+    local.advance(MINUTE)
+    assert (shown(local).steps["work"].event, len(SEEN)) == ("exhausted", 2)
+
+
+def test_where_exhausted_is_not_routed_the_step_fails_or_goes_to_error() -> None:
+    """Rule B.2: the failure says how many rounds there were."""
+    local = started(flow(turns(9, rounds=Rounds(2))))
+    assert shown(local).error == {
+        "type": "RoundsExhausted",
+        "message": "step work failed: it has had 2 rounds of 2, and its transitions do not route 'exhausted'",
+    }
+    assert shown(started(flow(turns(9, rounds=Rounds(2)), error=DONE))).steps["work"].event == "error"
+
+
+def test_again_without_rounds_is_an_error_of_the_definition_or_of_the_step() -> None:
+    """Rule B.1: found when the class is defined where the code says it, else it fails for good."""
+
+    @step
+    def plainly(ctx: StepContext) -> Any:
+        return Again()
+
+    with pytest.raises(DefinitionError, match="plainly: returns Again and has no rounds"):
+        flow(plainly)
+    kinds = {"again": Again}  # which a check cannot see
+    hidden = step(key="hidden")(lambda ctx: kinds["again"]())
+    error = shown(started(flow(hidden))).error
+    assert error is not None
+    assert "hidden returned Again and has no rounds: say how many" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("again", "story"),
+    [
+        (lambda: Again({"x": object()}), "carry"),
+        (lambda: Again([1]), "returned the carry list: carry are a mapping"),  # type: ignore[arg-type]  # on purpose
+        (lambda: Again({"x": "y" * 20_000_000}), "its carry needs"),
+        (lambda: Again(after=-1), "returned Again, and its after is -1: give seconds"),
+        (lambda: Again(after=timedelta(days=3_652)), "at most 366 days"),
+    ],
+)
+def test_a_round_that_cannot_be_recorded_fails_for_good(again: Callable[[], Again], story: str) -> None:
+    """A carry that cannot be stored, or a time that is none."""
+    local = started(flow(step(key="work", rounds=Rounds(5))(lambda ctx: again())))
+    error = shown(local).error
+    assert error is not None
+    assert story in error["message"]
+    assert "after 1 attempt(s)" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "wrong"),
+    [
+        (lambda: Rounds(0), "at_most is 0"),
+        (lambda: Rounds(at_most=True), "at_most is True"),
+        (lambda: Rounds(10**8), "from 1 to 10,000,000"),
+        (lambda: Rounds(3, within=0), "within is 0"),
+        (lambda: Rounds(3, within="1d"), "within is '1d'"),  # type: ignore[arg-type]  # on purpose
+        (lambda: flow(step(key="a", rounds=5)(lambda ctx: "done")), r"rounds is 5"),  # type: ignore[call-overload]  # as above
+        (lambda: flow(Poll(lambda ctx: True, every=0, rounds=Rounds(1))), "every is 0"),
+        (lambda: Poll(lambda ctx: True, every=1, backoff=0.5, rounds=Rounds(1)), "backoff is 0.5"),
+        (lambda: Poll(lambda: True, every=1, rounds=Rounds(1)), "its check has the signature"),  # type: ignore[arg-type, misc]  # as above
+        (lambda: Poll(lambda ctx: True, every=1, rounds=3), "rounds is 3"),  # type: ignore[arg-type]  # as above
+        (lambda: Poll(lambda ctx: True, every=1, rounds=Rounds(1), ends_on="go"), r"ends_on=\('go',\)"),
+    ],
+)
+def test_bounds_that_are_none_are_rejected_when_they_are_defined(rounds: Callable[[], Any], wrong: str) -> None:
+    """Each with what to give."""
+    with pytest.raises(DefinitionError, match=wrong):
+        rounds()
+
+
+def test_on_failure_has_no_rounds() -> None:
+    """It runs once."""
+    with pytest.raises(DefinitionError, match="is on_failure and has rounds"):
+        type("F", (Workflow,), {**vars(flow(turns(1))), "on_failure": turns(1).named("tell")}, key="f")
+
+
+def test_the_state_keeps_the_newest_round_only() -> None:
+    """Rule B.3: after a thousand rounds the snapshot is as large as after ten, and a read as short."""
+    local = started(flow(turns(1_000, rounds=Rounds(1_000))))
+    table = local.store.table
+    head = table.get("flow::1", "head")
+    small = started(flow(turns(10, rounds=Rounds(10)))).store.table.get("flow::1", "head")
+    assert head is not None
+    assert small is not None
+    assert abs(len(bytes(head["snapshot"])) - len(bytes(small["snapshot"]))) < 20  # type: ignore[arg-type]  # it is bytes
+
+
+def test_the_last_rounds_cost_what_the_first_did() -> None:
+    """Rule B.3: in write units and bytes, as the benchmark has it of ten thousand."""
+    assert rounds_benchmark.main(["--rounds", "210"]) == 0
+
+
+def test_large_carries_are_values_of_which_the_newest_two_are_kept() -> None:
+    """Rule B.3: what a round left over 8 KB is removed two rounds later; history goes on without it."""
+
+    @step(key="work", rounds=Rounds(9), events=("done",))
+    def work(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round, len(ctx.carry.get("pad", ""))))
+        pad = "".join(sha256(f"{ctx.round} {n}".encode()).hexdigest() for n in range(200 * ctx.round))
+        return Again({"pad": pad}, after=MINUTE) if ctx.round < 6 else "done"
+
+    local = started(flow(work))
+    for _ in range(6):
+        local.advance(MINUTE)
+    assert [(number, 12_800 * (number - 1)) for number in range(1, 7)] == SEEN
+    values = local.store.table.query("flow::1", low="value#", high="value$")
+    assert len({str(item["sk"]).rsplit("-", 1)[0] for item in values if "#carry" in str(item["sk"])}) == 2
+    assert [len(event.get("carry", {}).get("pad", "")) for event in told(local, "RoundEnded")] == [
+        0,
+        0,
+        0,
+        51_200,
+        64_000,
+    ]
+
+
+def test_events_stand_in_line_and_each_wait_takes_the_first() -> None:
+    """Rule B.4: rounds leave the line, the end of the step drops it, and history says what was dropped."""
+    local = started(flow(turns(3, after=MINUTE, last="go")))
+    for number in range(3):
+        local.runner.resume("flow::1", "go", {"n": number}, step="work")
+    assert shown(local).steps["work"].in_line == 3
+    local.advance(MINUTE)
+    local.advance(MINUTE)
+    view = shown(local)
+    assert (view.status, view.steps["work"].results) == ("completed", {"n": 0})
+    assert told(local, "EventsDropped")[0]["events"] == ("go", "go")
+
+
+def test_a_line_has_room_for_a_hundred_events() -> None:
+    """Rule B.4: the next is to be sent later."""
+    local = started(flow(turns(3, after=MINUTE, last="go")))
+    for number in range(100):
+        local.runner.resume("flow::1", "go", step="work", event_id=f"e{number}")
+    with pytest.raises(TooBusy, match="100 events are in line for step work: send it later"):
+        local.runner.resume("flow::1", "go", step="work")
+    local.runner.resume("flow::1", "go", step="work", event_id="e0")
+
+
+def test_a_link_of_an_old_round_does_nothing() -> None:
+    """I.7: neither does a deadline that was asked for in it."""
+    local = started(flow(turns(4, after=MINUTE, last="go", events=("go", "timeout"))))
+    state = local.store.load("flow::1")
+    assert state is not None
+    local.runner.schedule_resume("flow::1", "work", 90_000)
+    old = Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, round=2)
+    local.advance(MINUTE)
+    with pytest.raises(LinkOutdated, match="for round 2 of step work, which is at round 3"):
+        local.runner.answer(old)
+    local.advance(MINUTE)
+    local.advance(MINUTE)
+    assert shown(local).steps["work"].status == "waiting"
+    local.runner.answer(Link("y", "flow::1", state.life, "work", "go", 9_999_999_999, round=4))
+    assert shown(local).status == "completed"
+
+
+def test_what_a_link_of_a_round_brought_is_dropped_with_the_round() -> None:
+    """It was for that round alone."""
+    local = started(flow(turns(3, after=MINUTE, last="go")))
+    state = local.store.load("flow::1")
+    assert state is not None
+    local.runner.answer(Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, round=2))
+    local.advance(MINUTE)
+    local.advance(MINUTE)
+    assert told(local, "EventsDropped")[0]["events"] == ("go",)
+    assert shown(local).steps["work"].status == "waiting"
+
+
+UNDONE: list[tuple[int, dict[str, Any], str]] = []
+
+
+def undo(ctx: StepContext) -> None:
+    """Undo all rounds."""
+    UNDONE.append((ctx.round, dict(ctx.carry), ctx.idempotency_key.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize("how", ["exhausted", "failed", "cancelled", "later"])
+def test_a_loop_is_undone_once_with_its_last_carry_and_the_number_of_rounds(how: str) -> None:
+    """Rule B.5: also where it was exhausted, failed, or had not ended."""
+    UNDONE.clear()
+
+    @step(key="work", rounds=Rounds(2 if how == "exhausted" else 9), compensate=undo, retry=Retry(max_attempts=1))
+    def work(ctx: StepContext) -> Any:
+        if ctx.round == 3 and how == "failed":
+            raise ValueError
+        return Again({"n": ctx.round}, after=MINUTE if how == "cancelled" else None) if ctx.round < 3 else "done"
+
+    fail = step(key="fail", retry=Retry(max_attempts=1))(lambda ctx: 1 / 0)  # type: ignore[arg-type, return-value]  # it fails
+    made = type(
+        "F", (Workflow,), {"start_at": work, "transitions": {work: {"done": fail}, fail: {"done": DONE}}}, key="flow"
+    )
+    local = started(made)
+    if how == "cancelled":
+        local.advance(MINUTE)
+        local.runner.cancel("flow::1", compensate=True)
+    assert shown(local).status == ("cancelled" if how == "cancelled" else "failed")
+    rounds = {"exhausted": 2, "cancelled": 2, "failed": 3, "later": 3}[how]
+    assert [(rounds, {"n": 2}, "work!undo")] == UNDONE
+
+
+def test_a_redrive_goes_on_with_the_round_that_failed_and_begins_anew_what_had_all_of_them() -> None:
+    """A cursor is not lost; what is exhausted has other keys."""
+    broken = [True]
+
+    @step(key="work", rounds=Rounds(3), retry=Retry(max_attempts=1))
+    def work(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round, dict(ctx.carry), ctx.idempotency_key.rpartition(":")[2]))
+        if ctx.round == 2 and broken:
+            raise ValueError(broken.pop())
+        return Again({"n": ctx.round})
+
+    local = started(flow(work))
+    local.runner.redrive("flow::1")
+    local.settle()
+    assert SEEN == [(1, {}, "work"), (2, {"n": 1}, "work@2"), (2, {"n": 1}, "work@2"), (3, {"n": 2}, "work@3")]
+    local.runner.redrive("flow::1")
+    local.settle()
+    assert SEEN[4:] == [(1, {}, "work~1"), (2, {"n": 1}, "work~1@2"), (3, {"n": 2}, "work~1@3")]
+
+
+def test_quick_rounds_are_slowed_to_one_a_second() -> None:
+    """Rule B.6: after a thousand in a row that begin within a second of each other."""
+    local = started(flow(turns(MOST_QUICK + 5, rounds=Rounds(5_000))))
+    local.advance(MINUTE)
+    began = [event["started_at"] for event in told_all(local)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(began)]
+    assert set(gaps[:MOST_QUICK]) == {0.0}
+    assert set(gaps[MOST_QUICK:]) == {1.0}
+
+
+def told_all(local: LocalRuntime) -> list[Mapping[str, Any]]:
+    """The ends of all rounds."""
+    found: list[Mapping[str, Any]] = []
+    cursor = None
+    while True:
+        page = local.runner.history("flow::1", limit=200, cursor=cursor)
+        found += [event for entry in page.items for event in entry.events if event["type"] == "RoundEnded"]
+        if (cursor := page.cursor) is None:
+            return found
+
+
+def test_a_fork_begins_a_loop_anew_that_had_not_ended_and_takes_over_one_that_had() -> None:
+    """Rule B.8: with its last carry and the number of rounds, should it be undone."""
+    UNDONE.clear()
+    local = started(flow(turns(3, after=MINUTE, compensate=undo)))
+    local.advance(MINUTE)
+    local.runner.fork("flow::1", new_id="2")
+    local.settle()
+    assert SEEN[-1][:2] == (1, {})
+    local.advance(MINUTE)
+    wait = step(key="fail", retry=Retry(max_attempts=1))(lambda ctx: 1 / 0)  # type: ignore[arg-type, return-value]  # it fails
+    work = turns(2, compensate=undo)
+    made = type(
+        "F", (Workflow,), {"start_at": work, "transitions": {work: {"done": wait}, wait: {"done": DONE}}}, key="flow"
+    )
+    local = started(made)
+    ended = next(entry for entry in local.runner.history("flow::1").items if entry.events[0]["type"] == "StepCompleted")
+    UNDONE.clear()
+    local.runner.fork("flow::1", ended.sequence, new_id="2")
+    local.settle()
+    assert UNDONE == [(2, {"n": 1}, "work!undo")]
+
+
+def carrier(answers: list[Any]) -> Callable[[StepContext], Any]:
+    """A check that gives one answer after the other."""
+
+    def says(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round,))
+        return answers.pop(0)
+
+    return says
+
+
+def test_a_poll_asks_again_until_there_is_an_answer() -> None:
+    """Rule B.7: ``False`` asks again, later and later; results end it."""
+    poll = Poll(carrier([False, False, {"at": "door"}]), every=MINUTE, backoff=2, rounds=Rounds(9), name="shipped")
+    local = started(flow(poll))
+    local.advance(MINUTE)
+    assert len(SEEN) == 2
+    local.advance(MINUTE)
+    assert len(SEEN) == 2
+    local.advance(MINUTE)
+    assert (shown(local).steps["shipped"].event, shown(local).steps["shipped"].results) == ("done", {"at": "door"})
+
+
+def test_a_poll_ends_on_an_event_from_outside_or_when_it_has_asked_often_enough() -> None:
+    """Rule B.7: at once, between two questions."""
+    poll = Poll(lambda ctx: False, every=MINUTE, rounds=Rounds(2), ends_on=("delivered",), name="shipped")
+    made = flow(poll, exhausted=DONE)
+    local = started(made)
+    assert shown(local).accepts == {"shipped": ("delivered",)}
+    with pytest.raises(UnexpectedEvent, match="takes no event 'done'"):
+        local.runner.resume("flow::1", "done")
+    local.runner.resume("flow::1", "delivered", {"by": "ann"})
+    assert (shown(local).status, shown(local).steps["shipped"].results) == ("completed", {"by": "ann"})
+    local = started(made)
+    local.advance(MINUTE)
+    assert shown(local).steps["shipped"].event == "exhausted"
+
+
+def test_an_event_that_comes_while_a_poll_asks_counts_more_than_the_answer() -> None:
+    """Rule B.4: what was accepted before the answer was recorded wins."""
+    runtimes: list[LocalRuntime] = []
+
+    def check(ctx: StepContext) -> bool:
+        if ctx.round > 1:
+            runtimes[0].runner.resume(ctx.instance_id, "delivered", {"by": "ann"})
+        return ctx.round > 1
+
+    local = LocalRuntime(made := flow(Poll(check, every=MINUTE, rounds=Rounds(5), ends_on=("delivered",), name="poll")))
+    runtimes.append(local)
+    local.start(made, "1", {})
+    local.advance(MINUTE)
+    assert (shown(local).steps["poll"].event, shown(local).steps["poll"].results) == ("delivered", {"by": "ann"})
+
+
+@pytest.mark.parametrize("answer", [None, "yes", Again()])
+def test_what_is_no_answer_fails_the_attempt(answer: Any) -> None:
+    """Rule B.7: a check says ``False``, ``True`` or results."""
+    local = started(flow(Poll(carrier([answer, True]), every=1, rounds=Rounds(2), name="poll")))
+    local.advance(MINUTE)
+    assert "return False, True or results" in str(told(local, "StepFailed")[0]["error"])
+    assert shown(local).steps["poll"].event == "done"
+
+
+def test_a_poll_may_ask_with_a_coroutine() -> None:
+    """Rule B.7: an ``async def`` works."""
+
+    async def check(ctx: StepContext) -> bool:
+        return ctx.round > 1
+
+    local = started(flow(Poll(check, every=1, rounds=Rounds(3))))
+    local.advance(MINUTE)
+    assert shown(local).steps["check"].event == "done"
+
+
+def test_the_description_of_a_workflow_has_its_bounds() -> None:
+    """What a reader of another process knows."""
+    poll = Poll(lambda ctx: False, every=MINUTE, rounds=Rounds(2, within=90), ends_on=("delivered",), name="shipped")
+    described = describe(flow(poll))
+    (step_,) = described["versions"][0]["steps"]
+    assert (step_["rounds"], step_["ends_on"]) == ({"at_most": 2, "within_seconds": 90.0}, ["delivered"])
+    assert read_workflow(described).definitions[1].graph.rounds == flow(poll).definitions[1].graph.rounds
