@@ -63,8 +63,8 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         raise TooBusy(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
-    meant = f" for step {step}" if step else ""
-    message = f"instance {state.instance_id} takes no event {event!r}{meant} now; it would take {listing}"
+    whom = f" for step {step}" if step else ""
+    message = f"instance {state.instance_id} takes no event {event!r}{whom} now; it would take {listing}"
     if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
         message = f"{message}. {earlier}"
     raise UnexpectedEvent(message, accepted)
@@ -73,11 +73,11 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
 def _answered(graph: Graph, state: State, steps: Iterable[str]) -> Iterator[str]:
     """Which of ``steps`` have their event already, or ended."""
     for key in steps:
-        known, kept = state.steps.get(key), state.inbox.get(state.activation(key))
+        known, kept = state.steps.get(key), state.inbox.get(state.line(key))
         if known is not None and known.event is not None:
             how = "was already answered" if key in graph.waits and known.event != "timeout" else "has already ended"
             yield f"{key} {how} with {known.event!r}"
-        elif kept is not None:
+        elif kept is not None and key not in graph.rounds:
             yield f"{key} was already answered with {kept.event!r}"
 
 
