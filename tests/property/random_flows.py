@@ -150,9 +150,10 @@ def _loop(made: Step, draw: Random) -> Step:
     pause = draw.choice([None, None, 0.3, 20, 3_600])
     if draw.random() < A_THIRD:
         return Poll(_check(made.key), every=pause or 1, backoff=2, rounds=rounds, ends_on=("go",), name=made.key)
-    waits = made.events == ("go",) or draw.random() < A_FIFTH
+    waits = made.events == ("go",) or draw.random() < A_THIRD
     events = ("go", "timeout") if waits else tuple(made.events)
-    function = _go_on(made.key, events, pause, large=draw.random() < A_FIFTH)
+    until = draw.choice([None, None, timedelta(hours=5)])  # without a time, somebody answers in the end
+    function = _go_on(made.key, events, pause, until, large=draw.random() < A_FIFTH)
     return step(
         key=made.key,
         events=events,
@@ -211,7 +212,7 @@ def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]
 
 
 def _go_on(
-    name: str, events: Sequence[str], pause: float | None, *, large: bool
+    name: str, events: Sequence[str], pause: float | None, until: timedelta | None, *, large: bool
 ) -> Callable[[StepContext], Completed | Again | Pending]:
     """So many rounds as the plan has it; the last acts, or waits for an event."""
     act = _act(name, events)
@@ -221,7 +222,7 @@ def _go_on(
         if ctx.round <= planned.pick % WANTED:
             carry = {"n": ctx.round, **({"pad": str(ctx.round) * LARGE} if large else {})}
             return Again(carry, after=pause, writes=_once(ctx, planned))
-        return Pending(timeout=timedelta(hours=5)) if "go" in events else act(ctx)
+        return Pending(timeout=until) if "go" in events else act(ctx)
 
     return go_on
 

@@ -183,6 +183,8 @@ class Ledger:
         self._named(generation, step.key, context.idempotency_key, undo=undo)
         loop = generation.loops[step.key]
         if loop.rounds:
+            early = loop.next_at > self.world.now + MAX_SKEW_MS
+            require(undo or not early, "rounds", f"a round of {step.key} starts before {loop.next_at}")
             told, wanted = (context.round, context.carry), (loop.rounds + 1, loop.carry)
             require(told == wanted or undo, "rounds", f"step {step.key} is given {told}, not {wanted}")
             require(context.carry == loop.carry, "rounds", f"step {step.key} is undone with {context.carry}")
@@ -304,7 +306,8 @@ class Ledger:
         require(isinstance(first, InstanceStarted), "invariant 1", f"{instance_id} does not begin with its start")
         alone = type(entry)(entry.sequence, entry.commit_id, entry.at, entry.events[:1])
         state = begin(instance_id, number, alone, life)
-        starts = [it.state.start_id for (name, _), it in self.generations.items() if name == instance_id]
+        kept = [it for (name, _), it in self.generations.items() if name == instance_id and not it.gone]
+        starts = [it.state.start_id for it in kept]  # with what has expired, its requests are forgotten
         require(state.start_id not in starts, "invariant 5", f"{instance_id} was started twice by one request")
         known = Generation(state, self.definition(state).graph)
         timeout = self.definition(state).timeout_ms
