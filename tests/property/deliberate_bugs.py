@@ -695,7 +695,9 @@ def inbox_keyed_by_step(patch: Patch) -> None:
 
 def text_without_epoch(patch: Patch) -> None:
     """The text of an activation does not say which epoch it is of."""
-    patch.setattr(state_of_the_engine, "text_of", lambda step, _=0, round_=1, *, undo=False: text_of(step, 0, round_, undo=undo))
+    patch.setattr(
+        state_of_the_engine, "text_of", lambda step, _=0, round_=1, *, undo=False: text_of(step, 0, round_, undo=undo)
+    )
 
 
 def fork_drops_the_epoch(patch: Patch) -> None:

@@ -152,8 +152,10 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
     if state.deadline is not None and state.deadline <= now and not agenda.is_through():
         return (TimeOut(_timed_out(state)),)
-    alone: tuple[Command, ...] = _drops(agenda, state) or _deliveries(agenda, state, now, in_flight)
-    if alone := alone or _exhausted(agenda, state, now, in_flight):
+    alone: tuple[Command, ...] = _drops(agenda, state) if agenda.stale else _deliveries(agenda, state, now, in_flight)
+    if not alone and agenda.timed:
+        alone = _exhausted(agenda, state, now, in_flight)
+    if alone:
         return alone
     runs = _runs(agenda, state, now, in_flight)
     return runs if runs or in_flight else (_rest(agenda, state),)
@@ -280,11 +282,12 @@ def _drops(agenda: Agenda, state: State) -> tuple[Drop, ...]:
 
 def _exhausted(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Exhaust, ...]:
     """Where no other round may begin: of so many none is left, or its time has come, and that of the last is over."""
+    rounds = agenda.graph.rounds
     found = []
-    for step in sorted(agenda.looping):
+    for step in sorted(agenda.timed.intersection(rounds)):
         activation, loop = state.activation(step), state.steps[step].loop
         if loop is not None and activation not in in_flight and is_exhausted(agenda.graph, state, step, now):
-            found.append(Exhaust(activation, loop.rounds, agenda.graph.rounds[step]))
+            found.append(Exhaust(activation, loop.rounds, rounds[step]))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events.steps import stale_events
+from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import TIMED
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class Agenda:
     Attributes:
         graph: the workflow's graph.
         waiting: the steps that wait.
-        retrying: the steps whose next attempt has a time.
-        looping: the steps that are between two rounds, of which the next has a time.
+        timed: the steps whose next attempt has a time: between two attempts, or two rounds.
         stale: the steps for which events are kept that no wait will take.
         failed: the steps that end the instance: they failed for good, or their event led to ``FAIL``.
         pending: how many of the graph's steps nothing has happened to.
@@ -41,16 +41,10 @@ class Agenda:
     def __init__(self, graph: Graph, state: State) -> None:
         self.graph = graph
         self.waiting: set[str] = set()
-        self.retrying: set[str] = set()
-        self.looping: set[str] = set()
+        self.timed: set[str] = set()
         self.stale: set[str] = set()
         self.failed: set[str] = set()
-        self._by_status = {
-            "waiting": self.waiting,
-            "retrying": self.retrying,
-            "looping": self.looping,
-            "failed": self.failed,
-        }
+        self._by_status = {"waiting": self.waiting, **dict.fromkeys(TIMED, self.timed), "failed": self.failed}
         self.pending = len(graph.order)
         self._known: dict[str, StepState] = {}
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
@@ -90,19 +84,13 @@ class Agenda:
         """Whether every step has come to its end, or no path leads to it."""
         return not (self.waiting or self.timed or self.pending)
 
-    @property
-    def timed(self) -> bool:
-        """Whether some step's next attempt has a time."""
-        return bool(self.retrying or self.looping)
-
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
         return map(self.graph.order.__getitem__, self._ready)
 
     def idle_but_for(self, step: str) -> bool:
         """Whether no step but ``step`` waits or is to be tried again."""
-        found = (self.waiting, self.retrying, self.looping)
-        return sum(map(len, found)) == any(step in some for some in found)
+        return len(self.waiting) + len(self.timed) == (step in self.waiting or step in self.timed)
 
     def held(self, state: State) -> list[str]:
         """The waiting steps whose event has come, in the order in which the events came."""
@@ -158,7 +146,7 @@ class Agenda:
                 self._decide(step, before, after)
         if now in OPEN or step in self._timed or step in self._held:
             self._watch(state, step, after)
-        if state.inbox or step in self.stale:
+        if state.inbox is not NOTHING or step in self.stale:
             self.stale.discard(step)
             if stale_events(state, step):
                 self.stale.add(step)

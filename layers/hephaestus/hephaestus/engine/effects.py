@@ -121,17 +121,20 @@ def _is_boundary(before: State, entry: Entry, after: State) -> bool:
     if after.closed or before.closed or after.status not in (before.status, "running", "waiting"):
         return True
     if after.owner is not None:
-        return any(isinstance(event, RoundEnded) and _shows(event, entry) for event in entry.events)
+        return _shows_rounds(entry)
     gave_up = any(isinstance(event, (Suspended, HandedOver)) for event in entry.events)
     return gave_up or not _is_due(entry, after) or entry.sequence % TAIL == 0
 
 
-def _shows(ended: RoundEnded, entry: Entry) -> bool:
+def _shows_rounds(entry: Entry) -> bool:
     """Whether the head follows a round's end: of many in a row now and then, so that a read costs the same after all.
 
     A large carry is named by the head each time, so that the one before the last can be removed.
     """
-    return entry.sequence % TAIL == 0 or is_large(ended.carry)
+    for event in entry.events:
+        if isinstance(event, RoundEnded) and (entry.sequence % TAIL == 0 or is_large(event.carry)):
+            return True
+    return False
 
 
 def _is_due(entry: Entry, after: State) -> bool:

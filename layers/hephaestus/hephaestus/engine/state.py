@@ -254,7 +254,10 @@ class State:
     def activation(self, step: str, *, undo: bool = False) -> str:
         """The text of the newest activation of ``step``, or of its compensation, which undoes all rounds at once."""
         epoch = 0 if self.epochs is NOTHING else self.epochs.get(step, 0)
-        return text_of(step, epoch, undo=True) if undo else text_of(step, epoch, self.round(step))
+        if undo:
+            return text_of(step, epoch, undo=True)
+        known = self.steps.get(step)
+        return text_of(step, epoch) if known is None or known.loop is None else text_of(step, epoch, known.round)
 
     def line(self, step: str) -> str:
         """What the events for ``step`` are kept under: the text of its activation, whichever round it is at."""

@@ -401,8 +401,8 @@ class _Execution:
         writing = []
         for outcome in outcomes:
             running = self.in_flight.pop(outcome.activation)
-            if outcome.writes:
-                writing.append((running, outcome, outcome.writes))
+            if writes := outcome.writes:
+                writing.append((running, outcome, writes))
             else:
                 self.journal.decide(self.judged(running, outcome))
         for running, outcome, writes in writing:
@@ -417,7 +417,9 @@ class _Execution:
             running.error = error
             return judge(outcome._replace(completed=None, error=error))
 
-        event = self.within_room(self.judge.overtaken(judge(outcome), self.draft), failed)
+        event = self.within_room(judge(outcome), failed)
+        if self.graph.ends_on:
+            event = self.judge.overtaken(event, self.draft)
         running.ended_at = self.clock.now()
         self.ended[outcome.activation] = running
         return event

@@ -113,7 +113,8 @@ class Judge:
 
     def _rounds(self, outcome: Outcome) -> int:
         """How many rounds a step with rounds has had; 0 for another. With no attempt, the last has not begun."""
-        if self.definition.declared[outcome.step].rounds is None:
+        rounds = self.definition.graph.rounds
+        if not rounds or outcome.step not in rounds:
             return 0
         return parse(outcome.activation).round - (not outcome.attempt)
 

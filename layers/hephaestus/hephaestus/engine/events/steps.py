@@ -93,17 +93,17 @@ class StepCompleted(OfActivation):
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
         step, activation = step_now(state, self.activation), self.activation
-        line = state.line(step)
-        steps = without(state.steps, step)
-        timers, received = state.timers.get(activation), state.inbox.get(line) if self.took else None
+        known, steps = state.steps.get(step), without(state.steps, step)
+        took = self.took and state.inbox is not NOTHING
+        timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
         done = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
-        steps[step] = done if (loop := _loop(state, step)) is None else replace(done, loop=loop)
+        steps[step] = done if known is None or known.loop is None else replace(done, loop=known.loop)
         changed = _stopped(state, activation)
         changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
         if timers is not None:
             changed["timers"] = without(state.timers, activation)
         if received is not None:
-            changed |= _kept(state, line, state.waiting_for(step)[1:])
+            changed |= _kept(state, state.line(step), state.waiting_for(step)[1:])
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
