@@ -258,7 +258,7 @@ class Reader:
 
     def check_undeclared(self, key: str, event: object) -> None:
         """Note what is wrong with routing an event that a step does not declare."""
-        if event == "exhausted" and self.declared[key].rounds is not None:
+        if is_one_of(event, ["exhausted"]) and self.declared[key].rounds is not None:
             return
         if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)
