@@ -150,7 +150,8 @@ class Outside:
         if state.closed or state.cancel or state.compensation or not found:
             return False
         step, event = found[self.choices.below(len(found))]
-        if state.step_status(step) == "waiting" and self.choices.below(3) == 1:
+        linked = state.step_status(step) == "waiting" or (step in lines and step in state.steps)
+        if linked and self.choices.below(3) == 1:
             self.follow(state, step, event)
             return True
         named = None if self.world.weather.stormy and self.choices.below(3) == 1 else step
@@ -185,7 +186,7 @@ class Outside:
         self._call(f"send {event} to {named or 'whom it may concern'} as {request}", call, heard, again=again)
 
     def follow(self, state: State, step: str, event: str) -> None:
-        """Use the link to an event of a waiting step; each round of a generation has one to each, and it works once."""
+        """Use the link to an event of a step; each round of a generation has one to each, and it works once."""
         round_ = state.round(step) if step in self.ledger.definition(state).graph.rounds else 0
         if round_ > 1 and self.choices.below(2):
             round_ -= 1  # it is over, and its link does nothing
