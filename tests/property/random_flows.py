@@ -41,8 +41,8 @@ KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pend
 
 
 @cache
-def flow(number: int) -> type[Workflow]:
-    """The workflow of that number. Every path ends in one last step, so that branches always meet again."""
+def flow(number: int, key: str = "random") -> type[Workflow]:
+    """The workflow of that number and key. Every path ends in one last step, so that branches always meet again."""
     draw = Random(number)
     names = [f"s{position}" for position in range(draw.randint(1, LARGEST))]
     steps = {name: _step(name, draw) for name in names}
@@ -75,7 +75,7 @@ def flow(number: int) -> type[Workflow]:
         members["timeout"] = Random(f"timeout {number}").choice([None, None, 1, 90, 5_000, 86_400])
         members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
         members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
-    made: type[Workflow] = type(f"Random{number}", (Workflow,), members, key="random")
+    made: type[Workflow] = type(f"{key.capitalize()}{number}", (Workflow,), members, key=key)
     return made
 
 

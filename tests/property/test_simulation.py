@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,20 @@ def test_invariants_1_to_9_hold_over_random_workflows_whatever_goes_wrong(first:
     assert report.runs == PART
     assert set(report.faults) == set(FAULTS), "a fault that never strikes proves nothing"
     assert set(report.statuses) == {"completed", "failed", "cancelled"}
+
+
+def test_the_invariants_hold_for_several_workflows_in_one_world() -> None:
+    """Clients start the others whenever they like; all instances share time, messages, sweeps and whatever strikes."""
+    names: Counter[str] = Counter()
+
+    def check(finished: Finished) -> None:
+        exactly_once(finished)
+        names.update({shown.workflow for shown in finished.instances})
+
+    for seed in range(PART // 40):
+        others: dict[type[Workflow], Any] = {flow(LOOPING + seed % 60, "beside"): plan, Order: {"amount": 3}}
+        simulate(flow(seed), plan, seed=seed, tables=TABLES, beside=others, check=check)
+    assert names[Order.name] == names.total() / 3 == PART // 40, "each of the three is in every world"
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)

@@ -27,7 +27,7 @@ WIDE: Final = {
     "runtime/runner.py Runner.__init__": 9,
     "runtime/runner.py Runner.fork": 10,
     "runtime/runner.py Runner.start_instance": 9,
-    "simulation/__init__.py simulate": 12,
+    "simulation/__init__.py simulate": 13,
 }
 """What has more parameters, and how many at most: no more are to come."""
 

@@ -116,6 +116,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
     tables: Mapping[str, Sequence[str]] | None = None,
     limits: Limits | None = None,
     steer: bool = True,
+    beside: Mapping[type[Workflow], Context] | None = None,
     check: Callable[[Finished], object] | None = None,
     choices: Sequence[int] | None = None,
     shrinking: int = SHRINKING_RUNS,
@@ -132,6 +133,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
         tables: tables that steps write to, as in ``LocalRuntime``.
         limits: what executions keep to.
         steer: whether instances are also paused, cancelled, redriven, forked and started again; never without faults.
+        beside: other workflows that clients start in the same world, and their start data.
         check: called after each run; whatever it raises ends the simulation.
         choices: repeat one run by the choices that an ``InvariantViolated`` told.
         shrinking: how many runs are spent at most on a shorter trace.
@@ -145,9 +147,12 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
     faults = faults if faults is not None else Faults()
     report = Report(seed)
 
+    def data(given: Context, number: int) -> Mapping[str, Any] | Model:
+        return given(Random(number)) if callable(given) else given  # noqa: S311 - it must repeat
+
     def subject(number: int) -> Subject:
-        data = context(Random(number)) if callable(context) else context  # noqa: S311 - it must repeat
-        return Subject(workflow, data, payloads or {}, tables or {}, limits, steer)
+        others = tuple((other, data(given, number)) for other, given in (beside or {}).items())
+        return Subject(workflow, data(context, number), payloads or {}, tables or {}, limits, steer, others)
 
     with _quiet(), watched_console():
         for number in range(seed, seed + runs):

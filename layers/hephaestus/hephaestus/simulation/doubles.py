@@ -392,13 +392,13 @@ class SimulatedWorkers:
 
 
 class SimulatedRegistry(Registry):
-    """The workflow, with steps that may take long, or not come to their end."""
+    """The workflows, with steps that may take long, or not come to their end."""
 
-    def __init__(self, workflow: type[Workflow], world: World, ledger: Ledger) -> None:
-        super().__init__((workflow,))
+    def __init__(self, workflows: Sequence[type[Workflow]], world: World, ledger: Ledger) -> None:
+        super().__init__(workflows)
         self.world = world
         self.ledger = ledger
-        self._known: dict[int, Definition] = {}
+        self._known: dict[tuple[str, int], Definition] = {}
 
     def definition(self, state: State) -> Definition:
         """The definition that an instance runs on, its steps simulated."""
@@ -406,7 +406,8 @@ class SimulatedRegistry(Registry):
         if invocation is not None and invocation.kind == "worker" and self.world.weather.strikes("version undeployed"):
             message = f"workflow {state.workflow} has no version {state.version}"
             raise UnknownVersion(message)
-        if state.version not in self._known:
+        name = (state.workflow, state.version)
+        if name not in self._known:
             found = super().definition(state)
             steps = {
                 key: step if step.pure else cast("Step", SimulatedStep(step, self.world, self.ledger))
@@ -417,8 +418,8 @@ class SimulatedRegistry(Registry):
                 for key, routed in found.routes.items()
             }
             output = found.output and SimulatedOutput(found.output, self.world, self.ledger)
-            self._known[state.version] = replace(found, steps=steps, routes=routes, output=output)
-        return self._known[state.version]
+            self._known[name] = replace(found, steps=steps, routes=routes, output=output)
+        return self._known[name]
 
     def _simulated(self, step: str, route: Route) -> Route:
         if route.choice is None:

@@ -73,7 +73,7 @@ class CountedTables(MemoryTables):
 
 
 class Run:
-    """A world with one workflow in it.
+    """A world with one workflow in it, or with several.
 
     Attributes:
         world: time, invocations, the trace.
@@ -93,7 +93,7 @@ class Run:
         self.retention = RETENTION_DAYS if choices.below(3) == 1 else None
         self.store = Store(table, retention_days=self.retention, sizes=sizes)
         events, snapshots = lru_cache(None)(load_events), lru_cache(None)(load_state)  # every change is read many times
-        definitions = Registry((subject.workflow,)).definition
+        definitions = Registry(subject.workflows).definition
         self.ledger = ledger = Ledger(world, self.store, definitions)
         timers = SimulatedTimers(world, ledger, self.fire)
         self.timers = timers
@@ -103,7 +103,7 @@ class Run:
             SimulatedStore(SimulatedTable(table, world, ledger), retention_days=self.retention, sizes=sizes),
             timers,
             SimulatedQueue(world, timers, self.wake, self.bus.publish_later),
-            SimulatedRegistry(subject.workflow, world, ledger),
+            SimulatedRegistry(subject.workflows, world, ledger),
             clock=SimulatedClock(world),
             limits=subject.limits,
             signer=_signer,

@@ -24,6 +24,7 @@ class Subject:
         tables: the tables that its steps write to, and their keys.
         limits: what executions keep to.
         steer: whether it is also paused, cancelled, redriven, forked and started again.
+        beside: other workflows of the same world, and their start data.
     """
 
     workflow: type[Workflow]
@@ -32,3 +33,9 @@ class Subject:
     tables: Mapping[str, Sequence[str]]
     limits: Limits | None = None
     steer: bool = True
+    beside: tuple[tuple[type[Workflow], Mapping[str, Any] | Model], ...] = ()
+
+    @property
+    def workflows(self) -> tuple[type[Workflow], ...]:
+        """All that are deployed."""
+        return (self.workflow, *(other for other, _ in self.beside))

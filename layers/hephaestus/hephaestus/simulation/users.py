@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.callbacks.link import Link
 from hephaestus.engine.events import TimerSet
@@ -14,14 +14,16 @@ from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.values import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.runner import Runner
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.subject import Subject
     from hephaestus.simulation.world import World
+    from hephaestus.values.foreign import Model
 
 API_MS: Final = 29_000
 AGAIN_MS: Final = 20_000
@@ -48,7 +50,8 @@ class Outside:
         self._starts = 0
         self._forks = 0
         self._sent: list[tuple[str, str, str, str | None]] = []
-        self._acts = self.choices.below(ACTS)
+        self._beside = list(subject.beside)
+        self._acts = self.choices.below(ACTS * (1 + len(self._beside)))
         self._steers = subject.steer and bool(world.weather.kinds)
 
     def begin(self) -> None:
@@ -71,6 +74,9 @@ class Outside:
                 return True
             if self.send(state):
                 return True
+        if self._beside:
+            self.start_another()
+            return True
         return False
 
     def act(self) -> None:
@@ -83,7 +89,11 @@ class Outside:
         acts[self.choices.below(len(acts))](state)
 
     def _possible(self, state: State) -> list[Callable[[State], object]]:
-        """What may be done to an instance, the likeliest most often."""
+        """What may be done to an instance, or to one that is not there yet, the likeliest most often."""
+        another: tuple[Callable[[State], object], ...] = (lambda _: self.start_another(),) * 4 if self._beside else ()
+        return [*self._done_to(state), *another]
+
+    def _done_to(self, state: State) -> list[Callable[[State], object]]:
         if not self._steers:
             return [self.send]
         fork: tuple[Callable[[State], object], ...] = () if self._forks else (self.fork,)
@@ -101,13 +111,19 @@ class Outside:
         """Start an instance; under one name, it is one."""
         if not self._starts:
             self._starts = 1
-        start_id = name or f"s{self._starts}"
+        self._start(self.subject.workflow, self.subject.context, "x", name or f"s{self._starts}")
 
+    def start_another(self) -> None:
+        """Start an instance of another workflow."""
+        workflow, context = self._beside.pop(self.choices.below(len(self._beside)))
+        self._start(workflow, context, "z", f"z{len(self._beside)}")
+
+    def _start(self, workflow: type[Workflow], context: Mapping[str, Any] | Model, value: str, start_id: str) -> None:
         def call() -> str:
             return self.runner.start_instance(
-                self.subject.workflow.name,
-                self.subject.context,
-                id="x",
+                workflow.name,
+                context,
+                id=value,
                 start_id=start_id,
                 tags=("simulated",),
                 telemetry_metadata={"start": start_id},
