@@ -67,7 +67,7 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any])
     The emulator's policies match no line break, and its answer is not like API Gateway's.
     """
     for name, value in case.path_parameters.items():
-        case.path_parameters[name] = str(value).replace("\n", "").replace("%0A", "")  # encoded already, or not yet
+        case.path_parameters[name] = str(value).replace("\n", "_").replace("%0A", "_")  # encoded already, or not yet
     cursor = str(case.query.get("cursor", ""))
     if case.operation.path == "/instances" and MADE_UP.fullmatch(cursor):
         case.query["cursor"] = bind(cursor, _filters(case.query))
