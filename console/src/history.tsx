@@ -231,7 +231,7 @@ function sentence(event: LogEvent): string {
       if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
       return `${event.step} completed: ${event.event}${attempt}${event.fail === undefined ? "" : `, which leads to FAIL${event.fail ? `: ${event.fail}` : ""}`}`;
     case "RoundEnded":
-      return `round ${event.round} of ${event.step} ended${attempt}${event.next_at && ms(event.next_at) > ms(event.started_at) + 1000 ? `; the next begins ${exact(event.next_at)}` : ""}`;
+      return `round ${event.round} of ${event.step} ended${event.event ? ` with ${event.event}` : ""}${attempt}${event.next_at && ms(event.next_at) > ms(event.started_at) + 1000 ? `; the next begins ${exact(event.next_at)}` : ""}`;
     case "EventsDropped":
       return `${event.step} takes no more events, dropped: ${((event["events"] as string[]) ?? []).join(", ")}`;
     case "StepWaiting":

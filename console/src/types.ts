@@ -8,7 +8,7 @@ export interface StepInfo {
   waits: boolean;
   events: string[];
   /** Of a step that runs again. */
-  rounds?: { at_most: number; within_seconds?: number };
+  rounds?: { at_most: number; within_seconds?: number; again_on?: string[] };
   routes: { [event: string]: string[] };
 }
 

@@ -27,9 +27,9 @@ from hephaestus.engine.events import (
     Unpaused,
 )
 from hephaestus.engine.fold import following
-from hephaestus.engine.records import Loop
+from hephaestus.engine.records import Loop, Received
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer, evolve, without
+from hephaestus.engine.state import Compensation, State, StepState, Timer, evolve, without
 from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, perform, runner, waking
 from hephaestus.runtime.commands import answer, cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
@@ -786,6 +786,33 @@ def _old_carry(event: RoundEnded, state: State, changed: dict[str, Any]) -> None
         _of_round(event, changed, loop=replace(changed["steps"][event.step].loop, carry=known.loop.carry))
 
 
+def _not_taken(_event: RoundEnded, _state: State, changed: dict[str, Any]) -> None:
+    """The event that ends the wait of a round stays in line for the next."""
+    for name in ("inbox", "lines"):
+        changed.pop(name, None)
+
+
+def _not_given(event: RoundEnded, _state: State, changed: dict[str, Any]) -> None:
+    """The event that ended a wait is given to no round."""
+    _of_round(event, changed, loop=replace(changed["steps"][event.step].loop, received=None))
+
+
+def retries_without_their_event(patch: Patch) -> None:
+    """What a round was given is gone when it is tried again."""
+
+    def changes(self: StepFailed, state: State, at: int) -> dict[str, Any]:
+        changed = right_step_failed(self, state, at)
+        failed = changed["steps"][self.step]
+        if failed.loop is not None:
+            changed["steps"] = {
+                **changed["steps"],
+                self.step: replace(failed, loop=replace(failed.loop, received=None)),
+            }
+        return changed
+
+    patch.setattr(StepFailed, "changes", changes)
+
+
 def within_stands_still_in_pauses(patch: Patch) -> None:
     """After a pause, all of the time is left again."""
     right = Unpaused.changes
@@ -862,7 +889,7 @@ def carry_removed_too_early(patch: Patch) -> None:
 def old_links_work(patch: Patch) -> None:
     """A link that an earlier round made is good for this one."""
     right = answer.check_link
-    patch.setattr(answer, "check_link", lambda at, state, link: right(at, state, replace(link, round=0)))
+    patch.setattr(answer, "check_link", lambda at, state, link: right(at, state, replace(link, activation="")))
 
 
 def answers_beat_events(patch: Patch) -> None:
@@ -1028,6 +1055,9 @@ OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     _round_ends(_old_timers, "old_timers_for_the_new_round"): ("rounds",),
     _round_ends(_line_lost, "line_lost_at_the_end_of_a_round"): ("invariant 5",),
     _round_ends(_within_anew, "within_counted_from_each_round"): ("rounds",),
+    _round_ends(_not_taken, "event_of_the_line_taken_twice"): ("invariant 5",),
+    _round_ends(_not_given, "event_lost_at_the_end_of_a_round"): ("rounds",),
+    retries_without_their_event: ("rounds",),
     within_stands_still_in_pauses: ("rounds",),
     exhausted_one_round_late: ("rounds",),
     _advancing(rounds_early): ("rounds",),
@@ -1049,6 +1079,8 @@ OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (Loop, "carry"),
             (Loop, "began_at"),
             (Loop, "quick"),
+            (Loop, "received"),
+            (Loop, "requests"),
             (Received, "round"),
         )
     },

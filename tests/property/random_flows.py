@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hephaestus import (
     DONE,
@@ -146,18 +146,21 @@ def _loop(made: Step, draw: Random) -> Step:
     if not isinstance(made, FunctionStep) or draw.random() < A_FIFTH:
         return made
     within = draw.choice([None, None, timedelta(seconds=30), timedelta(hours=2)])
-    rounds = Rounds(draw.randint(1, WANTED), within=within)
+    most = draw.randint(1, WANTED)
     pause = draw.choice([None, None, 0.3, 20, 3_600])
     if draw.random() < A_THIRD:
-        return Poll(_check(made.key), every=pause or 1, backoff=2, rounds=rounds, ends_on=("go",), name=made.key)
+        check, rounds = _check(made.key), Rounds(most, within=within)
+        return Poll(check, every=pause or 1, backoff=2, rounds=rounds, ends_on=("go",), name=made.key)
     waits = made.events == ("go",) or draw.random() < A_THIRD
     events = ("go", "timeout") if waits else tuple(made.events)
     until = draw.choice([None, None, timedelta(hours=5)])  # without a time, somebody answers in the end
-    function = _go_on(made.key, events, pause, until, large=draw.random() < A_FIFTH)
+    large, talks = draw.random() < A_FIFTH, waits and draw.random() < A_HALF
+    bounds = Rounds(most + talks * WANTED, within=within, again_on=("more", "and more") if talks else ())
+    function = _go_on(made.key, events, Turns(pause, until, large, talks))
     return step(
         key=made.key,
         events=events,
-        rounds=rounds,
+        rounds=bounds,
         retry=made.retry,
         timeout=made.timeout,
         semantics=made.semantics,
@@ -211,18 +214,29 @@ def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]
     return act
 
 
-def _go_on(
-    name: str, events: Sequence[str], pause: float | None, until: timedelta | None, *, large: bool
-) -> Callable[[StepContext], Completed | Again | Pending]:
-    """So many rounds as the plan has it; the last acts, or waits for an event."""
+class Turns(NamedTuple):
+    """What rounds do: how long the pauses and the waits are, whether carries are large, and whether events go on."""
+
+    pause: float | None
+    until: timedelta | None
+    large: bool
+    talks: bool
+
+
+def _go_on(name: str, events: Sequence[str], turns: Turns) -> Callable[[StepContext], Completed | Again | Pending]:
+    """So many rounds as the plan has it; the last acts, or waits for an event. One that talks waits in every other."""
     act = _act(name, events)
 
     def go_on(ctx: StepContext) -> Completed | Again | Pending:
         planned = _planned(name, ctx)
-        if ctx.round <= planned.pick % WANTED:
-            carry = {"n": ctx.round, **({"pad": str(ctx.round) * LARGE} if large else {})}
-            return Again(carry, after=pause, writes=_once(ctx, planned))
-        return Pending(timeout=until) if "go" in events else act(ctx)
+        if ctx.round <= planned.pick % WANTED and (ctx.round % 2 or not turns.talks):
+            carry = {
+                "n": ctx.round,
+                **({"said": ctx.event} if turns.talks else {}),
+                **({"pad": str(ctx.round) * LARGE} if turns.large else {}),
+            }
+            return Again(carry, after=turns.pause, writes=_once(ctx, planned))
+        return Pending(timeout=turns.until) if "go" in events else act(ctx)
 
     return go_on
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
-from hephaestus.engine.records import Loop
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
+from hephaestus.engine.records import Loop, Received
+from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
 

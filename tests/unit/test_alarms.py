@@ -21,7 +21,8 @@ from hephaestus.engine.events import (
     TimerSet,
     Unpaused,
 )
-from hephaestus.engine.state import Received, State, StepState, Timer
+from hephaestus.engine.records import Received
+from hephaestus.engine.state import State, StepState, Timer
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Event

@@ -30,7 +30,7 @@ A_LINK = Link(
     "approval",
     "approved",
     NOW // 1000 + 60,
-    3,
+    "approval@3",
     {"by": "Ann"},
 )
 CHANGES: dict[str, Any] = {
@@ -40,7 +40,7 @@ CHANGES: dict[str, Any] = {
     "step": "other",
     "event": "rejected",
     "expires_at": NOW // 1000 + 61,
-    "round": 4,
+    "activation": "approval@4",
     "payload": {"by": "Eve"},
 }
 
@@ -75,7 +75,7 @@ def test_a_token_is_what_anybody_can_compute_from_the_key() -> None:
         "approval",
         "approved",
         A_LINK.expires_at,
-        3,
+        "approval@3",
         {"by": "Ann"},
     ]
     assert said == expected

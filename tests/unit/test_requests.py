@@ -409,7 +409,7 @@ def test_a_window_is_the_newest_requests_each_with_its_digest(asked: list[tuple[
             continue
         assert repeats(state, *entry) is (known is not None)
         if known is None:
-            requests = remember(requests, *entry)
+            requests = remember(state, *entry)
             model = [*model, entry][-WINDOW:]
 
 

@@ -13,7 +13,8 @@ from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import MAX_INFLATED, _stretch, dump_state, load_state
 from hephaestus.engine.fold import apply, begin, following
-from hephaestus.engine.state import Compensation, Received, State, StepState, Timer
+from hephaestus.engine.records import Received
+from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime import journal, sizes
 from hephaestus.runtime.sizes import held

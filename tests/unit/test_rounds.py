@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from hashlib import sha256
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -304,14 +304,14 @@ def test_a_link_of_an_old_round_does_nothing() -> None:
     state = local.store.load("flow::1")
     assert state is not None
     local.runner.schedule_resume("flow::1", "work", 90_000)
-    old = Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, round=2)
+    old = Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, "work@2")
     local.advance(MINUTE)
-    with pytest.raises(LinkOutdated, match="for round 2 of step work, which is at round 3"):
+    with pytest.raises(LinkOutdated, match="for work@2, which is over: step work is at work@3"):
         local.runner.answer(old)
     local.advance(MINUTE)
     local.advance(MINUTE)
     assert shown(local).steps["work"].status == "waiting"
-    local.runner.answer(Link("y", "flow::1", state.life, "work", "go", 9_999_999_999, round=4))
+    local.runner.answer(Link("y", "flow::1", state.life, "work", "go", 9_999_999_999, "work@4"))
     assert shown(local).status == "completed"
 
 
@@ -320,7 +320,7 @@ def test_what_a_link_of_a_round_brought_is_dropped_with_the_round() -> None:
     local = started(flow(turns(3, after=MINUTE, last="go")))
     state = local.store.load("flow::1")
     assert state is not None
-    local.runner.answer(Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, round=2))
+    local.runner.answer(Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, "work@2"))
     local.advance(MINUTE)
     local.advance(MINUTE)
     assert told(local, "EventsDropped")[0]["events"] == ("go",)
@@ -502,3 +502,213 @@ def test_the_description_of_a_workflow_has_its_bounds() -> None:
     (step_,) = described["versions"][0]["steps"]
     assert (step_["rounds"], step_["ends_on"]) == ({"at_most": 2, "within_seconds": 90.0}, ["delivered"])
     assert read_workflow(described).definitions[1].graph.rounds == flow(poll).definitions[1].graph.rounds
+
+
+def chat(**how: Any) -> Any:
+    """A step that waits for a message in each round, and says what it has heard."""
+
+    @step(
+        key="work",
+        rounds=how.pop("rounds", Rounds(9, again_on=("message",))),
+        events=("bye", "timeout"),
+        retry=Retry(max_attempts=2, jitter="none"),
+    )
+    def work(ctx: StepContext) -> Any:
+        SEEN.append((ctx.round, ctx.event, dict(ctx.payload), ctx.attempt))
+        if how.get("fails") and ctx.payload.get("n") == 1 and ctx.attempt < how["fails"]:
+            raise ValueError
+        if how.get("answers") and ctx.event:
+            return Again({"heard": ctx.payload["n"]})
+        return Pending(timeout=how.get("timeout", timedelta(hours=1)))
+
+    return work
+
+
+def test_an_event_of_again_on_ends_the_wait_and_its_round_but_not_the_step() -> None:
+    """Rule B.4: the next round is given its name and payload, and the carry stays; another event ends the step."""
+    local = started(flow(chat(answers=True)))
+    assert shown(local).accepts == {"work": ("message", "bye", "timeout")}
+    local.runner.resume("flow::1", "message", {"n": 7})
+    view = shown(local)
+    assert (view.steps["work"].status, view.steps["work"].round, view.steps["work"].carry) == (
+        "waiting",
+        3,
+        {"heard": 7},
+    )
+    local.runner.resume("flow::1", "message", {"n": 8})
+    assert shown(local).steps["work"].carry == {"heard": 8}
+    assert SEEN == [
+        (1, "", {}, 1),
+        (2, "message", {"n": 7}, 1),
+        (3, "", {}, 1),
+        (4, "message", {"n": 8}, 1),
+        (5, "", {}, 1),
+    ]
+    local.runner.resume("flow::1", "bye", {"by": "ann"})
+    view = shown(local)
+    assert (view.status, view.steps["work"].results, view.steps["work"].round) == ("completed", {"by": "ann"}, 5)
+    assert [event.get("event") for event in told(local, "RoundEnded")] == ["message", None, "message", None]
+
+
+def test_a_payload_that_is_no_mapping_is_under_value() -> None:
+    """As the results of a wait are; one that is large stands by itself."""
+    local = started(flow(chat()))
+    local.runner.resume("flow::1", "message", "x" * 300_000)
+    local.runner.resume("flow::1", "message")
+    local.settle()
+    assert [(event, len(payload.get("value", ""))) for _, event, payload, _ in SEEN] == [
+        ("", 0),
+        ("message", 300_000),
+        ("message", 0),
+    ]
+
+
+def test_events_of_a_line_are_taken_one_a_round_in_their_order() -> None:
+    """Rule B.4: also those that came while nothing waited; what ends the step comes after what was there before."""
+    local = started(flow(chat()))
+    local.runner.pause("flow::1")
+    for number in range(3):
+        local.runner.resume("flow::1", "message", {"n": number}, event_id=f"m{number}")
+    local.runner.resume("flow::1", "bye")
+    assert shown(local).steps["work"].in_line == 4
+    local.runner.unpause("flow::1")
+    assert shown(local).status == "completed"
+    assert SEEN[1:] == [(number + 2, "message", {"n": number}, 1) for number in range(3)]
+
+
+def test_a_round_that_is_tried_again_is_given_its_event_again() -> None:
+    """So is one that a redrive goes on with."""
+    local = started(flow(chat(fails=9)))
+    local.runner.resume("flow::1", "message", {"n": 1}, event_id="m")
+    local.advance(MINUTE)
+    assert shown(local).status == "failed"
+    local.runner.redrive("flow::1")
+    local.settle()
+    assert SEEN[1:] == [(2, "message", {"n": 1}, 1), (2, "message", {"n": 1}, 2), (2, "message", {"n": 1}, 1)]
+    local.runner.resume("flow::1", "message", {"n": 1}, event_id="m")
+    assert shown(local).steps["work"].in_line is None, "a repeat is one event"
+
+
+def test_what_was_for_an_old_round_does_nothing_in_the_new_one() -> None:
+    """I.7: a deadline, one that was asked for, a heartbeat and a link."""
+    local = started(flow(chat()))
+    state = local.store.load("flow::1")
+    assert state is not None
+    local.runner.schedule_resume("flow::1", "work", 1_800_000)
+    local.advance(timedelta(minutes=40) - MINUTE * 11)
+    link = Link("x", "flow::1", state.life, "work", "message", 9_999_999_999, "work")
+    local.runner.resume("flow::1", "message")
+    local.settle()
+    with pytest.raises(LinkOutdated, match="for work, which is over: step work is at work@2"):
+        local.runner.answer(link)
+    local.advance(timedelta(minutes=40))
+    assert shown(local).steps["work"].status == "waiting"
+    local.runner.answer(Link("y", "flow::1", state.life, "work", "message", 9_999_999_999, "work@2"))
+    local.settle()
+    assert SEEN[-1][:2] == (3, "message")
+    local.advance(timedelta(minutes=61))
+    assert shown(local).steps["work"].event == "timeout"
+
+
+def test_the_links_of_rounds_that_are_over_are_not_remembered() -> None:
+    """Rule B.3: each is for its activation alone, so none works twice, also where the loop begins anew."""
+    local = started(flow(chat(rounds=Rounds(3, again_on=("message",)))))
+    life = local.store.load("flow::1").life  # type: ignore[union-attr]  # it is there
+    links = [Link(one, "flow::1", life, "work", "message", 9_999_999_999, one) for one in ("work", "work@2", "work@3")]
+    for link in links[:2]:
+        local.runner.answer(link)
+        local.settle()
+    state = local.store.load("flow::1")
+    assert state is not None
+    assert not state.links
+    with pytest.raises(LinkOutdated):
+        local.runner.answer(links[0])
+    local.runner.answer(links[2])
+    assert shown(local).status == "failed"
+    local.runner.redrive("flow::1")
+    local.settle()
+    for link in links:
+        with pytest.raises(LinkOutdated, match="step work is at work~1"):
+            local.runner.answer(link)
+
+
+def test_past_its_bounds_an_event_begins_no_round_and_is_not_lost() -> None:
+    """Rule B.2: as for any round; what came is in the results."""
+    local = started(flow(chat(rounds=Rounds(2, again_on=("message",))), exhausted=DONE))
+    local.runner.resume("flow::1", "message", {"n": 1})
+    local.runner.resume("flow::1", "message", {"n": 2})
+    results = {"rounds": 2, "carry": {}, "event": "message", "payload": {"n": 2}}
+    assert shown(local).steps["work"].results == results
+    assert len(SEEN) == 2
+
+
+def test_what_rounds_have_taken_may_be_asked_for_again_once_the_loop_begins_anew() -> None:
+    """As what a completion has consumed, which a redrive sets back."""
+    local = started(flow(chat(rounds=Rounds(1, again_on=("message",)))))
+    local.runner.resume("flow::1", "message", event_id="m")
+    assert shown(local).status == "failed"
+    local.runner.redrive("flow::1")
+    local.settle()
+    assert shown(local).steps["work"].status == "waiting"
+    local.runner.resume("flow::1", "message", event_id="m")
+    assert shown(local).status == "failed", "it is another event"
+
+
+def test_a_running_round_s_events_are_remembered_longer_than_others() -> None:
+    """Rule A.3: beside the newest 256, those in line and the one that the round was given; each only as long."""
+    numbers = count()
+    local = started(flow(chat()))
+
+    def send(name: str) -> None:
+        local.runner.resume("flow::1", "message", event_id=name)
+
+    def others(number: int) -> None:
+        for _ in range(number):
+            local.runner.unpause("flow::1", request_id=f"{next(numbers)}")
+            local.runner.pause("flow::1", request_id=f"{next(numbers)}")
+
+    send("given")
+    local.settle()
+    local.runner.pause("flow::1")
+    send("in line")
+    others(150)
+    send("given")
+    send("in line")
+    assert shown(local).steps["work"].in_line == 1, "both are repeats"
+    local.runner.unpause("flow::1")
+    local.settle()
+    local.runner.pause("flow::1")
+    others(150)
+    send("given")
+    assert shown(local).steps["work"].in_line == 1, "its round is over, and 300 requests ago it was sent"
+    send("in line")
+    assert shown(local).steps["work"].in_line == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "wrong"),
+    [
+        (lambda: Rounds(3, again_on="message"), r"again_on=\('message',\)"),
+        (lambda: Rounds(3, again_on=("a", "a")), "again_on declares 'a' twice"),
+        (lambda: Rounds(3, again_on=3), "again_on declares the events 3"),  # type: ignore[arg-type]  # on purpose
+        (lambda: flow(turns(3, rounds=Rounds(3, again_on=("done",)))), "has 'done' in again_on, and emits it"),
+        (lambda: flow(turns(3, rounds=Rounds(3, again_on=("timeout",)))), "has 'timeout' in again_on"),
+        (lambda: flow(chat(), message=DONE), r"routes 'message', which begins its next round \(again_on\)"),
+        (
+            lambda: flow(Poll(lambda ctx: True, every=1, rounds=Rounds(1, again_on=("a",)), name="poll")),
+            "has again_on and never waits",
+        ),
+    ],
+)
+def test_an_event_that_ends_a_round_ends_no_step(made: Callable[[], Any], wrong: str) -> None:
+    """One that is both, one that nothing waits for, and what is no event."""
+    with pytest.raises(DefinitionError, match=wrong):
+        made()
+
+
+def test_the_description_of_a_workflow_has_what_its_rounds_go_on_with() -> None:
+    """As its bounds."""
+    described = describe(flow(chat()))
+    (step_,) = described["versions"][0]["steps"]
+    assert step_["rounds"] == {"at_most": 9, "again_on": ["message"]}
+    assert read_workflow(described).definitions[1].graph.rounds == flow(chat()).definitions[1].graph.rounds

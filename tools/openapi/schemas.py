@@ -201,7 +201,11 @@ def workflow() -> Schema:
             "type": "object",
             "description": "How often it may run again, and for how long after its first round a round may begin.",
             "required": ["at_most"],
-            "properties": {"at_most": {"type": "integer"}, "within_seconds": {"type": "number"}},
+            "properties": {
+                "at_most": {"type": "integer"},
+                "within_seconds": {"type": "number"},
+                "again_on": {"type": "array", "items": {"type": "string"}},
+            },
             "additionalProperties": False,
         },
         "ends_on": {"type": "array", "items": {"type": "string"}},

@@ -118,6 +118,13 @@ def import_page(ctx: StepContext) -> Again | Completed:
     return Completed("done")
 
 
+@step(rounds=Rounds(100, again_on=("said",)), events=("bye",))
+def talk(ctx: StepContext) -> Again | Pending:
+    """Rounds with an event."""
+    said: Any = ctx.payload.get("text")
+    return Again({"said": said}) if ctx.event == "said" else Pending()
+
+
 def carrier_says(ctx: StepContext) -> bool | dict[str, str]:
     """A check."""
     return ctx.round > 1 and {"at": "door"}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.callbacks.link import Link, dump
 from hephaestus.definition.durations import read_duration
 from hephaestus.definition.references import step_key
-from hephaestus.engine.activation import parse
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import BadCallback, BadRequest
 from hephaestus.values import NotSerializable, for_display, freeze
@@ -66,15 +65,11 @@ class Issuer:
         claim, text = _claim(payload)
         name = hashlib.sha256(dump([self.activation, target, event, text]).encode()).hexdigest()[:20]
         owner = self.instance
-        return self.signer.token(
-            Link(name, owner.id, owner.life, target, event, expires_at, self._round(target), claim)
-        )
+        return self.signer.token(Link(name, owner.id, owner.life, target, event, expires_at, self._only(target), claim))
 
-    def _round(self, target: str) -> int:
-        """The round that a link of this very step is for; 0 for any, as for another step."""
-        if target != self.step or target not in self.graph.rounds:
-            return 0
-        return parse(self.activation.rpartition(":")[2]).round
+    def _only(self, target: str) -> str:
+        """The activation that a link of this very step is for, where it has rounds; ``""`` for any, as for another."""
+        return self.activation.rpartition(":")[2] if target == self.step and target in self.graph.rounds else ""
 
     def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """Where a person opens the link; see ``StepContext.callback_url``.
@@ -87,13 +82,13 @@ class Issuer:
     def _target(self, event: str, named: str | None) -> str:
         """The step that ``event`` is for: the one named, this one, the next that waits for it, or the only one."""
         if named is not None:
-            if named not in self.graph.edges or event not in self.graph.edges[named]:
+            if named not in self.graph.edges or event not in self.graph.takes(named):
                 message = f"step {self.step} asks for a link for step {named!r} and event {event!r}: " + self._known()
                 raise BadCallback(message)
             return named
-        if event in self.graph.edges.get(self.step, ()):
+        if self.step in self.graph.edges and event in self.graph.takes(self.step):
             return self.step
-        takers = [step for step in self.graph.order if step in self.graph.waits and event in self.graph.edges[step]]
+        takers = [step for step in self._waits() if event in self.graph.takes(step)]
         found = next((near for near in self._ahead(takers) if near), takers)
         if len(found) != 1:
             which = f"{', '.join(found)} take it: name one with step=" if found else "no waiting step takes it"
@@ -113,10 +108,12 @@ class Issuer:
             levels.append([step for step in front if step in takers])
         return levels
 
+    def _waits(self) -> list[str]:
+        """The steps that are sure to wait."""
+        return [step for step in self.graph.order if step in self.graph.waits or self.graph.again_on(step)]
+
     def _known(self) -> str:
-        waits = [
-            f"{step}: {', '.join(self.graph.events(step))}" for step in self.graph.order if step in self.graph.waits
-        ]
+        waits = [f"{step}: {', '.join(self.graph.takes(step))}" for step in self._waits()]
         return f"the waiting steps and their events are {'; '.join(waits) or 'none'}"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hephaestus.values.lazy_dataclass import dataclass
 
 FORMAT: Final = 3
-MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int, int)
+MEMBERS: Final[tuple[type, ...]] = (int, str, str, str, str, str, str, int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Link:
         step: the step that waits.
         event: the event it is given.
         expires_at: when the link's time is over, in seconds since the epoch.
-        round: of a step with rounds, the one that may take it; 0 for any.
+        activation: of a step with rounds, the one that may take it, as ``ask@2``; ``""`` for any.
         payload: JSON-safe results that come with the event; ``None`` leaves them to whoever answers.
     """
 
@@ -35,7 +35,7 @@ class Link:
     step: str
     event: str
     expires_at: int
-    round: int = 0
+    activation: str = ""
     payload: Any = None
 
     @property
@@ -47,7 +47,7 @@ class Link:
 def encode(link: Link, audience: str) -> bytes:
     """The link as it is signed; ``audience`` is the deployment that it is for."""
     named = (link.id, link.instance_id, link.life, link.step, link.event)
-    claims = [FORMAT, audience, *named, link.expires_at, link.round]
+    claims = [FORMAT, audience, *named, link.expires_at, link.activation]
     if link.payload is not None:
         claims.append(link.payload)
     return dump(claims).encode()

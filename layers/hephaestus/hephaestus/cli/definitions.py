@@ -310,7 +310,8 @@ def _step(definition: Definition, key: str) -> Text:
     facts += ["can be undone"] if step.compensates else []
     if step.rounds is not None:
         within = f" within {span(step.rounds.within.total_seconds())}" if step.rounds.within else ""
-        facts.append(f"up to {step.rounds.at_most:,} rounds{within}")
+        again_on = f", again on {', '.join(step.rounds.again_on)}" if step.rounds.again_on else ""
+        facts.append(f"up to {step.rounds.at_most:,} rounds{within}{again_on}")
     facts += ["start"] if key == definition.graph.start else []
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
         found = getattr(definition.steps[key], name, None)

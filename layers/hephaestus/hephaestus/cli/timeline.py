@@ -196,7 +196,8 @@ def _completed(event: Json, at: datetime) -> Text:
 
 
 def _round_ended(event: Json, at: datetime) -> Text:
-    line = Text.assemble((safe(event["step"]), "bold"), f" round {event['round']} ended", (_took(event, at), "dim"))
+    how = f" ended with {safe(event['event'])}" if event.get("event") else " ended"
+    line = Text.assemble((safe(event["step"]), "bold"), f" round {event['round']}{how}", (_took(event, at), "dim"))
     line.append(f"  the next {_when(event['next_at'], at)}", style="dim")
     if event.get("writes"):
         line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")

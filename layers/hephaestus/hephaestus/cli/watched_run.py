@@ -268,7 +268,7 @@ def _check_answers(answers: dict[str, list[Answer]], definition: Definition) -> 
         if step and step not in graph.edges:
             message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(graph.order)}"
             raise BadRequest(message)
-        known = graph.events(step) if step else tuple(graph.takers)
+        known = graph.takes(step) if step else tuple(graph.takers)
         for event, _ in given:
             if event not in known:
                 whose = f"step {step} has" if step else "its steps have"

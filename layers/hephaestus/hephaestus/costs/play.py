@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
-from hephaestus.definition.results import Again, Completed
+from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
 from hephaestus.definition.workflow import Workflow
@@ -48,7 +48,8 @@ class Plan:
         events: the event that a step emits, by step; by default its first one, and of a wait its first but ``timeout``.
         queued: whether starts and events are left to the queue, as the API does by default, or run in place.
         waits: how long waits take, where it is known; else an hour.
-        rounds: how many rounds steps take that run again, where it is known; else ten, or as many as there are.
+        rounds: how many rounds steps take that run again, where it is known; else ten, or as many as there are. Where a
+            round goes on with an event (``again_on``), each but the last waits for one.
         coded: waits with code of their own, whose start is committed like that of any step.
         input_bytes: the start data, in bytes.
         result_bytes: what each step leaves, in bytes.
@@ -227,7 +228,8 @@ class _Game:
         return Budget(self.clock.now() + INVOCATION_MS)
 
     def _event(self, key: str) -> str:
-        return _event(next(each for each in self.version["steps"] if each["key"] == key), self.plan)
+        described = next(each for each in self.version["steps"] if each["key"] == key)
+        return next(iter(described.get("rounds", {}).get("again_on", ())), "") or _event(described, self.plan)
 
     def _timed(self, key: str) -> bool:
         return isinstance(self.flow.definition(1).steps[key], Wait)
@@ -267,8 +269,10 @@ def _step(described: Json, plan: Plan) -> Step:
         emitted = _event(described, plan)
         if bounds := described.get("rounds"):
             number = plan.rounds.get(key, min(bounds["at_most"], USUAL_ROUNDS))
-            again = _go_on(emitted, number, plan.waits.get(key), plan.result_bytes)
-            return step(key=key, events=events, rounds=Rounds(number))(again)
+            again_on = tuple(bounds.get("again_on", ()))
+            pause = None if again_on else Again(_data(plan.result_bytes), after=plan.waits.get(key))
+            again = _go_on(emitted, number, pause, plan.result_bytes)
+            return step(key=key, events=events, rounds=Rounds(number, again_on=again_on))(again)
         return step(key=key, events=events)(_emit(emitted, plan.result_bytes))
     duration = plan.waits.get(key, UNKNOWN_WAIT)
     if events == ("done",):
@@ -284,9 +288,12 @@ class _CodedWait(WaitForEvent):
     pure = False
 
 
-def _go_on(event: str, number: int, pause: timedelta | None, size: int) -> Callable[[StepContext], Completed | Again]:
+def _go_on(
+    event: str, number: int, again: Again | None, size: int
+) -> Callable[[StepContext], Completed | Again | Pending]:
+    """What ends each round but the last; without it, each waits for an event."""
     data = _data(size)
-    return lambda ctx: Again(data, after=pause) if ctx.round < number else Completed(event, data)
+    return lambda ctx: (again or Pending()) if ctx.round < number else Completed(event, data)
 
 
 def _emit(event: str, size: int) -> Callable[[StepContext], Completed]:

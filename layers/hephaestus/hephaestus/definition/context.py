@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from hephaestus.engine.activation import name_in_life, parse, step_of
 from hephaestus.engine.advance import failure_of
+from hephaestus.engine.inbox import as_results
 from hephaestus.errors import NoInput, no_signer
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import GivenResults, own, own_mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
+    from hephaestus.engine.records import Received
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
@@ -180,6 +182,21 @@ class Source(NamedTuple):
         known = self.state.steps.get(self.step)
         return own_mapping(NO_CARRY if known is None or known.loop is None else known.loop.carry)
 
+    def own_event(self) -> str:
+        """The name of the event that began the round."""
+        received = self._received()
+        return "" if received is None else received.event
+
+    def own_payload(self) -> Mapping[str, Any]:
+        """Its payload."""
+        received = self._received()
+        return NO_CARRY if received is None else own_mapping(as_results(received.payload))
+
+    def _received(self) -> Received | None:
+        known = self.state.steps.get(self.step)
+        undo = known is None or known.loop is None or parse(self.activation).undo
+        return None if undo or known is None or known.loop is None else known.loop.received
+
     def own_instance(self) -> Instance:
         """Whose step it is."""
         state = self.state
@@ -255,6 +272,8 @@ class StepContext(_OfInput[InputT]):
         read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
         round: which round of a step with rounds this is, from 1; in its compensation, how many there were.
         carry: what the round before left (``Again(carry)``); empty in the first. In a compensation, the last one.
+        event: the event that ended the wait of the round before, one of its ``again_on``; ``""`` where none did.
+        payload: its payload, as ``steps`` has that of a wait; else empty.
         error: in a workflow's ``on_failure``, why the instance fails: ``type`` and ``message``; elsewhere empty.
         links: what makes links; a test may pass ``hephaestus.testing.links``.
     """
@@ -272,6 +291,8 @@ class StepContext(_OfInput[InputT]):
     error: Mapping[str, str] = field(default_factory=dict)
     round: int = 1
     carry: Mapping[str, Any] = field(default_factory=dict)
+    event: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
@@ -301,7 +322,7 @@ class StepContext(_OfInput[InputT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
         """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
-        held = ("initial", "steps", "config", "instance", "events", "error", "carry")
+        held = ("initial", "steps", "config", "instance", "events", "error", "carry", "payload")
         return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property

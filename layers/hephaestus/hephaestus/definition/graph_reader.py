@@ -262,6 +262,9 @@ class Reader:
             return
         if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)
+            if is_one_of(event, getattr(self.declared[key].rounds, "again_on", ())):
+                self.wrong(key, f"routes {name}, which begins its next round (again_on)", "Remove the transition")
+                return
             problem = f"routes {name}, which the step does not declare"
             self.wrong(key, problem, f"Add {name} to its events or remove the transition")
         elif event == "timeout" and not may_time_out(self.steps[key], self.declared[key]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import fields
 from inspect import unwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.bodies import step_body_wrong
 from hephaestus.definition.definition import Declared
@@ -17,7 +17,9 @@ from hephaestus.definition.signatures import call_problem, mentions
 from hephaestus.definition.step import ENDS, SEMANTICS, STEP_KEY, FunctionStep, Step, events_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+OUTCOMES: Final = ("timeout", "error", "exhausted")  # that every step with rounds may come to
 
 
 def read_declared(step: Step) -> Declared:
@@ -102,10 +104,21 @@ def _rounds_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     if isinstance(declared.rounds, Rounds):
         if declared.waits is True or declared.pure is True:
             yield ("has rounds and only waits", "Drop the rounds: a wait is over once")
+        yield from _again_on_wrong(declared, declared.rounds.again_on)
     elif declared.rounds is not None:
         yield (f"rounds is {shown(declared.rounds)}", "Give Rounds(...), as in rounds=Rounds(1_000)")
     elif any(_returns_again(function) for function in _code(step)):
         yield ("returns Again and has no rounds", "Say how many there are at most, as in rounds=Rounds(1_000)")
+
+
+def _again_on_wrong(declared: Declared, again_on: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the events that end a round: each is one that the step takes, and no outcome of it."""
+    if again_on and declared.ends_on is not None:
+        yield ("has again_on and never waits", "Drop again_on: between two questions, ends_on ends it")
+    outcomes = (*declared.events, *OUTCOMES) if isinstance(declared.events, tuple) else OUTCOMES
+    if both := [event for event in again_on if is_one_of(event, outcomes)]:
+        named = ", ".join(map(repr, both))
+        yield (f"has {named} in again_on, and emits it", "Take it out of one: it ends a round, or the step")
 
 
 def _returns_again(function: Any) -> bool:

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Loop
+from hephaestus.engine.records import NOTHING, Loop, Received
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -104,6 +104,7 @@ _NAMES: Final = {
     "Mapping": Mapping,
     "Failure": ev.Failure,
     "Loop": Loop,
+    "Received": Received,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

@@ -25,10 +25,14 @@ WHOLE: Final = "*"  # what the fingerprint of a larger graph begins with
 
 
 class Bounds(NamedTuple):
-    """How many rounds a step has at most, and within how many milliseconds of the first the last one begins, if set."""
+    """How many rounds a step has at most, and within how many milliseconds of the first the last one begins, if set.
+
+    An event of ``again_on`` ends a wait, and with it the round, but not the step.
+    """
 
     at_most: int
     within_ms: int | None = None
+    again_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Graph:
         order = tuple(topological(self.edges, self.start))
         takers: dict[str, list[str]] = {}
         for step in order:
-            for event in self.edges[step]:
+            for event in (*self.edges[step], *self.again_on(step)):
                 takers.setdefault(event, []).append(step)
         marks = {step: self._mark(step) for step in order}
         derived = {
@@ -109,6 +113,7 @@ class Graph:
     def _mark(self, step: str) -> bytes:
         ends = sorted((event, end) for source, event, end in self.ends if source == step)
         routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
+        routes += [(event, ["again"]) for event in sorted(self.again_on(step))]
         return _crc((step, step == self.start, step in self.waits, routes, ends))
 
     def _ending(self) -> bytes:
@@ -116,7 +121,11 @@ class Graph:
 
     def takes(self, step: str) -> tuple[str, ...]:
         """The events that ``step`` may be sent, in the order of its transitions."""
-        return self.ends_on.get(step, self.events(step))
+        return self.ends_on[step] if step in self.ends_on else (*self.again_on(step), *self.events(step))
+
+    def again_on(self, step: str) -> tuple[str, ...]:
+        """The events that end the wait of a round of ``step``, and have it go on with the next."""
+        return self.rounds[step].again_on if step in self.rounds else ()
 
     def events(self, step: str) -> tuple[str, ...]:
         """The events ``step`` may emit, in the order of its transitions."""

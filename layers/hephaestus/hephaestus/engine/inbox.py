@@ -46,7 +46,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
     candidates = _open(graph, state, declared)
     for group in (
         [key for key in candidates if state.step_status(key) == "waiting"],
-        [key for key in candidates if key in graph.waits],
+        [key for key in candidates if key in graph.waits or event in graph.again_on(key)],
         candidates,
     ):
         if len(group) == 1:
@@ -105,9 +105,13 @@ def _has_room(graph: Graph, state: State, step: str) -> bool:
 
 
 def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
-    """The events that would be taken, by step: those of waiting steps, and of steps that are sure to wait."""
-    return {
-        step: graph.takes(step)
-        for step in takers(graph, state)
-        if state.step_status(step) == "waiting" or step in graph.waits or step in graph.ends_on
-    }
+    """The events that would be taken, by step: those of waiting steps, and of steps that are sure to wait.
+
+    A step whose rounds go on with an event takes that at any time.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for step in takers(graph, state):
+        sure = state.step_status(step) == "waiting" or step in graph.waits or step in graph.ends_on
+        if events := graph.takes(step) if sure else graph.again_on(step):
+            found[step] = events
+    return found

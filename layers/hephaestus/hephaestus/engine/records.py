@@ -57,6 +57,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """An accepted event that its step has not consumed yet; ``round``: only that round may, 0 for any."""
+
+    event: str
+    event_id: str
+    payload: Any = None
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Loop:
     """How far a step with rounds has come, once its first round has ended.
 
@@ -65,12 +75,16 @@ class Loop:
         carry: what the newest of them left for the next.
         began_at: when the first round began (ms).
         quick: how many rounds in a row were followed by the next within a second, as far as that counts.
+        received: the event that ended the wait of the round before, and is given to this one.
+        requests: the newest requests from outside that its rounds have consumed, as they are remembered.
     """
 
     rounds: int
     carry: Mapping[str, Any] = NOTHING
     began_at: int = 0
     quick: int = 0
+    received: Received | None = None
+    requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

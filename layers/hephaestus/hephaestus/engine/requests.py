@@ -2,7 +2,8 @@
 
 A request is an event or an act of steering that its caller gave an id. The newest ``WINDOW`` of them are remembered,
 each as a digest of its action and id followed by a digest of what it asked for: a repeat is told from another request
-under the same id. An id that returns after ``WINDOW`` others is a new request.
+under the same id. An id that returns after ``WINDOW`` others is a new request, unless its event is still in use: no
+event stands in line twice, or is given to a round and accepted once more.
 
 The id of a callback link is kept for as long as its generation, outside of the window: a link must never work twice.
 Each answers one activation of a step, so there are few of them.
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.errors import RequestIdReused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hephaestus.engine.state import State
 
 WINDOW: Final = 256
@@ -35,11 +38,35 @@ def short(text: str, characters: int) -> str:
     return urlsafe_b64encode(digest[: characters * 3 // 4]).decode("ascii")
 
 
-def remember(requests: tuple[str, ...], action: str, request_id: str, digest: str) -> tuple[str, ...]:
-    """The newest requests, this one included; what has no id is not remembered."""
+def remember(
+    state: State, action: str, request_id: str, digest: str, requests: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    """The newest requests, this one included, and older ones whose event is in use; see ``_in_use``.
+
+    Args:
+        state: the generation.
+        action: see ``repeats``, as for the next two.
+        request_id: what has no id is not remembered.
+        digest: see above.
+        requests: those that are known, if they are not those of the state.
+    """
+    known = state.requests if requests is None else requests
     if not request_id:
-        return requests
-    return (*requests, named(action, request_id) + digest)[-WINDOW:]
+        return known
+    found = (*known, named(action, request_id) + digest)
+    if len(found) <= WINDOW:
+        return found
+    used = {named("event", event_id) for event_id in _in_use(state) if event_id}
+    return (*[one for one in found[:-WINDOW] if one[:NAME] in used], *found[-WINDOW:])
+
+
+def _in_use(state: State) -> Iterator[str]:
+    """The ids of the events that are kept for a step, or were given to the round that a step is at."""
+    for line, received in state.inbox.items():
+        yield from (one.event_id for one in (received, *state.lines.get(line, ())))
+    for step in state.steps.values():
+        if step.loop is not None and step.loop.received is not None:
+            yield step.loop.received.event_id
 
 
 def link_used(state: State, event_id: str) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Failure, Loop, Replacement
+    from hephaestus.engine.records import Failure, Loop, Received, Replacement
 
 T = TypeVar("T")
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
@@ -99,16 +99,6 @@ class Timer:
     def step(self) -> str:
         """The key of its step."""
         return step_of(self.activation)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """An accepted event that its step has not consumed yet; ``round``: only that round may, 0 for any."""
-
-    event: str
-    event_id: str
-    payload: Any = None
-    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)

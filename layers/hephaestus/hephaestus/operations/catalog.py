@@ -125,7 +125,8 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
         waits += [step["key"]] if step.get("waits") else []
         compensates += [step["key"]] if step.get("compensates") else []
         if bounds := step.get("rounds"):
-            rounds[step["key"]] = Rounds(bounds["at_most"], bounds.get("within_seconds")).bounds
+            again_on = tuple(bounds.get("again_on", ()))
+            rounds[step["key"]] = Rounds(bounds["at_most"], bounds.get("within_seconds"), again_on).bounds
         if "ends_on" in step:
             ends_on[step["key"]] = tuple(step["ends_on"])
     edges, ends = edges_of(routes)

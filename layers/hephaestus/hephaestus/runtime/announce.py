@@ -154,6 +154,11 @@ class _Telling:
 
     def succeeded(self, event: RoundEnded | StepCompensated | OnFailureCompleted) -> None:
         """A round, a compensation or ``on_failure`` ended well; a round that began too soon too often is slowed."""
+        if isinstance(event, RoundEnded) and event.step in self.waiting:
+            self.resumed(event.step, event.attempt, event.event)  # its run was told when it began to wait
+            del self.waiting[event.step]
+            self.inbox.pop(event.step, None)
+            return
         undo, left = isinstance(event, StepCompensated), event.carry if isinstance(event, RoundEnded) else event.results
         added = bool(getattr(event, "metadata", None))
         fields: dict[str, object] = {"has_context_updates": bool(left), "has_metadata_updates": added}

@@ -21,7 +21,7 @@ from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
@@ -75,7 +75,7 @@ class Stored(NamedTuple):
 class Ended(NamedTuple):
     """What a round leaves, as it is stored: its carry, and how long until the next."""
 
-    carry: FrozenDict
+    carry: Mapping[str, Any]
     after: timedelta
     writes: Sequence[Write] = ()
 

@@ -18,6 +18,7 @@ from hephaestus.engine.events import (
     Event,
     EventsDropped,
     OutputStarted,
+    RoundEnded,
     StepCompleted,
     StepFailed,
     StepsSkipped,
@@ -262,7 +263,8 @@ class Journal:
                 return True
             case StepWaiting(step=step):
                 return step in self.pure
-            case StepCompleted(step=step, activation=activation) | StepFailed(step=step, activation=activation):
+            case StepCompleted() | StepFailed() | RoundEnded():
+                step, activation = event.step, event.activation
                 waited = any(isinstance(earlier, StepWaiting) and earlier.step == step for earlier in decided)
                 return step in self.pure or waited or activation not in self.committed.running
             case _:

@@ -6,6 +6,7 @@ policies are called.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
-from hephaestus.runtime.attempt import Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
+from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.values import FrozenDict
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from hephaestus.definition.retries import Retry
     from hephaestus.engine.advance import Deliver, Exhaust
     from hephaestus.engine.state import State
-    from hephaestus.runtime.attempt import Ended
 
 ONE: Final = timedelta(milliseconds=1)
 
@@ -177,9 +177,12 @@ class Judge:
         return self.judged(Outcome(activation, attempt, 0, error=error))
 
     def delivered(self, command: Deliver, state: State) -> Event:
-        """A waiting step gets its event: it completes, or fails where nothing routes the event."""
+        """A waiting step gets its event: its round ends, or it completes, or fails where nothing routes the event."""
         step, event, known = command.step, command.event, state.steps[command.step]
         waited = Outcome(command.activation, known.attempt, known.started_at)
+        if event in self.definition.graph.again_on(step):
+            carry = NOTHING if known.loop is None else known.loop.carry
+            return replace(self._round_ended(waited, Ended(carry, timedelta(0))), event=event)
         if event not in self.definition.routes[step]:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(waited, error, final=True)
@@ -194,7 +197,10 @@ class Judge:
             story = f"it has had {rounds} rounds {most}, and its transitions do not route 'exhausted'"
             return self.failed(over, RoundsExhausted(story), final=True)
         carry = FrozenDict() if loop is None else loop.carry
-        return self._given(over, "exhausted", FrozenDict(rounds=rounds, carry=carry or FrozenDict()), took=False)
+        results = FrozenDict(rounds=rounds, carry=carry or FrozenDict())
+        if loop is not None and (left := loop.received) is not None:  # it was for the round that does not begin
+            results = FrozenDict({**results, "event": left.event, "payload": as_results(left.payload)})
+        return self._given(over, "exhausted", results, took=False)
 
     def _given(self, waited: Outcome, event: str, results: FrozenDict, *, took: bool = True) -> Event:
         """A step that does not run gets an event, with which it completes."""

@@ -73,18 +73,22 @@ def held(state: State) -> int:
     That are the newest requests, the tags, the reasons of who steers it, and the errors that it ended with.
     """
     values: list[Any] = [state.initial, state.metadata, state.output]
+    kept = [*state.inbox.values(), *chain.from_iterable(state.lines.values())]
     room = TIMER * sum(map(len, state.timers.values())) + PART * len(state.links)
     for step in state.steps.values():
         room += STEP + NAMED * (len(step.taken) + len(step.requests))
         values += (step.results, step.configs, *((step.fail,) if step.fail else ()))
-        values += (step.loop.carry,) if step.loop is not None else ()
+        if step.loop is not None:
+            room += NAMED * len(step.loop.requests)
+            kept += () if step.loop.received is None else (step.loop.received,)
+            values += (step.loop.carry,)
         for error in (step.error, step.failed):
             if error is not None:
                 room += _failure_room(error)
         if step.replaced is not None:
             room += PART
             values += (step.replaced.by, step.replaced.forked_from)
-    for received in (*state.inbox.values(), *chain.from_iterable(state.lines.values())):
+    for received in kept:
         room += PART
         values += (received.event, received.event_id, as_results(received.payload))
     return room + weigh(*[value for value in values if value is not NOTHING])

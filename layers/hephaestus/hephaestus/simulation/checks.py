@@ -62,6 +62,7 @@ class Looped:
         tries: how many attempts at the newest have failed.
         began_at: when the first began (ms).
         next_at: when the next begins (ms).
+        given: the event that ended the wait of the newest.
     """
 
     rounds: int = 0
@@ -69,6 +70,7 @@ class Looped:
     tries: int = 0
     began_at: int = 0
     next_at: int = 0
+    given: EventReceived | None = None
 
     def is_over(self, bounds: Bounds, earliest: int, latest: int) -> tuple[bool, bool]:
         """Whether another round must not, and whether it may not begin, at some time between the two (ms)."""
@@ -269,8 +271,22 @@ class Check:
         require(found == "startable", "invariant 4", f"a round of step {step} ended, but it is {found}")
         require(event.activation not in known.completed, "invariant 2", f"{event.activation} ended twice")
         known.completed.add(event.activation)
+        given = self._goes_on(event, loop)
         began_at = loop.began_at if loop.rounds else event.started_at or self.entry.at
-        known.loops[step] = Looped(loop.rounds + 1, event.carry, 0, began_at, event.next_at)
+        known.loops[step] = Looped(loop.rounds + 1, event.carry, 0, began_at, event.next_at, given)
+
+    def _goes_on(self, event: RoundEnded, loop: Looped) -> EventReceived | None:
+        """The event that ends a wait and its round: the first in line, one that the step goes on with."""
+        step, known, waited = event.step, self.known, self.state.step_status(event.step) == "waiting"
+        require(waited == bool(event.event), "rounds", f"{event.activation} ended with {event.event!r}")
+        if not waited:
+            return None
+        first = known.received[step].pop(0) if known.received[step] else None
+        right = first is not None and first.event == event.event and event.event in self.graph.again_on(step)
+        require(right, "invariant 5", f"{event.activation} was given {event.event}, the first in line was {first}")
+        require(event.carry == loop.carry, "rounds", f"the wait of {event.activation} left {event.carry}")
+        known.consumed[step] = [*known.consumed.get(step, []), *([first] if first else [])]
+        return first
 
     def _dropped(self, event: EventsDropped) -> None:
         """Only what no wait will take: the step has completed, or it is for a round that is over."""
@@ -333,7 +349,7 @@ class Check:
         require(not overtaken, "invariant 5", f"{step} ended with {event.event}, an event had been accepted before")
         received = line.pop(0) if line and event.took else None
         if received is not None:
-            self.known.consumed[step] = [received]
+            self.known.consumed[step] = [*self.known.consumed.get(step, []), received]
         between = step in self.graph.ends_on and event.took and received is not None
         if self.state.step_status(step) == "waiting" or between:
             self._waited(event, received)
@@ -416,7 +432,6 @@ class Check:
         known.broken, known.outputs = known.broken and event.status != "pending", 0
         if self.state.closed and known.deadline is not None:
             known.deadline = self.entry.at + self.ledger.definition(self.state).timeout_ms
-        known.consumed = {step: received for step, received in known.consumed.items() if step not in event.reset}
         spent = {step for step in known.dead if known.loops[step].rounds and not self.state.steps[step].attempt}
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
@@ -432,6 +447,8 @@ class Check:
         for step in known.graph.order:
             if step in follows:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
+        anew = follows.intersection(event.reset) if event.status == "pending" else set()
+        known.consumed = {step: received for step, received in known.consumed.items() if step not in anew}
         if event.status == "pending":
             ran = [step for step, it in self.state.steps.items() if it.status != "skipped"]
             known.epochs.update(step for step in ran if step in follows)

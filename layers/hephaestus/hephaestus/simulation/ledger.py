@@ -19,6 +19,7 @@ from hephaestus.engine.events import (
     StepCompleted,
 )
 from hephaestus.engine.fold import apply, begin, fold
+from hephaestus.engine.inbox import as_results
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
@@ -185,7 +186,9 @@ class Ledger:
         if loop.rounds:
             early = loop.next_at > self.world.now + MAX_SKEW_MS
             require(undo or not early, "rounds", f"a round of {step.key} starts before {loop.next_at}")
-            told, wanted = (context.round, context.carry), (loop.rounds + 1, loop.carry)
+            told = (context.round, context.carry, context.event, context.payload)
+            given = ("", {}) if loop.given is None else (loop.given.event, as_results(loop.given.payload))
+            wanted = (loop.rounds + 1, loop.carry, *given)
             require(told == wanted or undo, "rounds", f"step {step.key} is given {told}, not {wanted}")
             require(context.carry == loop.carry, "rounds", f"step {step.key} is undone with {context.carry}")
             anew = undo or context.attempt == loop.tries + 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.callbacks.link import Link
+from hephaestus.engine.activation import parse
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events, takers
 from hephaestus.engine.requests import repeats
@@ -203,10 +205,10 @@ class Outside:
 
     def follow(self, state: State, step: str, event: str) -> None:
         """Use the link to an event of a step; each round of a generation has one to each, and it works once."""
-        round_ = state.round(step) if step in self.ledger.definition(state).graph.rounds else 0
-        if round_ > 1 and self.choices.below(2):
-            round_ -= 1  # it is over, and its link does nothing
-        link = Link(f"{step} {event} {round_}", state.instance_id, state.life, step, event, 0, round=round_)
+        only = state.activation(step) if step in self.ledger.definition(state).graph.rounds else ""
+        if only and (made := parse(only)).round > 1 and self.choices.below(2):
+            only = replace(made, round=made.round - 1).text  # it is over, and its link does nothing
+        link = Link(f"{only or step} {event}", state.instance_id, state.life, step, event, 0, only)
 
         def call() -> None:
             self.runner.answer(link, self.subject.payloads.get(event), dispatch=self._dispatch())

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hephaestus.engine.events import Event
-    from hephaestus.engine.state import Received, State, StepState
+    from hephaestus.engine.records import Received
+    from hephaestus.engine.state import State, StepState
     from hephaestus.store.table import Item, Table, Value
 
 OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
@@ -240,7 +241,11 @@ def _round_emptied(event: RoundEnded, where: str, apart: dict[str, bytes]) -> Ro
 
 def _filled(record: Any, field: str, value: Any) -> Any:
     """A record with a large value back in its place."""
-    return replace(record, **{field: replace(record.loop, carry=value) if field == "loop" else value})
+    if field == "loop":
+        return replace(record, loop=replace(record.loop, carry=value))
+    if field == "received":
+        return replace(record, loop=replace(record.loop, received=replace(record.loop.received, payload=value)))
+    return replace(record, **{field: value})
 
 
 def _large(value: Any, above: int) -> bytes | None:
@@ -263,7 +268,7 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
         records = getattr(state, group)
         emptied = {key: _emptied_at(record, group, key, apart, above) for key, record in records.items()}
         if group == "steps":
-            emptied = {key: _carry_emptied(step, state.line(key), key, apart) for key, step in emptied.items()}
+            emptied = {key: _loop_emptied(step, state.line(key), key, apart, above) for key, step in emptied.items()}
         if any(emptied[key] is not record for key, record in records.items()):
             changes[group] = emptied
     lines = {key: _line_emptied(line, key, apart, above) for key, line in state.lines.items()}
@@ -272,12 +277,18 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
     return (evolve(state, **changes) if changes else state), apart
 
 
-def _carry_emptied(step: StepState, line: str, key: str, apart: dict[str, bytes]) -> StepState:
-    found = None if step.loop is None else _carry(step.loop.carry, line, step.loop.rounds)
-    if step.loop is None or found is None:
+def _loop_emptied(step: StepState, line: str, key: str, apart: dict[str, bytes], above: int) -> StepState:
+    """What the round before left for a step's newest, and the event that began it."""
+    if (loop := step.loop) is None:
         return step
-    apart[f"{found[0]} steps loop {key}"] = found[1]
-    return replace(step, loop=replace(step.loop, carry=NOTHING))
+    if (found := _carry(loop.carry, line, loop.rounds)) is not None:
+        apart[f"{found[0]} steps loop {key}"] = found[1]
+        loop = replace(loop, carry=NOTHING)
+    received = loop.received
+    if received is not None and received.payload and (data := _large(received.payload, above)) is not None:
+        apart[f"{name_of(data)} steps received {key}"] = data
+        loop = replace(loop, received=replace(received, payload=None))
+    return step if loop is step.loop else replace(step, loop=loop)
 
 
 def _line_emptied(line: tuple[Received, ...], key: str, apart: dict[str, bytes], above: int) -> tuple[Received, ...]:

@@ -183,6 +183,8 @@ class Redriven(Event):
             elif loop is not None and key not in self.again:
                 steps[key] = StepState("looping", retry_at=at, loop=loop)
         consumed = {name for key in self.reset if key in state.steps for name in state.steps[key].requests}
+        loops = [step.loop for key, step in state.steps.items() if step.loop is not None and key in self.again]
+        consumed.update(name for loop in loops for name in loop.requests)
         requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
         for key in self.undo:
             steps[key] = replace(steps[key], status="completed", error=None)
@@ -209,7 +211,7 @@ class Redriven(Event):
             **({"verdict": None, "output_tries": 0} if self.status == "pending" else {}),
             **({"deadline": at + state.timeout_ms} if state.timeout_ms and state.closed else {}),
             "parked": None,
-            "requests": remember(requests, "redrive", self.request_id, self.digest),
+            "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_now
 from hephaestus.engine.events.life import OPEN
+from hephaestus.engine.records import Received
 from hephaestus.engine.requests import NAME, named, remember, short
-from hephaestus.engine.state import Received, Timer, Trail, added
+from hephaestus.engine.state import Timer, Trail, added
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class EventReceived(OfActivation):
         if self.by_source == "link":
             changed["links"] = (*state.links, short(self.event_id, NAME))
         else:
-            changed["requests"] = remember(state.requests, "event", self.event_id, self.digest)
+            changed["requests"] = remember(state, "event", self.event_id, self.digest)
         return changed
 
 
@@ -79,7 +80,7 @@ class TimerSet(Event):
         return {
             "timers": added(state.timers, self.activation, (*state.timers.get(self.activation, ()), timer)),
             "timers_set": state.timers_set + 1,
-            "requests": remember(state.requests, "schedule_resume", self.request_id, self.digest),
+            "requests": remember(state, "schedule_resume", self.request_id, self.digest),
             "trail": Trail(state.trail, step),
         }
 
@@ -119,7 +120,7 @@ class CancelRequested(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The first one counts."""
-        requests = remember(state.requests, "cancel", self.request_id, self.digest)
+        requests = remember(state, "cancel", self.request_id, self.digest)
         if state.cancel is not None:
             return {"requests": requests}
         return {"cancel": self, "paused": None, "requests": requests}
@@ -137,7 +138,7 @@ class Paused(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The first one counts."""
-        requests = remember(state.requests, "pause", self.request_id, self.digest)
+        requests = remember(state, "pause", self.request_id, self.digest)
         return {"paused": state.paused or self, "requests": requests}
 
 
@@ -152,7 +153,7 @@ class Unpaused(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It goes on."""
-        requests = remember(state.requests, "unpause", self.request_id, self.digest)
+        requests = remember(state, "unpause", self.request_id, self.digest)
         if state.paused is None:
             return {"requests": requests}
         return {"paused": None, "requests": requests}

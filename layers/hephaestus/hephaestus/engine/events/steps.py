@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.records import NOTHING, Loop
-from hephaestus.engine.requests import named
+from hephaestus.engine.requests import NAME, WINDOW, named, short
 from hephaestus.engine.state import (
     Compensation,
     StepState,
@@ -23,10 +23,10 @@ from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from hephaestus.engine.records import Failure, Replacement
-    from hephaestus.engine.state import Received, State, StepStatus
+    from hephaestus.engine.records import Failure, Received, Replacement
+    from hephaestus.engine.state import State, StepStatus
 
 TRIED: Final = ("pending", "retrying", "looping")  # what may be running
 UNDOABLE: Final = ("completed", "failed", "waiting", "retrying", "looping")  # but for the first: with rounds
@@ -97,7 +97,9 @@ class StepCompleted(OfActivation):
         took = self.took and state.inbox is not NOTHING
         timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
         done = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
-        steps[step] = done if known is None or known.loop is None else replace(done, loop=known.loop)
+        if known is not None and known.loop is not None:
+            done = replace(done, loop=replace(known.loop, received=None))
+        steps[step] = done
         changed = _stopped(state, activation)
         changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
         if timers is not None:
@@ -127,11 +129,12 @@ class StepCompleted(OfActivation):
         )
 
 
-@event(stays("running"), dict.fromkeys(TRIED, "looping"))
+@event(stays("running"), dict.fromkeys((*TRIED, "waiting"), "looping"))
 class RoundEnded(OfActivation):
     """A round of ``step`` is over and leaves ``carry`` for the next, which begins at ``next_at``.
 
-    ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    If it waited, ``event`` is what ended the wait: the first in its line, which the next round is given. ``writes``
+    tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
     """
 
     next_at: int
@@ -139,15 +142,22 @@ class RoundEnded(OfActivation):
     started_at: int = 0
     attempt: int = 1
     writes: tuple[str, ...] = ()
+    event: str = ""
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """Attempts begin anew; what had a time for the old round has none any more. The events stay in line."""
+        """Attempts begin anew; what had a time for the old round has none any more. The other events stay in line."""
         step, activation = step_now(state, self.activation), self.activation
         known = state.steps.get(step)
         before = known.loop if known is not None and known.loop is not None else Loop(0, began_at=self.started_at)
         quick = quick_rounds(before, self.next_at - self.started_at)
-        loop = Loop(before.rounds + 1, self.carry, before.began_at or at, quick)
+        received = self._taken(state, step)
+        consumed = _consumed(state.timers.get(activation, ()), received)
+        requests = (*before.requests, *consumed)[-WINDOW:]
+        loop = Loop(before.rounds + 1, self.carry, before.began_at or at, quick, received, requests)
         changed = _stopped(state, activation)
+        if received is not None:
+            changed |= _kept(state, state.line(step), state.waiting_for(step)[1:])
+            changed |= _unlinked(state, (received,))
         changed["steps"] = added(
             state.steps, step, StepState(step_after(state, step, self), retry_at=self.next_at, loop=loop)
         )
@@ -155,6 +165,20 @@ class RoundEnded(OfActivation):
         if activation in state.timers:
             changed["timers"] = without(state.timers, activation)
         return changed
+
+    def _taken(self, state: State, step: str) -> Received | None:
+        """The event that ended the wait.
+
+        Raises:
+            CorruptLog: the step does not wait, or another event is the first in its line.
+        """
+        waits, first = state.step_status(step) == "waiting", state.inbox.get(state.line(step))
+        if not waits and not self.event:
+            return None
+        if not waits or first is None or first.event != self.event:
+            message = f"instance {state.instance_id}: {self.activation} is not given {self.event!r}"
+            raise CorruptLog(message)
+        return first
 
 
 @event(stays("running"))
@@ -171,6 +195,7 @@ class EventsDropped(OfActivation):
         ids = [one.event_id for one in waiting if id(one) in stale]
         left = tuple([one for one in waiting if id(one) not in stale])
         changed: dict[str, Any] = {"trail": Trail(state.trail, step), **_kept(state, line, left)}
+        changed |= _unlinked(state, [one for one in waiting if id(one) in stale])
         if known is not None and known.event is not None:
             requests = (*known.requests, *(named("event", event_id) for event_id in ids if event_id))
             changed["steps"] = added(state.steps, step, replace(known, requests=requests))
@@ -395,6 +420,12 @@ def _kept(state: State, line: str, left: tuple[Received, ...]) -> dict[str, Any]
     if line in state.lines:
         changed["lines"] = added(state.lines, line, left[1:]) if left[1:] else without(state.lines, line)
     return changed
+
+
+def _unlinked(state: State, over: Sequence[Received]) -> dict[str, Any]:
+    """What forgets the links of rounds that are over: they are for no other round, so none works once more."""
+    used = {short(one.event_id, NAME) for one in over if one.round}
+    return {"links": tuple([one for one in state.links if one not in used])} if used else {}
 
 
 def _consumed(timers: tuple[Timer, ...], received: Received | None) -> tuple[str, ...]:

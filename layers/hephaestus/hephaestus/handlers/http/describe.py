@@ -25,7 +25,8 @@ def describe(workflow: type[Workflow]) -> dict[str, Any]:
 
 def _rounds(rounds: Rounds) -> dict[str, Any]:
     within = {} if rounds.within is None else {"within_seconds": rounds.within.total_seconds()}
-    return {"at_most": rounds.at_most, **within}
+    again_on = {"again_on": list(rounds.again_on)} if rounds.again_on else {}
+    return {"at_most": rounds.at_most, **within, **again_on}
 
 
 def _version(definition: Definition) -> dict[str, Any]:

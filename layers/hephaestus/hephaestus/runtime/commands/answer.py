@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.engine.activation import parse
 from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
@@ -47,7 +48,8 @@ class Answer(Command):
             check_link(instances, state, link)
             check_room(state, kept)
             line = state.line(link.step)
-            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", round=link.round)
+            only = parse(link.activation).round if link.activation else 0
+            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", round=only)
             return instances.receive(state, going, now, received)
 
         return instances.change(link.instance_id, deliver).instance_id
@@ -64,17 +66,17 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
     if state.life != link.life:
         message = f"{named} has been started again since this link was made; ask for a new link"
         raise LinkOutdated(message)
-    known = state.steps.get(link.step)
+    known, now = state.steps.get(link.step), state.activation(link.step)
     if link_used(state, link.event_id):
         open_ = known is None or known.status in OPEN
-        undone = open_ and state.line(link.step) not in state.inbox
+        undone = open_ and state.line(link.step) not in state.inbox and link.activation in ("", now)
         said = f"and its answer {link.event!r} is recorded: there is no more to do"
         if undone:
             said = "but what it answered was undone, and is asked for again: use the new link, or ask for one"
         message = f"{named}: this link has been used, {said}"
         raise LinkUsed(message)
-    if link.round and (now := state.round(link.step)) != link.round and (known is None or known.status in OPEN):
-        message = f"{named}: this link is for round {link.round} of step {link.step}, which is at round {now}"
+    if link.activation not in ("", now) and (known is None or known.status in OPEN):
+        message = f"{named}: this link is for {link.activation}, which is over: step {link.step} is at {now}"
         raise LinkOutdated(message)
     ended = known is not None and known.status not in OPEN
     if known is not None and ended and not (state.closed and known.event is None):
@@ -82,7 +84,7 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         message = f"{named}: step {link.step} does not wait any more, it {how}; nothing was changed"
         raise StepMovedOn(message)
     received, graph = state.inbox.get(state.line(link.step)), instances.registry.definition(state).graph
-    lines_up = not link.round and link.step in graph.rounds
+    lines_up = not link.activation and link.step in graph.rounds
     if received is not None and not state.closed and not lines_up:
         event = received.event
         message = f"{named}: step {link.step} has been given {event!r} already; nothing was changed"
