@@ -88,6 +88,7 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{field.name: BY_TYPE[str(field.type)] for field in fields(kind) if field.init})
 
 
+BY_TYPE["Received | None"] = st.none() | records(Received)
 BY_TYPE["Loop | None"] = st.none() | records(Loop)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
 BY_TYPE["tuple[StepCompleted, ...]"] = st.tuples(records(ev.StepCompleted))

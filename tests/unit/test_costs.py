@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus import DONE, Pending, Rounds, StepContext, Workflow, step
 from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Work
 from hephaestus.errors import BadRequest
@@ -101,3 +101,20 @@ def test_every_workflow_can_be_played_to_its_end(queued: bool) -> None:
             *(each["key"] for each in version["steps"] if ["FAIL"] in each["routes"].values()),
         }
         assert counts.write_units >= counts.total_requests - counts.requests.get("GetItem", 0)
+
+
+def test_a_round_that_goes_on_with_an_event_waits_for_one() -> None:
+    """Each but the last: an event in place, a commit that ends the round, and the next wait."""
+
+    @step(rounds=Rounds(100, again_on=("said",)), events=("done",))
+    def talk(ctx: StepContext) -> Pending:
+        return Pending()
+
+    class Talk(Workflow, key="talk"):
+        start_at = talk
+        transitions = {talk: {"done": DONE}}
+
+    version = describe(Talk)["versions"][0]
+    few, more = (play(version, Plan(rounds={"talk": number})) for number in (3, 4))
+    assert (few.steps, few.invocations, more.invocations) == (3, 3, 4)
+    assert 0 < more.write_units - few.write_units <= 8

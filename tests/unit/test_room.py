@@ -13,7 +13,7 @@ from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import MAX_INFLATED, _stretch, dump_state, load_state
 from hephaestus.engine.fold import apply, begin, following
-from hephaestus.engine.records import Received
+from hephaestus.engine.records import Loop, Received
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import PayloadTooLarge
 from hephaestus.runtime import journal, sizes
@@ -206,6 +206,15 @@ keys = st.from_regex(r"[a-z_][a-z0-9_.-]{0,63}", fullmatch=True) | st.integers(0
 values = st.dictionaries(st.text(max_size=9).filter(lambda key: key != "$hephaestus"), texts, max_size=3).map(freeze)
 times = st.integers(0, 2**43)
 failures = st.builds(ev.Failure, texts, texts, texts)
+loops = st.builds(
+    Loop,
+    st.integers(0, 10**7),
+    values,
+    times,
+    st.integers(0, 10**3),
+    st.none() | st.builds(Received, keys, texts, values, st.integers(0, 10**7)),
+    st.integers(0, 99).map(lambda number: ("r" * 12,) * number),
+)
 known = st.builds(
     StepState,
     st.sampled_from(["completed", "failed", "skipped", "compensation_failed", "retrying", "waiting"]),
@@ -220,6 +229,7 @@ known = st.builds(
     st.none() | failures,
     st.none() | st.builds(ev.Replacement, texts, texts, st.sampled_from(["", "api", "claim"])),
     st.dictionaries(keys, values, max_size=3).map(freeze),
+    loop=st.none() | loops,
 )
 
 
