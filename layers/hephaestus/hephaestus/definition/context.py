@@ -194,8 +194,9 @@ class Source(NamedTuple):
 
     def _received(self) -> Received | None:
         known = self.state.steps.get(self.step)
-        undo = known is None or known.loop is None or parse(self.activation).undo
-        return None if undo or known is None or known.loop is None else known.loop.received
+        if known is None or known.loop is None or parse(self.activation).undo:
+            return None
+        return known.loop.received
 
     def own_instance(self) -> Instance:
         """Whose step it is."""

@@ -6,7 +6,7 @@ under the same id. An id that returns after ``WINDOW`` others is a new request, 
 event stands in line twice, or is given to a round and accepted once more.
 
 The id of a callback link is kept for as long as its generation, outside of the window: a link must never work twice.
-Each answers one activation of a step, so there are few of them.
+Each answers one activation of a step, so there are few of them; that of a round is for it alone, and forgotten with it.
 """
 
 from __future__ import annotations
