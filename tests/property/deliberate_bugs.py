@@ -1081,7 +1081,7 @@ OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (Loop, "quick"),
             (Loop, "received"),
             (Loop, "requests"),
-            (Received, "round"),
+            (Received, "only"),
         )
     },
 }

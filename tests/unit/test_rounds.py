@@ -27,6 +27,7 @@ from hephaestus import (
 )
 from hephaestus.callbacks.link import Link
 from hephaestus.definition.views import to_json_object
+from hephaestus.engine.effects import TAIL
 from hephaestus.engine.events.steps import MOST_QUICK
 from hephaestus.errors import DefinitionError
 from hephaestus.handlers.http.describe import describe
@@ -327,6 +328,59 @@ def test_what_a_link_of_a_round_brought_is_dropped_with_the_round() -> None:
     assert shown(local).steps["work"].status == "waiting"
 
 
+def test_what_a_link_of_a_round_brought_is_not_taken_by_that_round_of_the_loop_that_begins_anew() -> None:
+    """It names the activation, and what is undone is another."""
+    failing = [True]
+
+    @step(key="work", rounds=Rounds(5), events=("go",), compensate=lambda _: None, retry=Retry(max_attempts=1))
+    def work(ctx: StepContext) -> Again | Pending:
+        if ctx.round < 2:
+            return Again(after=MINUTE)
+        if failing.pop():
+            raise ValueError
+        failing.append(False)
+        return Pending()
+
+    local = started(flow(work))
+    state = local.store.load("flow::1")
+    assert state is not None
+    local.runner.answer(Link("x", "flow::1", state.life, "work", "go", 9_999_999_999, "work@2"))
+    local.advance(MINUTE)
+    assert shown(local).status == "failed"
+    failing.append(False)
+    local.runner.redrive("flow::1")
+    local.advance(MINUTE)
+    assert (shown(local).steps["work"].status, shown(local).steps["work"].in_line) == ("waiting", None)
+    assert told(local, "EventsDropped")[0]["events"] == ("go",)
+
+
+def test_the_head_follows_a_loop_whose_rounds_take_any_number_of_entries() -> None:
+    """Rule B.3: each 32nd round, where the rounds are entries of their own and where each is tried twice."""
+    behind: list[int] = []
+
+    @step
+    def before(_: StepContext) -> str:
+        return "done"
+
+    @step(rounds=Rounds(200), retry=Retry(max_attempts=2, delay=0.001, jitter="none"))
+    def work(ctx: StepContext) -> Again | str:
+        if ctx.attempt == 1:
+            raise ValueError
+        newest = local.store.reader.newest("flow::1")
+        assert newest is not None
+        behind.append(newest.sequence - int(str(newest.head["sequence"])))
+        return Again() if ctx.round < 150 else "done"
+
+    for first in ([before, work], [work]):
+        following: Any = {one: dict.fromkeys(one.events, after) for one, after in pairwise([*first, DONE])}
+        local = LocalRuntime(
+            made := type("Flow", (Workflow,), {"start_at": first[0], "transitions": following}, key="flow")
+        )
+        local.start(made, "1", {})
+        assert shown(local).status == "completed"
+    assert max(behind) < 3 * TAIL  # two entries a round, and some
+
+
 UNDONE: list[tuple[int, dict[str, Any], str]] = []
 
 
@@ -430,6 +484,13 @@ def carrier(answers: list[Any]) -> Callable[[StepContext], Any]:
         return answers.pop(0)
 
     return says
+
+
+def test_a_pause_costs_the_same_in_any_round() -> None:
+    """It is computed, not counted up, and ends at an hour."""
+    poll = Poll(bool, every=1, backoff=1.000001, rounds=Rounds(5), name="p")
+    assert [poll.pause(number) for number in (1, 2_000_001)] == [timedelta(seconds=1), timedelta(seconds=7.389049)]
+    assert Poll(bool, every=1, backoff=100, rounds=Rounds(5), name="p").pause(10**9) == timedelta(hours=1)
 
 
 def test_a_poll_asks_again_until_there_is_an_answer() -> None:

@@ -216,12 +216,10 @@ class Poll(Step):
     def pause(self, number: int) -> timedelta:
         """How long after round ``number`` the next begins."""
         most = max(self.every, LONGEST_PAUSE)
-        grown = 1.0
-        for _ in range(number - 1):
-            grown *= self.backoff
-            if grown == 1 or self.every * grown >= most:
-                break
-        return min(self.every * grown, most)
+        try:
+            return min(self.every * float(self.backoff) ** (number - 1), most)
+        except OverflowError:
+            return most
 
 
 class Debug(Step):

@@ -121,19 +121,21 @@ def _is_boundary(before: State, entry: Entry, after: State) -> bool:
     if after.closed or before.closed or after.status not in (before.status, "running", "waiting"):
         return True
     if after.owner is not None:
-        return _shows_rounds(entry)
+        return _shows_rounds(entry, after)
     gave_up = any(isinstance(event, (Suspended, HandedOver)) for event in entry.events)
     return gave_up or not _is_due(entry, after) or entry.sequence % TAIL == 0
 
 
-def _shows_rounds(entry: Entry) -> bool:
-    """Whether the head follows a round's end: of many in a row now and then, so that a read costs the same after all.
+def _shows_rounds(entry: Entry, after: State) -> bool:
+    """Whether the head follows a round's end: each ``TAIL``-th of a loop, so that a read costs the same after all.
 
     A large carry is named by the head each time, so that the one before the last can be removed.
     """
     for event in entry.events:
-        if isinstance(event, RoundEnded) and (entry.sequence % TAIL == 0 or is_large(event.carry)):
-            return True
+        if isinstance(event, RoundEnded):
+            loop = after.steps[event.step].loop
+            if is_large(event.carry) or (loop is not None and loop.rounds % TAIL == 0):
+                return True
     return False
 
 

@@ -58,12 +58,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An accepted event that its step has not consumed yet; ``round``: only that round may, 0 for any."""
+    """An accepted event that its step has not consumed yet; ``only``: the activation that may, ``""`` for any."""
 
     event: str
     event_id: str
     payload: Any = None
-    round: int = 0
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True)

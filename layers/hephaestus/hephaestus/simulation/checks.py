@@ -231,10 +231,14 @@ class Check:
         require(not known.is_used(event), "invariant 5", f"event {name} was applied twice")
         room = LONGEST_LINE if step in self.graph.rounds else 1
         require(len(known.received[step]) < room, "invariant 5", f"{name} takes the place of another event")
-        mine = event.round in (0, known.loops[step].rounds + 1)
-        require(mine, "rounds", f"{name} is for round {event.round} of {step}, which is over")
+        require(self._is_for_now(event), "rounds", f"{name} is for {event.only}, which is over")
         known.events[name] = event
         known.received[step].append(event)
+
+    def _is_for_now(self, event: EventReceived) -> bool:
+        """Whether it is for any round of its step, or for the one that is next or under way."""
+        meant, rounds = parse(event.only or event.activation), self.known.loops[event.step].rounds
+        return not event.only or (meant.epoch, meant.round) == (self.state.epochs.get(event.step, 0), rounds + 1)
 
     def _started(self, activations: Sequence[str]) -> None:
         state, steps = self.state, [step_of(activation) for activation in activations]
@@ -291,8 +295,8 @@ class Check:
     def _dropped(self, event: EventsDropped) -> None:
         """Only what no wait will take: the step has completed, or it is for a round that is over."""
         step, known = event.step, self.known
-        over, now = step in known.outcomes, known.loops[step].rounds + 1
-        stale = [one for one in known.received[step] if over or one.round not in (0, now)]
+        over = step in known.outcomes
+        stale = [one for one in known.received[step] if over or not self._is_for_now(one)]
         right = [one.event for one in stale] == list(event.events)
         require(right, "invariant 5", f"{event.events} were dropped, not {stale}")
         known.received[step] = [one for one in known.received[step] if one not in stale]

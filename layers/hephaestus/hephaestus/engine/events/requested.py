@@ -27,7 +27,7 @@ SHORTEST_GRAIN_MS: Final = 1_000
 class EventReceived(OfActivation):
     """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats.
 
-    Of a step with rounds it is for the round that waits next, or for ``round`` alone, if that is not 0.
+    Of a step with rounds it is for the round that waits next, or for the activation ``only``.
     """
 
     event: str
@@ -36,12 +36,12 @@ class EventReceived(OfActivation):
     by: str = ""
     by_source: str = ""
     digest: str = ""
-    round: int = 0
+    only: str = ""
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is kept, and remembered: the id of a link for as long as the generation."""
         step = step_now(state, line := self.activation, any_round=True)
-        received = Received(self.event, self.event_id, self.payload, self.round)
+        received = Received(self.event, self.event_id, self.payload, self.only)
         changed: dict[str, Any] = {"trail": Trail(state.trail, step)}
         if line in state.inbox:
             changed["lines"] = added(state.lines, line, (*state.lines.get(line, ()), received))

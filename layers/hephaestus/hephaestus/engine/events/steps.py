@@ -407,10 +407,9 @@ def quick_rounds(loop: Loop | None, took_ms: int) -> int:
 def stale_events(state: State, step: str) -> list[Received]:
     """The events for ``step`` that no wait will take: it has completed, or the round is over that they are for."""
     known = state.steps.get(step)
-    if known is None:
-        return []
-    over = known.status == "completed"
-    return [one for one in state.waiting_for(step) if over or one.round not in (0, known.round)]
+    if known is not None and known.status == "completed":
+        return list(state.waiting_for(step))
+    return [one for one in state.waiting_for(step) if one.only and one.only != state.activation(step)]
 
 
 def _kept(state: State, line: str, left: tuple[Received, ...]) -> dict[str, Any]:
@@ -424,7 +423,7 @@ def _kept(state: State, line: str, left: tuple[Received, ...]) -> dict[str, Any]
 
 def _unlinked(state: State, over: Sequence[Received]) -> dict[str, Any]:
     """What forgets the links of rounds that are over: they are for no other round, so none works once more."""
-    used = {short(one.event_id, NAME) for one in over if one.round}
+    used = {short(one.event_id, NAME) for one in over if one.only}
     return {"links": tuple([one for one in state.links if one not in used])} if used else {}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.activation import parse
 from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
@@ -48,8 +47,7 @@ class Answer(Command):
             check_link(instances, state, link)
             check_room(state, kept)
             line = state.line(link.step)
-            only = parse(link.activation).round if link.activation else 0
-            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", round=only)
+            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=link.activation)
             return instances.receive(state, going, now, received)
 
         return instances.change(link.instance_id, deliver).instance_id
