@@ -218,6 +218,8 @@ function sentence(event: LogEvent): string {
       return "an invocation took it";
     case "StepsStarted":
       return `${many} started`;
+    case "StepsIsolated":
+      return `the process of ${many} died; each runs alone from now on`;
     case "EventReceived":
       return `${event.event} received for ${event.step}${by}`;
     case "ChoiceStarted":

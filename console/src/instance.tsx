@@ -248,6 +248,12 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
             <dd>{`${step.round}${step.rounds ? ` of at most ${step.rounds}` : ""}`}</dd>
           </div>
         )}
+        {step?.alone && (
+          <div>
+            <dt>runs</dt>
+            <dd>alone, as its process died</dd>
+          </div>
+        )}
         {step?.in_line && (
           <div>
             <dt>in line</dt>

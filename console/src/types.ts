@@ -79,6 +79,7 @@ export interface StepView {
   round?: number;
   rounds?: number;
   carry?: Json;
+  alone?: boolean;
   in_line?: number;
   large?: { [name: string]: number };
 }

@@ -23,6 +23,7 @@ from hephaestus.engine.events import (
     Redriven,
     RoundEnded,
     StepFailed,
+    StepsIsolated,
     StepsSkipped,
     Unpaused,
 )
@@ -348,6 +349,36 @@ def acknowledged_before_commit(patch: Patch) -> None:
 def interrupted_attempts_are_free(patch: Patch) -> None:
     """A step that died with its Lambda starts with the same attempt again."""
     patch.setattr(executor._Execution, "recover", lambda self: None)  # noqa: SLF001 - made wrong on purpose
+
+
+def innocents_spend_attempts(patch: Patch) -> None:
+    """Whatever was under way when an owner died has spent an attempt."""
+
+    def recover(self: Any) -> None:
+        for one in self.interrupted:
+            if one in self.draft.running:
+                self.journal.decide(self.within_room(self.judge.interrupted(self.draft, one, alone=True)))
+
+    patch.setattr(executor._Execution, "recover", recover)  # noqa: SLF001 - made wrong on purpose
+
+
+def isolation_forgotten_by_the_second_death(patch: Patch) -> None:
+    """The next owner knows of none but its predecessor's death."""
+    right = Claimed.changes
+    patch.setattr(Claimed, "changes", lambda self, state, at: {**right(self, state, at), "isolated": ()})
+
+
+def innocents_spend_calls(patch: Patch) -> None:
+    """A Choice that was called while others were under way has spent its call when the owner dies."""
+    right = StepsIsolated.changes
+    patch.setattr(
+        StepsIsolated, "changes", lambda self, state, at: {**right(self, state, at), "choosing": state.choosing}
+    )
+
+
+def two_run_in_isolation(patch: Patch) -> None:
+    """What is isolated runs beside others."""
+    patch.setattr(engine, "_alone", lambda _state, runs, _in_flight: runs)
 
 
 def choices_are_not_counted(patch: Patch) -> None:
@@ -837,7 +868,6 @@ def exhausted_one_round_late(patch: Patch) -> None:
         return right(graph, evolve(state, steps={**state.steps, step: replace(known, loop=fewer)}), step, now)
 
     patch.setattr(engine, "is_exhausted", late)
-    patch.setattr(executor, "is_exhausted", late)
 
 
 def rounds_early(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
@@ -1004,6 +1034,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
         for kind, name in (
             (State, "choosing"),
             (State, "running"),
+            (State, "isolated"),
             (State, "timers_set"),
             (State, "metadata"),
             (State, "links"),
@@ -1046,6 +1077,13 @@ AFTER_COMPENSATION: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     text_without_epoch: ("idempotency keys",),
     fork_drops_the_epoch: ("fork",),
     ties_undone_in_the_order_of_the_graph: ("compensation",),
+}
+# On steps side by side whose Lambdas die.
+OF_DEATHS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    innocents_spend_attempts: ("A.2",),
+    isolation_forgotten_by_the_second_death: ("A.2",),
+    two_run_in_isolation: ("A.2",),
+    innocents_spend_calls: ("A.2",),
 }
 # On the workflows that have loops.
 OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {

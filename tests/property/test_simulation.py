@@ -14,7 +14,7 @@ from hephaestus import DONE, FAIL, Choice, Completed, Retry, StepContext, Workfl
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
-from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_LOOPS
+from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_DEATHS, OF_LOOPS
 from tests.property.random_flows import LOOPING, TABLES, flow, plan
 
 if TYPE_CHECKING:
@@ -87,6 +87,44 @@ def test_a_bug_in_rounds_is_found(bug: Callable[[Any], None], monkeypatch: pytes
     """By the rule that it breaks, on workflows that have loops (rules B.1 to B.5 and B.8)."""
     bug(monkeypatch)
     assert rule_broken((flow(LOOPING + seed % FEWER_FLOWS), plan, seed) for seed in range(BUDGET)) in OF_LOOPS[bug]
+
+
+class Beside(Workflow, key="beside"):
+    """Steps side by side, one of which runs at most once; a Choice of what another waited for."""
+
+    retry = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
+    begin, one, two = (step(key=name)(lambda ctx: "done") for name in ("begin", "one", "two"))
+    once = step(key="once", semantics="at_most_once")(lambda ctx: "done")
+    short = step(key="short", timeout=30)(lambda ctx: "done")
+    asked, after = WaitForEvent("go", name="asked"), step(key="after")(lambda ctx: "done")
+    last = step(key="last")(lambda ctx: "done")
+    start_at = begin
+    transitions = {
+        begin: {"done": [one, two, once, short, asked]},
+        one: {"done": last},
+        two: {"done": last},
+        once: {"done": last, "error": last},
+        short: {"done": last},
+        asked: {"go": Choice(lambda ctx: Beside.after, [after, last])},
+        after: {"done": last},
+        last: {"done": DONE},
+    }
+
+
+DEATHS = Faults(kinds=("crash in a step", "crash before a call", "crash after a call"), rates=(0.1, 0.3))
+
+
+def test_what_died_with_others_runs_alone() -> None:
+    """Rule A.2: whatever dies, and however often, before each has come to an end of its own."""
+    report = simulate(Beside, {}, runs=100, faults=DEATHS)
+    assert report.faults["crash in a step"] > 50, "one that never strikes proves nothing"
+
+
+@pytest.mark.parametrize("bug", OF_DEATHS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_isolation_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rule A.2."""
+    bug(monkeypatch)
+    assert rule_broken(((Beside, {}, seed) for seed in range(BUDGET)), DEATHS) in OF_DEATHS[bug]
 
 
 class Asked(Workflow, key="asked"):
@@ -183,11 +221,11 @@ def test_a_bug_after_a_compensation_is_found(bug: Callable[[Any], None], monkeyp
     )
 
 
-def rule_broken(runs: Iterable[tuple[type[Workflow], Any, int]]) -> str | None:
+def rule_broken(runs: Iterable[tuple[type[Workflow], Any, int]], faults: Faults | None = None) -> str | None:
     """The first rule that one of these runs breaks: of a workflow, with start data, from a seed."""
     try:
         for workflow, context, seed in runs:
-            simulate(workflow, context, seed=seed, tables=TABLES, shrinking=0)
+            simulate(workflow, context, seed=seed, tables=TABLES, faults=faults, shrinking=0)
     except InvariantViolated as violation:
         return violation.rule
     return None

@@ -76,6 +76,7 @@ def one_of_each() -> tuple[ev.Event, ...]:
     return (
         ev.InstanceStarted("Flow", 1),
         ev.Claimed("owner", 5),
+        ev.StepsIsolated(("s0",)),
         ev.ChoiceStarted("s0"),
         ev.EventReceived("s0", "e0", "id"),
         ev.TimerSet("token", "s0", 5),

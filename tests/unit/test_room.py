@@ -255,6 +255,7 @@ def states(draw: st.DrawFn) -> State:
         metadata=draw(values),
         steps={name: draw(known) for name in names},
         running=tuple(draw(some)),
+        isolated=tuple(draw(some)),
         choosing=draw(counted),
         epochs=draw(counted),
         timers=timers,

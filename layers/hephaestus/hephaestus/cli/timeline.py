@@ -302,6 +302,7 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "Claimed": ("", _claimed),
     "StepsStarted": ("running", _steps("starts ")),
     "CompensationsStarted": ("running", _steps("starts the compensation of ")),
+    "StepsIsolated": ("", _steps("their process died, each runs alone: ")),
     "ChoiceStarted": ("", _choice),
     "EventReceived": ("✉", _received),
     "TimerSet": ("◷", _timer),

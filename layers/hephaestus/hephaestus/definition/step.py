@@ -248,7 +248,7 @@ def step(  # noqa: PLR0913 - what a step is made of
         retry: how failed attempts are repeated; by default as the workflow says.
         timeout: how long one attempt may take, in seconds or as a ``timedelta``; by default unlimited.
         semantics: ``at_most_once`` for a step that, once started, must never run again: it is not retried, and it fails
-            if its Lambda dies in the middle of it.
+            if its Lambda dies in the middle of it, whichever of the steps in it was the reason.
         compensate: undoes what the step did, should the instance fail later; it takes the context, too.
         compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
         rounds: how often it may return ``Again``, as in ``Rounds(1_000, within=timedelta(days=3))``; by default never.

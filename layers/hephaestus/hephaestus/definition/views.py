@@ -41,6 +41,7 @@ class StepView:
         round: of a step with rounds, the one that it is at, or comes next; once it has ended, how many it had.
         rounds: how many it has at most, where its version is deployed.
         carry: what the newest round that has ended left for the next.
+        alone: ``True`` where it was under way when its process died, and so runs with nothing beside it.
         in_line: how many events are kept for it, where it has rounds.
         accepts: the events that it takes now; none where it does not wait.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
@@ -65,6 +66,7 @@ class StepView:
     round: int | None = None
     rounds: int | None = None
     carry: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool | None = None
     in_line: int | None = None
 
 
@@ -215,7 +217,8 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
     running = [step_of(one) for one in state.running if not parse(one).undo and not state.closed]
-    known = {**state.steps, **{key: StepState("pending") for key in running if key not in state.steps}}
+    isolated = () if state.closed else tuple(map(step_of, state.isolated))
+    known = {**dict.fromkeys((*running, *isolated), StepState("pending")), **state.steps}
     return {
         key: StepView(
             status="running" if key in running else step.status,
@@ -233,6 +236,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             round=_round(step) if key in bounds or step.loop is not None else None,
             rounds=bounds[key].at_most if key in bounds else None,
             carry=own_mapping(NOTHING_CARRIED if step.loop is None else step.loop.carry),
+            alone=key in isolated or None,
             in_line=len(state.waiting_for(key)) or None if key in bounds else None,
         )
         for key, step in known.items()

@@ -271,7 +271,21 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
         due += [step for token, step in agenda.due(now) if not token]
         due.sort(key=agenda.graph.place.__getitem__)
     runs = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
-    return tuple([Run(activation, state.attempt(step)) for activation, step in runs])
+    found = tuple([Run(activation, state.attempt(step)) for activation, step in runs])
+    return _alone(state, found, in_flight) if state.isolated else found
+
+
+def _alone(state: State, runs: tuple[Run, ...], in_flight: Collection[str]) -> tuple[Run, ...]:
+    """What is isolated runs with nothing beside it: where any of it is due, that is waited for, and then one of it."""
+    isolated = tuple([run for run in runs if run.activation in state.isolated])
+    if not isolated:
+        return () if _runs_alone(state, in_flight) else runs
+    return () if in_flight else isolated[:1]
+
+
+def _runs_alone(state: State, in_flight: Collection[str]) -> bool:
+    """Whether something isolated is under way, beside which nobody's code is called."""
+    return any(one in state.isolated for one in in_flight)
 
 
 def _drops(agenda: Agenda, state: State) -> tuple[Drop, ...]:
@@ -304,10 +318,12 @@ def is_exhausted(graph: Graph, state: State, step: str, now: int) -> bool:
 def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Deliver, ...]:
     if not agenda.waiting and not (agenda.timed and agenda.graph.ends_on):
         return ()
+    if state.isolated and _runs_alone(state, in_flight):
+        return ()
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
         received, activation = state.inbox[state.line(step)], state.activation(step)
-        if activation not in in_flight:
+        if activation not in in_flight and not (in_flight and activation in state.isolated):
             found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):
         if token and step not in found:

@@ -166,8 +166,9 @@ class State:
 
     ``life`` names it: unlike ``generation``, which counts the starts of an id, no life's name is ever used again.
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
-    kept for a step (``running``, ``choosing``, ``timers``) by the text of the activation. Events are for all rounds of
-    a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands behind it.
+    kept for a step (``running``, ``choosing``, ``timers``) by the text of the activation; ``isolated`` was under way
+    when an owner died, and runs with nothing beside it since. Events are for all rounds of a step (see ``line``):
+    ``inbox`` has the next one of each step, ``lines`` what stands behind it.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -192,6 +193,7 @@ class State:
     wake_at: int | None = None
     steps: Mapping[str, StepState] = NOTHING
     running: tuple[str, ...] = ()
+    isolated: tuple[str, ...] = ()
     choosing: Mapping[str, int] = NOTHING
     epochs: Mapping[str, int] = NOTHING
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING

@@ -23,6 +23,7 @@ from hephaestus.engine.events import (
     StepCompensated,
     StepCompleted,
     StepFailed,
+    StepsIsolated,
     StepWaiting,
 )
 from hephaestus.engine.events.steps import MOST_QUICK
@@ -33,7 +34,7 @@ from hephaestus.runtime.telemetry import tell
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from hephaestus.engine.advance import Run
     from hephaestus.engine.events import Entry
@@ -131,18 +132,30 @@ class _Telling:
                 case StepCompleted():
                     self.completed(event)
                 case StepFailed():
-                    if event.step in self.waiting:
-                        self.resumed(event.step, event.attempt, self.came(event.step))
-                    self.failed(event, event.error, event.retry_at)
+                    self.gave_up(event)
                 case CompensationFailed() | OnFailureFailed():
                     undo = isinstance(event, CompensationFailed)
                     self.failed(event, event.error, event.retry_at, compensation=undo)
+                case StepsIsolated(activations):
+                    self.isolated(activations)
                 case RoundEnded() | StepCompensated() | OnFailureCompleted():
                     self.succeeded(event)
                 case InstanceFinished():
                     self.finished(event)
                 case _:
                     pass
+
+    def gave_up(self, event: StepFailed) -> None:
+        """An attempt failed, or what a step waited for was its failure."""
+        if event.step in self.waiting:
+            self.resumed(event.step, event.attempt, self.came(event.step))
+        self.failed(event, event.error, event.retry_at)
+
+    def isolated(self, activations: Sequence[str]) -> None:
+        """Steps were under way when their process died."""
+        for one in activations:
+            known = {**_step(step_of(one), self.after.attempt(step_of(one))), **_round(one)}
+            tell(telemetry.ISOLATED, self.after, {"system_time": self.entry.at}, **known)
 
     def began_to_wait(self, event: StepWaiting) -> None:
         """A step waits from now on."""

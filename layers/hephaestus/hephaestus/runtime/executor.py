@@ -29,7 +29,6 @@ from hephaestus.engine.advance import (
     TimeOut,
     advance,
     is_any_waiting,
-    is_exhausted,
     is_idle_but_for,
     next_wake,
 )
@@ -46,6 +45,7 @@ from hephaestus.engine.events import (
     RoundEnded,
     StepCompensated,
     StepCompleted,
+    StepsIsolated,
     StepsSkipped,
     StepsStarted,
     Suspended,
@@ -68,7 +68,7 @@ from hephaestus.values.yaml_dump import teach_yaml
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hephaestus.callbacks.issuer import Issuer
     from hephaestus.callbacks.signer import Signer
@@ -176,7 +176,7 @@ class _Execution:
             definition, self.journal.now, lambda: self.draft, self.clock.random, self.context, self.may_choose
         )
         self.journal.overtaken = self.judge.overtaken
-        self.interrupted = state.running if opening else ()
+        self.interrupted = tuple(dict.fromkeys((*state.running, *state.choosing))) if opening else ()
         self.took_over = bool(opening) and state.owner is not None
         self.looks = 0
         self.workers: Workers | None = None
@@ -241,10 +241,28 @@ class _Execution:
         return True
 
     def recover(self) -> None:
-        """What a dead owner had started and not recorded is an attempt spent."""
-        for activation in self.interrupted:
-            if step_of(activation) in self.definition.declared:
-                self.journal.decide(self.within_room(self.judge.interrupted(self.draft, activation)))
+        """See to what a dead owner had started and not recorded: what ran alone has spent an attempt.
+
+        Of several, one may have killed the others: none has spent any, and each runs alone. What runs at most once
+        may have run, and has failed.
+        """
+        alone, running = len(self.interrupted) == 1, self.draft.running
+        known = [one for one in self.interrupted if step_of(one) in self.definition.declared]
+        spent = [one for one in known if one in running and (alone or self.is_once(one))]
+        if not alone:
+            self.isolate(one for one in known if one not in spent)
+        for activation in spent:
+            self.journal.decide(self.within_room(self.judge.interrupted(self.draft, activation, alone=alone)))
+        self.isolate(one for one in spent if alone and self.draft.step_status(step_of(one)) == "retrying")
+
+    def is_once(self, activation: str) -> bool:
+        """Whether an activation is of a step that runs at most once."""
+        return self.definition.declared[step_of(activation)].semantics == "at_most_once"
+
+    def isolate(self, activations: Iterable[str]) -> None:
+        """Have what was under way when its process died run alone from now on."""
+        if self.draft.compensation is None and (found := tuple(activations)):
+            self.journal.decide(StepsIsolated(found))
 
     def record(self, commands: tuple[Command, ...], now: int) -> bool:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
@@ -513,8 +531,7 @@ class _Execution:
         if undoing is not None:
             due = [state.activation(undoing.left[0], undo=True) if undoing.left else state.activation(undoing.then)]
         else:
-            retried = [key for key, step in state.steps.items() if step.retry_at == at]
-            due = [state.activation(key) for key in retried if not is_exhausted(self.graph, state, key, at)]
+            due = [run.activation for run in advance(self.graph, state, at) if isinstance(run, Run)]
         if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 

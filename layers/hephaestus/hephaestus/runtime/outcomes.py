@@ -165,14 +165,15 @@ class Judge:
             return self.undone(outcome)
         return self.handled(outcome) if outcome.step == self.definition.graph.on_failure else self.ended(outcome)
 
-    def interrupted(self, state: State, activation: str) -> Event:
-        """An attempt was under way when the Lambda that ran it ended: it is spent."""
+    def interrupted(self, state: State, activation: str, *, alone: bool) -> Event:
+        """An attempt was under way when the Lambda that ran it ended, ``alone`` or with others: it is spent."""
         step, undo = step_of(activation), parse(activation).undo
         attempt = state.attempt(step)
         what = "the compensation of step" if undo else "step"
         error = Interrupted(
             f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
-            "by its timeout, its memory or a crash; see the function's log"
+            f"by its timeout, its memory or a crash; it ran {'alone' if alone else 'beside others'}, "
+            "see the function's log"
         )
         return self.judged(Outcome(activation, attempt, 0, error=error))
 

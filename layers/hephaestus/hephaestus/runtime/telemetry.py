@@ -36,9 +36,10 @@ EVENTS: Final = (
 )
 
 PARKED: Final = "hephaestus.instance.parked"  # an instance is put off
+ISOLATED: Final = "hephaestus.step.isolated"  # its process died; it runs alone from now on
 EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
 EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
-OURS: Final = (PARKED, EXECUTION_START, EXECUTION_STOP)  # beside the family's, for who asks for them
+OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP)  # beside the family's, for who asks for them
 
 FIELDS: Final = frozenset(
     {

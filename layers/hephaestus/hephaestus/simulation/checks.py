@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.events import (
     CancelRequested,
+    ChoiceStarted,
     Claimed,
     CompensationFailed,
     CompensationStarted,
@@ -31,6 +32,7 @@ from hephaestus.engine.events import (
     StepFailed,
     StepsSkipped,
     StepsStarted,
+    StepWaiting,
     TimedOut,
 )
 from hephaestus.engine.inbox import LONGEST_LINE
@@ -42,7 +44,7 @@ from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from hephaestus.engine.events import Entry, Event
+    from hephaestus.engine.events import Entry, Event, Failure
     from hephaestus.engine.graph import Bounds, Graph
     from hephaestus.engine.state import State
     from hephaestus.simulation.ledger import Ledger, Reads
@@ -101,6 +103,9 @@ class Generation:
         fatal: the steps whose event led to ``FAIL``, but for those set back.
         broken: whether it fails although no step did.
         took_over: whether its owner took over from one that died.
+        under_way: what its last owner had begun and not recorded, where that owner died.
+        suspects: what was under way beside others when an owner died, and has come to no end of its own since.
+        calls: of those that a ``Choice`` was called for, how many calls had been counted with that one.
         outputs: how many calls that make the output were counted when it was last made.
         deadline: when its workflow's timeout has passed (ms).
         handled: whether ``on_failure`` has had its say about this failure.
@@ -127,6 +132,9 @@ class Generation:
         self.fatal: set[str] = set()
         self.broken = False
         self.took_over = False
+        self.under_way: frozenset[str] = frozenset()
+        self.suspects: set[str] = set()
+        self.calls: dict[str, int] = {}
         self.outputs = 0
         self.handled = False
         self.deadline: int | None = None
@@ -176,7 +184,7 @@ class Check:
             known.requests.add(asked)
         match self.event:
             case Claimed() as event:
-                known.took_over = self.state.owner is not None
+                self._takes_over()
                 self.ledger.claims(known, event, self.entry)
             case Forked(completed=completed) as event:
                 self.ledger.takes_over(event)
@@ -189,6 +197,10 @@ class Check:
                 self._started(activations)
             case EventReceived() | RoundEnded() | EventsDropped() | StepCompleted() | StepFailed() as event:
                 self._happens(event)
+            case ChoiceStarted(activation=activation):
+                self._calls(activation)
+            case StepWaiting(activation=activation):
+                known.suspects.discard(activation)
             case StepsSkipped(steps):
                 self._skipped(steps)
             case CompensationStarted() as event:
@@ -211,6 +223,37 @@ class Check:
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
+
+    def _takes_over(self) -> None:
+        """What died beside others has spent no attempt, and may be begun again."""
+        known, state = self.known, self.state
+        known.took_over = state.owner is not None
+        known.under_way = frozenset((*state.running, *state.choosing))
+        if len(known.under_way) > 1:
+            known.suspects |= known.under_way
+            known.calls = {one: count for one, count in state.choosing.items() if one in known.under_way}
+            again = {(step, state.attempt(step)) for step in map(step_of, known.under_way)}
+            known.begun = {name for name in known.begun if name[1:] not in again}
+
+    def _run_alone(self, activations: Sequence[str]) -> None:
+        """Nothing runs beside what may have killed its process."""
+        under_way = {*self.state.running, *activations}
+        suspects = under_way & self.known.suspects
+        require(not suspects or len(under_way) == 1, "A.2", f"{suspects} run among {under_way}")
+
+    def _calls(self, activation: str) -> None:
+        """A call of a ``Choice`` that died beside others is not counted."""
+        before = self.known.calls.pop(activation, None)
+        free = before is None or self.state.choosing.get(activation, 0) < before
+        require(free, "A.2", f"the Choice of {activation} has spent a call, others were under way")
+
+    def _spent(self, activation: str, failed: Failure | None) -> None:
+        """Only what died alone has spent an attempt, or what may run only once."""
+        if failed is None or failed.type != "Interrupted" or activation not in self.known.under_way:
+            return
+        once = self.ledger.definition(self.state).declared[step_of(activation)].semantics == "at_most_once"
+        died = self.known.under_way
+        require(once or len(died) == 1, "A.2", f"{activation} has spent an attempt, {sorted(died)} were under way")
 
     def _happens(self, event: EventReceived | RoundEnded | EventsDropped | StepCompleted | StepFailed) -> None:
         """Something has happened to one step."""
@@ -242,6 +285,7 @@ class Check:
 
     def _started(self, activations: Sequence[str]) -> None:
         state, steps = self.state, [step_of(activation) for activation in activations]
+        self._run_alone(activations)
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
         if state.compensation is not None:
             if not all(parse(activation).undo for activation in activations):
@@ -275,6 +319,7 @@ class Check:
         require(found == "startable", "invariant 4", f"a round of step {step} ended, but it is {found}")
         require(event.activation not in known.completed, "invariant 2", f"{event.activation} ended twice")
         known.completed.add(event.activation)
+        known.suspects.discard(event.activation)
         given = self._goes_on(event, loop)
         began_at = loop.began_at if loop.rounds else event.started_at or self.entry.at
         known.loops[step] = Looped(loop.rounds + 1, event.carry, 0, began_at, event.next_at, given)
@@ -304,6 +349,9 @@ class Check:
 
     def _failed(self, event: StepFailed) -> None:
         step, known = event.step, self.known
+        self._spent(event.activation, event.error)
+        if event.retry_at is None:
+            known.suspects.discard(event.activation)
         if event.attempt:
             right = event.attempt == self.state.attempt(step)
             require(right, "invariant 2", f"attempt {event.attempt} of {step} was not next")
@@ -343,6 +391,8 @@ class Check:
         require(found == "startable", "invariant 4", f"step {step} completed, but it is {found}")
         require(event.activation not in self.known.completed, "invariant 2", f"{event.activation} completed twice")
         self.known.completed.add(event.activation)
+        self.known.suspects.discard(event.activation)
+        self._spent(event.activation, event.failed)
         self._leads(event)
         allowed = self.graph.edges[step].get(event.event, ())
         require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
@@ -430,6 +480,8 @@ class Check:
     def _redriven(self, event: Redriven) -> None:
         known = self.known
         known.redrives += 1
+        if self.state.closed:
+            known.suspects.clear()
         known.handled = known.handled and not self.state.closed
         if self.state.closed and self.graph.on_failure in self.state.steps:
             known.epochs[self.graph.on_failure] += 1

@@ -15,6 +15,7 @@ from hephaestus.runtime.telemetry import (
     EXECUTION_START,
     EXECUTION_STOP,
     FIELDS,
+    ISOLATED,
     OURS,
     PARKED,
     Handler,
@@ -22,4 +23,15 @@ from hephaestus.runtime.telemetry import (
     detach,
 )
 
-__all__ = ["EVENTS", "EXECUTION_START", "EXECUTION_STOP", "FIELDS", "OURS", "PARKED", "Handler", "attach", "detach"]
+__all__ = [
+    "EVENTS",
+    "EXECUTION_START",
+    "EXECUTION_STOP",
+    "FIELDS",
+    "ISOLATED",
+    "OURS",
+    "PARKED",
+    "Handler",
+    "attach",
+    "detach",
+]

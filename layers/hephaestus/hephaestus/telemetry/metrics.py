@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
-from hephaestus.runtime.telemetry import PARKED
+from hephaestus.runtime.telemetry import ISOLATED, PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,10 @@ HEARD: Final = (
     "hephaestus.step.exception",
     "hephaestus.step.async",
     "hephaestus.step.resume",
+    ISOLATED,
     PARKED,
 )
+COUNTED: Final = {"hephaestus.step.async": "StepsWaiting", ISOLATED: "StepsIsolated"}
 ENDS: Final = {"completed": "InstancesCompleted", "failed": "InstancesFailed", "cancelled": "InstancesCancelled"}
 
 
@@ -64,8 +66,8 @@ class MetricsHandler:
                 self._time("StepDuration", measurements.get("duration"), metadata, step=True)
                 if metadata.get("slowed"):
                     self._count("RoundsSlowed", metadata, step=True)
-            case "hephaestus.step.async":
-                self._count("StepsWaiting", metadata, step=True)
+            case "hephaestus.step.async" | "hephaestus.step.isolated":
+                self._count(COUNTED[event], metadata, step=True)
             case "hephaestus.step.resume":
                 self._time("StepWait", measurements["wait_duration"], metadata, step=True)
             case _:

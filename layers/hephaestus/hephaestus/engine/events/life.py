@@ -198,6 +198,7 @@ class Redriven(Event):
             "lines": {_moved(one, epochs): line for one, line in state.lines.items()},
             "running": tuple(one for one in state.running if step_of(one) not in self.reset),
             "choosing": {},  # the request asks for another try
+            "isolated": () if state.closed else state.isolated,
             "timers": {
                 (moved := _moved(one, epochs)): tuple(
                     replace(timer, activation=moved, due_at=timer.due_at + pause) for timer in timers
@@ -233,7 +234,7 @@ class InstanceFinished(Event):
         if self.status != "completed":
             return ended
         left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}
-        return {**ended, **left, "running": (), "timers": NOTHING, "inbox": NOTHING, "lines": NOTHING}
+        return {**ended, **left, "running": (), "isolated": (), "timers": NOTHING, "inbox": NOTHING, "lines": NOTHING}
 
 
 @event(stays("running"))

@@ -49,6 +49,25 @@ class StepsStarted(Event):
 
 
 @event(stays("running"))
+class StepsIsolated(Event):
+    """An owner died while these were under way; each runs alone until it has completed, waits or has failed for good.
+
+    Of several, one may have killed the owner's process: none has spent an attempt, nor a call of its ``Choice``.
+    """
+
+    activations: tuple[str, ...]
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """They are under way no more."""
+        counts = {one: count - (one in self.activations) for one, count in state.choosing.items()}
+        return {
+            "running": tuple([one for one in state.running if one not in self.activations]),
+            "isolated": tuple(dict.fromkeys((*state.isolated, *self.activations))),
+            "choosing": {one: count for one, count in counts.items() if count},
+        }
+
+
+@event(stays("running"))
 class ChoiceStarted(OfActivation):
     """The owner calls the ``Choice`` that routes an event of ``step`` right after this commit.
 
@@ -236,6 +255,7 @@ class StepWaiting(OfActivation):
             "timers": added(state.timers, activation, timers) if timers else state.timers,
             "trail": Trail(state.trail, step),
             "running": _left(state.running, activation),
+            "isolated": _left(state.isolated, activation),
         }
 
 
@@ -262,6 +282,8 @@ class StepFailed(OfActivation):
             loop=_loop(state, step),
         )
         changed = _stopped(state, activation)
+        if status == "retrying":
+            changed["isolated"] = state.isolated
         if status == "failed" or state.step_status(step) == "waiting":
             changed["timers"] = asked_for(state.timers, (step,))
         return {**changed, "steps": added(state.steps, step, failed), "trail": Trail(state.trail, step)}
@@ -296,7 +318,11 @@ class CompensationStarted(Event):
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """All of it is still to be done; a step that was named and did not start will not."""
-        return {"compensation": Compensation(self.status, self.steps, self.error, then=self.then), "running": ()}
+        return {
+            "compensation": Compensation(self.status, self.steps, self.error, then=self.then),
+            "running": (),
+            "isolated": (),
+        }
 
 
 @event(stays("compensating"), dict.fromkeys(UNDOABLE, "compensated"))
@@ -386,7 +412,10 @@ def _handled(state: State, event: OfActivation, known: StepState) -> dict[str, A
 
 def _stopped(state: State, activation: str) -> dict[str, Any]:
     """An attempt has ended, and with it the ``Choice`` that was begun for it."""
-    changed: dict[str, Any] = {"running": _left(state.running, activation)}
+    changed: dict[str, Any] = {
+        "running": _left(state.running, activation),
+        "isolated": _left(state.isolated, activation),
+    }
     if activation in state.choosing:
         changed["choosing"] = without(state.choosing, activation)
     return changed
