@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from itertools import count, pairwise
@@ -26,12 +27,14 @@ from hephaestus import (
     step,
 )
 from hephaestus.callbacks.link import Link
+from hephaestus.definition.step import Step
 from hephaestus.definition.views import to_json_object
 from hephaestus.engine.effects import TAIL
 from hephaestus.engine.events.steps import MOST_QUICK
-from hephaestus.errors import DefinitionError
+from hephaestus.errors import DefinitionError, EngineSignal
 from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.catalog import read_workflow
+from hephaestus.runtime.limits import Limits
 from hephaestus.steps import Poll
 from hephaestus.testing import LocalRuntime
 
@@ -534,6 +537,103 @@ def test_an_event_that_comes_while_a_poll_asks_counts_more_than_the_answer() -> 
     local.start(made, "1", {})
     local.advance(MINUTE)
     assert (shown(local).steps["poll"].event, shown(local).steps["poll"].results) == ("delivered", {"by": "ann"})
+
+
+class Killed(EngineSignal):
+    """What takes the process with it."""
+
+
+def died(workflow: type[Workflow], local: LocalRuntime) -> InstanceView:
+    """The instance after its first process has died and another has gone on."""
+    with suppress(Killed):
+        local.start(workflow, "1", {})
+    local.clock.sleep(16 * 60_000)
+    local.sweep()
+    return shown(local)
+
+
+def test_an_event_that_ends_a_poll_counts_more_than_the_death_of_its_check() -> None:
+    """Rule B.4: it was accepted before anything was recorded of the check, which has no attempt left."""
+
+    def asks(_: StepContext) -> bool:
+        local.runner.resume("flow::1", "delivered", {"at": "the door"}, step="p")
+        raise Killed
+
+    made = flow(Poll(asks, every=MINUTE, rounds=Rounds(5), ends_on=("delivered",), name="p"))
+    made = type("Flow", (made,), {"retry": Retry(max_attempts=1)}, key="flow")
+    local = LocalRuntime(made)
+    assert died(made, local).output == {"at": "the door"}
+
+
+class Asking(Step):
+    """A poll of its own, which writes."""
+
+    events = ("done", "delivered")
+    ends_on = ("delivered",)
+    rounds = Rounds(5)
+    step_key = "asking"
+
+    def execute(self, instance: Any, config: Any, context: StepContext) -> Completed:
+        """It is done, but the event comes first."""
+        RUNTIMES[0].runner.resume("flow::1", "delivered", {"at": "the door"}, step="asking")
+        return Completed("done", writes=[Put("rows", {"pk": "a"})])
+
+
+RUNTIMES: list[LocalRuntime] = []
+
+
+def test_an_event_that_ends_a_step_counts_more_than_an_answer_with_writes() -> None:
+    """Rule B.4: neither the answer nor its writes happen."""
+    made = flow(Asking())
+    RUNTIMES[:] = [LocalRuntime(made, tables={"rows": ("pk",)})]
+    RUNTIMES[0].start(made, "1", {})
+    assert shown(RUNTIMES[0]).output == {"at": "the door"}
+    assert RUNTIMES[0].tables["rows"].items() == []
+
+
+@pytest.mark.parametrize("returned", [Again({"n": 1}, writes=[Put("rows", {"pk": "a"})]), Pending()])
+def test_a_compensation_has_neither_rounds_nor_a_wait(returned: Again | Pending) -> None:
+    """What it asked for would be lost without a word."""
+
+    @step(compensate=lambda _: returned)
+    def work(_: StepContext) -> str:
+        return "done"
+
+    @step
+    def fails(_: StepContext) -> str:
+        raise ValueError
+
+    following: Any = {work: {"done": fails}, fails: {"done": DONE}}
+    body = {"start_at": work, "transitions": following, "retry": Retry(max_attempts=1)}
+    view = shown(started(type("Flow", (Workflow,), body, key="flow")))
+    assert view.steps["work"].status == "compensation_failed"
+    assert f"its compensation returned {type(returned).__name__}" in str(view.steps["work"].error)
+
+
+def test_a_round_that_is_named_begins_before_anything_else_of_its_instance() -> None:
+    """What is named and did not begin would be taken for interrupted, and what runs at most once would fail."""
+
+    @step(key="w0", rounds=Rounds(50))
+    def w0(ctx: StepContext) -> Again:
+        if ctx.round == 2 and not SEEN:
+            SEEN.append(("died",))
+            raise Killed
+        return Again(after=2)
+
+    @step(key="w1", rounds=Rounds(500), semantics="at_most_once")
+    def w1(ctx: StepContext) -> Again | str:
+        local.clock.sleep(900)
+        return Again(writes=[Put("rows", {"pk": str(ctx.round)})]) if ctx.round < 20 else "done"
+
+    @step
+    def first(_: StepContext) -> str:
+        return "done"
+
+    last = first.named("last")
+    following: Any = {first: {"done": [w0, w1]}, w0: {"done": last}, w1: {"done": last}, last: {"done": DONE}}
+    made = type("Flow", (Workflow,), {"start_at": first, "transitions": following}, key="flow")
+    local = LocalRuntime(made, tables={"rows": ("pk",)}, limits=Limits(concurrency=1))
+    assert died(made, local).steps["w1"].error is None
 
 
 @pytest.mark.parametrize("answer", [None, "yes", Again()])

@@ -229,7 +229,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             ended_at=moment(step.ended_at),
             retry_at=moment(step.retry_at),
             deadline=moment(deadlines.get(key)),
-            accepts=accepts.get(key, ()) if step.status in ("waiting", "looping") else (),
+            accepts=accepts.get(key, ()) if step.status in {*TIMED, "waiting"} else (),
             error=_error(step.error or step.failed),
             replaced=_replaced(step.replaced),
             fail=step.fail,

@@ -171,6 +171,11 @@ class Attempt:
 
     def _read_undone(self, result: Any) -> Stored:
         """What a compensation returned, made uniform and checked; see ``_read``."""
+        if isinstance(result, (Again, Pending)):
+            message = (
+                f"step {self.step}: its compensation returned {type(result).__name__}: it has no rounds and no wait"
+            )
+            raise InvalidResult(message)
         done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
         return self._checked(done, self.step)
 

@@ -252,7 +252,8 @@ class _Execution:
         if not alone:
             self.isolate(one for one in known if one not in spent)
         for activation in spent:
-            self.journal.decide(self.within_room(self.judge.interrupted(self.draft, activation, alone=alone)))
+            event = self.within_room(self.judge.interrupted(self.draft, activation, alone=alone))
+            self.journal.decide(self.overtaken(event))
         self.isolate(one for one in spent if alone and self.draft.step_status(step_of(one)) == "retrying")
 
     def is_once(self, activation: str) -> bool:
@@ -298,7 +299,7 @@ class _Execution:
 
     def work(self, runs: Sequence[Run], now: int) -> bool:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
-        fitting = [run for run in runs if self.fits(run, now)][: self.limits.concurrency - len(self.in_flight)]
+        fitting = self.fitting(runs, now)
         if not fitting and not self.in_flight:
             return self.commit(HandedOver())
         named = self.journal.draft.running
@@ -341,6 +342,11 @@ class _Execution:
             concurrent=active > 1,
             active_steps_count=active,
         )
+
+    def fitting(self, runs: Sequence[Run], now: int) -> list[Run]:
+        """What may start now; first what was named already, so that nothing else takes its place."""
+        named, room = self.draft.running, self.limits.concurrency - len(self.in_flight)
+        return sorted((run for run in runs if self.fits(run, now)), key=lambda run: run.activation not in named)[:room]
 
     def fits(self, run: Run, now: int) -> bool:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
@@ -436,11 +442,13 @@ class _Execution:
             return judge(outcome._replace(completed=None, error=error))
 
         event = self.within_room(judge(outcome), failed)
-        if self.graph.ends_on:
-            event = self.judge.overtaken(event, self.draft)
         running.ended_at = self.clock.now()
         self.ended[outcome.activation] = running
-        return event
+        return self.overtaken(event)
+
+    def overtaken(self, event: Event) -> Event:
+        """The event of an outcome, unless what ends its step was accepted before; see ``Judge.overtaken``."""
+        return self.judge.overtaken(event, self.draft) if self.graph.ends_on else event
 
     def within_room(self, event: Event, failed: Callable[[Exception], Event] | None = None) -> Event:
         """The event, or what comes in its place where the instance would hold too much with it.
@@ -473,7 +481,9 @@ class _Execution:
             while not self.commit(writes=writes):
                 # The number was taken: nothing of it was written, and it is decided again, so that no write goes alone.
                 self.journal.drop()
-                self.journal.decide(event)
+                self.journal.decide(ends := self.overtaken(event))
+                if ends is not event:
+                    return  # what the step did counts no more, and neither does what it would write
                 self.name_next(event)
         except (WriteFailed, PayloadTooLarge) as refused:
             self.journal.drop()
@@ -484,7 +494,7 @@ class _Execution:
         if isinstance(event, RoundEnded):
             now = self.journal.now()
             runs = [run for run in advance(self.graph, self.draft, now, self.in_flight) if isinstance(run, Run)]
-            if begins := tuple(run.activation for run in runs if run.step == event.step and self.fits(run, now)):
+            if begins := tuple(run.activation for run in self.fitting(runs, now) if run.step == event.step):
                 self.journal.decide(StepsStarted(begins))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
@@ -532,6 +542,7 @@ class _Execution:
             due = [state.activation(undoing.left[0], undo=True) if undoing.left else state.activation(undoing.then)]
         else:
             due = [run.activation for run in advance(self.graph, state, at) if isinstance(run, Run)]
+            due = due[: self.limits.concurrency]
         if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 
