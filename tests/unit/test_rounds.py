@@ -225,6 +225,7 @@ def test_a_round_that_cannot_be_recorded_fails_for_good(again: Callable[[], Agai
         (lambda: Poll(lambda: True, every=1, rounds=Rounds(1)), "its check has the signature"),  # type: ignore[arg-type, misc]  # as above
         (lambda: Poll(lambda ctx: True, every=1, rounds=3), "rounds is 3"),  # type: ignore[arg-type]  # as above
         (lambda: Poll(lambda ctx: True, every=1, rounds=Rounds(1), ends_on="go"), r"ends_on=\('go',\)"),
+        (lambda: Poll(lambda ctx: True, every=1, rounds=Rounds(1), ends_on=5), "ends_on is 5"),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_bounds_that_are_none_are_rejected_when_they_are_defined(rounds: Callable[[], Any], wrong: str) -> None:
@@ -636,7 +637,7 @@ def test_a_round_that_is_named_begins_before_anything_else_of_its_instance() -> 
     assert died(made, local).steps["w1"].error is None
 
 
-@pytest.mark.parametrize("answer", [None, "yes", Again()])
+@pytest.mark.parametrize("answer", [None, "yes", 0, 1, [], Again()])
 def test_what_is_no_answer_fails_the_attempt(answer: Any) -> None:
     """Rule B.7: a check says ``False``, ``True`` or results."""
     local = started(flow(Poll(carrier([answer, True]), every=1, rounds=Rounds(2), name="poll")))

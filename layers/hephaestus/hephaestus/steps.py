@@ -141,6 +141,9 @@ def _part(unit: str, part: Any) -> timedelta:
     raise Unfit(problem, f"Give a number, of at most {LONGEST.days} days")
 
 
+NO_ANSWER: Final = (str, bytes, int, float, list, tuple, set, frozenset, Pending, Again, Completed)
+
+
 class Poll(Step):
     """Ask again and again, until the answer is there: each question is a round.
 
@@ -182,6 +185,8 @@ class Poll(Step):
             wrong.add(f"rounds is {shown(rounds)}", "Give Rounds(...), as in rounds=Rounds(500)")
         if isinstance(ends_on, str):
             wrong.add(f"ends_on is {shown(ends_on)}", f"Write a tuple: ends_on=({ends_on!r},)")
+        elif not isinstance(ends_on, (tuple, list)):
+            wrong.add(f"ends_on is {shown(ends_on)}", "Write a tuple of events: ends_on=('delivered',)")
         wrong.report("step")
         self.check, self.backoff, self.rounds = check, backoff, rounds
         self.ends_on = tuple(ends_on)
@@ -208,10 +213,12 @@ class Poll(Step):
         """
         if answer is False:
             return Again(after=self.pause(number))
-        if answer is None or isinstance(answer, (str, Pending, Again, Completed)):
+        if answer is True:
+            return Completed("done")
+        if answer is None or isinstance(answer, NO_ANSWER):
             message = f"the check of {self.step_key} returned {shown(answer)}: return False, True or results"
             raise TypeError(message)
-        return Completed("done", {} if answer is True else answer)
+        return Completed("done", answer)
 
     def pause(self, number: int) -> timedelta:
         """How long after round ``number`` the next begins."""
