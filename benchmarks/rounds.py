@@ -89,8 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         for place, counted in enumerate(("write units", "snapshot bytes")):
             first, last = (sum(one[place] for one in some) / SOME for some in (found[:SOME], found[-SOME:]))
             good = good and last <= first * LIMIT
-            told = f"{counted} a round: the first hundred {first:.1f}, the last {last:.1f}"
-            print(f"  {told}, {last / first:.3f} times (at most {LIMIT})")
+            figures = f"{counted} a round: the first hundred {first:.1f}, the last {last:.1f}"
+            print(f"  {figures}, {last / first:.3f} times (at most {LIMIT})")
     return 0 if good else 1
 
 

@@ -41,7 +41,7 @@ class DeployedConnection:
     @property
     def by(self) -> str:
         """The caller's ARN."""
-        return self._identity.arn() or "nobody, as AWS does not say who you are"
+        return self._identity.arn() or "an unknown caller, as AWS does not say who you are"
 
     def workflows(self) -> Sequence[Json]:
         """What is deployed; a table alone does not say, and is shown without."""

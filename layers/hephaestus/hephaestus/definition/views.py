@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from hephaestus.definition.business_key import key_of
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EVENTS
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
@@ -229,7 +230,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             ended_at=moment(step.ended_at),
             retry_at=moment(step.retry_at),
             deadline=moment(deadlines.get(key)),
-            accepts=accepts.get(key, ()) if step.status in {*TIMED, "waiting"} else (),
+            accepts=accepts.get(key, ()) if step.status in OPEN else (),
             error=_error(step.error or step.failed),
             replaced=_replaced(step.replaced),
             fail=step.fail,

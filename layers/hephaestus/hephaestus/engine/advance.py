@@ -284,7 +284,7 @@ def _alone(state: State, runs: tuple[Run, ...], in_flight: Collection[str]) -> t
 
 
 def _runs_alone(state: State, in_flight: Collection[str]) -> bool:
-    """Whether something isolated is under way, beside which nobody's code is called."""
+    """Whether something isolated is under way, beside which no one's code is called."""
     return any(one in state.isolated for one in in_flight)
 
 

@@ -260,10 +260,10 @@ class State:
         line = self.line(step)
         return (self.inbox[line], *self.lines.get(line, ())) if line in self.inbox else ()
 
-    def round(self, step: str) -> int:
-        """The number of the round that ``step`` is at, from 1."""
+    def loop(self, step: str) -> Loop | None:
+        """How far ``step`` has come, if it has rounds and its first one has ended."""
         known = self.steps.get(step)
-        return 1 if known is None else known.round
+        return None if known is None else known.loop
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""

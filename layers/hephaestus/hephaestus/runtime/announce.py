@@ -168,7 +168,7 @@ class _Telling:
     def succeeded(self, event: RoundEnded | StepCompensated | OnFailureCompleted) -> None:
         """A round, a compensation or ``on_failure`` ended well; a round that began too soon too often is slowed."""
         if isinstance(event, RoundEnded) and event.step in self.waiting:
-            self.resumed(event.step, event.attempt, event.event)  # its run was told when it began to wait
+            self.resumed(event.step, event.attempt, event.event)  # its run was reported when it began to wait
             del self.waiting[event.step]
             self.inbox.pop(event.step, None)
             return
@@ -188,7 +188,7 @@ class _Telling:
         if event.failed:
             self.failed(event, event.failed, None)
         elif event.step in self.waiting:
-            pass  # its run was told when it began to wait
+            pass  # its run was reported when it began to wait
         else:
             self.saw_start(event)
             results = {

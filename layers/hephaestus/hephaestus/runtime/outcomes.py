@@ -107,7 +107,7 @@ class Judge:
         goes_on = isinstance(event, StepFailed) and event.retry_at is not None
         if goes_on or event.activation not in state.running or state.line(event.step) not in state.inbox:
             return event
-        loop = state.steps[event.step].loop if event.step in state.steps else None
+        loop = state.loop(event.step)
         carry = NOTHING if loop is None else loop.carry
         return RoundEnded(event.activation, self.now(), carry, event.started_at, event.attempt)
 
@@ -121,8 +121,7 @@ class Judge:
     def _round_ended(self, outcome: Outcome, ended: Ended) -> RoundEnded:
         """The next round begins when it is asked for, but too many quick ones in a row are slowed to one a second."""
         next_at = self.now() + milliseconds(ended.after)
-        known = self.draft().steps.get(outcome.step)
-        loop = known.loop if known is not None else None
+        loop = self.draft().loop(outcome.step)
         if quick_rounds(loop, next_at - outcome.started_at) > MOST_QUICK:
             next_at = max(next_at, outcome.started_at + QUICK_MS)
         labels = tuple(map(label, ended.writes))

@@ -147,7 +147,7 @@ def step_now(state: State, activation: str, *, any_round: bool = False) -> str:
         message = f"instance {state.instance_id}: {error}"
         raise CorruptLog(message) from error
     known = None if any_round or found.undo else state.steps.get(found.step)
-    at = found.round == (1 if known is None or known.loop is None else known.round)
+    at = found.round == (1 if known is None else known.round)
     if found.epoch != state.epochs.get(found.step, 0) or not at:
         message = f"instance {state.instance_id}: {activation} is not the newest activation of step {found.step}"
         raise CorruptLog(message)

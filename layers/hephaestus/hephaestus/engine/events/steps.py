@@ -153,7 +153,7 @@ class RoundEnded(OfActivation):
     """A round of ``step`` is over and leaves ``carry`` for the next, which begins at ``next_at``.
 
     If it waited, ``event`` is what ended the wait: the first in its line, which the next round is given. ``writes``
-    tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    names the writes to the user's own tables that were committed with this entry, as ``Put orders``.
     """
 
     next_at: int
@@ -166,8 +166,7 @@ class RoundEnded(OfActivation):
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """Attempts begin anew; what had a time for the old round has none any more. The other events stay in line."""
         step, activation = step_now(state, self.activation), self.activation
-        known = state.steps.get(step)
-        before = known.loop if known is not None and known.loop is not None else Loop(0, began_at=self.started_at)
+        before = state.loop(step) or Loop(0, began_at=self.started_at)
         quick = quick_rounds(before, self.next_at - self.started_at)
         received = self._taken(state, step)
         consumed = _consumed(state.timers.get(activation, ()), received)
@@ -209,14 +208,13 @@ class EventsDropped(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """The step has consumed them, so that after a redrive the same requests ask for its new rounds."""
         step = step_now(state, line := self.activation, any_round=True)
-        stale = set(map(id, stale_events(state, step)))
-        waiting, known = state.waiting_for(step), state.steps.get(step)
-        ids = [one.event_id for one in waiting if id(one) in stale]
-        left = tuple([one for one in waiting if id(one) not in stale])
+        stale, known = stale_events(state, step), state.steps.get(step)
+        dropped = set(map(id, stale))
+        left = tuple([one for one in state.waiting_for(step) if id(one) not in dropped])
         changed: dict[str, Any] = {"trail": Trail(state.trail, step), **_kept(state, line, left)}
-        changed |= _unlinked(state, [one for one in waiting if id(one) in stale])
+        changed |= _unlinked(state, stale)
         if known is not None and known.event is not None:
-            requests = (*known.requests, *(named("event", event_id) for event_id in ids if event_id))
+            requests = (*known.requests, *(named("event", one.event_id) for one in stale if one.event_id))
             changed["steps"] = added(state.steps, step, replace(known, requests=requests))
         return changed
 
@@ -241,7 +239,7 @@ class StepWaiting(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """A deadline and a heartbeat are timers."""
         step, activation = step_now(state, self.activation), self.activation
-        loop = _loop(state, step)
+        loop = state.loop(step)
         waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at, loop=loop)
         timers = state.timers.get(activation, ())
         if self.due_at is not None:
@@ -279,7 +277,7 @@ class StepFailed(OfActivation):
             ended_at=at,
             retry_at=self.retry_at,
             error=self.error,
-            loop=_loop(state, step),
+            loop=state.loop(step),
         )
         changed = _stopped(state, activation)
         if status == "retrying":
@@ -419,12 +417,6 @@ def _stopped(state: State, activation: str) -> dict[str, Any]:
     if activation in state.choosing:
         changed["choosing"] = without(state.choosing, activation)
     return changed
-
-
-def _loop(state: State, step: str) -> Loop | None:
-    """How far a step with rounds has come."""
-    known = state.steps.get(step)
-    return None if known is None else known.loop
 
 
 def quick_rounds(loop: Loop | None, took_ms: int) -> int:
