@@ -927,6 +927,16 @@ def answers_beat_events(patch: Patch) -> None:
     patch.setattr(outcomes.Judge, "overtaken", lambda self, event, state: event)
 
 
+def ends_wait_for_the_next_attempt(patch: Patch) -> None:
+    """What ends a poll between two attempts is looked at when the next is due."""
+    patch.setattr(instances, "TIMED", ())
+
+
+def unfinished_loops_undone_last(patch: Patch) -> None:
+    """What had not ended is undone as if it had ended first."""
+    patch.setattr(engine, "LATEST", 0)
+
+
 def dropped_without_a_word(patch: Patch) -> None:
     """The events that a step leaves behind are told of nowhere."""
     patch.setattr(engine, "_drops", lambda agenda, state: ())
@@ -1104,6 +1114,8 @@ OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     carry_removed_too_early: ("invariant 9",),
     old_links_work: ("rounds",),
     answers_beat_events: ("invariant 5",),
+    ends_wait_for_the_next_attempt: ("alarm", "invariant 3"),
+    unfinished_loops_undone_last: ("compensation",),
     dropped_without_a_word: ("invariant 5", "invariant 3"),
     unfinished_loops_not_undone: ("compensation",),
     rounds_share_a_key: ("idempotency keys",),

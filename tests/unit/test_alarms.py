@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 AT = 1_000
 WAITS = State("i", 1, "w", 1, "waiting", 1, steps={"a": StepState("waiting"), "done": StepState("completed")})
 SOON, LATER = replace(WAITS, wake_at=AT - 5), replace(WAITS, wake_at=AT + 5)
+RETRIES, LOOPS = (replace(WAITS, steps={"a": StepState(status)}) for status in ("retrying", "looping"))
 PAUSED = replace(WAITS, paused=Paused())
 CANCELLED = replace(WAITS, cancel=CancelRequested())
 FOR_A, FOR_ANOTHER = EventReceived("a", "go", "e"), EventReceived("done", "go", "e")
@@ -49,6 +50,11 @@ DEADLINE, DEADLINE_OF_ANOTHER = TimerSet("t", "a", AT + 3), TimerSet("t", "done"
         (LATER, FOR_A, AT),
         (SOON, FOR_A, AT - 5),
         (WAITS, FOR_ANOTHER, None),
+        (RETRIES, FOR_A, None),
+        (RETRIES, replace(FOR_A, ends=True), AT),
+        (LOOPS, FOR_A, None),
+        (LOOPS, replace(FOR_A, ends=True), AT),
+        (replace(LOOPS, paused=Paused()), replace(FOR_A, ends=True), None),
         (LATER, FOR_ANOTHER, AT + 5),
         (PAUSED, FOR_A, None),
         (WAITS, DEADLINE, AT + 3),

@@ -206,6 +206,23 @@ def test_run_tells_a_person_how_it_went() -> None:
     assert narrow(done.stdout)
 
 
+POLLS = """
+from hephaestus import DONE, Rounds, Workflow
+from hephaestus.steps import Poll
+
+class Shipping(Workflow, key="order"):
+    shipped = Poll(lambda ctx: False, every=60, rounds=Rounds(9), ends_on=("delivered",), name="shipped")
+    start_at = shipped
+    transitions = {shipped: {"done": DONE, "delivered": DONE}}
+"""
+
+
+def test_an_answer_is_also_for_a_poll_between_two_rounds(tmp_path: Path) -> None:
+    (tmp_path / "polls.py").write_text(POLLS)
+    shown = answer("run", f"{tmp_path / 'polls.py'}:Shipping", "-e", 'shipped=delivered:{"by":"Ann"}')
+    assert (shown["status"], shown["steps"]["shipped"]["results"]) == ("completed", {"by": "Ann"})
+
+
 def test_an_answer_that_nobody_wanted_is_told() -> None:
     done = call("run", "workflows:Onboarding", "--data", '{"email": "a@b.c"}', "-e", "feedback=happy", "-e", "happy")
     assert done.exit_code == 0

@@ -69,6 +69,13 @@ def test_a_passing_condition_asks_to_come_again(error: errors.RetryLater) -> Non
     assert headers(error) == {"Retry-After": "1"}
 
 
+def test_a_full_line_is_told_as_it_is() -> None:
+    """503, which is made again, and whose line it is."""
+    shown = document(errors.LineFull("instance a::1: 100 events are in line for step work"), "/instances", "r-1")
+    assert (shown["status"], shown["type"]) == (503, "/problems/line-full")
+    assert shown["detail"].startswith("instance a::1: 100 events are in line for step work. Nothing is lost")
+
+
 def test_a_wrong_method_names_the_right_ones() -> None:
     """405 comes with ``Allow``."""
     assert headers(MethodNotAllowed("x", ["GET", "POST"])) == {"Allow": "GET, POST"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from itertools import count, pairwise
@@ -21,7 +22,6 @@ from hephaestus import (
     Retry,
     Rounds,
     StepContext,
-    TooBusy,
     UnexpectedEvent,
     Workflow,
     step,
@@ -31,9 +31,10 @@ from hephaestus.definition.step import Step
 from hephaestus.definition.views import to_json_object
 from hephaestus.engine.effects import TAIL
 from hephaestus.engine.events.steps import MOST_QUICK
-from hephaestus.errors import DefinitionError, EngineSignal
+from hephaestus.errors import DefinitionError, EngineSignal, LineFull
 from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.catalog import read_workflow
+from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.limits import Limits
 from hephaestus.steps import Poll
 from hephaestus.testing import LocalRuntime
@@ -66,10 +67,10 @@ def started(workflow: type[Workflow], context: Mapping[str, Any] | None = None, 
     return local
 
 
-def shown(local: LocalRuntime) -> InstanceView:
+def shown(local: LocalRuntime, instance_id: str = "flow::1") -> InstanceView:
     """The instance, once nothing is left to be done at this time."""
     local.settle()
-    return local.runner.get("flow::1")
+    return local.runner.get(instance_id)
 
 
 def told(local: LocalRuntime, kind: str) -> list[Mapping[str, Any]]:
@@ -185,6 +186,27 @@ def test_again_without_rounds_is_an_error_of_the_definition_or_of_the_step() -> 
 
     with pytest.raises(DefinitionError, match="plainly: returns Again and has no rounds"):
         flow(plainly)
+
+    class Returns(Step):
+        """Its code says it, too."""
+
+        events = ("done",)
+
+        def execute(self, instance: Any, config: Any, context: StepContext) -> Any:
+            """Return it."""
+            return Again()
+
+    with pytest.raises(DefinitionError, match="returns Again and has no rounds"):
+        flow(Returns())
+
+    class Does(Returns):
+        """What it inherits is not called, and who asks what something is makes none."""
+
+        def execute(self, instance: Any, config: Any, context: StepContext) -> Any:
+            """Return results."""
+            return {} if isinstance(context.initial, Again) else "done"
+
+    assert shown(started(flow(Does()))).status == "completed"
     kinds = {"again": Again}  # which a check cannot see
     hidden = step(key="hidden")(lambda ctx: kinds["again"]())
     error = shown(started(flow(hidden))).error
@@ -298,7 +320,7 @@ def test_a_line_has_room_for_a_hundred_events() -> None:
     local = started(flow(turns(3, after=MINUTE, last="go")))
     for number in range(100):
         local.runner.resume("flow::1", "go", step="work", event_id=f"e{number}")
-    with pytest.raises(TooBusy, match="100 events are in line for step work: send it later"):
+    with pytest.raises(LineFull, match="100 events are in line for step work"):
         local.runner.resume("flow::1", "go", step="work")
     local.runner.resume("flow::1", "go", step="work", event_id="e0")
 
@@ -415,6 +437,37 @@ def test_a_loop_is_undone_once_with_its_last_carry_and_the_number_of_rounds(how:
     assert shown(local).status == ("cancelled" if how == "cancelled" else "failed")
     rounds = {"exhausted": 2, "cancelled": 2, "failed": 3, "later": 3}[how]
     assert [(rounds, {"n": 2}, "work!undo")] == UNDONE
+
+
+def test_a_redrive_of_compensations_undoes_in_the_same_order_and_a_loop_that_had_not_ended_as_one() -> None:
+    """Rule B.8: it comes first, is shown as what it is, and a fork at that entry begins it anew."""
+    broken, undone = [2], list[tuple[str, int]]()
+
+    def undo(ctx: StepContext) -> None:
+        undone.append((ctx.idempotency_key.rpartition(":")[2].partition("!")[0], ctx.round))
+        if broken[0]:
+            broken[0] -= 1
+            raise ValueError
+
+    first = step(key="first", compensate=undo)(lambda ctx: "done")
+    work = step(key="work", rounds=Rounds(50), compensate=undo)(lambda ctx: Again({"n": ctx.round}, after=MINUTE))
+    bad = step(key="bad")(lambda ctx: ctx.initial["missing"])
+    last = step(key="last")(lambda ctx: "done")
+    routes: Any = {first: {"done": [work, bad]}, work: {"done": last}, bad: {"done": last}, last: {"done": DONE}}
+    made = type(
+        "Flow", (Workflow,), {"start_at": first, "transitions": routes, "retry": Retry(max_attempts=1)}, key="flow"
+    )
+    local = started(made)
+    assert (shown(local).steps["work"].round, undone) == (1, [("work", 1), ("first", 1)])
+    local.runner.redrive("flow::1")
+    between = local.runner.get("flow::1").steps["work"]
+    assert (between.status, between.event, between.retry_at) == ("looping", None, None)
+    entry = local.runner.history("flow::1").items[-1].sequence
+    local.settle()
+    assert undone[2:] == [("work", 1), ("first", 1)]
+    local.runner.fork("flow::1", at=entry, new_id="2")
+    local.settle()
+    assert shown(local, "flow::2").steps["first"].status == "compensated"
 
 
 def test_a_redrive_goes_on_with_the_round_that_failed_and_begins_anew_what_had_all_of_them() -> None:
@@ -540,6 +593,23 @@ def test_an_event_that_comes_while_a_poll_asks_counts_more_than_the_answer() -> 
     assert (shown(local).steps["poll"].event, shown(local).steps["poll"].results) == ("delivered", {"by": "ann"})
 
 
+def test_an_event_that_ends_a_poll_does_so_at_once_also_while_its_check_is_to_be_tried_again() -> None:
+    """Rule B.4: whoever sends it sees the next step run, however long the retry's delay is."""
+
+    def check(_: StepContext) -> bool:
+        raise OSError
+
+    poll = Poll(check, every=1, rounds=Rounds(5), ends_on=("delivered",), name="poll")
+    routes: Any = {poll: {"done": DONE, "delivered": DONE}}
+    hour = Retry(max_attempts=3, delay=3600, jitter="none")
+    made = type("Flow", (Workflow,), {"start_at": poll, "transitions": routes, "retry": hour}, key="flow")
+    for going in (None, InPlace(Budget(1)), Enqueue()):
+        local = started(made)
+        assert (shown(local).steps["poll"].status, shown(local).steps["poll"].accepts) == ("retrying", ("delivered",))
+        local.runner.resume("flow::1", "delivered", dispatch=going)
+        assert shown(local).steps["poll"].event == "delivered"
+
+
 class Killed(EngineSignal):
     """What takes the process with it."""
 
@@ -637,13 +707,37 @@ def test_a_round_that_is_named_begins_before_anything_else_of_its_instance() -> 
     assert died(made, local).steps["w1"].error is None
 
 
-@pytest.mark.parametrize("answer", [None, "yes", 0, 1, [], Again()])
-def test_what_is_no_answer_fails_the_attempt(answer: Any) -> None:
-    """Rule B.7: a check says ``False``, ``True`` or results."""
+@dataclass
+class Delivered:
+    """Results, as a class of the user's."""
+
+    at: str = "the door"
+
+
+class Truth:
+    """What a library may take for a truth value of its own."""
+
+    def __bool__(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "yes", b"yes", 0, 1, 1.5, [], ("done", {}), {1: 2}, Truth(), object(), Again(), Pending()]
+)
+def test_what_is_no_answer_fails_the_step_for_good(answer: Any) -> None:
+    """Rule B.7: a check says ``False``, ``True`` or results; a defect of the code is not asked again."""
     local = started(flow(Poll(carrier([answer, True]), every=1, rounds=Rounds(2), name="poll")))
-    local.advance(MINUTE)
-    assert "return False, True or results" in str(told(local, "StepFailed")[0]["error"])
-    assert shown(local).steps["poll"].event == "done"
+    failed = told(local, "StepFailed")[0]["error"]
+    assert (failed["type"], "return False, True or results" in failed["message"]) == ("NoAnswer", True)
+    assert (shown(local).status, shown(local).steps["poll"].attempt) == ("failed", 1)
+
+
+@pytest.mark.parametrize("answer", [{"at": "the door"}, Delivered()])
+def test_results_of_any_form_that_a_step_may_return_answer(answer: Any) -> None:
+    """Rule B.7: a mapping, or what has fields."""
+    local = started(flow(Poll(carrier([answer]), every=1, rounds=Rounds(2), name="poll")))
+    assert shown(local).steps["poll"].results == {"at": "the door"}
 
 
 def test_a_poll_may_ask_with_a_coroutine() -> None:

@@ -260,6 +260,12 @@ class TooBusy(RetryLater):
     """So many writers changed the instance at once that this call gave up; nothing was changed by it."""
 
 
+class LineFull(TooBusy):
+    """So many events are in line for a step with rounds that it takes no more until one of them was its turn."""
+
+    title = "Line full"
+
+
 class CorruptLog(EngineError):
     """A stored head or log entry cannot be read or does not follow from the one before."""
 

@@ -13,6 +13,8 @@ from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import DONE, Done, Step, events_wrong, plain_events
+from hephaestus.errors import NonRetryable
+from hephaestus.values import FrozenDict, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.results import Checked
 
-__all__ = ["DONE", "Debug", "Done", "Poll", "Wait", "WaitForEvent"]
+__all__ = ["DONE", "Debug", "Done", "NoAnswer", "Poll", "Wait", "WaitForEvent"]
 
 LONGEST_EVERY: Final = timedelta(days=366)
 LONGEST_PAUSE: Final = timedelta(hours=1)
@@ -141,7 +143,8 @@ def _part(unit: str, part: Any) -> timedelta:
     raise Unfit(problem, f"Give a number, of at most {LONGEST.days} days")
 
 
-NO_ANSWER: Final = (str, bytes, int, float, list, tuple, set, frozenset, Pending, Again, Completed)
+class NoAnswer(NonRetryable):
+    """What the check of a ``Poll`` returned is neither ``False`` nor ``True`` nor results: it is not asked again."""
 
 
 class Poll(Step):
@@ -209,16 +212,22 @@ class Poll(Step):
         """What an answer means for the step.
 
         Raises:
-            TypeError: it is none.
+            NoAnswer: nothing.
         """
         if answer is False:
             return Again(after=self.pause(number))
         if answer is True:
             return Completed("done")
-        if answer is None or isinstance(answer, NO_ANSWER):
-            message = f"the check of {self.step_key} returned {shown(answer)}: return False, True or results"
-            raise TypeError(message)
-        return Completed("done", answer)
+        try:
+            results = freeze(answer)
+        except (TypeError, ValueError) as error:
+            raise self._no_answer(answer) from error
+        if not isinstance(results, FrozenDict) or isinstance(answer, (Again, Completed, Pending)):
+            raise self._no_answer(answer)
+        return Completed("done", results)
+
+    def _no_answer(self, answer: Any) -> NoAnswer:
+        return NoAnswer(f"the check of {self.step_key} returned {shown(answer)}: return False, True or results")
 
     def pause(self, number: int) -> timedelta:
         """How long after round ``number`` the next begins."""

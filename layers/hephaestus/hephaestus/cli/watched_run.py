@@ -164,10 +164,10 @@ class _Play:
         raise BadRequest(message)
 
     def _go_on(self, shown: InstanceView) -> None:
-        """Answer a wait, or let time pass until something happens by itself."""
-        waiting = {key: step.accepts for key, step in shown.steps.items() if step.status == "waiting" and step.accepts}
+        """Answer a step that takes events, or let time pass until something happens by itself."""
+        waiting = {key: step.accepts for key, step in shown.steps.items() if step.accepts}
         for key, accepts in waiting.items():
-            answer = self._answer(key, accepts)
+            answer = self._answer(key, accepts, ask=shown.steps[key].status == "waiting")
             if answer is not None:
                 self._note(f"{key}: {answer[0]}")
                 self.stage.runner.resume(shown.id, answer[0], answer[1], step=key)
@@ -182,15 +182,15 @@ class _Play:
             self._note(f"{'waits' if self.stage.time.real else 'skips'} {span(ahead)}")
         self._watched(shown.id, lambda: self.stage.clock.move_to(due))
 
-    def _answer(self, key: str, accepts: Sequence[str]) -> Answer | None:
-        """The answer that was given for a step, or that a person gives now; ``None`` to let the time pass."""
+    def _answer(self, key: str, accepts: Sequence[str], *, ask: bool) -> Answer | None:
+        """The answer that was given for a step, or that a person gives if ``ask``; ``None`` to let the time pass."""
         for name in (key, ""):
             for number, (event, payload) in enumerate(self.answers.get(name, [])):
                 if name or event in accepts:
                     del self.answers[name][number]
                     return event, payload
         events = [event for event in accepts if event != "timeout"]
-        if not self.session.interactive or not events:
+        if not ask or not self.session.interactive or not events:
             return None
         skip = " (nothing: its time passes)" if "timeout" in accepts else ""
         question = f"{safe(key)} waits for {' or '.join(map(safe, events))}{skip}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import fields
+from dis import get_instructions
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from hephaestus.definition.step import ENDS, SEMANTICS, STEP_KEY, FunctionStep, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from dis import Instruction
 
 OUTCOMES: Final = ("timeout", "error", "exhausted")  # that every step with rounds may come to
 
@@ -107,7 +109,7 @@ def _rounds_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
         yield from _again_on_wrong(declared, declared.rounds.again_on)
     elif declared.rounds is not None:
         yield (f"rounds is {shown(declared.rounds)}", "Give Rounds(...), as in rounds=Rounds(1_000)")
-    elif any(_returns_again(function) for function in _code(step)):
+    elif _returns_again(step.function if isinstance(step, FunctionStep) else type(step).execute):
         yield ("returns Again and has no rounds", "Say how many there are at most, as in rounds=Rounds(1_000)")
 
 
@@ -122,10 +124,17 @@ def _again_on_wrong(declared: Declared, again_on: Sequence[str]) -> Iterator[tup
 
 
 def _returns_again(function: Any) -> bool:
-    """Whether ``Again`` stands in a function's own code: of code that cannot be read, nothing is said."""
+    """Whether a function makes an ``Again`` itself: of code that cannot be read, nothing is said."""
     plain = unwrap(getattr(function, "__func__", function))
     code, known = getattr(plain, "__code__", None), getattr(plain, "__globals__", {})
-    return code is not None and "Again" in code.co_names and known.get("Again") is Again
+    if code is None or "Again" not in code.co_names or known.get("Again") is not Again:
+        return False
+    return any(_is_called(one) for one in get_instructions(code) if one.argval == "Again")
+
+
+def _is_called(loaded: Instruction) -> bool:
+    """Whether a global is loaded to be called: since Python 3.11 the lowest bit of the argument says so."""
+    return loaded.opname == "LOAD_GLOBAL" and bool(loaded.arg and loaded.arg & 1)
 
 
 def _functions_wrong(step: Step) -> Iterator[tuple[str, str]]:

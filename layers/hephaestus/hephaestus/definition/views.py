@@ -13,7 +13,7 @@ from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EVENTS
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import TIMED, StepState
+from hephaestus.engine.state import StepState
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -246,7 +246,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
 
 def _round(step: StepState) -> int:
     """The number of the round that a step is at or, once it has ended, of the last that it began."""
-    return max(step.rounds, 1) if step.ended_at and step.status not in TIMED else step.round
+    return step.round if step.status in ("pending", *OPEN) else max(step.rounds, 1)
 
 
 def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
@@ -255,7 +255,7 @@ def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
     return HistoryEntry(entry.sequence, in_utc(entry.at), events)
 
 
-HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop"})
+HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "ends"})
 COUNTS: Final = frozenset({"round", "rounds"})
 
 

@@ -180,22 +180,26 @@ def _timed_out(state: State) -> Failure:
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps that can be undone, the last completed first: of those with rounds also what has not completed."""
     begun = [step for step, known in state.steps.items() if known.loop is not None and known.status in UNDOABLE]
-    return tuple(step for step in _completed(graph, state, begun) if step in graph.compensates)
+    undone = last_first(graph, state, {*_completed(state), *begun})
+    return tuple(step for step in undone if step in graph.compensates)
 
 
-def _completed(graph: Graph, state: State, begun: Collection[str] = ()) -> list[str]:
-    """The completed steps, the last completed first, before them those that have ``begun`` and have not ended.
+def _completed(state: State) -> list[str]:
+    return [step for step, known in state.steps.items() if known.status == "completed"]
 
-    Times in a log never go back; of steps that completed together, the later in the graph comes first.
+
+def last_first(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
+    """The steps in the order of undoing: what has begun and has not ended, then what ended last.
+
+    Times in a log never go back; of steps that ended together, the later in the graph comes first.
     """
-    done = {step: known.ended_at for step, known in state.steps.items() if known.status == "completed"}
-    done |= {step: state.steps[step].ended_at or LATEST for step in begun}
-    return sorted(done, key=lambda step: (done[step], graph.place.get(step, -1)), reverse=True)
+    ended = {step: state.steps[step].ended_at or LATEST for step in steps}
+    return sorted(ended, key=lambda step: (ended[step], graph.place.get(step, -1)), reverse=True)
 
 
 def output_of(graph: Graph, state: State) -> str:
     """The step whose results are the output; ``""`` for none."""
-    done = _completed(graph, state)
+    done = last_first(graph, state, _completed(state))
     return next((step for step in done if step == (graph.output or step)), "")
 
 

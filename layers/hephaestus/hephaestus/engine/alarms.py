@@ -18,6 +18,7 @@ from hephaestus.engine.events import (
     TimerSet,
     Unpaused,
 )
+from hephaestus.engine.state import TIMED
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Entry, Event
@@ -76,7 +77,7 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
 def _due(before: State, event: Event, at: int) -> int | None:
     """When what came from outside is to be looked at, if no one would look of their own accord."""
     match event:
-        case EventReceived() if _waits(before, event.step, "looping"):
+        case EventReceived() if _waits(before, event.step, *(TIMED if event.ends else ())):
             return at
         case TimerSet() if _waits(before, event.step):
             return event.due_at
@@ -96,7 +97,7 @@ def _after_heartbeat(before: State, event: HeartbeatReceived, after: State) -> i
     """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
     missed = (timer.due_at for timer in before.timers.get(event.activation, ()) if timer.heartbeat_ms)
     alarmed = before.paused is None and before.wake_at == next(missed, None)
-    if not alarmed or any(_waits(before, step_of(one), "looping") for one in before.inbox):
+    if not alarmed or any(_waits(before, step_of(one), *TIMED) for one in before.inbox):
         return before.wake_at
     waiting = [timer.due_at for timer in after.deadlines if after.step_status(timer.step) == "waiting"]
     retrying = [step.retry_at for step in after.steps.values() if step.retry_at is not None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import reachable
-from hephaestus.errors import AmbiguousEvent, InstanceClosed, TooBusy, UnexpectedEvent, UnknownStep
+from hephaestus.errors import AmbiguousEvent, InstanceClosed, LineFull, UnexpectedEvent, UnknownStep
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         UnknownStep: the workflow has no step named ``step``.
         UnexpectedEvent: no step that waits or can still be reached declares the event.
         AmbiguousEvent: several do.
-        TooBusy: the line of a step with rounds is full.
+        LineFull: the line of a step with rounds is full.
     """
     if state.closed or state.cancel or state.compensation:
         status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
@@ -60,7 +60,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
     full = [key for key in reachable(graph, state, declared) if key in graph.rounds]
     if full and not _open(graph, state, full):
         message = f"instance {state.instance_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
-        raise TooBusy(message)
+        raise LineFull(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
     whom = f" for step {step}" if step else ""

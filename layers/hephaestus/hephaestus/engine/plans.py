@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.activation import step_of
-from hephaestus.engine.advance import compensable
+from hephaestus.engine.advance import compensable, last_first
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
 from hephaestus.engine.state import TIMED
@@ -101,8 +101,7 @@ def redriven(graph: Graph, state: State) -> Redriven:
     handler = (graph.on_failure,) if graph.on_failure in state.steps else ()  # it runs for each failure of the life
     undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
     if undo:
-        undo.sort(key=lambda step: (state.steps[step].ended_at, graph.order.index(step)), reverse=True)
-        return Redriven("compensating", handler, handler, undo=tuple(undo))
+        return Redriven("compensating", handler, handler, undo=tuple(last_first(graph, state, undo)))
     undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(state, step)])
     again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
     reset = tuple(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import text_of
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import apply, begin, following
+from hephaestus.engine.state import TIMED
 from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy, UnexpectedEvent, UnknownStep
 from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.dispatch import Dispatch, InPlace
@@ -141,8 +143,8 @@ class Instances:
     def receive(self, state: State, going: Dispatch, now: int, received: EventReceived) -> State | None:
         """Commit an event for a step, and have the instance go on where the step waits for it; see ``go_on``."""
         status = state.step_status(received.step)
-        if status == "looping" and received.step in self.registry.definition(state).graph.ends_on:
-            status = "waiting"
+        if status in TIMED and received.step in self.registry.definition(state).graph.ends_on:
+            received, status = replace(received, ends=True), "waiting"
         if status == "waiting" and state.paused is None:
             return self.go_on(state, going, now, received)
         return self.append(state, now, received)

@@ -650,7 +650,7 @@ def _due(state: State, graph: Graph) -> list[int]:
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
     times += [known.retry_at for known in state.steps.values() if known.status in TIMED and known.retry_at]
-    waiting += [step for step in graph.ends_on if state.step_status(step) == "looping"]
+    waiting += [step for step in graph.ends_on if state.step_status(step) in TIMED]
     if state.status == "pending" or any(state.line(step) in state.inbox for step in waiting):
         times.append(state.updated_at)
     return times + own

@@ -187,7 +187,8 @@ class Redriven(Event):
         consumed.update(name for loop in loops for name in loop.requests)
         requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
         for key in self.undo:
-            steps[key] = replace(steps[key], status="completed", error=None)
+            undone = replace(steps[key], status="completed", error=None)
+            steps[key] = undone if undone.event is not None else replace(undone, status="looping")
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)

@@ -27,7 +27,8 @@ SHORTEST_GRAIN_MS: Final = 1_000
 class EventReceived(OfActivation):
     """An event from outside, accepted for ``step``; kept until that step waits. Without an id it has no repeats.
 
-    Of a step with rounds it is for the round that waits next, or for the activation ``only``.
+    Of a step with rounds it is for the round that waits next, or for the activation ``only``. One that ``ends`` its
+    step was accepted between two attempts, which it ends at once.
     """
 
     event: str
@@ -37,6 +38,7 @@ class EventReceived(OfActivation):
     by_source: str = ""
     digest: str = ""
     only: str = ""
+    ends: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is kept, and remembered: the id of a link for as long as the generation."""

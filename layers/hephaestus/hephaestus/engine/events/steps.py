@@ -353,7 +353,8 @@ class CompensationFailed(OfActivation):
         step = step_now(state, self.activation)
         status = step_after(state, step, self)
         if status == "compensation_failed":
-            return _undone(state, self.activation, replace(state.steps[step], status=status, error=self.error))
+            failed = replace(state.steps[step], status=status, error=self.error, retry_at=None)
+            return _undone(state, self.activation, failed)
         undoing = replace(_undoing(state, self.activation), attempt=self.attempt, retry_at=self.retry_at)
         return {"compensation": undoing, "running": _left(state.running, self.activation)}
 

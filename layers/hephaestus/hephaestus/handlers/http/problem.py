@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.errors import CallerError, RetryLater
+from hephaestus.errors import CallerError, LineFull, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
 
     Args:
         error: what was raised. A caller's mistake is told as it is; of anything else only that it happened, and under
-            which request id the logs have it.
+            which request id the logs have it; of a line that is full also that it is.
         path: the path of the request.
         request_id: the id of this invocation.
     """
@@ -49,9 +49,10 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
         known = {"title": error.title, "status": error.status, "detail": str(error)}
         return {"type": error.problem_type(), **known, "instance": path, **error.details}
     if isinstance(error, RetryLater):
-        detail = (
-            "The engine could not answer just now. Nothing is lost: repeat the call, with the same Idempotency-Key."
-        )
+        detail = "The engine could not answer just now."
+        if isinstance(error, LineFull):
+            detail = f"{error}."
+        detail += " Nothing is lost: repeat the call, with the same Idempotency-Key."
         known = {"title": error.title, "status": error.status, "detail": detail}
         return {"type": error.problem_type(), **known, "instance": path, "request_id": request_id}
     return {
