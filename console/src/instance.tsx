@@ -12,7 +12,7 @@ import { useLog } from "./log";
 import { Data, ErrorText, Large, Status, Time } from "./parts";
 import { tell as tellStory } from "./spans";
 import { TimelineView } from "./timeline";
-import { type About, CLOSED, type Instance, type Json, type Replaced, type StepView } from "./types";
+import { type About, CLOSED, type Instance, type Json, type Replaced, type StepInfo, type StepView } from "./types";
 
 const LIVE = 1_500;
 const ENDED = 5_000;
@@ -131,7 +131,7 @@ export function InstancePage({ id, about, tell }: Props) {
             <StepTable instance={instance} now={now} selected={step} select={select} />
           )}
           <aside class="detail below" ref={detail} aria-label={step ? `Step ${step}` : "Instance"} aria-live="polite">
-            {step ? <StepDetail key={step} id={step} instance={instance} now={now} close={() => setStep(undefined)} /> : <InstanceDetail instance={instance} />}
+            {step ? <StepDetail key={step} info={version?.steps.find((one) => one.key === step)} id={step} instance={instance} now={now} close={() => setStep(undefined)} /> : <InstanceDetail instance={instance} />}
           </aside>
       </section>
 
@@ -205,7 +205,15 @@ function InstanceDetail({ instance }: { instance: Instance }) {
   );
 }
 
-function StepDetail({ id, instance, now, close }: { id: string; instance: Instance; now: number; close: () => void }) {
+interface Detail {
+  id: string;
+  info: StepInfo | undefined;
+  instance: Instance;
+  now: number;
+  close: () => void;
+}
+
+function StepDetail({ id, info, instance, now, close }: Detail) {
   const step: StepView | undefined = instance.steps?.[id];
   const times: [string, string | undefined][] = [
     ["started", step?.started_at],
@@ -246,6 +254,12 @@ function StepDetail({ id, instance, now, close }: { id: string; instance: Instan
           <div>
             <dt>round</dt>
             <dd>{`${step.round}${step.rounds ? ` of at most ${step.rounds}` : ""}`}</dd>
+          </div>
+        )}
+        {info?.checkpoint === false && (
+          <div>
+            <dt>checkpoint</dt>
+            <dd>none, its result is written with the next commit</dd>
           </div>
         )}
         {step?.alone && (

@@ -9,6 +9,8 @@ export interface StepInfo {
   events: string[];
   /** Of a step that runs again. */
   rounds?: { at_most: number; within_seconds?: number; again_on?: string[] };
+  /** Its result is left to the next commit. */
+  checkpoint?: false;
   routes: { [event: string]: string[] };
 }
 

@@ -25,6 +25,7 @@ from tests.costs import Meter, item_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hephaestus.definition.definition import Checkpoint
     from tests.contract.conftest import Dynamo
 
 
@@ -81,7 +82,7 @@ def test_a_finish_costs_five_units(local: Dynamo, meter: Meter) -> None:
         assert spent(meter) == (["PutItem", "UpdateItem"], units)
 
 
-def chain(length: int, *ends: Step) -> type[Workflow]:
+def chain(length: int, *ends: Step, checkpoint: Checkpoint = "steps") -> type[Workflow]:
     """A workflow of ``length`` steps in a row, then ``ends``."""
 
     def work(ctx: StepContext) -> dict[str, object]:
@@ -90,7 +91,7 @@ def chain(length: int, *ends: Step) -> type[Workflow]:
     steps = [*(make_step(key=f"step_number_{number}")(work) for number in range(length)), *ends]
     routes = zip(steps, [*steps[1:], DONE], strict=True)
 
-    class Chain(Workflow, key="orderid", tags=["sales"], metadata={"team": "checkout"}):
+    class Chain(Workflow, key="orderid", tags=["sales"], metadata={"team": "checkout"}, checkpoint=checkpoint):
         start_at = steps[0]
         transitions = {one: dict.fromkeys(one.events, after) for one, after in routes}
 
@@ -114,6 +115,18 @@ def test_ten_linear_steps_cost_twelve_requests_and_eighteen_units(local: Dynamo,
     sizes = [max(request.sizes) for request in meter.requests]
     assert max(sizes) <= 1024, sizes
     assert spent(meter) == (["PutItem"] * 11 + ["UpdateItem"], 18)
+    assert runner.get("orderid::abc123").status == "completed"
+
+
+def test_ten_steps_written_at_boundaries_cost_three_requests_and_nine_units(local: Dynamo, meter: Meter) -> None:
+    """The start, all ten with the end, and the head (rule E.1)."""
+    workflow = chain(10, checkpoint="boundaries")
+    runner = runner_on(local, workflow)
+    meter.clear()
+    runner.start_instance(workflow, {"order": "abc123", "items": [{"sku": "a-17", "price": 1250}]}, id="abc123")
+    sizes = [max(request.sizes) for request in meter.requests]
+    assert max(sizes) <= 1024, sizes
+    assert spent(meter) == (["PutItem", "PutItem", "UpdateItem"], 9)
     assert runner.get("orderid::abc123").status == "completed"
 
 

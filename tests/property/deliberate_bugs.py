@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition import context as contexts
+from hephaestus.definition.definition import Declared
 from hephaestus.engine import advance as engine
 from hephaestus.engine import codec, plans, requests
 from hephaestus.engine import effects as what_follows
@@ -20,17 +21,20 @@ from hephaestus.engine.events import (
     EventReceived,
     Forked,
     InstanceFinished,
+    Parked,
     Redriven,
     RoundEnded,
     StepFailed,
     StepsIsolated,
     StepsSkipped,
+    StepsStarted,
+    Suspended,
     Unpaused,
 )
 from hephaestus.engine.fold import following
 from hephaestus.engine.records import Loop, Received
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import Compensation, State, StepState, Timer, evolve, without
+from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, Timer, evolve, without
 from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, perform, runner, waking
 from hephaestus.runtime.commands import answer, cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
@@ -49,7 +53,7 @@ from hephaestus.store.table import ALWAYS, EXPIRES, Condition
 from hephaestus.store.values import carry_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     import pytest
 
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 
 right_advance = engine.advance
 right_alarm = alarm_of
+right_claimed = Claimed.changes
 right_commit = Commits.commit
 right_put = Store._put  # noqa: SLF001 - made wrong on purpose
 right_received = EventReceived.changes
@@ -984,6 +989,97 @@ def fork_forgets_rounds(patch: Patch) -> None:
     patch.setattr(fork, "_fork", taking_over)
 
 
+def checkpoints_skipped_after_a_death(patch: Patch) -> None:
+    """Who takes over from a dead owner leaves results to the next commit, as that one did."""
+    patch.setattr(Claimed, "changes", lambda self, state, at: {**right_claimed(self, state, at), "careful": 0})
+
+
+def parked_deaths_forgotten(patch: Patch) -> None:
+    """What a dead owner left is parked, and its next owner knows of no death."""
+    right = Parked.changes
+    patch.setattr(Parked, "changes", lambda self, state, at: {**right(self, state, at), "careful": state.careful})
+
+
+def parked_deaths_blamed(patch: Patch) -> None:
+    """What a dead owner left is parked, and the only one that was named is blamed, although others ran after it."""
+    right = Parked.changes
+    patch.setattr(Parked, "changes", lambda self, state, at: {**right(self, state, at), "careful": CAREFUL})
+
+
+def named_alone_after_unnamed(patch: Patch) -> None:
+    """The only one that was named is blamed for a death, although others ran after it."""
+    patch.setattr(executor._Execution, "is_named", lambda self, activation: True)  # noqa: SLF001 - made wrong on purpose
+
+
+def neighbours_unnamed(patch: Patch) -> None:
+    """A step that is checkpointed is named without those that run beside it."""
+
+    def name(self: Any, activations: Iterable[str] = ()) -> None:
+        if unnamed := tuple(one for one in activations if one not in self.draft.running):
+            self.journal.decide(StepsStarted(unnamed))
+
+    patch.setattr(executor._Execution, "name", name)  # noqa: SLF001 - made wrong on purpose
+
+
+def isolation_over_before_its_commit(patch: Patch) -> None:
+    """What ran alone after a death has come to its end, and others run before that is committed."""
+    right = executor._Execution.defers  # noqa: SLF001 - made wrong on purpose
+
+    def defers(self: Any, runs: Sequence[Run], now: int) -> bool:
+        committed, journal = self.journal.committed, self.journal
+        journal.committed = evolve(committed, isolated=self.draft.isolated)
+        try:
+            return right(self, runs, now)
+        finally:
+            journal.committed = committed
+
+    patch.setattr(executor._Execution, "defers", defers)  # noqa: SLF001 - made wrong on purpose
+
+
+def writes_without_what_led_to_them(patch: Patch) -> None:
+    """A step's writes are committed, the results of the steps before it are not."""
+    right = executor._Execution.write  # noqa: SLF001 - made wrong on purpose
+
+    def write(self: Any, *outcome: Any) -> None:
+        self.journal.drop()
+        right(self, *outcome)
+
+    patch.setattr(executor._Execution, "write", write)  # noqa: SLF001 - made wrong on purpose
+
+
+def results_lost_at_suspension(patch: Patch) -> None:
+    """An owner that suspends commits that, and not what was left."""
+    right = executor._Execution.commit  # noqa: SLF001 - made wrong on purpose
+
+    def commit(self: Any, *closing: Any, writes: Sequence[Any] = ()) -> bool:
+        if any(isinstance(event, Suspended) for event in closing) and self.journal.unnamed:
+            self.journal.drop()
+        return bool(right(self, *closing, writes=writes))
+
+    patch.setattr(executor._Execution, "commit", commit)  # noqa: SLF001 - made wrong on purpose
+
+
+def results_lost_to_another_writer(patch: Patch) -> None:
+    """What was left to a commit whose number another writer took is forgotten."""
+    right = journal.Journal.rebase
+
+    def rebase(self: journal.Journal) -> None:
+        self.unnamed.clear()
+        right(self)
+
+    patch.setattr(journal.Journal, "rebase", rebase)
+
+
+def left_for_ever(patch: Patch) -> None:
+    """Results are left to the next boundary, however long that takes."""
+    patch.setattr(executor, "LONGEST_DEFERRED_MS", 1 << 60)
+
+
+def everything_left(patch: Patch) -> None:
+    """What runs at most once, is undone or has rounds is left to the next commit, too."""
+    patch.setattr(Declared, "is_kept", False)
+
+
 # By bug: the rules of which the simulator must find one broken.
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_without_condition: ("invariant 1", "invariant 9"),
@@ -1094,6 +1190,21 @@ OF_DEATHS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     isolation_forgotten_by_the_second_death: ("A.2",),
     two_run_in_isolation: ("A.2",),
     innocents_spend_calls: ("A.2",),
+}
+# On the workflows whose results are left to the next commit.
+OF_CHECKPOINTS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    checkpoints_skipped_after_a_death: ("E.1",),
+    parked_deaths_forgotten: ("E.1", "invariant 2"),
+    parked_deaths_blamed: ("E.1",),
+    named_alone_after_unnamed: ("E.1",),
+    neighbours_unnamed: ("E.1",),
+    isolation_over_before_its_commit: ("E.1",),
+    writes_without_what_led_to_them: ("invariant 4", "invariant 2"),
+    results_lost_at_suspension: ("E.1", "invariant 2", "invariant 3"),
+    results_lost_to_another_writer: ("invariant 2", "invariant 4", "E.1"),
+    left_for_ever: ("E.1",),
+    everything_left: ("invariant 2",),
+    snapshot_loses(State, "careful"): ("invariant 9",),
 }
 # On the workflows that have loops.
 OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {

@@ -26,7 +26,9 @@ from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
 from hephaestus.steps import Poll, Wait, WaitForEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from hephaestus.definition.definition import Checkpoint
 
 LARGEST = 6
 A_FEW, A_FIFTH, A_THIRD, A_HALF = 0.06, 0.2, 0.3, 0.5
@@ -35,6 +37,7 @@ QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", 
 SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), max_delay=timedelta(hours=2), jitter="half")
 ENDING = 2  # of the numbers of workflows modulo 3: those that may fail on purpose
 A_FEW_PICKS = 2
+DEFERRING = (*range(300, 400), *range(460, 500))  # the numbers of workflows whose results are left to boundaries
 LOOPING = 400  # the numbers from which on workflows have loops
 WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
@@ -48,6 +51,7 @@ def flow(number: int, key: str = "random") -> type[Workflow]:
     steps = {name: _step(name, draw) for name in names}
     if number >= LOOPING:
         steps = {name: _loop(made, Random(f"loop {number} {name}")) for name, made in steps.items()}
+    checkpoint = _defer(steps.values(), Random(f"checkpoint {number}")) if number in DEFERRING else "steps"
     last = step(key="last")(_act("last", ("done",)))
     targets: dict[str, list[str]] = {}
     transitions: dict[Any, Any] = {last: {"done": DONE}}
@@ -75,7 +79,7 @@ def flow(number: int, key: str = "random") -> type[Workflow]:
         members["timeout"] = Random(f"timeout {number}").choice([None, None, 1, 90, 5_000, 86_400])
         members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
         members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
-    made: type[Workflow] = type(f"{key.capitalize()}{number}", (Workflow,), members, key=key)
+    made: type[Workflow] = type(f"{key.capitalize()}{number}", (Workflow,), members, key=key, checkpoint=checkpoint)
     return made
 
 
@@ -166,6 +170,15 @@ def _loop(made: Step, draw: Random) -> Step:
         semantics=made.semantics,
         compensate=made.compensation or draw.choice([None, _undo(made.key)]),
     )(function)
+
+
+def _defer(steps: Iterable[Step], draw: Random) -> Checkpoint:
+    """Have the results of most steps left to the next commit, of some by what they say themselves."""
+    settings: list[Checkpoint] = ["steps", "boundaries", "boundaries"]
+    for made in steps:
+        kept = made.compensates or made.semantics == "at_most_once" or made.rounds is not None
+        made.checkpoint = draw.choice([None, None, True] if kept else [None, None, True, False, False])
+    return draw.choice(settings)
 
 
 def _events(member: Step) -> list[str]:

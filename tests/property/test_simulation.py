@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, FAIL, Choice, Completed, Retry, StepContext, Workflow, step
+from hephaestus import DONE, FAIL, Choice, Completed, Put, Retry, StepContext, Workflow, step
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
-from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_DEATHS, OF_LOOPS
+from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS
 from tests.property.random_flows import LOOPING, TABLES, flow, plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RUNS = 20_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
-FLOWS = 500  # a fifth of them with loops
+FLOWS = 500  # a fifth of them with loops, a quarter with results that are left to boundaries
 FEWER_FLOWS = 60
 BUDGET = 3_000
 AT_ONCE = 25  # a bug that so many runs find is sought from the first run on
@@ -88,6 +88,65 @@ def test_a_bug_in_rounds_is_found(bug: Callable[[Any], None], monkeypatch: pytes
     """By the rule that it breaks, on workflows that have loops (rules B.1 to B.5 and B.8)."""
     bug(monkeypatch)
     assert rule_broken((flow(LOOPING + seed % FEWER_FLOWS), plan, seed) for seed in seeds(bug)) in OF_LOOPS[bug]
+
+
+def _writes(ctx: StepContext) -> Completed:
+    return Completed("done", writes=[Put("effects", {"pk": ctx.idempotency_key, "seen": 1})])
+
+
+class Left(Workflow, key="left", checkpoint="boundaries"):
+    """Steps whose results are left, side by side and in a row, beside one that is checkpointed and one that waits."""
+
+    retry = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", backoff="constant")
+    begin, slow, quick, after = (step(key=name)(lambda ctx: "done") for name in ("begin", "slow", "quick", "after"))
+    once = step(key="once", semantics="at_most_once")(lambda ctx: "done")
+    asked, wrote = WaitForEvent("go", name="asked"), step(key="wrote")(_writes)
+    last = step(key="last")(lambda ctx: "done")
+    start_at = begin
+    transitions = {
+        begin: {"done": [slow, quick]},
+        quick: {"done": once},
+        slow: {"done": after},
+        after: {"done": wrote},
+        wrote: {"done": last},
+        once: {"done": asked, "error": asked},
+        asked: {"go": last},
+        last: {"done": DONE},
+    }
+
+
+class Row(Workflow, key="row", checkpoint="boundaries"):
+    """Steps in a row, all of which are left, beside one that waits."""
+
+    one, two, three = (step(key=name)(lambda ctx: "done") for name in ("one", "two", "three"))
+    start_at = one
+    transitions = {
+        one: {"done": [two, Left.asked]},
+        two: {"done": three},
+        three: {"done": Left.last},
+        Left.asked: {"go": Left.last},
+        Left.last: {"done": DONE},
+    }
+
+
+LEAVING = (Left, Row)
+SLOW = Faults(kinds=["step too long"], rates=(0.5,))
+SHOWN_BY = {"left_for_ever": SLOW}
+
+
+def test_results_that_are_left_to_the_next_commit_keep_the_rules() -> None:
+    """Rule E.1: random workflows have few of them side by side with others."""
+    for workflow in LEAVING:
+        simulate(workflow, {}, runs=60, tables=TABLES)
+
+
+@pytest.mark.parametrize("bug", OF_CHECKPOINTS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_checkpoints_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks (rule E.1)."""
+    bug(monkeypatch)
+    seeds = range(BUDGET)
+    runs: Iterable[tuple[type[Workflow], Any, int]] = ((LEAVING[seed % len(LEAVING)], {}, seed) for seed in seeds)
+    assert rule_broken(runs, SHOWN_BY.get(bug.__name__)) in OF_CHECKPOINTS[bug]
 
 
 class Beside(Workflow, key="beside"):

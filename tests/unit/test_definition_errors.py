@@ -383,6 +383,7 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
             for name, value in (
                 *(("key", "id2"), ("scope", "global"), ("version", 7), ("tags", ["a"]), ("metadata", {"a": 1})),
                 *(("name", "Other"), ("forks", "none"), ("versions", {}), ("current", 5)),
+                ("checkpoint", "boundaries"),
             )
         ),
         *(

@@ -78,10 +78,11 @@ class Scene:
         start, join = self.innocent("start"), self.join
         transitions: dict[Any, Any] = {start: {"done": branches}, join: {"done": DONE}}
         transitions |= {one: {"done": join} for one in branches}
+        checkpoint = members.pop("checkpoint", "steps")
         transitions[self.killer] = {"done": join} | members.pop("routes", {})
         transitions |= members.pop("more", {})
         body = {"start_at": start, "transitions": transitions, **members}
-        made: type[Workflow] = type("Killing", (Workflow,), body, key="killing")
+        made: type[Workflow] = type("Killing", (Workflow,), body, key="killing", checkpoint=checkpoint)
         return made
 
     def _note(self, ctx: StepContext) -> list[int]:
@@ -199,3 +200,35 @@ def test_isolation_outlives_a_pause_and_shows() -> None:
     assert {paused.steps[key].status for key in alone} == {"pending"}
     assert shown.status == "completed"
     assert not any(one.alone for one in shown.steps.values())
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_the_killer_alone_fails_where_results_are_written_at_boundaries(ahead: int) -> None:
+    """Rule E.1: the first death names none, the next the killer, also where it comes after steps without a commit."""
+    calls: dict[str, list[int]] = {}
+
+    def act(ctx: StepContext) -> str:
+        key = ctx.idempotency_key.rsplit(":", 1)[1]
+        calls.setdefault(key, []).append(ctx.attempt)
+        if key == "killer":
+            raise Killed
+        return "done"
+
+    keys = [*(f"s{number}" for number in range(ahead)), "killer", "last"]
+    steps = [step(key=key, retry=PATIENT)(act) for key in keys]
+    routes = zip(steps, [*steps[1:], DONE], strict=True)
+    body: dict[str, Any] = {"start_at": steps[0], "transitions": {one: {"done": after} for one, after in routes}}
+    flow: type[Workflow] = type("Late", (Workflow,), body, key="killing", checkpoint="boundaries")
+    _, shown = ended(flow)
+    assert (shown.status, shown.steps["killer"].status) == ("failed", "failed")
+    assert calls["killer"] == [1, 1, 2, 3]
+    assert all(calls[f"s{number}"] == [1, 1] for number in range(ahead))
+
+
+def test_the_killer_among_innocents_alone_fails_at_boundaries() -> None:
+    """Rule E.1 with rule A.2."""
+    scene = Scene()
+    _, shown = ended(scene.flow(checkpoint="boundaries"))
+    assert (shown.status, shown.steps["killer"].status) == ("failed", "failed")
+    assert scene.calls["killer"] == [1, 1, 1, 2, 3], "named by none, then with all, then alone"
+    assert all(set(scene.calls[one.key]) == {1} for one in scene.innocents)

@@ -59,6 +59,7 @@ def test_the_version_of_an_umbrella_is_its_current_one() -> None:
     [
         ({}, {"version": 5}, "has version=5 beside versions=. Drop it"),
         ({}, {"version": 1}, "has version=1 beside versions=. Drop it"),
+        ({}, {"checkpoint": "boundaries"}, "has checkpoint='boundaries' beside versions=. Drop it"),
         ({"start_at": only}, {}, "sets start_at, but an umbrella has no graph of its own. Move it into the versions"),
         ({"transitions": {}}, {}, "sets transitions, but an umbrella"),
         ({"retry": Retry()}, {}, "sets retry, but an umbrella"),

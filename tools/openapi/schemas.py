@@ -209,6 +209,7 @@ def workflow() -> Schema:
             "additionalProperties": False,
         },
         "ends_on": {"type": "array", "items": {"type": "string"}},
+        "checkpoint": {"type": "boolean", "description": "False: its result is left to the next commit. Else true."},
     }
     forks = {**text, "enum": list(FORKS)}
     version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": steps}}

@@ -201,6 +201,29 @@ class OrderV1(Workflow, key="orderid", version=1, tags=["sales"], metadata={"tea
     }
 
 
+@step(checkpoint=False, events=("done",))
+def inexpensive(ctx: StepContext) -> str:
+    """Its result is left to the next commit."""
+    return "done"
+
+
+class Cheap(Step):
+    """So is this one's, by its class."""
+
+    checkpoint = False
+
+    def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> str:
+        """Nothing."""
+        return "done"
+
+
+class AtBoundaries(Workflow, key="orderid", checkpoint="boundaries"):
+    """Like all of these."""
+
+    start_at = inexpensive
+    transitions = {inexpensive: {"done": Cheap}, Cheap: {"done": DONE}}
+
+
 class OrderV2(Workflow, key="orderid", version=2, scope="version", forks="unchanged"):
     """A model of its own."""
 

@@ -308,6 +308,7 @@ def _step(definition: Definition, key: str) -> Text:
     facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
     facts += ["at most once"] if step.semantics == "at_most_once" else []
     facts += ["can be undone"] if step.compensates else []
+    facts += ["no checkpoint"] if definition.defers(key) and not step.waits else []
     if step.rounds is not None:
         within = f" within {span(step.rounds.within.total_seconds())}" if step.rounds.within else ""
         again_on = f", again on {', '.join(step.rounds.again_on)}" if step.rounds.again_on else ""

@@ -273,7 +273,8 @@ def _step(described: Json, plan: Plan) -> Step:
             pause = None if again_on else Again(_data(plan.result_bytes), after=plan.waits.get(key))
             again = _go_on(emitted, number, pause, plan.result_bytes)
             return step(key=key, events=events, rounds=Rounds(number, again_on=again_on))(again)
-        return step(key=key, events=events)(_emit(emitted, plan.result_bytes))
+        deferred = None if described.get("checkpoint", True) else False
+        return step(key=key, events=events, checkpoint=deferred)(_emit(emitted, plan.result_bytes))
     duration = plan.waits.get(key, UNKNOWN_WAIT)
     if events == ("done",):
         return Wait(seconds=duration.total_seconds(), name=key)

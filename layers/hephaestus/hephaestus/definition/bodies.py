@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current")
+HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current", "checkpoint")
 WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout", "example")
 TRIGGERS: Final = "triggers"  # which an umbrella has, too
-STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry", "rounds")
+STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry", "rounds", "checkpoint")
 STEP_METHODS: Final = ("execute", "compensate")
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 Forks: TypeAlias = Literal["any", "unchanged", "none"]
+Checkpoint: TypeAlias = Literal["steps", "boundaries"]
+CHECKPOINTS: Final[tuple[str, ...]] = get_args(Checkpoint)
 FORKS: Final[tuple[str, ...]] = get_args(Forks)
 
 
@@ -77,6 +79,12 @@ class Declared:
     waits: bool
     pure: bool
     compensates: bool
+    checkpoint: bool | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its result is always written when it has ended."""
+        return self.compensates or self.semantics == "at_most_once" or self.rounds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,14 @@ class Definition:
     output: Callable[[StepContext], Any] | None = None
     timeout: timedelta | None = None
     failure_config: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint = "steps"
+
+    def defers(self, step: str) -> bool:
+        """Whether the result of ``step`` is left to the next commit."""
+        declared = self.declared[step]
+        if declared.checkpoint is None:
+            return self.checkpoint == "boundaries" and not declared.is_kept
+        return not declared.checkpoint
 
     @property
     def timeout_ms(self) -> int:

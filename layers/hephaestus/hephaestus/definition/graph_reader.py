@@ -81,6 +81,7 @@ class Reader:
             output=None if isinstance(output, str) else output,
             failure_config=failure_config,
             timeout=self.timeout(),
+            checkpoint=self.cls.checkpoint,
         )
 
     def graph(
@@ -147,6 +148,8 @@ class Reader:
                 self.wrong(key, "is on_failure and waits", "Give a step that only runs")
             if declared.rounds is not None:
                 self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
+            if declared.checkpoint is False:
+                self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
             if declared.compensates is True:
                 self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, SCOPES
-from hephaestus.definition.definition import FORKS
+from hephaestus.definition.definition import CHECKPOINTS, FORKS
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem
@@ -50,6 +50,8 @@ def _names_wrong(cls: type[Workflow], key: object, scope: object, current: objec
         yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")
     if not is_one_of(cls.forks, FORKS):
         yield (f"forks is {shown(cls.forks)}", f"Use one of {', '.join(FORKS)}")
+    if not is_one_of(cls.checkpoint, CHECKPOINTS):
+        yield (f"checkpoint is {shown(cls.checkpoint)}", f"Use one of {', '.join(CHECKPOINTS)}")
     if isinstance(cls.version, bool) or not isinstance(cls.version, int) or not 1 <= cls.version <= MAX_VERSION:
         yield (f"the version {shown(cls.version)} is invalid", "Use a whole number of at least 1")
     if problem := call_problem(cls.version_for, "versions", "opts", coroutines=False):

@@ -61,6 +61,8 @@ class Step:
         compensate_retry: how failed attempts to undo the step are repeated; ``None`` takes the workflow's policy.
         waits: whether the step always waits for an event or a time (``WaitForEvent``, ``Wait``).
         rounds: how often the step may return ``Again``; ``None`` for never.
+        checkpoint: whether its result is written before another step begins; ``False`` leaves it to the next commit, so
+            that the step may run again and give another answer; ``None`` takes the workflow's setting.
         ends_on: the only events that it takes, also while it is between two attempts (``Poll``); ``None`` for others.
         pure: whether ``execute`` is the library's own and touches nothing outside, so that its start is no matter.
     """
@@ -72,6 +74,7 @@ class Step:
     semantics: Semantics = "at_least_once"
     compensate_retry: Retry | None = None
     rounds: Rounds | None = None
+    checkpoint: bool | None = None
     ends_on: Sequence[str] | None = None
     waits: bool = False
     pure: bool = False
@@ -170,6 +173,7 @@ class FunctionStep(Step):
         compensate: CompensationFunction | None = None,
         compensate_retry: Retry | None = None,
         rounds: Rounds | None = None,
+        checkpoint: bool | None = None,
     ) -> None:
         self.function = function
         self.events = events
@@ -180,6 +184,7 @@ class FunctionStep(Step):
         self.compensation = compensate
         self.compensate_retry = compensate_retry
         self.rounds = rounds
+        self.checkpoint = checkpoint
         self.__doc__ = function.__doc__
         self.__name__ = _name_of(function)
         self.__module__ = getattr(function, "__module__", None) or __name__
@@ -225,6 +230,7 @@ def step(
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
     rounds: Rounds | None = None,
+    checkpoint: bool | None = None,
 ) -> Callable[[StepFunction], FunctionStep]: ...
 def step(  # noqa: PLR0913 - what a step is made of
     function: StepFunction | None = None,
@@ -238,6 +244,7 @@ def step(  # noqa: PLR0913 - what a step is made of
     compensate: CompensationFunction | None = None,
     compensate_retry: Retry | None = None,
     rounds: Rounds | None = None,
+    checkpoint: bool | None = None,
 ) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
     """Make a step of a function that takes the context and returns a result.
 
@@ -252,6 +259,8 @@ def step(  # noqa: PLR0913 - what a step is made of
         compensate: undoes what the step did, should the instance fail later; it takes the context, too.
         compensate_retry: how failed attempts of ``compensate`` are repeated; by default as the workflow says.
         rounds: how often it may return ``Again``, as in ``Rounds(1_000, within=timedelta(days=3))``; by default never.
+        checkpoint: ``False`` leaves its result to the next commit: cheaper, and it may run again with another answer;
+            ``True`` does not; by default as the workflow says.
 
     Raises:
         DefinitionError: it is given something by position that is no function.
@@ -276,6 +285,7 @@ def step(  # noqa: PLR0913 - what a step is made of
             compensate=compensate,
             compensate_retry=compensate_retry,
             rounds=rounds,
+            checkpoint=checkpoint,
         )
 
     if function is not None and not callable(function):

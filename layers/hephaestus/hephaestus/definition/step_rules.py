@@ -74,9 +74,24 @@ def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
         if not isinstance(flag, bool):
             yield (f"{name} is {shown(flag)}", "Give True or False")
     yield from step_body_wrong(type(step), Step)
+    yield from _checkpoint_wrong(declared)
     yield from _policies_wrong(declared)
     yield from _rounds_wrong(step, declared)
     yield from _functions_wrong(step)
+
+
+def _checkpoint_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
+    """What must be known when the next step begins cannot be left to the next commit."""
+    if declared.checkpoint is not None and not isinstance(declared.checkpoint, bool):
+        yield (f"checkpoint is {shown(declared.checkpoint)}", "Give True or False")
+    elif declared.checkpoint is False:
+        why = {
+            "a compensation": declared.compensates is True,
+            "at_most_once semantics": is_one_of(declared.semantics, ["at_most_once"]),
+            "rounds": declared.rounds is not None,
+        }
+        if found := [what for what, has in why.items() if has]:
+            yield (f"has checkpoint=False and {' and '.join(found)}", "Drop checkpoint=False")
 
 
 def _policies_wrong(declared: Declared) -> Iterator[tuple[str, str]]:

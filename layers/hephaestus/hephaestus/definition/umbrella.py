@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.bodies import WORKFLOW, body_of
 from hephaestus.definition.business_key import BusinessKey
-from hephaestus.definition.definition import FORKS
+from hephaestus.definition.definition import CHECKPOINTS, FORKS
 from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.header import FIRST, MAX_TAGS, tags_problem
 from hephaestus.errors import Problem
@@ -59,6 +59,8 @@ def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
     """What belongs into a version, or is no way to choose one."""
     if cls.version is not FIRST:
         yield (f"has version={shown(cls.version)} beside versions=", "Drop it: each version has its own")
+    if is_one_of(cls.checkpoint, CHECKPOINTS[1:]):
+        yield (f"has checkpoint={shown(cls.checkpoint)} beside versions=", "Drop it: each version has its own")
     from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - which imports this module
 
     body = body_of(cls, Workflow)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hephaestus.definition.default import Runs
-    from hephaestus.definition.definition import Definition, Forks
+    from hephaestus.definition.definition import Checkpoint, Definition, Forks
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.incoming import Trigger
     from hephaestus.definition.references import StepRef
@@ -52,6 +52,8 @@ class Workflow(OfOutput[OutputT]):
         versions: make the class an umbrella over versions of one workflow, by their numbers. It has no graph of its
             own; its tags, metadata and ``forks`` are added to those of the version: of ``forks`` the stricter counts.
         current: the version that new instances of an umbrella take; by default the highest.
+        checkpoint: ``steps``, or ``boundaries``: a step's result is left to the next commit, unless the step says
+            otherwise, has ``compensate`` or ``rounds``, or runs at most once. Cheaper; it may run again instead.
 
     Attributes:
         start_at: the first step.
@@ -88,6 +90,7 @@ class Workflow(OfOutput[OutputT]):
     version: ClassVar[int]
     business_key: ClassVar[BusinessKey]
     forks: ClassVar[Forks]
+    checkpoint: ClassVar[Checkpoint]
     tags: ClassVar[tuple[str, ...]]
     metadata: ClassVar[Mapping[str, Any]]
     definitions: ClassVar[Mapping[int, Definition]]
@@ -106,6 +109,7 @@ class Workflow(OfOutput[OutputT]):
         forks: Forks = "any",
         versions: Mapping[int, type[Workflow]] | None = None,
         current: int | None = None,
+        checkpoint: Checkpoint = "steps",
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
@@ -115,6 +119,7 @@ class Workflow(OfOutput[OutputT]):
         cls.name = cls.__name__ if name is None else plain_name(name)
         cls.version = version
         cls.forks = forks
+        cls.checkpoint = checkpoint
         cls.tags = tuple(map(plain_name, tags)) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]

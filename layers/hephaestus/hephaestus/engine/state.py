@@ -36,6 +36,7 @@ StepStatus: TypeAlias = Literal[
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
+CAREFUL: Final = 2  # the owner has every step checkpointed
 TIMED: Final[frozenset[str]] = frozenset({"retrying", "looping"})  # the next attempt has a time
 
 
@@ -167,8 +168,10 @@ class State:
     ``life`` names it: unlike ``generation``, which counts the starts of an id, no life's name is ever used again.
     ``steps`` and ``epochs`` (how often a step's effects were undone, unless never) are by step; what runs, waits or is
     kept for a step (``running``, ``choosing``, ``timers``) by the text of the activation; ``isolated`` was under way
-    when an owner died, and runs with nothing beside it since. Events are for all rounds of a step (see ``line``):
-    ``inbox`` has the next one of each step, ``lines`` what stands behind it.
+    when an owner died, and runs with nothing beside it since; ``careful`` is not 0 once an owner
+    has died and until the instance suspends: ``CAREFUL`` as soon as another owner has come, who checkpoints every step.
+    Events are for all rounds of a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands
+    behind it.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -194,6 +197,7 @@ class State:
     steps: Mapping[str, StepState] = NOTHING
     running: tuple[str, ...] = ()
     isolated: tuple[str, ...] = ()
+    careful: int = 0
     choosing: Mapping[str, int] = NOTHING
     epochs: Mapping[str, int] = NOTHING
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING

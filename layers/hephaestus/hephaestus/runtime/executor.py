@@ -51,6 +51,7 @@ from hephaestus.engine.events import (
     Suspended,
     TimedOut,
 )
+from hephaestus.engine.state import CAREFUL
 from hephaestus.errors import EngineSignal, PayloadTooLarge, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from hephaestus.writes import Write
 
 IN_PLACE_MS: Final = 1_000
+LONGEST_DEFERRED_MS: Final = 10_000  # what may have to run again after a death
 OUTPUT: Final = "!output"  # in a step's place, for what makes the output; no step can have this key
 
 _logger = logging.getLogger("hephaestus.executor")
@@ -176,6 +178,8 @@ class _Execution:
             definition, self.journal.now, lambda: self.draft, self.clock.random, self.context, self.may_choose
         )
         self.journal.overtaken = self.judge.overtaken
+        self.exact = state.careful == CAREFUL
+        self.isolated = state.isolated
         self.interrupted = tuple(dict.fromkeys((*state.running, *state.choosing))) if opening else ()
         self.took_over = bool(opening) and state.owner is not None
         self.looks = 0
@@ -231,13 +235,16 @@ class _Execution:
         begins = ChoiceStarted(activation)
         if self.draft.choosing.get(activation, 0) >= self.definition.policy(begins.step).max_attempts:
             return False
-        self.journal.decide(begins)
+        journal, ran = self.journal, (activation,) if activation in self.journal.unnamed else ()
+        self.name(ran)
+        journal.decide(begins)
         while not self.flush():
-            if any(event is begins for event in self.journal.decided):
+            if any(event is begins for event in journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if begins.step in self.pure or begins.activation not in self.draft.running:
+            if begins.step in self.pure or not (ran or activation in self.draft.running):
                 raise LookAgain
-            self.journal.decide(begins)
+            self.name(ran)
+            journal.decide(begins)
         return True
 
     def recover(self) -> None:
@@ -246,7 +253,7 @@ class _Execution:
         Of several, one may have killed the others: none has spent any, and each runs alone. What runs at most once
         may have run, and has failed.
         """
-        alone, running = len(self.interrupted) == 1, self.draft.running
+        alone, running = len(self.interrupted) == 1 and self.is_named(*self.interrupted), self.draft.running
         known = [one for one in self.interrupted if step_of(one) in self.definition.declared]
         spent = [one for one in known if one in running and (alone or self.is_once(one))]
         if not alone:
@@ -255,6 +262,12 @@ class _Execution:
             event = self.within_room(self.judge.interrupted(self.draft, activation, alone=alone))
             self.journal.decide(self.overtaken(event))
         self.isolate(one for one in spent if alone and self.draft.step_status(step_of(one)) == "retrying")
+
+    def is_named(self, activation: str) -> bool:
+        """Whether a commit has named whatever can have run since ``activation`` was named."""
+        state, step = self.draft, step_of(activation)
+        exact = self.exact or state.compensation is not None or activation in (*self.isolated, *state.choosing)
+        return exact or step not in self.definition.declared or not self.definition.defers(step)
 
     def is_once(self, activation: str) -> bool:
         """Whether an activation is of a step that runs at most once."""
@@ -302,15 +315,44 @@ class _Execution:
         fitting = self.fitting(runs, now)
         if not fitting and not self.in_flight:
             return self.commit(HandedOver())
-        named = self.journal.draft.running
-        if unnamed := [run.activation for run in fitting if run.activation not in named]:
-            self.journal.decide(StepsStarted(tuple(unnamed)))
-        if not self.journal.flush():
-            return False
+        if not self.defers(fitting, now):
+            self.name(run.activation for run in fitting)
+            if not self.journal.flush():
+                return False
         self.launch(fitting, now)
         if self.in_flight:
             self.collect(now)
         return False
+
+    def defers(self, runs: Sequence[Run], now: int) -> bool:
+        """Whether ``runs`` may start before what has ended is committed, and before a commit names them."""
+        state, journal = self.draft, self.journal
+        if journal.opening or now >= self.late_at or state.careful or journal.committed.isolated:
+            return False
+        if state.compensation is not None:
+            return False
+        steps = (*map(step_of, self.in_flight), *(run.step for run in runs))
+        return all(map(self.definition.defers, steps)) and all(map(self.may_be_late, journal.decided))
+
+    @property
+    def late_at(self) -> int:
+        """When what has ended since the last commit is to be committed, whatever still runs (ms)."""
+        return self.journal.committed.updated_at + LONGEST_DEFERRED_MS
+
+    def may_be_late(self, event: Event) -> bool:
+        """Whether a decision may be committed after more has run that follows from it."""
+        if isinstance(event, StepCompleted):
+            plain = event.failed is None and event.fail is None and event.step not in self.pure
+            waited = self.journal.committed.step_status(event.step) == "waiting"
+            return plain and not waited and self.definition.defers(event.step)
+        return isinstance(event, StepsSkipped)
+
+    def name(self, activations: Iterable[str] = ()) -> None:
+        """Have the next commit name what is under way, and ``activations``, which are about to be."""
+        named = self.draft.running
+        found = dict.fromkeys((*self.in_flight, *activations))
+        if unnamed := tuple(one for one in found if one not in named):
+            self.journal.decide(StepsStarted(unnamed))
 
     def launch(self, runs: Sequence[Run], now: int) -> None:
         """Start steps: in a thread each, or right here where there is only one thing to do."""
@@ -387,6 +429,7 @@ class _Execution:
         assert self.workers is not None  # noqa: S101 - something is in flight
         waiting = is_any_waiting(self.graph, self.draft)
         times = [now + self.limits.peek_ms] if waiting else []
+        times += [self.late_at] if self.journal.decided else []
         # What was due before this has been started, or cannot be while these run.
         times += [due for due in (next_wake(self.graph, self.draft, now), self.next_timeout()) if due is not None]
         outcomes = self.workers.wait(max(min(times) - now, 1) if times else None)
@@ -425,6 +468,8 @@ class _Execution:
         writing = []
         for outcome in outcomes:
             running = self.in_flight.pop(outcome.activation)
+            if outcome.activation not in self.journal.committed.running:
+                self.journal.unnamed.add(outcome.activation)
             if writes := outcome.writes:
                 writing.append((running, outcome, writes))
             else:

@@ -70,6 +70,7 @@ class Journal:
         tell: called after every commit with the state before, the entry, and the state after.
 
     Attributes:
+        unnamed: the activations of which an attempt has ended, and that no commit has named.
         overtaken: asked after a rebase what a decision that is kept comes to now.
     """
 
@@ -97,6 +98,7 @@ class Journal:
         self._draft(opening)
         self.owner = self.draft.owner
         self.overtaken: Callable[[Event, State], Event] = lambda event, _: event
+        self.unnamed: set[str] = set()
         self._room: int | None = None
         self._entries = count()
 
@@ -174,6 +176,8 @@ class Journal:
             self.rebase()
             return False
         self.opening = ()
+        if self.unnamed:
+            self.unnamed.difference_update(getattr(event, "activation", "") for event in self.decided)
         self.decided = []
         self.committed = self.draft = done
         return True
@@ -266,6 +270,7 @@ class Journal:
             case StepCompleted() | StepFailed() | RoundEnded():
                 step, activation = event.step, event.activation
                 waited = any(isinstance(earlier, StepWaiting) and earlier.step == step for earlier in decided)
-                return step in self.pure or waited or activation not in self.committed.running
+                ran = activation in self.committed.running or activation in self.unnamed
+                return step in self.pure or waited or not ran
             case _:
                 return False

@@ -20,6 +20,7 @@ from hephaestus.engine.events import (
     EventReceived,
     EventsDropped,
     Forked,
+    HandedOver,
     InstanceFinished,
     OnFailureCompleted,
     OnFailureFailed,
@@ -33,6 +34,7 @@ from hephaestus.engine.events import (
     StepsSkipped,
     StepsStarted,
     StepWaiting,
+    Suspended,
     TimedOut,
 )
 from hephaestus.engine.inbox import LONGEST_LINE
@@ -44,6 +46,7 @@ from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Entry, Event, Failure
     from hephaestus.engine.graph import Bounds, Graph
     from hephaestus.engine.state import State
@@ -103,7 +106,11 @@ class Generation:
         fatal: the steps whose event led to ``FAIL``, but for those set back.
         broken: whether it fails although no step did.
         took_over: whether its owner took over from one that died.
+        careful: whether the owner has come after one that died, since the instance last suspended.
+        died: whether an owner has died, and the instance was parked since.
+        unnamed: the activations that its owner has begun without a commit that names them, and not recorded.
         under_way: what its last owner had begun and not recorded, where that owner died.
+        hidden: whether that one had begun more, which no commit named.
         suspects: what was under way beside others when an owner died, and has come to no end of its own since.
         calls: of those that a ``Choice`` was called for, how many calls had been counted with that one.
         outputs: how many calls that make the output were counted when it was last made.
@@ -132,7 +139,10 @@ class Generation:
         self.fatal: set[str] = set()
         self.broken = False
         self.took_over = False
+        self.careful = self.died = False
+        self.unnamed: set[str] = set()
         self.under_way: frozenset[str] = frozenset()
+        self.hidden = False
         self.suspects: set[str] = set()
         self.calls: dict[str, int] = {}
         self.outputs = 0
@@ -143,6 +153,11 @@ class Generation:
         self.requests: set[tuple[type[Event], str]] = set()
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
+
+    def settles(self, activation: str) -> None:
+        """An activation has come to an end of its own, or waits."""
+        self.suspects.discard(activation)
+        self.unnamed.discard(activation)
 
     def in_force(self, event_id: str) -> EventReceived | None:
         """An accepted event that is there for its step, or that a completion that still counts has consumed."""
@@ -200,7 +215,7 @@ class Check:
             case ChoiceStarted(activation=activation):
                 self._calls(activation)
             case StepWaiting(activation=activation):
-                known.suspects.discard(activation)
+                known.settles(activation)
             case StepsSkipped(steps):
                 self._skipped(steps)
             case CompensationStarted() as event:
@@ -217,23 +232,45 @@ class Check:
                 self._handled(step)
             case TimedOut() | OutputFailed() as event:
                 self._breaks(event)
-            case InstanceFinished() as event:
-                self._finished(event)
+            case Suspended() | HandedOver() | InstanceFinished():
+                self._leaves()
             case Parked(reason):
+                known.died = known.died or self.state.owner is not None
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
 
     def _takes_over(self) -> None:
-        """What died beside others has spent no attempt, and may be begun again."""
+        """What died beside others, or where no commit named all, has spent no attempt, and may be begun again."""
         known, state = self.known, self.state
-        known.took_over = state.owner is not None
+        died, known.died = known.died, False
+        known.took_over, known.hidden = state.owner is not None, bool(known.unnamed)
         known.under_way = frozenset((*state.running, *state.choosing))
-        if len(known.under_way) > 1:
-            known.suspects |= known.under_way
-            known.calls = {one: count for one, count in state.choosing.items() if one in known.under_way}
-            again = {(step, state.attempt(step)) for step in map(step_of, known.under_way)}
-            known.begun = {name for name in known.begun if name[1:] not in again}
+        spared = known.under_way if len(known.under_way) > 1 or self._may_hide_others() else frozenset()
+        known.suspects |= spared
+        if spared:
+            known.calls = {one: count for one, count in state.choosing.items() if one in spared}
+        again = {(step, state.attempt(step)) for step in map(step_of, spared | known.unnamed)}
+        known.begun = {name for name in known.begun if name[1:] not in again}
+        known.unnamed.clear()
+        known.careful = known.careful or known.took_over or died
+
+    def _may_hide_others(self) -> bool:
+        """Whether steps that no commit named may have run after the only one that was named."""
+        known, state = self.known, self.state
+        plain = all(not parse(one).undo and one not in state.choosing for one in state.running)
+        named = known.careful or known.suspects or state.compensation is not None
+        definition = self.ledger.definition(state)
+        return plain and not named and any(defers(definition, step_of(one)) for one in state.running)
+
+    def _leaves(self) -> None:
+        """The owner leaves, or somebody ends what a dead one left: what it had begun it has recorded."""
+        known = self.known
+        recorded = not known.unnamed or not self.ledger.is_by_owner(self.state, self.entry)
+        require(recorded, "E.1", f"the owner leaves, and {sorted(known.unnamed)} have no outcome")
+        known.careful = known.careful and isinstance(self.event, HandedOver)
+        if isinstance(self.event, InstanceFinished):
+            self._finished(self.event)
 
     def _run_alone(self, activations: Sequence[str]) -> None:
         """Nothing runs beside what may have killed its process."""
@@ -254,6 +291,9 @@ class Check:
         once = self.ledger.definition(self.state).declared[step_of(activation)].semantics == "at_most_once"
         died = self.known.under_way
         require(once or len(died) == 1, "A.2", f"{activation} has spent an attempt, {sorted(died)} were under way")
+        require(
+            once or not self.known.hidden, "E.1", f"{activation} has spent an attempt, unnamed steps were under way"
+        )
 
     def _happens(self, event: EventReceived | RoundEnded | EventsDropped | StepCompleted | StepFailed) -> None:
         """Something has happened to one step."""
@@ -284,11 +324,15 @@ class Check:
         return not event.only or (meant.epoch, meant.round) == (self.state.epochs.get(event.step, 0), rounds + 1)
 
     def _started(self, activations: Sequence[str]) -> None:
-        state, steps = self.state, [step_of(activation) for activation in activations]
+        state, fresh = self.state, [one for one in activations if one not in self.known.unnamed]
+        steps = [step_of(activation) for activation in fresh]
         self._run_alone(activations)
+        self.known.unnamed.difference_update(activations)
+        if not fresh:
+            return
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
         if state.compensation is not None:
-            if not all(parse(activation).undo for activation in activations):
+            if not all(parse(activation).undo for activation in fresh):
                 self._handles(steps)
             return
         ended = ", ".join(self.known.fatal)
@@ -350,6 +394,7 @@ class Check:
     def _failed(self, event: StepFailed) -> None:
         step, known = event.step, self.known
         self._spent(event.activation, event.error)
+        known.unnamed.discard(event.activation)
         if event.retry_at is None:
             known.suspects.discard(event.activation)
         if event.attempt:
@@ -391,7 +436,7 @@ class Check:
         require(found == "startable", "invariant 4", f"step {step} completed, but it is {found}")
         require(event.activation not in self.known.completed, "invariant 2", f"{event.activation} completed twice")
         self.known.completed.add(event.activation)
-        self.known.suspects.discard(event.activation)
+        self.known.settles(event.activation)
         self._spent(event.activation, event.failed)
         self._leads(event)
         allowed = self.graph.edges[step].get(event.event, ())
@@ -561,6 +606,14 @@ class Check:
         if status == "failed" or (state.cancel is not None and state.cancel.compensate):
             left = sorted(self._undoable())
             require(not left and not self.known.undo, "compensation", f"{left} were not undone")
+
+
+def defers(definition: Definition, step: str) -> bool:
+    """Whether the result of a step may be left to the next commit."""
+    declared = definition.declared[step]
+    kept = declared.compensates or declared.semantics == "at_most_once" or declared.rounds is not None
+    wanted = definition.checkpoint == "boundaries" if declared.checkpoint is None else not declared.checkpoint
+    return wanted and not kept
 
 
 def check_inbox(known: Generation) -> None:

@@ -30,6 +30,7 @@ from hephaestus.simulation.checks import (
     check_head,
     check_inbox,
     check_round_end,
+    defers,
     needed_at,
 )
 from hephaestus.simulation.violation import Violation, require
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ALL: Final = 1_000_000
+LONGEST_MS: Final = 10_000  # after a commit, within which steps start that none names
 _FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
 
 
@@ -179,9 +181,8 @@ class Ledger:
             return
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
-        running = state.activation(step.key, undo=undo) in state.running
-        require(running, "invariant 2", f"step {step.key} runs, and no commit names it")
-        self._named(generation, step.key, context.idempotency_key, undo=undo)
+        self._is_named(generation, step.key, undo=undo)
+        self._has_key(generation, step.key, context.idempotency_key, undo=undo)
         loop = generation.loops[step.key]
         if loop.rounds:
             early = loop.next_at > self.world.now + MAX_SKEW_MS
@@ -201,7 +202,24 @@ class Ledger:
         if step.timeout is None:
             self._busy[invocation] += 1
 
-    def _named(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
+    def _is_named(self, generation: Generation, step: str, *, undo: bool) -> None:
+        """A commit has named what runs, unless its result may be left to the next one; then that comes soon."""
+        state = generation.state
+        activation, may_defer = state.activation(step, undo=undo), defers(self.definition(state), step)
+        if activation in state.running:
+            alone = may_defer or not generation.unnamed
+            require(alone, "E.1", f"step {step} runs beside {generation.unnamed}, which no commit names")
+            return
+        named = not may_defer or undo or state.compensation is not None
+        require(not named, "invariant 2", f"step {step} runs, and no commit names it")
+        careful = generation.careful or generation.suspects
+        require(not careful, "E.1", f"step {step} runs, and no commit names it although an owner died")
+        skew = 0 if self.world.invocation is None else self.world.invocation.skew
+        late = self.world.now + skew - generation.entries[-1].at
+        require(late < LONGEST_MS, "E.1", f"step {step} starts {late} ms after the last commit, and none names it")
+        generation.unnamed.add(activation)
+
+    def _has_key(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
         rounds = 0 if undo else generation.loops[step].rounds
@@ -225,7 +243,7 @@ class Ledger:
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"a Choice of {step} runs in an invocation that does not own it")
         activation = state.activation(step)
-        named = activation in state.choosing or activation in state.running
+        named = activation in (*state.choosing, *state.running, *generation.unnamed)
         require(named, "invariant 3", f"a Choice of {step} is called, and no commit counts it")
 
     def outputs(self, context: StepContext) -> None:
@@ -391,6 +409,10 @@ class Ledger:
         alive = owner is not None and owner.alive and self.world.now < owner.ends_at
         require(not alive, "invariant 2", "the instance was claimed although its owner is alive")
         self._owners[event.owner] = self._writers.get(entry.commit_id)
+
+    def is_by_owner(self, state: State, entry: Entry) -> bool:
+        """Whether the owner has written an entry."""
+        return self._owners.get(state.owner or "") is self._writers.get(entry.commit_id)
 
     def takes_over(self, event: Forked) -> None:
         """A fork begins: what it takes over is what the other instance had come to."""

@@ -9,7 +9,7 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.requests import NAME, remember
-from hephaestus.engine.state import State, StepState, asked_for
+from hephaestus.engine.state import CAREFUL, State, StepState, asked_for
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -110,9 +110,10 @@ class Claimed(Event):
     owner: str
     lease_until: int
 
-    def changes(self, _state: State, _at: int) -> dict[str, Any]:
-        """It has an owner."""
-        return {"owner": self.owner, "lease_until": self.lease_until, "parked": None, "parks": 0}
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It has an owner; where another had not left, that one has died, and every step is checkpointed."""
+        careful = CAREFUL if state.careful or state.owner is not None else 0
+        return {"owner": self.owner, "lease_until": self.lease_until, "parked": None, "parks": 0, "careful": careful}
 
 
 @event({"running": "waiting", "compensating": "="})
@@ -123,7 +124,7 @@ class Suspended(Event):
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """The instance has no owner."""
-        return {"owner": None, "lease_until": 0, "running": ()}
+        return {"owner": None, "lease_until": 0, "running": (), "careful": 0}
 
 
 @event(stays("running", "compensating"))
@@ -144,8 +145,9 @@ class Parked(Event):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Steps that a dead owner was running stay named: the next owner finds their attempts spent."""
+        careful = state.careful or int(state.owner is not None)
         parked = {"parked": self.reason, "parks": state.parks + 1}
-        return {"owner": None, "lease_until": 0, **parked}
+        return {"owner": None, "lease_until": 0, "careful": careful, **parked}
 
 
 @event({**stays(*OPEN), "failed": "pending|compensating", "cancelled": "pending|compensating"})
@@ -231,7 +233,7 @@ class InstanceFinished(Event):
 
     def changes(self, _state: State, _at: int) -> dict[str, Any]:
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
-        ended = {"owner": None, "lease_until": 0, "paused": None, "parked": None, "error": self.error}
+        ended = {"owner": None, "lease_until": 0, "careful": 0, "paused": None, "parked": None, "error": self.error}
         if self.status != "completed":
             return ended
         left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}

@@ -42,6 +42,7 @@ def _version(definition: Definition) -> dict[str, Any]:
                 "events": list(step.events),
                 "routes": {event: list(route.shown) for event, route in definition.routes[key].items()},
                 **({"rounds": _rounds(step.rounds)} if step.rounds is not None else {}),
+                **({"checkpoint": False} if definition.defers(key) and not step.waits else {}),
                 **({"ends_on": list(step.ends_on)} if step.ends_on is not None else {}),
             }
             for key, step in definition.declared.items()
