@@ -77,7 +77,7 @@ export function tell(entries: Entry[]): Story {
           taken.set(step, event.taken ?? []);
           ran("run");
           if (event.failed) end(step, at, event.failed.message, true);
-          else end(step, at, event.event ?? "done");
+          else end(step, event.ended_at ? ms(event.ended_at) : at, event.event ?? "done");
           break;
         case "RoundEnded":
           ran("run");

@@ -127,6 +127,8 @@ export interface LogEvent {
   taken?: string[];
   attempt?: number;
   started_at?: string;
+  /** Where it ended before its commit. */
+  ended_at?: string;
   retry_at?: string;
   due_at?: string;
   round?: number;

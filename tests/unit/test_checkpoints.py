@@ -147,6 +147,8 @@ def test_no_step_starts_later_than_ten_seconds_after_the_last_commit() -> None:
     local[0].start(flow, "1", {})
     kinds = [[_said(event) for event in entry.events] for entry in local[0].runner.history("row::1").items[2:]]
     assert kinds == [["Completed a", "Completed b", "sStarted c"], ["Completed c", "Completed d", "Finished"]]
+    times = [one.ended_at - one.started_at for one in local[0].runner.get("row::1").steps.values()]  # type: ignore[operator]  # both are set
+    assert times == [timedelta(seconds=6)] * 4, "each has ended when it did"
 
 
 def test_what_was_left_is_written_in_ten_seconds_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,7 +293,8 @@ def _broken(words: str) -> Callable[[Json, datetime], Text]:
 
 def _took(event: Json, at: datetime) -> str:
     start = moment(event.get("started_at"))
-    return f"  {span(max((at - start).total_seconds(), 0))}" if start else ""
+    end = moment(event.get("ended_at")) or at
+    return f"  {span(max((end - start).total_seconds(), 0))}" if start else ""
 
 
 _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {

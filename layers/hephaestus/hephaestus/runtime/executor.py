@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -473,7 +473,7 @@ class _Execution:
             if writes := outcome.writes:
                 writing.append((running, outcome, writes))
             else:
-                self.journal.decide(self.judged(running, outcome))
+                self.journal.decide(self.dated(self.judged(running, outcome)))
         for running, outcome, writes in writing:
             self.write(running, outcome, writes)
 
@@ -490,6 +490,11 @@ class _Execution:
         running.ended_at = self.clock.now()
         self.ended[outcome.activation] = running
         return self.overtaken(event)
+
+    def dated(self, event: Event) -> Event:
+        """The event of an outcome, with its time where it may be committed later."""
+        left = isinstance(event, StepCompleted) and self.may_be_late(event)
+        return replace(event, ended_at=self.journal.now()) if left else event  # type: ignore[call-arg]  # it is one
 
     def overtaken(self, event: Event) -> Event:
         """The event of an outcome, unless what ends its step was accepted before; see ``Judge.overtaken``."""

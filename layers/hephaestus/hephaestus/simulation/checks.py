@@ -452,7 +452,7 @@ class Check:
         between = step in self.graph.ends_on and event.took and received is not None
         if self.state.step_status(step) == "waiting" or between:
             self._waited(event, received)
-        self._take(event)
+        self._take(event, event.ended_at)
 
     def _leads(self, event: StepCompleted) -> None:
         """Whether an event led to ``FAIL``, where no ``Choice`` decided."""

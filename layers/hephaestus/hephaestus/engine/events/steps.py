@@ -88,7 +88,8 @@ class StepCompleted(OfActivation):
     ``failed`` is the error of its last attempt where the transitions route that failure; without it the step succeeded,
     whatever the event is called. ``replaced`` is set where the results were given to a fork.
     ``configs`` are the configurations that a ``Choice`` returned, by target. ``fail`` is set where the event led to
-    ``FAIL``: the reason, or ``""``. ``ended_at`` is set where a fork takes the step over: when it ended there.
+    ``FAIL``: the reason, or ``""``. ``ended_at`` is set where it ended before this commit: where a fork takes the step
+    over, or its result was left to a later commit.
     Of a step with rounds, ``rounds`` is how many it had, and unless ``took`` it has left the event that was kept for
     it; where a fork takes it over, ``loop`` is how far it had come.
     """
@@ -115,7 +116,8 @@ class StepCompleted(OfActivation):
         known, steps = state.steps.get(step), without(state.steps, step)
         took = self.took and state.inbox is not NOTHING
         timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
-        done = self.outcome(step_after(state, step, self), at, _consumed(timers or (), received))
+        ended_at = min(self.ended_at or at, at)
+        done = self.outcome(step_after(state, step, self), ended_at, _consumed(timers or (), received))
         if known is not None and known.loop is not None:
             done = replace(done, loop=replace(known.loop, received=None))
         steps[step] = done
