@@ -187,12 +187,21 @@ OF_A_STEP = arguments(
     timeout=5,
     semantics="at_least_once",
     compensate_retry=Retry(),
+    checkpoint=False,
 )
 WAITS = arguments(seconds=1, minutes=0, hours=0, days=0, until=TIMES[0], name="waiting")
 EVENTS = st.lists(st.one_of(st.just("go"), st.just("stop"), JUNK), max_size=3)
 OF_AN_EVENT = arguments(timeout=60, heartbeat=30, name="waiting")
 HEADERS = arguments(
-    key="id", scope="workflow", version=1, tags=["a"], metadata={"a": 1}, name="Flow", forks="any", current=None
+    key="id",
+    scope="workflow",
+    version=1,
+    tags=["a"],
+    metadata={"a": 1},
+    name="Flow",
+    forks="any",
+    current=None,
+    checkpoint="boundaries",
 )
 BODIES = arguments(start_at=first, retry=Retry(max_attempts=2, delay=0), Input=None)
 
@@ -379,8 +388,10 @@ def test_what_cannot_be_shown_is_named_by_its_type() -> None:
         lambda: transition({"done": last}, {odd: {"done": last}}),
         lambda: transition({"done": Configured(last, odd)}),
         lambda: transition({"done": Choice(odd, [odd])}),
-        lambda: define(step(timeout=odd, retry=odd, semantics=odd, key=odd, compensate=odd)(odd)),
-        lambda: transition({"done": last}, None, dict.fromkeys(("key", "scope", "version", "tags", "forks"), odd)),
+        lambda: define(step(timeout=odd, retry=odd, semantics=odd, key=odd, compensate=odd, checkpoint=odd)(odd)),
+        lambda: transition(
+            {"done": last}, None, dict.fromkeys(("key", "scope", "version", "tags", "forks", "checkpoint"), odd)
+        ),
         lambda: transition({"done": last}, None, {"versions": {1: odd}, "current": odd}),
     ):
         assert made(build) is NOTHING
