@@ -25,6 +25,7 @@ from hephaestus import (
 )
 from hephaestus.costs.play import play
 from hephaestus.handlers.http.describe import describe
+from hephaestus.runtime import executor
 from hephaestus.steps import Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus.definition.definition import Checkpoint
+    from hephaestus.engine.events import Event
     from hephaestus.runtime.attempt import Outcome
 
 ONCE = Retry(max_attempts=1)
@@ -181,6 +183,20 @@ def test_what_was_left_is_written_in_ten_seconds_while_others_run(monkeypatch: p
     local[0].start(flow, "1", {})
     kinds = [[_said(event) for event in entry.events] for entry in local[0].runner.history("row::1").items[2:]]
     assert kinds == [["Completed a", "Completed b", "sStarted c"], ["Completed c", "Completed d", "Finished"]]
+
+
+def test_what_was_left_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hundredth step in a row costs what the first did."""
+    looked: list[Event] = []
+    right = executor._Execution.may_be_late  # noqa: SLF001 - counted
+
+    def counted(self: Any, event: Event) -> bool:
+        looked.append(event)
+        return right(self, event)
+
+    monkeypatch.setattr(executor._Execution, "may_be_late", counted)  # noqa: SLF001 - as above
+    entries(row(*[done(f"s{number}") for number in range(100)]))
+    assert len(looked) <= 200, "once when it is decided, once before the next step"
 
 
 def test_a_choice_decides_without_a_commit_and_fail_is_one() -> None:

@@ -182,6 +182,7 @@ class _Execution:
         self.isolated = state.isolated
         self.interrupted = tuple(dict.fromkeys((*state.running, *state.choosing))) if opening else ()
         self.took_over = bool(opening) and state.owner is not None
+        self.left: tuple[list[Event], int] = [], 0
         self.looks = 0
         self.workers: Workers | None = None
         self.ran = False
@@ -332,7 +333,17 @@ class _Execution:
         if state.compensation is not None:
             return False
         steps = (*map(step_of, self.in_flight), *(run.step for run in runs))
-        return all(map(self.definition.defers, steps)) and all(map(self.may_be_late, journal.decided))
+        return all(map(self.definition.defers, steps)) and self.is_left()
+
+    def is_left(self) -> bool:
+        """Whether all that is decided may be committed after more has run; each event is looked at once."""
+        if self.left[0] is not self.journal.decided:  # it is another list after a commit and a rebase
+            self.left = self.journal.decided, 0
+        decided, known = self.left
+        while known < len(decided) and self.may_be_late(decided[known]):
+            known += 1
+        self.left = decided, known
+        return known == len(decided)
 
     @property
     def late_at(self) -> int:
