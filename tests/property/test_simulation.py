@@ -140,6 +140,12 @@ def test_results_that_are_left_to_the_next_commit_keep_the_rules() -> None:
         simulate(workflow, {}, runs=60, tables=TABLES)
 
 
+def test_a_start_that_is_made_again_after_its_instance_expired_is_another() -> None:
+    """A run in which the ledger took the one that asked first for the owner."""
+    others: dict[type[Workflow], Any] = {flow(395, "beside"): plan, Left: {}, Row: {}}
+    assert simulate(flow(465), plan, seed=95, tables=TABLES, beside=others).runs == 1
+
+
 @pytest.mark.parametrize("bug", OF_CHECKPOINTS, ids=lambda bug: bug.__name__)
 def test_a_bug_in_checkpoints_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rule that it breaks (rule E.1)."""

@@ -137,6 +137,7 @@ class Ledger:
                 require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
                 for (name, _), it in self.generations.items():
                     it.gone = it.gone or name == instance_id
+                self._writers.pop(known.entries[0].commit_id, None)  # the same start, made again, has the same name
             return
         number, life = int(str(head["generation"])), str(head["life"])
         if known is None or life != known.state.life:
