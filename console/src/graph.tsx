@@ -74,6 +74,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
           }
           const step = steps[box.key];
           const most = version.steps.find((one) => one.key === box.key)?.rounds?.at_most;
+          const child = version.steps.find((one) => one.key === box.key)?.child?.workflow;
           const status = step?.status ?? "pending";
           const detail = step || box.key !== version.on_failure ? detailOf(step, instance, now) : "on failure";
           const left = box.x - box.width / 2;
@@ -86,7 +87,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
               role="button"
               tabindex={0} // in SVG, an attribute's case counts
               aria-pressed={selected === box.key}
-              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
+              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""}${child ? `, the workflow ${child}` : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
               data-step={box.key}
               onClick={() => select(box.key)}
               onKeyDown={(event) => {
@@ -97,6 +98,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
             >
               {most && <path class="again" d={loopOf(left + box.width, box.y - box.height / 2)} marker-end="url(#arrow-plain)" />}
               <rect x={left} y={box.y - box.height / 2} width={box.width} height={box.height} rx={9} />
+              {child && <rect class="frame" x={left + 3} y={box.y - box.height / 2 + 3} width={box.width - 6} height={box.height - 6} rx={6} />}
               <Icon status={status} x={left + 12} y={box.y - 8} />
               <text class="key" x={left + 36} y={box.y - 3}>
                 {short(box.key)}

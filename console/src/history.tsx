@@ -236,6 +236,16 @@ function sentence(event: LogEvent): string {
       return `round ${event.round} of ${event.step} ended${event.event ? ` with ${event.event}` : ""}${attempt}${event.next_at && ms(event.next_at) > ms(event.started_at) + 1000 ? `; the next begins ${exact(event.next_at)}` : ""}`;
     case "EventsDropped":
       return `${event.step} takes no more events, dropped: ${((event["events"] as string[]) ?? []).join(", ")}`;
+    case "ChildStarted":
+      return `${event.step} ${event["detached"] ? "starts" : "waits for"} the child ${text("child")}`;
+    case "ChildrenStopping":
+      return `the children of ${many} are cancelled`;
+    case "ChildEnded":
+      return `the child of ${event.step} is ${text("status")}`;
+    case "ChildUndoing":
+      return `the child of ${event.step} undoes what it did`;
+    case "UndoRequested":
+      return `its parent has it undo ${many || "nothing"}`;
     case "StepWaiting":
       return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
     case "StepFailed":

@@ -70,9 +70,7 @@ export function InstancePage({ id, about, tell }: Props) {
   return (
     <main class="instance-page" id="main">
       <header>
-        <p class="back">
-          <a href="#/">Instances</a>
-        </p>
+        <Crumbs instance={instance} />
         <h1>{instance.id}</h1>
         <div class="facts">
           <Status status={instance.status} />
@@ -137,7 +135,7 @@ export function InstancePage({ id, about, tell }: Props) {
 
       <section class="panel" aria-label="Timeline">
         <h2>Timeline</h2>
-        <TimelineView story={story} now={moving} selected={step} select={select} />
+        <TimelineView story={story} now={moving} selected={step} select={select} childOf={(key) => instance.steps?.[key]?.child} />
       </section>
 
       <section class="panel" aria-label="History">
@@ -165,6 +163,24 @@ export function InstancePage({ id, about, tell }: Props) {
   );
 }
 
+/** The way from the list to an instance: over the root of its tree and its parent. */
+function Crumbs({ instance }: { instance: Instance }) {
+  const above = [...new Set([instance.root, instance.parent])].filter((id): id is string => id !== undefined);
+  const between = (instance.path ?? "").split("/").length - 2;
+  return (
+    <nav class="back" aria-label="Where it is">
+      <a href="#/">Instances</a>
+      {above.map((id, place) => (
+        <span key={id}>
+          {place === 1 && between > 1 ? " › … › " : " › "}
+          <a href={instanceHash(id)}>{id}</a>
+        </span>
+      ))}
+      {instance.path && <span class="note">{` › ${instance.path}`}</span>}
+    </nav>
+  );
+}
+
 /** What a fork was given in place of its source's data, in sentences. */
 function given(instance: Instance): string[] {
   const say = (what: string, replaced: Replaced) =>
@@ -186,6 +202,11 @@ function InstanceDetail({ instance }: { instance: Instance }) {
       <div>
       <h3>Instance</h3>
       <p class="note">Choose a step in the graph to see its results.</p>
+      {Object.values(instance.steps ?? {}).some((step) => step.child) && (
+        <p>
+          <a href={`#/?parent=${encodeURIComponent(instance.id)}`}>its children</a>
+        </p>
+      )}
       {instance.wake_at && !CLOSED.has(instance.status) && <p class="note">{`looked at again at the latest ${exact(instance.wake_at)}`}</p>}
       </div>
       <div>
@@ -260,6 +281,14 @@ function StepDetail({ id, info, instance, now, close }: Detail) {
           <div>
             <dt>checkpoint</dt>
             <dd>none, its result is written with the next commit</dd>
+          </div>
+        )}
+        {step?.child && (
+          <div>
+            <dt>child</dt>
+            <dd>
+              <a href={instanceHash(step.child)}>{step.child}</a>
+            </dd>
           </div>
         )}
         {step?.alone && (

@@ -27,6 +27,10 @@ export interface Filters {
   version: string;
   tag: string;
   since: string;
+  /** Whose children are listed. */
+  parent: string;
+  /** Whether children are among the others. */
+  children: string;
 }
 
 /** Statuses that are often asked for together; the address takes any, with commas. */
@@ -38,7 +42,7 @@ const TOGETHER: [string, string][] = [
 export function readFilters(hash: string): Filters {
   const given = new URLSearchParams(hash.replace(/^#\/?\??/, ""));
   const one = (name: string) => given.get(name) ?? "";
-  return { workflow: one("workflow"), status: one("status"), version: one("version"), tag: one("tag"), since: one("since") };
+  return { workflow: one("workflow"), status: one("status"), version: one("version"), tag: one("tag"), since: one("since"), parent: one("parent"), children: one("children") };
 }
 
 export function filtersHash(filters: Filters): string {
@@ -245,8 +249,15 @@ function FilterBar({ filters, counted, about, change }: FilterProps) {
           />
         </label>
       )}
+      {filters.parent ? (
+        <span class="note">{`children of ${filters.parent}`}</span>
+      ) : (
+        <label class="check">
+          <input type="checkbox" checked={filters.children !== ""} onChange={(event) => change({ children: event.currentTarget.checked ? "1" : "" })} /> with children
+        </label>
+      )}
       {any && (
-        <button type="button" class="quiet" onClick={() => change({ workflow: "", status: "", version: "", tag: "", since: "" })}>
+        <button type="button" class="quiet" onClick={() => change({ workflow: "", status: "", version: "", tag: "", since: "", parent: "", children: "" })}>
           clear
         </button>
       )}

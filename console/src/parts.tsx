@@ -12,6 +12,7 @@ const ICONS: { [status: string]: string } = {
   retrying: "M12.700 6.500A5 5 0 1 0 13 8.500M13 3.500v3.200H9.800",
   completed: "M3.500 8.500l3 3l6-7",
   failed: "M4 4l8 8M12 4l-8 8",
+  undone: "M6 3.500l-3.500 3.500l3.500 3.500M2.500 7h7a3.500 3.500 0 0 1 0 7h-3",
   cancelled: "M8 2.500a5.500 5.500 0 1 0 0 11a5.500 5.500 0 0 0 0-11M4.200 11.800l7.600-7.600",
   compensating: "M6 4L3 7l3 3M3 7h6a4 3 0 0 1 0 6H7",
   compensated: "M6 4L3 7l3 3M3 7h6a4 3 0 0 1 0 6H7",

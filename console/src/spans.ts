@@ -87,6 +87,7 @@ export function tell(entries: Entry[]): Story {
             retries.set(step, ms(event.next_at));
           }
           break;
+        case "ChildStarted":
         case "StepWaiting":
           ran("run");
           end(step, at, "waits");
@@ -116,6 +117,12 @@ export function tell(entries: Entry[]): Story {
             begin(step, "backoff", at, attempt);
             retries.set(step, ms(event.retry_at));
           }
+          break;
+        case "UndoRequested":
+          undoing = true;
+          break;
+        case "ChildUndoing":
+          begin(step, "undo", at, 1);
           break;
         case "CompensationStarted":
           undoing = true;

@@ -2,6 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { duration, timeOfDay } from "./format";
+import { instanceHash } from "./list";
 import { scale, type Span, type Story, WHOLE } from "./spans";
 
 const WORDS: { [kind: string]: string } = {
@@ -20,9 +21,11 @@ interface Props {
   now: number;
   selected: string | undefined;
   select: (step: string) => void;
+  /** The instance that a step started. */
+  childOf: (step: string) => string | undefined;
 }
 
-export function TimelineView({ story, now, selected, select }: Props) {
+export function TimelineView({ story, now, selected, select, childOf }: Props) {
   const [truly, setTruly] = useState(false);
   const spans = useMemo(() => story.spans.slice(-MOST), [story]);
   const place = useMemo(() => scale(spans, now, truly), [spans, now, truly]);
@@ -80,7 +83,14 @@ export function TimelineView({ story, now, selected, select }: Props) {
                 );
               })}
             </span>
-            <span class="sum">{duration(found.reduce((all, span) => all + (span.to ?? now) - span.from, 0))}</span>
+            <span class="sum">
+              {childOf(step) && (
+              <a class="child" href={instanceHash(childOf(step) ?? "")} aria-label={`The child of ${step}`} title={childOf(step)}>
+                ↳
+              </a>
+            )}{" "}
+              {duration(found.reduce((all, span) => all + (span.to ?? now) - span.from, 0))}
+            </span>
           </li>
         ))}
       </ol>

@@ -12,6 +12,8 @@ export interface StepInfo {
   /** Its result is left to the next commit. */
   checkpoint?: false;
   routes: { [event: string]: string[] };
+  /** Of a step that is a workflow. */
+  child?: { workflow: string; detached: boolean };
 }
 
 export interface VersionInfo {
@@ -83,6 +85,8 @@ export interface StepView {
   carry?: Json;
   alone?: boolean;
   in_line?: number;
+  /** The instance that it started. */
+  child?: string;
   large?: { [name: string]: number };
 }
 
@@ -111,6 +115,9 @@ export interface Instance extends Listed {
   paused?: string;
   forked_from?: string;
   forked_by?: string;
+  parent?: string;
+  root?: string;
+  path?: string;
   context_replaced?: Replaced;
   redrive?: { runs_again?: string[]; waits_again?: string[]; waits_on?: string[]; undoes?: string[]; kept?: string[] };
   cancel_undoes?: string[];
@@ -160,4 +167,4 @@ export interface CountsInfo {
 }
 
 export const STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"];
-export const CLOSED = new Set(["completed", "failed", "cancelled"]);
+export const CLOSED = new Set(["completed", "failed", "cancelled", "undone"]);

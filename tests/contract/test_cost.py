@@ -18,7 +18,7 @@ from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import WaitForEvent
+from hephaestus.steps import ChildWorkflow, WaitForEvent
 from tests.contract.instances import T0, claim, start, started, step, write
 from tests.costs import Meter, item_size
 
@@ -148,6 +148,36 @@ def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> 
     assert [request.units for request in meter.requests][1:-1] == [1] * 10
     assert spent(meter)[0] == ["PutItem"] * 11 + ["UpdateItem"]
     assert runner.get("orderid::abc123").status == "completed"
+
+
+def test_a_child_and_its_parent_cost_what_they_may(local: Dynamo, meter: Meter) -> None:
+    """A child with one step, from its start to its mail; its parent's mail, a step, and the next wait."""
+    leaf = chain(1)
+    kid = ChildWorkflow(leaf, context=lambda ctx: {"order": "abc123"}, name="kid")
+    after = make_step(key="after")(lambda ctx: {"reference": "ref-7919", "total": 1349})
+    gate = WaitForEvent("go", name="gate")
+
+    class Parent(Workflow, key="parent"):
+        start_at = kid
+        transitions = {kid: {"done": after}, after: {"done": gate}, gate: {"go": DONE}}
+
+    clock = SystemClock()
+    budget = Budget(clock.now() + 600_000)
+    registry, queue = Registry([Parent, leaf]), MemoryQueue(clock)
+    runner = Runner(local.store(), MemoryTimers(), queue, registry, clock=clock, dispatch=InPlace(budget))
+    runner.start_instance(Parent, {}, id="1")
+    shown = runner.get("parent::1").steps["kid"].child
+    assert shown is not None
+    meter.clear()
+    runner.wake(shown, budget=budget)
+    operations, units = spent(meter)
+    assert runner.get(shown).status == "completed"
+    assert (len(operations) + 1, units + 4) == (8, 16), operations  # and the put of its head, by its parent
+    meter.clear()
+    runner.wake("parent::1", budget=budget)
+    operations, units = spent(meter)
+    assert runner.get("parent::1").steps["gate"].status == "waiting"
+    assert (len(operations), units + 2) == (8, 8), operations  # and what the mail's deletion costs, alarm included
 
 
 def waiting(local: Dynamo, result: Callable[[StepContext], dict[str, object]]) -> Runner:

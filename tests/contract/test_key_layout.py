@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus.store.keys import HEAD, KINDS, LOG, end_of, life_name, log_key, read_log_key, value_key
+from hephaestus.store.keys import HEAD, KINDS, LOG, end_of, life_name, log_key, mail_key, read_log_key, value_key
 from hephaestus.store.table import ALWAYS
 from tests.contract.tables import ADAPTERS, make_subject
 
@@ -37,7 +37,7 @@ def newest(table: Table, pk: str) -> list[object]:
 
 def others(life: str) -> list[str]:
     """Keys of everything else that a partition may hold."""
-    return [value_key(life, "start"), value_key(life, "3"), "mail#0", f"mail#{life}#child", "mail#zz"]
+    return [value_key(life, "start"), value_key(life, "3"), "mail#0", mail_key(life, "child", 7), "mail#zz"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -521,9 +521,9 @@ def on_failure_before_compensation(patch: Patch) -> None:
     """The workflow's on_failure runs before what was done is undone."""
     right = engine._undo  # noqa: SLF001 - made wrong on purpose
 
-    def undo(state: State, undoing: Compensation, now: int) -> Command:
+    def undo(graph: Graph, state: State, undoing: Compensation, now: int) -> Command:
         early = undoing.then and undoing.then not in state.steps
-        return Run(state.activation(undoing.then), 1) if early else right(state, undoing, now)
+        return Run(state.activation(undoing.then), 1) if early else right(graph, state, undoing, now)
 
     patch.setattr(engine, "_undo", undo)
 

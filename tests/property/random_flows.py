@@ -23,7 +23,7 @@ from hephaestus import (
     step,
 )
 from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
-from hephaestus.steps import Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Poll, Wait, WaitForEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,18 +39,18 @@ ENDING = 2  # of the numbers of workflows modulo 3: those that may fail on purpo
 A_FEW_PICKS = 2
 DEFERRING = (*range(300, 400), *range(460, 500))  # the numbers of workflows whose results are left to boundaries
 LOOPING = 400  # the numbers from which on workflows have loops
+NESTING, DEEPEST = 1_000, 2  # the numbers from which on steps are workflows; how deep
 WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
 
 
 @cache
-def flow(number: int, key: str = "random") -> type[Workflow]:
+def flow(number: int, key: str = "random", level: int = 0) -> type[Workflow]:
     """The workflow of that number and key. Every path ends in one last step, so that branches always meet again."""
     draw = Random(number)
-    names = [f"s{position}" for position in range(draw.randint(1, LARGEST))]
+    names = [f"s{position}" for position in range(draw.randint(1, LARGEST if level == 0 else 2))]
     steps = {name: _step(name, draw) for name in names}
-    if number >= LOOPING:
-        steps = {name: _loop(made, Random(f"loop {number} {name}")) for name, made in steps.items()}
+    steps = {name: _varied(made, number, key, level) for name, made in steps.items()}
     checkpoint = _defer(steps.values(), Random(f"checkpoint {number}")) if number in DEFERRING else "steps"
     last = step(key="last")(_act("last", ("done",)))
     targets: dict[str, list[str]] = {}
@@ -145,6 +145,13 @@ def _step(name: str, draw: Random) -> Step:
             )(_act(name, events))
 
 
+def _varied(made: Step, number: int, key: str, level: int) -> Step:
+    """From some numbers on, steps that are not in those below."""
+    if number >= LOOPING:
+        made = _loop(made, Random(f"loop {number} {made.key}"))
+    return _nest(made, number, key, level) if number >= NESTING and level < DEEPEST else made
+
+
 def _loop(made: Step, draw: Random) -> Step:
     """Most steps of such a workflow run in rounds, or ask again and again."""
     if not isinstance(made, FunctionStep) or draw.random() < A_FIFTH:
@@ -181,8 +188,27 @@ def _defer(steps: Iterable[Step], draw: Random) -> Checkpoint:
     return draw.choice(settings)
 
 
+def _nest(made: Step, number: int, key: str, level: int) -> Step:
+    """Many steps of such a workflow are workflows."""
+    draw = Random(f"nest {number} {key} {made.key}")
+    if draw.random() < A_THIRD:
+        return made
+    kid = flow(NESTING + draw.randrange(10_000), f"{key}-{made.key}", level + 1)
+    detached = draw.random() < A_FIFTH
+    return ChildWorkflow(
+        kid,
+        context=lambda ctx: dict(ctx.initial),
+        timeout=None if detached else draw.choice([None, None, 20, 7_200]),
+        detached=detached,
+        compensate=draw.choice([None, _undo(made.key)]),
+        name=made.key,
+    )
+
+
 def _events(member: Step) -> list[str]:
     events = list(member.events)
+    if isinstance(member, ChildWorkflow):
+        return [*events, *Random(f"routes {member.workflow.name}").choice([(), ("error",), ("cancelled", "timeout")])]
     if member.rounds is not None and Random(member.key).random() < A_HALF:
         events.append("exhausted")
     if member.pure or member.semantics == "at_most_once":

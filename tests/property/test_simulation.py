@@ -15,8 +15,9 @@ from hephaestus import DONE, FAIL, Choice, Completed, Put, Retry, StepContext, W
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import WaitForEvent
 from tests import engines
+from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS
-from tests.property.random_flows import LOOPING, TABLES, flow, plan
+from tests.property.random_flows import LOOPING, NESTING, TABLES, flow, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +38,8 @@ def exactly_once(finished: Finished) -> None:
     twice = [item for item in finished.tables["effects"].items() if item["seen"] != 1]
     assert not twice, "invariant 7"
     for shown in finished.instances:
-        if shown.status == "completed" and shown.output and "events" in shown.output:
+        of_child = any(one.child and one.results == shown.output for one in shown.steps.values())
+        if shown.status == "completed" and shown.output and "events" in shown.output and not of_child:
             events = {key: one.event for key, one in shown.steps.items() if one.event is not None}
             assert shown.output == {"events": events}, "output"
 
@@ -193,6 +195,26 @@ def test_a_bug_in_isolation_is_found(bug: Callable[[Any], None], monkeypatch: py
     assert rule_broken(((Beside, {}, seed) for seed in seeds(bug)), DEATHS) in OF_DEATHS[bug]
 
 
+def test_the_invariants_hold_for_trees_of_children() -> None:
+    """Rules D.2, D.3, D.5, D.7 and D.9, invariant 12: nested and detached children, steered at any time."""
+    statuses: Counter[str] = Counter()
+    for seed in range(PART // 10):
+        faults = NO_FAULTS if seed % 4 == 3 else None
+        statuses += simulate(
+            flow(NESTING + seed % 200), plan, seed=seed, tables=TABLES, check=exactly_once, faults=faults
+        ).statuses
+    assert statuses.total() > PART // 5, "children are among them"
+    assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
+
+
+@pytest.mark.parametrize("bug", OF_CHILDREN, ids=lambda bug: bug.__name__)
+def test_a_bug_between_instances_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks, on trees; every fourth run without a fault."""
+    bug(monkeypatch)
+    runs = ((flow(NESTING + seed % 200), plan, seed) for seed in seeds(bug))
+    assert rule_broken(runs, faultless=4) in OF_CHILDREN[bug]
+
+
 class Asked(Workflow, key="asked"):
     """It is asked for an answer, fails, and is undone; after a redrive it is asked again."""
 
@@ -301,11 +323,14 @@ def seeds(bug: Callable[[Any], None]) -> Iterator[int]:
         yield seed
 
 
-def rule_broken(runs: Iterable[tuple[type[Workflow], Any, int]], faults: Faults | None = None) -> str | None:
-    """The first rule that one of these runs breaks: of a workflow, with start data, from a seed."""
+def rule_broken(
+    runs: Iterable[tuple[type[Workflow], Any, int]], faults: Faults | None = None, faultless: int = BUDGET
+) -> str | None:
+    """The first rule that a run breaks, of a workflow, with start data, from a seed; some are without faults."""
     try:
         for workflow, context, seed in runs:
-            simulate(workflow, context, seed=seed, tables=TABLES, faults=faults, shrinking=0)
+            these = NO_FAULTS if seed % faultless == faultless - 1 else faults
+            simulate(workflow, context, seed=seed, tables=TABLES, faults=these, shrinking=0)
     except InvariantViolated as violation:
         return violation.rule
     return None

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
-from hephaestus.engine.records import Loop, Received
+from hephaestus.engine.records import Child, Loop, Origin, Received
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
@@ -91,6 +91,9 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
 BY_TYPE["Received | None"] = st.none() | records(Received)
 BY_TYPE["Loop | None"] = st.none() | records(Loop)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
+BY_TYPE["Child | None"] = st.none() | records(Child)
+BY_TYPE["Origin | None"] = st.none() | records(Origin)
+BY_TYPE["Mapping[str, Child]"] = st.dictionaries(TEXT, records(Child), max_size=2)
 BY_TYPE["tuple[StepCompleted, ...]"] = st.tuples(records(ev.StepCompleted))
 for record in (ev.CancelRequested, ev.Paused, Compensation):
     BY_TYPE[f"{record.__name__} | None"] = st.none() | records(record)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hephaestus import DONE, Workflow
 from hephaestus.errors import StoreUnavailable, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
-from hephaestus.operations.catalog import FRESH, Catalog
+from hephaestus.operations.catalog import FRESH, Catalog, read_workflow
+from hephaestus.steps import ChildWorkflow
 from tests.unit.flows import Order
 
 if TYPE_CHECKING:
@@ -60,3 +62,15 @@ def test_what_was_known_stays_while_the_deployment_does_not_answer() -> None:
     assert catalog.names() == ["Order"]
     assert catalog.names() == ["Order"]
     assert deployed.asked == 3, "not with every look"
+
+
+def test_the_graph_of_a_parent_is_known_by_its_description() -> None:
+    """What a child does is undone by the child, or by its step, and it takes no event."""
+    own = ChildWorkflow(Order, name="own", compensate=lambda ctx: ctx)
+    free, kid = ChildWorkflow(Order, name="free", detached=True), ChildWorkflow(Order, name="kid")
+    routes = {own: {"done": free}, free: {"done": kid}, kid: {"done": DONE}}
+    parent: type[Workflow] = type("Parent", (Workflow,), {"start_at": own, "transitions": routes}, key="parent")
+    graph, known = parent.definition(1).graph, read_workflow(describe(parent)).definitions[1].graph
+    assert (known.children, known.undoes, known.compensates) == (graph.children, graph.undoes, graph.compensates)
+    assert known.fingerprint == graph.fingerprint
+    assert (set(graph.undoes), set(graph.compensates)) == ({"kid"}, {"own", "kid"})

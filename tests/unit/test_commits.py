@@ -32,8 +32,9 @@ class World:
         self.calls.append(("put", after, entry.commit_id, entry.alarm, writes))
         return self.stored
 
-    def create(self, fresh: State, first: Entry, _finish: object) -> State | None:
+    def create(self, fresh: State, first: Entry, _finish: object, *, over: bool) -> State | None:
         """Start."""
+        assert over, "unless it is a child"
         self.calls.append(("create", fresh, first))
         return self.stored
 

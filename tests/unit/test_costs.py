@@ -9,7 +9,7 @@ from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Work
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
-from hephaestus.steps import Wait
+from hephaestus.steps import ChildWorkflow, Wait
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow
 from workflows import OrderFlow
@@ -101,6 +101,17 @@ def test_every_workflow_can_be_played_to_its_end(queued: bool) -> None:
             *(each["key"] for each in version["steps"] if ["FAIL"] in each["routes"].values()),
         }
         assert counts.write_units >= counts.total_requests - counts.requests.get("GetItem", 0)
+
+
+def test_children_are_played_with_their_parent() -> None:
+    """Those that are described, in their shape; others as workflows of one step."""
+    kid = ChildWorkflow(OrderFlow, name="kid")
+    top = type("Top", (Workflow,), {"start_at": kid, "transitions": {kid: {"done": DONE}}}, key="top")
+    version = describe(top)["versions"][0]
+    whole = play(version, Plan(children={"OrderFlow": ORDER}))
+    assert whole.steps == 1 + play(ORDER).steps
+    assert play(version).steps == 2
+    assert whole.write_units > play(version).write_units > play(describe(chain(1))["versions"][0]).write_units
 
 
 def test_a_round_that_goes_on_with_an_event_waits_for_one() -> None:

@@ -149,3 +149,15 @@ def test_a_workflow_of_two_hundred_steps_is_laid_out() -> None:
     names = [f"step_{number}" for number in range(200)]
     pairs = [*pairwise(names), *zip(names, names[5:], strict=False)]
     assert len(lay_out(dict.fromkeys(names, (100.0, 30.0)), pairs).boxes) == 200
+
+
+def test_a_step_that_is_a_workflow_is_drawn_as_such() -> None:
+    """With two frames, and the workflow's name; of an instance, the child's id."""
+    step = {"key": "ship", "waits": False, "routes": {"done": ["DONE"]}, "child": {"workflow": "Shipping"}}
+    version = {"version": 1, "start": "ship", "steps": [step]}
+    picture = draw(version, "Order")
+    assert (picture.nodes[0].child, picture.nodes[0].detail) == (True, "workflow Shipping")
+    assert '[["ship<br>workflow Shipping"]]' in to_mermaid(picture)
+    assert "peripheries=2" in to_dot(picture)
+    shown = {"id": "order::1", "status": "waiting", "steps": {"ship": {"status": "waiting", "child": "shipping::x"}}}
+    assert draw(version, "Order", shown).nodes[0].detail == "shipping::x"

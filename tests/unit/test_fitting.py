@@ -28,6 +28,7 @@ LARGE: Final[Mapping[str, Any]] = {
     "Mapping[str, Any]": {"a": [HEAVY]},
     "Mapping[str, Sequence[str]]": {"runs_again": (HEAVY,)},
     "Sequence[str]": (HEAVY,),
+    "Sequence[Mapping[str, Any]]": ({"id": HEAVY},),
     "tuple[str, ...]": (HEAVY,),
     "ByStep[StepView]": {f"step-{number}": StepView("failed", error={"message": "x" * 99}) for number in range(999)},
     "Any": HEAVY,

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from hephaestus import DONE, Retry, StepContext, Workflow, step
-from hephaestus.steps import WaitForEvent
+from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.telemetry import otel
 from hephaestus.testing import LocalRuntime
 
@@ -210,3 +210,34 @@ def test_what_an_instance_carries_is_told_where_it_is_asked_for_alone() -> None:
 def test_a_ratio_out_of_bounds_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         otel.attach(ratio=2)
+
+
+class Leaf(Workflow, key="leaf"):
+    """A child."""
+
+    start_at = step(key="one")(lambda ctx: "done")
+    transitions = {start_at: {"done": DONE}}
+
+
+class Tree(Workflow, key="tree"):
+    """A parent."""
+
+    start_at = ChildWorkflow(Leaf, name="leaf")
+    transitions = {start_at: {"done": DONE}}
+
+
+def test_a_tree_is_one_trace() -> None:
+    """The spans of a child are in the trace of its root, and its workflow's is below the root's."""
+    spans = Spans(id_generator=otel.InstanceIds())
+    local = LocalRuntime(Tree, Leaf)
+    with attached(spans):
+        local.start(Tree, "1")
+    created = int(local.runner.get("tree::1").created_at.timestamp() * 1000)
+    own = otel.root("tree::1", 1, created)
+    assert {span.context.trace_id for span in spans.ended if span.context} == {own.trace_id}
+    (top,), (child,) = spans.named("Tree"), spans.named("Leaf")
+    assert top.context is not None
+    assert top.context.span_id == own.span_id
+    assert child.parent is not None
+    assert child.parent.span_id == own.span_id
+    assert (child.attributes or {})["hephaestus.path"] == "leaf"

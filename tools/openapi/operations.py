@@ -28,6 +28,7 @@ NOT_DEPLOYED: Final = (errors.UnknownWorkflow, errors.UnknownVersion)
 
 PATH: Final[Mapping[str, Schema]] = {"id": INSTANCE_ID, "workflow": WORKFLOW}
 LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+FLAG: Final[Schema] = {"type": "string", "enum": ["true", "1", "false", "0"]}
 CURSOR: Final[Schema] = {
     "type": "string",
     "format": "cursor",
@@ -113,11 +114,19 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "format": "date-time",
                 "description": "Started then or later; in UTC where it names no zone.",
             },
+            "children": {**FLAG, "description": "true or 1: list children that are not detached, too."},
+            "parent": {**INSTANCE_ID, "description": "The children of this instance only, detached ones included."},
             "limit": {**LIMIT, "default": 50},
             "cursor": CURSOR,
         },
     ),
-    ("GET", "/instances/{id}"): Operation("getInstance", "Show an instance", {200: "Instance"}, NOT_FOUND),
+    ("GET", "/instances/{id}"): Operation(
+        "getInstance",
+        "Show an instance",
+        {200: "Instance"},
+        NOT_FOUND,
+        query={"tree": {**FLAG, "description": "true or 1: show its children, and theirs."}},
+    ),
     ("GET", "/instances/{id}/history"): Operation(
         "getHistory",
         "Show what happened to an instance, oldest first",
@@ -153,8 +162,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         ),
         query={
             "heartbeat": {
-                "type": "string",
-                "enum": ["true", "1", "false", "0"],
+                **FLAG,
                 "description": "true or 1: say that the step is worked on, without a body; the link is not used up.",
             }
         },

@@ -210,6 +210,10 @@ def workflow() -> Schema:
         },
         "ends_on": {"type": "array", "items": {"type": "string"}},
         "checkpoint": {"type": "boolean", "description": "False: its result is left to the next commit. Else true."},
+        "child": {
+            **_all_of({"workflow": WORKFLOW, "detached": {"type": "boolean"}, "undoes": {"type": "boolean"}}),
+            "description": "The workflow that it starts, and whether that undoes itself what it did.",
+        },
     }
     forks = {**text, "enum": list(FORKS)}
     version = {"version": NUMBER, "start": text, "forks": forks, "steps": {"type": "array", "items": steps}}

@@ -180,6 +180,13 @@ class NotRedrivable(CallerError):
     title = "Not redrivable"
 
 
+class NotRoot(CallerError):
+    """The instance is a child that its parent waits for: only the root of its tree is cancelled, redriven or forked."""
+
+    status = 409
+    title = "Not the root"
+
+
 class RequestIdReused(CallerError):
     """The request's id was that of another request to the same instance: only the same request may be repeated.
 

@@ -33,7 +33,7 @@ from hephaestus import (
     connect_async,
     step,
 )
-from hephaestus.steps import Debug, Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Debug, Poll, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -350,3 +350,35 @@ async def read_outputs() -> str:
     shown: Receipt = TypedOutput.output_of(LocalRuntime(TypedOutput, ModelOutput).start(TypedOutput, "1"))
     untyped: str = shop.start("TypedOutput", "1").output()["anything"]
     return sent["tracking"] + known["tracking"] + waited.mail + handled.mail + shown["tracking"] + untyped
+
+
+def undo_orders(ctx: StepContext) -> None:
+    """What a child did is undone otherwise."""
+    print(ctx.steps["orders"]["id"])  # noqa: T201 - so that it is used
+
+
+class Parent(Workflow, key="parent"):
+    """Workflows as steps: of a model or of a mapping, bounded, undone, on its own."""
+
+    orders = ChildWorkflow(
+        Orders,
+        context=lambda ctx: {"mail": ctx.initial["mail"], "items": [ctx.attempt]},
+        timeout=timedelta(days=7),
+        compensate=undo_orders,
+        name="orders",
+    )
+    checked = ChildWorkflow(
+        Orders,
+        context=lambda ctx: OrderInput(mail=str(ctx.initial["mail"]), items=[1]),
+        timeout=3.5,
+        name="checked",
+    )
+    audit = ChildWorkflow(TypedOutput, detached=True)
+    start_at = orders
+    transitions = {orders: {"done": checked, "timeout": audit}, checked: {"done": audit}, audit: {"done": DONE}}
+
+
+def look_at_a_tree(local: LocalRuntime) -> list[str]:
+    """A tree, and the children of one."""
+    below = [str(child["id"]) for child in local.runner.get("parent::1", tree=True).children]
+    return [*below, *(each.id for each in connect("shop").list(parent="parent::1", children=True).items)]

@@ -20,7 +20,7 @@ from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.scheduler import read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, HephaestusError, StoreUnavailable
-from hephaestus.store.keys import is_log_key
+from hephaestus.store.keys import is_alarm_key
 from hephaestus.store.overdue import Wakeup
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -211,7 +211,7 @@ def group_of(instance_id: str) -> str:
 
 
 def wake_message(instance_id: str, alarms: Sequence[str] = ()) -> str:
-    """What a message says that has an instance continued; ``alarms`` are keys of log entries that showed one."""
+    """What a message says that has an instance continued; ``alarms`` are keys of entries and mail that showed one."""
     shown = {"alarms": list(alarms[:MOST_ALARMS])} if alarms else {}
     return json.dumps({"source": SOURCE, "instance_id": instance_id, **shown})
 
@@ -256,7 +256,7 @@ def read_wake_message(message: Mapping[str, Any]) -> Wakeup:
         text = f"not a message of Hephaestus: it needs source={SOURCE!r} and an instance_id"
         raise BadRequest(text)
     alarms = message.get("alarms", [])
-    if not isinstance(alarms, list) or not all(isinstance(key, str) and is_log_key(key) for key in alarms):
-        text = "not a message of Hephaestus: alarms must be the keys of log entries"
+    if not isinstance(alarms, list) or not all(isinstance(key, str) and is_alarm_key(key) for key in alarms):
+        text = "not a message of Hephaestus: alarms must be the keys of log entries or mail"
         raise BadRequest(text)
     return Wakeup(instance_id, 0, tuple(alarms))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from hephaestus.cli import styles
 from hephaestus.cli.text import ago, asked_by, brief, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import RenderableType
 
@@ -40,6 +41,24 @@ def instance(
     return Group(*parts)
 
 
+def family_tree(shown: Json) -> Tree:
+    """An instance and all below it."""
+    top = Tree(Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"])), guide_style="dim")
+    _add_children(top, shown.get("children", ()))
+    return top
+
+
+def _add_children(to: Tree, children: Iterable[Json]) -> None:
+    for child in children:
+        line = Text.assemble((safe(child["step"]), "bold"), "  ", styles.status(child["status"]), "  ")
+        line.append(safe(child["id"]), "dim")
+        if child.get("detached"):
+            line.append("  detached", "dim")
+        if child.get("error"):
+            line.append(f"\n{safe(child['error']['message'])}", "red")
+        _add_children(to.add(line), child.get("children", ()))
+
+
 def _head(shown: Json, now: datetime) -> Iterator[Text]:
     name = f"{safe(shown['workflow'])} v{shown['version']}"
     yield Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"]), "  ", name)
@@ -48,6 +67,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
         facts.append(f"run {shown['generation']} of this id")
     if shown.get("tags"):
         facts.append("tags " + ", ".join(map(safe, shown["tags"])))
+    if shown.get("parent"):
+        facts.append(f"child of {safe(shown['parent'])}, at {safe(shown['path'])} of {safe(shown['root'])}")
     if shown.get("forked_from"):
         by = asked_by(shown, "forked_by", "forked_by_source")
         facts.append(f"forked from {safe(shown['forked_from'])}{by and f' {by}'}")
@@ -61,6 +82,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
 
 def _waiting(key: str, step: Json, now: datetime) -> Text:
     line = Text.assemble(("waits", "yellow"), " at ", (safe(key), "bold"))
+    if step.get("child"):
+        line.append(" for the child ").append(safe(step["child"]))
     if step.get("accepts"):
         line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
     if step.get("deadline"):

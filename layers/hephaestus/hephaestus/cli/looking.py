@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.instance_view import instance
+from hephaestus.cli.instance_view import family_tree, instance
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import ago, date, dump, read_time, safe, short
 from hephaestus.cli.timeline import Timeline
@@ -42,6 +42,7 @@ class Status(StrEnum):
     failed = auto()
     cancelled = auto()
     compensating = auto()
+    undone = auto()
 
 
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as orderid::abc123.")]
@@ -61,15 +62,18 @@ def get(
     instance_id: InstanceId,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show every change until it ends.")] = False,
     full: Annotated[bool, typer.Option("--full", "-f", help="Show the start data and all results in full.")] = False,
+    tree: Annotated[bool, typer.Option("--tree", "-t", help="Show its children, and theirs.")] = False,
 ) -> None:
     """Show an instance: how far it is, what it waits for, what its steps left."""
     session: Session = ctx.obj
     if watch:
         follow(session, instance_id, full=full)
         return
-    shown = session.connection.get(instance_id)
+    shown = session.connection.get(instance_id, tree=tree)
     if session.json:
         session.write_json(shown)
+    elif tree:
+        session.say(family_tree(shown))
     else:
         session.say(instance(shown, session.out.width, full=full))
 
@@ -138,6 +142,8 @@ def list_(
     since: Annotated[
         str | None, typer.Option(help="Started since then: 30m, 2h, 3d, 2026-01-31 or a time in ISO 8601.")
     ] = None,
+    children: Annotated[bool, typer.Option("--children", help="With the children that instances wait for.")] = False,
+    parent: Annotated[str | None, typer.Option(help="The children of this instance only.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=PAGE, help="Rows of a page.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every page.")] = False,
@@ -148,7 +154,15 @@ def list_(
     wanted = _columns(columns)
     statuses = [str(one) for one in status] if status else None
     since_then = read_time(since) if since else None
-    asked = read_filter(workflow=workflow, status=statuses, version=version, tag=tag, since=since_then)
+    asked = read_filter(
+        workflow=workflow,
+        status=statuses,
+        version=version,
+        tag=tag,
+        since=since_then,
+        children=children,
+        parent=parent,
+    )
     page = session.connection.list(asked, limit=PAGE if every else limit, cursor=cursor)
     items = list(page["items"])
     while page["cursor"] and (every or len(items) < limit):

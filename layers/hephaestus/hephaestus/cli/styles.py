@@ -17,6 +17,7 @@ SIGNS: Final = {
     "completed": ("✓", "green"),
     "failed": ("✗", "bold red"),
     "cancelled": ("⊘", "magenta"),
+    "undone": ("↩", "magenta"),
     "compensating": ("↺", "magenta"),
     "compensated": ("↺", "magenta"),
     "compensation_failed": ("✗", "bold red"),

@@ -291,6 +291,19 @@ def _broken(words: str) -> Callable[[Json, datetime], Text]:
     return told
 
 
+def _child_started(event: Json, at: datetime) -> Text:
+    how = "starts the detached child" if event.get("detached") else "waits for the child"
+    return Text(f"{safe(event['step'])} {how} {safe(event['child'])}{_took(event, at)}")
+
+
+def _child_ended(event: Json, _at: datetime) -> Text:
+    return Text(f"the child of {safe(event['step'])} is {safe(event['status'])}")
+
+
+def _child_undoing(event: Json, _at: datetime) -> Text:
+    return Text(f"the child of {safe(event['step'])} undoes what it did")
+
+
 def _took(event: Json, at: datetime) -> str:
     start = moment(event.get("started_at"))
     end = moment(event.get("ended_at")) or at
@@ -310,6 +323,11 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "HeartbeatReceived": ("♥", _beat),
     "StepCompleted": ("completed", _completed),
     "StepWaiting": ("waiting", _waiting),
+    "ChildStarted": ("waiting", _child_started),
+    "ChildrenStopping": ("", _steps("cancels the children of ")),
+    "ChildEnded": ("✉", _child_ended),
+    "ChildUndoing": ("compensating", _child_undoing),
+    "UndoRequested": ("compensating", _steps("its parent has it undo ")),
     "RoundEnded": ("looping", _round_ended),
     "EventsDropped": ("✉", _dropped),
     "StepFailed": ("failed", _failed),

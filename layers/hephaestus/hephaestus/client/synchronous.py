@@ -192,12 +192,16 @@ class Client:
         version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
+        children: bool = False,
+        parent: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """A page of instances, newest start first; see ``Runner.list``."""
         name = None if workflow is None else _name(workflow)
-        wanted = read_filter(workflow=name, status=status, version=version, tag=tag, since=since)
+        wanted = read_filter(
+            workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
+        )
         return _instances(self._api.list(wanted, limit=limit, cursor=cursor))
 
     def workflows(self) -> Sequence[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.state import STATUSES
+from hephaestus.engine.state import OF_ROOTS
 from hephaestus.runtime.queries import MOST_COUNTED
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Counts:
             if self._problem is not None:
                 raise self._problem
             workflows = [{"name": name, "counts": dict(counts)} for name, counts in sorted(self._known.items())]
-        return {"workflows": workflows, "statuses": list(STATUSES), "most": MOST_COUNTED}
+        return {"workflows": workflows, "statuses": list(OF_ROOTS), "most": MOST_COUNTED}
 
     def _count(self) -> None:
         began = self._monotonic()

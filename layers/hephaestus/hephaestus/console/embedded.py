@@ -36,9 +36,9 @@ class LocalConnection:
         """What the runner's registry holds."""
         return [describe(workflow) for workflow in self._runner.registry]
 
-    def get(self, instance_id: str) -> Json:
-        """An instance as it is now."""
-        return to_json_object(self._runner.get(instance_id))
+    def get(self, instance_id: str, *, tree: bool = False) -> Json:
+        """An instance as it is now, with its tree where that is asked for."""
+        return to_json_object(self._runner.get(instance_id, tree=tree))
 
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None

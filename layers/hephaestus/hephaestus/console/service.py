@@ -61,7 +61,8 @@ class Service:
     def list(self, query: Mapping[str, str]) -> Json:
         """A page of instances: ``workflow``, ``version``, ``tag``, ``since``, ``limit``, ``cursor``, and ``status``.
 
-        Several statuses stand with commas, as in ``failed,cancelled``.
+        Several statuses stand with commas, as in ``failed,cancelled``. With ``children`` those that have a parent are
+        among them; of a ``parent`` its children are shown.
         """
         status = query.get("status")
         wanted = read_filter(
@@ -70,6 +71,8 @@ class Service:
             version=_number(query, "version", 0) or None,
             tag=query.get("tag"),
             since=_time(query.get("since")),
+            children="children" in query,
+            parent=query.get("parent"),
         )
         return self.connection.list(wanted, limit=_number(query, "limit", 50), cursor=query.get("cursor"))
 

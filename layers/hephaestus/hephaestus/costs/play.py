@@ -6,6 +6,7 @@ The steps do nothing but emit the event that the plan names for them, and leave 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Wait, WaitForEvent
 from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 
@@ -38,6 +39,7 @@ INVOCATION_MS: Final = 600_000
 TURNS: Final = 10_000
 MOST_ROUNDS: Final = 1_000  # that are played
 USUAL_ROUNDS: Final = 10
+DEEPEST: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Plan:
         input_bytes: the start data, in bytes.
         result_bytes: what each step leaves, in bytes.
         publishes: whether the stack has a bus for status events.
+        children: the workflows that steps start, by name, each as the version that is played; one that is missing is
+            taken for a workflow of one step.
     """
 
     events: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +68,7 @@ class Plan:
     input_bytes: int = 120
     result_bytes: int = 40
     publishes: bool = False
+    children: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Counts:
         messages: of the work queue.
         schedules: one-shot schedules that fired.
         published: status events.
-        steps: steps that ran, each round of them, waits included.
+        steps: steps that ran, each round of them, waits included, and those of children.
         waits: waits among them.
         callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
         route: the steps in the order in which they ended, each with its event.
@@ -148,10 +153,11 @@ class _Game:
         self.version = version
         self.plan = plan
         self.table = CountingTable()
-        self.flow = _workflow(version, plan)
+        self.shapes = Shapes(plan)
+        self.flow = self.shapes.of(version, "x")
         self.clock = _Clock()
         self.queue, self.timers = MemoryQueue(self.clock), MemoryTimers()
-        self.runner = Runner(Store(self.table), self.timers, self.queue, Registry([self.flow]), clock=self.clock)
+        self.runner = Runner(Store(self.table), self.timers, self.queue, Registry(self.shapes.made), clock=self.clock)
         self.bus = MemoryBus()
         self.runner.bus = self.bus if plan.publishes else None
         self.invocations = self.messages = self.schedules = 0
@@ -166,15 +172,24 @@ class _Game:
             shown = self._look(instance_id)
             if shown.closed:
                 return self._counts(shown)
-            self._answer(shown)
+            self._answer(*self._open(shown))
         message = "the workflow does not come to an end"
         raise BadRequest(message)
 
-    def _answer(self, shown: InstanceView) -> None:
+    def _open(self, shown: InstanceView) -> tuple[InstanceView, Json]:
+        """An instance whose own steps wait, and its version: the instance, or a child that it waits for."""
+        for one in shown.steps.values():
+            if one.status == "waiting" and one.child is not None:
+                child = self._look(one.child)
+                if not child.closed:
+                    return self._open(child)
+        return shown, self.shapes.versions[shown.workflow]
+
+    def _answer(self, shown: InstanceView, version: Json) -> None:
         """Give the first wait its event, or let the time pass."""
         for key, one in shown.steps.items():
-            event = self._event(key)
-            if one.status == "waiting" and event in one.accepts and event != "timeout" and not self._timed(key):
+            event = self._event(version, key)
+            if one.status == "waiting" and event in one.accepts and event != "timeout" and not self._timed(shown, key):
                 self.invocations += 1
                 self.runner.resume(shown.id, event, step=key, dispatch=self._going())
                 return
@@ -207,6 +222,7 @@ class _Game:
         done = [(key, one.event or "") for key, one in shown.steps.items() if one.status == "completed"]
         waits = {each["key"] for each in self.version["steps"] if each.get("waits")}
         tally = self.table.tally
+        below = [one.child for one in shown.steps.values() if one.child is not None]
         return Counts(
             tally.requests,
             tally.write_units,
@@ -215,11 +231,17 @@ class _Game:
             self.messages,
             self.schedules,
             len(self.bus.events),
-            steps=sum(shown.steps[key].round or 1 for key, _ in done),
+            steps=sum(shown.steps[key].round or 1 for key, _ in done) + sum(map(self._steps_of, below)),
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
         )
+
+    def _steps_of(self, child: str) -> int:
+        """How many steps of a child, and of those below it, have run."""
+        steps = self._look(child).steps.values()
+        below = sum(self._steps_of(one.child) for one in steps if one.child is not None)
+        return below + sum(one.round or 1 for one in steps if one.status == "completed")
 
     def _going(self) -> Enqueue | InPlace:
         return Enqueue() if self.plan.queued else InPlace(self._budget())
@@ -227,12 +249,13 @@ class _Game:
     def _budget(self) -> Budget:
         return Budget(self.clock.now() + INVOCATION_MS)
 
-    def _event(self, key: str) -> str:
-        described = next(each for each in self.version["steps"] if each["key"] == key)
+    def _event(self, version: Json, key: str) -> str:
+        described = next(each for each in version["steps"] if each["key"] == key)
         return next(iter(described.get("rounds", {}).get("again_on", ())), "") or _event(described, self.plan)
 
-    def _timed(self, key: str) -> bool:
-        return isinstance(self.flow.definition(1).steps[key], Wait)
+    def _timed(self, shown: InstanceView, key: str) -> bool:
+        flow = next(one for one in self.shapes.made if one.name == shown.workflow)
+        return isinstance(flow.definition(1).steps[key], Wait)
 
 
 def _event(described: Json, plan: Plan) -> str:
@@ -241,9 +264,40 @@ def _event(described: Json, plan: Plan) -> str:
     return plan.events.get(described["key"]) or next(usual, events[0])
 
 
-def _workflow(version: Json, plan: Plan) -> type[Workflow]:
+ONE_STEP: Final[Json] = {"start": "work", "steps": [{"key": "work", "routes": {"done": [DONE.key]}}]}
+
+
+class Shapes:
+    """Workflows of the same shape as described ones, and of those that they start."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.made: list[type[Workflow]] = []
+        self.versions: dict[str, Json] = {}
+
+    def of(self, version: Json, key: str) -> type[Workflow]:
+        """The workflow of a described version, under a business key of its own."""
+        steps = {each["key"]: self._step(each, f"{key}-{each['key']}"[-60:]) for each in version["steps"]}
+        made = _workflow(version, steps, key)
+        self.made.append(made)
+        self.versions[made.name] = version
+        return made
+
+    def _step(self, described: Json, key: str) -> Step:
+        child = described.get("child")
+        if child is None or key.count("-") > DEEPEST:
+            return _step(described, self.plan)
+        flow = self.of(self.plan.children.get(child["workflow"], ONE_STEP), key)
+        return ChildWorkflow(
+            flow,
+            context=lambda _: _data(self.plan.input_bytes),
+            detached=child["detached"],
+            name=described["key"],
+        )
+
+
+def _workflow(version: Json, steps: Mapping[str, Step], key: str) -> type[Workflow]:
     """A workflow of the same shape. Several targets are a choice of all of them: only then need they not meet again."""
-    steps = {each["key"]: _step(each, plan) for each in version["steps"]}
     ends: dict[str, Step] = {DONE.key: DONE, FAIL.key: FAIL}
 
     def target(keys: Sequence[str]) -> Any:
@@ -254,13 +308,8 @@ def _workflow(version: Json, plan: Plan) -> type[Workflow]:
         steps[each["key"]]: {event: target(keys) for event, keys in each["routes"].items()} for each in version["steps"]
     }
 
-    class Shape(Workflow, key="x"):
-        """As the described one, without its code."""
-
-        start_at = steps[version["start"]]
-        transitions = routes  # type: ignore[assignment]  # targets by event, built here
-
-    return Shape
+    members = {"start_at": steps[version["start"]], "transitions": routes, "__doc__": "As the described one."}
+    return type(f"Shape_{re.sub('[^0-9A-Za-z_]', '_', key)}", (Workflow,), members, key=key)
 
 
 def _step(described: Json, plan: Plan) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.signatures import call_problem, model_wanted
@@ -94,6 +95,7 @@ class Reader:
     ) -> Graph:
         """The graph, without mistakes."""
         known = self.declared.items()
+        children = {key: step for key, step in self.steps.items() if isinstance(step, ChildWorkflow)}
         return Graph(
             first,
             edges,
@@ -104,6 +106,8 @@ class Reader:
             ends,
             rounds={key: step.rounds.bounds for key, step in known if step.rounds is not None},
             ends_on={key: step.ends_on for key, step in known if step.ends_on is not None},
+            children=frozenset(children),
+            undoes=frozenset(key for key, step in children.items() if step.undoes),
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
@@ -262,6 +266,8 @@ class Reader:
     def check_undeclared(self, key: str, event: object) -> None:
         """Note what is wrong with routing an event that a step does not declare."""
         if is_one_of(event, ["exhausted"]) and self.declared[key].rounds is not None:
+            return
+        if isinstance(self.steps[key], ChildWorkflow) and is_one_of(event, ("cancelled", "timeout")):
             return
         if not is_one_of(event, IMPLICIT_EVENTS):
             name = shown(event)

@@ -64,5 +64,12 @@ class Again:
     writes: Sequence[Write] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """A child workflow is to start with ``context``: what ``ChildWorkflow`` returns."""
+
+    context: Any
+
+
 Checked: TypeAlias = "bool | Mapping[str, Any] | Model"  # what a poll is answered
 Result: TypeAlias = "str | Completed | Pending | Again | Mapping[str, Any] | Model"

@@ -13,7 +13,7 @@ from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EVENTS
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import StepState
+from hephaestus.engine.state import CLOSED, StepState
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import Entry, Failure, Replacement
     from hephaestus.engine.graph import Graph
+    from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class StepView:
         carry: what the newest round that has ended left for the next.
         alone: ``True`` where it was under way when its process died, and so runs with nothing beside it.
         in_line: how many events are kept for it, where it has rounds.
+        child: the instance that it started and waits for, or waited for.
         accepts: the events that it takes now; none where it does not wait.
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
@@ -69,6 +71,7 @@ class StepView:
     carry: Mapping[str, Any] = field(default_factory=dict)
     alone: bool | None = None
     in_line: int | None = None
+    child: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ class InstanceView:
     Attributes:
         id: the whole id, as ``orderid::abc123``.
         key: the business key's value, as ``abc123``.
-        status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``.
+        status: ``pending``, ``running``, ``waiting``, ``completed``, ``failed``, ``cancelled`` or ``compensating``;
+            ``undone`` is a child that had completed, and that its parent has undone.
         steps: every step that something has happened to, by its key, the step itself or its class.
         accepts: the events that may be sent now, by step: those of a step that waits, and those of one that is sure to
             wait later (``WaitForEvent``), which are kept for it. Which of the two it is, says the step's own
@@ -86,6 +90,12 @@ class InstanceView:
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
         parked: why it cannot go on until something outside of it is fixed, if that is so.
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
+        parent: the instance whose child it is.
+        root: the one at the top of its tree.
+        path: the activations that lead from there to it, as ``ship/label``.
+        children: where its tree is asked for, each child that it has: its ``id``, the ``step`` that started it, its
+            ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, and its
+            own ``children``.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         forked_by: who asked for that fork, if known.
         forked_by_source: how that is known: ``api``, ``claim`` or ``link`` (see ``hephaestus.runtime.caller``).
@@ -127,11 +137,15 @@ class InstanceView:
     redrive: Mapping[str, Sequence[str]] | None = None
     cancel_undoes: Sequence[str] = ()
     left_out: str | None = None
+    parent: str | None = None
+    root: str | None = None
+    path: str | None = None
+    children: Sequence[Mapping[str, Any]] = ()
 
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
-        return self.status in ("completed", "failed", "cancelled")
+        return self.status in CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +222,27 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         output=_output(state),
         redrive=_plan(graph, state) if graph else None,
         cancel_undoes=cancel_undoes(graph, state) if graph else (),
+        parent=state.origin.instance_id if state.origin else None,
+        root=state.origin.root if state.origin else None,
+        path=state.origin.path if state.origin else None,
     )
+
+
+def below(activation: str, child: Child, state: State | None) -> dict[str, Any]:
+    """A child in its parent's tree; without its state as far as its parent knows it."""
+    shown: dict[str, Any] = {"id": child.instance_id, "step": activation}
+    if state is not None:
+        shown |= {"workflow": state.workflow, "version": state.version, "status": state.status}
+        shown |= {"error": error} if (error := _error(state.error)) else {}
+    else:
+        shown["status"] = child.status or "unknown"
+    return {**shown, **({"detached": True} if child.detached else {})}
 
 
 def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None) -> dict[str, StepView]:
     """Every step that something has happened to."""
     bounds = {} if graph is None else graph.rounds
+    children = {step_of(one): child.instance_id for one, child in state.children.items()}
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
@@ -238,6 +267,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             rounds=bounds[key].at_most if key in bounds else None,
             carry=own_mapping(NOTHING_CARRIED if step.loop is None else step.loop.carry),
             alone=key in isolated or None,
+            child=children.get(key) or (step.child.instance_id if step.child else None),
             in_line=len(state.waiting_for(key)) or None if key in bounds else None,
         )
         for key, step in known.items()

@@ -29,7 +29,8 @@ def to_dot(picture: Picture) -> str:
 
 def _look(node: Node) -> str:
     shape = ", shape=circle" if node.is_end else ', style="filled,rounded"' if node.waits else ""
-    return f'label={_quoted(*node.lines)}, fillcolor="{node.fill}"{shape}'
+    frames = ", peripheries=2" if node.child else ""
+    return f'label={_quoted(*node.lines)}, fillcolor="{node.fill}"{shape}{frames}'
 
 
 def _quoted(*lines: str) -> str:

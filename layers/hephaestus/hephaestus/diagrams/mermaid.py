@@ -36,10 +36,12 @@ def _styles(picture: Picture, names: dict[str, str]) -> list[str]:
 
 
 def _shape(node: Node) -> str:
-    """A step is a box, one that waits is rounded, an end a circle."""
+    """A step is a box, one that waits is rounded, one that is a workflow has two frames, an end a circle."""
     text = f'"{"<br>".join(map(_escaped, node.lines))}"'
     if node.is_end:
         return f"(({text}))"
+    if node.child:
+        return f"[[{text}]]"
     return f"([{text}])" if node.waits else f"[{text}]"
 
 

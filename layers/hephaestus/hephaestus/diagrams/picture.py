@@ -39,12 +39,14 @@ class Node:
         waits: whether it always waits for an event or a time.
         status: what an instance says of it; ``None`` in the picture of a definition.
         detail: one more line, such as what it waits for.
+        child: whether it is a workflow.
     """
 
     key: str
     waits: bool = False
     status: str | None = None
     detail: str = ""
+    child: bool = False
 
     @property
     def is_end(self) -> bool:
@@ -113,8 +115,10 @@ def draw(version: Mapping[str, Any], name: str, instance: Mapping[str, Any] | No
 def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> Node:
     waits = bool(step.get("waits"))
     most = step.get("rounds", {}).get("at_most")
+    child = step.get("child", {}).get("workflow", "")
     if not shown:
-        return Node(step["key"], waits, detail=f"up to {most:,} rounds" if most else "")
+        what = f"workflow {child}" if child else f"up to {most:,} rounds" if most else ""
+        return Node(step["key"], waits, detail=what, child=bool(child))
     status = known.get("status", "pending")
     detail = ""
     if status == "waiting":
@@ -123,7 +127,7 @@ def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> 
         detail = f"attempt {known.get('attempt', 1)}: {known.get('error', {}).get('type', '')}"
     elif most and known.get("round"):
         detail = f"round {known['round']:,} of {most:,}"
-    return Node(step["key"], waits, status, detail)
+    return Node(step["key"], waits, status, detail or str(known.get("child", "")), bool(child))
 
 
 def _edges(version: Mapping[str, Any], known: Mapping[str, Any] | None) -> Iterator[Edge]:

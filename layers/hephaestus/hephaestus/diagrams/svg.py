@@ -79,6 +79,11 @@ def _node(node: Node, box: Box) -> str:
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{corner}" '
             f'fill="{node.fill}" stroke="#52606d"{dash}/>'
         )
+        if node.child:
+            shape += (
+                f'<rect x="{left + 3:.1f}" y="{top + 3:.1f}" width="{box.width - 6:.1f}" '
+                f'height="{box.height - 6:.1f}" rx="2" fill="none" stroke="#52606d"/>'
+            )
     lines = [escape(_short(line)) for line in node.lines]
     first = box.y - LINE * (len(lines) - 1) / 2 + 4.5
     return shape + "".join(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN, Agenda, ask
 from hephaestus.engine.events import Failure
+from hephaestus.engine.events.children import LOST
 from hephaestus.engine.events.steps import UNDOABLE, stale_events
 from hephaestus.engine.state import is_fatal
 from hephaestus.errors import InvariantBroken
@@ -76,6 +77,40 @@ class Deliver:
         return step_of(self.activation)
 
 
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Have the step of ``activation`` end as its child has."""
+
+    activation: str
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
+
+@dataclass(frozen=True, slots=True)
+class StopChildren:
+    """Have the children of these activations cancelled, at their deadline or as the instance ends."""
+
+    activations: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Leave the child of ``activation``, which has not ended although it was cancelled long ago."""
+
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndoChild:
+    """Have the child of ``activation`` undo what it did."""
+
+    activation: str
+
+
 class Run(NamedTuple):
     """Run ``activation``: a step, or its compensation. This is attempt number ``attempt``, the first being 1."""
 
@@ -126,21 +161,23 @@ class Sleep:
     wake_at: int | None
 
 
-Command: TypeAlias = Skip | Drop | Exhaust | Deliver | Run | TimeOut | Compensate | Close | Sleep
+OfChildren: TypeAlias = Settle | StopChildren | GiveUp | UndoChild
+Command: TypeAlias = Skip | Drop | Exhaust | Deliver | Run | TimeOut | Compensate | Close | Sleep | OfChildren
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the activations ``in_flight`` run.
 
-    Skips, ``Drop``, ``Exhaust``, deliveries, ``TimeOut`` and ``Compensate`` come alone: they change the state, so ask
-    again after recording them. No command at all means that what comes next depends on a step in flight.
+    Skips, ``Drop``, ``Exhaust``, deliveries, ``TimeOut``, ``Compensate`` and what is about children come alone: they
+    change the state, so ask again after recording them. No command at all means that what comes next depends on a step
+    in flight.
     """
     if state.closed:
         return ()
     if state.paused is not None:
         return () if in_flight else (Sleep(None),)
     if state.compensation is not None:
-        return () if in_flight else (_undo(state, state.compensation, now),)
+        return () if in_flight else (_undo(graph, state, state.compensation, now),)
     return ask(graph, state, lambda agenda: _follows(agenda, state, now, in_flight))
 
 
@@ -148,7 +185,10 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     """What ``advance`` answers for an instance that goes on."""
     if dead := agenda.dead():
         return (Skip(dead),)
-    if (ending := _ending(agenda, state)) is not None:
+    ending = _ending(agenda, state)
+    if state.children and (found := _children(state, now, ending=ending is not None)):
+        return found if not in_flight or not isinstance(found[0], Sleep) else ()
+    if ending is not None:
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
     if state.deadline is not None and state.deadline <= now and not agenda.is_through():
         return (TimeOut(_timed_out(state)),)
@@ -159,6 +199,27 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
         return alone
     runs = _runs(agenda, state, now, in_flight)
     return runs if runs or in_flight else (_rest(agenda, state),)
+
+
+def _children(state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
+    """What is to be done about the children that steps wait for: an instance that ends ends after them (D.7)."""
+    stopped = ("cancelled", LOST) if ending else ()  # as was asked for: their steps have failed no more than a wait
+    children = [(activation, child) for activation, child in state.children.items() if child.status not in stopped]
+    if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):
+        return ended
+    due = {timer.activation: timer for timer in state.deadlines if timer.due_at <= now}
+    if lost := tuple(GiveUp(activation) for activation, child in children if child.stopping and activation in due):
+        return lost
+    left = [activation for activation, child in children if not child.stopping]
+    if ending and left:
+        return (StopChildren(tuple(left), "end"),)
+    if late := tuple(activation for activation in left if activation in due):
+        return (StopChildren(late, "timeout"),)
+    if not ending or not children:
+        return ()
+    open_ = dict(children)
+    times = [timer.due_at for timer in state.deadlines if timer.activation in open_]
+    return (Sleep(min(times, default=None)),)
 
 
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
@@ -181,7 +242,15 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps that can be undone, the last completed first: of those with rounds also what has not completed."""
     begun = [step for step, known in state.steps.items() if known.loop is not None and known.status in UNDOABLE]
     undone = last_first(graph, state, {*_completed(state), *begun})
-    return tuple(step for step in undone if step in graph.compensates)
+    return tuple(step for step in undone if step in graph.compensates and not _undid_itself(graph, state, step))
+
+
+def _undid_itself(graph: Graph, state: State, step: str) -> bool:
+    """Whether a child that would undo a step has nothing left to undo: it failed, or it is another instance's."""
+    if step not in graph.undoes:
+        return False
+    child = state.steps[step].child
+    return child is None or child.status != "completed"
 
 
 def _completed(state: State) -> list[str]:
@@ -330,7 +399,7 @@ def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[st
         if activation not in in_flight and not (in_flight and activation in state.isolated):
             found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):
-        if token and step not in found:
+        if token and step not in found and state.activation(step) not in state.children:
             timer = next(timer for timer in state.timers[state.activation(step)] if timer.token == token)
             payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
             found[step] = Deliver(timer.activation, timer.emits, payload, timed_out=True)
@@ -370,9 +439,15 @@ def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
     return Compensate(ending.status, steps, ending.error, then) if steps or then else None
 
 
-def _undo(state: State, undoing: Compensation, now: int) -> Command:
+def _undo(graph: Graph, state: State, undoing: Compensation, now: int) -> Command:
     if not undoing.left:
         return _handle(state, undoing, now) if undoing.then else _undone(state, undoing)
+    if undoing.left[0] in graph.undoes:
+        activation = state.activation(undoing.left[0])
+        child = state.children.get(activation)
+        if child is None:
+            return UndoChild(activation)
+        return Settle(activation) if child.status else Sleep(None)
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)
     return Run(state.activation(undoing.left[0], undo=True), undoing.attempt + 1)

@@ -16,6 +16,7 @@ from hephaestus.engine.events import (
     Redriven,
     Suspended,
     TimerSet,
+    UndoRequested,
     Unpaused,
 )
 from hephaestus.engine.state import TIMED
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 _FROM_OUTSIDE: Final = frozenset(
-    {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, Redriven, Parked}
+    {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, Redriven, UndoRequested, Parked}
 )
 
 
@@ -66,7 +67,7 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
         return None
     if isinstance(event, (Suspended, Parked)):
         return event.wake_at
-    if isinstance(event, (HandedOver, Redriven)):
+    if isinstance(event, (HandedOver, Redriven, UndoRequested)):
         return at
     if isinstance(event, HeartbeatReceived):
         return _after_heartbeat(before, event, after)

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Loop, Received
+from hephaestus.engine.records import NOTHING, Child, Loop, Origin, Received
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -103,8 +103,10 @@ _NAMES: Final = {
     "ClassVar": ClassVar,
     "Mapping": Mapping,
     "Failure": ev.Failure,
+    "Child": Child,
     "Loop": Loop,
     "Received": Received,
+    "Origin": Origin,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

@@ -6,24 +6,34 @@ swallowed is performed again when the alarm comes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hephaestus.engine.activation import step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
+    NOTHING,
+    ChildrenStopping,
+    ChildStarted,
+    ChildUndoing,
     HandedOver,
     HeartbeatReceived,
+    InstanceFinished,
+    Paused,
+    Redriven,
     RoundEnded,
     Suspended,
     TimerSet,
+    Unpaused,
 )
+from hephaestus.engine.mail import Mail
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from hephaestus.engine.events import Entry
+    from hephaestus.engine.events import Entry, Event
+    from hephaestus.engine.records import Child, Origin
     from hephaestus.engine.state import State, Timer
 
 
@@ -60,6 +70,44 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
+class StartChild:
+    """Start the child that ``started`` says, and send a message that has it run."""
+
+    started: ChildStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Put ``mail`` into the parent's mailbox, and send a message that has it read."""
+
+    mail: Mail
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Have a child do what its parent was asked for, under a request id.
+
+    ``action`` is ``cancel``, ``pause``, ``unpause``, ``redrive`` or ``undo``; ``number`` is of the entry that closed
+    the child, as far as the parent was told.
+    """
+
+    child: str
+    activation: str
+    action: str
+    request_id: str
+    reason: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Have these children go, and all below them, as if they had ended ``at`` (ms); with ``None`` they stay."""
+
+    children: tuple[str, ...]
+    at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
@@ -67,7 +115,8 @@ class Head:
 TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
 
-Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head
+Owed: TypeAlias = StartChild | Tell | Steer | Keep
+Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head | Owed
 
 
 def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, ...]:
@@ -85,14 +134,86 @@ def effects(before: State | None, entry: Entry, after: State) -> tuple[Effect, .
     scheduled = _scheduled(before, entry, after) if after.timers else ()
     woken = () if after.closed or after.owned(entry.at) else _woken(entry, after)
     removed = _unscheduled(before, entry, after) if before is not None and before.timers else ()
-    return (*scheduled, *woken, *removed, *news, *head)
+    told = (*before.kept.owed, *owed(before, entry, after)) if before is not None else ()
+    return (*told, *scheduled, *woken, *removed, *news, *head)
 
 
 def again(state: State, now: int) -> tuple[Effect, ...]:
     """The effects that the state calls for, whichever entry they followed from: a crash may have swallowed them."""
     timers = () if state.closed else state.deadlines
     scheduled = (_schedule(timer) for timer in timers if timer.scheduled and timer.due_at > now)
-    return (*scheduled, *map(Notify, state.kept.unpublished), Head())
+    return (*state.kept.owed, *scheduled, *map(Notify, state.kept.unpublished), Head())
+
+
+def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
+    """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
+    if after.children is NOTHING and before.children is NOTHING and after.origin is None:
+        return ()
+    found: list[Owed] = []
+    for event in entry.events:
+        match event:
+            case ChildStarted():
+                found.append(StartChild(event))
+            case InstanceFinished():
+                found += _told_at_the_end(after, entry)
+            case Redriven() if before.closed:
+                found += _kept_again(before, event, after, entry.at)
+        action, activations = _asked(event, before)
+        reason, name = getattr(event, "reason", ""), f"{after.life}#{entry.sequence}"
+        steered = _open_children(before, after, activations)
+        found += [Steer(one.instance_id, at, action, name, reason, one.number) for at, one in steered]
+    return tuple(found)
+
+
+def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
+    """What an event asks children for, and the activations whose children these are."""
+    match event:
+        case ChildrenStopping(activations=activations):
+            known = before.children
+            return "cancel", [one for one in activations if one not in known or not known[one].stopping]
+        case Paused() if before.paused is None:
+            return "pause", before.children
+        case Unpaused() if before.paused is not None:
+            return "unpause", before.children
+        case Redriven(children=activations):
+            return "redrive", activations
+        case ChildUndoing(activation=activation):
+            return "undo", (activation,)
+    return "", ()
+
+
+def _told_at_the_end(after: State, entry: Entry) -> Iterator[Owed]:
+    """A child tells its parent; of a root, the whole tree goes with it."""
+    if after.attached and after.origin is not None:
+        yield Tell(_mail(after, after.origin, entry.sequence))
+    elif after.kin:
+        yield Keep(after.kin, entry.at)
+
+
+def _kept_again(before: State, event: Redriven, after: State, at: int) -> Iterator[Keep]:
+    """The tree of a root that goes on stays; children in whose place others will start go now."""
+    left = after.kin
+    if left and not after.attached:
+        yield Keep(left, None)
+    if gone := tuple(child for child in before.kin if child not in left and event.again):
+        yield Keep(gone, at)
+
+
+def _open_children(before: State, after: State, activations: Iterable[str]) -> Iterator[tuple[str, Child]]:
+    """Those of these activations whose children are steered, and the children."""
+    for activation in activations:
+        child = after.children.get(activation) or before.children.get(activation)
+        if child is not None and not child.status and not child.detached:
+            yield activation, child
+
+
+def _mail(closed: State, origin: Origin, number: int) -> Mail:
+    """How a child tells its parent that it has ended."""
+    output: Mapping[str, Any] | None = None
+    if closed.status == "completed":
+        output = closed.steps[closed.output_of].results if closed.output_of else closed.output
+    own = (closed.instance_id, closed.life, closed.status, output, closed.error)
+    return Mail(origin.instance_id, origin.life, origin.activation, number, *own)
 
 
 def published_status(state: State) -> str:
@@ -107,9 +228,12 @@ def published_status(state: State) -> str:
 
 
 def is_news(before: State | None, after: State) -> bool:
-    """Whether ``after`` has another status than ``before`` to those outside; ``pending`` is not published."""
+    """Whether ``after`` has another status than ``before`` to those outside; ``pending`` is not published.
+
+    Neither is what becomes of a child: its root says how the whole goes.
+    """
     status = published_status(after)
-    return status != "pending" and (before is None or published_status(before) != status)
+    return status != "pending" and not after.attached and (before is None or published_status(before) != status)
 
 
 def _is_boundary(before: State, entry: Entry, after: State) -> bool:

@@ -44,10 +44,11 @@ class Graph:
     those whose effects can be undone, ``output`` the one whose results are the output, ``""`` for the one completed
     last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. ``ends`` are the targets
     that are no steps, as ``(step, event, "FAIL")``. ``rounds`` are the bounds of the steps that run in rounds; those in
-    ``ends_on`` take these events alone, also between two attempts. Derived: ``order`` has each step after its
-    predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared by. ``marks``
-    tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as text, with
-    marks of what is undone and of how an instance ends, or one for all if many.
+    ``ends_on`` take these events alone, also between two attempts. ``children`` are the steps that start a child and
+    take no event from outside; what those in ``undoes`` did is undone by the child. Derived: ``order`` has each step
+    after its predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared by.
+    ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
+    text, with marks of what is undone and of how an instance ends, or one for all if many.
     """
 
     start: str
@@ -59,6 +60,8 @@ class Graph:
     ends: frozenset[tuple[str, str, str]] = frozenset()
     rounds: Mapping[str, Bounds] = field(default_factory=dict)
     ends_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    children: frozenset[str] = frozenset()
+    undoes: frozenset[str] = frozenset()
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
@@ -114,6 +117,7 @@ class Graph:
         ends = sorted((event, end) for source, event, end in self.ends if source == step)
         routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
         routes += [(event, ["again"]) for event in sorted(self.again_on(step))]
+        routes += [("", ["child"])] if step in self.children else []
         return _crc((step, step == self.start, step in self.waits, routes, ends))
 
     def _ending(self) -> bytes:
@@ -121,6 +125,8 @@ class Graph:
 
     def takes(self, step: str) -> tuple[str, ...]:
         """The events that ``step`` may be sent, in the order of its transitions."""
+        if step in self.children:
+            return ()
         return self.ends_on[step] if step in self.ends_on else (*self.again_on(step), *self.events(step))
 
     def again_on(self, step: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ The plan that is shown is read from the event that a redrive commits: what is to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import compensable, last_first
@@ -17,7 +17,11 @@ from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from hephaestus.engine.graph import Graph
+    from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
+
+
+RESUMED: Final = ("failed", "cancelled")  # how a child has ended that a redrive has go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +61,49 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     waits = graph.waits.difference(map(step_of, state.inbox))
     running = {step_of(activation) for activation in state.running}
     goes_on = {step for step in graph.order if statuses[step] in TIMED or step in running}
+    goes_on.update(map(step_of, event.children))
+    waiting = [step for step in graph.order if statuses[step] == "waiting"]
     return RedrivePlan(
         runs_again=tuple(step for step in graph.order if step in goes_on or (step in anew and step not in waits)),
         waits_again=tuple(step for step in anew if step in waits),
-        waits_on=tuple(step for step in graph.order if statuses[step] == "waiting" and step not in event.reset),
+        waits_on=tuple(step for step in waiting if step not in goes_on and step not in event.reset),
         kept=kept,
     )
 
 
-def _ran_for_good(state: State, step: str) -> bool:
+def _ran_for_good(graph: Graph, state: State, step: str) -> bool:
     """Whether a step that runs again is another activation.
 
-    It was undone, has completed by leading to ``FAIL``, or has failed between two rounds, as none was left.
+    It was undone, has completed by leading to ``FAIL``, or has failed between two rounds, as none was left, or for a
+    child that cannot go on.
     """
     known = state.steps.get(step)
     if known is None:
         return False
     had_all = known.status == "failed" and known.loop is not None and not known.attempt
-    return had_all or known.status == "compensated" or known.fail is not None
+    child = _child(graph, state, step)
+    lost = child is not None and child.status not in RESUMED
+    return had_all or lost or known.status == "compensated" or known.fail is not None
+
+
+def _child(graph: Graph, state: State, step: str) -> Child | None:
+    """The child that a step which has not completed waits for, or waited for."""
+    if step not in graph.children or state.step_status(step) not in ("failed", "waiting"):
+        return None
+    return state.children.get(state.activation(step)) or state.steps[step].child
 
 
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first."""
     open_ = not state.closed and state.compensation is None
     return compensable(graph, state) if open_ else ()
+
+
+def redriven_undo(graph: Graph, state: State) -> Redriven | None:
+    """What has a child go on that could not undo what it did; ``None`` where that is not so."""
+    undoing = state.compensation
+    failed = state.status == "failed" and undoing is not None and undoing.status == "undone"
+    return redriven(graph, state) if failed else None
 
 
 def redriven(graph: Graph, state: State) -> Redriven:
@@ -102,9 +125,10 @@ def redriven(graph: Graph, state: State) -> Redriven:
     undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
     if undo:
         return Redriven("compensating", handler, handler, undo=tuple(last_first(graph, state, undo)))
-    undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(state, step)])
+    children = [step for step in graph.order if (child := _child(graph, state, step)) and child.status in RESUMED]
+    undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(graph, state, step)])
     again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
-    reset = tuple(
-        step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")
-    )
-    return Redriven("pending", (*reset, *handler), (*again, *handler))
+    reset = [step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")]
+    go_on = tuple(state.activation(step) for step in children if step not in undone)
+    reset = [step for step in reset if step in undone or step not in children]
+    return Redriven("pending", (*reset, *handler), (*again, *handler), children=go_on)

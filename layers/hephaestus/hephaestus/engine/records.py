@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from hephaestus.values.lazy_dataclass import dataclass
@@ -85,6 +86,65 @@ class Loop:
     quick: int = 0
     received: Received | None = None
     requests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose child an instance is.
+
+    Attributes:
+        instance_id, life: the parent.
+        activation: of the parent's step that started it.
+        root, root_life: the instance that its derived id goes back to.
+        path: the activations from there to this instance, joined by ``/``.
+        detached: whether it is independent of its parent: not waited for, and not steered by it.
+        root_generation, root_created_at: which run of the root that is, and when it began (ms).
+    """
+
+    instance_id: str
+    life: str
+    activation: str
+    root: str
+    root_life: str
+    path: str
+    detached: bool = False
+    root_generation: int = 1
+    root_created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child that a step waits for.
+
+    Attributes:
+        instance_id: the child.
+        detached: see ``Origin``.
+        stopping: why it is cancelled, ``timeout`` or ``end``, or ``undo``; ``""`` while it is not.
+        status: how it has ended; ``""`` while it has not.
+        output: what it left.
+        error: why it failed.
+        number: of the log entry that closed it, the last time that its end was told.
+        within_ms: how long it may take, if that is bounded.
+    """
+
+    instance_id: str
+    detached: bool = False
+    stopping: str = ""
+    status: str = ""
+    output: Mapping[str, Any] = NOTHING
+    error: Failure | None = None
+    number: int = 0
+    within_ms: int = 0
+
+    @property
+    def known(self) -> Child:
+        """What its step keeps of it: the results and the error are the step's."""
+        return replace(self, stopping="", output=NOTHING, error=None)
+
+    @property
+    def reopened(self) -> Child:
+        """The same child, which is to end once more: it is redriven, or undone."""
+        return replace(self.known, status="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, Ty
 
 from hephaestus.engine.activation import step_of, text_of, token_of
 from hephaestus.engine.records import NOTHING
+from hephaestus.errors import CorruptLog
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from hephaestus.engine.agenda import Agenda
+    from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Failure, Loop, Received, Replacement
+    from hephaestus.engine.records import Child, Failure, Loop, Origin, Received, Replacement
 
 T = TypeVar("T")
-Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"]
+Status: TypeAlias = Literal[
+    "pending", "running", "waiting", "completed", "failed", "cancelled", "compensating", "undone"
+]
 StepStatus: TypeAlias = Literal[
     "pending",
     "waiting",
@@ -34,8 +38,9 @@ StepStatus: TypeAlias = Literal[
 ]
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+OF_ROOTS: Final = tuple(status for status in STATUSES if status != "undone")
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
-CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
+CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled", "undone"})
 CAREFUL: Final = 2  # the owner has every step checkpointed
 TIMED: Final[frozenset[str]] = frozenset({"retrying", "looping"})  # the next attempt has a time
 
@@ -48,7 +53,8 @@ class StepState:
     transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
     ``requests`` are the requests that its completion has consumed, as they are remembered. ``fail`` is set where its
     event led to ``FAIL``, and so ends the instance: the reason, or ``""``. ``retry_at`` is when its next attempt is
-    due, be it of the same round or the first of the next; ``loop`` is how far a step with rounds has come.
+    due, be it of the same round or the first of the next; ``loop`` is how far a step with rounds has come. ``child`` is
+    the child that it waited for, or started detached.
     """
 
     status: StepStatus
@@ -66,6 +72,7 @@ class StepState:
     requests: tuple[str, ...] = ()
     fail: str | None = None
     loop: Loop | None = None
+    child: Child | None = None
 
     @property
     def round(self) -> int:
@@ -149,6 +156,7 @@ class Kept(NamedTuple):
         expiring: whether head and values were given an expiry, as of a closed instance.
         ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
         unpublished: states with a new status, newer than the head, whose status events may not be published yet.
+        owed: what other instances are still to be told for entries newer than the head, in order.
     """
 
     settled: int = 0
@@ -159,6 +167,7 @@ class Kept(NamedTuple):
     expiring: bool = False
     ended: str = ""
     unpublished: tuple[State, ...] = ()
+    owed: tuple[Owed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,7 @@ class State:
     has died and until the instance suspends: ``CAREFUL`` as soon as another owner has come, who checkpoints every step.
     Events are for all rounds of a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands
     behind it.
+    ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -224,6 +234,8 @@ class State:
     requests: tuple[str, ...] = ()
     life: str = ""
     graph: str = ""
+    origin: Origin | None = None
+    children: Mapping[str, Child] = NOTHING
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 
@@ -234,8 +246,26 @@ class State:
             yield from timers
 
     @property
+    def attached(self) -> bool:
+        """Whether it is a child that its parent waits for: it is steered, and goes, with the root of its tree."""
+        return self.origin is not None and not self.origin.detached
+
+    @property
+    def offspring(self) -> dict[str, Child]:
+        """The children of the newest epoch of each step, by the step's activation."""
+        if not self.steps:
+            return {}
+        found = {self.activation(key): step.child for key, step in self.steps.items() if step.child is not None}
+        return {**found, **self.children}
+
+    @property
+    def kin(self) -> tuple[str, ...]:
+        """Its children that are not detached."""
+        return tuple(child.instance_id for child in self.offspring.values() if not child.detached)
+
+    @property
     def closed(self) -> bool:
-        """Whether the generation has ended; a closed one changes by nothing but ``Redriven``."""
+        """Whether the generation has ended; a closed one changes by nothing but ``Redriven`` and ``UndoRequested``."""
         return self.status in CLOSED
 
     def owned(self, now: int) -> bool:
@@ -301,6 +331,20 @@ def evolve(state: State, changes: dict[str, Any] | None = None, /, **named: Any)
 
 
 _TRAILED: Final = frozenset({"steps", "timers", "inbox", "lines"})
+
+
+def child_of(state: State, activation: str) -> Child:
+    """The child that an activation waits for, or waited for.
+
+    Raises:
+        CorruptLog: it has none.
+    """
+    step = state.steps.get(step_of(activation))
+    found = state.children.get(activation) or (step.child if step is not None else None)
+    if found is None:
+        message = f"instance {state.instance_id}: {activation} has no child"
+        raise CorruptLog(message)
+    return found
 
 
 def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Response
 
     from hephaestus.handlers.http.api import Api
+    from hephaestus.handlers.http.request import Request
+    from hephaestus.store.filters import ListFilter
 
 
 def serve_reads(api: Api) -> None:
@@ -23,8 +25,9 @@ def serve_reads(api: Api) -> None:
     @api.get("/instances/<instance_id>")
     def instance(instance_id: str) -> Response[str]:
         """One instance as it is now."""
-        api.incoming.takes()
-        return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)))))
+        api.incoming.takes("tree")
+        tree = api.incoming.flag("tree")
+        return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)), tree=tree)))
 
     @api.get("/instances/<instance_id>/history")
     def history(instance_id: str) -> Response[str]:
@@ -39,16 +42,7 @@ def serve_reads(api: Api) -> None:
     @api.get("/instances")
     def instances() -> Response[str]:
         """A page of instances, newest first."""
-        asked = api.incoming
-        asked.takes("workflow", "status", "version", "tag", "since", "limit", "cursor")
-        wanted = read_filter(
-            workflow=asked.query("workflow"),
-            status=asked.several("status"),
-            version=asked.number("version", None, MAX_NUMBER),
-            tag=asked.query("tag"),
-            since=asked.time("since"),
-        )
-        cursor = asked.query("cursor")
+        wanted, cursor = _wanted(api.incoming), api.incoming.query("cursor")
         return api.page(lambda limit: runner.find(wanted, limit=limit, cursor=cursor), default=50)
 
     @api.get("/workflows")
@@ -65,3 +59,17 @@ def serve_reads(api: Api) -> None:
 
         api.incoming.takes()
         return api.answer(read_document(api.incoming.base))
+
+
+def _wanted(asked: Request) -> ListFilter:
+    """Which instances a request asks for."""
+    asked.takes("workflow", "status", "version", "tag", "since", "children", "parent", "limit", "cursor")
+    return read_filter(
+        workflow=asked.query("workflow"),
+        status=asked.several("status"),
+        version=asked.number("version", None, MAX_NUMBER),
+        tag=asked.query("tag"),
+        since=asked.time("since"),
+        children=asked.flag("children"),
+        parent=asked.query("parent"),
+    )

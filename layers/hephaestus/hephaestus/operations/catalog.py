@@ -118,6 +118,8 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
     routes: dict[str, dict[str, Route]] = {}
     waits: list[str] = []
     compensates: list[str] = []
+    children: list[str] = []
+    undoes: list[str] = []
     rounds: dict[str, Bounds] = {}
     ends_on: dict[str, tuple[str, ...]] = {}
     for step in described["steps"]:
@@ -127,10 +129,14 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
         if bounds := step.get("rounds"):
             again_on = tuple(bounds.get("again_on", ()))
             rounds[step["key"]] = Rounds(bounds["at_most"], bounds.get("within_seconds"), again_on).bounds
+        if child := step.get("child"):
+            children.append(step["key"])
+            undoes += [step["key"]] if child["undoes"] else []
         if "ends_on" in step:
             ends_on[step["key"]] = tuple(step["ends_on"])
     edges, ends = edges_of(routes)
     ending = described.get("output", ""), described.get("on_failure", "")
     known = (described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)
-    graph = Graph(*known, rounds=rounds, ends_on=ends_on)
+    of_children = frozenset(children), frozenset(undoes)
+    graph = Graph(*known, rounds=rounds, ends_on=ends_on, children=of_children[0], undoes=of_children[1])
     return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

@@ -64,12 +64,12 @@ class Connection:
         """What is deployed, as ``GET /workflows`` describes it."""
         return self._deployed().workflows()
 
-    def get(self, instance_id: str) -> Json:
-        """An instance as it is now."""
+    def get(self, instance_id: str, *, tree: bool = False) -> Json:
+        """An instance as it is now, with its tree where that is asked for."""
         if self.runner is None:
-            return self._deployed().get(instance_id)
+            return self._deployed().get(instance_id, tree=tree)
         with explained(self.account):
-            return to_json_object(self.runner.get(instance_id))
+            return to_json_object(self.runner.get(instance_id, tree=tree))
 
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None

@@ -57,9 +57,9 @@ class Api:
         modules: list[str] = self._get("/workflows")["unavailable"]
         return modules
 
-    def get(self, instance_id: str) -> Json:
-        """One instance as it is now."""
-        return self._get(_instance(instance_id))
+    def get(self, instance_id: str, *, tree: bool = False) -> Json:
+        """One instance as it is now, with its tree where that is asked for."""
+        return self._get(_instance(instance_id), tree="true" if tree else None)
 
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
@@ -77,6 +77,7 @@ class Api:
         since = None if wanted.since is None else datetime.fromtimestamp(wanted.since / 1000, UTC).isoformat()
         statuses = None if wanted.statuses is None else ",".join(wanted.statuses)
         filters = {"workflow": wanted.workflow, "status": statuses, "version": wanted.version, "tag": wanted.tag}
+        filters |= {"children": "true" if wanted.children else None, "parent": wanted.parent}
         return self._get("/instances", **filters, since=since, limit=limit, cursor=cursor)
 
     def do(self, command: Command, *, wait: int | None = None) -> Json:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
-from hephaestus.definition.results import Again, Completed, Pending
+from hephaestus.definition.results import Again, Completed, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
-from hephaestus.errors import NonRetryable, PayloadTooLarge
+from hephaestus.errors import CallerError, NonRetryable, PayloadTooLarge
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
@@ -21,10 +21,11 @@ from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
@@ -43,7 +44,7 @@ __all__ = [
 
 NOWHERE: Final = Taken()
 EMPTY: Final = FrozenDict()
-RESULTS: Final = frozenset({str, dict, Completed, Pending, Again})
+RESULTS: Final = frozenset({str, dict, Completed, Pending, Again, Spawn})
 LONGEST_PAUSE: Final = timedelta(days=366)  # between two rounds
 
 
@@ -80,6 +81,21 @@ class Ended(NamedTuple):
     writes: Sequence[Write] = ()
 
 
+class Spawned(NamedTuple):
+    """What a child starts with, as it is stored, and how long it may take."""
+
+    workflow: str
+    version: int
+    value: Callable[[str], str]
+    initial: FrozenDict
+    tags: tuple[str, ...]
+    metadata: FrozenDict
+    graph: str
+    timeout_ms: int
+    within: timedelta | None
+    detached: bool
+
+
 class Outcome(NamedTuple):
     """What came of an attempt: a result and the targets it takes, the end of a round, a wait, or an error.
 
@@ -93,6 +109,7 @@ class Outcome(NamedTuple):
     taken: Taken = NOWHERE
     pending: Pending | None = None
     ended: Ended | None = None
+    spawned: Spawned | None = None
     error: BaseException | None = None
     story: Failure | None = None
 
@@ -108,6 +125,10 @@ class Outcome(NamedTuple):
         return step_of(self.activation)
 
 
+def _anything(workflow: type[Workflow]) -> object:
+    return workflow
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt of one step, or of its compensation: everything that it needs, ready to be called in any thread.
@@ -119,6 +140,7 @@ class Attempt:
         context: what the step is given.
         started_at: when it starts, in milliseconds.
         store: what its results must fit.
+        deployed: raises where a child's workflow is not deployed.
     """
 
     definition: Definition
@@ -127,6 +149,7 @@ class Attempt:
     context: StepContext
     started_at: int
     store: Store
+    deployed: Callable[[type[Workflow]], object] = _anything
 
     @property
     def step(self) -> str:
@@ -149,8 +172,10 @@ class Attempt:
             result = self._awaited(result)
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
-        except (TypeError, ValueError, NotSerializable, PayloadTooLarge) as error:
+        except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
             raise InvalidResult(str(error)) from error
+        if isinstance(read, Spawned):
+            return Outcome(self.activation, self.number, self.started_at, spawned=read)
         if isinstance(read, Pending):
             return Outcome(self.activation, self.number, self.started_at, pending=read)
         if isinstance(read, Ended):
@@ -179,12 +204,17 @@ class Attempt:
         done = result if isinstance(result, Completed) else Completed("done", {} if result is None else result)
         return self._checked(done, self.step)
 
-    def _read(self, result: Any, key: str) -> Stored | Pending | Ended:
+    def _read(self, result: Any, key: str) -> Stored | Pending | Ended | Spawned:
         """What the code of step ``key`` returned, made uniform and checked.
 
         Raises:
             TypeError, ValueError, NotSerializable, PayloadTooLarge, InvalidResult, WriteRefused: it is no result.
         """
+        if type(result) is Spawn:
+            from hephaestus.runtime.spawn import spawned  # noqa: PLC0415 - few steps are workflows
+
+            step = self.definition.steps[key]
+            return spawned(step, result, self.store.max_value_bytes, self.deployed)
         events = tuple(self.definition.routes[key])
         if not isinstance(result, (str, dict, Completed, Pending, Again)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")

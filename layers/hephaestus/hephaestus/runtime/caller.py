@@ -8,6 +8,7 @@ source    the name is
 ``api``   the identity that API Gateway authorized; empty where the API asks for no authorization
 ``claim`` what the caller says of itself: nothing checked it
 ``link``  the callback link that was used: whoever held it
+``parent`` the instance that has this one as a child; no caller is taken for one
 ========  =============================================================================================
 
 Without a name and a source, the caller said nothing of itself.
@@ -20,7 +21,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from hephaestus.errors import BadRequest
 from hephaestus.values.lazy_dataclass import dataclass
 
-Source: TypeAlias = Literal["", "api", "claim", "link"]
+Source: TypeAlias = Literal["", "api", "claim", "link", "parent"]
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
 MAX_CALLER: Final = 256
@@ -47,6 +48,8 @@ def read_caller(by: Caller | str | None) -> Caller:
     """
     if by is None:
         return Caller()
+    if isinstance(by, Caller) and by.source == "parent":
+        return by
     given, source = (by.name, by.source) if isinstance(by, Caller) else (by, None)
     name = str.__str__(given) if isinstance(given, str) else None
     if name is None or len(name) > MAX_CALLER or not name.isprintable():

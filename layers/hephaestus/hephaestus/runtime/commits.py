@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hephaestus.engine.alarms import alarm
 from hephaestus.engine.effects import again, effects
 from hephaestus.engine.events import Entry
+from hephaestus.errors import StoreUnavailable
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ class Commits:
         tell(before, entry, done)
         return done
 
-    def start(self, fresh: State, first: Entry) -> tuple[State, bool] | None:
+    def start(self, fresh: State, first: Entry, *, over: bool = True) -> tuple[State, bool] | None:
         """Start an instance and perform what follows.
 
         Returns:
             The state as stored, and whether it was this call that started it; ``None`` where one that is open has the
-            id.
+            id, or any, unless it may begin ``over`` a closed one.
         """
-        started = self.store.create(fresh, first, self.finish)
+        started = self.store.create(fresh, first, self.finish, over=over)
         if started is None:
             return None
         if started.sequence != 1 or started.start_id != fresh.start_id:
@@ -89,5 +90,13 @@ class Commits:
         return self.performer.perform(effects(None, first, started), started), True
 
     def finish(self, closed: State) -> State:
-        """Perform what the end of an instance may have left undone."""
-        return self.performer.perform(again(closed, closed.updated_at), closed)
+        """Perform what the end of an instance may have left undone.
+
+        Raises:
+            StoreUnavailable: another instance is still to be told of it.
+        """
+        done = self.performer.perform(again(closed, closed.updated_at), closed)
+        if done.kept.owed:
+            message = f"instance {closed.instance_id}: others are still to be told of its end; try again"
+            raise StoreUnavailable(message)
+        return done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -23,17 +24,25 @@ from hephaestus.engine.advance import (
     Deliver,
     Drop,
     Exhaust,
+    GiveUp,
     Run,
+    Settle,
     Skip,
     Sleep,
+    StopChildren,
     TimeOut,
+    UndoChild,
     advance,
     is_any_waiting,
     is_idle_but_for,
     next_wake,
 )
 from hephaestus.engine.events import (
+    ChildEnded,
+    ChildrenStopping,
+    ChildUndoing,
     ChoiceStarted,
+    Claimed,
     CompensationStarted,
     Event,
     EventsDropped,
@@ -42,6 +51,7 @@ from hephaestus.engine.events import (
     OnFailureCompleted,
     OutputFailed,
     OutputStarted,
+    Redriven,
     RoundEnded,
     StepCompensated,
     StepCompleted,
@@ -51,14 +61,17 @@ from hephaestus.engine.events import (
     Suspended,
     TimedOut,
 )
+from hephaestus.engine.events.children import LOST
+from hephaestus.engine.fold import following
 from hephaestus.engine.state import CAREFUL
-from hephaestus.errors import EngineSignal, PayloadTooLarge, no_signer
+from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.orphans import is_ending, is_read, is_unread, orphaned_by, output_in, unread
 from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.output import InvalidOutput, lost, output_event
 from hephaestus.runtime.sizes import cut, too_much
@@ -75,8 +88,10 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
+    from hephaestus.engine.mail import Mail
     from hephaestus.engine.state import State
     from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
@@ -86,6 +101,11 @@ if TYPE_CHECKING:
 
 IN_PLACE_MS: Final = 1_000
 LONGEST_DEFERRED_MS: Final = 10_000  # what may have to run again after a death
+LOOK_MS: Final = 1_000  # without mail, then an owner that has taken some gives up
+LOOK_PAUSE_MS: Final = 250
+LONGEST_LOOK_MS: Final = 10_000
+LOOKS: Final = 100  # claims in one invocation; then the sweep finds the mail
+GIVE_UP_MS: Final = 3_600_000
 OUTPUT: Final = "!output"  # in a step's place, for what makes the output; no step can have this key
 
 _logger = logging.getLogger("hephaestus.executor")
@@ -100,8 +120,37 @@ class Executor:
     limits: Limits = field(default_factory=Limits)
     workers: Callable[[], Workers] = ThreadWorkers
     signer: Callable[[], Signer] = no_signer
+    deployed: Callable[[type[Workflow]], object] = lambda workflow: workflow
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
+        """Claim an instance and run it as far as it goes now; see ``_run``.
+
+        A child's first claim reads its parent (D.5). An owner of children reads its mailbox again when it has given
+        up, and claims again if there is any mail: only so may a message be dropped that met it (D.2).
+        """
+        if state.origin is not None and state.status == "pending" and not state.steps:
+            instead = orphaned_by(state, opening, self.commits.store)
+            if instead is not None:
+                return self._append(state, instead)
+        done = self._run(state, opening, definition, budget)
+        for _ in range(LOOKS):
+            if not definition.graph.children or done is None or not self._has_mail(done):
+                return done
+            claim = Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
+            done = self._run(done, (claim,), definition, budget) or self.commits.store.load(done.instance_id)
+        return done
+
+    def _has_mail(self, state: State) -> bool:
+        """Whether an instance without an owner has mail."""
+        if state.closed or state.owner is not None or not state.children:
+            return False
+        return bool(unread(state, self.commits.store))
+
+    def _append(self, state: State, events: tuple[Event, ...]) -> State | None:
+        after, entry = following(state, self.clock.unique(), max(self.clock.now(), state.updated_at), events)
+        return self.commits.commit(state, entry, after, tell=tell_commit)
+
+    def _run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now.
 
         Args:
@@ -169,9 +218,12 @@ class _Execution:
         give_up_at = budget.deadline - executor.limits.margin_ms
         self.in_flight: dict[str, Running] = {}
         self.ended: dict[str, Running] = {}
+        self.mail: dict[str, Mail] = {}
 
         def told(before: State, entry: Entry, after: State) -> None:
             tell_commit(before, entry, after, pure, self.ended)
+            if self.mail:
+                self.drop_mail(entry)
 
         self.journal = Journal(executor.commits, executor.clock, state, opening, pure, give_up_at, told)
         self.judge = Judge(
@@ -184,6 +236,7 @@ class _Execution:
         self.took_over = bool(opening) and state.owner is not None
         self.left: tuple[list[Event], int] = [], 0
         self.looks = 0
+        self.look_until: int | None = None
         self.workers: Workers | None = None
         self.ran = False
         teach_yaml()
@@ -196,6 +249,7 @@ class _Execution:
     def run(self) -> None:
         """Decide, act, record, until there is nothing more to do here."""
         self.recover()
+        self.take_mail()
         while True:
             now = self.journal.now()
             commands, noted = self.look(now)
@@ -204,6 +258,47 @@ class _Execution:
             runs = [command for command in commands if isinstance(command, Run)]
             if self.work(runs, now) if runs or self.in_flight else self.rest(commands, now):
                 return
+
+    def take_mail(self) -> None:
+        """Read the mailbox, if a child is open: what is said there is decided, and is deleted once it is committed."""
+        if not self.draft.children:
+            return
+        store, state = self.executor.commits.store, self.draft
+        for mail in store.mail.read(state.instance_id, state.life):
+            if is_read(self.draft, mail):
+                if mail.activation not in self.mail:
+                    store.mail.delete(mail)
+            elif is_unread(self.draft, mail):
+                self.mail[mail.activation] = mail
+                self.look_until = self.look_until or self.clock.now() + LONGEST_LOOK_MS
+                ended = ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
+                self.journal.decide(ended)
+
+    def more_mail(self) -> bool:
+        """Whether the state has to be looked at again before the instance rests.
+
+        An owner that has taken mail waits a moment for more while other children are open, so that the ends of a
+        hundred are a few commits (D.2).
+        """
+        children = self.draft.children.values()
+        if self.look_until is None or not any(not one.status and not one.detached for one in children):
+            return False
+        if not self.flush():
+            return True
+        until = min(self.clock.now() + LOOK_MS, self.look_until, self.budget.deadline - self.limits.margin_ms)
+        while not self.journal.decided and self.clock.now() < until:
+            self.clock.sleep(LOOK_PAUSE_MS)
+            with suppress(RetryLater):
+                self.take_mail()
+        return bool(self.journal.decided)
+
+    def drop_mail(self, entry: Entry) -> None:
+        """Delete the mail that a commit has taken; what is left of it has no effect, and the sweep removes it."""
+        for event in entry.events:
+            mail = self.mail.pop(event.activation, None) if isinstance(event, ChildEnded) else None
+            if mail is not None:
+                with suppress(RetryLater):
+                    self.executor.commits.store.mail.delete(mail)
 
     def look(self, now: int) -> tuple[tuple[Command, ...], bool]:
         """What follows from the state, and whether any of it was noted, as it needs nobody's code."""
@@ -297,8 +392,19 @@ class _Execution:
     def decision(self, command: Command, now: int) -> Event | None:
         """The event that a command comes to at once, if it does; a step that is run for it is a pure one."""
         match command:
+            case TimeOut() if any(isinstance(event, Redriven) for event in self.journal.opening):
+                self.flush()  # its time begins with that commit
+                raise LookAgain
             case Skip() | TimeOut() | Drop() | Compensate():
                 return _noted(command)
+            case StopChildren() | GiveUp() | UndoChild():
+                return self.to_children(command, now)
+            case Settle(activation) if self.draft.compensation is not None:
+                return self.within_room(self.judge.undone_by_child(activation, self.draft))
+            case Settle(activation=activation, step=step):
+                known = self.draft.steps[step]
+                outcome = Outcome(activation, known.attempt, known.started_at)
+                event = self.judge.settled(command, self.draft)
             case Exhaust(activation=activation):
                 outcome, event = Outcome(activation, 0, 0), self.judge.exhausted(command, self.draft)
             case Deliver(activation=activation, step=step):
@@ -310,6 +416,19 @@ class _Execution:
             case _:
                 return None
         return self.within_room(event, lambda error: self.judge.failed(outcome, error, final=True))
+
+    def to_children(self, command: StopChildren | GiveUp | UndoChild, now: int) -> Event:
+        """The event that has children told something, or one left to itself unless it was reached."""
+        match command:
+            case StopChildren(activations, reason):
+                return ChildrenStopping(activations, reason, now + GIVE_UP_MS)
+            case GiveUp(activation):
+                child = self.draft.children[activation]
+                if is_ending(child, self.executor.commits.store):
+                    return ChildrenStopping((activation,), child.stopping, now + GIVE_UP_MS)
+                return ChildEnded(activation, LOST)
+            case UndoChild(activation):
+                return ChildUndoing(activation)
 
     def work(self, runs: Sequence[Run], now: int) -> bool:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
@@ -419,7 +538,8 @@ class _Execution:
     def attempt(self, run: Run, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
         context = self.context(run.activation, run.attempt)
-        return Attempt(self.definition, run.activation, run.attempt, context, now, self.executor.commits.store)
+        own = (self.executor.commits.store, self.executor.deployed)
+        return Attempt(self.definition, run.activation, run.attempt, context, now, *own)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
@@ -447,6 +567,8 @@ class _Execution:
         self.finish([outcome for outcome in outcomes if self.expects(outcome)] or self.timed_out())
         if not outcomes and waiting:
             self.journal.peek()
+            with suppress(RetryLater):
+                self.take_mail()
 
     def expects(self, outcome: Outcome) -> bool:
         """Whether an outcome is that of an attempt in flight: one that had too long may still come to its end."""
@@ -565,7 +687,7 @@ class _Execution:
                 return self.close(end)
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
-                    return self.commit(Suspended(wake_at))
+                    return not self.more_mail() and self.commit(Suspended(wake_at))
                 self.name_retries(wake_at)
                 if self.flush():
                     self.clock.sleep(wake_at - now)

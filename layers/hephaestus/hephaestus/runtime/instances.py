@@ -131,7 +131,8 @@ class Instances:
         """The state after what others wrote meanwhile."""
         newer = self.store.tail(state)
         if newer is None:
-            self.store.tidy(state.instance_id, None)  # the life is over, and its successor may not be there yet
+            # The life is over, and its successor may not be there yet.
+            self.store.tidy(state.instance_id, None, self.clock.now())
             return self.load(state.instance_id)
         return newer
 

@@ -12,6 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.events import (
+    ChildrenStopping,
+    ChildStarted,
+    ChildUndoing,
     ChoiceStarted,
     CompensationStarted,
     Entry,
@@ -263,13 +266,16 @@ class Journal:
                 | TimedOut()
                 | CompensationStarted()
                 | EventsDropped()
+                | ChildrenStopping()
+                | ChildUndoing()
             ):
                 return True
             case StepWaiting(step=step):
                 return step in self.pure
             case StepCompleted() | StepFailed() | RoundEnded():
                 step, activation = event.step, event.activation
-                waited = any(isinstance(earlier, StepWaiting) and earlier.step == step for earlier in decided)
+                waits = (StepWaiting, ChildStarted)
+                waited = any(isinstance(earlier, waits) and earlier.step == step for earlier in decided)
                 ran = activation in self.committed.running or activation in self.unnamed
                 return step in self.pure or waited or not ran
             case _:

@@ -17,6 +17,7 @@ from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     NOTHING,
+    ChildStarted,
     CompensationFailed,
     Event,
     Failure,
@@ -30,9 +31,11 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
+from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
+from hephaestus.runtime.starts import derived
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.writes import label
@@ -43,9 +46,12 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.retries import Retry
-    from hephaestus.engine.advance import Deliver, Exhaust
+    from hephaestus.engine.advance import Deliver, Exhaust, Settle
+    from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
+    from hephaestus.runtime.attempt import Spawned
 
+DEEPEST: Final = 10
 ONE: Final = timedelta(milliseconds=1)
 
 
@@ -78,6 +84,8 @@ class Judge:
             return self._waiting(outcome)
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)
+        if outcome.spawned is not None:
+            return self._child_started(outcome, outcome.spawned)
         done = outcome.completed
         assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
         return StepCompleted(
@@ -187,6 +195,56 @@ class Judge:
             error = StepTimedOut(f"step {step} waited too long, and its transitions do not route {event!r}")
             return self.failed(waited, error, final=True)
         return self._given(waited, event, as_results(command.payload))
+
+    def settled(self, command: Settle, state: State) -> Event:
+        """A step's child has ended, or is on its own: the step completes, or fails where nothing routes that (D.8)."""
+        step, child, known = command.step, state.children[command.activation], state.steps[command.step]
+        waited, routes = Outcome(command.activation, known.attempt, known.started_at), self.definition.routes[step]
+        if child.detached or child.status == "completed":
+            return self._given(waited, "done", FrozenDict(child.output) if child.output else FrozenDict())
+        if child.stopping == "timeout":
+            error: Exception = StepTimedOut(f"the child {child.instance_id} of step {step} took too long")
+            return self.failed(waited, error, final=True)
+        if child.status == "cancelled" and "cancelled" in routes:
+            return self._given(waited, "cancelled", FrozenDict())
+        story = child.error or Failure("ChildCancelled", child.status)
+        story = replace(story, message=f"the child {child.instance_id} {told(child)}")
+        return self.failed(waited._replace(story=story), NonRetryable(story.message), final=True)
+
+    def undone_by_child(self, activation: str, state: State) -> StepCompensated | CompensationFailed:
+        """A step's child has undone what it did, or could not."""
+        child, step = state.children[activation], step_of(activation)
+        undo, attempt = state.activation(step, undo=True), 1
+        if child.status == "undone":
+            return StepCompensated(undo, attempt)
+        story = child.error or Failure("ChildNotUndone", child.status)
+        story = replace(story, message=f"the child {child.instance_id} {told(child)}")
+        return CompensationFailed(undo, attempt, story)
+
+    def _child_started(self, outcome: Outcome, spawned: Spawned) -> Event:
+        """The child's id follows from where it is in its tree."""
+        state = self.draft()
+        root_life, path = (state.life, "") if state.origin is None else (state.origin.root_life, state.origin.path)
+        path = f"{path}/{outcome.activation}".lstrip("/")
+        if path.count("/") >= DEEPEST:
+            problem = f"step {outcome.step} starts a child that has {DEEPEST + 1} parents above it, at most {DEEPEST}"
+            return self.failed(outcome, InvalidResult(problem), final=True)
+        within = 0 if spawned.within is None else milliseconds(spawned.within)
+        return ChildStarted(
+            outcome.activation,
+            spawned.value(derived(root_life, path)),
+            spawned.workflow,
+            spawned.version,
+            spawned.initial,
+            spawned.tags,
+            spawned.metadata,
+            spawned.graph,
+            spawned.timeout_ms,
+            outcome.started_at,
+            outcome.attempt,
+            within,
+            spawned.detached,
+        )
 
     def exhausted(self, command: Exhaust, state: State) -> Event:
         """A step with rounds has had all of them, or its time: it completes so, or fails where nothing routes that."""
@@ -320,6 +378,21 @@ class Judge:
         else:
             delay = contain(partial(policy.again, error, attempt, draw), lambda _: None)
         return None if delay is None else self.now() + delay
+
+
+def told(child: Child) -> str:
+    """How a child has ended, for people."""
+    match child.status:
+        case "lost" if child.stopping in ("timeout", "end"):
+            return "was cancelled and has not ended within an hour: it is left to itself"
+        case "lost":
+            return "is not there any more"
+        case "rejected":
+            return "cannot be started: another instance has its id"
+        case "failed" if child.error is not None:
+            return f"failed: {child.error.message}"
+        case _:
+            return f"is {child.status}"
 
 
 def milliseconds(duration: timedelta) -> int:

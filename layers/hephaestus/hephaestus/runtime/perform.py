@@ -10,7 +10,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.effects import Head, Notify, Schedule, Unschedule, Wake
+from hephaestus.engine.effects import Head, Keep, Notify, Schedule, StartChild, Steer, Tell, Unschedule, Wake
 from hephaestus.engine.state import evolve
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
@@ -20,7 +20,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hephaestus.engine.effects import Effect
+    from hephaestus.engine.effects import Effect, Owed
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import EventBus, Timers, WorkQueue
     from hephaestus.store.store import Store
@@ -35,12 +35,14 @@ class Performer:
     Attributes:
         store, timers, queue: the adapters.
         bus: takes status events; without one there are none.
+        family: does what other instances are told.
     """
 
     store: Store
     timers: Timers
     queue: WorkQueue
     bus: EventBus | None = None
+    family: Callable[[Owed, State], object] | None = None
 
     def perform(self, effects: Sequence[Effect], state: State) -> State:
         """Perform what follows from a commit.
@@ -57,21 +59,41 @@ class Performer:
         if not effects:
             return state
         silent: set[str] = set()
+        left: list[Owed] = []
         for effect in effects:
             match effect:
-                case Schedule(step, token, due_at):
-                    timeout = Timeout(state.instance_id, state.life, step, token, due_at)
-                    self._attempt("timers", silent, state, partial(self.timers.schedule, timeout))
-                case Wake(delay_ms):
-                    self._attempt("queue", silent, state, partial(self.queue.wake, state.instance_id, delay_ms))
-                case Unschedule(step, token, due_at):
-                    self._remove(Timeout(state.instance_id, state.life, step, token, due_at), silent, state)
-                case Notify(news):
-                    self._publish(news, silent)
+                case StartChild() | Tell() | Steer() | Keep():
+                    if left or not self._tell(effect, silent, state):
+                        left.append(effect)
+                case Head() if left:
+                    pass  # it would hide what is to be done; the claim's alarm stays
                 case Head():
                     published = state.kept._replace(unpublished=()) if state.kept.unpublished else state.kept
-                    state = self._settle(evolve(state, kept=published))
+                    state = self._settle(evolve(state, kept=published._replace(owed=())))
+                case _:
+                    self._one(effect, silent, state)
+        if tuple(left) != state.kept.owed:
+            state = evolve(state, kept=state.kept._replace(owed=tuple(left)))
         return state
+
+    def _one(self, effect: Schedule | Unschedule | Wake | Notify, silent: set[str], state: State) -> None:
+        """Perform an effect that nothing that follows depends on."""
+        match effect:
+            case Schedule(step, token, due_at):
+                timeout = Timeout(state.instance_id, state.life, step, token, due_at)
+                self._attempt("timers", silent, state, partial(self.timers.schedule, timeout))
+            case Wake(delay_ms):
+                self._attempt("queue", silent, state, partial(self.queue.wake, state.instance_id, delay_ms))
+            case Unschedule(step, token, due_at):
+                self._remove(Timeout(state.instance_id, state.life, step, token, due_at), silent, state)
+            case Notify(news):
+                self._publish(news, silent)
+
+    def _tell(self, effect: Owed, silent: set[str], state: State) -> bool:
+        """Tell another instance; whether that was done."""
+        family = self.family
+        assert family is not None  # noqa: S101 - the runner has set it
+        return self._attempt("family", silent, state, partial(family, effect, state))
 
     def _attempt(self, port: str, silent: set[str], state: State, effect: Callable[[], object]) -> bool:
         """Perform an effect, unless its port is silent; whether that was done."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.business_key import NAME, check_id, key_of
-from hephaestus.definition.views import HistoryEntry, InstanceView, Page, in_utc, view, view_entry
-from hephaestus.engine.state import STATUSES
+from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
+from hephaestus.engine.state import OF_ROOTS, STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
@@ -16,13 +18,15 @@ from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hephaestus.definition.references import WorkflowRef
+    from hephaestus.engine.state import State
     from hephaestus.runtime.instances import Instances
     from hephaestus.store.listing import Listed
 
 MOST_COUNTED: Final = 1_000
+MOST_SHOWN: Final = 1_000  # of a tree
 
 
 class Queries:
@@ -32,13 +36,27 @@ class Queries:
         self._instances = instances
         self._store = instances.store
 
-    def get(self, instance_id: str) -> InstanceView:
-        """An instance as it is now."""
+    def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
+        """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._instances.load(check_id(instance_id))
         try:
-            return view(state, self._instances.registry.definition(state).graph)
+            shown = view(state, self._instances.registry.definition(state).graph)
         except (UnknownWorkflow, UnknownVersion):
-            return view(state, None)
+            shown = view(state, None)
+        return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+
+    def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
+        """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
+        found: list[Mapping[str, Any]] = []
+        for activation, child in parent.offspring.items():
+            if next(numbers) > MOST_SHOWN:
+                return found
+            state = self._store.load(child.instance_id)
+            ours = state is not None and state.origin is not None and state.origin.life == parent.life
+            found.append(below(activation, child, state if ours else None))
+            if state is not None and ours and (its := self._below(state, numbers)):
+                found[-1] = {**found[-1], "children": its}
+        return found
 
     def history(
         self,
@@ -68,6 +86,7 @@ class Queries:
             self.name_of(name)
         # Not since: it ends a listing, and changes nothing of what comes before that.
         filters = {"workflow": wanted.workflow, "status": wanted.statuses, "version": wanted.version, "tag": wanted.tag}
+        filters |= {"children": wanted.children or None, "parent": wanted.parent}
         # To find a status it helps to know the workflows that most instances are of.
         by_head = wanted.workflows is None and (wanted.statuses or wanted.version)
         known = self._instances.registry.names() if by_head else ()
@@ -83,9 +102,9 @@ class Queries:
         names = [*deployed, *others]
         if workflow is not None:
             names = [self.name_of(workflow)]
-        found = self._store.counts(names, STATUSES, most=most)
+        found = self._store.counts(names, OF_ROOTS, most=most)
         counted: dict[str, dict[str, int]] = {
-            name: {status: found[name, status] for status in STATUSES} for name in sorted(names)
+            name: {status: found[name, status] for status in OF_ROOTS} for name in sorted(names)
         }
         return {name: counts for name, counts in counted.items() if name in deployed or any(counts.values())}
 
@@ -105,13 +124,15 @@ class Queries:
             return name
 
 
-def read_filter(
+def read_filter(  # noqa: PLR0913 - a listing's filters
     *,
     workflow: str | None = None,
     status: str | Collection[str] | None = None,
     version: int | None = None,
     tag: str | None = None,
     since: datetime | None = None,
+    children: bool = False,
+    parent: str | None = None,
 ) -> ListFilter:
     """What a caller narrows a listing down by; see ``Runner.list``.
 
@@ -127,6 +148,8 @@ def read_filter(
         None if version is None else check_number("version", version),
         None if tag is None else check_filter("tag", tag),
         None if since is None else int(since.timestamp() * 1000),
+        check_flag("children", children),
+        None if parent is None else check_id(parent),
     )
 
 

@@ -28,6 +28,7 @@ from hephaestus.runtime.commands.answer import check_link
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.executor import Executor
+from hephaestus.runtime.family import Family
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.perform import Performer
@@ -93,13 +94,17 @@ class Runner:
         self.signer = signer
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
-        self.executor = Executor(commits, self.clock, self.limits, workers, signer)
+        self.executor = Executor(commits, self.clock, self.limits, workers, signer, self._deployed)
         self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
+        self._performer.family = Family(self.instances)
         self._queries = Queries(self.instances)
         self._waker = Waker(self.instances)
         name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    def _deployed(self, workflow: type[Workflow]) -> type[Workflow]:
+        return self.registry.deployed(workflow)
 
     @property
     def bus(self) -> EventBus | None:
@@ -482,13 +487,17 @@ class Runner:
         """
         self.do(Delete(instance_id=instance_id, by=by))
 
-    def get(self, instance_id: str) -> InstanceView:
+    def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """Show an instance as it is now.
+
+        Args:
+            instance_id: the instance.
+            tree: whether its ``children`` are shown, and theirs: up to 1,000 of them.
 
         Raises:
             InstanceNotFound: there is no such instance.
         """
-        return self._queries.get(instance_id)
+        return self._queries.get(instance_id, tree=tree)
 
     def history(
         self,
@@ -522,6 +531,8 @@ class Runner:
         version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
+        children: bool = False,
+        parent: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
@@ -534,6 +545,8 @@ class Runner:
             version: of this version of their workflow only, 1 or more.
             tag: with this tag only.
             since: started at or after this time only (an aware ``datetime``).
+            children: whether children that are not detached are listed, too.
+            parent: the children of this instance only, detached ones included.
             limit: at most this many, 1 to 200.
             cursor: where the page before ended, which had the same filters (``since`` and ``limit`` may change).
 
@@ -545,7 +558,9 @@ class Runner:
             BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
         """
         name = workflow if workflow is None or isinstance(workflow, str) else self._queries.name_of(workflow)
-        wanted = read_filter(workflow=name, status=status, version=version, tag=tag, since=since)
+        wanted = read_filter(
+            workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
+        )
         return self.find(wanted, limit=limit, cursor=cursor)
 
     def find(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Page[InstanceView]:

@@ -17,6 +17,7 @@ from hephaestus.errors import EngineSignal
 from hephaestus.values.given import own
 
 if TYPE_CHECKING:
+    from hephaestus.engine.records import Origin
     from hephaestus.engine.state import State
 
 Handler: TypeAlias = Callable[[str, Mapping[str, float], Mapping[str, object]], None]
@@ -50,6 +51,7 @@ FIELDS: Final = frozenset(
         *("event", "has_context_updates", "has_metadata_updates", "transitions_to", "will_retry", "retry_at"),
         *("instance_status", "resume_event", "source", "from_step", "targets", "fan_out", "status_before"),
         *("status_after", "iteration", "name", "storage", "pid", "outcome"),
+        *("parent", "root", "path", "root_generation", "root_created_at"),
     }
 )
 """Every name that the engine uses in an event's metadata: a caller's metadata of such a name is left out."""
@@ -95,7 +97,14 @@ def about(state: State) -> dict[str, object]:
         "version": state.version,
         "generation": state.generation,
         "created_at": state.created_at,
+        **({} if state.origin is None else _family(state.origin)),
     }
+
+
+def _family(origin: Origin) -> dict[str, object]:
+    """Where a child is in its tree."""
+    began = {"root_generation": origin.root_generation, "root_created_at": origin.root_created_at}
+    return {"parent": origin.instance_id, "root": origin.root, "path": origin.path, **began}
 
 
 def tell(event: str, state: State, measurements: Mapping[str, float], /, **fields: object) -> None:

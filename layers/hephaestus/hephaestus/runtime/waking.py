@@ -16,6 +16,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
     WorkflowUnavailable,
 )
+from hephaestus.runtime.orphans import unread
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Waker:
                 return self._tidy(state, now, alarms)
             try:
                 definition = self._instances.registry.runnable(state)
-                if not _has_work(definition, state, now):
+                if not _has_work(definition, state, now) and not self._has_mail(state):
                     return self._tidy(state, now, alarms)
                 return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
             except (UnknownWorkflow, UnknownVersion) as error:
@@ -81,17 +82,21 @@ class Waker:
             self._instances.change(instance_id, go_on)
         except InstanceNotFound:
             _logger.warning("instance %s: woken, but there is no such instance", instance_id)
-            self._instances.store.tidy(instance_id, None, alarms)
+            self._instances.store.tidy(instance_id, None, self._instances.clock.now(), alarms)
         except InvariantBroken as error:
             _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
 
+    def _has_mail(self, state: State) -> bool:
+        """Whether a child may have told of its end."""
+        return bool(state.children and unread(state, self._instances.store))
+
     def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
         """Make up for what a crash left undone."""
         if state.kept.settled < state.sequence and not state.kept.ended:
             state = self._instances.commits.performer.perform(again(state, now), state)
-        self._instances.store.tidy(state.instance_id, state, alarms)
+        self._instances.store.tidy(state.instance_id, state, now, alarms)
         return state
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.events import (
     CancelRequested,
+    ChildEnded,
+    ChildStarted,
+    ChildUndoing,
     ChoiceStarted,
     Claimed,
     CompensationFailed,
@@ -36,9 +39,11 @@ from hephaestus.engine.events import (
     StepWaiting,
     Suspended,
     TimedOut,
+    UndoRequested,
 )
 from hephaestus.engine.inbox import LONGEST_LINE
-from hephaestus.engine.state import TIMED
+from hephaestus.engine.state import TIMED, is_fatal
+from hephaestus.simulation import kinship
 from hephaestus.simulation.reference import Reference
 from hephaestus.simulation.violation import require
 from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from hephaestus.simulation.reference import Outcome
     from hephaestus.store.table import Item
 
+MINUTE_MS: Final = 60_000
 EARLY_MS: Final = MAX_SKEW_MS  # a clock that is ahead is no reason to call a deadline early
 
 
@@ -116,6 +122,8 @@ class Generation:
         outputs: how many calls that make the output were counted when it was last made.
         deadline: when its workflow's timeout has passed (ms).
         handled: whether ``on_failure`` has had its say about this failure.
+        kids: the children that it started, by activation, and whether each is detached.
+        told: how each child has ended, as it was told; none while that is still to come.
         gone: whether it has expired or was deleted.
         compared: the state that was last found to be what is stored, and what was read for that.
     """
@@ -151,6 +159,8 @@ class Generation:
         self.tokens: set[str] = set()
         self.begun: set[tuple[str, str, int]] = set()
         self.requests: set[tuple[type[Event], str]] = set()
+        self.kids: dict[str, tuple[str, bool]] = {}
+        self.told: dict[str, str] = {}
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
 
@@ -218,14 +228,8 @@ class Check:
                 known.settles(activation)
             case StepsSkipped(steps):
                 self._skipped(steps)
-            case CompensationStarted() as event:
-                self._compensates(event)
-            case StepCompensated(step=step):
-                self._undone(step)
-                known.undone.add(step)
-            case CompensationFailed(step=step, retry_at=retry_at):
-                if retry_at is None:
-                    self._undone(step)
+            case CompensationStarted() | StepCompensated() | CompensationFailed() | UndoRequested() as event:
+                self._undoes(event)
             case Redriven() as event:
                 self._redriven(event)
             case OnFailureCompleted(step=step) | OnFailureFailed(step=step, retry_at=None):
@@ -234,11 +238,28 @@ class Check:
                 self._breaks(event)
             case Suspended() | HandedOver() | InstanceFinished():
                 self._leaves()
+            case ChildStarted() | ChildEnded() | ChildUndoing() as event:
+                kinship.happens(self, event)
             case Parked(reason):
                 known.died = known.died or self.state.owner is not None
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
+
+    def _undoes(self, event: CompensationStarted | StepCompensated | CompensationFailed | UndoRequested) -> None:
+        """What was done is undone, or cannot be."""
+        match event:
+            case CompensationStarted():
+                self._compensates(event)
+            case UndoRequested(steps=steps):
+                kinship.is_undone(self)
+                self._undo(self._undoable(), steps)
+            case StepCompensated(step=step):
+                kinship.undid(self, step)
+                self._undone(step)
+                self.known.undone.add(step)
+            case CompensationFailed(step=step, retry_at=None):
+                self._undone(step)
 
     def _takes_over(self) -> None:
         """What died beside others, or where no commit named all, has spent no attempt, and may be begun again."""
@@ -270,6 +291,7 @@ class Check:
         require(recorded, "E.1", f"the owner leaves, and {sorted(known.unnamed)} have no outcome")
         known.careful = known.careful and isinstance(self.event, HandedOver)
         if isinstance(self.event, InstanceFinished):
+            kinship.ends_after_them(self)
             self._finished(self.event)
 
     def _run_alone(self, activations: Sequence[str]) -> None:
@@ -324,6 +346,7 @@ class Check:
         return not event.only or (meant.epoch, meant.round) == (self.state.epochs.get(event.step, 0), rounds + 1)
 
     def _started(self, activations: Sequence[str]) -> None:
+        kinship.has_parent(self)
         state, fresh = self.state, [one for one in activations if one not in self.known.unnamed]
         steps = [step_of(activation) for activation in fresh]
         self._run_alone(activations)
@@ -478,6 +501,9 @@ class Check:
                 f"step {step} did not get the payload of its event",
             )
             return
+        if event.activation in self.known.kids:
+            kinship.settles(self, event)
+            return
         due = [timer.due_at for timer in self.state.deadlines if timer.step == step]
         now = min(self.entry.at, self.ledger.world.now + EARLY_MS)
         require(
@@ -507,7 +533,9 @@ class Check:
         over = ("compensated", "compensation_failed", "skipped")
         statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
         looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
-        return [step for step, status in statuses.items() if status == "completed" or step in looped]
+        done = [step for step, status in statuses.items() if status == "completed" or step in looped]
+        told, at = self.known.told, self.state.activation
+        return [step for step in done if step not in self.graph.undoes or told.get(at(step)) == "completed"]
 
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
         """The last completed first, after what has not ended; of those of one time, the later in the graph first."""
@@ -533,7 +561,10 @@ class Check:
         known.broken, known.outputs = known.broken and event.status != "pending", 0
         if self.state.closed and known.deadline is not None:
             known.deadline = self.entry.at + self.ledger.definition(self.state).timeout_ms
-        spent = {step for step in known.dead if known.loops[step].rounds and not self.state.steps[step].attempt}
+        spent = kinship.given_up(self) | {
+            step for step in known.dead if known.loops[step].rounds and not self.state.steps[step].attempt
+        }
+        kinship.go_on(self, event)
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
         if event.undo:
@@ -544,7 +575,8 @@ class Check:
         }
         follows = known.undone | known.fatal | spent
         known.fatal -= set(event.reset)
-        known.dead = {step: at for step, at in known.dead.items() if step not in event.reset}
+        again = {*event.reset, *map(step_of, event.children)}
+        known.dead = {step: at for step, at in known.dead.items() if step not in again}
         for step in known.graph.order:
             if step in follows:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
@@ -598,12 +630,13 @@ class Check:
             require(state.cancel is None, "cancel", "it completed although it had been cancelled")
         elif status == "failed":
             require(bool(failed) or self.known.broken, "invariant 4", "it failed, but no step did")
-            cancelled = state.compensation is not None and state.compensation.status == "cancelled"
-            handled = self.known.handled or cancelled or not handler
+            other = state.compensation is not None and state.compensation.status != "failed"
+            handled = self.known.handled or other or not handler
             require(handled, "on_failure", f"it failed, and {handler} did not run")
-        else:
-            require(state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
-        if status == "failed" or (state.cancel is not None and state.cancel.compensate):
+        elif status == "cancelled":
+            orphan = state.origin is not None and not self.known.begun
+            require(orphan or state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
+        if status in ("failed", "undone") or (state.cancel is not None and state.cancel.compensate):
             left = sorted(self._undoable())
             require(not left and not self.known.undo, "compensation", f"{left} were not undone")
 
@@ -688,7 +721,7 @@ def needed_at(state: State, graph: Graph) -> int | None:
         return state.wake_at
     if state.paused is not None:
         return None
-    if state.cancel is not None and state.compensation is None:
+    if state.cancel is not None and state.compensation is None and not _stopping(state):
         return state.updated_at
     return min(_due(state, graph), default=None)
 
@@ -696,9 +729,13 @@ def needed_at(state: State, graph: Graph) -> int | None:
 def _due(state: State, graph: Graph) -> list[int]:
     """When an instance that nobody owns has something to do (ms)."""
     if state.compensation is not None:
+        if any(not child.status and child.stopping == "undo" for child in state.children.values()):
+            return []
         handler = state.steps.get(state.compensation.then)
         retry_at = handler.retry_at if handler and not state.compensation.left else state.compensation.retry_at
         return [retry_at or state.updated_at]
+    if stopping := _stopping(state):
+        return [timer.due_at for timer in state.deadlines if timer.activation in stopping]
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
@@ -707,3 +744,9 @@ def _due(state: State, graph: Graph) -> list[int]:
     if state.status == "pending" or any(state.line(step) in state.inbox for step in waiting):
         times.append(state.updated_at)
     return times + own
+
+
+def _stopping(state: State) -> list[str]:
+    """The activations whose children an instance that ends still waits for."""
+    ends = state.cancel is not None or state.verdict is not None or any(map(is_fatal, state.steps.values()))
+    return [one for one, child in state.children.items() if ends and child.stopping and not child.status]

@@ -375,7 +375,8 @@ class SimulatedWorkers:
         """Run ``attempt`` in turns with everything else."""
 
         def main() -> None:
-            self.ended.append(attempt())
+            outcome = attempt()  # before the list is looked up, which is another one by then
+            self.ended.append(outcome)
             if self.waiting is not None:
                 self.waiting.ready_at = self.world.now
 

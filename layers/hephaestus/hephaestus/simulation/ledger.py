@@ -17,6 +17,7 @@ from hephaestus.engine.events import (
     RoundEnded,
     StepCompensated,
     StepCompleted,
+    UndoRequested,
 )
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import as_results
@@ -35,7 +36,7 @@ from hephaestus.simulation.checks import (
 )
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
-from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key
+from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
 from hephaestus.store.reader import Reader
 from hephaestus.store.values import Values
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ALL: Final = 1_000_000
 LONGEST_MS: Final = 10_000  # after a commit, within which steps start that none names
+SOON_MS: Final = 1_000
 _FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
 
 
@@ -97,6 +99,7 @@ class Ledger:
         generations: by instance and life.
         newest: the newest generation of each instance.
         unreadable: the instances that could not be read at some time.
+        kids: the activations that children were started by, with the life of the parent, by the child's id.
     """
 
     def __init__(self, world: World, store: Store, definition: Callable[[State], Definition]) -> None:
@@ -106,6 +109,7 @@ class Ledger:
         self.generations: dict[tuple[str, str], Generation] = {}
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
+        self.kids: dict[str, tuple[str, str]] = {}
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
         self._retries: dict[tuple[str, str, str], int] = {}
@@ -285,6 +289,17 @@ class Ledger:
                     f"the deadline {timer.token} passed, and two sweeps did not see it",
                 )
 
+    def check_mail(self) -> None:
+        """Where nothing goes wrong, no mail waits for a sweep (D.2)."""
+        if self.world.weather.kinds:
+            return
+        for instance_id, known in self.newest.items():
+            if known.state.closed or known.state.owner is not None:
+                continue
+            for item in self.store.table.query(instance_id, low=MAIL, high=end_of(MAIL)):
+                late = self.world.now - int(str(item["at"])) > SOON_MS
+                require(not late, "mail", f"{instance_id} has mail that only a sweep will find")
+
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever."""
         return min((at for alarms in self._alarms.values() for at in alarms), default=None)
@@ -342,9 +357,8 @@ class Ledger:
         state = known.state
         require(entry.sequence == state.sequence + 1, "invariant 1", f"entry {entry.sequence} follows {state.sequence}")
         require(entry.at >= state.updated_at, "invariant 1", "the times in the log go back")
-        require(
-            not state.closed or isinstance(entry.events[0], Redriven), "invariant 8", "a closed instance has changed"
-        )
+        goes_on = isinstance(entry.events[0], (Redriven, UndoRequested))
+        require(not state.closed or goes_on, "invariant 8", "a closed instance has changed")
         known.state = evolve(state, sequence=entry.sequence)
         self._record(known, entry, entry.events)
 
@@ -365,7 +379,7 @@ class Ledger:
 
     def _read_alarms(self, instance_id: str) -> list[int]:
         """What is stored as alarms of an instance (ms)."""
-        items = self.store.table.query(instance_id, low=HEAD, high=end_of(LOG))
+        items = self.store.table.query(instance_id, low=HEAD, high=end_of(MAIL))
         return [int(str(item["wake_at"])) for item in items if "wake_at" in item]
 
     def _check_alarm(self, known: Generation, head: Item) -> None:
@@ -425,12 +439,21 @@ class Ledger:
         first, *later = source.entries[: event.sequence]
         steps, epochs = (state := fold(begin(event.instance_id, event.generation, first), later)).steps, state.epochs
         for done in event.completed:
-            known = steps[done.step]
+            known = replace(steps[done.step], child=None)  # a child stays with the one that it was started by
             taken = done.outcome("completed", known.ended_at)
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")
+
+    def child_of(self, parent: State, activation: str, child: str) -> Generation | None:
+        """The child of an activation, if it has begun."""
+        ours = (parent.instance_id, parent.life, activation)
+        for (name, _), known in self.generations.items():
+            origin = known.state.origin
+            if name == child and origin and (origin.instance_id, origin.life, origin.activation) == ours:
+                return known
+        return None
 
     def closes(self, entry: Entry) -> None:
         """An instance ends; steps that had too long are left to themselves."""

@@ -156,6 +156,7 @@ class Run:
             self.world.note("the sweep is missed")
             return
         self.ledger.swept()
+        self.ledger.check_mail()
         sweeper = Sweeper(self.runner.store, self.runner.queue, self.runner.clock)
         self._invoke("sweep", sweeper.sweep, lambda _: None)
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.state import evolve
+from hephaestus.store.heads import FAMILY
 from hephaestus.store.items import FORMAT, attribute
-from hephaestus.store.keys import HEAD, LOG, VALUE, end_of, life_name, log_key, read_log_key
+from hephaestus.store.keys import HEAD, LOG, MAIL, VALUE, end_of, life_name, log_key, read_log_key
 from hephaestus.store.reader import LOG_END
 from hephaestus.store.start_ids import STARTS_KEPT
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
@@ -51,6 +52,8 @@ class Endings:
         known = found.head.get("earlier", ())
         earlier = (*(known if isinstance(known, tuple) else ()), str(found.head["first_commit"]))[-STARTS_KEPT:]
         head, kept = store.new_head(begun, first, earlier)
+        if FAMILY in found.head:
+            head = {**head, FAMILY: 1}  # the children of earlier lives are deleted with this one
         key = log_key(old.life, old.sequence + 1)
         item = self._ending("superseded", old.instance_id, key, first.commit_id, first.at)
         item |= {f"{NEXT}{name}": value for name, value in head.items() if name not in ("pk", "sk")}
@@ -134,9 +137,9 @@ class Endings:
         for one in log:  # the newest life first
             if one.get(f"{NEXT}life") in lives:
                 lives.add(_life(one))
-        for value in self.table.query(instance_id, low=VALUE, high=end_of(VALUE)):
-            if _life(value) in lives or _life(value) > old:
-                self.store.values.drop(value)
+        for stored in self.table.query(instance_id, low=MAIL, high=end_of(VALUE)):
+            if _life(stored) in lives or _life(stored) > old:
+                self._drop(stored)
         for one in log:  # the newest first: what is left has no gap
             if _life(one) in lives and one["sk"] != ending:
                 if not one.keys() <= EMPTIED:  # by a try that was cut off
@@ -145,6 +148,13 @@ class Endings:
                 self.table.delete(instance_id, str(one["sk"]), ALWAYS)
         self.table.delete(instance_id, HEAD, Condition(equal={"life": life}))
         self._empty(item, at)
+
+    def _drop(self, item: Item) -> None:
+        """Remove mail, or a value with what of it stands elsewhere."""
+        if str(item["sk"]).startswith(MAIL):
+            self.table.delete(str(item["pk"]), str(item["sk"]), ALWAYS)
+        else:
+            self.store.values.drop(item)
 
     def _empty(self, entry: Item, at: int) -> None:
         """Leave nothing of an entry but its number, for a day: whoever read its life before must not find it free."""

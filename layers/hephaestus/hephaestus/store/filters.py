@@ -20,6 +20,8 @@ class ListFilter:
         version: of their workflow.
         tag: one that they have.
         since: when they were started at the earliest, in ms.
+        children: whether those are among them that have a parent which waits for them.
+        parent: whose children they are, detached ones included.
     """
 
     workflows: Sequence[str] | None = None
@@ -27,6 +29,8 @@ class ListFilter:
     version: int | None = None
     tag: str | None = None
     since: int | None = None
+    children: bool = False
+    parent: str | None = None
 
     @property
     def workflow(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
-from hephaestus.store.items import FORMAT, list_key, list_time, recent_key, shard_of, wake_key
+from hephaestus.store.items import FORMAT, list_key, list_time, of_children, recent_key, shard_of, wake_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import EXPIRES, item_bytes
 from hephaestus.values.lazy_dataclass import dataclass
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What a later head may have and an earlier one not: a longer status, an owner and a lease, an expiry.
 RESERVE: Final = 16
 OWNED: Final = len("owner") + 20 + len("lease_until") + 8
+FAMILY: Final = "family"  # an attribute of who has children or a parent; it stays
 NO_ALARM: Final[Mapping[str, Value | None]] = {"wake_shard": None, "wake_at": None}
 
 
@@ -60,7 +61,8 @@ class Shards:
 
     def changes(self, state: State, expires: int | None) -> dict[str, Value | None]:
         """The attributes of a head that a boundary changes, but for the snapshot; ``None`` for those that go."""
-        shard = shard_of(state.instance_id, self.listing)
+        number = shard_of(state.instance_id, self.listing)
+        shard = of_children(number) if state.attached else number
         return {
             "status": state.status,
             "sequence": state.sequence,
@@ -72,6 +74,7 @@ class Shards:
             "updated_at": state.updated_at,
             "quarantine": None,
             EXPIRES: expires,
+            **({FAMILY: 1} if state.attached or state.kin else {}),
         }
 
     def head(self, state: State, first_commit: str, earlier: tuple[str, ...]) -> dict[str, Value]:
@@ -106,7 +109,16 @@ def room(head: Item, most: int) -> int:
 def lean(state: State) -> State:
     """A state without what its head and its first entry say."""
     return evolve(
-        state, initial=NOTHING, tags=(), start_id="", life="", graph="", owner=None, lease_until=0, wake_at=None
+        state,
+        initial=NOTHING,
+        tags=(),
+        start_id="",
+        life="",
+        graph="",
+        origin=None,
+        owner=None,
+        lease_until=0,
+        wake_at=None,
     )
 
 
@@ -119,6 +131,7 @@ def fattened(snapshot: State, begun: State, head: Mapping[str, Any]) -> State:
         start_id=begun.start_id,
         life=begun.life,
         graph=begun.graph,
+        origin=begun.origin,
         owner=head.get("owner"),
         lease_until=head.get("lease_until", 0),
         wake_at=head.get("wake_at"),

@@ -30,14 +30,19 @@ def wake_key(shard: int) -> str:
     return f"wake#{shard}"
 
 
-def list_key(workflow: str, status: str, shard: int) -> str:
+def list_key(workflow: str, status: str, shard: int | str) -> str:
     """The partition of a workflow's instances with a status in a shard."""
     return f"{workflow}#{status}#{shard}"
 
 
-def recent_key(status: str, shard: int) -> str:
+def recent_key(status: str, shard: int | str) -> str:
     """The partition of all instances in a shard; those that need a look, or had one, are apart from the others."""
     return f"{'apart' if status in APART else 'recent'}#{shard}"
+
+
+def of_children(shard: int) -> str:
+    """The shard of children that are not detached: lists show them only where they are asked for."""
+    return f"child{shard}"
 
 
 def list_time(milliseconds: int) -> str:

@@ -4,7 +4,7 @@
 |-----------|---------------------------------|
 | head      | ``head``                        |
 | log entry | ``log#<life>#<number>``         |
-| mail      | ``mail#…`` (reserved)           |
+| mail      | ``mail#<life>#<name>#<number>`` |
 | value     | ``value#<life>#<name>``         |
 
 Lives and numbers count down, so that the newest entry of the newest life sorts right behind the head: one query of two
@@ -26,6 +26,7 @@ LAST_MS: Final = (1 << 44) - 1  # until the year 2527
 LAST_NUMBER: Final = 99_999_999
 _TIME_DIGITS: Final = 11
 _LOG_KEY: Final = re.compile(r"log#[0-9a-f]{19}#[0-9]{8}")
+_MAIL_KEY: Final = re.compile(r"mail#[0-9a-f]{19}#[^#]{1,900}#[0-9]{8}")
 
 
 def life_name(now: int, unique: str, before: str = "") -> str:
@@ -63,6 +64,34 @@ def read_log_key(key: str) -> tuple[str, int]:
 def is_log_key(key: str) -> bool:
     """Whether ``key`` is the sort key of a log entry."""
     return _LOG_KEY.fullmatch(key) is not None
+
+
+def mail_prefix(life: str) -> str:
+    """What the sort keys of all mail of a life begin with."""
+    return f"{MAIL}{life}#"
+
+
+def mail_key(life: str, activation: str, number: int) -> str:
+    """The sort key of the mail by which an activation's child tells of the log entry that closed it."""
+    return f"{MAIL}{life}#{activation}#{number:08d}"
+
+
+def read_mail_key(key: str) -> tuple[str, str, int]:
+    """The life, the activation and the number in the sort key of mail.
+
+    Raises:
+        ValueError: no mail has such a key.
+    """
+    kind, life, activation, number = key.split("#")
+    if f"{kind}#" != MAIL:
+        message = f"{key!r} is not the key of mail"
+        raise ValueError(message)
+    return life, activation, int(number)
+
+
+def is_alarm_key(key: str) -> bool:
+    """Whether ``key`` is the sort key of what may have an alarm beside the head: a log entry, or mail."""
+    return is_log_key(key) or _MAIL_KEY.fullmatch(key) is not None
 
 
 def value_key(life: str, name: str) -> str:

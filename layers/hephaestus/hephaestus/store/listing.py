@@ -22,9 +22,19 @@ from datetime import datetime
 from itertools import product
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from hephaestus.engine.state import STATUSES
+from hephaestus.engine.state import OF_ROOTS, STATUSES
 from hephaestus.errors import BadRequest, CorruptLog
-from hephaestus.store.items import APART, LISTED, LISTING, RECENTLY, attribute, list_key, list_time, recent_key
+from hephaestus.store.items import (
+    APART,
+    LISTED,
+    LISTING,
+    RECENTLY,
+    attribute,
+    list_key,
+    list_time,
+    of_children,
+    recent_key,
+)
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import MAX_OPERANDS, Filter
 from hephaestus.values.lazy_dataclass import dataclass
@@ -86,8 +96,13 @@ class Wanted:
         """Every pair of a workflow and a status, once; ``None`` for any workflow."""
         if self.filter.workflows is None:
             return None
-        statuses = STATUSES if self.filter.statuses is None else self.filter.statuses
+        every = STATUSES if self.filter.children else OF_ROOTS
+        statuses = every if self.filter.statuses is None else self.filter.statuses
         return list(dict.fromkeys(product(self.filter.workflows, statuses)))
+
+    def shards(self, number: int) -> list[int | str]:
+        """The shards to read, of so many."""
+        return [*range(number), *(map(of_children, range(number)) if self.filter.children else ())]
 
     @property
     def in_heads(self) -> bool:
@@ -111,10 +126,10 @@ def list_instances(table: Table, shards: int, wanted: Wanted, cursor: str | None
     if before <= earliest or pairs == [] or (wanted.filter.statuses is not None and not wanted.filter.statuses):
         return Listing((), None)
     if pairs is not None and (exact or len(pairs) <= QUERIES_A_SHARD):
-        return _by_pairs(table, _keys(pairs, shards), wanted, earliest, before)
+        return _by_pairs(table, _keys(pairs, wanted.shards(shards)), wanted, earliest, before)
     if exact and wanted.known:
         return _by_known(table, shards, wanted, earliest, before)
-    return _by_start(table, _places(wanted.filter.statuses, shards), wanted, earliest, before)
+    return _by_start(table, _places(wanted.filter.statuses, wanted.shards(shards)), wanted, earliest, before)
 
 
 def count_instances(
@@ -122,7 +137,7 @@ def count_instances(
 ) -> dict[tuple[str, str], int]:
     """How many there are; see ``Store.counts``."""
     pairs = list(product(workflows, statuses))
-    keys = _keys(pairs, shards)
+    keys = _keys(pairs, range(shards))
     found = _of_each(table, lambda key: table.count_index(LISTING.name, key, most), keys)
     return {pair: min(sum(found[n * shards : (n + 1) * shards]), most) for n, pair in enumerate(pairs)}
 
@@ -147,13 +162,13 @@ def _by_known(table: Table, shards: int, wanted: Wanted, earliest: str, before: 
     The others are looked for only down to where the page of the known ones ends.
     """
     own = replace(wanted, filter=replace(wanted.filter, workflows=wanted.known))
-    first = _by_pairs(table, _keys(own.pairs or [], shards), own, earliest, before)
+    first = _by_pairs(table, _keys(own.pairs or [], own.shards(shards)), own, earliest, before)
     end = _read_cursor(first.cursor)[1] if first.cursor else ""
     passing, span = _passing(wanted.filter.tag, but=wanted.known), _Span(max(earliest, end), before)
     found, horizon = _merged(
         table,
         lambda key: _query(table, RECENTLY, key, span, passing, FILTER_PAGE, OTHER_PAGES),
-        _places(wanted.filter.statuses, shards),
+        _places(wanted.filter.statuses, wanted.shards(shards)),
     )
     others = [entry for entry in found if entry.get("workflow") not in wanted.known]
     seen = others[:MOST_HEADS]
@@ -191,6 +206,20 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
     return Listing(page, _cursor(end, exact=exact) if end else None)
 
 
+def list_named(table: Table, ids: Sequence[str], wanted: ListFilter, limit: int, cursor: str | None) -> Listing:
+    """A page of those of these instances that are ``wanted``, newest first."""
+    exact = cursor is not None and _read_cursor(cursor)
+    before = exact[1] if exact else LAST
+    heads: list[Item] = []
+    for start in range(0, len(ids), SHARES):
+        heads += table.get_many([(one, HEAD) for one in ids[start : start + SHARES]], ("list_at", *LISTED, DATED))
+    own, since = Wanted(wanted, limit), list_time(wanted.since or 0)
+    found = [head for head in heads if own.takes(head) and since <= _at(head) < before]
+    found = [head for head in found if wanted.tag is None or wanted.tag in _listed(head).tags]
+    page = sorted(found, key=_at, reverse=True)[:limit]
+    return Listing(tuple(map(_listed, page)), _cursor(_at(page[-1])) if len(found) > limit else None)
+
+
 class OtherWorkflows:
     """Looks for the names of workflows that nobody named, further with every call.
 
@@ -201,7 +230,7 @@ class OtherWorkflows:
 
     def __init__(self, table: Table, shards: int) -> None:
         self._table = table
-        self._places = _places(None, shards)
+        self._places = _places(None, [*range(shards), *map(of_children, range(shards))])
         self._found: set[str] = set()
         self._before: dict[str, str] = {}
 
@@ -219,14 +248,14 @@ class OtherWorkflows:
         return sorted(self._found.difference(known))
 
 
-def _keys(pairs: Sequence[tuple[str, str]], shards: int) -> list[str]:
+def _keys(pairs: Sequence[tuple[str, str]], shards: Sequence[int | str]) -> list[str]:
     """The partitions of ``listing`` that hold these pairs of a workflow and a status."""
-    return [list_key(*pair, shard) for pair in pairs for shard in range(shards)]
+    return [list_key(*pair, shard) for pair in pairs for shard in shards]
 
 
-def _places(statuses: Sequence[str] | None, shards: int) -> list[str]:
+def _places(statuses: Sequence[str] | None, shards: Sequence[int | str]) -> list[str]:
     """The partitions of ``recent`` that hold these statuses."""
-    return [recent_key(status, shard) for status in _one_a_place(statuses) for shard in range(shards)]
+    return [recent_key(status, shard) for status in _one_a_place(statuses) for shard in shards]
 
 
 def _one_a_place(statuses: Sequence[str] | None) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Positions: TypeAlias = "dict[int, Position | None]"
 
 MINUTE_MS: Final = 60_000
+MOST_KEYS: Final = 200  # of an instance, in one page; the next sweep shows those that still have an alarm
 SILENT_AT_FIRST: Final = 2  # so many shards without an answer before any has given one: the whole table is in trouble
 
 _logger = logging.getLogger("hephaestus.overdue")
@@ -38,7 +39,7 @@ class Wakeup:
     Attributes:
         instance_id: the instance.
         wake_at: the earliest of its alarms (ms).
-        alarms: the keys of the log entries that show one; that of the head is not among them.
+        alarms: the keys of the log entries and the mail that show one; that of the head is not among them.
     """
 
     instance_id: str
@@ -100,7 +101,8 @@ def _wakeups(alarms: Iterable[tuple[int, str, str]]) -> tuple[Wakeup, ...]:
     found: dict[str, Wakeup] = {}
     for wake_at, instance_id, key in alarms:
         known = found.get(instance_id) or Wakeup(instance_id, wake_at)
-        found[instance_id] = known if key == HEAD else replace(known, alarms=(*known.alarms, key))
+        known_well = key == HEAD or len(known.alarms) >= MOST_KEYS
+        found[instance_id] = known if known_well else replace(known, alarms=(*known.alarms, key))
     return tuple(found.values())
 
 

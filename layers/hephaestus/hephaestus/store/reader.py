@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hephaestus.engine.codec import load_events, load_state
-from hephaestus.engine.effects import is_news
+from hephaestus.engine.effects import is_news, owed
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.fold import apply, fold
 from hephaestus.engine.state import Kept, State, evolve
@@ -172,6 +172,7 @@ class Reader:
         if not items:
             return state
         known, alarmed, news = set(state.kept.values), [*state.kept.alarmed], [*state.kept.unpublished]
+        untold = [*state.kept.owed]
         for item in items:
             if "ends" in item:
                 state = evolve(state, kept=state.kept._replace(ended=str(item["ends"])))
@@ -183,8 +184,9 @@ class Reader:
                 alarmed.append(entry.sequence)
             if is_news(before, state):
                 news.append(state)
+            untold += owed(before, entry, state)
         kept = state.kept._replace(alarmed=tuple(alarmed), values=frozenset(known), unpublished=tuple(news))
-        return evolve(state, kept=kept)
+        return evolve(state, kept=kept._replace(owed=tuple(untold)))
 
     def tail(self, state: State) -> Sequence[Item]:
         """The items of the log after ``state``, in order (``pk``, the ``log#`` keys of its life)."""

@@ -15,14 +15,15 @@ from hephaestus.engine.fold import begin
 from hephaestus.engine.state import CLOSED, STATUSES, TIMED, Kept, State, evolve
 from hephaestus.errors import AlreadyRunning, CorruptLog, InvariantBroken, PayloadTooLarge, StoreUnavailable
 from hephaestus.store.endings import Endings
-from hephaestus.store.heads import Shards, Sizes, lean, room
+from hephaestus.store.heads import FAMILY, Shards, Sizes, lean, room
 from hephaestus.store.items import FORMAT
-from hephaestus.store.keys import HEAD, LAST_NUMBER, life_name, log_key, read_log_key
-from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances
+from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, life_name, log_key, read_log_key, read_mail_key
+from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances, list_named
+from hephaestus.store.mailbox import Mailboxes
 from hephaestus.store.overdue import read_overdue
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.start_ids import is_repeated
-from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Condition
+from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
 from hephaestus.store.values import (
     MAX_VALUE_BYTES,
     OVERHEAD,
@@ -62,6 +63,10 @@ def _leave(_closed: State) -> None:
     """Perform nothing: the default of a store on its own."""
 
 
+def _leave_family(_instance_id: str) -> None:
+    """Leave the children."""
+
+
 class Store:
     """Instances on one table; safe to use from many threads.
 
@@ -95,6 +100,7 @@ class Store:
         self.reader = Reader(table, self.values)
         self.shards = Shards(wake_shards, list_shards)
         self.retention = None if retention_days is None else retention_days * DAY
+        self.mail = Mailboxes(table, self.shards)
         self.endings = Endings(self)
         self._others = OtherWorkflows(table, list_shards)
 
@@ -110,7 +116,9 @@ class Store:
 
     # --- Writing ---
 
-    def create(self, state: State, first: Entry, finish: Callable[[State], object] = _leave) -> State | None:
+    def create(
+        self, state: State, first: Entry, finish: Callable[[State], object] = _leave, *, over: bool = True
+    ) -> State | None:
         """Start an instance: one conditional put of its head, which holds the first entry.
 
         Where a closed instance has the id, the start is the entry ``superseded`` in that life's log (see ``Endings``).
@@ -120,11 +128,12 @@ class Store:
                 next generation begins instead, and its life may be renamed.
             first: entry number 1.
             finish: performs what the end of the closed instance may have left undone, before its life is over.
+            over: whether it may begin over a closed instance.
 
         Returns:
-            The state as stored, or ``None`` where an instance that is not closed has the id and was not started by
-            ``first.commit_id``. A repeated call with the same commit id succeeds again, with the newest state, also
-            when up to 8 other generations were started since.
+            The state as stored, or ``None`` where an instance has the id that it may not begin over and that was not
+            started by ``first.commit_id``. A repeated call with the same commit id succeeds again, with the newest
+            state, also when up to 8 other generations were started since.
 
         Raises:
             RequestIdReused: another start had the name of this one.
@@ -146,10 +155,10 @@ class Store:
                     self.endings.complete(found)
                     continue
                 old = self.reader.state(found)
-                if not old.closed:
+                if not old.closed or not over:
                     self._forget(state, kept)
                     return None
-                if old.kept.unpublished:
+                if old.kept.unpublished or old.kept.owed:
                     finish(old)
                 life = life_name(state.created_at, first.commit_id + state.life, old.life)
                 begun = begin(state.instance_id, old.generation + 1, first, life)
@@ -220,14 +229,21 @@ class Store:
             self.strip(state.instance_id, log_key(state.life, number))
         return evolve(state, kept=kept._replace(alarmed=()))
 
-    def tidy(self, instance_id: str, state: State | None, alarms: Sequence[str] = ()) -> None:
+    def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str] = ()) -> None:
         """Finish what a crash left undone of an instance that nobody works on: its head, its end, its alarms.
+
+        Mail to a closed life is kept without an alarm, for a redrive; mail to another life, or to none, expires; mail
+        that nothing waits for is removed.
 
         Args:
             instance_id: the instance.
             state: as it was read after ``alarms`` were seen; ``None`` where there is none.
-            alarms: the keys of entries that the index showed.
+            now: the time, in ms.
+            alarms: the keys of entries and mail that the index showed.
         """
+        for key in [key for key in alarms if key.startswith(MAIL)]:
+            self._tidy_mail(instance_id, state, key, now)
+        alarms = [key for key in alarms if not key.startswith(MAIL)]
         if state is None or state.kept.ended:
             found = self.reader.newest(instance_id)
             if found is not None and found.ended:
@@ -237,19 +253,37 @@ class Store:
                 for key in alarms:
                     self.strip(instance_id, key)
             return
+        if state.kept.owed:
+            return  # its head would hide what is still to be done
         settled = self.settle(state)
         for key in alarms:
             life, number = read_log_key(key)
             if life != settled.life or number <= settled.sequence:
                 self.strip(instance_id, key)
 
-    def delete(self, instance_id: str, now: int, finish: Callable[[State], object] = _leave) -> bool:
+    def _tidy_mail(self, instance_id: str, state: State | None, key: str, now: int) -> None:
+        life, activation, _ = read_mail_key(key)
+        if state is None or state.kept.ended or life != state.life:
+            self.mail.expire(instance_id, key, now)
+        elif state.closed:
+            self.mail.quiet(instance_id, key, self.expiry(state.updated_at, LONGEST_LIFE))
+        elif (child := state.children.get(activation)) is None or child.status:
+            self.table.delete(instance_id, key, ALWAYS)
+
+    def delete(
+        self,
+        instance_id: str,
+        now: int,
+        finish: Callable[[State], object] = _leave,
+        family: Callable[[str], object] = _leave_family,
+    ) -> bool:
         """Remove everything of a closed instance: its head, its logs and values of all lives, objects in S3 included.
 
         Args:
             instance_id: the instance.
             now: the time, in ms.
             finish: as ``create`` has it.
+            family: is called first where it has children, or a parent.
 
         Returns:
             Whether there was such an instance.
@@ -271,8 +305,10 @@ class Store:
                 if not (found.head.get("status") in CLOSED if old is None else old.closed):
                     message = f"instance {instance_id} has not ended: only a closed instance can be deleted"
                     raise AlreadyRunning(message)
-                if old is not None and old.kept.unpublished:
+                if old is not None and (old.kept.unpublished or old.kept.owed):
                     finish(old)
+                if FAMILY in found.head:
+                    family(instance_id)
                 if self.endings.delete(found, now):
                     return True
         message = f"instance {instance_id} is being changed by many callers at once; try again"
@@ -370,7 +406,11 @@ class Store:
         workflow is ``wanted``, ``known`` are those that most instances are of, which makes what few pass quicker to
         find, and nothing else.
         """
-        return list_instances(self.table, self.shards.listing, Wanted(wanted, limit, known), cursor)
+        if wanted.parent is None:
+            return list_instances(self.table, self.shards.listing, Wanted(wanted, limit, known), cursor)
+        parent = self.load(wanted.parent)
+        ids = [] if parent is None else [child.instance_id for child in parent.offspring.values()]
+        return list_named(self.table, ids, wanted, limit, cursor)
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of workflows that have instances and are not among ``known``, sorted.
@@ -419,6 +459,24 @@ class Store:
             return True
         head = self.table.get(instance_id, HEAD)  # it may expire later than that, or never
         return head is not None and head.get("life") == life
+
+    def expire(self, state: State, at: int | None) -> None:
+        """Have a closed child go as if it had ended at ``at`` (ms), or not at all.
+
+        Raises:
+            StoreUnavailable: its head does not follow its log yet, and would forget it.
+        """
+        later = None if at is None else self.expiry(at, LONGEST_LIFE)
+        if state.kept.values:
+            self.values.expire(state.instance_id, state.life, later)
+        expires = None if at is None else self.expiry(at, DAY)
+        own = Condition(equal={"life": state.life, "sequence": state.sequence})
+        if self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own):
+            return
+        head = self.table.get(state.instance_id, HEAD)
+        if head is not None and head.get("life") == state.life:
+            message = f"instance {state.instance_id} has ended, and its head does not follow yet; try again"
+            raise StoreUnavailable(message)
 
     def strip(self, instance_id: str, key: str) -> None:
         """Remove the alarm of one entry, if it is there."""
@@ -469,8 +527,9 @@ class Store:
 
     def _write_head(self, state: State) -> Kept:
         """Have the head follow; what is known of it afterwards, whether it was this call that wrote it or not."""
-        kept, expires = state.kept, self.expiry(state.updated_at) if state.closed else None
-        later = self.expiry(state.updated_at, LONGEST_LIFE) if state.closed else None
+        goes = state.closed and not state.attached  # what has a parent goes with its root (D.11)
+        kept, expires = state.kept, self.expiry(state.updated_at) if goes else None
+        later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
         if kept.values and kept.expiring is not (later is not None):
             self.values.expire(state.instance_id, state.life, later)
         changes = self.shards.changes(state, expires)

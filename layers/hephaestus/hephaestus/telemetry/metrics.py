@@ -53,8 +53,7 @@ class MetricsHandler:
             case "hephaestus.workflow.start":
                 self._count("InstancesStarted", metadata)
             case "hephaestus.workflow.stop" | "hephaestus.workflow.exception":
-                self._count(ENDS[str(metadata["status"])], metadata)
-                self._time("InstanceDuration", measurements.get("duration"), metadata)
+                self._ended(measurements, metadata)
             case "hephaestus.step.start":
                 attempt = metadata["attempt"]
                 if isinstance(attempt, int) and attempt > 1:
@@ -79,6 +78,12 @@ class MetricsHandler:
         for provider in providers:
             if provider.metric_set:
                 provider.flush_metrics()
+
+    def _ended(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
+        """Count an end; a child that is undone was counted when it completed."""
+        if (ended := ENDS.get(str(metadata["status"]))) is not None:
+            self._count(ended, metadata)
+            self._time("InstanceDuration", measurements.get("duration"), metadata)
 
     def _count(self, name: str, metadata: Mapping[str, object], *, step: bool = False) -> None:
         self._of(metadata, step=step).add_metric(name, MetricUnit.Count, 1)

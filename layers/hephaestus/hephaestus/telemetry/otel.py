@@ -1,4 +1,4 @@
-"""OpenTelemetry: one trace for an instance, whatever number of invocations run it.
+"""OpenTelemetry: one trace for an instance and all below it, whatever number of invocations run them.
 
 Every invocation derives the same trace id and root from the instance's id, generation and time of creation, so that
 nothing is stored or passed on. Below the root are a span for each execution (an invocation's work on the instance) and,
@@ -42,6 +42,7 @@ HEARD: Final = (*(event for event in EVENTS if event != "hephaestus.runner.init"
 ATTRIBUTES: Final = (
     *("instance_id", "workflow", "version", "generation", "step", "attempt", "compensation", "event", "kind"),
     *("status", "failed_step", "resume_event", "source", "outcome", "will_retry", "initial_step", "forked_from"),
+    *("parent", "root", "path"),
 )
 
 
@@ -219,7 +220,7 @@ class OtelHandler:
         if isinstance(getattr(tracer, "id_generator", None), InstanceIds):
             if not own.trace_flags.sampled:
                 return
-            parent = contexts.Context()
+            parent = self._tree_context(metadata)
         with as_root(own):
             span = tracer.start_span(
                 str(metadata["workflow"]),
@@ -242,7 +243,25 @@ class OtelHandler:
 
     def _root(self, metadata: Mapping[str, object]) -> SpanContext:
         generation, created_at = metadata["generation"], metadata["created_at"]
-        return root(str(metadata["instance_id"]), cast("int", generation), cast("int", created_at), self._ratio)
+        own = root(str(metadata["instance_id"]), cast("int", generation), cast("int", created_at), self._ratio)
+        top = self._tree_root(metadata)
+        return (
+            own if top is None else SpanContext(top.trace_id, own.span_id, is_remote=True, trace_flags=top.trace_flags)
+        )
+
+    def _tree_root(self, metadata: Mapping[str, object]) -> SpanContext | None:
+        """The root of the tree that a child is in."""
+        if "root" not in metadata:
+            return None
+        began = cast("int", metadata["root_generation"]), cast("int", metadata["root_created_at"])
+        return root(str(metadata["root"]), *began, self._ratio)
+
+    def _tree_context(self, metadata: Mapping[str, object]) -> Context:
+        """What the span of a workflow is below: nothing, or the span of the workflow at the root of its tree."""
+        top = self._tree_root(metadata)
+        return (
+            contexts.Context() if top is None else trace.set_span_in_context(NonRecordingSpan(top), contexts.Context())
+        )
 
     def _root_context(self, metadata: Mapping[str, object]) -> Context:
         return trace.set_span_in_context(NonRecordingSpan(self._root(metadata)), contexts.Context())

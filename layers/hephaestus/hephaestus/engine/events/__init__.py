@@ -4,6 +4,7 @@ A log entry holds the events of one commit. Events carry decisions already made 
 time of a retry), so folding them needs neither the graph nor a clock. Times are milliseconds since the epoch.
 """
 
+from hephaestus.engine.events.children import ChildEnded, ChildrenStopping, ChildStarted, ChildUndoing
 from hephaestus.engine.events.event import EVENTS, LONGEST_MESSAGE_MS, Entry, Event
 from hephaestus.engine.events.life import (
     Claimed,
@@ -17,6 +18,7 @@ from hephaestus.engine.events.life import (
     Redriven,
     Suspended,
     TimedOut,
+    UndoRequested,
 )
 from hephaestus.engine.events.requested import (
     CancelRequested,
@@ -50,6 +52,10 @@ __all__ = (
     "LONGEST_MESSAGE_MS",
     "NOTHING",
     "CancelRequested",
+    "ChildEnded",
+    "ChildStarted",
+    "ChildUndoing",
+    "ChildrenStopping",
     "ChoiceStarted",
     "Claimed",
     "CompensationFailed",
@@ -83,6 +89,7 @@ __all__ = (
     "Suspended",
     "TimedOut",
     "TimerSet",
+    "UndoRequested",
     "Unpaused",
     "heartbeat_grain",
 )

@@ -6,17 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.requests import NAME, remember
-from hephaestus.engine.state import CAREFUL, State, StepState, asked_for
+from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, asked_for, child_of
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.engine.events.steps import StepCompleted
-    from hephaestus.engine.records import Failure, Replacement
+    from hephaestus.engine.records import Failure, Origin, Replacement
+    from hephaestus.engine.state import Timer
 
 OPEN: Final = ("pending", "running", "waiting", "compensating")
 ENDS: Final = "completed|failed|cancelled"
@@ -24,7 +26,7 @@ ENDS: Final = "completed|failed|cancelled"
 
 @event()
 class InstanceStarted(Event):
-    """The first event of a generation, which has ``timeout_ms`` to end, if that is not 0."""
+    """The first event of a generation, which has ``timeout_ms`` to end, if that is not 0; ``origin``: of a child."""
 
     workflow: str
     version: int
@@ -36,6 +38,7 @@ class InstanceStarted(Event):
     by_source: str = ""
     graph: str = ""
     timeout_ms: int = 0
+    origin: Origin | None = None
 
     @staticmethod
     def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
@@ -64,6 +67,7 @@ class InstanceStarted(Event):
             life=life,
             graph=first.graph,
             timeout_ms=first.timeout_ms,
+            origin=first.origin,
             deadline=entry.at + first.timeout_ms if first.timeout_ms else None,
         )
 
@@ -157,7 +161,7 @@ class Redriven(Event):
     ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, led to
     ``FAIL``, have had all their rounds, or follow from one that did, so that running them is a new activation. The
     others go on with the round in which they failed. ``undo`` are the steps whose compensation failed and is tried
-    again.
+    again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves.
     """
 
     status: str
@@ -168,6 +172,7 @@ class Redriven(Event):
     by: str = ""
     by_source: str = ""
     digest: str = ""
+    children: tuple[str, ...] = ()
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """Time stood still while the generation was closed: its waits last as long as they would have.
@@ -191,6 +196,11 @@ class Redriven(Event):
         for key in self.undo:
             undone = replace(steps[key], status="completed", error=None)
             steps[key] = undone if undone.event is not None else replace(undone, status="looping")
+        children = {one: known for one, known in state.children.items() if step_of(one) not in self.reset}
+        for one in self.children:
+            known = steps[step_of(one)]
+            steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at)
+            children[one] = child_of(state, one).reopened
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
@@ -200,13 +210,12 @@ class Redriven(Event):
             "inbox": {_moved(one, epochs): received for one, received in state.inbox.items()},
             "lines": {_moved(one, epochs): line for one, line in state.lines.items()},
             "running": tuple(one for one in state.running if step_of(one) not in self.reset),
+            "children": children,
             "choosing": {},  # the request asks for another try
             "isolated": () if state.closed else state.isolated,
             "timers": {
-                (moved := _moved(one, epochs)): tuple(
-                    replace(timer, activation=moved, due_at=timer.due_at + pause) for timer in timers
-                )
-                for one, timers in asked_for(state.timers, self.reset).items()
+                **self._timers_again(state, epochs, pause),
+                **{one: timers for one in self.children if (timers := deadline(one, children[one], at))},
             },
             "compensation": undoing,
             "cancel": None if state.closed and undoing is None else state.cancel,
@@ -218,10 +227,37 @@ class Redriven(Event):
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
 
+    def _timers_again(self, state: State, epochs: Mapping[str, int], pause: int) -> dict[str, tuple[Timer, ...]]:
+        """The timers that are still there, ``pause`` (ms) later."""
+        return {
+            (moved := _moved(one, epochs)): tuple(
+                replace(timer, activation=moved, due_at=timer.due_at + pause) for timer in timers
+            )
+            for one, timers in asked_for(state.timers, self.reset).items()
+            if one not in self.children
+        }
 
-@event({"pending": ENDS, "running": ENDS, "waiting": ENDS, "compensating": "failed|cancelled"})
+
+@event({"completed": "compensating"})
+class UndoRequested(Event):
+    """The parent of a completed child has it undo what it did, these ``steps`` in this order; then it is ``undone``."""
+
+    steps: tuple[str, ...]
+    request_id: str = ""
+    by: str = ""
+    by_source: str = ""
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """All of it is still to be done."""
+        return {
+            "compensation": Compensation("undone", self.steps),
+            "requests": remember(state, "undo", self.request_id, ""),
+        }
+
+
+@event({"pending": ENDS, "running": ENDS, "waiting": ENDS, "compensating": "failed|cancelled|undone"})
 class InstanceFinished(Event):
-    """The last event of a generation; ``status`` is ``completed``, ``failed`` or ``cancelled``.
+    """The last event of a generation; ``status`` is ``completed``, ``failed``, ``cancelled`` or ``undone``.
 
     The output of a completed one is ``output``, or the results of the step ``output_of``.
     """

@@ -118,6 +118,8 @@ class StepCompleted(OfActivation):
         timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
         ended_at = min(self.ended_at or at, at)
         done = self.outcome(step_after(state, step, self), ended_at, _consumed(timers or (), received))
+        if activation in state.children:
+            done = replace(done, child=state.children[activation].known)
         if known is not None and known.loop is not None:
             done = replace(done, loop=replace(known.loop, received=None))
         steps[step] = done
@@ -280,6 +282,7 @@ class StepFailed(OfActivation):
             retry_at=self.retry_at,
             error=self.error,
             loop=state.loop(step),
+            child=state.children[activation].known if activation in state.children else None,
         )
         changed = _stopped(state, activation)
         if status == "retrying":
@@ -412,13 +415,15 @@ def _handled(state: State, event: OfActivation, known: StepState) -> dict[str, A
 
 
 def _stopped(state: State, activation: str) -> dict[str, Any]:
-    """An attempt has ended, and with it the ``Choice`` that was begun for it."""
+    """An attempt has ended, and with it the ``Choice`` that was begun for it; what its child came to is known."""
     changed: dict[str, Any] = {
         "running": _left(state.running, activation),
         "isolated": _left(state.isolated, activation),
     }
     if activation in state.choosing:
         changed["choosing"] = without(state.choosing, activation)
+    if activation in state.children:
+        changed["children"] = without(state.children, activation)
     return changed
 
 
@@ -465,7 +470,13 @@ def _left(running: tuple[str, ...], activation: str) -> tuple[str, ...]:
 def _undone(state: State, activation: str, known: StepState) -> dict[str, Any]:
     """A step is undone or cannot be: the next one's turn."""
     undoing, step = _undoing(state, activation), step_of(activation)
+    forward = state.activation(step)
+    changed: dict[str, Any] = {}
+    if forward in state.children:  # it was the child that undid it
+        known = replace(known, child=state.children[forward].known)
+        changed["children"] = without(state.children, forward)
     return {
+        **changed,
         "steps": added(state.steps, step, known),
         "trail": Trail(state.trail, step),
         "compensation": replace(undoing, left=undoing.left[1:], attempt=0, retry_at=None),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.child import ChildWorkflow
+
 if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.rounds import Rounds
+    from hephaestus.definition.step import Step
     from hephaestus.definition.workflow import Workflow
 
 
@@ -29,6 +32,13 @@ def _rounds(rounds: Rounds) -> dict[str, Any]:
     return {"at_most": rounds.at_most, **within, **again_on}
 
 
+def _child(step: Step) -> dict[str, Any]:
+    """The workflow that a step starts, and how what that did is undone: by the child itself or by the step."""
+    if not isinstance(step, ChildWorkflow):
+        return {}
+    return {"child": {"workflow": step.workflow.name, "detached": step.detached, "undoes": step.undoes}}
+
+
 def _version(definition: Definition) -> dict[str, Any]:
     described: dict[str, Any] = {
         "version": definition.version,
@@ -44,6 +54,7 @@ def _version(definition: Definition) -> dict[str, Any]:
                 **({"rounds": _rounds(step.rounds)} if step.rounds is not None else {}),
                 **({"checkpoint": False} if definition.defers(key) and not step.waits else {}),
                 **({"ends_on": list(step.ends_on)} if step.ends_on is not None else {}),
+                **_child(definition.steps[key]),
             }
             for key, step in definition.declared.items()
             if key != definition.graph.on_failure

@@ -8,9 +8,16 @@ from hephaestus.engine.advance import changed, compensable
 from hephaestus.engine.events import CancelRequested, InstanceFinished
 from hephaestus.engine.fold import apply
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import (
+    InstanceClosed,
+    InstanceNotFound,
+    NotRoot,
+    RequestIdReused,
+    UnknownVersion,
+    UnknownWorkflow,
+)
 from hephaestus.runtime.commands import members
-from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.command import Command, check_root
 
 if TYPE_CHECKING:
     from hephaestus.engine.state import State
@@ -24,7 +31,7 @@ class Cancel(Command):
     action = "cancel"
     operation = "cancelInstance"
     route = "/instances/<instance_id>/cancel"
-    raises = (InstanceNotFound, InstanceClosed, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    raises = (InstanceNotFound, InstanceClosed, NotRoot, UnknownWorkflow, UnknownVersion, RequestIdReused)
     asks = True
 
     instance_id: members.Text = members.instance_id()
@@ -47,8 +54,11 @@ class Cancel(Command):
             if state.closed or (state.compensation is not None and not state.cancel):
                 message = f"instance {self.instance_id} is {state.status}: there is nothing to cancel"
                 raise InstanceClosed(message)
+            check_root(state, who, instances.store)
             if state.cancel or state.owned(now):
                 return instances.append(state, now, request)
+            if state.children:
+                return instances.go_on(state, going, now, request)
             if self.compensate:
                 graph = instances.registry.definition(state).graph
                 if compensable(graph, state) or changed(graph, apply(state, (request,), now)):

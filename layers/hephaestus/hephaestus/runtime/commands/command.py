@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeA
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.raised import name_of
-from hephaestus.errors import BadRequest, CallerError, HephaestusError, InvalidInput
+from hephaestus.errors import BadRequest, CallerError, HephaestusError, InvalidInput, NotRoot
 from hephaestus.runtime.commands.members import (
     REQUIRED,
     Declared,
@@ -22,16 +22,19 @@ from hephaestus.runtime.commands.members import (
     required,
 )
 from hephaestus.runtime.intake import read_wire, request_digest
+from hephaestus.runtime.orphans import is_left
 from hephaestus.values import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
+    from hephaestus.engine.state import State
     from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.commands.members import Rule
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
+    from hephaestus.store.store import Store
 
 Known: TypeAlias = "str | Caller | None"  # what does not come from the caller's JSON: of the path, of a header
 SHOWN: Final = 64
@@ -45,6 +48,18 @@ _JSON_NAMES: Final = {
     list: "a list",
     object: "anything",
 }
+
+
+def check_root(state: State, who: Caller, store: Store) -> None:
+    """Reject what is for the root of a tree alone (D.6). A child that its parent has left is on its own.
+
+    Raises:
+        NotRoot: the instance is a child that its parent waits for, and it is not the parent that asks.
+    """
+    origin = state.origin
+    if origin is not None and not origin.detached and who.source != "parent" and not is_left(state, store):
+        message = f"instance {state.instance_id} is a child of {origin.instance_id}: ask at its root, {origin.root}"
+        raise NotRoot(message)
 
 
 @dataclass_transform(

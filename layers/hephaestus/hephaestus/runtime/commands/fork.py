@@ -10,7 +10,7 @@ from hephaestus.definition.step import DONE
 from hephaestus.engine.events import Forked, InstanceStarted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
 from hephaestus.runtime.commands import members
-from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.intake import check_input, digest
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict
@@ -36,6 +36,7 @@ class Fork(Command):
     route = "/instances/<instance_id>/fork"
     raises = (
         errors.ForkNotAllowed,
+        errors.NotRoot,
         errors.InstanceNotFound,
         errors.AlreadyRunning,
         errors.UnknownWorkflow,
@@ -70,6 +71,7 @@ class Fork(Command):
         for step, given in self.results.items():
             check_size(given, limit, f"the results of step {step}")
         source = _at(instances, self.instance_id, self.generation, self.at)
+        check_root(source, self.by, instances.store)
         flow = instances.registry.get(source.workflow)
         asked = self.digest(self.instance_id, self.at, self.generation, self.context, self.results, self.version)
         suffix = digest(self.start_id)[:20] if self.start_id else instances.clock.unique()

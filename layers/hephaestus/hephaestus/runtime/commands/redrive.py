@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hephaestus.engine.plans import redriven
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import InstanceNotFound, NotRedrivable, RequestIdReused, UnknownVersion, UnknownWorkflow
-from hephaestus.runtime.commands.command import Command
+from hephaestus.errors import InstanceNotFound, NotRedrivable, NotRoot, RequestIdReused, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.commands.members import By, MaybeText, Text, caller, instance_id, request_id
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Redrive(Command):
     action = "redrive"
     operation = "redriveInstance"
     route = "/instances/<instance_id>/redrive"
-    raises = (InstanceNotFound, NotRedrivable, UnknownWorkflow, UnknownVersion, RequestIdReused)
+    raises = (InstanceNotFound, NotRedrivable, NotRoot, UnknownWorkflow, UnknownVersion, RequestIdReused)
     asks = True
     said = "redriven"
 
@@ -38,6 +38,7 @@ class Redrive(Command):
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "redrive", name, ""):
                 return state
+            check_root(state, who, instances.store)
             event = redriven(instances.registry.runnable(state).graph, state)
             event = replace(event, request_id=name, by=who.name, by_source=who.source)
             return instances.go_on(state, going, now, event)

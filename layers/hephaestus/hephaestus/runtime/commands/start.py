@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus import errors
-from hephaestus.definition.raised import called_for_a_start
 from hephaestus.engine.events import InstanceStarted
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
+from hephaestus.runtime.starts import version_for
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import own
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
 
@@ -71,7 +68,7 @@ class Start(Command):
         asked = self.digest(flow.name, initial, self.version, self.tags, self.metadata)
         suffix = digest(self.start_id)[:20] if self.start_id else instances.clock.unique()
         opts = {"context": own(initial), "id": self.id, "tags": read_tags(flow.tags, self.tags)}
-        chosen = self.version if self.version is not None else _version_for(flow, opts)
+        chosen = self.version if self.version is not None else version_for(flow, opts)
         made = flow.business_key.instance_id(self.id, chosen, suffix)
         try:
             definition = flow.definition(chosen)
@@ -89,16 +86,3 @@ class Start(Command):
         started = InstanceStarted(*known, graph=definition.graph.fingerprint, timeout_ms=definition.timeout_ms)
         instances.create(made, definition, (started,), asked, going)
         return made
-
-
-def _version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
-    """The version that a workflow starts with for ``opts``.
-
-    Raises:
-        UnknownVersion: what its ``version_for`` gave is no number.
-    """
-    versions = dict(flow.versions)  # its own: it could change them for all
-    chosen = called_for_a_start(lambda: flow.version_for(versions, opts), f"workflow {flow.name}: its version_for")
-    if chosen is None:
-        return flow.current
-    return chosen if type(chosen) is int else flow.definition(chosen).version

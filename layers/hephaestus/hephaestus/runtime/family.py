@@ -1,0 +1,146 @@
+"""What instances tell each other: a parent starts and steers its children, a child tells of its end (rules D.1 to D.7).
+
+Each of it is an effect of a log entry, so it may be done late, twice, or by another; it has a name of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell
+from hephaestus.engine.events import Entry, InstanceStarted
+from hephaestus.engine.events.children import LOST, REJECTED
+from hephaestus.engine.fold import begin
+from hephaestus.engine.mail import Mail
+from hephaestus.engine.records import Failure, Origin
+from hephaestus.errors import InstanceClosed, InstanceNotFound, NotRedrivable, RetryLater
+from hephaestus.runtime import commands
+from hephaestus.runtime.caller import Caller
+from hephaestus.runtime.commands.undo import Undo
+from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.starts import start_commit
+from hephaestus.store.keys import life_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hephaestus.engine.events import ChildStarted
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.instances import Instances
+
+GOES_ON: Final = ("redrive", "undo")  # after these, the end of a child is waited for once more
+
+_logger = logging.getLogger("hephaestus.family")
+
+
+class Family:
+    """Does what one instance tells another.
+
+    Args:
+        instances: what every change of an instance is made of.
+    """
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+
+    def __call__(self, effect: Owed, state: State) -> None:
+        """Do it, for the instance ``state``.
+
+        Raises:
+            StoreUnavailable: the store did not answer; it is still to be done.
+        """
+        match effect:
+            case StartChild(started):
+                self._start(started, state)
+            case Tell(mail):
+                self._tell(mail)
+            case Steer():
+                self._steer(effect, state)
+            case Keep(children, at):
+                self._keep(state, children, at)
+
+    def _start(self, started: ChildStarted, parent: State) -> None:
+        """Start a child; the same start made again is one. An id that another has comes back as mail."""
+        instances = self._instances
+        origin = origin_of(parent, started)
+        name = f"{parent.life}:{started.activation}"
+        own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
+        first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
+        now = instances.clock.now()
+        entry = Entry(1, start_commit(started.child, "InstanceStarted", name), now, (first,))
+        fresh = begin(started.child, 1, entry, life_name(now, instances.clock.unique()))
+        if instances.commits.start(fresh, entry, over=False) is None and not started.detached:
+            error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
+            own_mail = (parent.instance_id, parent.life, started.activation, 0, started.child)
+            self._tell(Mail(*own_mail, "", REJECTED, error=error))
+
+    def _tell(self, mail: Mail) -> None:
+        """Put mail, then send its wake: should that not come, the mail has an alarm."""
+        instances = self._instances
+        instances.store.mail.put(mail, instances.clock.now())
+        try:
+            instances.queue.wake(mail.to)
+        except RetryLater:
+            _logger.warning("instance %s: it has mail, and no message could be sent", mail.to)
+
+    def _keep(self, parent: State, children: Iterable[str], at: int | None) -> None:
+        """Have the children of a closed instance expire with its root, or stay as long as that (D.11)."""
+        store = self._instances.store
+        if store.retention is None:
+            return
+        for name in children:
+            child = store.load(name)
+            ours = child is not None and child.origin is not None and child.origin.life == parent.life
+            if child is not None and ours and child.closed and not child.kept.ended:
+                store.expire(child, at)
+                self._keep(child, child.kin, at)
+
+    def _steer(self, steer: Steer, parent: State) -> None:
+        """Have a child do what is asked for, unless it is not ours (D.4) or has ended.
+
+        A parent that waits for what comes of it is told if there is no such child any more.
+        """
+        instances, child = self._instances, self._instances.store.load(steer.child)
+        goes_on = steer.action in GOES_ON
+        if child is None or child.kept.ended or not _is_ours(child, parent, steer.activation):
+            if goes_on:
+                own = (parent.instance_id, parent.life, steer.activation, steer.number + 1, steer.child)
+                self._tell(Mail(*own, "", LOST))
+        elif goes_on or not child.closed:
+            with suppress(InstanceClosed, InstanceNotFound, NotRedrivable):
+                _command(steer, parent).perform(instances, Enqueue())
+
+
+def _is_ours(child: State, parent: State, activation: str) -> bool:
+    """Whether an instance was started by this activation of this life (D.4)."""
+    origin, ours = child.origin, (parent.instance_id, parent.life, activation)
+    return origin is not None and (origin.instance_id, origin.life, origin.activation) == ours
+
+
+def _command(steer: Steer, parent: State) -> commands.Command:
+    """What a child is asked for, in its parent's name."""
+    who, name, to = Caller(parent.instance_id, "parent"), steer.request_id, steer.child
+    match steer.action:
+        case "cancel":
+            return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=True)
+        case "pause":
+            return commands.Pause(instance_id=to, request_id=name, by=who, reason=steer.reason)
+        case "unpause":
+            return commands.Unpause(instance_id=to, request_id=name, by=who)
+        case "redrive":
+            return commands.Redrive(instance_id=to, request_id=name, by=who)
+        case _:
+            return Undo(instance_id=to, request_id=name, by=who)
+
+
+def origin_of(parent: State, started: ChildStarted) -> Origin:
+    """Where a child is in its tree."""
+    own = (parent.instance_id, parent.life, started.activation)
+    above = parent.origin
+    if above is None:
+        began = parent.generation, parent.created_at
+        return Origin(*own, parent.instance_id, parent.life, started.activation, started.detached, *began)
+    path, began = f"{above.path}/{started.activation}", (above.root_generation, above.root_created_at)
+    return Origin(*own, above.root, above.root_life, path, started.detached, *began)

@@ -1,0 +1,106 @@
+"""What a child reads of its parent before its first claim, and a parent of a child that has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.events import Claimed, InstanceFinished, Paused
+from hephaestus.engine.events.children import LOST
+from hephaestus.engine.records import NOTHING
+from hephaestus.errors import CorruptLog, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.engine.events import Event
+    from hephaestus.engine.mail import Mail
+    from hephaestus.engine.records import Child
+    from hephaestus.engine.state import State
+    from hephaestus.store.store import Store
+
+
+def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple[Event, ...] | None:
+    """What a child does in place of its first claim, if anything (D.5).
+
+    It ends as cancelled, having run nothing, unless its activation still waits in its parent; it pauses where that is
+    paused.
+    """
+    origin = state.origin
+    if origin is None or origin.detached:
+        return None
+    parent = read_other(origin.instance_id, store)
+    alive = parent is not None and not parent.closed and not parent.kept.ended and parent.life == origin.life
+    child = parent.children.get(origin.activation) if alive and parent is not None else None
+    if child is None or child.status or child.stopping or child.instance_id != state.instance_id:
+        return (*opening, InstanceFinished("cancelled"))
+    if parent is not None and parent.paused is not None and state.paused is None:
+        return (*[event for event in opening if not isinstance(event, Claimed)], Paused("its parent is paused"))
+    return None
+
+
+def is_left(state: State, store: Store) -> bool:
+    """Whether the parent of a child has left it to itself, as it could not be reached."""
+    origin = state.origin
+    parent = read_other(origin.instance_id, store) if origin is not None else None
+    if origin is None or parent is None or parent.life != origin.life:
+        return False
+    step = parent.steps.get(step_of(origin.activation))
+    child = parent.children.get(origin.activation) or (step.child if step is not None else None)
+    return child is not None and child.instance_id == state.instance_id and child.status == LOST
+
+
+def is_ending(child: Child, store: Store) -> bool:
+    """Whether a child was reached and undoes what it did, for as long as that takes, but neither paused nor parked."""
+    state = read_other(child.instance_id, store)
+    if state is None or state.closed or state.parked is not None or state.paused is not None:
+        return False
+    return bool(state.cancel or state.compensation)
+
+
+def unread(state: State, store: Store) -> list[Mail]:
+    """The mail of a parent that it has not taken, of children that it waits for."""
+    return [mail for mail in store.mail.read(state.instance_id, state.life) if is_unread(state, mail)]
+
+
+def is_unread(state: State, mail: Mail) -> bool:
+    """Whether mail is of a child that its parent waits for, and is not that of an earlier end."""
+    child = state.children.get(mail.activation)
+    waits = child is not None and not child.status and child.instance_id == mail.child
+    return waits and child is not None and not 0 < mail.number <= child.number
+
+
+def is_read(state: State, mail: Mail) -> bool:
+    """Whether mail says nothing new, and will not: its end was told, or another activation has taken its place (D.3).
+
+    The state may be older than the mail, so what it does not know may still come.
+    """
+    activation = parse(mail.activation)
+    if activation.epoch < state.epochs.get(activation.step, 0):
+        return True
+    step = state.steps.get(activation.step)
+    child = state.children.get(mail.activation) or (step.child if step is not None else None)
+    return child is not None and mail.number <= child.number and (mail.number > 0 or bool(child.status))
+
+
+def output_in(mail: Mail, store: Store) -> Mapping[str, Any]:
+    """What a child has left: in its mail, or in the child itself, where it is large."""
+    if mail.output is not None or mail.status != "completed":
+        return mail.output or NOTHING
+    child = read_other(mail.child, store)
+    if child is None or child.life != mail.child_life or child.status != "completed":
+        return NOTHING
+    return child.steps[child.output_of].results if child.output_of else child.output
+
+
+def read_other(instance_id: str, store: Store) -> State | None:
+    """Another instance's newest state.
+
+    Raises:
+        StoreUnavailable: also where it cannot be read: that is no fault of the one that asks.
+    """
+    try:
+        return store.load(instance_id)
+    except CorruptLog as error:
+        message = f"instance {instance_id} cannot be read, and another waits for that: {error}"
+        raise StoreUnavailable(message) from error

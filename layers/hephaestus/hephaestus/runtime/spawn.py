@@ -1,0 +1,51 @@
+"""What a step that is a workflow starts its child with: checked as a start from outside is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.runtime.attempt import InvalidResult, Spawned
+from hephaestus.runtime.intake import check_input, read_tags, read_value
+from hephaestus.runtime.sizes import check_size
+from hephaestus.runtime.starts import version_for
+from hephaestus.values import FrozenDict, freeze
+from hephaestus.values.given import own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.definition.results import Spawn
+    from hephaestus.definition.workflow import Workflow
+
+
+def spawned(step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type[Workflow]], object]) -> Spawned:
+    """The start of a child.
+
+    Args:
+        step: the ``ChildWorkflow``.
+        asked: what its function gave.
+        limit: of a value's size, in bytes.
+        deployed: raises where a workflow is not deployed.
+
+    Raises:
+        CallerError, NotSerializable, InvalidResult: the child cannot start so.
+    """
+    flow: type[Workflow] = step.workflow
+    deployed(flow)
+    initial = freeze(asked.context, f"step {step.key}: the context of its child")
+    if not isinstance(initial, FrozenDict):
+        message = f"step {step.key} gives its child the context {type(asked.context).__name__}: give a mapping"
+        raise InvalidResult(message)
+    chosen = version_for(flow, {"context": own(initial), "id": "", "tags": list(flow.tags)})
+    definition = flow.definition(chosen)
+    check_input(asked.context, definition, initial)
+    check_size(initial, limit, f"step {step.key}: the context of its child")
+    tags = read_tags(flow.versions[chosen].tags, flow.tags, ())
+    metadata = read_value({**flow.versions[chosen].metadata, **flow.metadata}, "metadata")
+    key = flow.business_key
+
+    def value(name: str) -> str:
+        return key.instance_id(name, definition.version, name[:20])
+
+    known = (flow.name, definition.version, value, initial, tags, metadata, definition.graph.fingerprint)
+    return Spawned(*known, definition.timeout_ms, step.child_timeout, step.detached)

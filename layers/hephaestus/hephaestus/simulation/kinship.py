@@ -1,0 +1,129 @@
+"""What must hold between a parent and its children; see ``checks``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.events import ChildEnded, ChildStarted, ChildUndoing, Redriven
+from hephaestus.simulation.violation import require
+
+if TYPE_CHECKING:
+    from hephaestus.engine.events import StepCompleted
+    from hephaestus.simulation.checks import Check, Generation
+
+MINUTE_MS: Final = 60_000
+
+
+def happens(check: Check, event: ChildStarted | ChildEnded | ChildUndoing) -> None:
+    """A child is started once; each end of it is told once, and as it was (D.1)."""
+    match event:
+        case ChildStarted():
+            _starts(check, event)
+        case ChildUndoing(activation=activation):
+            told = check.known.told.pop(activation, None)
+            again = told == "failed" and check.known.state.steps[event.step].child is not None
+            require(told == "completed" or again, "undo", f"the child of {activation} is undone, it is {told}")
+        case ChildEnded():
+            _ends(check, event)
+
+
+def _starts(check: Check, event: ChildStarted) -> None:
+    known, activation, ledger = check.known, event.activation, check.ledger
+    found = known.reference().step(event.step)
+    require(found == "startable", "invariant 4", f"the child of {event.step} started, but it is {found}")
+    require(activation not in known.kids, "invariant 12", f"{activation} starts a second child")
+    known.kids[activation] = (event.child, event.detached)
+    alone = ledger.kids.setdefault(event.child, (check.state.life, activation))
+    require(alone == (check.state.life, activation), "derived ids", f"two children have the id {event.child}")
+
+
+def _ends(check: Check, event: ChildEnded) -> None:
+    known, activation = check.known, event.activation
+    require(activation not in known.told, "invariant 12", f"the end of the child of {activation} was told twice")
+    known.told[activation] = event.status
+    child = check.ledger.child_of(check.state, activation, known.kids[activation][0])
+    if event.status in ("lost", "rejected"):
+        _given_up(check, activation, child)
+        return
+    ended = child is not None and child.state.closed and child.state.sequence == event.number
+    same = child is not None and child.state.status == event.status
+    same = same and (child is None or (child.state.error is None) == (event.error is None))
+    if child is not None and event.status == "completed":
+        state = child.state
+        same = same and event.output == (state.steps[state.output_of].results if state.output_of else state.output)
+    require(ended, "invariant 12", f"the end of the child of {activation} was told before it was")
+    require(same, "invariant 12", f"the child of {activation} was told to be {event.status}")
+
+
+def _given_up(check: Check, activation: str, child: Generation | None) -> None:
+    told = child is None or child.gone or child.state.closed or child.state.instance_id in check.ledger.unreadable
+    told = told or (child is not None and bool(child.state.cancel or child.state.compensation))
+    require(told, "invariant 12", f"the child of {activation} is given up, and was not asked to end")
+    quiet = child is not None and child.state.closed and not check.ledger.world.weather.kinds
+    late = quiet and child is not None and child.state.updated_at + MINUTE_MS < check.entry.at
+    require(not late, "invariant 12", f"the child of {activation} has ended, and that was not told")
+
+
+def given_up(check: Check) -> set[str]:
+    """The steps of a closed instance in whose place another child starts when it is redriven."""
+    stopped = {step for step, it in check.state.steps.items() if it.status in ("failed", "waiting")}
+    kids = {step: check.state.activation(step) for step in stopped & check.graph.children if check.state.closed}
+    return {step for step, at in kids.items() if check.known.told.get(at) in ("lost", "rejected")}
+
+
+def go_on(check: Check, event: Redriven) -> None:
+    """Children that failed or were cancelled are redriven with their parent, and will end once more."""
+    told = check.known.told
+    for activation in event.children:
+        ended = told.pop(activation, None)
+        require(ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}")
+    stopped = {step for step, it in check.state.steps.items() if it.status in ("failed", "waiting")}
+    kids = [check.state.activation(step) for step in stopped & check.graph.children if step not in event.again]
+    left = [one for one in kids if event.status == "pending" and told.get(one) in ("failed", "cancelled")]
+    require(not left, "redrive", f"the children of {left} do not go on")
+
+
+def settles(check: Check, event: StepCompleted) -> None:
+    """A step that started a child ends as that has (D.8)."""
+    told, detached = check.known.told.get(event.activation), check.known.kids[event.activation][1]
+    require(detached or told is not None, "invariant 12", f"{event.activation} ended before its child")
+    done = event.event == "done" and event.failed is None
+    failed = event.failed is not None or event.event == "cancelled"
+    right = done if detached or told == "completed" else failed
+    require(right, "invariant 12", f"{event.activation} emits {event.event}, its child is {told}")
+
+
+def ends_after_them(check: Check) -> None:
+    """At rest no child is open that was waited for, but those that the history names as lost (invariant 12)."""
+    for activation, (child, detached) in check.known.kids.items():
+        found = check.ledger.child_of(check.state, activation, child)
+        if detached or found is None or check.known.told.get(activation) == "lost":
+            continue
+        require(found.state.closed, "invariant 12", f"it ended while its child {child} was open")
+
+
+def undid(check: Check, step: str) -> None:
+    """What a child that had completed did is undone before its step counts as undone (D.9)."""
+    activation = check.state.activation(step)
+    if step in check.graph.undoes:
+        told = check.known.told.get(activation)
+        require(told == "undone", "undo", f"{step} counts as undone, its child is {told}")
+
+
+def is_undone(check: Check) -> None:
+    """A completed child is undone only by the parent that waits for that (invariant 8)."""
+    origin = check.state.origin
+    parent = None if origin is None else check.ledger.generations[origin.instance_id, origin.life]
+    waits = parent is not None and origin is not None and origin.activation in parent.state.children
+    require(waits, "invariant 8", "it is undone, and no parent waits for that")
+    check.known.received.clear()  # no step waits any more
+
+
+def has_parent(check: Check) -> None:
+    """A child runs only while its parent waits for it (D.5)."""
+    origin = check.state.origin
+    if origin is None or origin.detached:
+        return
+    parent = check.ledger.generations[origin.instance_id, origin.life]
+    waits = not parent.state.closed or parent.told.get(origin.activation) == "lost"
+    require(waits, "invariant 12", f"it runs although its parent {origin.instance_id} has ended")

@@ -1,0 +1,171 @@
+"""Deliberate bugs in what instances tell each other, one at a time; see ``deliberate_bugs``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine import advance as engine
+from hephaestus.engine import effects as what_follows
+from hephaestus.engine.effects import StartChild, Steer, Tell
+from hephaestus.engine.events import ChildEnded
+from hephaestus.engine.records import NOTHING, Child
+from hephaestus.engine.state import State, StepState
+from hephaestus.runtime import executor, family, outcomes, perform
+from hephaestus.runtime.starts import derived
+from hephaestus.store import reader
+from hephaestus.store.mailbox import Mailboxes
+from tests.property.deliberate_bugs import snapshot_loses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pytest
+
+    from hephaestus.engine.effects import Owed
+    from hephaestus.engine.events import Entry
+    from hephaestus.engine.mail import Mail
+
+    Patch = pytest.MonkeyPatch
+
+Execution: Final = executor._Execution  # noqa: SLF001 - made wrong on purpose
+right_owed = what_follows.owed
+
+
+def _owing(keep: Callable[[Owed, State], bool], name: str) -> Callable[[Patch], None]:
+    """A bug in what others are told of an entry: some of it is forgotten."""
+
+    def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
+        return tuple(one for one in right_owed(before, entry, after) if keep(one, after))
+
+    def switch_on(patch: Patch) -> None:
+        patch.setattr(what_follows, "owed", owed)
+        patch.setattr(reader, "owed", owed)
+
+    switch_on.__name__ = name
+    return switch_on
+
+
+def mailbox_not_read_again(patch: Patch) -> None:
+    """An owner that has given up does not look whether mail has come meanwhile."""
+    patch.setattr(executor.Executor, "_has_mail", lambda self, state: False)
+
+
+def mail_deleted_before_its_commit(patch: Patch) -> None:
+    """Mail goes as it is read."""
+    right = Mailboxes.read
+
+    def read(self: Mailboxes, instance_id: str, life: str) -> Sequence[Mail]:
+        found = right(self, instance_id, life)
+        for mail in found:
+            self.delete(mail)
+        return found
+
+    patch.setattr(Mailboxes, "read", read)
+
+
+def end_counted_twice(patch: Patch) -> None:
+    """A child that has ended is still open to its parent, and its mail is not deleted."""
+    right = ChildEnded.changes
+
+    def changes(self: ChildEnded, state: State, at: int) -> dict[str, Any]:
+        changed = right(self, state, at)
+        child = changed["children"][self.activation]
+        if at % 2:
+            changed["children"] = {**changed["children"], self.activation: replace(child, status="")}
+        return changed
+
+    patch.setattr(ChildEnded, "changes", changes)
+
+
+def derived_id_without_epoch(patch: Patch) -> None:
+    """A step that is undone and runs again starts a child of the same id."""
+    patch.setattr(outcomes, "derived", lambda life, path: derived(life, path.partition("~")[0]))
+
+
+def first_claim_ignores_the_parent(patch: Patch) -> None:
+    """A child runs although nobody waits for it any more."""
+    patch.setattr(executor, "orphaned_by", lambda state, opening, store: None)
+
+
+def head_hides_what_is_owed(patch: Patch) -> None:
+    """The head follows although another instance was not told."""
+    right = perform.Performer._tell  # noqa: SLF001 - made wrong on purpose
+
+    def tell(self: Any, effect: Owed, silent: set[str], state: State) -> bool:
+        right(self, effect, silent, state)
+        return True
+
+    patch.setattr(perform.Performer, "_tell", tell)
+
+
+def owed_by_the_dead_forgotten(patch: Patch) -> None:
+    """What a dead owner had to tell is not told by the next."""
+    patch.setattr(reader, "owed", lambda before, entry, after: ())
+
+
+def ends_before_its_children(patch: Patch) -> None:
+    """An instance that fails or is cancelled leaves its children."""
+    right = engine._children  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(engine, "_children", lambda state, now, *, ending: () if ending else right(state, now, ending=False))
+
+
+def steers_what_is_not_ours(patch: Patch) -> None:
+    """A child takes an end for its own that is another's."""
+    right = family.origin_of
+    patch.setattr(family, "origin_of", lambda parent, started: replace(right(parent, started), activation="other"))
+
+
+def output_of_a_large_child_lost(patch: Patch) -> None:
+    """An output that is too large for mail is taken for none."""
+    patch.setattr(executor, "output_in", lambda mail, store: mail.output or NOTHING)
+    right = Mailboxes.put
+    patch.setattr(Mailboxes, "put", lambda self, mail, at: right(self, replace(mail, output=None), at))
+
+
+def stale_mail_counts(patch: Patch) -> None:
+    """The mail of an earlier end is taken for that of a child which goes on."""
+    right = Child.reopened.fget  # type: ignore[attr-defined]  # a property
+    patch.setattr(Child, "reopened", property(lambda self: replace(right(self), number=0)))
+
+
+def stale_reader_deletes_mail(patch: Patch) -> None:
+    """Who read the parent before it asked its child once more takes the answer for one that was told."""
+
+    def is_read(state: State, mail: Mail) -> bool:
+        child = state.children.get(mail.activation)
+        return child is None or bool(child.status)
+
+    patch.setattr(executor, "is_read", is_read)
+
+
+BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    mailbox_not_read_again: ("mail",),
+    mail_deleted_before_its_commit: ("invariant 3",),
+    end_counted_twice: ("invariant 12", "invariant 9", "invariant 2", "the engine's own rules", "invariant 3"),
+    derived_id_without_epoch: ("derived ids",),
+    first_claim_ignores_the_parent: ("invariant 12",),
+    head_hides_what_is_owed: ("invariant 3",),
+    owed_by_the_dead_forgotten: ("invariant 3",),
+    ends_before_its_children: ("invariant 12",),
+    steers_what_is_not_ours: ("invariant 12", "invariant 3", "cancel"),
+    output_of_a_large_child_lost: ("invariant 12",),
+    _owing(
+        lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and state.origin is not None),
+        "cancel_misses_a_grandchild",
+    ): ("invariant 12",),
+    _owing(lambda one, _: not isinstance(one, StartChild) or one.started.attempt == 1, "start_forgotten"): (
+        "invariant 3",
+    ),
+    _owing(lambda one, state: not isinstance(one, Tell) or state.status != "cancelled", "cancelled_tell_nothing"): (
+        "invariant 3",
+        "invariant 12",
+    ),
+    _owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
+    _owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
+    stale_mail_counts: ("invariant 12",),
+    stale_reader_deletes_mail: ("invariant 3",),
+    snapshot_loses(StepState, "child"): ("invariant 9",),
+    snapshot_loses(State, "children"): ("invariant 9",),
+    snapshot_loses(Child, "stopping"): ("invariant 9",),
+}

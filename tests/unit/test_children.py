@@ -1,0 +1,523 @@
+"""Workflows as steps of others: what a child is given, how its end reaches its parent, and what it is asked for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+
+from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
+from hephaestus.errors import DefinitionError, NotRoot
+from hephaestus.runtime import journal
+from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.starts import derived
+from hephaestus.steps import ChildWorkflow, WaitForEvent
+from hephaestus.store.keys import HEAD
+from hephaestus.store.table import EXPIRES
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.definition.step import Step
+    from hephaestus.definition.views import InstanceView
+
+
+DAY = 24 * 3600
+
+
+class Address(BaseModel):
+    """Start data."""
+
+    to: str
+
+
+@step
+def label(ctx: Any) -> dict[str, Any]:
+    if ctx.initial["to"] == "nowhere":
+        raise LookupError(*ctx.initial.values())
+    return {"label": ctx.initial["to"] * ctx.initial.get("times", 1)}
+
+
+gate = WaitForEvent("go", name="gate")
+
+
+@step
+def after(ctx: Any) -> Completed:
+    return Completed("done", {"saw": dict(ctx.steps)})
+
+
+class Shipping(Workflow, key="shipping", tags=["parcel"]):
+    """It labels."""
+
+    start_at = label
+    transitions = {label: {"done": DONE}}
+    Input = Address
+
+
+class Slow(Workflow, key="slow"):
+    """It waits."""
+
+    start_at = gate
+    transitions = {gate: {"go": DONE}}
+
+
+def parent(child: Step, *routes: str) -> type[Workflow]:
+    """A workflow with a child: what is routed leads to ``after``."""
+    led = {"done": after, **dict.fromkeys(routes, after)}
+    return type("Parent", (Workflow,), {"start_at": child, "transitions": {child: led, after: {"done": DONE}}}, key="p")
+
+
+def run(
+    child: Step, *others: type[Workflow], context: Mapping[str, Any] | None = None, routes: tuple[str, ...] = ()
+) -> LocalRuntime:
+    """A runtime in which ``p::1`` has run as far as it goes."""
+    flow = parent(child, *routes)
+    local = LocalRuntime(flow, *others)
+    local.start(flow, "1", context or {"to": "Rome"})
+    return local
+
+
+def shown(local: LocalRuntime) -> InstanceView:
+    """The parent."""
+    return local.runner.get("p::1")
+
+
+def kid(local: LocalRuntime, path: str = "ship", key: str = "shipping") -> str:
+    """The id of a child."""
+    state = local.store.load("p::1")
+    assert state is not None
+    return f"{key}::{derived(state.life, path)}"
+
+
+ship = ChildWorkflow(Shipping, context=lambda ctx: {"to": ctx.initial["to"]}, name="ship")
+slow = ChildWorkflow(Slow, name="slow")
+
+
+def test_a_child_runs_and_its_output_is_the_steps_results() -> None:
+    """Rules D.4 and D.8: it has an id of its own, and the tags of its workflow."""
+    local = run(ship, Shipping)
+    assert (shown(local).status, dict(shown(local).output or {})) == ("completed", {"saw": {"ship": {"label": "Rome"}}})
+    child = local.runner.get(kid(local))
+    assert (child.status, child.tags) == ("completed", ("parcel",))
+    assert local.store.mail.read("p::1", local.store.load("p::1").life) == []  # type: ignore[union-attr]  # it is there
+
+
+def test_a_waiting_parent_holds_nothing() -> None:
+    """Rule D.12: it has no owner, and nothing of it runs."""
+    state = run(slow, Slow).store.load("p::1")
+    assert state is not None
+    assert (state.status, state.owner, state.running) == ("waiting", None, ())
+
+
+def test_a_tree_is_shown_and_listed() -> None:
+    """Lists leave children out, unless they are asked for: of one parent, or all."""
+    local = nested()
+    middle, lowest = kid(local, key="m"), kid(local, "ship/slow", "slow")
+    below = {"id": lowest, "step": "slow", "workflow": "Slow", "version": 1, "status": "waiting"}
+    top = {"id": middle, "step": "ship", "workflow": "Middle", "version": 1, "status": "waiting", "children": [below]}
+    assert local.runner.get("p::1", tree=True).children == [top]
+    assert local.runner.get("p::1").children == ()
+
+    def listed(**asked: Any) -> set[str]:
+        return {one.id for one in local.runner.list(**asked).items}
+
+    assert listed() == listed(workflow="Parent") == listed(status="waiting") == {"p::1"}
+    assert listed(workflow="Slow") == set()
+    assert listed(children=True) == listed(children=True, status="waiting") == {"p::1", middle, lowest}
+    assert listed(children=True, workflow="Slow", status="waiting") == {lowest}
+    assert (listed(parent="p::1"), listed(parent=middle)) == ({middle}, {lowest})
+    assert listed(parent="p::1", status="failed") == listed(parent=lowest) == set()
+    assert local.runner.counts()["Slow"]["waiting"] == 0
+
+
+def test_an_output_that_is_too_large_for_mail_is_read_of_the_child() -> None:
+    """Rule D.1."""
+    large = ChildWorkflow(Slow, name="ship")
+    local = run(large, Slow)
+    payload = {"text": "".join(chr(33 + n * n % 90) for n in range(5_000))}
+    local.resume(kid(local, key="slow"), "go", payload)
+    assert shown(local).steps["ship"].results == payload
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_a_child_that_fails_is_error_or_fails_its_step(*, routed: bool) -> None:
+    """Rule D.8: with the child's error."""
+    local = run(ship, Shipping, context={"to": "nowhere"}, routes=("error",) if routed else ())
+    local.advance(timedelta(hours=1))
+    assert shown(local).status == ("completed" if routed else "failed")
+    told = str(dict(shown(local).steps["ship"].results)) if routed else (shown(local).error or {})["message"]
+    assert "nowhere" in told
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_a_child_that_takes_too_long_is_cancelled_first(*, routed: bool) -> None:
+    """Rule D.7: the step gets ``timeout`` when the child has ended."""
+    late = ChildWorkflow(Slow, timeout=timedelta(minutes=30), name="ship")
+    local = run(late, Slow, routes=("timeout",) if routed else ())
+    local.advance(timedelta(minutes=29))
+    assert shown(local).status == "waiting"
+    local.advance(timedelta(minutes=2))
+    assert local.runner.get(kid(local, key="slow")).status == "cancelled"
+    assert shown(local).status == ("completed" if routed else "failed")
+
+
+def test_a_detached_child_is_on_its_own() -> None:
+    """Rule D.7: its parent goes on at once, and it is cancelled by itself."""
+    free = ChildWorkflow(Slow, detached=True, name="ship")
+    local = run(free, Slow)
+    child = kid(local, key="slow")
+    assert (shown(local).status, local.runner.get(child).status) == ("completed", "waiting")
+    local.runner.cancel(child)
+    assert local.runner.get(child).status == "cancelled"
+
+
+def nested() -> LocalRuntime:
+    """A parent whose child has a child that waits."""
+    middle = type("Middle", (Workflow,), {"start_at": slow, "transitions": {slow: {"done": DONE}}}, key="m")
+    return run(ChildWorkflow(middle, name="ship"), middle, Slow)
+
+
+def test_a_hundred_ends_at_once_are_few_commits() -> None:
+    """Rule D.2: at most ten of the parent's."""
+    begin, last = step(key="begin")(lambda ctx: "done"), step(key="last")(lambda ctx: "done")
+    kids = [ChildWorkflow(Slow, name=f"kid{number}") for number in range(100)]
+    routes: dict[Any, Any] = {begin: {"done": kids}, **{one: {"done": last} for one in kids}, last: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": begin, "transitions": routes}, key="p")
+    local = LocalRuntime(top, Slow)
+    local.start(top, "1", {})
+    for one in kids:
+        local.runner.resume(kid(local, one.key, "slow"), "go")  # the queue is not served meanwhile
+    local.settle()
+    entries = local.runner.history("p::1").items
+    told = [entry.sequence for entry in entries if any(one["type"] == "ChildEnded" for one in entry.events)]
+    assert shown(local).status == "completed"
+    assert told[-1] - told[0] < 10, told
+
+
+def test_a_tree_is_cancelled_paused_and_unpaused_from_its_root() -> None:
+    """Rules D.1, D.6 and D.7: the parent ends after its children."""
+    local = nested()
+    family = ["p::1", kid(local, key="m"), kid(local, "ship/slow", "slow")]
+
+    lowest = local.runner.get(family[2])
+    assert (lowest.parent, lowest.root, lowest.path) == (family[1], "p::1", "ship/slow")
+    assert [shown(local).steps["ship"].child, local.runner.get(family[1]).steps["slow"].child] == family[1:]
+
+    def statuses() -> list[str]:
+        return [local.runner.get(one).status for one in family]
+
+    def paused() -> list[bool]:
+        return [local.runner.get(one).paused is not None for one in family]
+
+    for call in (local.runner.cancel, local.runner.redrive):
+        if call is local.runner.cancel:
+            with pytest.raises(NotRoot, match=r"a child of m::\w+: ask at its root, p::1"):
+                call(family[2])
+    local.runner.pause("p::1")
+    local.settle()
+    assert paused() == [True] * 3
+    local.runner.unpause("p::1")
+    local.settle()
+    assert paused() == [False] * 3
+    local.runner.cancel("p::1")
+    assert statuses() == ["waiting"] * 3, "it ends after its children"
+    local.settle()
+    assert statuses() == ["cancelled"] * 3
+
+
+def test_a_redrive_goes_down_the_tree() -> None:
+    """Rule D.6: what was cancelled goes on where it stopped, children and all."""
+    local = nested()
+    local.runner.cancel("p::1")
+    local.settle()
+    local.runner.redrive("p::1")
+    local.settle()
+    lowest = kid(local, "ship/slow", "slow")
+    assert [local.runner.get(one).status for one in ("p::1", kid(local, key="m"), lowest)] == ["waiting"] * 3
+    local.resume(lowest, "go")
+    local.settle()
+    assert [local.runner.get(one).status for one in ("p::1", kid(local, key="m"), lowest)] == ["completed"] * 3
+
+
+class Book:
+    """What was done and undone, by the instance and the step."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.refuses: set[str] = set()
+
+    def step(self, key: str) -> Step:
+        """A step that writes down what it does; it may refuse to be done or undone."""
+
+        def act(ctx: Any) -> str:
+            if key in self.refuses:
+                raise NonRetryable(key)
+            self.done.append(ctx.idempotency_key.rpartition(":")[2])
+            return "done"
+
+        def undo(ctx: Any) -> None:
+            if f"undo {key}" in self.refuses:
+                raise NonRetryable(key)
+            self.done.append(f"-{ctx.idempotency_key.rpartition(':')[2]}")
+
+        return step(key=key, compensate=undo)(act)
+
+
+def line(key: str, *steps: Step) -> type[Workflow]:
+    """A workflow of these steps, one after the other."""
+    led = {one: {"done": following} for one, following in zip(steps, (*steps[1:], DONE), strict=True)}
+    return type(key.title(), (Workflow,), {"start_at": steps[0], "transitions": led}, key=key)
+
+
+def saga(book: Book, *, first: bool = True, **of_child: Any) -> LocalRuntime:
+    """A root that does ``a``, then a child, and then fails at ``z``; the child does ``b``, another child, and ``d``."""
+    lowest = line("lowest", book.step("c"))
+    middle = line("middle", book.step("b"), ChildWorkflow(lowest, name="low"), book.step("d"))
+    book.refuses.add("z")
+    begin = (book.step("a"),) if first else ()
+    top = line("p", *begin, ChildWorkflow(middle, name="mid", **of_child), book.step("z"))
+    local = LocalRuntime(top, middle, lowest)
+    local.start(top, "1", {})
+    local.settle()
+    return local
+
+
+def test_a_completed_child_undoes_itself_with_its_parent() -> None:
+    """Rule D.9: the last first, down the tree; then it is ``undone``, and is so once."""
+    book = Book()
+    local = saga(book)
+    assert book.done == ["a", "b", "c", "d", "-d!undo", "-c!undo", "-b!undo", "-a!undo"]
+    statuses = [shown(local).status, local.runner.get(kid(local, "mid", "middle")).status]
+    assert statuses == ["failed", "undone"]
+    assert local.runner.get(kid(local, "mid/low", "lowest")).status == "undone"
+    assert shown(local).steps["mid"].status == "compensated"
+
+
+def test_a_child_that_undoes_for_hours_is_waited_for() -> None:
+    """Rule D.7: it was reached, and only one that was not is left after an hour."""
+    gone: list[int] = []
+
+    def undo(ctx: Any) -> None:
+        gone.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise TimeoutError
+
+    held = step(key="held", compensate=undo)(lambda ctx: "done")
+    slowly = Retry(max_attempts=3, delay=timedelta(hours=3), max_delay=timedelta(hours=3), jitter="none")
+    kid_flow = type(
+        "Kid",
+        (Workflow,),
+        {"start_at": held, "transitions": {held: {"done": gate}, gate: {"go": DONE}}, "retry": slowly},
+        key="kid",
+    )
+    local = run(ChildWorkflow(kid_flow, name="ship"), kid_flow)
+    local.runner.cancel("p::1")
+    for _ in range(8):
+        local.advance(timedelta(hours=1))
+    assert (gone, shown(local).status) == ([1, 2, 3], "cancelled")
+    assert local.runner.get(kid(local, key="kid")).status == "cancelled"
+
+
+def test_a_step_with_a_compensation_of_its_own_undoes_its_child() -> None:
+    """Rule D.9: then the child itself stays as it is."""
+    book = Book()
+    local = saga(book, compensate=lambda ctx: book.done.append("-mid"))
+    assert book.done == ["a", "b", "c", "d", "-mid", "-a!undo"]
+    assert local.runner.get(kid(local, "mid", "middle")).status == "completed"
+
+
+def test_after_being_undone_a_redrive_starts_another_child() -> None:
+    """Rule D.4: the epoch is part of its path, and so of every key."""
+    book = Book()
+    local = saga(book)
+    del book.done[:]
+    book.refuses.clear()
+    local.runner.redrive("p::1")
+    local.settle()
+    assert shown(local).status == "completed"
+    assert book.done == ["a~1", "b", "c", "d", "z~1"]
+    assert local.runner.get(kid(local, "mid", "middle")).status == "undone"
+    assert local.runner.get(kid(local, "mid~1", "middle")).status == "completed"
+
+
+def test_a_child_that_cannot_be_undone_is_tried_again_by_a_redrive() -> None:
+    """Rule D.9: the parent has failed with a compensation that failed, and a redrive goes down to it."""
+    book = Book()
+    book.refuses.add("undo c")
+    local = saga(book)
+    assert [shown(local).status, shown(local).steps["mid"].status] == ["failed", "compensation_failed"]
+    assert book.done[4:] == ["-d!undo", "-b!undo", "-a!undo"]
+    lowest = local.runner.get(kid(local, "mid/low", "lowest"))
+    assert (lowest.status, lowest.steps["c"].status) == ("failed", "compensation_failed")
+    book.refuses.discard("undo c")
+    local.runner.redrive("p::1")
+    local.settle()
+    assert local.runner.get(kid(local, "mid/low", "lowest")).status == "undone"
+    assert [shown(local).status, shown(local).steps["mid"].status] == ["failed", "compensated"]
+    assert sorted(one for one in book.done if one.startswith("-")) == ["-a!undo", "-b!undo", "-c!undo", "-d!undo"]
+
+
+def test_a_failed_child_goes_on_at_the_step_that_failed() -> None:
+    """Rules D.6 and D.8: a redrive of the root; what it had undone is done again under new keys."""
+    book = Book()
+    book.refuses.add("d")
+    local = saga(book, first=False)
+    book.refuses.clear()
+    local.runner.redrive("p::1")
+    local.settle()
+    assert shown(local).status == "completed"
+    assert book.done == ["b", "c", "-c!undo", "-b!undo", "b~1", "c", "d~1", "z"]
+
+
+@pytest.mark.parametrize(
+    ("child", "others", "told"),
+    [
+        (ship, (), "Shipping is not deployed"),
+        (ChildWorkflow(Shipping, context=lambda ctx: {"two": 2}, name="ship"), (Shipping,), "to: "),
+        (ChildWorkflow(Shipping, context=lambda ctx: [1], name="ship"), (Shipping,), "give a mapping"),  # type: ignore[arg-type, return-value]  # on purpose
+        (ChildWorkflow(Slow, context=lambda ctx: {"x": object()}, name="ship"), (Slow,), "object"),
+    ],
+)
+def test_a_child_that_cannot_be_started_fails_its_step(
+    child: Step, others: tuple[type[Workflow], ...], told: str
+) -> None:
+    """At once, without another attempt."""
+    local = run(child, *others)
+    assert shown(local).status == "failed"
+    assert told in (shown(local).error or {})["message"]
+
+
+def test_an_output_that_is_too_large_for_its_parent_fails_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a step's own results do that the instance has no room for; the child keeps it."""
+    local = run(slow, Slow)
+    monkeypatch.setattr(journal, "MAX_HELD", 10_000)
+    payload = {"text": "x" * 20_000}
+    local.runner.resume(kid(local, "slow", "slow"), "go", payload)
+    monkeypatch.undo()
+    local.runner.wake(kid(local, "slow", "slow"), budget=Budget(local.clock.now() + 60_000))
+    assert local.runner.get(kid(local, "slow", "slow")).output == payload
+    monkeypatch.setattr(journal, "MAX_HELD", 10_000)
+    local.settle()
+    assert shown(local).status == "failed"
+    assert "would hold more values than it may" in (shown(local).error or {})["message"]
+
+
+def test_an_id_that_another_has_is_an_error() -> None:
+    """Rule D.4: and that other is never steered."""
+    local = LocalRuntime(flow := parent(slow_named := ChildWorkflow(Slow, name="ship")), Slow)
+    assert slow_named.key == "ship"
+    local.runner.start_instance(flow, {}, id="1")
+    other = kid(local, key="slow")
+    local.start(Slow, other, {})
+    local.settle()
+    assert "another instance has its id" in (shown(local).error or {})["message"]
+    assert local.runner.get(other).status == "waiting"
+
+
+def test_a_closed_instance_of_another_is_not_replaced() -> None:
+    """Rule D.4: nor is its id taken over once it has ended."""
+    local = LocalRuntime(flow := parent(ChildWorkflow(Slow, name="ship")), Slow)
+    local.runner.start_instance(flow, {}, id="1")
+    other = kid(local, key="slow")
+    local.start(Slow, other, {})
+    local.resume(other, "go")
+    local.settle()
+    assert "another instance has its id" in (shown(local).error or {})["message"]
+    assert (local.runner.get(other).status, local.runner.get(other).generation) == ("completed", 1)
+
+
+def expiries(local: LocalRuntime, *ids: str) -> list[object]:
+    """When the heads of these go (s)."""
+    return [(local.store.table.get(one, HEAD) or {}).get(EXPIRES) for one in ids]
+
+
+def test_a_tree_goes_with_its_root() -> None:
+    """Rule D.11: what has a parent does not expire by itself; a redrive of the root keeps all of it."""
+    local = nested()
+    local.store.retention = DAY
+    family = [kid(local, key="m"), kid(local, "ship/slow", "slow")]
+    local.resume(family[1], "go")
+    assert None not in expiries(local, "p::1", *family)
+    local = nested()
+    local.store.retention = DAY
+    family = [kid(local, key="m"), kid(local, "ship/slow", "slow")]
+    local.runner.cancel("p::1")
+    local.settle()
+    assert None not in expiries(local, "p::1", *family)
+    local.runner.redrive("p::1")
+    local.settle()
+    assert expiries(local, "p::1", *family) == [None] * 3
+    local.resume(family[1], "go")
+    root, *kids = expiries(local, "p::1", *family)
+    assert [one >= root for one in kids] == [True] * 2  # type: ignore[operator]  # none is None
+
+
+def test_a_child_that_has_ended_stays_while_its_root_is_open() -> None:
+    """Rule D.11: its parent may yet undo it."""
+    top = line("p", ship, slow)
+    local = LocalRuntime(top, Shipping, Slow)
+    local.store.retention = DAY
+    local.start(top, "1", {"to": "Rome"})
+    assert local.runner.get(kid(local)).status == "completed"
+    assert expiries(local, kid(local)) == [None]
+
+
+def test_a_tree_is_deleted_from_its_root() -> None:
+    """Rules D.6 and D.11: the children of all epochs and lives, first; a detached one stays."""
+    free = ChildWorkflow(Shipping, detached=True, name="free", context=lambda ctx: {"to": "Oslo"})
+    top = line("p", ship, free)
+    local = LocalRuntime(top, Shipping)
+    local.start(top, "1", {"to": "Rome"})
+    first = [kid(local), kid(local, "free")]
+    local.start(top, "1", {"to": "Rome"})
+    second = [kid(local), kid(local, "free")]
+    with pytest.raises(NotRoot):
+        local.runner.delete(second[0])
+    local.runner.delete("p::1")
+    there = [local.store.load(one) is not None for one in ("p::1", *first, *second)]
+    assert there == [False, False, True, False, True]
+
+
+def test_a_fork_takes_over_what_a_child_left_and_not_the_child() -> None:
+    """Rule D.9: what it takes over is undone by whose child it is."""
+    book = Book()
+    local = saga(book, first=False)
+    book.refuses.discard("z")
+    entries = local.runner.history("p::1").items
+    at = next(entry.sequence for entry in entries for one in entry.events if one.get("event") == "done")
+    made = local.runner.fork("p::1", at, new_id="2")
+    local.settle()
+    assert local.runner.get(made).status == "completed"
+    with pytest.raises(NotRoot):
+        local.runner.fork(kid(local, "mid", "middle"), new_id="3")
+
+
+def test_the_eleventh_child_of_a_child_is_an_error() -> None:
+    """Rule D.4: a workflow that starts itself ends."""
+    made: list[type[Workflow]] = [Slow]
+    for depth in range(11):
+        member = ChildWorkflow(made[-1], name="ship")
+        routes = {"start_at": member, "transitions": {member: {"done": DONE}}}
+        made.append(type(f"Deep{depth}", (Workflow,), routes, key=f"deep{depth}"))
+    local = LocalRuntime(*made)
+    found = local.start(made[-1], "1", {})
+    assert "at most 10" in (found.error or {})["message"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"workflow": 3}, "its workflow is 3"),
+        ({"context": 3}, "its context"),
+        ({"timeout": -1}, "timeout"),
+        ({"detached": True, "timeout": 3}, "is detached and has a timeout"),
+        ({"compensate": lambda: None}, "its compensate"),
+    ],
+)
+def test_a_child_that_is_wrongly_defined_is_rejected(wrong: dict[str, Any], told: str) -> None:
+    """As the step is made."""
+    with pytest.raises(DefinitionError, match=told):
+        ChildWorkflow(**{"workflow": Slow, **wrong})
