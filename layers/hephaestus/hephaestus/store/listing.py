@@ -230,7 +230,7 @@ class OtherWorkflows:
 
     def __init__(self, table: Table, shards: int) -> None:
         self._table = table
-        self._places = _places(None, [*range(shards), *map(of_children, range(shards))])
+        self._places = _places(None, range(shards))
         self._found: set[str] = set()
         self._before: dict[str, str] = {}
 
