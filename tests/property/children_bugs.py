@@ -83,11 +83,6 @@ def derived_id_without_epoch(patch: Patch) -> None:
     patch.setattr(outcomes, "derived", lambda life, path: derived(life, path.partition("~")[0]))
 
 
-def first_claim_ignores_the_parent(patch: Patch) -> None:
-    """A child runs although nobody waits for it any more."""
-    patch.setattr(executor, "orphaned_by", lambda state, opening, store: None)
-
-
 def head_hides_what_is_owed(patch: Patch) -> None:
     """The head follows although another instance was not told."""
     right = perform.Performer._tell  # noqa: SLF001 - made wrong on purpose
@@ -129,22 +124,11 @@ def stale_mail_counts(patch: Patch) -> None:
     patch.setattr(Child, "reopened", property(lambda self: replace(right(self), number=0)))
 
 
-def stale_reader_deletes_mail(patch: Patch) -> None:
-    """Who read the parent before it asked its child once more takes the answer for one that was told."""
-
-    def is_read(state: State, mail: Mail) -> bool:
-        child = state.children.get(mail.activation)
-        return child is None or bool(child.status)
-
-    patch.setattr(executor, "is_read", is_read)
-
-
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     mailbox_not_read_again: ("mail",),
     mail_deleted_before_its_commit: ("invariant 3",),
     end_counted_twice: ("invariant 12", "invariant 9", "invariant 2", "the engine's own rules", "invariant 3"),
     derived_id_without_epoch: ("derived ids",),
-    first_claim_ignores_the_parent: ("invariant 12",),
     head_hides_what_is_owed: ("invariant 3",),
     owed_by_the_dead_forgotten: ("invariant 3",),
     ends_before_its_children: ("invariant 12",),
@@ -164,7 +148,6 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     _owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
     _owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
     stale_mail_counts: ("invariant 12",),
-    stale_reader_deletes_mail: ("invariant 3",),
     snapshot_loses(StepState, "child"): ("invariant 9",),
     snapshot_loses(State, "children"): ("invariant 9",),
     snapshot_loses(Child, "stopping"): ("invariant 9",),

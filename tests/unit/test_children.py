@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
+from hephaestus.engine.mail import Mail
+from hephaestus.engine.state import evolve
 from hephaestus.errors import DefinitionError, NotRoot
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
+from hephaestus.runtime.orphans import is_read
 from hephaestus.runtime.starts import derived
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.store.keys import HEAD
@@ -226,6 +230,39 @@ def test_a_tree_is_cancelled_paused_and_unpaused_from_its_root() -> None:
     assert statuses() == ["waiting"] * 3, "it ends after its children"
     local.settle()
     assert statuses() == ["cancelled"] * 3
+
+
+def test_a_child_that_starts_too_late_runs_nothing() -> None:
+    """Rule D.5: its parent was cancelled before the start of the child was made, which a slow process then makes."""
+    local = LocalRuntime(flow := parent(ship), Shipping)
+    local.runner.start_instance(flow, {"to": "Rome"}, id="1")
+    made: list[tuple[Any, Any]] = []
+    performer = local.runner.instances.commits.performer
+    does = performer.family
+    assert does is not None
+    performer.family = lambda effect, state: made.append((effect, state))
+    local.runner.wake("p::1", budget=Budget(local.clock.now() + 60_000))
+    performer.family = does
+    local.runner.cancel("p::1")
+    local.advance(timedelta(hours=2))
+    assert shown(local).status == "cancelled"
+    does(*made[0])
+    local.settle()
+    child = local.runner.get(kid(local))
+    assert (child.status, dict(child.steps)) == ("cancelled", {})
+
+
+def test_mail_that_a_reader_of_an_older_state_sees_is_not_old() -> None:
+    """Rule D.3: a child that was redriven or undone since has ended once more, with the number of another entry."""
+    state = run(ship, Shipping).store.load("p::1")
+    assert state is not None
+    child = state.steps["ship"].child
+    assert child is not None
+    told = Mail("p::1", state.life, "ship", child.number, child.instance_id, "", "completed")
+    assert is_read(state, told)
+    assert not is_read(state, replace(told, number=child.number + 1, status="undone"))
+    assert not is_read(state, replace(told, activation="ship~1"))
+    assert is_read(evolve(state, epochs={"ship": 1}), replace(told, number=child.number + 1))
 
 
 def test_a_redrive_goes_down_the_tree() -> None:

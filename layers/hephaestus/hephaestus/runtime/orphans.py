@@ -76,8 +76,9 @@ def is_read(state: State, mail: Mail) -> bool:
     The state may be older than the mail, so what it does not know may still come.
     """
     activation = parse(mail.activation)
-    if activation.epoch < state.epochs.get(activation.step, 0):
-        return True
+    epoch = state.epochs.get(activation.step, 0)
+    if activation.epoch != epoch:
+        return activation.epoch < epoch
     step = state.steps.get(activation.step)
     child = state.children.get(mail.activation) or (step.child if step is not None else None)
     return child is not None and mail.number <= child.number and (mail.number > 0 or bool(child.status))
