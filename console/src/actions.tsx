@@ -33,7 +33,7 @@ export function Actions({ instance, want }: { instance: Instance; want: (wanted:
     <div class="actions" role="group" aria-label="Actions">
       {steps.map((step) => (
         <span key={step} class="events" role="group" aria-label={`Events for ${step}`}>
-          <span class="of">{instance.steps?.[step]?.status === "waiting" ? step : `${step} (later)`}</span>
+          <span class="of">{instance.steps?.[step]?.status === "waiting" || instance.steps?.[step]?.progress ? step : `${step} (later)`}</span>
           {actions.map((one) =>
             one.action === "resume" && one.step === step ? (
               <button key={one.event} type="button" class={one.event === "timeout" ? "" : "primary"} onClick={() => want(one)}>
@@ -93,6 +93,7 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
   const [reason, setReason] = useState("");
   const [compensate, setCompensate] = useState(false);
   const [newId, setNewId] = useState("");
+  const [item, setItem] = useState("");
   const [at, setAt] = useState(wanted.action === "fork" && wanted.at !== undefined ? String(wanted.at) : "");
   const [context, setContext] = useState("");
   // At once, so that the very next key is for the question.
@@ -102,7 +103,7 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
   const members = (): Members => {
     switch (wanted.action) {
       case "resume":
-        return { event: wanted.event, step: wanted.step, payload: parse(payload, "The payload") };
+        return { event: wanted.event, step: wanted.step, payload: parse(payload, "The payload"), ...(item ? { item } : {}) };
       case "cancel":
         return { reason, compensate };
       case "pause":
@@ -136,6 +137,11 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
     <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
       <form onSubmit={send}>
         <h2 id="dialog-title">{title}</h2>
+        {wanted.action === "resume" && instance.steps?.[wanted.step]?.progress && (
+          <Field label="Item (its key; needed where several wait)">
+            <input type="text" maxLength={128} value={item} autocomplete="off" onInput={(event) => setItem(event.currentTarget.value)} />
+          </Field>
+        )}
         {wanted.action === "resume" && (
           <Field label="Payload (JSON, becomes the step's results)">
             <textarea rows={5} value={payload} spellcheck={false} placeholder='{"note": "…"}' onInput={(event) => setPayload(event.currentTarget.value)} />

@@ -129,6 +129,10 @@ export function detailOf(step: StepView | undefined, instance: Instance, now: nu
     if (step.status === "running") return `${of}${again}`;
     if (step.status === "looping") return `${of}${step.retry_at ? `, ${until(step.retry_at, now)}` : ""}`;
   }
+  if (step.progress && step.status !== "completed") {
+    const failed = step.progress["failed"] ? `, ${step.progress["failed"]} failed` : "";
+    return `${step.progress["completed"] ?? 0} of ${step.progress["total"] ?? 0} items${failed}`;
+  }
   if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;
   return `${words(step.status)}${again}`;
 }

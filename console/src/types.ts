@@ -65,8 +65,22 @@ export interface Replaced {
   forked_from: string;
 }
 
+/** One item of a map. */
+export interface ItemView {
+  key: string;
+  index: number;
+  status: string;
+  attempt?: number;
+  item?: Json;
+  event?: string;
+  results?: Json;
+  error?: Failure;
+}
+
 export interface StepView {
   status: string;
+  /** Of a map: how many items it has, and how many of them are in which status. */
+  progress?: { [status: string]: number };
   attempt?: number;
   event?: string;
   results?: Json;

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition import context as contexts
 from hephaestus.definition.definition import Declared
 from hephaestus.engine import advance as engine
-from hephaestus.engine import codec, plans, requests
+from hephaestus.engine import codec, inbox, map_items, plans, requests
 from hephaestus.engine import effects as what_follows
 from hephaestus.engine import state as state_of_the_engine
-from hephaestus.engine.activation import name_in_life, parse, step_of, text_of, token_of
+from hephaestus.engine.activation import name_in_life, parse, step_of, text_of, text_of_item, token_of
 from hephaestus.engine.advance import Close, Compensate, Deliver, Run, Skip, Sleep
 from hephaestus.engine.alarms import alarm as alarm_of
 from hephaestus.engine.effects import Head, Schedule, effects
@@ -21,6 +21,7 @@ from hephaestus.engine.events import (
     EventReceived,
     Forked,
     InstanceFinished,
+    ItemCompleted,
     Parked,
     Redriven,
     RoundEnded,
@@ -30,14 +31,17 @@ from hephaestus.engine.events import (
     StepsStarted,
     Suspended,
     Unpaused,
+    of_items,
 )
+from hephaestus.engine.events import steps as steps_events
 from hephaestus.engine.fold import following
-from hephaestus.engine.records import Loop, Received
+from hephaestus.engine.records import NOT_ENDED, Loop, Mapped, Received
 from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, Timer, evolve, without
 from hephaestus.runtime import attempt, commits, executor, instances, journal, outcomes, perform, runner, waking
 from hephaestus.runtime.commands import answer, cancel, deliver, fork, pause, redrive
 from hephaestus.runtime.commits import Commits
+from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.output import output_event
 from hephaestus.runtime.routing import route
 from hephaestus.runtime.status_events import status_event
@@ -1081,6 +1085,170 @@ def everything_left(patch: Patch) -> None:
 
 
 # By bug: the rules of which the simulator must find one broken.
+# --- Maps ---
+
+right_item_done = ItemCompleted.changes
+
+
+def _item_ends(change: Callable[[State, ItemCompleted, dict[str, Any]], None], name: str) -> Callable[[Patch], None]:
+    """A bug in what the end of an item changes."""
+
+    def changes(self: ItemCompleted, state: State, at: int) -> dict[str, Any]:
+        found = right_item_done(self, state, at)
+        change(state, self, found)
+        return found
+
+    def switch_on(patch: Patch) -> None:
+        patch.setattr(ItemCompleted, "changes", changes)
+
+    switch_on.__name__, switch_on.__doc__ = name, change.__doc__
+    return switch_on
+
+
+def _counted_twice(_state: State, event: ItemCompleted, found: dict[str, Any]) -> None:
+    """An item's event is counted twice."""
+    known = found["steps"][event.step]
+    twice = {**known.mapped.events, event.event: known.mapped.events[event.event] + 1}
+    found["steps"][event.step] = replace(known, mapped=replace(known.mapped, events=twice))
+
+
+def _event_kept(_state: State, _event: ItemCompleted, found: dict[str, Any]) -> None:
+    """The event that an item was given stays there."""
+    found.pop("inbox", None)
+
+
+def results_of_another_item(patch: Patch) -> None:
+    """What an item left is taken for what another left."""
+    right = items_left
+
+    def left(reader: Any, state: State, step: str, places: Any, decided: Any = ()) -> Any:
+        every = range(len(state.steps[step].mapped.ends))  # type: ignore[union-attr]  # it is a map
+        return right(reader, state, step, [(place + 1) % len(every) for place in places], decided)
+
+    patch.setattr(executor, "items_left", left)
+
+
+def tolerates_one_more(patch: Patch) -> None:
+    """A failure above the tolerance is tolerated."""
+    for module in (map_items, inbox):
+        patch.setattr(module, "is_stopped", lambda graph, state, step: False)
+
+
+def too_many_at_once(patch: Patch) -> None:
+    """What waits or runs takes no place."""
+    patch.setattr(map_items, "spread_of", lambda graph, step: graph.maps[step]._replace(concurrency=1_000))
+
+
+def items_left_undone(patch: Patch) -> None:
+    """The completed items of a map are not undone."""
+    patch.setattr(engine, "due_undos", lambda *_: ())
+    patch.setattr(engine, "is_undone", lambda *_: True)
+
+
+def completed_items_again(patch: Patch) -> None:
+    """A redrive repeats the items that have completed, too."""
+
+    def again(self: Mapped) -> Mapped:
+        return Mapped(self.items, self.keys, self.initial, NOT_ENDED * len(self.ends), (0,) * len(self.ends))
+
+    patch.setattr(Mapped, "again", again)
+
+
+def no_epoch_of_items(patch: Patch) -> None:
+    """An item that runs again after it was undone has the name that it had before."""
+    patch.setattr(State, "item", lambda _, step, key, undo=False: text_of_item(step, 0, key, undo=undo))
+
+
+def over_while_it_runs(patch: Patch) -> None:
+    """A map ends before the items under way have."""
+    patch.setattr(engine, "has_ended", lambda graph, state, step, _: map_items.has_ended(graph, state, step, ()))
+
+
+def items_are_deaf(patch: Patch) -> None:
+    """No event reaches an item that waits, only its time does."""
+    given = map_items.given_items
+
+    def timed(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Any:
+        return given(graph, evolve(state, inbox={}), step, now, in_flight)
+
+    patch.setattr(engine, "given_items", timed)
+
+
+def items_wake_no_one(patch: Patch) -> None:
+    """An event for an item that waits brings no alarm forward."""
+    patch.setattr(State, "waits", lambda self, line: "[" not in line and self.step_status(step_of(line)) == "waiting")
+
+
+def items_are_not_isolated(patch: Patch) -> None:
+    """Items that died beside others run beside others again."""
+    changes = StepsIsolated.changes
+
+    def isolated(self: StepsIsolated, state: State, at: int) -> dict[str, Any]:
+        found = changes(self, state, at)
+        return {**found, "isolated": tuple([one for one in found["isolated"] if "[" not in one])}
+
+    patch.setattr(StepsIsolated, "changes", isolated)
+
+
+def places_mixed_up(patch: Patch) -> None:
+    """An item is given what is another's."""
+    patch.setattr(
+        Mapped, "place", lambda self, key: 0 if key in {self.key(at) for at in range(len(self.ends))} else None
+    )
+
+
+def forks_take_no_items(patch: Patch) -> None:
+    """A fork does not take over what the items left."""
+    right = fork._with_items  # noqa: SLF001 - made wrong on purpose
+
+    def without_left(instances: Any, source: State) -> State:
+        whole = right(instances, source)
+        steps = {
+            key: step
+            if step.mapped is None
+            else replace(step, mapped=replace(step.mapped, left=[None] * len(step.mapped.ends)))
+            for key, step in whole.steps.items()
+        }
+        return evolve(whole, steps=steps)
+
+    patch.setattr(fork, "_with_items", without_left)
+
+
+def items_begin_unnamed(patch: Patch) -> None:
+    """No commit names the items before they begin."""
+    changes = StepsStarted.changes
+
+    def started(self: StepsStarted, state: State, at: int) -> dict[str, Any]:
+        return changes(replace(self, activations=tuple([one for one in self.activations if "[" not in one])), state, at)
+
+    patch.setattr(StepsStarted, "changes", started)
+
+
+def items_repeat_what_is_decided(patch: Patch) -> None:
+    """What an item's wait came to is not decided again when an event came in first."""
+    derived = journal.Journal._is_derived  # noqa: SLF001 - made wrong on purpose
+
+    def is_derived(self: Any, event: Any, decided: Any) -> bool:
+        return not isinstance(event, ItemCompleted) and derived(self, event, decided)
+
+    patch.setattr(journal.Journal, "_is_derived", is_derived)
+
+
+def used_requests_of_items_are_remembered(patch: Patch) -> None:
+    """What an item has consumed is not asked for again once its map begins anew."""
+    patch.setattr(of_items, "requests_of", lambda timers, received: ())
+    patch.setattr(steps_events, "_used_by_items", lambda state, step: ())
+
+
+def items_see_the_steps(patch: Patch) -> None:
+    """An item sees what the steps before its map left."""
+
+    def own_steps(self: contexts.Source) -> Any:
+        return {key: known.results for key, known in self.state.steps.items() if known.event}
+
+    patch.setattr(contexts.Source, "own_steps", own_steps)
+
+
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     claim_without_condition: ("invariant 1", "invariant 9"),
     own_commit_not_recognised: ("invariant 2", "invariant 9", "invariant 5", "invariant 7", "the engine's own rules"),
@@ -1245,4 +1413,25 @@ OF_LOOPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
             (Received, "only"),
         )
     },
+}
+# On the workflows that have maps.
+OF_MAPS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    _item_ends(_counted_twice, "items_counted_twice"): ("maps",),
+    _item_ends(_event_kept, "event_of_an_item_kept"): ("invariant 5",),
+    results_of_another_item: ("maps",),
+    tolerates_one_more: ("maps",),
+    too_many_at_once: ("maps",),
+    items_left_undone: ("compensation",),
+    completed_items_again: ("invariant 2",),
+    no_epoch_of_items: ("invariant 2", "idempotency keys"),
+    over_while_it_runs: ("maps",),
+    items_are_deaf: ("invariant 5", "invariant 3"),
+    items_wake_no_one: ("invariant 3", "alarm"),
+    items_are_not_isolated: ("A.2",),
+    places_mixed_up: ("maps",),
+    forks_take_no_items: ("fork",),
+    items_begin_unnamed: ("invariant 2",),
+    items_repeat_what_is_decided: ("invariant 5", "invariant 2"),
+    used_requests_of_items_are_remembered: ("invariant 5",),
+    items_see_the_steps: ("maps",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from random import Random
@@ -23,7 +23,7 @@ from hephaestus import (
     step,
 )
 from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
-from hephaestus.steps import ChildWorkflow, Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Poll, Wait, WaitForEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,8 +37,10 @@ QUICK = Retry(max_attempts=8, delay=timedelta(milliseconds=700), jitter="none", 
 SLOW = Retry(max_attempts=8, delay=timedelta(minutes=20), max_delay=timedelta(hours=2), jitter="half")
 ENDING = 2  # of the numbers of workflows modulo 3: those that may fail on purpose
 A_FEW_PICKS = 2
-DEFERRING = (*range(300, 400), *range(460, 500))  # the numbers of workflows whose results are left to boundaries
-LOOPING = 400  # the numbers from which on workflows have loops
+DEFERRING = (*range(300, 400), *range(460, 500), *range(560, 600))  # of these, results are left to boundaries
+LOOPING, MAPPING = 400, 500  # the numbers from which on workflows have loops, and from which on they have maps
+MOST_ITEMS = 4
+TOLERATED: list[int | str] = [0, 1, "50%"]
 NESTING, DEEPEST = 1_000, 2  # the numbers from which on steps are workflows; how deep
 WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
@@ -147,6 +149,8 @@ def _step(name: str, draw: Random) -> Step:
 
 def _varied(made: Step, number: int, key: str, level: int) -> Step:
     """From some numbers on, steps that are not in those below."""
+    if MAPPING <= number < NESTING:
+        return _mapped(made, Random(f"map {number} {made.key}"))
     if number >= LOOPING:
         made = _loop(made, Random(f"loop {number} {made.key}"))
     return _nest(made, number, key, level) if number >= NESTING and level < DEEPEST else made
@@ -183,7 +187,7 @@ def _defer(steps: Iterable[Step], draw: Random) -> Checkpoint:
     """Have the results of most steps left to the next commit, of some by what they say themselves."""
     settings: list[Checkpoint] = ["steps", "boundaries", "boundaries"]
     for made in steps:
-        kept = made.compensates or made.semantics == "at_most_once" or made.rounds is not None
+        kept = isinstance(made, Map) or made.compensates or made.semantics == "at_most_once" or made.rounds is not None
         made.checkpoint = draw.choice([None, None, True] if kept else [None, None, True, False, False])
     return draw.choice(settings)
 
@@ -205,12 +209,35 @@ def _nest(made: Step, number: int, key: str, level: int) -> Step:
     )
 
 
+def _mapped(made: Step, draw: Random) -> Step:
+    """Most steps of such a workflow run for a few items, which fail, wait and are undone each in its own way."""
+    if draw.random() < A_FIFTH:
+        return made
+    name = made.key
+
+    def over(ctx: StepContext) -> list[int]:
+        return list(range(_planned(name, ctx).pick % (MOST_ITEMS + 1)))
+
+    return Map(
+        made,
+        over=over,
+        key=draw.choice([None, lambda item: f"no. {item}"]),
+        tolerate=draw.choice(TOLERATED),
+        concurrency=draw.choice([1, 2, 100]),
+        retry=QUICK,
+        context=draw.choice([None, lambda ctx: {**ctx.initial, "chosen": True}]),
+        name=name,
+    )
+
+
 def _events(member: Step) -> list[str]:
     events = list(member.events)
     if isinstance(member, ChildWorkflow):
         return [*events, *Random(f"routes {member.workflow.name}").choice([(), ("error",), ("cancelled", "timeout")])]
     if member.rounds is not None and Random(member.key).random() < A_HALF:
         events.append("exhausted")
+    if isinstance(member, Map):
+        return [*events, "error"] if Random(member.key).random() < A_HALF else events
     if member.pure or member.semantics == "at_most_once":
         return events
     return events if member.key < "s3" else [*events, "error"]
@@ -246,7 +273,7 @@ def _perhaps(found: list[Step]) -> Callable[[StepContext], Any]:
 def _act(name: str, events: Sequence[str]) -> Callable[[StepContext], Completed]:
     def act(ctx: StepContext) -> Completed:
         planned = _planned(name, ctx)
-        if planned.dies:
+        if planned.dies and ctx.index in {0, planned.event}:
             raise NonRetryable(name)
         return Completed(events[planned.event % len(events)], {"by": name}, writes=_once(ctx, planned))
 
@@ -303,8 +330,11 @@ def _ask(name: str) -> Callable[[StepContext], Pending]:
 
 
 def _planned(name: str, ctx: StepContext) -> Planned:
-    """What the step does, if this attempt is not one of those that fail."""
+    """What the step does, if this attempt is not one of those that fail; each item of a map does something else."""
     planned = Planned.of(name, ctx)
+    if ctx.item_key:
+        turned = (planned.failures + ctx.index) % 3, planned.event + ctx.index
+        planned = replace(planned, failures=turned[0], event=turned[1], pick=(planned.pick + ctx.index) % 8)
     if ctx.attempt <= planned.failures:
         raise ValueError(name)
     return planned

@@ -6,25 +6,26 @@ import json
 import os
 from collections import Counter
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, FAIL, Choice, Completed, Put, Retry, StepContext, Workflow, step
+from hephaestus import DONE, FAIL, Choice, Completed, Pending, Put, Retry, StepContext, Workflow, step
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
-from hephaestus.steps import WaitForEvent
+from hephaestus.steps import Map, WaitForEvent
 from tests import engines
 from tests.property.children_bugs import BUGS as OF_CHILDREN
-from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS
-from tests.property.random_flows import LOOPING, NESTING, TABLES, flow, plan
+from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
+from tests.property.random_flows import LOOPING, MAPPING, NESTING, TABLES, flow, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 RUNS = 20_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
-FLOWS = 500  # a fifth of them with loops, a quarter with results that are left to boundaries
+FLOWS = 600  # a sixth of them with loops, another with maps, a fifth with results that are left to boundaries
 FEWER_FLOWS = 60
 BUDGET = 3_000
 AT_ONCE = 25  # a bug that so many runs find is sought from the first run on
@@ -39,7 +40,7 @@ def exactly_once(finished: Finished) -> None:
     assert not twice, "invariant 7"
     for shown in finished.instances:
         of_child = any(one.child and one.results == shown.output for one in shown.steps.values())
-        if shown.status == "completed" and shown.output and "events" in shown.output and not of_child:
+        if shown.status == "completed" and shown.output and set(shown.output) == {"events"} and not of_child:
             events = {key: one.event for key, one in shown.steps.items() if one.event is not None}
             assert shown.output == {"events": events}, "output"
 
@@ -155,6 +156,74 @@ def test_a_bug_in_checkpoints_is_found(bug: Callable[[Any], None], monkeypatch: 
     seeds = range(BUDGET)
     runs: Iterable[tuple[type[Workflow], Any, int]] = ((LEAVING[seed % len(LEAVING)], {}, seed) for seed in seeds)
     assert rule_broken(runs, SHOWN_BY.get(bug.__name__)) in OF_CHECKPOINTS[bug]
+
+
+class Several(Workflow, key="several"):
+    """A map whose items fail at first, wait or write; then a step fails, and they are undone."""
+
+    @step(events=("done", "go", "timeout"), retry=Retry(max_attempts=3, delay=1), compensate=lambda ctx: None)
+    @staticmethod
+    def work(ctx: StepContext) -> Completed | Pending:
+        """Work for an item."""
+        if ctx.index == 1 and ctx.attempt == 1:
+            raise ValueError
+        return Pending(timeout=60) if ctx.index > 1 else Completed("done", {"index": ctx.index})
+
+    @step(retry=Retry(max_attempts=1))
+    @staticmethod
+    def fail(ctx: StepContext) -> str:
+        """Fail."""
+        raise ValueError
+
+    every = Map(work, over=lambda ctx: list("abcd"), tolerate=2)
+    start_at = every
+    transitions = {every: {"done": fail}, fail: {"done": DONE}}
+
+
+class Partly(Workflow, key="partly"):
+    """A map of which some items fail for good, while others run; nothing is undone."""
+
+    @step(retry=Retry(max_attempts=1))
+    @staticmethod
+    def work(ctx: StepContext) -> Completed:
+        """Work for an item, and fail for some."""
+        if ctx.item in {"b", "c"}:
+            raise ValueError
+        return Completed("done", {"index": ctx.index})
+
+    every = Map(work, over=lambda ctx: list("abcdef"), tolerate=1, key=str)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+class Raced(Workflow, key="raced"):
+    """Items that wait for an event or a time, whichever comes first."""
+
+    every = Map(WaitForEvent("go", timeout=30, name="wait"), over=lambda ctx: [1, 2, 3])
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+# Bugs that few runs show: on which workflow, and from which seed on.
+RARE: dict[str, tuple[type[Workflow], int]] = {
+    "items_repeat_what_is_decided": (Raced, 600),
+    "used_requests_of_items_are_remembered": (Several, 100),
+}
+
+
+@pytest.mark.parametrize("bug", OF_MAPS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_maps_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks, on workflows that have maps (rules C.1, C.6 to C.8, C.11 and C.13)."""
+    bug(monkeypatch)
+    flows = [flow(MAPPING + number) for number in range(FEWER_FLOWS)]
+    if bug.__name__ in RARE:
+        workflow, first = RARE[bug.__name__]
+        assert rule_broken((workflow, {}, seed) for seed in range(first, BUDGET)) in OF_MAPS[bug]
+        return
+    own: tuple[type[Workflow], ...] = (Several, Partly)
+    others: Any = ((own[seed % len(own)], {}, seed) for seed in range(BUDGET))
+    runs = ((flows[seed % FEWER_FLOWS], plan, seed) for seed in range(BUDGET))
+    assert rule_broken(chain.from_iterable(zip(others, runs, strict=True))) in OF_MAPS[bug]
 
 
 class Beside(Workflow, key="beside"):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
-from hephaestus.engine.records import Child, Loop, Origin, Received
+from hephaestus.engine.records import Child, Loop, Mapped, OpenItem, Origin, Received
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
@@ -73,6 +73,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "Any": VALUES.map(freeze),
     "Mapping[str, Any]": MAPPINGS,
+    "tuple[int, ...]": st.lists(st.integers(0, 9), max_size=3).map(tuple),
     "tuple[str, ...]": NAMES | st.just(()),
     "Failure": FAILURES,
     "Failure | None": st.none() | FAILURES,
@@ -90,6 +91,8 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 BY_TYPE["Received | None"] = st.none() | records(Received)
 BY_TYPE["Loop | None"] = st.none() | records(Loop)
+BY_TYPE["Mapping[str, OpenItem]"] = st.dictionaries(TEXT, records(OpenItem), max_size=2)
+BY_TYPE["Mapped | None"] = st.none() | records(Mapped)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
 BY_TYPE["Child | None"] = st.none() | records(Child)
 BY_TYPE["Origin | None"] = st.none() | records(Origin)

@@ -85,6 +85,7 @@ def one_of_each() -> tuple[ev.Event, ...]:
         ev.StepFailed("s0", 1, ev.Failure("Boom", "")),
         ev.RoundEnded("s0", 5),
         ev.EventsDropped("s0", ("e0",)),
+        ev.MapBegun("s0", [1]),
         ev.StepsSkipped(("s0",)),
         ev.Suspended(),
         ev.HandedOver(),

@@ -16,7 +16,7 @@ from hephaestus.engine.fold import begin, fold
 from hephaestus.errors import CallerError
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import WaitForEvent
+from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ ODD: list[Any] = [
 ]
 
 gate = WaitForEvent("go", name="gate", timeout=3_600, heartbeat=600)
+each = Map(WaitForEvent("one", name="item", timeout=3_600, heartbeat=900), over=lambda _: [1, 2], name="each")
 later = WaitForEvent("more", name="later")
+last = WaitForEvent("last", name="last")
 
 
 def undo(_ctx: StepContext) -> None:
@@ -110,22 +112,24 @@ def fails(_ctx: StepContext) -> str:
 
 
 class Odd(Workflow, key="odd"):
-    """A step, two waits, and a failure."""
+    """A step, waits, of which one is of each of two items, and a failure."""
 
     retry = Retry(max_attempts=1)
     start_at = first
     transitions = {
-        first: {"done": gate},
-        gate: {"go": later, "timeout": DONE},
+        first: {"done": [gate, each]},
+        each: {"done": last},
+        gate: {"go": later, "timeout": last},
         later: {"more": fails},
-        fails: {"done": DONE},
+        fails: {"done": last},
+        last: {"last": DONE},
     }
 
 
 BASE: Mapping[str, Mapping[str, Any]] = {
     "start_instance": {"workflow": "Odd", "context": {}, "id": "b", "start_id": "k"},
     "resume": {"instance_id": "odd::a", "event": "go", "event_id": "k"},
-    "heartbeat": {"instance_id": "odd::a"},
+    "heartbeat": {"instance_id": "odd::a", "step_ref": "gate"},
     "schedule_resume": {"instance_id": "odd::a", "step_ref": "gate", "delay_ms": 1_000, "request_id": "k"},
     "cancel": {"instance_id": "odd::a", "request_id": "k"},
     "pause": {"instance_id": "odd::a", "request_id": "k"},
@@ -136,6 +140,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "answer": {},
     "get": {"instance_id": "odd::a"},
     "history": {"instance_id": "odd::a"},
+    "items": {"instance_id": "odd::a", "step": "each"},
     "list": {},
     "counts": {},
 }

@@ -32,6 +32,7 @@ LARGE: Final[Mapping[str, Any]] = {
     "tuple[str, ...]": (HEAVY,),
     "ByStep[StepView]": {f"step-{number}": StepView("failed", error={"message": "x" * 99}) for number in range(999)},
     "Any": HEAVY,
+    "Mapping[str, int]": {"completed": 1},
     "Mapping[str, Mapping[str, Any]]": {"a": {"b": HEAVY}},
 }
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from hephaestus import DONE, Retry, StepContext, Workflow, step
-from hephaestus.steps import ChildWorkflow, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.telemetry import otel
 from hephaestus.testing import LocalRuntime
 
@@ -241,3 +241,25 @@ def test_a_tree_is_one_trace() -> None:
     assert child.parent is not None
     assert child.parent.span_id == own.span_id
     assert (child.attributes or {})["hephaestus.path"] == "leaf"
+
+
+def test_items_side_by_side_have_spans_of_their_own() -> None:
+    """Each is current while its item runs, and names it."""
+    seen: dict[str, int] = {}
+
+    @step(key="each")
+    def each(ctx: StepContext) -> str:
+        seen[ctx.item_key] = trace.get_current_span().get_span_context().span_id
+        return "done"
+
+    made = Map(each, over=lambda _: [1, 2, 3])
+    flow = type("Mapped", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="mapped")
+    spans = Spans()
+    with attached(spans):
+        LocalRuntime(flow).start(flow, "1", {})
+    found = {}
+    for span in spans.named("step each"):
+        assert span.attributes
+        if (item := span.attributes.get("hephaestus.item")) is not None and span.context:
+            found[str(item)] = span.context.span_id
+    assert found == seen

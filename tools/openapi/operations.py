@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus import errors
 from hephaestus import errors as links
+from hephaestus.definition.item_views import ITEM_STATUSES
 from hephaestus.engine.state import STATUSES
 from hephaestus.handlers.http.api import MAX_LIMIT
 from hephaestus.handlers.http.request import MAX_PARAMETER
@@ -141,6 +142,22 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             },
             "limit": {**LIMIT, "default": 100},
             "cursor": {"type": "string", "pattern": "^[0-9]{1,8}$", "description": CURSOR["description"]},
+        },
+    ),
+    ("GET", "/instances/{id}/items"): Operation(
+        "getItems",
+        "Show the items of a map, in their order",
+        {200: "Items"},
+        (*NOT_FOUND, errors.UnknownStep),
+        query={
+            "step": {"type": "string", "minLength": 1, "maxLength": MAX_PARAMETER, "description": "The map's key."},
+            "status": {
+                "type": "string",
+                "enum": list(ITEM_STATUSES),
+                "description": "In this status only.",
+            },
+            "limit": {**LIMIT, "default": 100},
+            "cursor": {"type": "string", "pattern": "^[0-9]{1,6}$", "description": CURSOR["description"]},
         },
     ),
     ("GET", "/callbacks/{token}"): Operation(

@@ -10,6 +10,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.incoming import ON
+from hephaestus.definition.item_views import ITEM_STATUSES, ItemView
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.views import HistoryEntry, InstanceView, StepView
 from hephaestus.engine.state import STATUSES, StepStatus
@@ -18,7 +19,12 @@ from hephaestus.runtime.commands import members as rules
 from hephaestus.runtime.commands.command import in_path
 from hephaestus.runtime.commands.members import REQUIRED, Schema
 
-NAMED: Final[Mapping[type[Any], str]] = {InstanceView: "Instance", StepView: "Step", HistoryEntry: "LogEntry"}
+NAMED: Final[Mapping[type[Any], str]] = {
+    InstanceView: "Instance",
+    StepView: "Step",
+    HistoryEntry: "LogEntry",
+    ItemView: "Item",
+}
 EVENT: Final[Schema] = {
     "type": "object",
     "description": "One event of a commit; its other members depend on its type.",
@@ -52,6 +58,7 @@ SHOWN: Final[Mapping[tuple[type[Any], str], Schema]] = {
     },
     (InstanceView, "status"): {"type": "string", "enum": list(STATUSES)},
     (StepView, "status"): {"type": "string", "enum": [*get_args(StepStatus), "running"]},
+    (ItemView, "status"): {"type": "string", "enum": list(ITEM_STATUSES)},
     (HistoryEntry, "events"): {"type": "array", "items": EVENT},
 }
 
@@ -77,7 +84,7 @@ def or_null(schema: Schema) -> Schema:
 
 def view(shown: type[Any]) -> Schema:
     """What ``to_json_object`` makes of a view: members that are empty are left out."""
-    hints = get_type_hints(shown, None, {"Mapping": Mapping, "Sequence": Sequence})
+    hints = get_type_hints(shown, None, {"Mapping": Mapping, "Sequence": Sequence, "datetime": datetime})
     required = [field.name for field in fields(shown) if field.default is MISSING and field.default_factory is MISSING]
     properties = {name: SHOWN.get((shown, name)) or of_type(hint) for name, hint in hints.items()}
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
@@ -131,6 +138,7 @@ def components() -> dict[str, Schema]:
         },
         "Instances": page("Instance", "newest first; of each what the listing knows, without steps and data"),
         "History": page("LogEntry", "oldest first"),
+        "Items": page("Item", "in the order of the map"),
         "Workflows": {
             "type": "object",
             "required": ["items", "unavailable"],
@@ -213,6 +221,18 @@ def workflow() -> Schema:
         "child": {
             **_all_of({"workflow": WORKFLOW, "detached": {"type": "boolean"}, "undoes": {"type": "boolean"}}),
             "description": "The workflow that it starts, and whether that undoes itself what it did.",
+        },
+        "map": {
+            "type": "object",
+            "description": "The step that it runs for each item, how many at a time, and how many may fail.",
+            "required": ["step", "concurrency", "tolerate", "events"],
+            "properties": {
+                "step": text,
+                "concurrency": {"type": "integer"},
+                "tolerate": {"type": ["integer", "string"]},
+                "events": texts,
+            },
+            "additionalProperties": False,
         },
     }
     forks = {**text, "enum": list(FORKS)}

@@ -289,6 +289,10 @@ class NoInput(NonRetryable):
     """A step reads ``ctx.input``, and its workflow has no ``Input``."""
 
 
+class NoResults(NonRetryable):
+    """A step reads what the items of a map left, and there is none that it may read: see ``ctx.results``."""
+
+
 class LinkAltered(CallerError):
     """The token is damaged, cut off, or was signed by nobody that this deployment knows."""
 

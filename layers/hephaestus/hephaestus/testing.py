@@ -210,17 +210,18 @@ class LocalRuntime:
         self.settle()
         return self.runner.get(instance_id)
 
-    def resume(
+    def resume(  # noqa: PLR0913 - as the runner has it
         self,
         instance_id: str,
         event: str,
         payload: Any = None,
         *,
         step: StepRef | None = None,
+        item: str | None = None,
         event_id: str | None = None,
     ) -> InstanceView:
         """Deliver an event and run what can run now."""
-        self.runner.resume(instance_id, event, payload, step=step, event_id=event_id)
+        self.runner.resume(instance_id, event, payload, step=step, item=item, event_id=event_id)
         self.settle()
         return self.runner.get(instance_id)
 

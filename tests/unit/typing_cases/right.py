@@ -33,7 +33,7 @@ from hephaestus import (
     connect_async,
     step,
 )
-from hephaestus.steps import ChildWorkflow, Debug, Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Debug, Map, Poll, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -138,6 +138,17 @@ async def carrier_says_later(ctx: StepContext) -> bool:
 shipped = Poll(
     carrier_says, every=timedelta(minutes=1), backoff=2, rounds=Rounds(500), ends_on=("delivered",), name="s"
 )
+thumbs = Map(
+    greet,
+    over=lambda ctx: ctx.initial["images"],
+    key=lambda image: str(image["id"]),
+    tolerate="5%",
+    concurrency=50,
+    context=lambda ctx: {"bucket": ctx.initial["bucket"]},
+    retry=Retry(max_attempts=2),
+    name="thumbs",
+)
+numbers = Map(note, over=lambda _: range(3), tolerate=3, collect=False, name="numbers")
 asked = Poll(carrier_says_later, every=1.5, rounds=Rounds(500, 60))
 
 

@@ -68,8 +68,9 @@ class Issuer:
         return self.signer.token(Link(name, owner.id, owner.life, target, event, expires_at, self._only(target), claim))
 
     def _only(self, target: str) -> str:
-        """The activation that a link of this very step is for, where it has rounds; ``""`` for any, as for another."""
-        return self.activation.rpartition(":")[2] if target == self.step and target in self.graph.rounds else ""
+        """The activation that a link of this very step is for, if it has rounds or items; ``""`` for any."""
+        own = target == self.step and (target in self.graph.rounds or target in self.graph.maps)
+        return self.activation.rpartition(":")[2] if own else ""
 
     def url(self, event: str, step: StepRef | None, expires_in: Duration, payload: Any) -> str:
         """Where a person opens the link; see ``StepContext.callback_url``.
@@ -81,6 +82,8 @@ class Issuer:
 
     def _target(self, event: str, named: str | None) -> str:
         """The step that ``event`` is for: the one named, this one, the next that waits for it, or the only one."""
+        if self._is_of_this_item(event, named):
+            return self.step
         if named is not None:
             if named not in self.graph.edges or event not in self.graph.takes(named):
                 message = f"step {self.step} asks for a link for step {named!r} and event {event!r}: " + self._known()
@@ -95,6 +98,11 @@ class Issuer:
             message = f"step {self.step} asks for a link for the event {event!r}, but {which}; {self._known()}"
             raise BadCallback(message)
         return found[0]
+
+    def _is_of_this_item(self, event: str, named: str | None) -> bool:
+        """Whether a link is for the item that asks for it."""
+        spread = self.graph.maps.get(self.step)
+        return spread is not None and named in {None, self.step} and event in spread.events
 
     def _ahead(self, takers: list[str]) -> list[list[str]]:
         """Those of ``takers`` that follow from this step, by how many transitions they are away."""

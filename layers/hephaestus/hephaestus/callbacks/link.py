@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from hephaestus.engine.activation import parse
 from hephaestus.values.lazy_dataclass import dataclass
 
 FORMAT: Final = 3
@@ -25,7 +26,8 @@ class Link:
         step: the step that waits.
         event: the event it is given.
         expires_at: when the link's time is over, in seconds since the epoch.
-        activation: of a step with rounds, the one that may take it, as ``ask@2``; ``""`` for any.
+        activation: of a step with rounds, the one that may take it, as ``ask@2``, and of a map the item's, as
+            ``ask[7]``; ``""`` for any.
         payload: JSON-safe results that come with the event; ``None`` leaves them to whoever answers.
     """
 
@@ -37,6 +39,11 @@ class Link:
     expires_at: int
     activation: str = ""
     payload: Any = None
+
+    @property
+    def item(self) -> str | None:
+        """The key of the item that it is for; ``None`` where it is for a step."""
+        return parse(self.activation).item if "[" in self.activation else None
 
     @property
     def event_id(self) -> str:

@@ -188,6 +188,9 @@ def cost(
     rounds: Annotated[
         list[str] | None, typer.Option("--rounds", metavar="STEP=NUMBER", help="How many rounds a step takes.")
     ] = None,
+    items: Annotated[
+        list[str] | None, typer.Option("--items", metavar="MAP=NUMBER", help="How many items a map has.")
+    ] = None,
     queued: Annotated[bool, typer.Option("--queued", help="Starts and events are left to the queue.")] = False,
     status_events: Annotated[bool, typer.Option("--status-events", help="The stack has an EventBusName.")] = False,
     step_ms: Annotated[int, typer.Option(min=0, help="How long a step works, in milliseconds.")] = 100,
@@ -197,7 +200,8 @@ def cost(
 ) -> None:
     """Estimate what a million instances cost, beside Step Functions and Lambda durable functions."""
     session: Session = ctx.obj
-    plan = Plan(_events(event or ()), queued, rounds=_rounds(rounds or ()), publishes=status_events)
+    plan = Plan(_events(event or ()), queued, rounds=_numbers("--rounds", rounds or ()), publishes=status_events)
+    plan = replace(plan, items=_numbers("--items", items or ()))
     plan = replace(plan, input_bytes=input_bytes, result_bytes=result_bytes)
     flow = find(target, session.place.modules)
     described = describe(flow) if flow else _described(session, target)
@@ -263,11 +267,11 @@ def _events(given: list[str] | tuple[str, ...]) -> dict[str, str]:
     return {step: event for step, _, event in pairs}
 
 
-def _rounds(given: list[str] | tuple[str, ...]) -> dict[str, int]:
+def _numbers(option: str, given: list[str] | tuple[str, ...]) -> dict[str, int]:
     pairs = [each.partition("=") for each in given]
     wrong = [step for step, _, number in pairs if not (step and number.isascii() and number.isdecimal())]
     if wrong:
-        message = f"--rounds {wrong[0]}: write step=number"
+        message = f"{option} {wrong[0]}: write step=number"
         raise BadRequest(message)
     return {step: int(number) for step, _, number in pairs}
 
@@ -332,6 +336,7 @@ def _step(definition: Definition, key: str) -> Text:
         again_on = f", again on {', '.join(step.rounds.again_on)}" if step.rounds.again_on else ""
         facts.append(f"up to {step.rounds.at_most:,} rounds{within}{again_on}")
     facts += ["start"] if key == definition.graph.start else []
+    facts += [f"runs {definition.items[key][1].key} for each item"] if key in definition.items else []
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
         found = getattr(definition.steps[key], name, None)
         if isinstance(found, timedelta):

@@ -137,6 +137,9 @@ def _steps(shown: Json, width: int, now: datetime) -> Table:
 def _counted(step: Json) -> str:
     """How often it was tried, and which round it is at."""
     tried = f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else ""
+    if counts := step.get("progress"):
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        return f"{tried} {counts['completed']}/{counts['total']}{failed}"
     return tried + (
         f" round {step['round']}" + (f"/{step['rounds']}" if step.get("rounds") else "") if step.get("round") else ""
     )

@@ -29,6 +29,7 @@ Json = dict[str, Any]
 PAGE: Final = 200
 WATCH_SECONDS: Final = 1.0
 PATIENCE: Final = 30  # times in a row that nobody answers
+MOST_TOLD: Final = 100  # characters of what an item left
 BAD: Final = ("failed", "cancelled")
 
 
@@ -45,6 +46,20 @@ class Status(StrEnum):
     undone = auto()
 
 
+class ItemStatuses(StrEnum):
+    """Statuses of items to choose from; a test compares them with the engine's."""
+
+    pending = auto()
+    running = auto()
+    waiting = auto()
+    retrying = auto()
+    completed = auto()
+    failed = auto()
+    cancelled = auto()
+    compensated = auto()
+    compensation_failed = auto()
+
+
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as orderid::abc123.")]
 COLUMNS: Final = ("id", "key", "status", "workflow", "version", "generation", "tags", "started", "updated")
 USUAL: Final = "id,status,workflow,started,updated"
@@ -55,6 +70,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("get", rich_help_panel="Look")(get)
     app.command("list", rich_help_panel="Look")(list_)
     app.command("history", rich_help_panel="Look")(history)
+    app.command("items", rich_help_panel="Look")(items)
 
 
 def get(
@@ -206,6 +222,43 @@ def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
     }
     for item in items:
         table.add_row(*(cells[name](item) for name in wanted))
+    return table
+
+
+def items(
+    ctx: typer.Context,
+    instance_id: InstanceId,
+    step: Annotated[str, typer.Argument(metavar="MAP", help="The map's key.")],
+    status: Annotated[ItemStatuses | None, typer.Option("--status", "-s", help="In this status only.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=PAGE, help="At most so many.")] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Begin after this page.")] = None,
+) -> None:
+    """Show the items of a map: what each came to, and why it failed."""
+    session: Session = ctx.obj
+    wanted = None if status is None else str(status.value)
+    page = session.connection.items(instance_id, step, status=wanted, limit=limit, cursor=cursor)
+    if session.json:
+        session.write_json(page)
+        return
+    session.say(_items(page["items"]) if page["items"] else Text("no items", style="dim"))
+    if page.get("cursor"):
+        session.say(Text(f"more: --cursor {page['cursor']}", style="dim"))
+
+
+def _items(found: list[Json]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("ITEM", "STATUS", "EVENT", ""):
+        table.add_column(name, no_wrap=name != "", overflow="ellipsis")
+    for one in found:
+        error = one.get("error")
+        told = f"{error['type']}: {error['message']}" if error else dump(one["results"]) if one.get("results") else ""
+        tried = f" ×{one['attempt']}" if one.get("attempt", 0) > 1 else ""
+        table.add_row(
+            Text(safe(one["key"])),
+            styles.status(one["status"]) + Text(tried, "dim"),
+            Text(safe(one.get("event", ""))),
+            Text(short(safe(told), MOST_TOLD), style="red" if error else "dim"),
+        )
     return table
 
 

@@ -77,6 +77,9 @@ def resume(
     data: Data = None,
     input: Input = None,  # noqa: A002 - the option's name
     step: Annotated[str | None, typer.Option(help="The step that is meant, where several could take it.")] = None,
+    item: Annotated[
+        str | None, typer.Option(help="The key of the item that is meant, where the step is a map.")
+    ] = None,
     request_id: RequestId = None,
     wait: Wait = None,
     watch: Watch = False,
@@ -85,7 +88,7 @@ def resume(
     session: Session = ctx.obj
     payload = read_data(data, input, "the payload")
     sent = None if payload is NOTHING else payload
-    deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, event_id=request_id)
+    deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, item=item, event_id=request_id)
     done = session.connection.do(deliver, wait=wait)
     _tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
 

@@ -14,6 +14,7 @@ SIGNS: Final = {
     "waiting": ("◷", "yellow"),
     "retrying": ("↻", "yellow"),
     "looping": ("⟳", "cyan"),
+    "mapping": ("⠿", "cyan"),
     "completed": ("✓", "green"),
     "failed": ("✗", "bold red"),
     "cancelled": ("⊘", "magenta"),

@@ -73,6 +73,8 @@ class Timeline:
         after = f"+{span(since)}" if since else ""
         head = (str(entry["sequence"]), clock(at), after)
         for event in entry["events"]:
+            if "item" in event:
+                event = {**event, "step": f"{event['step']}[{event['item']}]"}  # noqa: PLW2901 - as it is shown
             self._note(event)
             if self._undoing and event["type"] == "StepsStarted" and list(event["steps"]) != [self._handler]:
                 event = {**event, "type": "CompensationsStarted"}  # noqa: PLW2901 - what it means here
@@ -190,6 +192,19 @@ def _completed(event: Json, at: datetime) -> Text:
     if failed:
         attempt = f"attempt {event.get('attempt', 1)} failed, and {safe(event['event'])!r} is routed"
         line.append(f"\n{attempt}\n{safe(failed['type'])}: {safe(failed['message'], lines=True)}", style="red")
+    if event.get("writes"):
+        line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
+    return line
+
+
+def _map_begun(event: Json, _at: datetime) -> Text:
+    number = len(event.get("over", ()))
+    return Text.assemble((safe(event["step"]), "bold"), f" runs for {number} item{'' if number == 1 else 's'}")
+
+
+def _item_completed(event: Json, at: datetime) -> Text:
+    line = Text.assemble((safe(event["step"]), "bold"), " ", (safe(event["event"]), "green"))
+    line.append(_took(event, at), style="dim")
     if event.get("writes"):
         line.append(f"  wrote {', '.join(map(safe, event['writes']))}", style="dim")
     return line
@@ -334,6 +349,12 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "StepsSkipped": ("skipped", _steps("skips ")),
     "CompensationStarted": ("compensating", _undoing),
     "StepCompensated": ("compensated", _undone),
+    "MapBegun": ("mapping", _map_begun),
+    "ItemCompleted": ("completed", _item_completed),
+    "ItemWaiting": ("waiting", _waiting),
+    "ItemFailed": ("failed", _failed),
+    "ItemUndone": ("compensated", _undone),
+    "ItemUndoFailed": ("compensation_failed", _failed),
     "OnFailureCompleted": ("completed", _completed),
     "OnFailureFailed": ("failed", _failed),
     "CompensationFailed": ("compensation_failed", _failed),

@@ -167,10 +167,12 @@ class _Play:
         """Answer a step that takes events, or let time pass until something happens by itself."""
         waiting = {key: step.accepts for key, step in shown.steps.items() if step.accepts}
         for key, accepts in waiting.items():
-            answer = self._answer(key, accepts, ask=shown.steps[key].status == "waiting")
+            item = self._waiting_item(shown, key)
+            where = key if item is None else f"{key}[{item}]"
+            answer = self._answer(key, accepts, where, ask=shown.steps[key].status in {"waiting", "mapping"})
             if answer is not None:
-                self._note(f"{key}: {answer[0]}")
-                self.stage.runner.resume(shown.id, answer[0], answer[1], step=key)
+                self._note(f"{where}: {answer[0]}")
+                self.stage.runner.resume(shown.id, answer[0], answer[1], step=key, item=item)
                 return
         due = self.stage.next_due()
         if due is None:
@@ -182,8 +184,14 @@ class _Play:
             self._note(f"{'waits' if self.stage.time.real else 'skips'} {span(ahead)}")
         self._watched(shown.id, lambda: self.stage.clock.move_to(due))
 
-    def _answer(self, key: str, accepts: Sequence[str], *, ask: bool) -> Answer | None:
-        """The answer that was given for a step, or that a person gives if ``ask``; ``None`` to let the time pass."""
+    def _waiting_item(self, shown: InstanceView, key: str) -> str | None:
+        """The first item of a map that waits; ``None`` for a step that is no map."""
+        if shown.steps[key].progress is None:
+            return None
+        return next((one.key for one in self.stage.runner.items(shown.id, key, status="waiting", limit=1)), None)
+
+    def _answer(self, key: str, accepts: Sequence[str], where: str, *, ask: bool) -> Answer | None:
+        """The answer that was given, or that a person gives if ``ask``; ``None`` to let the time pass."""
         for name in (key, ""):
             for number, (event, payload) in enumerate(self.answers.get(name, [])):
                 if name or event in accepts:
@@ -193,7 +201,7 @@ class _Play:
         if not ask or not self.session.interactive or not events:
             return None
         skip = " (nothing: its time passes)" if "timeout" in accepts else ""
-        question = f"{safe(key)} waits for {' or '.join(map(safe, events))}{skip}"
+        question = f"{safe(where)} waits for {' or '.join(map(safe, events))}{skip}"
         while said := typer.prompt(question, default="", show_default=False).strip():
             try:
                 answer = _read(said)
@@ -268,7 +276,9 @@ def _check_answers(answers: dict[str, list[Answer]], definition: Definition) -> 
         if step and step not in graph.edges:
             message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(graph.order)}"
             raise BadRequest(message)
-        known = graph.takes(step) if step else tuple(graph.takers)
+        of_items = tuple(event for spread in graph.maps.values() for event in spread.events)
+        known = graph.takes(step) if step else (*graph.takers, *of_items)
+        known = graph.maps[step].events if step in graph.maps else known
         for event, _ in given:
             if event not in known:
                 whose = f"step {step} has" if step else "its steps have"

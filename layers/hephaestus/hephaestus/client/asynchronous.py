@@ -76,6 +76,7 @@ class AsyncClient:
     delete = _in_thread(Client.delete)
     get = _in_thread(Client.get)
     history = _in_thread(Client.history)
+    items = _in_thread(Client.items)
     list = _in_thread(Client.list)
     workflows = _in_thread(Client.workflows)
 
@@ -123,10 +124,16 @@ class AsyncHandle(Generic[HandleT]):
         return output_of(await self.wait(timeout), self.handle.workflow)
 
     async def resume(
-        self, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        step: StepRef | None = None,
+        item: str | None = None,
+        event_id: str | None = None,
     ) -> None:
         """Deliver an event to it; see ``Client.resume``."""
-        await self.client.resume(self.id, event, payload, step=step, event_id=event_id)
+        await self.client.resume(self.id, event, payload, step=step, item=item, event_id=event_id)
 
     async def cancel(self, reason: str = "", *, compensate: bool = False, request_id: str | None = None) -> None:
         """Cancel it; see ``Client.cancel``."""

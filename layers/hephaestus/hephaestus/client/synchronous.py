@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from hephaestus.definition import durations
+from hephaestus.definition.item_views import ItemView
 from hephaestus.definition.outputs import read_output
-from hephaestus.definition.references import ByStep
+from hephaestus.definition.references import ByStep, step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, StepView
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import BadRequest, RetryLater, UnknownWorkflow
@@ -112,21 +113,22 @@ class Client:
         """A handle on an instance by its id; nothing is asked. ``output`` is of the type that ``workflow`` has."""
         return Handle(self, instance_id, None if isinstance(workflow, str) else workflow)
 
-    def resume(
+    def resume(  # noqa: PLR0913 - as the runner has it
         self,
         instance_id: str,
         event: str,
         payload: Any = None,
         *,
         step: StepRef | None = None,
+        item: str | None = None,
         event_id: str | None = None,
     ) -> None:
         """Deliver an event; see ``Runner.resume``."""
-        self._do("resume", event_id, instance_id=instance_id, event=event, payload=payload, step=step)
+        self._do("resume", event_id, instance_id=instance_id, event=event, payload=payload, step=step, item=item)
 
-    def heartbeat(self, instance_id: str, step: StepRef | None = None) -> None:
+    def heartbeat(self, instance_id: str, step: StepRef | None = None, *, item: str | None = None) -> None:
         """Say that the one who works for a waiting step is alive; see ``Runner.heartbeat``."""
-        self._do("heartbeat", None, instance_id=instance_id, step=step)
+        self._do("heartbeat", None, instance_id=instance_id, step=step, item=item)
 
     def cancel(
         self, instance_id: str, reason: str = "", *, compensate: bool = False, request_id: str | None = None
@@ -183,6 +185,25 @@ class Client:
             InstanceNotFound: there is no such instance or generation.
         """
         return _history(self._api.history(instance_id, generation=generation, limit=limit, cursor=cursor))
+
+    def items(
+        self,
+        instance_id: str,
+        step: StepRef,
+        *,
+        status: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[ItemView]:
+        """A page of the items of a map, in their order; see ``Runner.items``.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            UnknownStep: it has no such map.
+        """
+        page = self._api.items(instance_id, step_key(step), status=status, limit=limit, cursor=cursor)
+        items = [ItemView(**_members(ItemView, each)) for each in page["items"]]
+        return Page(items, page.get("cursor"), page.get("left_out"))
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,
@@ -279,10 +300,16 @@ class Handle(Generic[HandleT]):
         return output_of(self.wait(timeout), self.workflow)
 
     def resume(
-        self, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        step: StepRef | None = None,
+        item: str | None = None,
+        event_id: str | None = None,
     ) -> None:
         """Deliver an event to it; see ``Client.resume``."""
-        self.client.resume(self.id, event, payload, step=step, event_id=event_id)
+        self.client.resume(self.id, event, payload, step=step, item=item, event_id=event_id)
 
     def cancel(self, reason: str = "", *, compensate: bool = False, request_id: str | None = None) -> None:
         """Cancel it; see ``Client.cancel``."""

@@ -46,6 +46,12 @@ class LocalConnection:
         """A page of an instance's log, oldest first."""
         return _page(self._runner.history(instance_id, generation=generation, limit=limit, cursor=cursor, traces=True))
 
+    def items(
+        self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of the items of a map, in their order: ``items`` and ``cursor``."""
+        return _page(self._runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
+
     def list(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest start first."""
         return _page(self._runner.find(wanted, limit=limit, cursor=cursor))

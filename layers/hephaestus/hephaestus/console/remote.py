@@ -28,7 +28,7 @@ class DeployedConnection:
         self._identity = Identity(deployment.account)
         # The rest is the deployment's own; what the console adds is below.
         self.get, self.history, self.list = deployment.get, deployment.history, deployment.list
-        self.do = deployment.do
+        self.do, self.items = deployment.do, deployment.items
 
     @cached_property
     def place(self) -> str:

@@ -255,7 +255,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Location": f"/#key={guard.key}", "Set-Cookie": guard.cookie, "Cache-Control": "no-store"}
         self._send(303, "text/plain", b"", headers)
 
-    def _look_up(self, parts: list[str], query: Mapping[str, str]) -> dict[str, Any]:
+    def _look_up(  # noqa: PLR0911 - a line for each route
+        self, parts: list[str], query: Mapping[str, str]
+    ) -> dict[str, Any]:
         service = self.server.service
         match parts:
             case ["about"]:
@@ -270,6 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return service.get(instance_id, query)
             case ["instances", instance_id, "history"]:
                 return service.history(instance_id, query)
+            case ["instances", instance_id, "items"]:
+                return service.items(instance_id, query)
         raise Refused(404, "The console has no such route.")
 
     def _act(self) -> None:

@@ -108,6 +108,14 @@ class Service:
             ]
         return page
 
+    def items(self, instance_id: str, query: Mapping[str, str]) -> Json:
+        """A page of the items of a map: ``step``, ``status``, ``limit``, ``cursor``."""
+        limit, status = _number(query, "limit", 100), query.get("status") or None
+        page = self.connection.items(
+            instance_id, query.get("step", ""), status=status, limit=limit, cursor=query.get("cursor")
+        )
+        return {**page, "items": [_shorten(item) for item in page["items"]]}
+
     def act(self, action: str, instance_id: str, body: Mapping[str, Any]) -> Json:
         """Do something to an instance.
 

@@ -34,6 +34,11 @@ class Instances(Protocol):
     ) -> Json:
         """A page of an instance's log: ``items``, oldest first, and ``cursor``."""
 
+    def items(
+        self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of the items of a map, in their order: ``items`` and ``cursor``."""
+
     def list(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest start first: ``items`` and ``cursor``."""
 

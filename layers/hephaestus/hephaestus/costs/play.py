@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
+from hephaestus.definition.maps import MOST_ITEMS
 from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
@@ -22,7 +23,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import ChildWorkflow, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Wait, WaitForEvent
 from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 
@@ -40,6 +41,7 @@ TURNS: Final = 10_000
 MOST_ROUNDS: Final = 1_000  # that are played
 USUAL_ROUNDS: Final = 10
 DEEPEST: Final = 10
+USUAL_ITEMS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Plan:
     queued: bool = False
     waits: Mapping[str, timedelta] = field(default_factory=dict)
     rounds: Mapping[str, int] = field(default_factory=dict)
+    items: Mapping[str, int] = field(default_factory=dict)
     coded: frozenset[str] = frozenset()
     input_bytes: int = 120
     result_bytes: int = 40
@@ -130,10 +133,20 @@ def _check(version: Json, plan: Plan) -> None:
         if event not in steps[key]:
             message = f"step {key} has no event {event!r}: it has {', '.join(steps[key])}"
             raise BadRequest(message)
+    _check_items(version, plan)
     for key, number in plan.rounds.items():
         most = next((each.get("rounds", {}).get("at_most") for each in version["steps"] if each["key"] == key), None)
         if most is None or not 1 <= number <= min(most, MOST_ROUNDS):
             limit = "no rounds" if most is None else f"1 to {min(most, MOST_ROUNDS)} rounds"
+            message = f"step {key} has {limit} here, not {number}"
+            raise BadRequest(message)
+
+
+def _check_items(version: Json, plan: Plan) -> None:
+    maps = {each["key"] for each in version["steps"] if "map" in each}
+    for key, number in plan.items.items():
+        if key not in maps or not 0 <= number <= MOST_ITEMS:
+            limit = f"0 to {MOST_ITEMS} items" if key in maps else "no items, as it is no map,"
             message = f"step {key} has {limit} here, not {number}"
             raise BadRequest(message)
 
@@ -231,7 +244,8 @@ class _Game:
             self.messages,
             self.schedules,
             len(self.bus.events),
-            steps=sum(shown.steps[key].round or 1 for key, _ in done) + sum(map(self._steps_of, below)),
+            steps=sum((shown.steps[key].round or 1) + _items(shown, key) for key, _ in done)
+            + sum(map(self._steps_of, below)),
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
@@ -256,6 +270,11 @@ class _Game:
     def _timed(self, shown: InstanceView, key: str) -> bool:
         flow = next(one for one in self.shapes.made if one.name == shown.workflow)
         return isinstance(flow.definition(1).steps[key], Wait)
+
+
+def _items(shown: InstanceView, key: str) -> int:
+    """How many items a step has run for."""
+    return dict(shown.steps[key].progress or {}).get("total", 0)
 
 
 def _event(described: Json, plan: Plan) -> str:
@@ -314,6 +333,8 @@ def _workflow(version: Json, steps: Mapping[str, Step], key: str) -> type[Workfl
 
 def _step(described: Json, plan: Plan) -> Step:
     key, events = described["key"], tuple(described["routes"])
+    if "map" in described:
+        return _map(key, plan)
     if not described.get("waits"):
         emitted = _event(described, plan)
         if bounds := described.get("rounds"):
@@ -330,6 +351,12 @@ def _step(described: Json, plan: Plan) -> Step:
     own = [event for event in events if event != "timeout"]
     kind = _CodedWait if key in plan.coded else WaitForEvent
     return kind(*own, timeout=duration if "timeout" in events else None, name=key)
+
+
+def _map(key: str, plan: Plan) -> Step:
+    """A map of a step that runs."""
+    number = plan.items.get(key, USUAL_ITEMS)
+    return Map(step(key="item")(_emit("done", plan.result_bytes)), over=lambda _: list(range(number)), name=key)
 
 
 class _CodedWait(WaitForEvent):

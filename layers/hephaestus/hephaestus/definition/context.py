@@ -9,21 +9,22 @@ from functools import partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
+from hephaestus.definition.references import step_key
 from hephaestus.engine.activation import name_in_life, parse, step_of
 from hephaestus.engine.advance import failure_of
 from hephaestus.engine.inbox import as_results
-from hephaestus.errors import NoInput, no_signer
+from hephaestus.errors import NoInput, NoResults, no_signer
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import GivenResults, own, own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
-    from hephaestus.engine.records import Received
+    from hephaestus.engine.records import Mapped, Received
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
@@ -78,6 +79,16 @@ def _links_elsewhere() -> Links:
     raise RuntimeError(message)
 
 
+def _results_elsewhere(_step: str) -> NoReturn:
+    message = "what items left is read in the step's own process: read it there and hand over what you need"
+    raise RuntimeError(message)
+
+
+def _no_maps(step: str) -> NoReturn:
+    message = f"this context was made by hand and has no map {step!r}: pass results_of=lambda name: iter([...])"
+    raise NoResults(message)
+
+
 def _unlimited() -> timedelta:
     return timedelta(days=365)
 
@@ -124,6 +135,7 @@ class Source(NamedTuple):
         activation: what runs.
         remaining_time: how long the invocation still lasts.
         issuer: makes what makes links, for an instance, a step and an idempotency key.
+        left: gives what the completed items of a map left, at these places; see ``StepContext.results``.
         returned: of a ``Choice``, the event and the results of the step that it is asked for.
     """
 
@@ -132,6 +144,7 @@ class Source(NamedTuple):
     activation: str
     remaining_time: Callable[[], timedelta]
     issuer: Callable[[Instance, str, str], Links]
+    left: Callable[[State, str, Sequence[int]], Sequence[Any]]
     returned: tuple[str, Mapping[str, Any]] | None = None
 
     @property
@@ -139,12 +152,53 @@ class Source(NamedTuple):
         """The key of the step."""
         return step_of(self.activation)
 
+    def _item(self) -> tuple[Mapped, int] | None:
+        """The map whose item runs, and the item's place; ``None`` for a step."""
+        found = parse(self.activation)
+        known = self.state.steps.get(found.step)
+        mapped = None if known is None or found.item is None else known.mapped
+        place = None if mapped is None or found.item is None else mapped.place(found.item)
+        return None if mapped is None or place is None else (mapped, place)
+
+    def _initial(self) -> Mapping[str, Any]:
+        """The start data: of an item what its map's ``context`` chose, where it has one."""
+        item = self._item()
+        chosen = None if item is None else item[0].initial
+        return self.state.initial if chosen is None else chosen
+
     def own_initial(self) -> Mapping[str, Any]:
         """The start data."""
-        return own_mapping(self.state.initial)
+        return own_mapping(self._initial())
+
+    def own_item(self) -> Any:
+        """What ``over`` gave for the item."""
+        item = self._item()
+        return None if item is None else own(item[0].items[item[1]])
+
+    def own_item_key(self) -> str:
+        """The item's key."""
+        return parse(self.activation).item or ""
+
+    def own_index(self) -> int:
+        """The item's place."""
+        item = self._item()
+        return 0 if item is None else item[1]
+
+    def own_results_of(self) -> Callable[[str], Iterator[Any]]:
+        """What reads what items left."""
+        return partial(items_left, self)
 
     def own_steps(self) -> Mapping[str, Any]:
-        """The results so far, in the order in which they came, each copied when it is read."""
+        """The results so far, in the order in which they came, each copied when it is read.
+
+        An item sees none, so that it sees the same wherever it runs; its compensation sees what the item itself left.
+        """
+        if "[" in self.activation:
+            item = self._item() if parse(self.activation).undo else None
+            if item is None:
+                return GivenResults({})
+            left = self.left(self.state, self.step, (item[1],))[0]
+            return GivenResults({self.definition.declared_of(self.activation).key: left})
         results = {key: known.results for key, known in self.state.steps.items() if known.event is not None}
         if self.returned is not None:
             results[self.step] = self.returned[1]
@@ -152,6 +206,8 @@ class Source(NamedTuple):
 
     def own_events(self) -> Mapping[str, str]:
         """The events so far."""
+        if "[" in self.activation:
+            return FrozenDict()
         events = {key: known.event for key, known in self.state.steps.items() if known.event is not None}
         if self.returned is not None:
             events[self.step] = self.returned[0]
@@ -218,7 +274,7 @@ class Source(NamedTuple):
         """What reads the start data as a model, once."""
         if self.definition.input_model is None:
             return _Without(self.definition.name)
-        return _Once(partial(self.definition.read_input, self.state.initial))
+        return _Once(partial(self.definition.read_input, self._initial()))
 
     def own_links(self) -> Callable[[], Links]:
         """What makes links."""
@@ -275,6 +331,10 @@ class StepContext(_OfInput[InputT]):
         carry: what the round before left (``Again(carry)``); empty in the first. In a compensation, the last one.
         event: the event that ended the wait of the round before, one of its ``again_on``; ``""`` where none did.
         payload: its payload, as ``steps`` has that of a wait; else empty.
+        item: of a map's item, what ``over`` gave; elsewhere ``None``.
+        item_key: its key; elsewhere empty.
+        index: its place, from 0; elsewhere 0.
+        results_of: what ``results`` calls; a test may pass ``lambda name: iter([...])``.
         error: in a workflow's ``on_failure``, why the instance fails: ``type`` and ``message``; elsewhere empty.
         links: what makes links; a test may pass ``hephaestus.testing.links``.
     """
@@ -294,6 +354,10 @@ class StepContext(_OfInput[InputT]):
     carry: Mapping[str, Any] = field(default_factory=dict)
     event: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
+    item: Any = None
+    item_key: str = ""
+    index: int = 0
+    results_of: Callable[[str], Iterator[Any]] = _no_maps
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others
@@ -315,6 +379,7 @@ class StepContext(_OfInput[InputT]):
         read = self.read_input
         values["read_input"] = read if isinstance(read, _Without) else _Given(read())
         values["links"] = _links_elsewhere
+        values["results_of"] = _results_elsewhere
         return StepContext, tuple(values.values())
 
     def __copy__(self) -> StepContext:
@@ -323,7 +388,7 @@ class StepContext(_OfInput[InputT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepContext:
         """Copy what it holds, in plain mappings and lists that may be changed; what it can do stays the same."""
-        held = ("initial", "steps", "config", "instance", "events", "error", "carry", "payload")
+        held = ("initial", "steps", "config", "instance", "events", "error", "carry", "payload", "item")
         return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in held})
 
     @property
@@ -336,6 +401,19 @@ class StepContext(_OfInput[InputT]):
         """
         given: InputT = self.read_input()
         return given
+
+    def results(self, step: StepRef) -> Iterator[Any]:
+        """What the items of a map left, in their order: the results of each, ``None`` for one that did not complete.
+
+        They are read when they are first asked for.
+
+        Args:
+            step: the map, its class or its key.
+
+        Raises:
+            NoResults: the workflow has no map of that key, it has not completed, or it has ``collect=False``.
+        """
+        return self.results_of(step_key(step))
 
     @property
     def instance_id(self) -> str:
@@ -374,6 +452,25 @@ class StepContext(_OfInput[InputT]):
         of ``callback_url``.
         """
         return self.links().token(event, step, expires_in, payload)
+
+
+def items_left(source: Source, step: str) -> Iterator[Any]:
+    """What the items of a map left; see ``StepContext.results``."""
+    state, known = source.state, source.state.steps.get(step)
+    mapped = None if known is None else known.mapped
+    chosen = source.returned is not None and source.step == step
+    over = known is not None and (known.event is not None or chosen)
+    if mapped is None or not over or "[" in source.activation:
+        message = f"instance {state.instance_id}: step {source.step} reads the results of {step!r}, "
+        message += "and it is an item, which reads none" if "[" in source.activation else "which is no completed map"
+        raise NoResults(message)
+    made = source.definition.steps.get(step)
+    if getattr(made, "collect", True) is not True:
+        message = (
+            f"instance {state.instance_id}: the map {step} has collect=False, so that nothing of its items is kept"
+        )
+        raise NoResults(message)
+    return iter(source.left(state, step, range(len(mapped.ends))))
 
 
 def context_of(source: Source, attempt: int) -> StepContext:

@@ -30,8 +30,15 @@ class Runs(Protocol):
         telemetry_metadata: Mapping[str, Any] | Model | None,
         start_id: str | None,
     ) -> str: ...
-    def resume(  # noqa: D102 - as the runner has it
-        self, instance_id: str, event: str, payload: Any, *, step: StepRef | None, event_id: str | None
+    def resume(  # noqa: D102, PLR0913 - as the runner has it
+        self,
+        instance_id: str,
+        event: str,
+        payload: Any,
+        *,
+        step: StepRef | None,
+        item: str | None,
+        event_id: str | None,
     ) -> None: ...
     def get(self, instance_id: str) -> InstanceView: ...  # noqa: D102 - as the runner has it
     def history(self, instance_id: str) -> Page[HistoryEntry]: ...  # noqa: D102 - as the runner has it
@@ -59,7 +66,7 @@ class Runs(Protocol):
         context: Mapping[str, Any] | Model | None,
         results: Mapping[Any, Mapping[str, Any] | Model] | None,
     ) -> str: ...
-    def heartbeat(self, instance_id: str, step_ref: StepRef | None) -> None: ...  # noqa: D102 - as the runner has it
+    def heartbeat(self, instance_id: str, step_ref: StepRef | None, *, item: str | None) -> None: ...  # noqa: D102 - as the runner has it
 
 
 class _Default:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.definition.raised import called_for_a_start, name_of
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.events import NOTHING
 from hephaestus.errors import InvalidInput
 from hephaestus.values import FrozenDict, for_display, to_json
@@ -91,7 +92,8 @@ class Declared:
 class Definition:
     """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work.
 
-    ``output`` makes the output; without it, that is a step's results, as the graph says.
+    ``output`` makes the output; without it, that is a step's results, as the graph says. ``items`` are, by map, the
+    step that it runs for each item, and what that declares.
     """
 
     name: str
@@ -109,10 +111,13 @@ class Definition:
     timeout: timedelta | None = None
     failure_config: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint = "steps"
+    items: Mapping[str, tuple[Step, Declared]] = NOTHING
 
     def defers(self, step: str) -> bool:
-        """Whether the result of ``step`` is left to the next commit."""
+        """Whether the result of ``step`` is left to the next commit; a map and its items never leave theirs."""
         declared = self.declared[step]
+        if step in self.items:
+            return False
         if declared.checkpoint is None:
             return self.checkpoint == "boundaries" and not declared.is_kept
         return not declared.checkpoint
@@ -122,13 +127,29 @@ class Definition:
         """How long an instance has to end, in milliseconds; 0 for ever."""
         return 0 if self.timeout is None else max(round(self.timeout / timedelta(milliseconds=1)), 1)
 
-    def policy(self, step: str) -> Retry:
-        """How failed attempts of ``step`` are repeated."""
-        return self.declared[step].retry or self.retry
+    def step_of(self, activation: str) -> Step:
+        """The step whose code an activation runs: of an item, that of its map."""
+        item = self.items.get(step_of(activation)) if "[" in activation else None
+        return self.steps[step_of(activation)] if item is None else item[0]
 
-    def undo_policy(self, step: str) -> Retry:
-        """How failed attempts to undo ``step`` are repeated."""
-        return self.declared[step].compensate_retry or self.retry
+    def declared_of(self, activation: str) -> Declared:
+        """What the step declares whose code an activation runs."""
+        item = self.items.get(step_of(activation)) if "[" in activation else None
+        return self.declared[step_of(activation)] if item is None else item[1]
+
+    def events_of(self, activation: str) -> tuple[str, ...]:
+        """The events that an activation may come to: those routed, and of an item those that its step declares."""
+        if "[" in activation:
+            return self.declared_of(activation).events
+        return tuple(self.routes[step_of(activation)])
+
+    def policy(self, activation: str) -> Retry:
+        """How failed attempts are repeated."""
+        return self.declared_of(activation).retry or self.retry
+
+    def undo_policy(self, activation: str) -> Retry:
+        """How failed attempts to undo it are repeated."""
+        return self.declared_of(activation).compensate_retry or self.retry
 
     def config(
         self,

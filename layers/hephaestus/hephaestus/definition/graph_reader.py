@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
+from hephaestus.definition.maps import Map
 from hephaestus.definition.signatures import call_problem, model_wanted
 from hephaestus.definition.step import DONE, ENDS, FAIL, Choice, Configured, Done, Fail, FunctionStep, Step, fail_reason
 from hephaestus.definition.step_rules import may_time_out, read_declared, step_wrong
@@ -36,6 +37,7 @@ class Reader:
         self.problems: list[Problem] = []
         self.steps: dict[str, Step] = {}
         self.declared: dict[str, Declared] = {}
+        self.items: dict[str, tuple[Step, Declared]] = {}
         self.keys: dict[int, tuple[str, Step]] = {}  # by identity, of steps that are kept for it
         self.classes: dict[type[Step], Step] = {}
         self.routes: dict[str, dict[str, Route]] = {}
@@ -81,6 +83,7 @@ class Reader:
             forks=self.cls.forks,
             output=None if isinstance(output, str) else output,
             failure_config=failure_config,
+            items=self.items,
             timeout=self.timeout(),
             checkpoint=self.cls.checkpoint,
         )
@@ -108,6 +111,7 @@ class Reader:
             ends_on={key: step.ends_on for key, step in known if step.ends_on is not None},
             children=frozenset(children),
             undoes=frozenset(key for key, step in children.items() if step.undoes),
+            maps={key: step.spread(self.items[key][1]) for key, step in self.steps.items() if isinstance(step, Map)},
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
@@ -154,6 +158,8 @@ class Reader:
                 self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
             if declared.checkpoint is False:
                 self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
+            if key in self.items:
+                self.wrong(key, "is on_failure and a map", "Give a step that runs once")
             if declared.compensates is True:
                 self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
@@ -198,11 +204,32 @@ class Reader:
             for problem, fix in step_wrong(step, declared):
                 self.wrong(key, problem, fix)
             self.check_input(key, step)
+            if isinstance(step, Map):
+                self.read_item(key, step.target)
         elif not _alike(self.steps[key], step):
-            self.wrong(key, "two steps have this key", "Give one of them another: step.named(...) or name=...")
+            self.wrong(key, *self.twice(key, step))
             return None
         self.keys[id(step)] = (key, step)
         return key
+
+    def twice(self, key: str, step: Step) -> tuple[str, str]:
+        """What is wrong with two steps of one key, and what to do."""
+        known = self.steps[key]
+        if any(isinstance(one, Map) and one.target is other for one, other in ((known, step), (step, known))):
+            return "is a step of the graph and that of a map under the same key", "Give the map a name=..."
+        return "two steps have this key", "Give one of them another: step.named(...) or name=..."
+
+    def read_item(self, key: str, target: Step) -> None:
+        """Read the step that the map ``key`` runs for each item, noting what is wrong with it."""
+        try:
+            declared = read_declared(target)
+        except Unfit as error:
+            self.wrong(key, error.problem, error.fix)
+            return
+        self.items[key] = target, declared
+        for problem, fix in step_wrong(target, declared):
+            self.wrong(key, f"is a map of a step that {problem}", fix)
+        self.check_input(key, target)
 
     def check_input(self, key: str, step: Step) -> None:
         """Note that a step is annotated with another model of the start data than the workflow's."""

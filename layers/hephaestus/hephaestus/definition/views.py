@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
+from hephaestus.definition.item_views import ItemView, progress
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN
@@ -44,6 +45,7 @@ class StepView:
         rounds: how many it has at most, where its version is deployed.
         carry: what the newest round that has ended left for the next.
         alone: ``True`` where it was under way when its process died, and so runs with nothing beside it.
+        progress: of a map, how many items it has (``total``), and how many of them are in which status.
         in_line: how many events are kept for it, where it has rounds.
         child: the instance that it started and waits for, or waited for.
         accepts: the events that it takes now; none where it does not wait.
@@ -72,6 +74,7 @@ class StepView:
     alone: bool | None = None
     in_line: int | None = None
     child: str | None = None
+    progress: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class Page(Generic[T]):
 
 CARRIED: Final = frozenset(
     member.name
-    for kind in (InstanceView, StepView, *EVENTS.values())
+    for kind in (InstanceView, StepView, ItemView, *EVENTS.values())
     for member in fields(kind)
     if "Any" in str(member.type)
 )
@@ -246,8 +249,8 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
-    running = [step_of(one) for one in state.running if not parse(one).undo and not state.closed]
-    isolated = () if state.closed else tuple(map(step_of, state.isolated))
+    running = [step_of(one) for one in state.running if not parse(one).undo and "[" not in one and not state.closed]
+    isolated = () if state.closed else tuple([step_of(one) for one in state.isolated if "[" not in one])
     known = {**dict.fromkeys((*running, *isolated), StepState("pending")), **state.steps}
     return {
         key: StepView(
@@ -269,6 +272,7 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             alone=key in isolated or None,
             child=children.get(key) or (step.child.instance_id if step.child else None),
             in_line=len(state.waiting_for(key)) or None if key in bounds else None,
+            progress=None if step.mapped is None else progress(state, key, step.mapped),
         )
         for key, step in known.items()
     }
@@ -285,7 +289,7 @@ def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
     return HistoryEntry(entry.sequence, in_utc(entry.at), events)
 
 
-HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "ends"})
+HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "mapped", "ends"})
 COUNTS: Final = frozenset({"round", "rounds"})
 
 
@@ -300,9 +304,10 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
         if name == "activation":
             found = parse(value)
             shown |= {"step": found.step, **({"epoch": found.epoch} if found.epoch else {})}
+            shown |= {"item": found.item} if found.item is not None else {}
             shown |= {"round": found.round} if found.round > 1 or "next_at" in fields else {}
         elif name == "activations":
-            shown["steps"] = tuple(step_of(one) for one in value)
+            shown["steps"] = tuple(map(label_of, value))
         elif name in ("error", "failed"):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}
@@ -315,6 +320,12 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
         else:
             shown[name] = value
     return shown
+
+
+def label_of(activation: str) -> str:
+    """What a person is shown for an activation: the step, and the item where it is one."""
+    found = parse(activation)
+    return found.step if found.item is None else f"{found.step}[{found.item}]"
 
 
 def to_json_object(shown: Any) -> dict[str, Any]:

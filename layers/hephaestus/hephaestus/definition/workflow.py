@@ -187,12 +187,19 @@ class Workflow(OfOutput[OutputT]):
         )
 
     @classmethod
-    def resume(
-        cls, value: str, event: str, payload: Any = None, *, step: StepRef | None = None, event_id: str | None = None
+    def resume(  # noqa: PLR0913 - as the runner has it
+        cls,
+        value: str,
+        event: str,
+        payload: Any = None,
+        *,
+        step: StepRef | None = None,
+        item: str | None = None,
+        event_id: str | None = None,
     ) -> None:
         """Deliver an event to the instance with this id or value; see ``Runner.resume``."""
         runner, instance_id = cls._own(value)
-        runner.resume(instance_id, event, payload, step=step, event_id=event_id)
+        runner.resume(instance_id, event, payload, step=step, item=item, event_id=event_id)
 
     @classmethod
     def get(cls, value: str) -> InstanceView:
@@ -271,10 +278,10 @@ class Workflow(OfOutput[OutputT]):
         return runner.fork(instance_id, at, new_id=new_value, context=context, results=results)
 
     @classmethod
-    def heartbeat(cls, value: str, step: StepRef | None = None) -> None:
+    def heartbeat(cls, value: str, step: StepRef | None = None, *, item: str | None = None) -> None:
         """Say that whoever works for a waiting step is alive; see ``Runner.heartbeat``."""
         runner, instance_id = cls._own(value)
-        runner.heartbeat(instance_id, step)
+        runner.heartbeat(instance_id, step, item=item)
 
     @classmethod
     def _own(cls, value: str) -> tuple[Runs, str]:

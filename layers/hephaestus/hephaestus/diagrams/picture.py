@@ -18,6 +18,7 @@ FILLS: Final[Mapping[str, str]] = {
     "waiting": "#fff0b3",
     "retrying": "#ffe0b2",
     "looping": "#bbdefb",
+    "mapping": "#bbdefb",
     "failed": "#ffcdd2",
     "compensated": "#e1d5f0",
     "compensation_failed": "#ffcdd2",
@@ -117,7 +118,8 @@ def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> 
     most = step.get("rounds", {}).get("at_most")
     child = step.get("child", {}).get("workflow", "")
     if not shown:
-        what = f"workflow {child}" if child else f"up to {most:,} rounds" if most else ""
+        each = f"{step['map']['step']} for each item" if "map" in step else ""
+        what = f"workflow {child}" if child else f"up to {most:,} rounds" if most else each
         return Node(step["key"], waits, detail=what, child=bool(child))
     status = known.get("status", "pending")
     detail = ""

@@ -61,6 +61,12 @@ def text_of(step: str, epoch: int = 0, round_: int = 1, *, undo: bool = False) -
 
 
 @lru_cache(KNOWN)
+def text_of_item(step: str, epoch: int, item: str, *, undo: bool = False) -> str:
+    """The text of an activation of a map's item."""
+    return Activation(step, epoch, item, undo=undo).text
+
+
+@lru_cache(KNOWN)
 def parse(text: str) -> Activation:
     """The activation whose text form is ``text``.
 

@@ -18,13 +18,25 @@ from hephaestus.engine.agenda import OPEN, Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.events.steps import UNDOABLE, stale_events
+from hephaestus.engine.map_items import (
+    due_items,
+    due_undos,
+    given_items,
+    has_ended,
+    is_item_waiting,
+    is_undone,
+    next_undo,
+    not_undone,
+    summary,
+)
+from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import is_fatal
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from hephaestus.engine.graph import Bounds, Graph
     from hephaestus.engine.state import Compensation, State, StepState, Timer
@@ -129,6 +141,26 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Record that the items of the map ``activation`` have ended, or that the completed ones are undone.
+
+    Attributes:
+        activation: the map's, or that of its compensation.
+        results: its summary; for its compensation nothing.
+        error: why it has failed, if it has.
+    """
+
+    activation: str
+    results: Mapping[str, Any] = NOTHING
+    error: Failure | None = None
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return step_of(self.activation)
+
+
+@dataclass(frozen=True, slots=True)
 class TimeOut:
     """Record that the workflow's timeout has passed before the instance came to its end."""
 
@@ -162,21 +194,23 @@ class Sleep:
 
 
 OfChildren: TypeAlias = Settle | StopChildren | GiveUp | UndoChild
-Command: TypeAlias = Skip | Drop | Exhaust | Deliver | Run | TimeOut | Compensate | Close | Sleep | OfChildren
+Command: TypeAlias = Skip | Drop | Exhaust | Join | Deliver | Run | TimeOut | Compensate | Close | Sleep | OfChildren
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
     """The commands that follow from ``state`` at ``now`` (ms), while the activations ``in_flight`` run.
 
-    Skips, ``Drop``, ``Exhaust``, deliveries, ``TimeOut``, ``Compensate`` and what is about children come alone: they
-    change the state, so ask again after recording them. No command at all means that what comes next depends on a step
-    in flight.
+    Skips, ``Drop``, ``Exhaust``, ``Join``, deliveries, ``TimeOut``, ``Compensate`` and what is about children come
+    alone: they change the state, so ask again after recording them. No command at all means that what comes next
+    depends on a step in flight.
     """
     if state.closed:
         return ()
     if state.paused is not None:
         return () if in_flight else (Sleep(None),)
     if state.compensation is not None:
+        if any(step in graph.maps for step in state.compensation.left[:1]):
+            return _undo_items(graph, state, state.compensation.left[0], now, in_flight)
         return () if in_flight else (_undo(graph, state, state.compensation, now),)
     return ask(graph, state, lambda agenda: _follows(agenda, state, now, in_flight))
 
@@ -195,6 +229,8 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     alone: tuple[Command, ...] = _drops(agenda, state) if agenda.stale else _deliveries(agenda, state, now, in_flight)
     if not alone and agenda.timed:
         alone = _exhausted(agenda, state, now, in_flight)
+    if not alone and agenda.mapped:
+        alone = tuple(_joins(agenda, state, in_flight))
     if alone:
         return alone
     runs = _runs(agenda, state, now, in_flight)
@@ -241,8 +277,10 @@ def _timed_out(state: State) -> Failure:
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps that can be undone, the last completed first: of those with rounds also what has not completed."""
     begun = [step for step, known in state.steps.items() if known.loop is not None and known.status in UNDOABLE]
-    undone = last_first(graph, state, {*_completed(state), *begun})
-    return tuple(step for step in undone if step in graph.compensates and not _undid_itself(graph, state, step))
+    begun += [step for step, known in state.steps.items() if known.mapped is not None and known.status in UNDOABLE]
+    undone = [step for step in last_first(graph, state, {*_completed(state), *begun}) if step in graph.compensates]
+    undone = [step for step in undone if state.steps[step].mapped is None or not is_undone(state, step)]
+    return tuple(step for step in undone if not _undid_itself(graph, state, step))
 
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:
@@ -278,8 +316,13 @@ def is_idle_but_for(graph: Graph, state: State, step: str) -> bool:
 
 
 def is_any_waiting(graph: Graph, state: State) -> bool:
-    """Whether some step waits, or is between two attempts and ends when an event comes."""
-    return ask(graph, state, lambda agenda: bool(agenda.waiting or (agenda.timed and graph.ends_on)))
+    """Whether some step or item waits, or is between two attempts and ends when an event comes."""
+
+    def waits(agenda: Agenda) -> bool:
+        steps = bool(agenda.waiting or (agenda.timed and graph.ends_on))
+        return steps or any(is_item_waiting(state, step) for step in agenda.mapped)
+
+    return ask(graph, state, waits)
 
 
 def missing(graph: Graph, state: State) -> tuple[str, ...]:
@@ -298,10 +341,19 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
         if step.status == "completed":
             found.update(dict.fromkeys(target for target in step.taken if target not in graph.place))
     if state.compensation is not None:
-        found.update(dict.fromkeys(step for step in state.compensation.left if step not in graph.compensates))
+        found.update(
+            dict.fromkeys(step for step in state.compensation.left if _is_undone_otherwise(graph, state, step))
+        )
         if state.compensation.then not in ("", graph.on_failure):
             found[state.compensation.then] = None
     return tuple(found)
+
+
+def _is_undone_otherwise(graph: Graph, state: State, step: str) -> bool:
+    """Whether a step that is still to be undone has no compensation any more, or was a map and is none, or is one."""
+    known = state.steps.get(step)
+    was_map = known is not None and known.mapped is not None
+    return step not in graph.compensates or was_map != (step in graph.maps)
 
 
 def changed(graph: Graph, state: State) -> tuple[str, ...]:
@@ -343,9 +395,11 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
     if agenda.timed:
         due += [step for token, step in agenda.due(now) if not token]
         due.sort(key=agenda.graph.place.__getitem__)
-    runs = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
-    found = tuple([Run(activation, state.attempt(step)) for activation, step in runs])
-    return _alone(state, found, in_flight) if state.isolated else found
+    due_now = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
+    runs = [Run(activation, state.attempt(step)) for activation, step in due_now]
+    for step in sorted(agenda.mapped, key=agenda.graph.place.__getitem__):
+        runs += [Run(*one) for one in due_items(agenda.graph, state, step, now, in_flight)]
+    return _alone(state, tuple(runs), in_flight) if state.isolated else tuple(runs)
 
 
 def _alone(state: State, runs: tuple[Run, ...], in_flight: Collection[str]) -> tuple[Run, ...]:
@@ -353,12 +407,34 @@ def _alone(state: State, runs: tuple[Run, ...], in_flight: Collection[str]) -> t
     isolated = tuple([run for run in runs if run.activation in state.isolated])
     if not isolated:
         return () if _runs_alone(state, in_flight) else runs
-    return () if in_flight else isolated[:1]
+    named = [run for run in isolated if run.activation in state.running]  # in the commit before a pause
+    return () if in_flight else (*named, *isolated)[:1]
 
 
 def _runs_alone(state: State, in_flight: Collection[str]) -> bool:
     """Whether something isolated is under way, beside which no one's code is called."""
     return any(one in state.isolated for one in in_flight)
+
+
+def _joins(agenda: Agenda, state: State, in_flight: Collection[str]) -> Iterator[Join]:
+    """The maps of which all items have ended."""
+    for step in sorted(agenda.mapped):
+        if has_ended(agenda.graph, state, step, in_flight):
+            results = summary(agenda.graph, state, step)
+            error = Failure("ItemsFailed", results["reason"]) if results["reason"] else None
+            yield Join(state.activation(step), results, error)
+
+
+def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
+    """What a map that is being undone goes on with."""
+    runs = tuple(Run(*one) for one in due_undos(graph, state, step, now, in_flight))
+    if runs or in_flight:
+        return _alone(state, runs, in_flight) if state.isolated else runs
+    if not is_undone(state, step):
+        return (Sleep(next_undo(state, step)),)
+    failed = ", ".join(not_undone(state, step))
+    error = Failure("ItemsNotUndone", f"these items could not be undone: {failed}") if failed else None
+    return (Join(state.activation(step, undo=True), NOTHING, error),)
 
 
 def _drops(agenda: Agenda, state: State) -> tuple[Drop, ...]:
@@ -389,10 +465,13 @@ def is_exhausted(graph: Graph, state: State, step: str, now: int) -> bool:
 
 
 def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Deliver, ...]:
-    if not agenda.waiting and not (agenda.timed and agenda.graph.ends_on):
-        return ()
     if state.isolated and _runs_alone(state, in_flight):
         return ()
+    items: list[Deliver] = []
+    for step in sorted(agenda.mapped):
+        items += [Deliver(*one) for one in given_items(agenda.graph, state, step, now, in_flight)]
+    if not agenda.waiting and not (agenda.timed and agenda.graph.ends_on):
+        return tuple(items)
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
         received, activation = state.inbox[state.line(step)], state.activation(step)
@@ -403,7 +482,7 @@ def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[st
             timer = next(timer for timer in state.timers[state.activation(step)] if timer.token == token)
             payload = FrozenDict(missed="heartbeat") if timer.heartbeat_ms else None
             found[step] = Deliver(timer.activation, timer.emits, payload, timed_out=True)
-    return tuple(found.values())
+    return (*found.values(), *items)
 
 
 def by_time(timer: Timer) -> tuple[int, str]:
@@ -485,7 +564,7 @@ def _undone(state: State, undoing: Compensation) -> Close:
 
 
 def _rest(agenda: Agenda, state: State) -> Close | Sleep:
-    if agenda.waiting or agenda.timed:
+    if agenda.waiting or agenda.timed or agenda.mapped:
         return Sleep(earlier(agenda.next_time(0), state.deadline))
     if agenda.pending:
         stuck = [step for step in agenda.graph.order if state.step_status(step) == "pending"]

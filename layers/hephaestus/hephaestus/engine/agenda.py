@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hephaestus.engine.graph import Graph
+    from hephaestus.engine.records import Mapped
     from hephaestus.engine.state import State, StepState
 
 SETTLED: Final = frozenset({"completed", "skipped"})
-OPEN: Final = TIMED | {"waiting"}
+OPEN: Final = TIMED | {"waiting", "mapping"}
 T = TypeVar("T")
 
 
@@ -33,6 +34,7 @@ class Agenda:
         graph: the workflow's graph.
         waiting: the steps that wait.
         timed: the steps whose next attempt has a time: between two attempts, or two rounds.
+        mapped: the maps whose items are recorded and have not all ended.
         stale: the steps for which events are kept that no wait will take.
         failed: the steps that end the instance: they failed for good, or their event led to ``FAIL``.
         pending: how many of the graph's steps nothing has happened to.
@@ -42,9 +44,11 @@ class Agenda:
         self.graph = graph
         self.waiting: set[str] = set()
         self.timed: set[str] = set()
+        self.mapped: set[str] = set()
         self.stale: set[str] = set()
         self.failed: set[str] = set()
         self._by_status = {"waiting": self.waiting, **dict.fromkeys(TIMED, self.timed), "failed": self.failed}
+        self._by_status["mapping"] = self.mapped
         self.pending = len(graph.order)
         self._known: dict[str, StepState] = {}
         self._undecided = {step: len(sources) for step, sources in graph.predecessors.items()}
@@ -82,7 +86,7 @@ class Agenda:
 
     def is_through(self) -> bool:
         """Whether every step has come to its end, or no path leads to it."""
-        return not (self.waiting or self.timed or self.pending)
+        return not (self.waiting or self.timed or self.mapped or self.pending)
 
     def ready(self) -> Iterator[str]:
         """In the graph's order, the steps that nothing has happened to and whose edges have them run now."""
@@ -90,7 +94,8 @@ class Agenda:
 
     def idle_but_for(self, step: str) -> bool:
         """Whether no step but ``step`` waits or is to be tried again."""
-        return len(self.waiting) + len(self.timed) == (step in self.waiting or step in self.timed)
+        others = len(self.waiting) + len(self.timed) - (step in self.waiting or step in self.timed)
+        return not others and not self.mapped
 
     def held(self, state: State) -> list[str]:
         """The waiting steps whose event has come, in the order in which the events came."""
@@ -99,11 +104,15 @@ class Agenda:
         return [step for step in map(step_of, state.inbox) if step in self._held]
 
     def due(self, now: int) -> Iterator[tuple[str, str]]:
-        """Of each retry (without a token) and each deadline up to ``now``, in their order, the token and the step."""
+        """Of each retry (without a token) and each deadline up to ``now``, in their order, the token and the step.
+
+        Those of items are not among them.
+        """
         for at, token, step in self._times:
             if at > now:
                 return
-            yield token, step
+            if step not in self.mapped:
+                yield token, step
 
     def next_time(self, after: int) -> int | None:
         """The earliest time of a retry or a deadline later than ``after``, if there is any."""
@@ -219,9 +228,20 @@ def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[i
     """The times that a step waits for or is tried again at."""
     if known is None or known.status not in OPEN:
         return ()
+    if known.mapped is not None:
+        return tuple(_times_of_items(state, step, known.mapped))
     if known.status in TIMED:
         return () if known.retry_at is None else ((known.retry_at, "", step),)
     return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(state.activation(step), ()))
+
+
+def _times_of_items(state: State, step: str, mapped: Mapped) -> Iterator[tuple[int, str, str]]:
+    """The times that items wait for or are tried again at, the earliest first."""
+    times = [(one.retry_at, "", step) for one in mapped.open.values() if one.retry_at is not None]
+    for key, one in mapped.open.items() if state.timers else ():
+        if one.retry_at is None:
+            times += [(timer.due_at, timer.token, step) for timer in state.timers.get(state.item(step, key), ())]
+    yield from sorted(times)
 
 
 def ask(graph: Graph, state: State, question: Callable[[Agenda], T]) -> T:

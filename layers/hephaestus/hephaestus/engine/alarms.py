@@ -22,8 +22,11 @@ from hephaestus.engine.events import (
 from hephaestus.engine.state import TIMED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hephaestus.engine.events import Entry, Event
-    from hephaestus.engine.state import State
+    from hephaestus.engine.records import OpenItem
+    from hephaestus.engine.state import State, StepState
 
 _FROM_OUTSIDE: Final = frozenset(
     {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, Redriven, UndoRequested, Parked}
@@ -75,12 +78,19 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
     return min((time for time in known if time is not None), default=None)
 
 
+def _tried_again(state: State) -> Iterator[StepState | OpenItem]:
+    """What may be between two attempts: steps, and the items of maps."""
+    for step in state.steps.values():
+        yield step
+        yield from () if step.mapped is None else step.mapped.open.values()
+
+
 def _due(before: State, event: Event, at: int) -> int | None:
     """When what came from outside is to be looked at, if no one would look of their own accord."""
     match event:
-        case EventReceived() if _waits(before, event.step, *(TIMED if event.ends else ())):
+        case EventReceived() if _waits(before, event.activation, *(TIMED if event.ends else ())):
             return at
-        case TimerSet() if _waits(before, event.step):
+        case TimerSet() if _waits(before, event.activation):
             return event.due_at
         case CancelRequested() if before.cancel is None:
             return at
@@ -89,17 +99,19 @@ def _due(before: State, event: Event, at: int) -> int | None:
     return None
 
 
-def _waits(state: State, step: str, *others: str) -> bool:
-    """Whether something for ``step`` is to be looked at before the step asks for it: it waits, or is one of others."""
-    return state.step_status(step) in ("waiting", *others) and state.paused is None
+def _waits(state: State, line: str, *others: str) -> bool:
+    """Whether something for a step or item is to be looked at before it asks: it waits, or is one of others."""
+    if state.paused is not None:
+        return False
+    return state.waits(line) or ("[" not in line and state.step_status(step_of(line)) in others)
 
 
 def _after_heartbeat(before: State, event: HeartbeatReceived, after: State) -> int | None:
     """Nothing is due before the first deadline or retry: an alarm that was this heartbeat's moves with it."""
     missed = (timer.due_at for timer in before.timers.get(event.activation, ()) if timer.heartbeat_ms)
     alarmed = before.paused is None and before.wake_at == next(missed, None)
-    if not alarmed or any(_waits(before, step_of(one), *TIMED) for one in before.inbox):
+    if not alarmed or any(_waits(before, one, *TIMED) for one in before.inbox):
         return before.wake_at
-    waiting = [timer.due_at for timer in after.deadlines if after.step_status(timer.step) == "waiting"]
-    retrying = [step.retry_at for step in after.steps.values() if step.retry_at is not None]
+    waiting = [timer.due_at for timer in after.deadlines if after.waits(timer.activation)]
+    retrying = [one.retry_at for one in _tried_again(after) if one.retry_at is not None]
     return min([*waiting, *retrying, *([] if after.deadline is None else [after.deadline])])

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Child, Loop, Origin, Received
+from hephaestus.engine.records import NOTHING, Child, Loop, Mapped, OpenItem, Origin, Received
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -107,6 +107,8 @@ _NAMES: Final = {
     "Loop": Loop,
     "Received": Received,
     "Origin": Origin,
+    "Mapped": Mapped,
+    "OpenItem": OpenItem,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

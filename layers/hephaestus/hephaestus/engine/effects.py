@@ -301,6 +301,7 @@ def _woken(entry: Entry, after: State) -> Iterator[Effect]:
     undoing = after.compensation.left[:1] if after.compensation else ()
     due = [after.activation(step, undo=True) for step in undoing]
     due += [after.activation(key) for key, step in after.steps.items() if step.retry_at == wake_at]
+    due += [after.activation(key) for key, step in after.steps.items() if step.status == "mapping"]
     activation = due[0] if due else ""
     yield Schedule(step_of(activation), token_of(activation, f"retry{wake_at}"), wake_at)
 

@@ -24,6 +24,29 @@ ENDING: Final = "on_failure or output"  # what is said to be otherwise, beside s
 WHOLE: Final = "*"  # what the fingerprint of a larger graph begins with
 
 
+WHOLE_SHARE: Final = 10_000  # of a share in hundredths of a per cent
+
+
+class Spread(NamedTuple):
+    """How a map runs its items.
+
+    Attributes:
+        concurrency: how many of them are under way, wait or are between two attempts at a time at most.
+        tolerate: how many may fail.
+        share: how many may fail of all of them, in hundredths of a per cent; instead of ``tolerate``.
+        events: those that an item may be sent.
+    """
+
+    concurrency: int = 100
+    tolerate: int = 0
+    share: int | None = None
+    events: tuple[str, ...] = ("done",)
+
+    def tolerated(self, total: int) -> int:
+        """How many of so many items may fail."""
+        return self.tolerate if self.share is None else total * self.share // WHOLE_SHARE
+
+
 class Bounds(NamedTuple):
     """How many rounds a step has at most, and within how many milliseconds of the first the last one begins, if set.
 
@@ -45,7 +68,8 @@ class Graph:
     last. ``on_failure`` runs before an instance ends as failed; it is no step of the graph. ``ends`` are the targets
     that are no steps, as ``(step, event, "FAIL")``. ``rounds`` are the bounds of the steps that run in rounds; those in
     ``ends_on`` take these events alone, also between two attempts. ``children`` are the steps that start a child and
-    take no event from outside; what those in ``undoes`` did is undone by the child. Derived: ``order`` has each step
+    take no event from outside; what those in ``undoes`` did is undone by the child. ``maps`` are the steps that run
+    another for each of their items. Derived: ``order`` has each step
     after its predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared by.
     ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
     text, with marks of what is undone and of how an instance ends, or one for all if many.
@@ -62,6 +86,7 @@ class Graph:
     ends_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     children: frozenset[str] = frozenset()
     undoes: frozenset[str] = frozenset()
+    maps: Mapping[str, Spread] = field(default_factory=dict)
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
@@ -84,7 +109,9 @@ class Graph:
         marks = {step: self._mark(step) for step in order}
         derived = {
             "marks": marks,
-            "fingerprint": _fingerprint([*marks.values(), *map(_undone, sorted(self.compensates)), self._ending()]),
+            "fingerprint": _fingerprint(
+                [*marks.values(), *map(self._undone, sorted(self.compensates)), self._ending()]
+            ),
             "order": order,
             "place": {step: place for place, step in enumerate(order)},
             "predecessors": {step: tuple(found) for step, found in predecessors.items()},
@@ -110,7 +137,8 @@ class Graph:
         known = b"" if fingerprint.startswith(WHOLE) else a2b_base64(fingerprint)
         marks = {known[at : at + MARK] for at in range(0, len(known), MARK)}
         found = [step for step in steps if self.marks[step] not in marks]
-        found += [step for step in done if (_undone(step) in marks) != (step in self.compensates) and step not in found]
+        undone = [step for step in done if (self._undone(step) in marks) != (step in self.compensates)]
+        found += [step for step in undone if step not in found]
         return [*found, ENDING] if ending and self._ending() not in marks else found
 
     def _mark(self, step: str) -> bytes:
@@ -118,14 +146,19 @@ class Graph:
         routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
         routes += [(event, ["again"]) for event in sorted(self.again_on(step))]
         routes += [("", ["child"])] if step in self.children else []
-        return _crc((step, step == self.start, step in self.waits, routes, ends))
+        mapped = ("map", *sorted(self.maps[step].events)) if step in self.maps else ()
+        return _crc((step, step == self.start, step in self.waits, routes, ends, *mapped))
+
+    def _undone(self, step: str) -> bytes:
+        """A step and a map of one key are undone otherwise."""
+        return _crc(("undone", step, "map") if step in self.maps else ("undone", step))
 
     def _ending(self) -> bytes:
         return _crc(("ending", self.on_failure, self.output))
 
     def takes(self, step: str) -> tuple[str, ...]:
         """The events that ``step`` may be sent, in the order of its transitions."""
-        if step in self.children:
+        if step in self.children or step in self.maps:
             return ()
         return self.ends_on[step] if step in self.ends_on else (*self.again_on(step), *self.events(step))
 
@@ -140,10 +173,6 @@ class Graph:
 
 def _crc(value: object) -> bytes:
     return crc32(repr(value).encode()).to_bytes(MARK, "big")
-
-
-def _undone(step: str) -> bytes:
-    return _crc(("undone", step))
 
 
 def _fingerprint(marks: Sequence[bytes]) -> str:

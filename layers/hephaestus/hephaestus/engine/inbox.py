@@ -1,4 +1,4 @@
-"""Which step an event from outside is for.
+"""Which step or item an event from outside is for.
 
 A step that waits comes first. If none does, the event is kept for a step that can still be reached: one that is sure
 to wait (``WaitForEvent``) before one that may. Each step keeps one event at a time, and one with rounds a line of at
@@ -10,25 +10,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.advance import reachable
+from hephaestus.engine.map_items import is_item_waiting, is_stopped
+from hephaestus.engine.records import NOT_ENDED
 from hephaestus.errors import AmbiguousEvent, InstanceClosed, LineFull, UnexpectedEvent, UnknownStep
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
 
 LONGEST_LINE: Final = 100  # events that are kept for a step with rounds
+MOST_NAMED: Final = 20  # of those that an event may be for
 
 
-def accept(graph: Graph, state: State, event: str, step: str | None = None) -> str:
-    """The step that ``event`` is for, ``step`` if the caller named one.
+def accept(graph: Graph, state: State, event: str, step: str | None = None, item: str | None = None) -> str:
+    """What ``event`` is kept under: the text of the step or item that it is for, ``step`` and ``item`` where named.
 
     Raises:
         InstanceClosed: the instance has ended or is being cancelled.
         UnknownStep: the workflow has no step named ``step``.
-        UnexpectedEvent: no step that waits or can still be reached declares the event.
+        UnexpectedEvent: no step or item that waits or can still be reached declares the event.
         AmbiguousEvent: several do.
         LineFull: the line of a step with rounds is full.
     """
@@ -42,32 +45,59 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None) -> s
         )
         raise UnknownStep(message)
     meant = graph.takers.get(event, ()) if step is None else (step,)
-    declared = [key for key in meant if event in graph.takes(key)]
+    declared = [key for key in meant if event in graph.takes(key)] if item is None else []
     candidates = _open(graph, state, declared)
+    items = tuple(_open_items(graph, state, event, step, item)) if graph.maps else ()
     for group in (
-        [key for key in candidates if state.step_status(key) == "waiting"],
+        [key for key in candidates if state.step_status(key) == "waiting"] + [one for one in items if state.waits(one)],
         [key for key in candidates if key in graph.waits or event in graph.again_on(key)],
-        candidates,
+        [*candidates, *items],
     ):
         if len(group) == 1:
-            return group[0]
+            return group[0] if "[" in group[0] else state.line(group[0])
         if group:
-            message = (
-                f"instance {state.instance_id}: event {event!r} could be for {', '.join(group)}; "
-                "name the step that is meant"
-            )
-            raise AmbiguousEvent(message, group)
+            raise _ambiguous(state, event, group)
     full = [key for key in reachable(graph, state, declared) if key in graph.rounds]
     if full and not _open(graph, state, full):
         message = f"instance {state.instance_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
         raise LineFull(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
-    whom = f" for step {step}" if step else ""
+    whom = f" for item {item}" if item is not None else ""
+    whom += (" of" if whom else " for") + f" step {step}" if step else ""
     message = f"instance {state.instance_id} takes no event {event!r}{whom} now; it would take {listing}"
     if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
         message = f"{message}. {earlier}"
     raise UnexpectedEvent(message, accepted)
+
+
+def _ambiguous(state: State, event: str, group: Sequence[str]) -> AmbiguousEvent:
+    """Several may take the event; the first of them are named."""
+    named = [*group[:MOST_NAMED], *(["…"] if len(group) > MOST_NAMED else [])]
+    which = "the step that is meant" if not any("[" in one for one in group) else "the item that is meant"
+    message = f"instance {state.instance_id}: event {event!r} could be for {', '.join(named)}; name {which}"
+    return AmbiguousEvent(message, list(group[:MOST_NAMED]))
+
+
+def _open_items(graph: Graph, state: State, event: str, step: str | None, item: str | None) -> Iterator[str]:
+    """The items that may take ``event`` now or later, by the text of their activation."""
+    for key, spread in graph.maps.items():
+        if event in spread.events and step in {None, key}:
+            yield from items_open(graph, state, key, item)
+
+
+def items_open(graph: Graph, state: State, step: str, item: str | None = None) -> Iterator[str]:
+    """The items of a map, or the one with this key, that have not ended and have room for an event."""
+    known = state.steps.get(step)
+    if known is None or known.mapped is None or known.status != "mapping" or is_stopped(graph, state, step):
+        return
+    mapped = known.mapped
+    places = range(len(mapped.ends)) if item is None else (mapped.place(item),)
+    for place in places:
+        if place is not None and mapped.ends[place] == NOT_ENDED:
+            line = state.item(step, mapped.key(place))
+            if line not in state.inbox:
+                yield line
 
 
 def _answered(graph: Graph, state: State, steps: Iterable[str]) -> Iterator[str]:
@@ -107,11 +137,15 @@ def _has_room(graph: Graph, state: State, step: str) -> bool:
 def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
     """The events that would be taken, by step: those of waiting steps, and of steps that are sure to wait.
 
-    A step whose rounds go on with an event takes that at any time.
+    A step whose rounds go on with an event takes that at any time. The events of a map's items are those of the map
+    as long as one of them waits.
     """
     found: dict[str, tuple[str, ...]] = {}
     for step in takers(graph, state):
         sure = state.step_status(step) == "waiting" or step in graph.waits or step in graph.ends_on
         if events := graph.takes(step) if sure else graph.again_on(step):
             found[step] = events
+    for step, spread in graph.maps.items():
+        if state.step_status(step) == "mapping" and is_item_waiting(state, step) and not is_stopped(graph, state, step):
+            found[step] = spread.events
     return found

@@ -60,7 +60,7 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     anew = [step for step in graph.order if step in event.reset and statuses[step] != "skipped"]
     waits = graph.waits.difference(map(step_of, state.inbox))
     running = {step_of(activation) for activation in state.running}
-    goes_on = {step for step in graph.order if statuses[step] in TIMED or step in running}
+    goes_on = {step for step in graph.order if statuses[step] in (*TIMED, "mapping") or step in running}
     goes_on.update(map(step_of, event.children))
     waiting = [step for step in graph.order if statuses[step] == "waiting"]
     return RedrivePlan(

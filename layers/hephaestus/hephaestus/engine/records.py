@@ -148,6 +148,81 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenItem:
+    """An item of a map that is between two attempts, or waits; of one in its first attempt nothing is known but that.
+
+    Attributes:
+        attempt: how many attempts it has had: at the item or, once it has completed, at undoing it.
+        started_at: when the last one began (ms).
+        retry_at: when the next one is due (ms); ``None`` where it waits.
+    """
+
+    attempt: int
+    started_at: int = 0
+    retry_at: int | None = None
+
+
+NOT_ENDED: Final = "."
+COMPLETED: Final = "c"
+FAILED: Final = "f"
+CANCELLED: Final = "x"
+UNDONE: Final = "u"
+NOT_UNDONE: Final = "n"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """How far a map has come, once its items are recorded.
+
+    Attributes:
+        items: what its step runs for, in their order.
+        keys: their keys; none where they are the indexes.
+        initial: the start data that the items read; ``None`` for those of the instance.
+        ends: of each item a letter, as above.
+        entries: of each item the number of the log entry that ended it; 0 before.
+        open: by key, those that are between two attempts, or wait.
+        events: how many of the completed items emitted each event.
+        reason: the story of the first that failed.
+        left: what the completed items left, where a fork has taken them over: their entries are not in its log.
+    """
+
+    items: Any
+    keys: tuple[str, ...] = ()
+    initial: Any = None
+    ends: str = ""
+    entries: tuple[int, ...] = ()
+    open: Mapping[str, OpenItem] = NOTHING
+    events: Mapping[str, int] = NOTHING
+    reason: str = ""
+    left: Any = None
+
+    def over(self) -> Mapped:
+        """It, once the map has ended: what was open is cancelled."""
+        if not self.open:
+            return self
+        ends = [CANCELLED if self.key(at) in self.open else end for at, end in enumerate(self.ends)]
+        return replace(self, ends="".join(ends), open=NOTHING)
+
+    def again(self) -> Mapped:
+        """It, once the failed map goes on: all that has not completed is run again."""
+        begun = [end == COMPLETED for end in self.ends]
+        ends = "".join(COMPLETED if done else NOT_ENDED for done in begun)
+        entries = tuple(entry if done else 0 for entry, done in zip(self.entries, begun, strict=True))
+        return replace(self, ends=ends, entries=entries, open=NOTHING, reason="")
+
+    def key(self, place: int) -> str:
+        """The key of the item at ``place``."""
+        return self.keys[place] if self.keys else str(place)
+
+    def place(self, key: str) -> int | None:
+        """The place of an item; ``None`` for no item of this map."""
+        if self.keys:
+            return self.keys.index(key) if key in self.keys else None
+        known = key.isascii() and key.isdecimal() and int(key) < len(self.ends) and str(int(key)) == key
+        return int(key) if known else None
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """Data that a fork was given in place of what its source had.
 

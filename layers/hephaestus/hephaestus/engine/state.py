@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
-from hephaestus.engine.activation import step_of, text_of, token_of
+from hephaestus.engine.activation import parse, step_of, text_of, text_of_item, token_of
 from hephaestus.engine.records import NOTHING
 from hephaestus.errors import CorruptLog
 from hephaestus.values.lazy_dataclass import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Child, Failure, Loop, Origin, Received, Replacement
+    from hephaestus.engine.records import Child, Failure, Loop, Mapped, OpenItem, Origin, Received, Replacement
 
 T = TypeVar("T")
 Status: TypeAlias = Literal[
@@ -30,6 +30,7 @@ StepStatus: TypeAlias = Literal[
     "waiting",
     "retrying",
     "looping",
+    "mapping",
     "completed",
     "failed",
     "skipped",
@@ -53,8 +54,8 @@ class StepState:
     transitions route (its trace stays in the log); ``replaced`` is set where its results were given to a fork.
     ``requests`` are the requests that its completion has consumed, as they are remembered. ``fail`` is set where its
     event led to ``FAIL``, and so ends the instance: the reason, or ``""``. ``retry_at`` is when its next attempt is
-    due, be it of the same round or the first of the next; ``loop`` is how far a step with rounds has come. ``child`` is
-    the child that it waited for, or started detached.
+    due, be it of the same round or the first of the next; ``loop`` is how far a step with rounds has come, ``mapped``
+    how far a map has. ``child`` is the child that it waited for, or started detached.
     """
 
     status: StepStatus
@@ -73,6 +74,7 @@ class StepState:
     fail: str | None = None
     loop: Loop | None = None
     child: Child | None = None
+    mapped: Mapped | None = None
 
     @property
     def round(self) -> int:
@@ -285,6 +287,10 @@ class State:
         known = self.steps.get(step)
         return text_of(step, epoch) if known is None or known.loop is None else text_of(step, epoch, known.round)
 
+    def item(self, step: str, key: str, *, undo: bool = False) -> str:
+        """The text of the newest activation of an item of the map ``step``, or of its compensation."""
+        return text_of_item(step, 0 if self.epochs is NOTHING else self.epochs.get(step, 0), key, undo=undo)
+
     def line(self, step: str) -> str:
         """What the events for ``step`` are kept under: the text of its activation, whichever round it is at."""
         return text_of(step, 0 if self.epochs is NOTHING else self.epochs.get(step, 0))
@@ -298,6 +304,35 @@ class State:
         """How far ``step`` has come, if it has rounds and its first one has ended."""
         known = self.steps.get(step)
         return None if known is None else known.loop
+
+    def open_item(self, activation: str) -> OpenItem | None:
+        """What is known of an item that is between two attempts, or waits; ``None`` for others, and for steps."""
+        found = parse(activation)
+        known = self.steps.get(found.step)
+        if found.item is None or known is None or known.mapped is None:
+            return None
+        return known.mapped.open.get(found.item)
+
+    def waits(self, activation: str) -> bool:
+        """Whether what ``activation`` names, a step or an item, waits for an event or a time."""
+        if "[" not in activation:
+            return self.step_status(step_of(activation)) == "waiting"
+        one = self.open_item(activation)
+        return one is not None and one.retry_at is None and self.step_status(step_of(activation)) == "mapping"
+
+    def retries(self, activation: str) -> bool:
+        """Whether what ``activation`` names, a step or an item, is between two attempts."""
+        if "[" not in activation:
+            return self.step_status(step_of(activation)) == "retrying"
+        one = self.open_item(activation)
+        return one is not None and one.retry_at is not None
+
+    def attempt_of(self, activation: str) -> int:
+        """The number of the attempt that ``activation`` is at, or comes next; see ``attempt``."""
+        if "[" not in activation:
+            return self.attempt(step_of(activation))
+        one = self.open_item(activation)
+        return 1 if one is None else one.attempt + (one.retry_at is not None)
 
     def attempt(self, step: str) -> int:
         """The number of the attempt that ``step`` is at: the one that runs, or the one that comes next."""

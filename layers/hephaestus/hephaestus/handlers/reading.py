@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.views import to_json_object
+from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime.intake import MAX_NUMBER
 from hephaestus.runtime.queries import read_filter
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 def serve_reads(api: Api) -> None:
     """Give ``api`` the routes of instances, their histories, lists, workflows and the API's document."""
+    _serve_one(api)
+    _serve_others(api)
+
+
+def _serve_one(api: Api) -> None:
     runner = api.runner
 
     @api.get("/instances/<instance_id>")
@@ -38,6 +44,21 @@ def serve_reads(api: Api) -> None:
         return api.page(
             lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100
         )
+
+    @api.get("/instances/<instance_id>/items")
+    def items(instance_id: str) -> Response[str]:
+        """A page of the items of a map, in their order."""
+        known, asked = check_id(api.part(instance_id)), api.incoming
+        asked.takes("step", "status", "limit", "cursor")
+        step, status, cursor = asked.query("step"), asked.query("status"), asked.query("cursor")
+        if step is None:
+            message = "step is missing: name the map whose items are asked for"
+            raise BadRequest(message)
+        return api.page(lambda limit: runner.items(known, step, status=status, limit=limit, cursor=cursor), default=100)
+
+
+def _serve_others(api: Api) -> None:
+    runner = api.runner
 
     @api.get("/instances")
     def instances() -> Response[str]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hephaestus.definition.definition import Definition, Route, edges_of
+from hephaestus.definition.maps import read_tolerated
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, ENDS, FAIL
-from hephaestus.engine.graph import Bounds, Graph
+from hephaestus.engine.graph import Bounds, Graph, Spread
 from hephaestus.errors import HephaestusError, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.registry import Registry
 
@@ -122,6 +123,7 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
     undoes: list[str] = []
     rounds: dict[str, Bounds] = {}
     ends_on: dict[str, tuple[str, ...]] = {}
+    maps: dict[str, Spread] = {}
     for step in described["steps"]:
         routes[step["key"]] = {event: _route(found) for event, found in step["routes"].items()}
         waits += [step["key"]] if step.get("waits") else []
@@ -134,9 +136,12 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
             undoes += [step["key"]] if child["undoes"] else []
         if "ends_on" in step:
             ends_on[step["key"]] = tuple(step["ends_on"])
+        if spread := step.get("map"):
+            number, share = read_tolerated(spread["tolerate"]) or (0, None)
+            maps[step["key"]] = Spread(spread["concurrency"], number, share, tuple(spread["events"]))
     edges, ends = edges_of(routes)
     ending = described.get("output", ""), described.get("on_failure", "")
     known = (described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)
     of_children = frozenset(children), frozenset(undoes)
-    graph = Graph(*known, rounds=rounds, ends_on=ends_on, children=of_children[0], undoes=of_children[1])
+    graph = Graph(*known, rounds=rounds, ends_on=ends_on, children=of_children[0], undoes=of_children[1], maps=maps)
     return Definition(name, described["version"], graph, {}, {}, routes, {}, Retry())

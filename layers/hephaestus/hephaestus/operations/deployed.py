@@ -81,6 +81,15 @@ class Connection:
             asked: Any = {"generation": generation, "limit": limit, "cursor": cursor}
             return _page(self.runner.history(instance_id, **asked, traces=True))
 
+    def items(
+        self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of the items of a map: ``items`` in their order, and ``cursor``, ``None`` at the end."""
+        if self.runner is None:
+            return self._deployed().items(instance_id, step, status=status, limit=limit, cursor=cursor)
+        with explained(self.account):
+            return _page(self.runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
+
     def list(self, wanted: ListFilter = EVERY, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest first: ``items`` and ``cursor``, ``None`` at the end."""
         if self.runner is None:

@@ -19,6 +19,7 @@ from hephaestus.handlers.http.request import MAX_BODY
 from hephaestus.handlers.http.request_key import written
 from hephaestus.operations.advice import AwsRefused
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_number, read_sequence
+from hephaestus.runtime.item_pages import check_item_status, read_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,15 @@ class Api:
         check_number("limit", limit, MAX_LIMIT)
         check_number("generation", 1 if generation is None else generation)
         return self._get(_instance(instance_id, "history"), generation=generation, limit=limit, cursor=cursor)
+
+    def items(
+        self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Json:
+        """A page of the items of a map: ``items`` and ``cursor``."""
+        read_place(cursor)
+        check_item_status(status)
+        check_number("limit", limit, MAX_LIMIT)
+        return self._get(_instance(instance_id, "items"), step=step, status=status, limit=limit, cursor=cursor)
 
     def list(self, wanted: ListFilter, *, limit: int, cursor: str | None) -> Json:
         """A page of instances: ``items`` and ``cursor``."""

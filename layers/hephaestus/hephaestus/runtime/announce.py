@@ -17,6 +17,11 @@ from hephaestus.engine.events import (
     EventReceived,
     Failure,
     InstanceFinished,
+    ItemCompleted,
+    ItemFailed,
+    ItemUndoFailed,
+    ItemUndone,
+    ItemWaiting,
     OnFailureCompleted,
     OnFailureFailed,
     RoundEnded,
@@ -40,9 +45,10 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
 
-Ended: TypeAlias = StepCompleted | RoundEnded | StepCompensated | OnFailureCompleted
+Ended: TypeAlias = StepCompleted | RoundEnded | ItemCompleted | ItemUndone | StepCompensated | OnFailureCompleted
 Handled: TypeAlias = OnFailureCompleted | OnFailureFailed
-Outcome: TypeAlias = StepWaiting | Ended | StepFailed | CompensationFailed | Handled
+Failed: TypeAlias = StepFailed | ItemFailed | ItemUndoFailed | CompensationFailed
+Outcome: TypeAlias = StepWaiting | ItemWaiting | Ended | Failed | Handled
 RUNNER: Final = "Runner"
 
 _logger = logging.getLogger("hephaestus.telemetry")
@@ -118,61 +124,83 @@ class _Telling:
         self.pure = pure
         self.ended = ended
         self.waiting = {key: step.started_at for key, step in before.steps.items() if step.status == "waiting"}
-        self.emits = {timer.step: timer.emits for timer in sorted(before.deadlines, key=by_time, reverse=True)}
-        self.inbox = {step_of(key): received.event for key, received in before.inbox.items()}
+        for key, step in before.steps.items():
+            for item, one in {} if step.mapped is None else step.mapped.open.items():
+                if one.retry_at is None:
+                    self.waiting[before.item(key, item)] = one.started_at
+        timers = sorted(before.deadlines, key=by_time, reverse=True)
+        self.emits = {_who(timer.activation): timer.emits for timer in timers}
+        self.inbox = {_who(key): received.event for key, received in before.inbox.items()}
 
-    def tell(self) -> None:
+    def tell(self) -> None:  # noqa: C901 - a line or two for every event
         """Tell the events in their order."""
         for event in self.entry.events:
             match event:
                 case EventReceived():
-                    self.inbox[event.step] = event.event
-                case StepWaiting():
+                    self.inbox[_who(event.activation)] = event.event
+                case StepWaiting() | ItemWaiting():
                     self.began_to_wait(event)
                 case StepCompleted():
                     self.completed(event)
-                case StepFailed():
+                case ItemCompleted():
+                    self.item_completed(event)
+                case StepFailed() | ItemFailed():
                     self.gave_up(event)
-                case CompensationFailed() | OnFailureFailed():
-                    undo = isinstance(event, CompensationFailed)
+                case CompensationFailed() | ItemUndoFailed() | OnFailureFailed():
+                    undo = not isinstance(event, OnFailureFailed)
                     self.failed(event, event.error, event.retry_at, compensation=undo)
                 case StepsIsolated(activations):
                     self.isolated(activations)
-                case RoundEnded() | StepCompensated() | OnFailureCompleted():
+                case RoundEnded() | StepCompensated() | ItemUndone() | OnFailureCompleted():
                     self.succeeded(event)
                 case InstanceFinished():
                     self.finished(event)
                 case _:
                     pass
 
-    def gave_up(self, event: StepFailed) -> None:
-        """An attempt failed, or what a step waited for was its failure."""
-        if event.step in self.waiting:
-            self.resumed(event.step, event.attempt, self.came(event.step))
+    def gave_up(self, event: StepFailed | ItemFailed) -> None:
+        """An attempt failed, or what a step or item waited for was its failure."""
+        if (who := _who(event.activation)) in self.waiting:
+            self.resumed(event.activation, event.attempt, self.came(who))
         self.failed(event, event.error, event.retry_at)
 
     def isolated(self, activations: Sequence[str]) -> None:
         """Steps were under way when their process died."""
         for one in activations:
-            known = {**_step(step_of(one), self.after.attempt(step_of(one))), **_round(one)}
+            known = {**_step(step_of(one), self.after.attempt_of(one)), **_round(one)}
             tell(telemetry.ISOLATED, self.after, {"system_time": self.entry.at}, **known)
 
-    def began_to_wait(self, event: StepWaiting) -> None:
-        """A step waits from now on."""
-        self.saw_start(event)
-        fields = {**_step(event.step, event.attempt), "instance_status": self.after.status}
+    def began_to_wait(self, event: StepWaiting | ItemWaiting) -> None:
+        """A step or item waits from now on."""
+        if isinstance(event, StepWaiting):
+            self.saw_start(event)
+        status, item = {"instance_status": self.after.status}, _item(event.activation)
+        fields = {**_step(event.step, event.attempt), **item, **status}
         tell("hephaestus.step.async", self.after, self.times(event), **fields)
-        self.waiting[event.step] = self.entry.at
-        self.emits[event.step] = event.emits
+        self.waiting[_who(event.activation)] = self.entry.at
+        self.emits[_who(event.activation)] = event.emits
 
-    def succeeded(self, event: RoundEnded | StepCompensated | OnFailureCompleted) -> None:
+    def item_completed(self, event: ItemCompleted) -> None:
+        """An item is through: it ran, or what it waited for came."""
+        if (who := _who(event.activation)) in self.waiting:
+            self.resumed(event.activation, event.attempt, event.event)  # its run was reported when it began to wait
+            del self.waiting[who]
+        else:
+            fields = {"has_context_updates": bool(event.results), "has_metadata_updates": False}
+            self.stopped(event, event.event, transitions_to=(), compensation=False, **fields)
+        self.inbox.pop(who, None)
+
+    def succeeded(self, event: RoundEnded | StepCompensated | ItemUndone | OnFailureCompleted) -> None:
         """A round, a compensation or ``on_failure`` ended well; a round that began too soon too often is slowed."""
         if isinstance(event, RoundEnded) and event.step in self.waiting:
-            self.resumed(event.step, event.attempt, event.event)  # its run was reported when it began to wait
+            self.resumed(event.activation, event.attempt, event.event)  # its run was reported when it began to wait
             del self.waiting[event.step]
             self.inbox.pop(event.step, None)
             return
-        undo, left = isinstance(event, StepCompensated), event.carry if isinstance(event, RoundEnded) else event.results
+        undo, left = (
+            isinstance(event, (StepCompensated, ItemUndone)),
+            event.carry if isinstance(event, RoundEnded) else event.results,
+        )
         added = bool(getattr(event, "metadata", None))
         fields: dict[str, object] = {"has_context_updates": bool(left), "has_metadata_updates": added}
         if isinstance(event, RoundEnded):
@@ -184,7 +212,7 @@ class _Telling:
     def completed(self, event: StepCompleted) -> None:
         """A step is through: it ran, what it waited for came, or its failure is routed."""
         if event.step in self.waiting:
-            self.resumed(event.step, event.attempt, self.came(event.step) if event.failed else event.event)
+            self.resumed(event.activation, event.attempt, self.came(event.step) if event.failed else event.event)
         if event.failed:
             self.failed(event, event.failed, None)
         elif event.step in self.waiting:
@@ -213,11 +241,13 @@ class _Telling:
         """The event that a waiting step was given, where what came of it is a failure."""
         return self.inbox.get(step) or self.emits.get(step, "timeout")
 
-    def resumed(self, step: str, attempt: int, came: str) -> None:
-        """What a step waited for is here."""
-        measured = {"system_time": self.entry.at, "wait_duration": float(self.entry.at - self.waiting[step])}
-        source = "external" if step in self.inbox else "timeout"
-        fields = {**_step(step, attempt), "resume_event": came, "source": source}
+    def resumed(self, activation: str, attempt: int, came: str) -> None:
+        """What a step or item waited for is here."""
+        who = _who(activation)
+        measured = {"system_time": self.entry.at, "wait_duration": float(self.entry.at - self.waiting[who])}
+        source = "external" if who in self.inbox else "timeout"
+        known = {**_step(step_of(activation), attempt), **_item(activation)}
+        fields = {**known, "resume_event": came, "source": source}
         tell("hephaestus.step.resume", self.after, measured, **fields)
 
     def stopped(self, event: Ended, emitted: str, **fields: object) -> None:
@@ -227,7 +257,7 @@ class _Telling:
 
     def failed(
         self,
-        event: StepFailed | CompensationFailed | StepCompleted | OnFailureFailed,
+        event: Failed | StepCompleted | OnFailureFailed,
         story: Failure,
         retry_at: int | None,
         *,
@@ -280,6 +310,8 @@ class _Telling:
     def ran(self, event: Outcome) -> Running | None:
         """The attempt that an event is the outcome of, if this invocation ran it."""
         known = self.ended.get(event.activation)
+        if isinstance(event, (StepCompleted, StepFailed)) and self.after.steps[event.step].mapped is not None:
+            return None  # its only attempt asked for the items, and ended long before
         return known if known is not None and known.run.attempt == event.attempt else None
 
     def times(self, event: Outcome) -> dict[str, float]:
@@ -294,9 +326,19 @@ def _step(step: str, attempt: int, *, compensation: bool = False) -> dict[str, o
 
 
 def _round(activation: str) -> dict[str, object]:
-    """The round of a step that goes round again, from the second on."""
+    """The round of a step that goes round again, from the second on, or the item of a map."""
     found = parse(activation).round
-    return {"round": found} if found > 1 else {}
+    return {"round": found} if found > 1 else _item(activation)
+
+
+def _item(activation: str) -> dict[str, object]:
+    """The item of a map."""
+    return {"item": parse(activation).item} if "[" in activation else {}
+
+
+def _who(activation: str) -> str:
+    """What waits: a step, whichever round it is at, or an item."""
+    return activation if "[" in activation else step_of(activation)
 
 
 def _story(failure: Failure) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
+from hephaestus.definition.maps import Spreads
 from hephaestus.definition.results import Again, Completed, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
@@ -97,7 +98,7 @@ class Spawned(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of an attempt: a result and the targets it takes, the end of a round, a wait, or an error.
+    """What came of an attempt: a result and the targets it takes, the end of a round, a wait, items, or an error.
 
     ``story`` is the error as history keeps it, made where the attempt ran: it calls the error's own code.
     """
@@ -112,6 +113,7 @@ class Outcome(NamedTuple):
     spawned: Spawned | None = None
     error: BaseException | None = None
     story: Failure | None = None
+    spreads: Spreads | None = None
 
     @property
     def writes(self) -> Sequence[Write]:
@@ -166,10 +168,13 @@ class Attempt:
 
     def _run(self) -> Outcome:
         key, undo = self.step, parse(self.activation).undo
-        step = self.definition.steps[key]
+        step = self.definition.step_of(self.activation)
         result = step.undo(self.context) if undo else step.run(self.context)
         if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
+        if type(result) is Spreads:
+            self._check_items(result)
+            return Outcome(self.activation, self.number, self.started_at, spreads=result)
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
@@ -180,8 +185,24 @@ class Attempt:
             return Outcome(self.activation, self.number, self.started_at, pending=read)
         if isinstance(read, Ended):
             return Outcome(self.activation, self.number, self.started_at, ended=read)
-        taken = NOWHERE if undo else route(self.definition, key, read.event, read.results, self.context)
+        taken = (
+            NOWHERE
+            if undo or "[" in self.activation
+            else route(self.definition, key, read.event, read.results, self.context)
+        )
         return Outcome(self.activation, self.number, self.started_at, read, taken)
+
+    def _check_items(self, spreads: Spreads) -> None:
+        """Reject items that cannot be stored.
+
+        Raises:
+            InvalidResult: they are too large.
+        """
+        try:
+            for what, value in (("items", spreads.items), ("context", spreads.initial)):
+                check_size(value, self.store.max_value_bytes, f"step {self.step}: its {what}")
+        except PayloadTooLarge as error:
+            raise InvalidResult(str(error)) from error
 
     def _failed(self, error: BaseException) -> Outcome:
         return Outcome(self.activation, self.number, self.started_at, error=error, story=failure(error, self.step))
@@ -190,7 +211,7 @@ class Attempt:
         """What an ``async def`` step comes to, on the loop that all of them share."""
         from hephaestus.runtime.event_loop import Who, run  # noqa: PLC0415 - asyncio is a tenth of a cold start
 
-        timeout = self.definition.declared[self.step].timeout
+        timeout = self.definition.declared_of(self.activation).timeout
         seconds = timeout.total_seconds() if timeout is not None else None
         return run(result, Who(self.step, self.context.instance_id, seconds))
 
@@ -215,15 +236,27 @@ class Attempt:
 
             step = self.definition.steps[key]
             return spawned(step, result, self.store.max_value_bytes, self.deployed)
-        events = tuple(self.definition.routes[key])
+        events = self.definition.events_of(self.activation)
         if not isinstance(result, (str, dict, Completed, Pending, Again)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")
-        read = read_result(result, self.definition.declared[key].events, key, routed=events)
+        declared = self.definition.declared_of(self.activation).events
+        read = read_result(result, declared, key, routed=events)
         if isinstance(read, Completed):
+            self._check_metadata(read)
             return self._checked(read, key)
         if isinstance(read, Again):
             return self._ended(read, key)
         return _read_pending(read, events, self.started_at, key)
+
+    def _check_metadata(self, read: Completed) -> None:
+        """Reject metadata of an item: a thousand of them would write over each other's.
+
+        Raises:
+            InvalidResult: there are some.
+        """
+        if "[" in self.activation and read.metadata:
+            message = f"step {self.step}: an item returned metadata, which are the instance's: put them into results"
+            raise InvalidResult(message)
 
     def _checked(self, read: Completed, key: str) -> Stored:
         """The result as it is stored.
@@ -242,7 +275,7 @@ class Attempt:
         Raises:
             WriteRefused, TypeError, ValueError, PayloadTooLarge, InvalidResult: it cannot be.
         """
-        if self.definition.declared[key].rounds is None:
+        if self.definition.declared_of(self.activation).rounds is None:
             message = f"step {key} returned Again and has no rounds: say how many there are, as in rounds=Rounds(1_000)"
             raise InvalidResult(message)
         carry = self._stored(read.carry, "carry", key)

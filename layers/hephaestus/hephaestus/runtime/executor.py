@@ -13,11 +13,11 @@ import time
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.context import Source, context_of
-from hephaestus.engine.activation import step_of, text_of
+from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
@@ -25,6 +25,7 @@ from hephaestus.engine.advance import (
     Drop,
     Exhaust,
     GiveUp,
+    Join,
     Run,
     Settle,
     Skip,
@@ -48,6 +49,9 @@ from hephaestus.engine.events import (
     EventsDropped,
     HandedOver,
     InstanceFinished,
+    ItemCompleted,
+    ItemUndone,
+    MapBegun,
     OnFailureCompleted,
     OutputFailed,
     OutputStarted,
@@ -63,12 +67,14 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import following
+from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.state import CAREFUL
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
 from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.error_text import failure
+from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.orphans import is_ending, is_read, is_unread, orphaned_by, output_in, unread
@@ -106,6 +112,7 @@ LOOK_PAUSE_MS: Final = 250
 LONGEST_LOOK_MS: Final = 10_000
 LOOKS: Final = 100  # claims in one invocation; then the sweep finds the mail
 GIVE_UP_MS: Final = 3_600_000
+WRITING: Final = (StepCompleted, RoundEnded, ItemCompleted, ItemUndone, StepCompensated, OnFailureCompleted)
 OUTPUT: Final = "!output"  # in a step's place, for what makes the output; no step can have this key
 
 _logger = logging.getLogger("hephaestus.executor")
@@ -214,7 +221,7 @@ class _Execution:
         self.definition = definition
         self.graph = definition.graph
         self.budget = budget
-        self.pure = pure = frozenset(key for key, step in definition.declared.items() if step.pure)
+        pure = frozenset(key for key, step in definition.declared.items() if step.pure)
         give_up_at = budget.deadline - executor.limits.margin_ms
         self.in_flight: dict[str, Running] = {}
         self.ended: dict[str, Running] = {}
@@ -225,7 +232,7 @@ class _Execution:
             if self.mail:
                 self.drop_mail(entry)
 
-        self.journal = Journal(executor.commits, executor.clock, state, opening, pure, give_up_at, told)
+        self.journal = Journal(executor.commits, executor.clock, state, opening, self.is_pure, give_up_at, told)
         self.judge = Judge(
             definition, self.journal.now, lambda: self.draft, self.clock.random, self.context, self.may_choose
         )
@@ -240,6 +247,10 @@ class _Execution:
         self.workers: Workers | None = None
         self.ran = False
         teach_yaml()
+
+    def is_pure(self, activation: str) -> bool:
+        """Whether what an activation comes to follows from the state alone."""
+        return self.definition.declared_of(activation).pure
 
     @property
     def draft(self) -> State:
@@ -329,7 +340,7 @@ class _Execution:
                 and the wait itself may be one that was decided and is to be decided again.
         """
         begins = ChoiceStarted(activation)
-        if self.draft.choosing.get(activation, 0) >= self.definition.policy(begins.step).max_attempts:
+        if self.draft.choosing.get(activation, 0) >= self.definition.policy(activation).max_attempts:
             return False
         journal, ran = self.journal, (activation,) if activation in self.journal.unnamed else ()
         self.name(ran)
@@ -337,7 +348,7 @@ class _Execution:
         while not self.flush():
             if any(event is begins for event in journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if begins.step in self.pure or not (ran or activation in self.draft.running):
+            if self.is_pure(activation) or not (ran or activation in self.draft.running):
                 raise LookAgain
             self.name(ran)
             journal.decide(begins)
@@ -351,13 +362,14 @@ class _Execution:
         """
         alone, running = len(self.interrupted) == 1 and self.is_named(*self.interrupted), self.draft.running
         known = [one for one in self.interrupted if step_of(one) in self.definition.declared]
+        known = [one for one in known if "[" not in one or is_open_item(self.draft, one)]
         spent = [one for one in known if one in running and (alone or self.is_once(one))]
         if not alone:
             self.isolate(one for one in known if one not in spent)
         for activation in spent:
             event = self.within_room(self.judge.interrupted(self.draft, activation, alone=alone))
             self.journal.decide(self.overtaken(event))
-        self.isolate(one for one in spent if alone and self.draft.step_status(step_of(one)) == "retrying")
+        self.isolate(one for one in spent if alone and self.draft.retries(one))
 
     def is_named(self, activation: str) -> bool:
         """Whether a commit has named whatever can have run since ``activation`` was named."""
@@ -366,19 +378,21 @@ class _Execution:
         return exact or step not in self.definition.declared or not self.definition.defers(step)
 
     def is_once(self, activation: str) -> bool:
-        """Whether an activation is of a step that runs at most once."""
-        return self.definition.declared[step_of(activation)].semantics == "at_most_once"
+        """Whether an activation is of a step that runs at most once; a compensation may be tried again."""
+        once = self.definition.declared_of(activation).semantics == "at_most_once"
+        return once and not activation.endswith("!undo")
 
     def isolate(self, activations: Iterable[str]) -> None:
         """Have what was under way when its process died run alone from now on."""
-        if self.draft.compensation is None and (found := tuple(activations)):
+        of_steps = self.draft.compensation is None
+        if found := tuple([one for one in activations if of_steps or "[" in one]):
             self.journal.decide(StepsIsolated(found))
 
     def record(self, commands: tuple[Command, ...], now: int) -> bool:
         """Note what the commands decide without running anybody's code; whether there was any such thing."""
         noted = False
         for command in commands:
-            if isinstance(command, Run) and command.step not in self.pure:
+            if isinstance(command, Run) and not self.is_pure(command.activation):
                 continue
             try:
                 event = self.decision(command, now)
@@ -408,9 +422,13 @@ class _Execution:
             case Exhaust(activation=activation):
                 outcome, event = Outcome(activation, 0, 0), self.judge.exhausted(command, self.draft)
             case Deliver(activation=activation, step=step):
+                given = self.draft.open_item(activation) or self.draft.steps[step]
+                outcome = Outcome(activation, given.attempt, given.started_at)
+                event = self.judge.delivered(command, self.draft)
+            case Join(activation=activation, step=step):
                 known = self.draft.steps[step]
                 outcome = Outcome(activation, known.attempt, known.started_at)
-                event = self.judge.delivered(command, self.draft)
+                event = self.judge.joined(command, self.draft)
             case Run():
                 return self.judged(Running(command, now, now), self.attempt(command, now)())
             case _:
@@ -472,7 +490,7 @@ class _Execution:
     def may_be_late(self, event: Event) -> bool:
         """Whether a decision may be committed after more has run that follows from it."""
         if isinstance(event, StepCompleted):
-            plain = event.failed is None and event.fail is None and event.step not in self.pure
+            plain = event.failed is None and event.fail is None and not self.is_pure(event.activation)
             waited = self.journal.committed.step_status(event.step) == "waiting"
             return plain and not waited and self.definition.defers(event.step)
         return isinstance(event, StepsSkipped)
@@ -513,6 +531,7 @@ class _Execution:
             compensation=run.undo,
             concurrent=active > 1,
             active_steps_count=active,
+            **({"item": parse(run.activation).item} if "[" in run.activation else {}),
         )
 
     def fitting(self, runs: Sequence[Run], now: int) -> list[Run]:
@@ -524,7 +543,7 @@ class _Execution:
         """Whether a step can end before the invocation does. A fresh one takes any: nobody has more time than it."""
         if self.budget.start_until is not None and now >= self.budget.start_until:
             return False
-        timeout = self.definition.declared[run.step].timeout
+        timeout = self.definition.declared_of(run.activation).timeout
         needed = milliseconds(timeout) if timeout is not None else self.limits.reserve_ms
         if now + needed + self.limits.margin_ms <= self.budget.deadline:
             return True
@@ -532,7 +551,7 @@ class _Execution:
 
     def may_block(self, run: Run) -> bool:
         """Whether nothing can want attention while ``run`` runs: no timeout of its own, nobody waits."""
-        limit = self.definition.declared[run.step].timeout
+        limit = self.definition.declared_of(run.activation).timeout
         return limit is None and is_idle_but_for(self.graph, self.draft, run.step)
 
     def attempt(self, run: Run, now: int) -> Attempt:
@@ -543,7 +562,12 @@ class _Execution:
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
-        return context_of(Source(self.definition, self.draft, activation, self.remaining_time, self.issuer), attempt)
+        source = Source(self.definition, self.draft, activation, self.remaining_time, self.issuer, self.left_by_items)
+        return context_of(source, attempt)
+
+    def left_by_items(self, state: State, step: str, places: Sequence[int]) -> Sequence[Any]:
+        """What items of a map left; see ``items_left``."""
+        return items_left(self.executor.commits.store.reader, state, step, places, tuple(self.journal.decided))
 
     def remaining_time(self) -> timedelta:
         """How long steps of this invocation may still run."""
@@ -578,7 +602,7 @@ class _Execution:
     def limited(self) -> Iterator[tuple[Running, timedelta, int]]:
         """What runs and has a timeout, the timeout, and when it has run too long (ms)."""
         for running in self.in_flight.values():
-            timeout = self.definition.declared[running.run.step].timeout
+            timeout = self.definition.declared_of(running.run.activation).timeout
             if timeout is not None:
                 yield running, timeout, running.started_at + milliseconds(timeout)
 
@@ -642,7 +666,7 @@ class _Execution:
         """
         if self.journal.has_room(event):
             return event
-        succeeded = isinstance(event, (StepCompleted, RoundEnded, OnFailureCompleted))
+        succeeded = isinstance(event, (StepCompleted, RoundEnded, MapBegun, OnFailureCompleted))
         done = succeeded and getattr(event, "failed", None) is None
         if done and failed is not None:
             step = getattr(event, "step", "")
@@ -657,7 +681,7 @@ class _Execution:
             pass  # its neighbours first: a condition of its own must not undo them
         event = self.judged(running, outcome)
         self.journal.decide(event)
-        if not isinstance(event, (StepCompleted, RoundEnded, StepCompensated, OnFailureCompleted)) or not event.writes:
+        if not isinstance(event, WRITING) or not event.writes:
             return  # it failed, for want of room
         try:
             self.name_next(event)
@@ -721,7 +745,7 @@ class _Execution:
     def name_retries(self, at: int) -> None:
         """Name the steps that are tried again at ``at`` in the commit before the pause: none is needed after it."""
         state, undoing = self.draft, self.draft.compensation
-        if undoing is not None:
+        if undoing is not None and not any(step in self.graph.maps for step in undoing.left[:1]):
             due = [state.activation(undoing.left[0], undo=True) if undoing.left else state.activation(undoing.then)]
         else:
             due = [run.activation for run in advance(self.graph, state, at) if isinstance(run, Run)]

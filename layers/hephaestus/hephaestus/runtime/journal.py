@@ -20,6 +20,10 @@ from hephaestus.engine.events import (
     Entry,
     Event,
     EventsDropped,
+    ItemCompleted,
+    ItemFailed,
+    ItemWaiting,
+    MapBegun,
     OutputStarted,
     RoundEnded,
     StepCompleted,
@@ -37,7 +41,7 @@ from hephaestus.runtime.sizes import added, held
 from hephaestus.values.weight import MAX_HELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from hephaestus.engine.state import State
     from hephaestus.runtime.commits import Commits
@@ -68,7 +72,7 @@ class Journal:
         clock: time and names.
         state: the instance as it was read.
         opening: the events of the first commit, the claim among them; none when they are committed already.
-        pure: the steps whose waiting follows from the state alone.
+        pure: tells the activations whose waiting follows from the state alone.
         give_up_at: until when (ms) a store that does not answer is asked again.
         tell: called after every commit with the state before, the entry, and the state after.
 
@@ -83,7 +87,7 @@ class Journal:
         clock: Clock,
         state: State,
         opening: tuple[Event, ...],
-        pure: Collection[str],
+        pure: Callable[[str], bool],
         give_up_at: int,
         tell: Callable[[State, Entry, State], None],
     ) -> None:
@@ -270,13 +274,12 @@ class Journal:
                 | ChildUndoing()
             ):
                 return True
-            case StepWaiting(step=step):
-                return step in self.pure
-            case StepCompleted() | StepFailed() | RoundEnded():
-                step, activation = event.step, event.activation
-                waits = (StepWaiting, ChildStarted)
-                waited = any(isinstance(earlier, waits) and earlier.step == step for earlier in decided)
+            case StepWaiting(activation=activation) | ItemWaiting(activation=activation):
+                return self.pure(activation)
+            case StepCompleted() | StepFailed() | RoundEnded() | MapBegun() | ItemCompleted() | ItemFailed():
+                activation = event.activation
+                waits = [one.activation for one in decided if isinstance(one, (StepWaiting, ItemWaiting, ChildStarted))]
                 ran = activation in self.committed.running or activation in self.unnamed
-                return step in self.pure or waited or not ran
+                return activation in waits or self.pure(activation) or not ran
             case _:
                 return False

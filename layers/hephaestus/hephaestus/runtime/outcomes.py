@@ -21,6 +21,12 @@ from hephaestus.engine.events import (
     CompensationFailed,
     Event,
     Failure,
+    ItemCompleted,
+    ItemFailed,
+    ItemUndoFailed,
+    ItemUndone,
+    ItemWaiting,
+    MapBegun,
     OnFailureCompleted,
     OnFailureFailed,
     RoundEnded,
@@ -46,7 +52,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.retries import Retry
-    from hephaestus.engine.advance import Deliver, Exhaust, Settle
+    from hephaestus.engine.advance import Deliver, Exhaust, Join, Settle
     from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
     from hephaestus.runtime.attempt import Spawned
@@ -76,18 +82,24 @@ class Judge:
     context: Callable[[str, int], StepContext]
     may_choose: Callable[[str], bool]
 
-    def ended(self, outcome: Outcome) -> Event:
+    def ended(self, outcome: Outcome) -> Event:  # noqa: PLR0911 - one for each thing that an attempt can come to
         """An attempt of a step came to its end."""
         if outcome.error is not None:
             return self.failed(outcome, outcome.error)
         if outcome.pending is not None:
             return self._waiting(outcome)
+        if (begun := outcome.spreads) is not None:
+            begins = outcome.started_at, outcome.attempt
+            return MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins)
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)
         if outcome.spawned is not None:
             return self._child_started(outcome, outcome.spawned)
         done = outcome.completed
         assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
+        if "[" in outcome.activation:
+            at, attempt, labels = outcome.started_at, outcome.attempt, tuple(map(label, done.writes))
+            return ItemCompleted(outcome.activation, done.event, done.results, at, attempt, labels)
         return StepCompleted(
             outcome.activation,
             done.event,
@@ -137,14 +149,16 @@ class Judge:
 
     def undone(self, outcome: Outcome) -> Event:
         """An attempt to undo a step came to its end."""
-        step, done = outcome.step, outcome.completed
+        activation, done, is_item = outcome.activation, outcome.completed, "[" in outcome.activation
         if outcome.error is None and done is not None:
             labels = tuple(label(write) for write in done.writes)
-            return StepCompensated(outcome.activation, outcome.attempt, done.results, outcome.started_at, labels)
+            ends = ItemUndone if is_item else StepCompensated
+            return ends(activation, outcome.attempt, done.results, outcome.started_at, labels)
         assert outcome.error is not None  # noqa: S101 - see above
-        retry_at = self._retry_at(self.definition.undo_policy(step), outcome.error, outcome.attempt)
+        retry_at = self._retry_at(self.definition.undo_policy(activation), outcome.error, outcome.attempt)
         story = outcome.story or failure(outcome.error)
-        return CompensationFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
+        fails = ItemUndoFailed if is_item else CompensationFailed
+        return fails(activation, outcome.attempt, story, outcome.started_at, retry_at)
 
     def handled(self, outcome: Outcome) -> OnFailureCompleted | OnFailureFailed:
         """An attempt of the workflow's ``on_failure`` came to its end."""
@@ -162,7 +176,7 @@ class Judge:
         if error is None:
             error = InvalidResult(f"step {step} is on_failure and returned Pending(): it cannot wait")
         once = self.definition.declared[step].semantics == "at_most_once"
-        retry_at = None if once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
+        retry_at = None if once else self._retry_at(self.definition.policy(outcome.activation), error, outcome.attempt)
         story = outcome.story or failure(error)
         return OnFailureFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
 
@@ -175,8 +189,9 @@ class Judge:
     def interrupted(self, state: State, activation: str, *, alone: bool) -> Event:
         """An attempt was under way when the Lambda that ran it ended, ``alone`` or with others: it is spent."""
         step, undo = step_of(activation), parse(activation).undo
-        attempt = state.attempt(step)
-        what = "the compensation of step" if undo else "step"
+        attempt, item = state.attempt_of(activation), parse(activation).item
+        what = "the compensation of " if undo else ""
+        what += "step" if item is None else f"item {item} of step"
         error = Interrupted(
             f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
             f"by its timeout, its memory or a crash; it ran {'alone' if alone else 'beside others'}, "
@@ -186,6 +201,8 @@ class Judge:
 
     def delivered(self, command: Deliver, state: State) -> Event:
         """A waiting step gets its event: its round ends, or it completes, or fails where nothing routes the event."""
+        if "[" in command.activation:
+            return self._item_delivered(command, state)
         step, event, known = command.step, command.event, state.steps[command.step]
         waited = Outcome(command.activation, known.attempt, known.started_at)
         if event in self.definition.graph.again_on(step):
@@ -246,6 +263,30 @@ class Judge:
             spawned.detached,
         )
 
+    def _item_delivered(self, command: Deliver, state: State) -> Event:
+        """A waiting item gets its event, with which it completes, or fails where its step does not declare it."""
+        activation, event, one = command.activation, command.event, state.open_item(command.activation)
+        assert one is not None  # noqa: S101 - it waits
+        waited = Outcome(activation, one.attempt, one.started_at)
+        if event not in self.definition.events_of(activation):
+            named = f"item {parse(activation).item} of step {command.step}"
+            error = StepTimedOut(f"{named} waited too long, and its step does not declare {event!r}")
+            return self.failed(waited, error, final=True)
+        return ItemCompleted(activation, event, as_results(command.payload), one.started_at, one.attempt)
+
+    def joined(self, command: Join, state: State) -> Event:
+        """The items of a map have ended, or the completed ones are undone."""
+        activation, error = command.activation, command.error
+        if parse(activation).undo:
+            return StepCompensated(activation) if error is None else CompensationFailed(activation, 1, error)
+        known = state.steps[command.step]
+        joined = Outcome(activation, known.attempt, known.started_at, story=error)
+        if error is None:
+            return self._given(joined, "done", FrozenDict(command.results), took=False)
+        if "error" in self.definition.routes[command.step]:
+            return self._routed(joined, "error", error, command.results)
+        return StepFailed(activation, known.attempt, error, known.started_at)
+
     def exhausted(self, command: Exhaust, state: State) -> Event:
         """A step with rounds has had all of them, or its time: it completes so, or fails where nothing routes that."""
         step, rounds, loop = command.step, command.rounds, state.steps[command.step].loop
@@ -266,7 +307,7 @@ class Judge:
         if not self._may_route(waited, event):
             return self.failed(waited, self._fatal(waited, event), final=True)
 
-        def routed() -> StepCompleted | StepFailed:
+        def routed() -> Event:
             taken = self._route(waited, event, results)
             return StepCompleted(
                 waited.activation,
@@ -281,29 +322,36 @@ class Judge:
                 took=took,
             )
 
-        def failed(error: BaseException) -> StepCompleted | StepFailed:
+        def failed(error: BaseException) -> Event:
             return self.failed(waited._replace(story=failure(error, step)), error, final=True)
 
         return contain(routed, failed)
 
-    def failed(self, outcome: Outcome, error: BaseException, *, final: bool = False) -> StepFailed | StepCompleted:
-        """A failed attempt: tried again, routed as ``timeout`` or ``error``, or the end of the step."""
-        step, kind = outcome.step, type(error)  # not isinstance: an error may lie about its class, or raise
-        routes, story = self.definition.routes[step], outcome.story or failure(error)
-        if issubclass(kind, StepTimedOut) and "timeout" in routes:
+    def failed(
+        self, outcome: Outcome, error: BaseException, *, final: bool = False
+    ) -> StepFailed | StepCompleted | ItemFailed:
+        """A failed attempt: tried again, routed as ``timeout`` or ``error``, or the end of the step or item."""
+        activation, kind = outcome.activation, type(error)  # not isinstance: an error may lie about its class, or raise
+        routes, story = self.definition.routes[outcome.step], outcome.story or failure(error)
+        is_item = "[" in activation
+        if not is_item and issubclass(kind, StepTimedOut) and "timeout" in routes:
             return self._routed(outcome, "timeout", story)
-        once = self.definition.declared[step].semantics == "at_most_once"
-        retry_at = None if final or once else self._retry_at(self.definition.policy(step), error, outcome.attempt)
+        once = self.definition.declared_of(activation).semantics == "at_most_once"
+        retry_at = None if final or once else self._retry_at(self.definition.policy(activation), error, outcome.attempt)
+        if is_item:
+            return ItemFailed(activation, outcome.attempt, story, outcome.started_at, retry_at)
         if retry_at is None and "error" in routes:
             return self._routed(outcome, "error", story)
-        return StepFailed(outcome.activation, outcome.attempt, story, outcome.started_at, retry_at)
+        return StepFailed(activation, outcome.attempt, story, outcome.started_at, retry_at)
 
-    def _routed(self, outcome: Outcome, event: str, story: Failure) -> StepFailed | StepCompleted:
-        """A failure that the transitions route: the next step finds it in this step's results."""
+    def _routed(
+        self, outcome: Outcome, event: str, story: Failure, left: Mapping[str, Any] = NOTHING
+    ) -> StepFailed | StepCompleted:
+        """A failure that the transitions route: the next step finds it in this step's results, beside what it left."""
         activation, attempt, started_at = outcome.activation, outcome.attempt, outcome.started_at
         rounds = self._rounds(outcome)
         took = not rounds or self.draft().step_status(outcome.step) == "waiting"
-        results = FrozenDict(error=FrozenDict(type=story.type, message=story.message))
+        results = FrozenDict({**left, "error": FrozenDict(type=story.type, message=story.message)})
         if not self._may_route(outcome, event):
             fatal = failure(self._fatal(outcome, event))
             return StepFailed(activation, attempt, both(fatal, event, story), started_at)
@@ -345,8 +393,8 @@ class Judge:
         context = self.context(outcome.activation, outcome.attempt)
         return route(self.definition, outcome.step, event, results, context)
 
-    def _waiting(self, outcome: Outcome) -> StepWaiting:
-        """A step that waits: a deadline gets a schedule, a short wait that the engine makes itself does not."""
+    def _waiting(self, outcome: Outcome) -> StepWaiting | ItemWaiting:
+        """A step or item that waits: a step's deadline gets a schedule, unless the wait is short and the engine's."""
         pending = outcome.pending
         assert pending is not None  # noqa: S101 - its caller has looked
         now, due_at, name, scheduled = self.now(), None, "", False
@@ -358,6 +406,10 @@ class Judge:
             scheduled = pending.emits == "timeout" or due_at - now > LONGEST_MESSAGE_MS
             name = token_of(outcome.activation, str(outcome.attempt))
         beat = milliseconds(read_duration(pending.heartbeat, "heartbeat")) if pending.heartbeat is not None else 0
+        if "[" in outcome.activation:
+            began, attempt = outcome.started_at, outcome.attempt
+            missed_at = now + beat if beat else 0
+            return ItemWaiting(outcome.activation, began, attempt, name, due_at, pending.emits, beat, missed_at)
         return StepWaiting(
             outcome.activation,
             outcome.started_at,

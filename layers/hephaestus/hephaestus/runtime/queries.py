@@ -9,18 +9,21 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.business_key import NAME, check_id, key_of
+from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
 from hephaestus.engine.state import OF_ROOTS, STATUSES
 from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
+from hephaestus.runtime.item_pages import items_page
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hephaestus.definition.references import WorkflowRef
+    from hephaestus.definition.item_views import ItemView
+    from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.engine.state import State
     from hephaestus.runtime.instances import Instances
     from hephaestus.store.listing import Listed
@@ -78,6 +81,17 @@ class Queries:
             [view_entry(entry, traces=traces) for entry in page],
             str(page[-1].sequence) if len(entries) > limit else None,
         )
+
+    def items(
+        self, instance_id: str, step: StepRef, *, status: str | None, limit: int, cursor: str | None
+    ) -> Page[ItemView]:
+        """A page of the items of a map, in their order."""
+        state, limit = self._instances.load(check_id(instance_id)), check_number("limit", limit, MAX_LIMIT)
+        try:
+            maps = tuple(self._instances.registry.definition(state).graph.maps)
+        except (UnknownWorkflow, UnknownVersion):
+            maps = ()
+        return items_page(self._store, state, step_key(step), maps, status, limit, cursor)
 
     def list(self, wanted: ListFilter, *, limit: int, cursor: str | None) -> Page[InstanceView]:
         """A page of instances, newest start first."""

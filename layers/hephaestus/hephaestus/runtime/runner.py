@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from hephaestus.callbacks.link import Link
     from hephaestus.callbacks.signer import Signer
+    from hephaestus.definition.item_views import ItemView
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.views import HistoryEntry, InstanceView, Page
     from hephaestus.definition.workflow import Workflow
@@ -198,6 +199,7 @@ class Runner:
         payload: Any = None,
         *,
         step: StepRef | None = None,
+        item: str | None = None,
         event_id: str | None = None,
         by: Caller | str | None = None,
         dispatch: Dispatch | None = None,
@@ -209,6 +211,7 @@ class Runner:
             event: the event's name.
             payload: JSON-safe data; it becomes the waiting step's results.
             step: the step that is meant, where several could take the event: its key, the step or its class.
+            item: the key of the item that is meant, where the step is a map.
             event_id: the same id twice is one event; the second call answers as the first did. The newest 256 ids of
                 requests to an instance are remembered.
             by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
@@ -226,11 +229,20 @@ class Runner:
             PayloadTooLarge: the payload is larger than the store takes.
         """
         self.do(
-            Deliver(instance_id=instance_id, event=event, payload=payload, step=step, event_id=event_id, by=by),
+            Deliver(
+                instance_id=instance_id, event=event, payload=payload, step=step, item=item, event_id=event_id, by=by
+            ),
             dispatch=dispatch,
         )
 
-    def heartbeat(self, instance_id: str, step_ref: StepRef | None = None, *, by: Caller | str | None = None) -> None:
+    def heartbeat(
+        self,
+        instance_id: str,
+        step_ref: StepRef | None = None,
+        *,
+        item: str | None = None,
+        by: Caller | str | None = None,
+    ) -> None:
         """Say that whoever works for a waiting step is alive: its heartbeat is missed that much later.
 
         The first one of a wait is recorded. Another that comes within a tenth of the interval after the last recorded
@@ -240,6 +252,7 @@ class Runner:
         Args:
             instance_id: the instance.
             step_ref: the step, its class or its key; not needed where one step alone waits for a heartbeat.
+            item: the key of the item that is meant, where the step is a map.
             by: who sends it; a text of up to 256 characters is a claim. Kept in its history.
 
         Raises:
@@ -249,14 +262,15 @@ class Runner:
             UnexpectedEvent: no step, or not this one, waits for a heartbeat now.
             AmbiguousEvent: several do, and ``step_ref`` does not say which.
         """
-        self.do(Heartbeat(instance_id=instance_id, step=step_ref, by=by))
+        self.do(Heartbeat(instance_id=instance_id, step=step_ref, item=item, by=by))
 
-    def schedule_resume(
+    def schedule_resume(  # noqa: PLR0913 - a request, and who makes it
         self,
         instance_id: str,
         step_ref: StepRef,
         delay_ms: int,
         *,
+        item: str | None = None,
         request_id: str | None = None,
         by: Caller | str | None = None,
     ) -> str:
@@ -268,6 +282,7 @@ class Runner:
             instance_id: the instance.
             step_ref: the step, its class or its key.
             delay_ms: the delay in milliseconds, 1 or more, at most 366 days.
+            item: the key of the item that is meant, where the step is a map.
             request_id: the same request twice sets one deadline, and both calls return the same name.
             by: who asks for it; a text of up to 256 characters is a claim. Kept in its history.
 
@@ -284,7 +299,9 @@ class Runner:
             UnexpectedEvent: the step routes no ``timeout``, or it has ended already.
         """
         return self.do(
-            ScheduleResume(instance_id=instance_id, step=step_ref, delay_ms=delay_ms, request_id=request_id, by=by)
+            ScheduleResume(
+                instance_id=instance_id, step=step_ref, item=item, delay_ms=delay_ms, request_id=request_id, by=by
+            )
         )
 
     def cancel(  # noqa: PLR0913 - a request, and who makes it
@@ -522,6 +539,31 @@ class Runner:
             BadRequest: the generation, the limit, the cursor or ``traces`` is malformed.
         """
         return self._queries.history(instance_id, generation=generation, limit=limit, cursor=cursor, traces=traces)
+
+    def items(
+        self,
+        instance_id: str,
+        step: StepRef,
+        *,
+        status: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[ItemView]:
+        """Show a page of the items of a map, in their order; none before they are recorded.
+
+        Args:
+            instance_id: the instance.
+            step: the map, its key or itself.
+            status: in this status only, as ``failed``; see ``ItemView``.
+            limit: at most this many, 1 to 200.
+            cursor: where the page before ended.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+            UnknownStep: it has no such map.
+            BadRequest: the status, the limit or the cursor is malformed.
+        """
+        return self._queries.items(instance_id, step, status=status, limit=limit, cursor=cursor)
 
     def list(  # noqa: PLR0913 - a listing's filters
         self,

@@ -16,6 +16,9 @@ from hephaestus.engine.events import (
     CompensationFailed,
     Failure,
     InstanceFinished,
+    ItemFailed,
+    ItemUndoFailed,
+    MapBegun,
     OnFailureCompleted,
     OnFailureFailed,
     RoundEnded,
@@ -29,11 +32,13 @@ from hephaestus.values.weight import MAX_HELD, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Event
+    from hephaestus.engine.records import Mapped
     from hephaestus.engine.state import State
 
 STEP: Final = 768  # bytes for what is known of a step beside its values and texts: its times, its key in other places
 NAMED: Final = 72  # for a step's key in the list of another
 TIMER: Final = 512
+ITEM: Final = 32  # for what is known of a map's item that is not open
 MAX_TYPE: Final = 64  # bytes of an error for which there is no more room
 MAX_TEXT: Final = 400
 DEPLOY: Final = "deploy with LargeValues=bucket"  # then the store has no limit of its own
@@ -82,6 +87,8 @@ def held(state: State) -> int:
             room += NAMED * len(step.loop.requests)
             kept += () if step.loop.received is None else (step.loop.received,)
             values += (step.loop.carry,)
+        if step.mapped is not None:
+            room += _map_room(step.mapped)
         for error in (step.error, step.failed):
             if error is not None:
                 room += _failure_room(error)
@@ -94,11 +101,17 @@ def held(state: State) -> int:
     return room + weigh(*[value for value in values if value is not NOTHING])
 
 
+def _map_room(mapped: Mapped) -> int:
+    """The room that a map takes: its items and what is known of each."""
+    counts = NAMED * (len(mapped.open) + len(mapped.events)) + ITEM * len(mapped.ends)
+    return counts + weigh(mapped.items, mapped.initial, mapped.left, mapped.reason, *mapped.keys)
+
+
 def _failure_room(error: Failure) -> int:
     return PART + weigh(error.type, error.message, error.trace)
 
 
-def added(event: Event) -> int:
+def added(event: Event) -> int:  # noqa: PLR0911 - a line for each kind of event
     """The room that a step's outcome takes beside what the instance holds, or more where it replaces something."""
     match event:
         case StepCompleted():
@@ -109,9 +122,11 @@ def added(event: Event) -> int:
             return room + (_failure_room(event.failed) if event.failed is not None else 0)
         case RoundEnded():
             return STEP + weigh(event.carry)
+        case MapBegun():
+            return STEP + ITEM * len(event.over) + weigh(event.over, event.initial, *event.keys)
         case OnFailureCompleted():
             return STEP + weigh(event.results) + weigh(event.metadata)
-        case StepFailed() | CompensationFailed() | OnFailureFailed():
+        case StepFailed() | CompensationFailed() | OnFailureFailed() | ItemFailed():
             return STEP + _failure_room(event.error)
         case InstanceFinished():
             return weigh(event.output)
@@ -122,7 +137,7 @@ def added(event: Event) -> int:
 def cut(event: Event, instance_id: str) -> Event:
     """What a failure is recorded as where there is no room for it: in short, and led to no further step."""
     match event:
-        case StepFailed() | CompensationFailed() | OnFailureFailed():
+        case StepFailed() | CompensationFailed() | OnFailureFailed() | ItemFailed() | ItemUndoFailed():
             return replace(event, error=_short(event.error))
         case StepCompleted(failed=Failure() as failed):
             said = _short(failed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import parse, step_of, text_of
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import (
     CancelRequested,
     ChildEnded,
@@ -25,6 +25,12 @@ from hephaestus.engine.events import (
     Forked,
     HandedOver,
     InstanceFinished,
+    ItemCompleted,
+    ItemFailed,
+    ItemUndoFailed,
+    ItemUndone,
+    ItemWaiting,
+    MapBegun,
     OnFailureCompleted,
     OnFailureFailed,
     OutputFailed,
@@ -42,8 +48,10 @@ from hephaestus.engine.events import (
     UndoRequested,
 )
 from hephaestus.engine.inbox import LONGEST_LINE
+from hephaestus.engine.records import COMPLETED
 from hephaestus.engine.state import TIMED, is_fatal
 from hephaestus.simulation import kinship
+from hephaestus.simulation.books import Book, Items, line_of
 from hephaestus.simulation.reference import Reference
 from hephaestus.simulation.violation import require
 from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
@@ -54,7 +62,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Entry, Event, Failure
     from hephaestus.engine.graph import Bounds, Graph
-    from hephaestus.engine.state import State
+    from hephaestus.engine.state import Compensation, State
     from hephaestus.simulation.ledger import Ledger, Reads
     from hephaestus.simulation.reference import Outcome
     from hephaestus.store.table import Item
@@ -126,6 +134,7 @@ class Generation:
         told: how each child has ended, as it was told; none while that is still to come.
         gone: whether it has expired or was deleted.
         compared: the state that was last found to be what is stored, and what was read for that.
+        items: what is known of its maps.
     """
 
     def __init__(self, state: State, graph: Graph) -> None:
@@ -163,6 +172,7 @@ class Generation:
         self.told: dict[str, str] = {}
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
+        self.items = Items(graph)
 
     def settles(self, activation: str) -> None:
         """An activation has come to an end of its own, or waits."""
@@ -211,17 +221,16 @@ class Check:
             case Claimed() as event:
                 self._takes_over()
                 self.ledger.claims(known, event, self.entry)
-            case Forked(completed=completed) as event:
-                self.ledger.takes_over(event)
-                for done in completed:
-                    self._take(done, done.ended_at)
-                    known.epochs[done.step] = parse(done.activation).epoch
-                    if done.loop is not None:
-                        known.loops[done.step] = Looped(done.loop.rounds, done.loop.carry, began_at=done.loop.began_at)
+            case Forked() as event:
+                self._forked(event)
             case StepsStarted(activations):
                 self._started(activations)
             case EventReceived() | RoundEnded() | EventsDropped() | StepCompleted() | StepFailed() as event:
                 self._happens(event)
+            case MapBegun() as event:
+                self._map_begun(event)
+            case ItemCompleted() | ItemFailed() | ItemWaiting() | ItemUndone() | ItemUndoFailed() as event:
+                self._item(event)
             case ChoiceStarted(activation=activation):
                 self._calls(activation)
             case StepWaiting(activation=activation):
@@ -256,6 +265,7 @@ class Check:
                 self._undo(self._undoable(), steps)
             case StepCompensated(step=step):
                 kinship.undid(self, step)
+                self.known.items.undone(event)
                 self._undone(step)
                 self.known.undone.add(step)
             case CompensationFailed(step=step, retry_at=None):
@@ -271,7 +281,7 @@ class Check:
         known.suspects |= spared
         if spared:
             known.calls = {one: count for one, count in state.choosing.items() if one in spared}
-        again = {(step, state.attempt(step)) for step in map(step_of, spared | known.unnamed)}
+        again = {(line_of(one), state.attempt_of(one)) for one in spared | known.unnamed}
         known.begun = {name for name in known.begun if name[1:] not in again}
         known.unnamed.clear()
         known.careful = known.careful or known.took_over or died
@@ -310,7 +320,7 @@ class Check:
         """Only what died alone has spent an attempt, or what may run only once."""
         if failed is None or failed.type != "Interrupted" or activation not in self.known.under_way:
             return
-        once = self.ledger.definition(self.state).declared[step_of(activation)].semantics == "at_most_once"
+        once = self.ledger.definition(self.state).declared_of(activation).semantics == "at_most_once"
         died = self.known.under_way
         require(once or len(died) == 1, "A.2", f"{activation} has spent an attempt, {sorted(died)} were under way")
         require(
@@ -332,7 +342,7 @@ class Check:
                 self._failed(event)
 
     def _received(self, event: EventReceived) -> None:
-        known, step, name = self.known, event.step, event.event_id
+        known, step, name = self.known, line_of(event.activation), event.event_id
         require(not known.is_used(event), "invariant 5", f"event {name} was applied twice")
         room = LONGEST_LINE if step in self.graph.rounds else 1
         require(len(known.received[step]) < room, "invariant 5", f"{name} takes the place of another event")
@@ -354,6 +364,7 @@ class Check:
         if not fresh:
             return
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
+        self.known.items.begins(state, activations)
         if state.compensation is not None:
             if not all(parse(activation).undo for activation in fresh):
                 self._handles(steps)
@@ -363,7 +374,7 @@ class Check:
         require(not self.known.broken, "timeout", f"{', '.join(steps)} started although the instance has timed out")
         require(state.cancel is None, "cancel", f"{', '.join(steps)} started although the instance is cancelled")
         reference = self.known.reference()
-        for step in steps:
+        for step in dict.fromkeys(steps):
             found = reference.step(step)
             require(found == "startable", "invariant 4", f"step {step} started, but it is {found}")
             loop = self.known.loops[step]
@@ -420,7 +431,9 @@ class Check:
         known.unnamed.discard(event.activation)
         if event.retry_at is None:
             known.suspects.discard(event.activation)
-        if event.attempt:
+        if self.state.step_status(step) == "mapping":
+            known.items.ends(event, self.state)
+        elif event.attempt:
             right = event.attempt == self.state.attempt(step)
             require(right, "invariant 2", f"attempt {event.attempt} of {step} was not next")
             known.loops[step].tries += 1
@@ -462,6 +475,8 @@ class Check:
         self.known.settles(event.activation)
         self._spent(event.activation, event.failed)
         self._leads(event)
+        if step in self.graph.maps:
+            self._map_ended(event)
         allowed = self.graph.edges[step].get(event.event, ())
         require(set(event.taken) <= set(allowed), "invariant 4", f"step {step} led to {event.taken}, not {allowed}")
         if not event.attempt and event.event == "exhausted" and not event.took:
@@ -476,6 +491,53 @@ class Check:
         if self.state.step_status(step) == "waiting" or between:
             self._waited(event, received)
         self._take(event, event.ended_at)
+
+    def _map_begun(self, event: MapBegun) -> None:
+        """Its items are recorded: once, before any of them runs."""
+        step, known = event.step, self.known
+        found = known.reference().step(step)
+        require(found == "startable", "invariant 4", f"the map {step} began, but it is {found}")
+        require(step not in known.items.maps, "invariant 2", f"the map {step} began twice")
+        known.items.maps[step] = Book.begun(event)
+        known.suspects.discard(event.activation)
+
+    def _forked(self, event: Forked) -> None:
+        """A fork takes over whole steps: what the completed items of a map left is what it was there."""
+        known = self.known
+        self.ledger.takes_over(event)
+        for done in event.completed:
+            self._take(done, done.ended_at)
+            known.epochs[done.step] = parse(done.activation).epoch
+            if done.mapped is not None:
+                known.items.maps[done.step] = self.ledger.book_of(event, done)
+            if done.loop is not None:
+                known.loops[done.step] = Looped(done.loop.rounds, done.loop.carry, began_at=done.loop.began_at)
+
+    def _item(self, event: ItemCompleted | ItemFailed | ItemWaiting | ItemUndone | ItemUndoFailed) -> None:
+        """Something has happened to an item: as to a step."""
+        known, line = self.known, line_of(event.activation)
+        if isinstance(event, ItemUndone | ItemUndoFailed):
+            require(known.undo[:1] == [event.step], "compensation", f"{event.activation} was undone out of order")
+        else:
+            require(self.state.compensation is None, "compensation", f"{event.activation} ran on")
+        now = min(self.entry.at, self.ledger.world.now + EARLY_MS)
+        due = any(timer.due_at <= now for timer in self.state.timers.get(event.activation, ()))
+        received = known.received[line][0] if known.received[line] else None
+        known.items.happens(event, self.state, received, due)
+        if isinstance(event, ItemFailed):
+            self._spent(event.activation, event.error)
+        if isinstance(event, ItemCompleted) and received is not None:
+            known.consumed[line] = [*known.consumed.get(line, []), known.received[line].pop(0)]
+        if getattr(event, "retry_at", None) is None:
+            known.suspects.discard(event.activation)
+
+    def _map_ended(self, event: StepCompleted) -> None:
+        """A map has completed: nothing is kept for its items any more."""
+        known = self.known
+        known.items.ends(event, self.state)
+        for line in [one for one in known.received if "[" in one and step_of(one) == event.step]:
+            known.consumed[line] = [*known.consumed.get(line, []), *known.received.pop(line)]
+        known.suspects = {one for one in known.suspects if step_of(one) != event.step}
 
     def _leads(self, event: StepCompleted) -> None:
         """Whether an event led to ``FAIL``, where no ``Choice`` decided."""
@@ -533,8 +595,10 @@ class Check:
         over = ("compensated", "compensation_failed", "skipped")
         statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
         looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
-        done = [step for step, status in statuses.items() if status == "completed" or step in looped]
+        looped |= {step for step in statuses if self.known.items.is_undoable(step) and statuses[step] not in over}
+        done = [step for step, status in statuses.items() if status == "completed" and step not in self.graph.maps]
         told, at = self.known.told, self.state.activation
+        done = [step for step in statuses if step in done or step in looped]
         return [step for step in done if step not in self.graph.undoes or told.get(at(step)) == "completed"]
 
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
@@ -570,9 +634,8 @@ class Check:
         if event.undo:
             failed = [step for step, it in self.state.steps.items() if it.status == "compensation_failed"]
             self._undo(failed, event.undo)
-        known.begun = {
-            name for name in known.begun if name[1] not in (*event.reset, *event.undo, *known.graph.compensates)
-        }
+        forgotten = {*event.reset, *event.undo, *known.graph.compensates}
+        known.begun = {name for name in known.begun if step_of(name[1]) not in forgotten}
         follows = known.undone | known.fatal | spent
         known.fatal -= set(event.reset)
         again = {*event.reset, *map(step_of, event.children)}
@@ -581,7 +644,8 @@ class Check:
             if step in follows:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
         anew = follows.intersection(event.reset) if event.status == "pending" else set()
-        known.consumed = {step: received for step, received in known.consumed.items() if step not in anew}
+        known.consumed = {line: received for line, received in known.consumed.items() if step_of(line) not in anew}
+        known.items.redriven(sorted(anew), event.reset, event.undo)
         if event.status == "pending":
             ran = [step for step, it in self.state.steps.items() if it.status != "skipped"]
             known.epochs.update(step for step in ran if step in follows)
@@ -646,7 +710,7 @@ def defers(definition: Definition, step: str) -> bool:
     declared = definition.declared[step]
     kept = declared.compensates or declared.semantics == "at_most_once" or declared.rounds is not None
     wanted = definition.checkpoint == "boundaries" if declared.checkpoint is None else not declared.checkpoint
-    return wanted and not kept
+    return wanted and not kept and step not in definition.items
 
 
 def check_inbox(known: Generation) -> None:
@@ -660,8 +724,8 @@ def check_inbox(known: Generation) -> None:
         lines = {line: (received, *state.lines.get(line, ())) for line, received in state.inbox.items()}
         there = {line: [received.event_id for received in events] for line, events in lines.items()}
         expected = {
-            text_of(step, known.epochs[step]): [event.event_id for event in events]
-            for step, events in known.received.items()
+            replace(parse(line), epoch=known.epochs[step_of(line)]).text: [event.event_id for event in events]
+            for line, events in known.received.items()
             if events
         }
         require(there == expected, "invariant 5", f"kept are the events {there}, accepted and not consumed {expected}")
@@ -711,6 +775,17 @@ def check_head(state: State, head: Item) -> None:
     require(alarmed in ((True, True), (False, False)), "alarm", "an alarm is in no index")
 
 
+def _undos(state: State, undoing: Compensation) -> int | None:
+    """When an item of the map that is being undone is to be looked at (ms); ``None`` where no map is."""
+    known = state.steps.get(undoing.left[0]) if undoing.left else None
+    if known is None or known.mapped is None:
+        return None
+    mapped = known.mapped
+    keys = [mapped.key(place) for place, end in enumerate(mapped.ends) if end == COMPLETED]
+    retries = [mapped.open[key].retry_at or 0 for key in keys if key in mapped.open]
+    return state.updated_at if len(keys) > len(retries) or not retries else min(retries)
+
+
 def needed_at(state: State, graph: Graph) -> int | None:
     """When (ms) somebody must look at an instance, by its state alone; ``None`` for never."""
     if state.closed:
@@ -731,17 +806,24 @@ def _due(state: State, graph: Graph) -> list[int]:
     if state.compensation is not None:
         if any(not child.status and child.stopping == "undo" for child in state.children.values()):
             return []
+        if (undos := _undos(state, state.compensation)) is not None:
+            return [undos]
         handler = state.steps.get(state.compensation.then)
         retry_at = handler.retry_at if handler and not state.compensation.left else state.compensation.retry_at
         return [retry_at or state.updated_at]
     if stopping := _stopping(state):
         return [timer.due_at for timer in state.deadlines if timer.activation in stopping]
+    mapped = [(step, known.mapped) for step, known in state.steps.items() if known.mapped and known.status == "mapping"]
+    items = {state.item(step, key): one for step, known in mapped for key, one in known.open.items()}
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
-    times = [timer.due_at for timer in state.deadlines if timer.step in waiting]
+    waits = [activation for activation, one in items.items() if one.retry_at is None]
+    times = [timer.due_at for timer in state.deadlines if timer.step in waiting or timer.activation in waits]
+    times += [one.retry_at for one in items.values() if one.retry_at is not None]
     times += [known.retry_at for known in state.steps.values() if known.status in TIMED and known.retry_at]
     waiting += [step for step in graph.ends_on if state.step_status(step) in TIMED]
-    if state.status == "pending" or any(state.line(step) in state.inbox for step in waiting):
+    lines = [*map(state.line, waiting), *waits]
+    if state.status == "pending" or any(line in state.inbox for line in lines):
         times.append(state.updated_at)
     return times + own
 

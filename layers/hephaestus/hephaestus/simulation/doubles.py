@@ -414,12 +414,16 @@ class SimulatedRegistry(Registry):
                 key: step if step.pure else cast("Step", SimulatedStep(step, self.world, self.ledger))
                 for key, step in found.steps.items()
             }
+            items = {
+                key: (step if step.pure else cast("Step", SimulatedStep(step, self.world, self.ledger, key)), declared)
+                for key, (step, declared) in found.items.items()
+            }
             routes = {
                 key: {event: self._simulated(key, route) for event, route in routed.items()}
                 for key, routed in found.routes.items()
             }
             output = found.output and SimulatedOutput(found.output, self.world, self.ledger)
-            self._known[name] = replace(found, steps=steps, routes=routes, output=output)
+            self._known[name] = replace(found, steps=steps, items=items, routes=routes, output=output)
         return self._known[name]
 
     def _simulated(self, step: str, route: Route) -> Route:
@@ -473,8 +477,9 @@ class SimulatedOutput:
 class SimulatedStep:
     """A step like the one it is given, but for what may happen to it."""
 
-    def __init__(self, step: Step, world: World, ledger: Ledger) -> None:
+    def __init__(self, step: Step, world: World, ledger: Ledger, of: str = "") -> None:
         self._step = step
+        self._of = of  # the map whose items it runs for
         self._world = world
         self._ledger = ledger
 
@@ -492,9 +497,10 @@ class SimulatedStep:
 
     def _perform(self, work: Callable[[StepContext], Any], context: StepContext, *, undo: bool) -> Any:
         world = self._world
-        what = f"{'undoing ' if undo else ''}step {self._step.key}, attempt {context.attempt}"
+        item = f" for item {context.item_key}" if self._of else ""
+        what = f"{'undoing ' if undo else ''}step {self._step.key}{item}, attempt {context.attempt}"
         world.note(what)
-        guarded(world, lambda: self._ledger.begins(self._step, context, undo=undo))
+        guarded(world, lambda: self._ledger.begins(self._step, context, undo=undo, of=self._of))
         fault = world.weather.strikes("crash in a step", "step too long")
         if fault == "step too long":
             world.pause(1 + world.choices.below(LONGEST_STEP_MS))
@@ -503,6 +509,8 @@ class SimulatedStep:
         if crash and world.choices.below(2):
             world.die(f"before {what} has done anything")
         try:
+            if self._of:
+                guarded(world, lambda: self._ledger.sees(context, self._of, undo=undo))
             result = work(context)
             if inspect.isawaitable(result):
                 result = run(result, Who(self._step.key, context.instance_id))

@@ -9,9 +9,13 @@ from collections import Counter
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import parse, step_of, text_of_item
 from hephaestus.engine.events import (
+    Forked,
     InstanceStarted,
+    ItemCompleted,
+    ItemUndone,
+    MapBegun,
     OnFailureCompleted,
     Redriven,
     RoundEnded,
@@ -24,6 +28,7 @@ from hephaestus.engine.inbox import as_results
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
+from hephaestus.simulation.books import Book
 from hephaestus.simulation.checks import (
     Check,
     Generation,
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.step import Step
-    from hephaestus.engine.events import Claimed, Entry, Event, Forked
+    from hephaestus.engine.events import Claimed, Entry, Event
     from hephaestus.runtime.ports import Timeout
     from hephaestus.simulation.world import Invocation, World
     from hephaestus.store.store import Store
@@ -58,6 +63,7 @@ T = TypeVar("T")
 ALL: Final = 1_000_000
 LONGEST_MS: Final = 10_000  # after a commit, within which steps start that none names
 SOON_MS: Final = 1_000
+WRITING: Final = (StepCompleted, RoundEnded, ItemCompleted, ItemUndone, StepCompensated, OnFailureCompleted)
 _FIELDS: Final = tuple(field.name for field in fields(State) if field.compare)
 
 
@@ -174,8 +180,8 @@ class Ledger:
             due_at = self._retries.setdefault(name, timeout.due_at)
             require(due_at == timeout.due_at, "DESIGN 6", f"two retries share the schedule {timeout.token}")
 
-    def begins(self, step: Step, context: StepContext, *, undo: bool) -> None:
-        """A step's own code is about to run.
+    def begins(self, step: Step, context: StepContext, *, undo: bool, of: str = "") -> None:
+        """A step's own code is about to run, for an item of the map ``of`` if it is set.
 
         Whoever lives on after its time is checked no further: its commits are fenced.
         """
@@ -186,9 +192,22 @@ class Ledger:
             return
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
-        self._is_named(generation, step.key, undo=undo)
-        self._has_key(generation, step.key, context.idempotency_key, undo=undo)
-        loop = generation.loops[step.key]
+        key = context.item_key
+        named, line = state.activation(of or step.key, undo=undo), of or step.key
+        if of:
+            named, line = state.item(of, key, undo=undo), text_of_item(of, 0, key)
+        if of:
+            require(named in state.running, "invariant 2", f"{named} runs, and no commit names it")
+            require(not generation.unnamed, "E.1", f"{named} runs beside {generation.unnamed}, which no commit names")
+        else:
+            self._is_named(generation, step.key, undo=undo)
+        self._has_key(generation, line, context.idempotency_key, undo=undo)
+        if of:
+            item = (context.item, key, context.index)
+            generation.items.seen(of, key, item)
+            tries = generation.items.maps[of].tries[key]
+            require(context.attempt == tries + 1, "invariant 2", f"attempt {context.attempt} of {named} was not next")
+        loop = generation.loops[line]
         if loop.rounds:
             early = loop.next_at > self.world.now + MAX_SKEW_MS
             require(undo or not early, "rounds", f"a round of {step.key} starts before {loop.next_at}")
@@ -199,7 +218,7 @@ class Ledger:
             require(context.carry == loop.carry, "rounds", f"step {step.key} is undone with {context.carry}")
             anew = undo or context.attempt == loop.tries + 1
             require(anew, "rounds", f"round {context.round} of {step.key} is at attempt {context.attempt}")
-        name = (context.idempotency_key, step.key, context.attempt)
+        name = (context.idempotency_key, line, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
         if step.semantics == "at_most_once" and not undo:
@@ -224,11 +243,21 @@ class Ledger:
         require(late < LONGEST_MS, "E.1", f"step {step} starts {late} ms after the last commit, and none names it")
         generation.unnamed.add(activation)
 
+    def sees(self, context: StepContext, of: str, *, undo: bool) -> None:
+        """An item reads ``ctx.steps``: it is empty, but has what the item left when that is undone."""
+        invocation = self.world.invocation
+        if invocation is None or self.world.now >= invocation.ends_at:
+            return
+        known = self.generations[context.instance_id, context.instance.life].items
+        left = [known.left_by(of, context.item_key)] if undo else []
+        seen = list(context.steps.values())
+        require(seen == left, "maps", f"item {context.item_key} of {of} sees {seen}, not {left}")
+
     def _has_key(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
         rounds = 0 if undo else generation.loops[step].rounds
-        work = (state.instance_id, state.life, step, generation.epochs[step], rounds, undo)
+        work = (state.instance_id, state.life, step, generation.epochs[step_of(step)], rounds, undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
         require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
@@ -284,7 +313,7 @@ class Ledger:
             for timer in state.deadlines:
                 late = timer.due_at + 2 * MAX_SKEW_MS < before - SWEEP_MS
                 require(
-                    not (late and not seen and state.step_status(timer.step) == "waiting"),
+                    not (late and not seen and state.waits(timer.activation)),
                     "invariant 6",
                     f"the deadline {timer.token} passed, and two sweeps did not see it",
                 )
@@ -325,7 +354,7 @@ class Ledger:
                 label
                 for entry in known.entries
                 for event in entry.events
-                if isinstance(event, (StepCompleted, RoundEnded, StepCompensated, OnFailureCompleted))
+                if isinstance(event, WRITING)
                 for label in event.writes
             ]
         for instance_id, known in self.newest.items():
@@ -359,8 +388,8 @@ class Ledger:
         require(entry.at >= state.updated_at, "invariant 1", "the times in the log go back")
         goes_on = isinstance(entry.events[0], (Redriven, UndoRequested))
         require(not state.closed or goes_on, "invariant 8", "a closed instance has changed")
-        known.state = evolve(state, sequence=entry.sequence)
         self._record(known, entry, entry.events)
+        known.state = evolve(known.state, sequence=entry.sequence)
 
     def _record(self, known: Generation, entry: Entry, events: Sequence[Event]) -> None:
         known.entries.append(entry)
@@ -429,19 +458,41 @@ class Ledger:
         """Whether the owner has written an entry."""
         return self._owners.get(state.owner or "") is self._writers.get(entry.commit_id)
 
-    def takes_over(self, event: Forked) -> None:
-        """A fork begins: what it takes over is what the other instance had come to."""
-        source = next(
+    def book_of(self, event: Forked, done: StepCompleted) -> Book:
+        """What is known of a map that a fork takes over, as the fork has it and as it was."""
+        book, mapped, source = Book({}), done.mapped, self._source(event)
+        assert mapped is not None  # noqa: S101 - it is a map
+        for entry in source.entries[: event.sequence]:
+            for one in entry.events:
+                if isinstance(one, MapBegun) and one.activation == done.activation:
+                    book = Book.begun(one)
+                elif isinstance(one, ItemCompleted) and one.step == done.step:
+                    book.left[parse(one.activation).item or ""] = one.event, one.results
+                elif isinstance(one, Forked) and (earlier := [it for it in one.completed if it.step == done.step]):
+                    book = self.book_of(one, earlier[0])
+        left = [book.left.get(key, ("", None))[1] for key in book.items]
+        require(list(mapped.left) == left, "fork", f"the items of {done.step} left {left}, not {mapped.left}")
+        return book
+
+    def _source(self, event: Forked) -> Generation:
+        """What an instance was forked from."""
+        return next(
             it
             for (name, _), it in reversed(self.generations.items())
             if name == event.instance_id and it.state.generation == event.generation
         )
+
+    def takes_over(self, event: Forked) -> None:
+        """A fork begins: what it takes over is what the other instance had come to."""
+        source = self._source(event)
         first, *later = source.entries[: event.sequence]
         steps, epochs = (state := fold(begin(event.instance_id, event.generation, first), later)).steps, state.epochs
         for done in event.completed:
             known = replace(steps[done.step], child=None)  # a child stays with the one that it was started by
             taken = done.outcome("completed", known.ended_at)
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
+            if taken.mapped is not None:
+                same = replace(same, mapped=replace(taken.mapped, left=known.mapped and known.mapped.left))
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.callbacks.link import Link
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import TimerSet
-from hephaestus.engine.inbox import accepted_events, takers
+from hephaestus.engine.inbox import accepted_events, items_open, takers
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
@@ -51,7 +52,7 @@ class Outside:
         self._requests = 0
         self._starts = 0
         self._forks = 0
-        self._sent: list[tuple[str, str, str, str | None]] = []
+        self._sent: list[tuple[str, str, str, str | None, str | None]] = []
         self._beside = list(subject.beside)
         self._acts = self.choices.below(ACTS * (1 + len(self._beside)))
         self._steers = subject.steer and bool(world.weather.kinds)
@@ -163,20 +164,35 @@ class Outside:
         lines = [step for step in takers(graph, state) if step in graph.rounds]
         lines = [step for step in lines if len(state.waiting_for(step)) < A_LINE]
         accepted = {**accepted_events(graph, state), **{step: graph.takes(step) for step in lines}}
+        items = {line: graph.maps[step].events for step in graph.maps for line in items_open(graph, state, step)}
+        accepted = {step: events for step, events in accepted.items() if step not in graph.maps} | items
         found = [(step, event) for step, events in accepted.items() for event in events if event not in NOT_SENT]
         found = found or [(step, event) for step, events in accepted.items() for event in events]
         if state.closed or state.cancel or state.compensation or not found:
             return False
         step, event = found[self.choices.below(len(found))]
+        if step in items:
+            self._send_item(state, step, event)
+            return True
         linked = state.step_status(step) == "waiting" or (step in lines and step in state.steps)
         if linked and self.choices.below(3) == 1:
             self.follow(state, step, event)
             return True
         named = None if self.world.weather.stormy and self.choices.below(3) == 1 else step
         request = self._name("e")
-        self._sent.append((state.instance_id, event, request, named))
+        self._sent.append((state.instance_id, event, request, named, None))
         self._resume(self._sent[-1], self.subject.payloads.get(event), again=True)
         return True
+
+    def _send_item(self, state: State, line: str, event: str) -> None:
+        """Send an event to an item, or use its link."""
+        step, key = step_of(line), parse(line).item
+        if state.waits(line) and self.choices.below(3) == 1:
+            link = Link(f"{line} {event}", state.instance_id, state.life, step, event, 0, line)
+            self._follow(link, f"follow the link to {event} of {line}")
+            return
+        self._sent.append((state.instance_id, event, self._name("e"), step, key))
+        self._resume(self._sent[-1], self.subject.payloads.get(event), again=True)
 
     def reuse(self, _state: State) -> None:
         """Send another event under an id that has been used, or the same again: never is it dropped."""
@@ -186,9 +202,9 @@ class Outside:
         other = {"reused": self._name("p")} if self.choices.below(2) else self.subject.payloads.get(sent[1])
         self._resume(sent, freeze(other), again=False)
 
-    def _resume(self, sent: tuple[str, str, str, str | None], payload: object, *, again: bool) -> None:
+    def _resume(self, sent: tuple[str, str, str, str | None, str | None], payload: object, *, again: bool) -> None:
         """Send an event. What is acknowledged is in force; a redrive in the meantime may have set it back."""
-        instance_id, event, request, named = sent
+        instance_id, event, request, named, item = sent
         redrives = [0]
 
         def count() -> int:
@@ -196,12 +212,14 @@ class Outside:
 
         def call() -> None:
             redrives[0] = count()
-            self.runner.resume(instance_id, event, payload, step=named, event_id=request, dispatch=self._dispatch())
+            where = {"step": named, "item": item}
+            self.runner.resume(instance_id, event, payload, **where, event_id=request, dispatch=self._dispatch())
 
         def heard(_: object) -> bool:
             return self._received(request, payload, ever=count() != redrives[0])
 
-        self._call(f"send {event} to {named or 'whom it may concern'} as {request}", call, heard, again=again)
+        whom = f"{named or 'whom it may concern'}{'' if item is None else f', item {item},'}"
+        self._call(f"send {event} to {whom} as {request}", call, heard, again=again)
 
     def follow(self, state: State, step: str, event: str) -> None:
         """Use the link to an event of a step; each round of a generation has one to each, and it works once."""
@@ -209,11 +227,13 @@ class Outside:
         if only and (made := parse(only)).round > 1 and self.choices.below(2):
             only = replace(made, round=made.round - 1).text  # it is over, and its link does nothing
         link = Link(f"{only or step} {event}", state.instance_id, state.life, step, event, 0, only)
+        self._follow(link, f"follow the link to {event} of {step}")
 
+    def _follow(self, link: Link, what: str) -> None:
         def call() -> None:
-            self.runner.answer(link, self.subject.payloads.get(event), dispatch=self._dispatch())
+            self.runner.answer(link, self.subject.payloads.get(link.event), dispatch=self._dispatch())
 
-        self._call(f"follow the link to {event} of {step}", call, lambda _: self._received(link.event_id))
+        self._call(what, call, lambda _: self._received(link.event_id))
 
     def cancel(self, state: State) -> None:
         """Cancel, with or without compensation."""
@@ -235,14 +255,19 @@ class Outside:
 
     def heartbeat(self, state: State) -> None:
         """Send a heartbeat."""
-        self._call("heartbeat", lambda: self.runner.heartbeat(state.instance_id), lambda _: True, again=False)
+        items = [one for one in state.timers if "[" in one and any(timer.heartbeat_ms for timer in state.timers[one])]
+        named = parse(items[self.choices.below(len(items))]) if items else None
+        step, key = (None, None) if named is None else (named.step, named.item)
+        beat = partial(self.runner.heartbeat, state.instance_id, step, item=key)
+        self._call("heartbeat", beat, lambda _: True, again=False)
 
     def schedule(self, state: State) -> None:
         """Ask for a timeout."""
         graph = self.ledger.definition(state).graph
         timed = [step for step in graph.rounds if "timeout" in graph.edges[step]]
         waits = sorted({*graph.waits, *timed}) or list(graph.order)
-        step = waits[self.choices.below(len(waits))]
+        items = [line for step in graph.maps for line in items_open(graph, state, step)]
+        step = (waits + items)[self.choices.below(len(waits + items))]
         delay = 1 + self.choices.below(3_600_000)
         request = self._name("d")
         names: set[object] = set()
@@ -255,7 +280,13 @@ class Outside:
 
         self._call(
             f"schedule_resume {step} as {request}",
-            lambda: self.runner.schedule_resume(state.instance_id, step, delay, request_id=request),
+            lambda: self.runner.schedule_resume(
+                state.instance_id,
+                step_of(step) if step in items else step,
+                delay,
+                item=parse(step).item if step in items else None,
+                request_id=request,
+            ),
             one,
         )
 

@@ -17,11 +17,11 @@ from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.store.heads import fattened
 from hephaestus.store.items import attribute, check_format
 from hephaestus.store.keys import HEAD, LAST_NUMBER, LOG, end_of, log_key, read_log_key
-from hephaestus.store.table import EXPIRES
+from hephaestus.store.table import EXPIRES, MAX_BATCH
 from hephaestus.store.values import ValueMissing, Values, is_carry, names_in, put_back, state_whole, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hephaestus.engine.events import Event
     from hephaestus.store.table import Item, Table
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TRIES: Final = 8
 LOG_END: Final = end_of(LOG)
+LOGGED: Final = ("format", "data", "commit_id", "at")  # what an entry is read from
 FIRST: Final = "first"  # the name of the value that holds a first entry
 
 
@@ -196,6 +197,20 @@ class Reader:
     def entry(self, instance_id: str, life: str, number: int) -> Item | None:
         """One log entry, consistently."""
         return self.table.get(instance_id, log_key(life, number))
+
+    def entries(self, instance_id: str, life: str, numbers: Collection[int]) -> Mapping[int, Entry]:
+        """The log entries with these numbers (2 or more), those that are there."""
+        keys = [(instance_id, log_key(life, number)) for number in numbers]
+        found: dict[int, Entry] = {}
+        for start in range(0, len(keys), MAX_BATCH):
+            wanted = keys[start : start + MAX_BATCH]
+            items = {str(item["sk"]): item for item in self.table.get_many(wanted, LOGGED)}
+            for pk, sk in wanted:
+                item = items.get(sk) or self.table.get(pk, sk)  # a batch is not consistent
+                if item is not None and "ends" not in item:
+                    entry = self.entry_of({**item, "pk": pk, "sk": sk})
+                    found[entry.sequence] = entry
+        return found
 
     def first_of(self, item: Item, life: str, prefix: str = "") -> Entry:
         """The first entry of a life, as its head, or what took the head's place, keeps it."""

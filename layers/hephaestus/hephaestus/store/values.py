@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hephaestus.engine.activation import parse
 from hephaestus.engine.codec import dump_value, load_value
-from hephaestus.engine.events import Forked, RoundEnded, StepCompleted
+from hephaestus.engine.events import Forked, MapBegun, RoundEnded, StepCompleted
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
@@ -27,17 +27,19 @@ from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from hephaestus.engine.events import Event
-    from hephaestus.engine.records import Received
+    from hephaestus.engine.records import Mapped, Received
     from hephaestus.engine.state import State, StepState
     from hephaestus.store.table import Item, Table, Value
 
 OVERHEAD: Final = 4 * 1024  # bytes that an item's keys and other attributes take at most
 MAX_VALUE_BYTES: Final = 64 * 1024
 PART_BYTES: Final = 256 * 1024  # of an item that holds a part of a value
-_FIELDS: Final = ("results", "payload", "initial", "metadata", "configs", "output")
+_FIELDS: Final = ("results", "payload", "initial", "metadata", "configs", "output", "over")
+_OF_MAPS: Final = ("items", "initial", "left")
+_NONE: Final = frozenset({"payload", "over", "items", "left"})  # fields that hold any value
 
 
 class Blobs(Protocol):
@@ -223,12 +225,25 @@ def _emptied(record: Any, where: str, apart: dict[str, bytes], above: int) -> An
         if (found := _carry(loop.carry, record.activation, loop.rounds)) is not None:
             apart[f"{found[0]} {where} loop"] = found[1]
             changes["loop"] = replace(loop, carry=NOTHING)
+    if isinstance(record, StepCompleted) and record.mapped is not None:
+        changes["mapped"] = _mapped_emptied(record.mapped, lambda field: f"{where} mapped.{field}", apart, above)
     for field in _FIELDS:
         value = getattr(record, field, None)
         if value and (data := _large(value, above)) is not None:
             apart[f"{name_of(data)} {where} {field}"] = data
-            changes[field] = None if field == "payload" else NOTHING
+            changes[field] = None if field in _NONE or isinstance(record, MapBegun) else NOTHING
     return replace(record, **changes) if changes else record
+
+
+def _mapped_emptied(mapped: Mapped, place: Callable[[str], str], apart: dict[str, bytes], above: int) -> Mapped:
+    """What is known of a map without its items, the start data of them, and what a fork took over of their results."""
+    for field in _OF_MAPS:
+        value = getattr(mapped, field)
+        if value and (data := _large(value, above)) is not None:
+            apart[f"{name_of(data)} {place(field)}"] = data
+            without: dict[str, Any] = {field: None}
+            mapped = replace(mapped, **without)
+    return mapped
 
 
 def _round_emptied(event: RoundEnded, where: str, apart: dict[str, bytes]) -> RoundEnded:
@@ -243,6 +258,8 @@ def _filled(record: Any, field: str, value: Any) -> Any:
     """A record with a large value back in its place."""
     if field == "loop":
         return replace(record, loop=replace(record.loop, carry=value))
+    if field.startswith("mapped."):
+        return replace(record, mapped=replace(record.mapped, **{field.removeprefix("mapped."): value}))
     if field == "received":
         return replace(record, loop=replace(record.loop, received=replace(record.loop.received, payload=value)))
     return replace(record, **{field: value})
@@ -269,6 +286,7 @@ def state_apart(state: State, above: int) -> tuple[State, Mapping[str, bytes]]:
         emptied = {key: _emptied_at(record, group, key, apart, above) for key, record in records.items()}
         if group == "steps":
             emptied = {key: _loop_emptied(step, state.line(key), key, apart, above) for key, step in emptied.items()}
+            emptied = {key: _items_emptied(step, key, apart, above) for key, step in emptied.items()}
         if any(emptied[key] is not record for key, record in records.items()):
             changes[group] = emptied
     lines = {key: _line_emptied(line, key, apart, above) for key, line in state.lines.items()}
@@ -289,6 +307,14 @@ def _loop_emptied(step: StepState, line: str, key: str, apart: dict[str, bytes],
         apart[f"{name_of(data)} steps received {key}"] = data
         loop = replace(loop, received=replace(received, payload=None))
     return step if loop is step.loop else replace(step, loop=loop)
+
+
+def _items_emptied(step: StepState, key: str, apart: dict[str, bytes], above: int) -> StepState:
+    """What is known of a step without the large values of the map that it is."""
+    if step.mapped is None:
+        return step
+    mapped = _mapped_emptied(step.mapped, lambda field: f"steps mapped.{field} {key}", apart, above)
+    return step if mapped is step.mapped else replace(step, mapped=mapped)
 
 
 def _line_emptied(line: tuple[Received, ...], key: str, apart: dict[str, bytes], above: int) -> tuple[Received, ...]:

@@ -40,7 +40,7 @@ NAME: Final = "otel"
 SCOPE: Final = "hephaestus"
 HEARD: Final = (*(event for event in EVENTS if event != "hephaestus.runner.init"), EXECUTION_START, EXECUTION_STOP)
 ATTRIBUTES: Final = (
-    *("instance_id", "workflow", "version", "generation", "step", "attempt", "compensation", "event", "kind"),
+    *("instance_id", "workflow", "version", "generation", "step", "item", "attempt", "compensation", "event", "kind"),
     *("status", "failed_step", "resume_event", "source", "outcome", "will_retry", "initial_step", "forked_from"),
     *("parent", "root", "path"),
 )
@@ -80,7 +80,7 @@ class _Execution:
     """What is open of one execution."""
 
     span: Span
-    steps: dict[tuple[object, object], Span] = field(default_factory=dict)
+    steps: dict[tuple[object, ...], Span] = field(default_factory=dict)
     token: Token[Context] | None = None
 
 
@@ -171,12 +171,12 @@ class OtelHandler:
         )
         execution = self._current(metadata)
         if execution:
-            execution.steps[metadata["step"], metadata["attempt"]] = span
+            execution.steps[_running(metadata)] = span
             execution.token = contexts.attach(trace.set_span_in_context(span))
 
     def _step_ended(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         execution = self._current(metadata)
-        span = execution.steps.pop((metadata["step"], metadata["attempt"]), None) if execution else None
+        span = execution.steps.pop(_running(metadata), None) if execution else None
         if span is None:  # a dead owner's attempt, or a wait's
             began = {"system_time": measurements["system_time"] - measurements.get("duration", 0)}
             span = self._below(metadata, f"step {metadata['step']}", began)
@@ -293,3 +293,8 @@ class OtelHandler:
 
 def _nanoseconds(milliseconds: float) -> int:
     return round(milliseconds * 1_000_000)
+
+
+def _running(metadata: Mapping[str, object]) -> tuple[object, ...]:
+    """Which attempt it is, of a step or of an item."""
+    return metadata["step"], metadata.get("item"), metadata["attempt"]

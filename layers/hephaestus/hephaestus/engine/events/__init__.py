@@ -20,6 +20,14 @@ from hephaestus.engine.events.life import (
     TimedOut,
     UndoRequested,
 )
+from hephaestus.engine.events.of_items import (
+    ItemCompleted,
+    ItemFailed,
+    ItemUndoFailed,
+    ItemUndone,
+    ItemWaiting,
+    MapBegun,
+)
 from hephaestus.engine.events.requested import (
     CancelRequested,
     EventReceived,
@@ -70,6 +78,12 @@ __all__ = (
     "HeartbeatReceived",
     "InstanceFinished",
     "InstanceStarted",
+    "ItemCompleted",
+    "ItemFailed",
+    "ItemUndoFailed",
+    "ItemUndone",
+    "ItemWaiting",
+    "MapBegun",
     "OnFailureCompleted",
     "OnFailureFailed",
     "OutputFailed",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
-from hephaestus.engine.records import NOTHING
+from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING
 from hephaestus.engine.requests import NAME, remember
 from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, asked_for, child_of
 from hephaestus.errors import CorruptLog
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events.steps import StepCompleted
     from hephaestus.engine.records import Failure, Origin, Replacement
-    from hephaestus.engine.state import Timer
+    from hephaestus.engine.state import StepStatus, Timer
 
 OPEN: Final = ("pending", "running", "waiting", "compensating")
 ENDS: Final = "completed|failed|cancelled"
@@ -189,13 +189,15 @@ class Redriven(Event):
                 steps[key] = step if loop is None else replace(step, loop=loop)
             elif loop is not None and key not in self.again:
                 steps[key] = StepState("looping", retry_at=at, loop=loop)
-        consumed = {name for key in self.reset if key in state.steps for name in state.steps[key].requests}
+            elif step.mapped is not None and key not in self.again:
+                begun, again = step.started_at, step.mapped.again()
+                steps[key] = StepState("mapping", step.attempt, started_at=begun, requests=step.requests, mapped=again)
+        anew = [key for key in self.reset if key in state.steps and (key not in steps or steps[key].mapped is None)]
+        consumed = {name for key in anew for name in state.steps[key].requests}
         loops = [step.loop for key, step in state.steps.items() if step.loop is not None and key in self.again]
         consumed.update(name for loop in loops for name in loop.requests)
         requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
-        for key in self.undo:
-            undone = replace(steps[key], status="completed", error=None)
-            steps[key] = undone if undone.event is not None else replace(undone, status="looping")
+        steps |= {key: _to_undo(steps[key]) for key in self.undo}
         children = {one: known for one, known in state.children.items() if step_of(one) not in self.reset}
         for one in self.children:
             known = steps[step_of(one)]
@@ -309,6 +311,14 @@ class OutputFailed(Event):
         """It will end as failed, and its error says that no step was what failed."""
         message = f"the workflow's output could not be made: {self.error.message}"
         return {"verdict": replace(self.error, message=message), "output_tries": 0}
+
+
+def _to_undo(step: StepState) -> StepState:
+    """A step whose compensation failed, as it was before that."""
+    if step.mapped is not None:
+        step = replace(step, mapped=replace(step.mapped, ends=step.mapped.ends.replace(NOT_UNDONE, COMPLETED)))
+    begun: StepStatus = "looping" if step.mapped is None else "mapping"
+    return replace(step, status="completed" if step.event is not None else begun, error=None)
 
 
 def _moved(activation: str, epochs: Mapping[str, int]) -> str:

@@ -23,13 +23,13 @@ from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from hephaestus.engine.records import Failure, Received, Replacement
+    from hephaestus.engine.records import Failure, Mapped, Received, Replacement
     from hephaestus.engine.state import State, StepStatus
 
 TRIED: Final = ("pending", "retrying", "looping")  # what may be running
-UNDOABLE: Final = ("completed", "failed", "waiting", "retrying", "looping")  # but for the first: with rounds
+UNDOABLE: Final = ("completed", "failed", "waiting", "retrying", "looping", "mapping")  # but for the first: in part
 QUICK_MS: Final = 1_000  # rounds that are followed by the next within this are counted
 MOST_QUICK: Final = 1_000  # so many in a row, then they are slowed
 
@@ -48,7 +48,7 @@ class StepsStarted(Event):
         return {"running": tuple(dict.fromkeys((*state.running, *self.activations)))}
 
 
-@event(stays("running"))
+@event(stays("running", "compensating"))
 class StepsIsolated(Event):
     """An owner died while these were under way; each runs alone until it has completed, waits or has failed for good.
 
@@ -80,7 +80,7 @@ class ChoiceStarted(OfActivation):
         return {"choosing": added(state.choosing, self.activation, state.choosing.get(self.activation, 0) + 1)}
 
 
-@event(stays("running"), dict.fromkeys((*TRIED, "waiting"), "completed"))
+@event(stays("running"), dict.fromkeys((*TRIED, "waiting", "mapping"), "completed"))
 class StepCompleted(OfActivation):
     """``step`` emitted ``event``; the steps in ``taken`` are its live targets, every other edge is dead.
 
@@ -91,7 +91,7 @@ class StepCompleted(OfActivation):
     ``FAIL``: the reason, or ``""``. ``ended_at`` is set where it ended before this commit: where a fork takes the step
     over, or its result was left to a later commit.
     Of a step with rounds, ``rounds`` is how many it had, and unless ``took`` it has left the event that was kept for
-    it; where a fork takes it over, ``loop`` is how far it had come.
+    it; where a fork takes it over, ``loop`` and ``mapped`` are how far it had come.
     """
 
     event: str
@@ -109,6 +109,7 @@ class StepCompleted(OfActivation):
     rounds: int = 0
     took: bool = True
     loop: Loop | None = None
+    mapped: Mapped | None = None
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The state's steps are in the order of their completion; the step's timers and its event are consumed."""
@@ -117,18 +118,25 @@ class StepCompleted(OfActivation):
         took = self.took and state.inbox is not NOTHING
         timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
         ended_at = min(self.ended_at or at, at)
-        done = self.outcome(step_after(state, step, self), ended_at, _consumed(timers or (), received))
+        done = self.outcome(step_after(state, step, self), ended_at, requests_of(timers or (), received))
         if activation in state.children:
             done = replace(done, child=state.children[activation].known)
         if known is not None and known.loop is not None:
             done = replace(done, loop=replace(known.loop, received=None))
         steps[step] = done
+        if known is not None and known.mapped is not None:
+            used = (*known.requests, *_used_by_items(state, step))
+            steps[step] = replace(done, mapped=known.mapped.over(), requests=used)
+            timers, received = None, None
         changed = _stopped(state, activation)
         changed["steps"], changed["trail"] = steps, Trail(state.trail, step)
         if timers is not None:
             changed["timers"] = without(state.timers, activation)
         if received is not None:
             changed |= _kept(state, state.line(step), state.waiting_for(step)[1:])
+        if known is not None and known.mapped is not None:
+            changed |= _without_items(state, step)
+            changed |= _none_under_way(changed, step)
         if self.metadata:
             changed["metadata"] = FrozenDict({**state.metadata, **self.metadata})
         return changed
@@ -149,6 +157,7 @@ class StepCompleted(OfActivation):
             requests=requests,
             fail=self.fail,
             loop=self.loop,
+            mapped=self.mapped,
         )
 
 
@@ -173,7 +182,7 @@ class RoundEnded(OfActivation):
         before = state.loop(step) or Loop(0, began_at=self.started_at)
         quick = quick_rounds(before, self.next_at - self.started_at)
         received = self._taken(state, step)
-        consumed = _consumed(state.timers.get(activation, ()), received)
+        consumed = requests_of(state.timers.get(activation, ()), received)
         requests = (*before.requests, *consumed)[-WINDOW:]
         loop = Loop(before.rounds + 1, self.carry, before.began_at or at, quick, received, requests)
         changed = _stopped(state, activation)
@@ -261,7 +270,7 @@ class StepWaiting(OfActivation):
         }
 
 
-@event(stays("running"), dict.fromkeys((*TRIED, "waiting"), "retrying or failed"))
+@event(stays("running"), dict.fromkeys((*TRIED, "waiting", "mapping"), "retrying or failed"))
 class StepFailed(OfActivation):
     """An attempt of ``step`` failed; it is tried again at ``retry_at``, or never if there is none."""
 
@@ -284,7 +293,11 @@ class StepFailed(OfActivation):
             loop=state.loop(step),
             child=state.children[activation].known if activation in state.children else None,
         )
+        before = state.steps.get(step)
         changed = _stopped(state, activation)
+        if before is not None and before.mapped is not None:
+            failed = replace(failed, mapped=before.mapped.over(), requests=before.requests)
+            changed |= _none_under_way(changed, step)
         if status == "retrying":
             changed["isolated"] = state.isolated
         if status == "failed" or state.step_status(step) == "waiting":
@@ -414,6 +427,32 @@ def _handled(state: State, event: OfActivation, known: StepState) -> dict[str, A
     }
 
 
+def _used_by_items(state: State, step: str) -> Iterator[str]:
+    """The requests that were for items of a map and that no item has consumed, as they are remembered."""
+    for line in dict.fromkeys((*state.timers, *state.inbox)):
+        if "[" in line and step_of(line) == step:
+            yield from requests_of(state.timers.get(line, ()), state.inbox.get(line))
+
+
+def _none_under_way(changed: Mapping[str, Any], step: str) -> dict[str, Any]:
+    """What runs, and what runs alone, without the items of a map that has ended."""
+    names = ("running", "isolated")
+    return {name: tuple([one for one in changed[name] if "[" not in one or step_of(one) != step]) for name in names}
+
+
+def _without_items(state: State, step: str) -> dict[str, Any]:
+    """Nothing is kept any more for the items of a map that has completed."""
+    items = {one for one in (*state.timers, *state.inbox) if step_of(one) == step and "[" in one}
+    return (
+        {
+            "timers": {one: timers for one, timers in state.timers.items() if one not in items},
+            "inbox": {one: received for one, received in state.inbox.items() if one not in items},
+        }
+        if items
+        else {}
+    )
+
+
 def _stopped(state: State, activation: str) -> dict[str, Any]:
     """An attempt has ended, and with it the ``Choice`` that was begun for it; what its child came to is known."""
     changed: dict[str, Any] = {
@@ -456,7 +495,7 @@ def _unlinked(state: State, over: Sequence[Received]) -> dict[str, Any]:
     return {"links": tuple([one for one in state.links if one not in used])} if used else {}
 
 
-def _consumed(timers: tuple[Timer, ...], received: Received | None) -> tuple[str, ...]:
+def requests_of(timers: tuple[Timer, ...], received: Received | None) -> tuple[str, ...]:
     """The requests from outside that a completion consumes, as they are remembered."""
     asked = tuple([timer.request for timer in timers if timer.request])
     return asked if received is None or not received.event_id else (*asked, named("event", received.event_id))
@@ -481,6 +520,7 @@ def _undone(state: State, activation: str, known: StepState) -> dict[str, Any]:
         "trail": Trail(state.trail, step),
         "compensation": replace(undoing, left=undoing.left[1:], attempt=0, retry_at=None),
         "running": _left(state.running, activation),
+        "isolated": (),
     }
 
 

@@ -107,7 +107,7 @@ def _beat(api: Api, link: Link) -> Response[str]:
         message = "a heartbeat has no results: send no body with it, and the results later, without heartbeat"
         raise BadRequest(message)
     api.runner.look(link)
-    api.runner.heartbeat(link.instance_id, link.step, by=Caller(link.event_id, "link"))
+    api.runner.heartbeat(link.instance_id, link.step, item=link.item, by=Caller(link.event_id, "link"))
     return _answer(api, 200, _about(link), lambda: pages.done(_about(link)))
 
 

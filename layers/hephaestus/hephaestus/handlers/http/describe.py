@@ -39,6 +39,17 @@ def _child(step: Step) -> dict[str, Any]:
     return {"child": {"workflow": step.workflow.name, "detached": step.detached, "undoes": step.undoes}}
 
 
+def _map(definition: Definition, key: str) -> dict[str, Any]:
+    """How a map runs its items."""
+    target, spread = definition.items[key][1], definition.graph.maps[key]
+    return {
+        "step": target.key,
+        "concurrency": spread.concurrency,
+        "tolerate": spread.tolerate if spread.share is None else f"{spread.share / 100:g}%",
+        "events": list(spread.events),
+    }
+
+
 def _version(definition: Definition) -> dict[str, Any]:
     described: dict[str, Any] = {
         "version": definition.version,
@@ -55,6 +66,7 @@ def _version(definition: Definition) -> dict[str, Any]:
                 **({"checkpoint": False} if definition.defers(key) and not step.waits else {}),
                 **({"ends_on": list(step.ends_on)} if step.ends_on is not None else {}),
                 **_child(definition.steps[key]),
+                **({"map": _map(definition, key)} if key in definition.graph.maps else {}),
             }
             for key, step in definition.declared.items()
             if key != definition.graph.on_failure

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results
+from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import link_used
 from hephaestus.errors import LinkOutdated, LinkUsed, StepMovedOn
 from hephaestus.runtime.commands.command import Command
@@ -46,8 +47,9 @@ class Answer(Command):
         def deliver(state: State, now: int) -> State | None:
             check_link(instances, state, link)
             check_room(state, kept)
-            line = state.line(link.step)
-            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=link.activation)
+            line = state.line(link.step) if link.item is None else link.activation
+            only = link.activation if link.item is None else ""
+            received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=only)
             return instances.receive(state, going, now, received)
 
         return instances.change(link.instance_id, deliver).instance_id
@@ -64,6 +66,9 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
     if state.life != link.life:
         message = f"{named} has been started again since this link was made; ask for a new link"
         raise LinkOutdated(message)
+    if link.item is not None:
+        _check_item_link(instances, state, link, link.item)
+        return
     known, now = state.steps.get(link.step), state.activation(link.step)
     if link_used(state, link.event_id):
         open_ = known is None or known.status in OPEN
@@ -88,3 +93,19 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         message = f"{named}: step {link.step} has been given {event!r} already; nothing was changed"
         raise StepMovedOn(message)
     accept(graph, state, link.event, link.step)
+
+
+def _check_item_link(instances: Instances, state: State, link: Link, item: str) -> None:
+    """Reject a link of an item that cannot be used on ``state``; see ``check_link``."""
+    named, now = f"instance {link.instance_id}", state.item(link.step, item)
+    if link_used(state, link.event_id):
+        message = f"{named}: this link has been used, and its answer {link.event!r} is recorded: there is no more to do"
+        raise LinkUsed(message)
+    if link.activation != now:
+        message = f"{named}: this link is for {link.activation}, which is over: the item is at {now}"
+        raise LinkOutdated(message)
+    if not is_open_item(state, now) or now in state.inbox:
+        how = "has been given an event already" if now in state.inbox else "does not wait any more"
+        message = f"{named}: item {item} of step {link.step} {how}; nothing was changed"
+        raise StepMovedOn(message)
+    accept(instances.registry.definition(state).graph, state, link.event, link.step, item)

@@ -48,6 +48,9 @@ class Deliver(Command):
     step: members.MaybeStep = members.member(
         members.STEP, "The step that is meant, where several could take it.", default=None
     )
+    item: members.MaybeText = members.member(
+        members.TEXT, "The key of the item that is meant, where the step is a map.", default=None
+    )
     event_id: members.MaybeText = members.request_id(default=None)
     by: members.By = members.caller(default=None)
 
@@ -59,16 +62,14 @@ class Deliver(Command):
         """Deliver it; see ``Runner.resume``."""
         kept, who = self.payload, self.by
         check_size(as_results(kept), instances.store.max_value_bytes, f"instance {self.instance_id}: the payload")
-        asked = self.digest(self.event, kept, self.step)
+        asked = self.digest(self.event, kept, self.step, *(() if self.item is None else (self.item,)))
 
         def deliver(state: State, now: int) -> State | None:
             if repeats(state, "event", self.event_id, asked):
                 return state
-            target = accept(instances.registry.definition(state).graph, state, self.event, self.step)
+            line = accept(instances.registry.definition(state).graph, state, self.event, self.step, self.item)
             check_room(state, kept)
-            received = EventReceived(
-                state.line(target), self.event, self.event_id or "", kept, who.name, who.source, asked
-            )
+            received = EventReceived(line, self.event, self.event_id or "", kept, who.name, who.source, asked)
             return instances.receive(state, going, now, received)
 
         return instances.change(self.instance_id, deliver).instance_id

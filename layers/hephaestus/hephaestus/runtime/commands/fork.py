@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus import errors
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.step import DONE
-from hephaestus.engine.events import Forked, InstanceStarted, Replacement, StepCompleted
+from hephaestus.engine.events import Forked, InstanceStarted, ItemCompleted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
+from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.records import COMPLETED, NOT_UNDONE, UNDONE
+from hephaestus.engine.state import evolve
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.intake import check_input, digest
 from hephaestus.runtime.sizes import check_size
-from hephaestus.values import FrozenDict
+from hephaestus.values import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.engine.state import State
+    from hephaestus.engine.state import State, StepState
     from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
@@ -85,6 +89,7 @@ class Fork(Command):
             _check_allowed(flow, definition, source, replaced)
             check_input(self.given("context"), definition, initial)
             check_size(initial, limit, "the context")
+            source = _with_items(instances, source)
             forked = _fork(source, definition, self.results, by=self.by, replaced=self.context is not None)
         except errors.CallerError:
             if instances.is_repeat(made, Forked, self.start_id, asked):
@@ -122,6 +127,38 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
     return state
 
 
+def _with_items(instances: Instances, source: State) -> State:
+    """The instance with what the items of its completed maps left: it stands in its log, which the fork does not have.
+
+    Raises:
+        BadRequest: an entry of the log has expired.
+    """
+    maps = [key for key, known in source.steps.items() if known.status == "completed" and known.mapped is not None]
+    if not (maps := [key for key in maps if mapped_of(source, key).left is None]):
+        return source
+    left: dict[str, FrozenDict] = {}
+    after = 0
+    while after < source.sequence:
+        _, page = instances.history(source.instance_id, source.generation, after, HISTORY_PAGE)
+        for event in (event for entry in page for event in entry.events if isinstance(event, ItemCompleted)):
+            left[event.activation] = FrozenDict(event.results)
+        after = page[-1].sequence if page else source.sequence
+    steps = dict(source.steps)
+    for key in maps:
+        mapped, limit = mapped_of(source, key), instances.store.max_value_bytes
+        results = [
+            left.get(source.item(key, mapped.key(at))) if end == COMPLETED else None
+            for at, end in enumerate(mapped.ends)
+        ]
+        if any(one is None and end == COMPLETED for one, end in zip(results, mapped.ends, strict=True)):
+            message = f"instance {source.instance_id}: what the items of {key} left has expired with its log"
+            raise errors.BadRequest(message)
+        kept = FrozenList(results)
+        check_size(kept, limit, f"what the items of {key} left")
+        steps[key] = replace(steps[key], mapped=replace(mapped, left=kept))
+    return evolve(source, steps=steps)
+
+
 def _check_allowed(flow: type[Workflow], definition: Definition, source: State, replaced: Sequence[str]) -> None:
     """Refuse a fork that the workflow does not allow: neither the version it comes from nor the one it goes to.
 
@@ -149,7 +186,7 @@ def _check_allowed(flow: type[Workflow], definition: Definition, source: State, 
 def _fork(
     source: State, definition: Definition, results: Mapping[str, FrozenDict], *, by: Caller, replaced: bool
 ) -> Forked:
-    """What a fork takes over: every step that was decided, and whose predecessors were; not one that led to ``FAIL``.
+    """What a fork takes over: every step that was decided, and whose predecessors were; see ``_is_whole``.
 
     What ``by`` gives instead of what the source had is marked; ``replaced`` says that the start data are among it.
     """
@@ -158,7 +195,7 @@ def _fork(
     for step in graph.order:
         if step == graph.start or all(one in taken for one in graph.predecessors[step]):
             known = source.steps.get(step)
-            if known is not None and known.status in ("completed", "skipped") and known.fail is None:
+            if known is not None and known.status in ("completed", "skipped") and _is_whole(known):
                 taken[step] = known.status
     _check_results(source, definition, results, taken)
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
@@ -176,6 +213,7 @@ def _fork(
             ended_at=known.ended_at or 0,
             rounds=known.rounds,
             loop=known.loop,
+            mapped=known.mapped,
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"
@@ -191,6 +229,12 @@ def _fork(
         by.source,
         given if replaced else source.initial_replaced,
     )
+
+
+def _is_whole(known: StepState) -> bool:
+    """Whether what a step did counts in a fork: it did not lead to ``FAIL``, and no item of the map is undone."""
+    undone = known.mapped is not None and not {UNDONE, NOT_UNDONE}.isdisjoint(known.mapped.ends)
+    return known.fail is None and not undone
 
 
 def _check_results(
@@ -227,6 +271,9 @@ def _check_fits(definition: Definition, completed: Sequence[StepCompleted], take
     edges, live = definition.graph.edges, {target for done in completed for target in done.taken}
     version = f"version {definition.version} of {definition.name}"
     unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in edges[done.step]]
+    maps = definition.graph.maps
+    unknown += [f"{done.step} as a map" for done in completed if done.mapped is not None and done.step not in maps]
+    unknown += [f"{done.step} as a step" for done in completed if done.mapped is None and done.step in maps]
     unknown += dict.fromkeys(target for done in completed for target in done.taken if target not in edges)
     if unknown:
         message = f"{version} has no {', '.join(unknown[:10])}: fork from an earlier entry, or on the old version"

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hephaestus import errors
+from hephaestus.engine.activation import parse
 from hephaestus.engine.events import HeartbeatReceived, heartbeat_grain
-from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.inbox import MOST_NAMED, accepted_events
 from hephaestus.engine.state import heartbeat_token
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.commands.members import STEP, By, MaybeStep, Text, caller, instance_id, member
+from hephaestus.runtime.commands.members import (
+    STEP,
+    TEXT,
+    By,
+    MaybeStep,
+    MaybeText,
+    Text,
+    caller,
+    instance_id,
+    member,
+)
 
 if TYPE_CHECKING:
     from hephaestus.engine.graph import Graph
@@ -40,6 +51,7 @@ class Heartbeat(Command):
 
     instance_id: Text = instance_id()
     step: MaybeStep = member(STEP, "The step, where several wait for heartbeats.", default=None)
+    item: MaybeText = member(TEXT, "The key of the item that is meant, where the step is a map.", default=None)
     by: By = caller(default=None)
 
     def perform(self, instances: Instances, going: Dispatch) -> str:
@@ -50,9 +62,9 @@ class Heartbeat(Command):
         def beat(state: State, now: int) -> State | None:
             graph = instances.registry.definition(state).graph
             check_open(state, graph, self.step, "takes no heartbeat")
-            beating = _beating(graph, state, self.step)
+            beating = _beating(graph, state, self.step, self.item)
             due_at = now + beating.heartbeat_ms
-            token = heartbeat_token(beating.activation, state.attempt(beating.step), due_at)
+            token = heartbeat_token(beating.activation, state.attempt_of(beating.activation), due_at)
             if token == beating.token or (
                 beating.beaten and due_at - beating.due_at < heartbeat_grain(beating.heartbeat_ms)
             ):
@@ -64,24 +76,29 @@ class Heartbeat(Command):
         return instances.change(self.instance_id, beat).instance_id
 
 
-def _beating(graph: Graph, state: State, wanted: str | None) -> Timer:
+def _beating(graph: Graph, state: State, wanted: str | None, item: str | None) -> Timer:
     """The deadline that a heartbeat puts off.
 
     Raises:
-        UnexpectedEvent: no step, or not the one that is meant, waits for a heartbeat.
+        UnexpectedEvent: no step or item, or not the one that is meant, waits for a heartbeat.
         AmbiguousEvent: several do.
     """
     found = [timer for timer in state.deadlines if timer.heartbeat_ms and wanted in {None, timer.step}]
+    if item is not None:
+        found = [timer for timer in found if parse(timer.activation).item == item]
     if not found:
         which = f"no step {wanted}" if wanted else "no step"
+        which = which if item is None else f"no item {item}{f' of step {wanted}' if wanted else ''}"
         message = f"instance {state.instance_id}: {which} waits for a heartbeat now"
         if wanted and state.step_status(wanted) == "waiting":
             message = f"instance {state.instance_id}: step {wanted} waits, and its wait asks for no heartbeat"
         raise errors.UnexpectedEvent(message, accepted_events(graph, state))
     if len(found) > 1:
-        steps = [timer.step for timer in found]
-        message = f"instance {state.instance_id}: {', '.join(steps)} wait for heartbeats; name the step that is meant"
-        raise errors.AmbiguousEvent(message, steps)
+        waiting = [timer.activation for timer in found[:MOST_NAMED]]
+        which = "item" if any("[" in one for one in waiting) else "step"
+        named = ", ".join(waiting)
+        message = f"instance {state.instance_id}: {named} wait for heartbeats; name the {which} that is meant"
+        raise errors.AmbiguousEvent(message, waiting)
     return found[0]
 
 

@@ -9,6 +9,7 @@ from hephaestus.engine.activation import token_of
 from hephaestus.engine.advance import is_reachable
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
+from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import named, repeats
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
@@ -43,6 +44,9 @@ class ScheduleResume(Command):
 
     instance_id: members.Text = members.instance_id()
     step: members.AStep = members.required(members.STEP, "The step.")
+    item: members.MaybeText = members.member(
+        members.TEXT, "The key of the item that is meant, where the step is a map.", default=None
+    )
     delay_ms: members.Number = members.required(members.DELAY, "The delay in milliseconds.")
     request_id: members.MaybeText = members.request_id(default=None)
     by: members.By = members.caller(default=None)
@@ -51,7 +55,7 @@ class ScheduleResume(Command):
         """Make the schedule and return its name; see ``Runner.schedule_resume``."""
         del going  # the schedule goes on
         who, step, timers = self.by, self.step, instances.timers
-        asked = self.digest(step, self.delay_ms)
+        asked = self.digest(step, self.delay_ms, *(() if self.item is None else (self.item,)))
         what = f"r{named(self.action, self.request_id)}" if self.request_id is not None else ""
 
         def set_timer(state: State, now: int) -> State | None:
@@ -59,32 +63,52 @@ class ScheduleResume(Command):
                 return state
             graph = instances.registry.definition(state).graph
             check_open(state, graph, step, "nothing can be scheduled for it")
-            _check_times_out(graph, state, step)
+            _check_times_out(graph, state, step, self.item)
             if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
                 has = f"instance {self.instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
                 raise errors.BadRequest(message)
-            activation = state.activation(step)
-            own = token_of(state.line(step), what or f"s{state.timers_set + 1}")
+            activation, line = _names(state, step, self.item)
+            own = token_of(line, what or f"s{state.timers_set + 1}")
             asking = (self.request_id or "", who.name, who.source, asked)
             return instances.append(state, now, TimerSet(own, activation, now + self.delay_ms, "timeout", *asking))
 
         after = instances.change(self.instance_id, set_timer)
         # A redrive moves it, token and all; whichever round of its step it is for, a request has one token.
-        token, known = token_of(after.line(step), what), after.timers.get(after.activation(step), ())
+        activation, line = _names(after, step, self.item)
+        token, known = token_of(line, what), after.timers.get(activation, ())
         timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
             return timers.name(Timeout(self.instance_id, after.life, step, token, 0))
         return timers.schedule(Timeout(self.instance_id, after.life, step, timer.token, timer.due_at))
 
 
-def _check_times_out(graph: Graph, state: State, step: str) -> None:
-    """Reject a deadline for a step that could do nothing with it.
+def _names(state: State, step: str, item: str | None) -> tuple[str, str]:
+    """The activation that a deadline is for, and what it is named by, whichever round of the step it is for."""
+    if item is not None:
+        return state.item(step, item), state.item(step, item)
+    return state.activation(step), state.line(step)
+
+
+def _check_times_out(graph: Graph, state: State, step: str, item: str | None) -> None:
+    """Reject a deadline for a step, or an item, that could do nothing with it.
 
     Raises:
         UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
     """
     where = f"instance {state.instance_id}: step {step}"
+    if item is not None or step in graph.maps:
+        if step not in graph.maps:
+            message = f"{where} is no map, it has no items"
+        elif item is None:
+            message = f"{where} is a map: name the item that is meant"
+        elif not is_open_item(state, state.item(step, item)):
+            message = f"{where}: it has no item {item!r} that will wait"
+        elif "timeout" not in graph.maps[step].events:
+            message = f"{where}: its items emit no 'timeout', which is what a deadline gives them; declare the event"
+        else:
+            return
+        raise errors.UnexpectedEvent(message, accepted_events(graph, state))
     if not is_reachable(graph, state, step):
         message = f"{where} is {state.step_status(step)}, it will not wait any more"
     elif "timeout" not in graph.events(step):

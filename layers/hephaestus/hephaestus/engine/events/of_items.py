@@ -1,0 +1,227 @@
+"""Events of a map: its items are recorded, and each of them runs, waits, ends and is undone as a step is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from hephaestus.engine.activation import parse
+from hephaestus.engine.events.event import OfActivation, event, stays, step_after, step_now
+from hephaestus.engine.events.steps import requests_of
+from hephaestus.engine.records import (
+    COMPLETED,
+    FAILED,
+    NOT_ENDED,
+    NOT_UNDONE,
+    NOTHING,
+    UNDONE,
+    Mapped,
+    OpenItem,
+)
+from hephaestus.engine.state import StepState, Timer, Trail, added, heartbeat_token, without
+from hephaestus.errors import CorruptLog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.engine.records import Failure
+    from hephaestus.engine.state import State
+
+MAPPING: Final = {"mapping": "mapping"}
+UNDOING: Final = {status: status for status in ("mapping", "completed", "failed")}
+
+
+@event(stays("running"), dict.fromkeys(("pending", "retrying"), "mapping"))
+class MapBegun(OfActivation):
+    """The items of a map are recorded: none ran before. See ``Mapped`` for what is known of them."""
+
+    over: Any
+    keys: tuple[str, ...] = ()
+    initial: Any = None
+    started_at: int = 0
+    attempt: int = 1
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """Its only attempt has ended, and its items are to be run."""
+        step = step_now(state, self.activation)
+        number = len(self.over)
+        mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number)
+        status = step_after(state, step, self)
+        known = StepState(status, self.attempt, started_at=self.started_at, mapped=mapped)
+        return {"steps": added(state.steps, step, known), "trail": Trail(state.trail, step), **_left(state, self)}
+
+
+@event(stays("running"), MAPPING)
+class ItemCompleted(OfActivation):
+    """An item has completed and emitted ``event``, an outcome that is counted; ``results`` stand here alone.
+
+    ``writes`` tells the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    """
+
+    event: str
+    results: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    attempt: int = 1
+    writes: tuple[str, ...] = ()
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """Its timers and its event are consumed."""
+        item = _item(state, self, NOT_ENDED)
+        count = item.mapped.events.get(self.event, 0) + 1
+        ended = _ended(item, COMPLETED, state.sequence + 1)
+        changed = _noted(state, self, item, replace(ended, events=added(ended.events, self.event, count)))
+        if self.activation in state.timers:
+            changed["timers"] = without(state.timers, self.activation)
+        received = state.inbox.get(self.activation)
+        if received is not None:
+            changed["inbox"] = without(state.inbox, self.activation)
+        if used := requests_of(state.timers.get(self.activation, ()), received):
+            known = changed["steps"][item.step]
+            changed["steps"][item.step] = replace(known, requests=(*known.requests, *used))
+        return changed
+
+
+@event(stays("running"), MAPPING)
+class ItemWaiting(OfActivation):
+    """An item ran and waits; at ``due_at`` (if any) it is given the event ``emits``. No schedule is made for it.
+
+    With ``heartbeat_ms`` it is given ``timeout`` as soon as no heartbeat has come for that long, first at
+    ``heartbeat_at``.
+    """
+
+    started_at: int = 0
+    attempt: int = 1
+    token: str = ""
+    due_at: int | None = None
+    emits: str = "timeout"
+    heartbeat_ms: int = 0
+    heartbeat_at: int = 0
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """A deadline and a heartbeat are timers."""
+        item, activation = _item(state, self, NOT_ENDED), self.activation
+        opened = added(item.mapped.open, item.key, OpenItem(self.attempt, self.started_at))
+        changed = _noted(state, self, item, replace(item.mapped, open=opened))
+        timers: tuple[Timer, ...] = ()
+        if self.due_at is not None:
+            timers = (Timer(self.token, activation, self.due_at, self.emits),)
+        if self.heartbeat_ms:
+            name = heartbeat_token(activation, self.attempt, self.heartbeat_at)
+            timers += (Timer(name, activation, self.heartbeat_at, "timeout", heartbeat_ms=self.heartbeat_ms),)
+        if timers:
+            asked = state.timers.get(activation, ())
+            changed["timers"] = added(state.timers, activation, (*asked, *timers))
+        return changed
+
+
+@event(stays("running"), MAPPING)
+class ItemFailed(OfActivation):
+    """An attempt of an item failed; it is tried again at ``retry_at``, or never if there is none."""
+
+    attempt: int
+    error: Failure
+    started_at: int = 0
+    retry_at: int | None = None
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """The deadlines of a wait that failed end with it; what was accepted from outside stays for a redrive."""
+        item = _item(state, self, NOT_ENDED)
+        if self.retry_at is not None:
+            known = OpenItem(self.attempt, self.started_at, self.retry_at)
+            mapped = replace(item.mapped, open=added(item.mapped.open, item.key, known))
+        else:
+            story = f"item {item.key} failed after {self.attempt} attempt(s): {self.error.message}"
+            mapped = replace(_ended(item, FAILED, state.sequence + 1), reason=item.mapped.reason or story)
+        changed = _noted(state, self, item, mapped, goes_on=self.retry_at is not None)
+        if self.activation in state.timers:
+            left = tuple([timer for timer in state.timers[self.activation] if timer.request is not None])
+            others = without(state.timers, self.activation)
+            changed["timers"] = added(others, self.activation, left) if left else others
+        return changed
+
+
+@event(stays("compensating"), UNDOING)
+class ItemUndone(OfActivation):
+    """What a completed item did is undone."""
+
+    attempt: int = 1
+    results: Mapping[str, Any] = NOTHING
+    started_at: int = 0
+    writes: tuple[str, ...] = ()
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It is not undone again."""
+        item = _item(state, self, COMPLETED)
+        return _noted(state, self, item, _ended(item, UNDONE, item.mapped.entries[item.place]))
+
+
+@event(stays("compensating"), UNDOING)
+class ItemUndoFailed(OfActivation):
+    """An attempt to undo an item failed; it is tried again at ``retry_at``, or never if there is none."""
+
+    attempt: int
+    error: Failure
+    started_at: int = 0
+    retry_at: int | None = None
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It is tried again, or left."""
+        item = _item(state, self, COMPLETED)
+        if self.retry_at is None:
+            return _noted(state, self, item, _ended(item, NOT_UNDONE, item.mapped.entries[item.place]))
+        known = OpenItem(self.attempt, self.started_at, self.retry_at)
+        mapped = replace(item.mapped, open=added(item.mapped.open, item.key, known))
+        return _noted(state, self, item, mapped, goes_on=True)
+
+
+class _Item(NamedTuple):
+    """An item of the state, found by its activation."""
+
+    step: str
+    known: StepState
+    mapped: Mapped
+    place: int
+    key: str
+
+
+def _item(state: State, about: OfActivation, ended: str) -> _Item:
+    """The item that an event is about, of which ``ended`` is what is known of its end.
+
+    Raises:
+        CorruptLog: the map's newest activation has no such item, or the item is not at this point.
+    """
+    step = step_now(state, about.activation)
+    step_after(state, step, about)
+    found, known = parse(about.activation), state.steps.get(step)
+    mapped = None if known is None else known.mapped
+    place = None if mapped is None or found.item is None else mapped.place(found.item)
+    undoing = state.compensation
+    due = not found.undo or (undoing is not None and undoing.left[:1] == (step,))
+    if known is None or mapped is None or found.item is None or place is None or mapped.ends[place] != ended or not due:
+        message = f"instance {state.instance_id}: {type(about).__name__} cannot happen to {about.activation}"
+        raise CorruptLog(message)
+    return _Item(step, known, mapped, place, found.item)
+
+
+def _ended(item: _Item, end: str, entry: int) -> Mapped:
+    """What is known of a map once one more item has come to an end."""
+    place, mapped = item.place, item.mapped
+    ends = f"{mapped.ends[:place]}{end}{mapped.ends[place + 1 :]}"
+    entries = (*mapped.entries[:place], entry, *mapped.entries[place + 1 :])
+    return replace(mapped, ends=ends, entries=entries, open=without(mapped.open, item.key))
+
+
+def _noted(state: State, about: OfActivation, item: _Item, mapped: Mapped, *, goes_on: bool = False) -> dict[str, Any]:
+    """What an event of an item changes; where the item ``goes_on``, it still runs alone if it did."""
+    steps = added(state.steps, item.step, replace(item.known, mapped=mapped))
+    changed = {"steps": steps, "trail": Trail(state.trail, item.step), **_left(state, about)}
+    return {**changed, "isolated": state.isolated} if goes_on else changed
+
+
+def _left(state: State, about: OfActivation) -> dict[str, Any]:
+    """What runs, and what runs alone, without the activation that an event is about."""
+    gone = about.activation
+    return {
+        "running": tuple([one for one in state.running if one != gone]),
+        "isolated": tuple([one for one in state.isolated if one != gone]),
+    }

@@ -1,0 +1,223 @@
+"""What must hold of maps: of each item what a step must keep to, and of the map what its items say.
+
+The books are kept apart from the engine's state: which items there are, what each came to, what of it is undone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.engine.activation import Activation, parse
+from hephaestus.engine.events import (
+    ItemCompleted,
+    ItemFailed,
+    ItemUndoFailed,
+    ItemUndone,
+    ItemWaiting,
+    MapBegun,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+)
+from hephaestus.engine.inbox import as_results
+from hephaestus.simulation.violation import require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hephaestus.engine.events import EventReceived
+    from hephaestus.engine.events.event import OfActivation
+    from hephaestus.engine.graph import Graph, Spread
+    from hephaestus.engine.state import State
+
+
+def line_of(activation: str) -> str:
+    """What the books keep a step or an item under, whichever epoch and round it is at."""
+    found = parse(activation)
+    return found.step if found.item is None else Activation(found.step, item=found.item).text
+
+
+@dataclass
+class Book:
+    """What the ledger knows of a map that has begun.
+
+    Attributes:
+        items: by key, what each item is given.
+        left: of each completed item, its event and its results.
+        failed: the items that failed for good.
+        undone: the completed items that are undone.
+        kept: the completed items that could not be undone.
+        tries: how many attempts of each item have failed, at running or, once it has completed, at undoing it.
+        waiting: the items that wait.
+    """
+
+    items: dict[str, Any]
+    left: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    undone: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
+    tries: Counter[str] = field(default_factory=Counter)
+    waiting: set[str] = field(default_factory=set)
+
+    @classmethod
+    def begun(cls, event: MapBegun) -> Book:
+        """As it begins."""
+        keys = event.keys or tuple(map(str, range(len(event.over))))
+        return cls(dict(zip(keys, event.over, strict=True)))
+
+    def again(self) -> Book:
+        """After a redrive: all that has not completed is run again."""
+        return Book(self.items, dict(self.left))
+
+    def is_stopped(self, spread: Spread) -> bool:
+        """Whether more items have failed than may."""
+        return len(self.failed) > spread.tolerated(len(self.items))
+
+    def ended(self) -> set[str]:
+        """The items that have come to an end."""
+        return self.failed | self.left.keys()
+
+    def to_undo(self) -> set[str]:
+        """The completed items that are still to be undone."""
+        return self.left.keys() - self.undone - self.kept
+
+
+class Items:
+    """The maps of one generation.
+
+    Attributes:
+        graph: the workflow's.
+        maps: by step, the maps that have begun, but for those set back.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.maps: dict[str, Book] = {}
+
+    def begins(self, state: State, activations: Sequence[str]) -> None:
+        """Items are named to be run, or to be undone: they may be, and they have a place."""
+        for activation in activations:
+            found = parse(activation)
+            if found.item is None:
+                continue
+            book, spread = self.maps.get(found.step), self.graph.maps[found.step]
+            require(book is not None and found.item in book.items, "maps", f"there is no item {activation}")
+            assert book is not None  # noqa: S101 - as required
+            if found.undo:
+                require(found.item in book.to_undo(), "compensation", f"{activation} starts, it is not to be undone")
+                continue
+            require(found.item not in book.ended(), "invariant 2", f"{activation} starts, and it has ended")
+            require(not book.is_stopped(spread), "maps", f"{activation} starts, {book.failed} have failed")
+            open_ = {one for one, tries in book.tries.items() if tries and one not in book.ended()} | book.waiting
+            running = {one.item or "" for one in map(parse, (*state.running, *activations)) if one.step == found.step}
+            busy = (open_ | running) - {""}
+            require(len(busy) <= spread.concurrency, "maps", f"{sorted(busy)} are under way, {spread} may be")
+
+    def happens(self, event: OfActivation, state: State, received: EventReceived | None, due: bool) -> None:  # noqa: FBT001 - a fact
+        """Something has happened to an item."""
+        found = parse(event.activation)
+        book, key = self.maps.get(found.step), found.item or ""
+        require(book is not None and key in book.items, "maps", f"there is no item {event.activation}")
+        assert book is not None  # noqa: S101 - as required
+        current = found.epoch == state.epochs.get(found.step, 0)
+        require(current, "invariant 2", f"{event.activation} is of another epoch")
+        match event:
+            case ItemCompleted() | ItemFailed() | ItemWaiting():
+                require(key not in book.ended(), "invariant 2", f"{event.activation} has ended before")
+                self._goes_on(book, key, event, received, due=due)
+            case ItemUndone():
+                require(key in book.to_undo(), "compensation", f"{event.activation} is not to be undone")
+                book.undone.add(key)
+            case ItemUndoFailed(retry_at=retry_at):
+                require(key in book.to_undo(), "compensation", f"{event.activation} is not to be undone")
+                book.tries[key] += 1
+                if retry_at is None:
+                    book.kept.add(key)
+
+    def _goes_on(
+        self,
+        book: Book,
+        key: str,
+        event: ItemCompleted | ItemFailed | ItemWaiting,
+        received: EventReceived | None,
+        *,
+        due: bool,
+    ) -> None:
+        waited = key in book.waiting
+        if not waited:
+            right = event.attempt == book.tries[key] + 1
+            require(right, "invariant 2", f"attempt {event.attempt} of {event.activation} was not next")
+        book.waiting.discard(key)
+        match event:
+            case ItemWaiting():
+                require(not waited, "invariant 2", f"{event.activation} waits already")
+                book.waiting.add(key)
+            case ItemFailed(retry_at=retry_at):
+                book.tries[key] += not waited
+                if retry_at is None:
+                    book.failed.add(key)
+            case ItemCompleted():
+                if waited:
+                    self._waited(event, received, due=due)
+                book.left[key] = event.event, event.results
+                book.tries[key] = 0
+
+    def _waited(self, event: ItemCompleted, received: EventReceived | None, *, due: bool) -> None:
+        """A wait ends with the event that had been accepted, else with its time."""
+        if received is None:
+            require(due, "invariant 6", f"{event.activation} got {event.event} before its time, or for nothing")
+            return
+        right = event.event == received.event and event.results == as_results(received.payload)
+        require(right, "invariant 5", f"{event.activation} was given {event.event}, {received.event} had been accepted")
+
+    def ends(self, event: StepCompleted | StepFailed, state: State) -> None:
+        """A map has ended: its items have, and what it says of them is so."""
+        book = self.maps.get(event.step)
+        if book is None:
+            return  # it had not begun
+        spread, total = self.graph.maps[event.step], len(book.items)
+        running = [one for one in state.running if "[" in one and parse(one).step == event.step]
+        require(not running, "maps", f"{event.step} ended while {running} ran")
+        failed = isinstance(event, StepFailed) or event.failed is not None
+        require(failed == book.is_stopped(spread) or failed, "maps", f"{event.step} completed, {book.failed} failed")
+        if not failed:
+            left = book.items.keys() - book.ended()
+            require(not left, "maps", f"{event.step} completed, but {sorted(left)} did not end")
+        if isinstance(event, StepCompleted) and event.event in {"done", "error"} and "total" in event.results:
+            events = Counter(name for name, _ in book.left.values())
+            said = {name: event.results[name] for name in ("total", "completed", "failed", "events")}
+            true = {"total": total, "completed": len(book.left), "failed": len(book.failed), "events": dict(events)}
+            require(said == true, "maps", f"{event.step} says {said}, and it is {true}")
+
+    def undone(self, event: StepCompensated) -> None:
+        """A map is undone: all of its completed items are."""
+        book = self.maps.get(event.step)
+        left = set() if book is None else book.to_undo() | book.kept
+        require(not left, "compensation", f"{event.step} is undone, {sorted(left)} are not")
+
+    def is_undoable(self, step: str) -> bool:
+        """Whether a completed item of a map is not undone."""
+        return step in self.maps and bool(self.maps[step].to_undo())
+
+    def redriven(self, anew: Sequence[str], reset: Sequence[str], undo: Sequence[str]) -> None:
+        """Maps begin anew, or go on with what has not completed; compensations that failed are tried again."""
+        for step, book in list(self.maps.items()):
+            if step in anew:
+                del self.maps[step]
+            elif step in reset:
+                self.maps[step] = book.again()
+            elif step in undo:
+                book.kept.clear()
+                book.tries.clear()
+
+    def seen(self, step: str, key: str, given: tuple[Any, str, int]) -> None:
+        """What the code of an item is given: the item, its key and its place."""
+        book = self.maps[step]
+        wanted = (book.items[key], key, list(book.items).index(key))
+        require(given == wanted, "maps", f"item {key} of {step} is given {given}, not {wanted}")
+
+    def left_by(self, step: str, key: str) -> Mapping[str, Any]:
+        """What an item left."""
+        return self.maps[step].left[key][1]

@@ -1,0 +1,90 @@
+"""Items as people are shown them: by the API and by the command line."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hephaestus import DONE, Retry, StepContext, Workflow, step
+from hephaestus.cli.app import app
+from hephaestus.cli.terminal import Session
+from hephaestus.console.embedded import LocalConnection
+from hephaestus.handlers.http.api import Api
+from hephaestus.handlers.reading import serve_reads
+from hephaestus.steps import Map
+from hephaestus.testing import LocalRuntime
+from tests.engines import ROOT
+
+
+@step(retry=Retry(max_attempts=1))
+def work(ctx: StepContext) -> dict[str, Any]:
+    """Fail for the second."""
+    if ctx.index == 1:
+        message = "broken"
+        raise ValueError(message)
+    return {"key": ctx.item_key}
+
+
+class Several(Workflow, key="several"):
+    """A map of which an item fails."""
+
+    every = Map(work, over=lambda _: ["a", "b", "c"], key=str, tolerate=1)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+@pytest.fixture
+def local() -> LocalRuntime:
+    """One instance, at its end."""
+    found = LocalRuntime(Several)
+    found.start(Several, "1", {})
+    return found
+
+
+def get(local: LocalRuntime, query: dict[str, str] | None) -> tuple[int, Any]:
+    """An answer of the route."""
+    api = Api(local.runner)
+    serve_reads(api)
+    event = json.loads((ROOT / "events" / "api-history.json").read_text("utf-8"))
+    path = "/instances/several::1/items"
+    given = {"id": "several::1"}
+    event |= {
+        "path": path,
+        "resource": "/instances/{id}/items",
+        "pathParameters": given,
+        "queryStringParameters": query,
+    }
+    event["multiValueQueryStringParameters"] = None if query is None else {name: [one] for name, one in query.items()}
+    answer = api(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000, aws_request_id="r"))
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_the_api_shows_items_page_by_page(local: LocalRuntime) -> None:
+    """By status, too; what is malformed is rejected with what is wrong."""
+    status, page = get(local, {"step": "work", "limit": "2"})
+    assert (status, [one["key"] for one in page["items"]], page["cursor"]) == (200, ["a", "b"], "2")
+    _, page = get(local, {"step": "work", "status": "failed"})
+    assert [(one["key"], one["error"]["message"]) for one in page["items"]] == [("b", "broken")]
+    for query, code in ((None, 400), ({"step": "x"}, 404), ({"step": "work", "status": "odd"}, 400)):
+        assert get(local, query)[0] in {code, 422}
+
+
+def test_the_command_line_shows_items(local: LocalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in history what happened to each; how far the map has come is beside its status."""
+    monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+
+    def call(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert "ValueError: broken" in call("items", "several::1", "work", "--status", "failed")
+    assert json.loads(call("items", "several::1", "work", "--limit", "1", "--json"))["cursor"] == "1"
+    assert "2/3, 1 failed" in call("get", "several::1")
+    said = call("history", "several::1")
+    assert "work runs for 3 items" in said
+    assert "work[a] done" in said
