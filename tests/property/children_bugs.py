@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine import advance as engine
 from hephaestus.engine import effects as what_follows
+from hephaestus.engine.activation import derived
 from hephaestus.engine.effects import StartChild, Steer, Tell
 from hephaestus.engine.events import ChildEnded
 from hephaestus.engine.records import NOTHING, Child
 from hephaestus.engine.state import State, StepState
 from hephaestus.runtime import executor, family, outcomes, perform
-from hephaestus.runtime.starts import derived
 from hephaestus.store import reader
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.deliberate_bugs import snapshot_loses

@@ -23,7 +23,7 @@ from hephaestus import (
     step,
 )
 from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
-from hephaestus.steps import ChildWorkflow, Map, Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Poll, Repeat, Wait, WaitForEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +41,7 @@ DEFERRING = (*range(300, 400), *range(460, 500), *range(560, 600))  # of these, 
 LOOPING, MAPPING = 400, 500  # the numbers from which on workflows have loops, and from which on they have maps
 MOST_ITEMS = 4
 TOLERATED: list[int | str] = [0, 1, "50%"]
+REPEATING = 1_000_000  # the numbers from which on steps are workflows again and again
 NESTING, DEEPEST = 1_000, 2  # the numbers from which on steps are workflows; how deep
 WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
@@ -81,6 +82,8 @@ def flow(number: int, key: str = "random", level: int = 0) -> type[Workflow]:
         members["timeout"] = Random(f"timeout {number}").choice([None, None, 1, 90, 5_000, 86_400])
         members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
         members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
+    if number >= REPEATING and level:
+        members["output"] = _handed_on(large=number % 5 == 0)
     made: type[Workflow] = type(f"{key.capitalize()}{number}", (Workflow,), members, key=key, checkpoint=checkpoint)
     return made
 
@@ -197,6 +200,8 @@ def _nest(made: Step, number: int, key: str, level: int) -> Step:
     draw = Random(f"nest {number} {key} {made.key}")
     if draw.random() < A_THIRD:
         return made
+    if number >= REPEATING and draw.random() < A_HALF:
+        return _repeat(made, key, level, draw)
     kid = flow(NESTING + draw.randrange(10_000), f"{key}-{made.key}", level + 1)
     detached = draw.random() < A_FIFTH
     return ChildWorkflow(
@@ -230,10 +235,45 @@ def _mapped(made: Step, draw: Random) -> Step:
     )
 
 
+def _repeat(made: Step, key: str, level: int, draw: Random) -> Step:
+    """A workflow that starts as often as the plan has it, with what the one before has left."""
+    within = draw.choice([None, None, timedelta(minutes=1), timedelta(hours=2)])
+    return Repeat(
+        flow(REPEATING + draw.randrange(10_000), f"{key}-{made.key}", level + 1),
+        until=_is_enough(made.key),
+        rounds=Rounds(draw.randint(1, WANTED), within=within),
+        context=lambda ctx: dict(ctx.initial),
+        timeout=draw.choice([None, None, 20, 7_200]),
+        compensate=draw.choice([None, None, _undo(made.key)]),
+        name=made.key,
+    )
+
+
+def _is_enough(name: str) -> Callable[[StepContext], bool]:
+    def is_enough(ctx: StepContext) -> bool:
+        planned = _planned(name, ctx)
+        if planned.dies:
+            raise NonRetryable(name)
+        return ctx.round > planned.pick % WANTED
+
+    return is_enough
+
+
+def _handed_on(*, large: bool) -> Callable[[StepContext], dict[str, Any]]:
+    """The output of a workflow that is repeated: what the next one starts with."""
+
+    def handed_on(ctx: StepContext) -> dict[str, Any]:
+        number = ctx.initial.get("n", 0) + 1
+        return {**ctx.initial, "n": number, **({"pad": str(number) * LARGE} if large else {})}
+
+    return handed_on
+
+
 def _events(member: Step) -> list[str]:
     events = list(member.events)
     if isinstance(member, ChildWorkflow):
-        return [*events, *Random(f"routes {member.workflow.name}").choice([(), ("error",), ("cancelled", "timeout")])]
+        events += Random(f"routes {member.workflow.name}").choice([(), ("error",), ("cancelled", "timeout")])
+        return events if member.rounds is None or Random(member.key).random() < A_HALF else [*events, "exhausted"]
     if member.rounds is not None and Random(member.key).random() < A_HALF:
         events.append("exhausted")
     if isinstance(member, Map):

@@ -18,7 +18,8 @@ from hephaestus.steps import Map, WaitForEvent
 from tests import engines
 from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
-from tests.property.random_flows import LOOPING, MAPPING, NESTING, TABLES, flow, plan
+from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, TABLES, flow, plan
+from tests.property.repeat_bugs import BUGS as OF_REPEATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -282,6 +283,23 @@ def test_a_bug_between_instances_is_found(bug: Callable[[Any], None], monkeypatc
     bug(monkeypatch)
     runs = ((flow(NESTING + seed % 200), plan, seed) for seed in seeds(bug))
     assert rule_broken(runs, faultless=4) in OF_CHILDREN[bug]
+
+
+def test_the_invariants_hold_for_children_of_rounds() -> None:
+    """Rules B.7 and D.9: workflows that are started again and again, undone and steered at any time."""
+    statuses: Counter[str] = Counter()
+    for seed in range(PART // 40):
+        number, faults = REPEATING + seed % 200, NO_FAULTS if seed % 4 == 3 else None
+        statuses += simulate(flow(number), plan, seed=seed, tables=TABLES, check=exactly_once, faults=faults).statuses
+    assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
+
+
+@pytest.mark.parametrize("bug", OF_REPEATS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_what_is_repeated_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks; every fourth run without a fault."""
+    bug(monkeypatch)
+    runs = ((flow(REPEATING + seed % 200), plan, seed) for seed in seeds(bug))
+    assert rule_broken(runs, faultless=4) in OF_REPEATS[bug]
 
 
 class Asked(Workflow, key="asked"):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Workflow
+from hephaestus import DONE, Rounds, Workflow
 from hephaestus.errors import StoreUnavailable, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.catalog import FRESH, Catalog, read_workflow
-from hephaestus.steps import ChildWorkflow
+from hephaestus.steps import ChildWorkflow, Repeat
 from tests.unit.flows import Order
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ def test_the_graph_of_a_parent_is_known_by_its_description() -> None:
     """What a child does is undone by the child, or by its step, and it takes no event."""
     own = ChildWorkflow(Order, name="own", compensate=lambda ctx: ctx)
     free, kid = ChildWorkflow(Order, name="free", detached=True), ChildWorkflow(Order, name="kid")
-    routes = {own: {"done": free}, free: {"done": kid}, kid: {"done": DONE}}
+    turns = Repeat(Order, until=lambda ctx: True, rounds=Rounds(2), name="turns")
+    routes = {own: {"done": free}, free: {"done": kid}, kid: {"done": turns}, turns: {"done": DONE}}
     parent: type[Workflow] = type("Parent", (Workflow,), {"start_at": own, "transitions": routes}, key="parent")
     graph, known = parent.definition(1).graph, read_workflow(describe(parent)).definitions[1].graph
     assert (known.children, known.undoes, known.compensates) == (graph.children, graph.undoes, graph.compensates)
     assert known.fingerprint == graph.fingerprint
-    assert (set(graph.undoes), set(graph.compensates)) == ({"kid"}, {"own", "kid"})
+    assert (set(graph.undoes), set(graph.compensates)) == ({"kid", "turns"}, {"own", "kid", "turns"})

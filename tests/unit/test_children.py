@@ -10,13 +10,13 @@ import pytest
 from pydantic import BaseModel
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
+from hephaestus.engine.activation import derived
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import evolve
 from hephaestus.errors import DefinitionError, NotRoot
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
-from hephaestus.runtime.starts import derived
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import EXPIRES
@@ -254,15 +254,16 @@ def test_a_child_that_starts_too_late_runs_nothing() -> None:
 
 def test_mail_that_a_reader_of_an_older_state_sees_is_not_old() -> None:
     """Rule D.3: a child that was redriven or undone since has ended once more, with the number of another entry."""
-    state = run(ship, Shipping).store.load("p::1")
+    store = run(ship, Shipping).store
+    state = store.load("p::1")
     assert state is not None
     child = state.steps["ship"].child
     assert child is not None
     told = Mail("p::1", state.life, "ship", child.number, child.instance_id, "", "completed")
-    assert is_read(state, told)
-    assert not is_read(state, replace(told, number=child.number + 1, status="undone"))
-    assert not is_read(state, replace(told, activation="ship~1"))
-    assert is_read(evolve(state, epochs={"ship": 1}), replace(told, number=child.number + 1))
+    assert is_read(state, told, store)
+    assert not is_read(state, replace(told, number=child.number + 1, status="undone"), store)
+    assert not is_read(state, replace(told, activation="ship~1"), store)
+    assert is_read(evolve(state, epochs={"ship": 1}), replace(told, number=child.number + 1), store)
 
 
 def test_a_redrive_goes_down_the_tree() -> None:

@@ -9,7 +9,7 @@ from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Work
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
-from hephaestus.steps import ChildWorkflow, Wait
+from hephaestus.steps import ChildWorkflow, Repeat, Wait
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow
 from workflows import OrderFlow
@@ -112,6 +112,17 @@ def test_children_are_played_with_their_parent() -> None:
     assert whole.steps == 1 + play(ORDER).steps
     assert play(version).steps == 2
     assert whole.write_units > play(version).write_units > play(describe(chain(1))["versions"][0]).write_units
+
+
+def test_each_round_of_children_costs_the_same() -> None:
+    """As many as the plan has: three writes and a head of the parent, and what the child costs."""
+    draft = Repeat(OrderFlow, until=lambda ctx: True, rounds=Rounds(20), name="draft")
+    top = type("Top", (Workflow,), {"start_at": draft, "transitions": {draft: {"done": DONE}}}, key="top")
+    version = describe(top)["versions"][0]
+    costs = [play(version, Plan(rounds={"draft": number})) for number in (3, 4, 5)]
+    units = [each.write_units for each in costs]
+    assert [each.steps for each in costs] == [6, 8, 10]
+    assert units[2] - units[1] == units[1] - units[0]
 
 
 def test_a_round_that_goes_on_with_an_event_waits_for_one() -> None:

@@ -11,6 +11,7 @@ from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.durations import LONGEST, Unfit, read_duration, read_moment, shown
 from hephaestus.definition.maps import Map
 from hephaestus.definition.mistakes import Mistakes
+from hephaestus.definition.repeat import Repeat
 from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.signatures import call_problem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.results import Checked
 
-__all__ = ["DONE", "ChildWorkflow", "Debug", "Done", "Map", "NoAnswer", "Poll", "Wait", "WaitForEvent"]
+__all__ = ["DONE", "ChildWorkflow", "Debug", "Done", "Map", "NoAnswer", "Poll", "Repeat", "Wait", "WaitForEvent"]
 
 LONGEST_EVERY: Final = timedelta(days=366)
 LONGEST_PAUSE: Final = timedelta(hours=1)

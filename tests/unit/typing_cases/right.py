@@ -33,7 +33,7 @@ from hephaestus import (
     connect_async,
     step,
 )
-from hephaestus.steps import ChildWorkflow, Debug, Map, Poll, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Debug, Map, Poll, Repeat, Wait, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -385,8 +385,20 @@ class Parent(Workflow, key="parent"):
         name="checked",
     )
     audit = ChildWorkflow(TypedOutput, detached=True)
+    drafts = Repeat(
+        Orders,
+        until=lambda ctx: ctx.carry.get("approved", False) or ctx.round > 2,
+        rounds=Rounds(20, within=timedelta(days=3)),
+        context=lambda ctx: OrderInput(mail=str(ctx.initial["mail"]), items=[1]),
+        name="drafts",
+    )
     start_at = orders
-    transitions = {orders: {"done": checked, "timeout": audit}, checked: {"done": audit}, audit: {"done": DONE}}
+    transitions = {
+        orders: {"done": checked, "timeout": audit},
+        checked: {"done": drafts},
+        drafts: {"done": audit, "exhausted": audit},
+        audit: {"done": DONE},
+    }
 
 
 def look_at_a_tree(local: LocalRuntime) -> list[str]:

@@ -23,7 +23,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import ChildWorkflow, Map, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Repeat, Wait, WaitForEvent
 from hephaestus.store.store import Store
 from hephaestus.testing import VirtualClock
 
@@ -235,7 +235,7 @@ class _Game:
         done = [(key, one.event or "") for key, one in shown.steps.items() if one.status == "completed"]
         waits = {each["key"] for each in self.version["steps"] if each.get("waits")}
         tally = self.table.tally
-        below = [one.child for one in shown.steps.values() if one.child is not None]
+        below = [(one.child, one.round or 1) for one in shown.steps.values() if one.child is not None]
         return Counts(
             tally.requests,
             tally.write_units,
@@ -245,17 +245,17 @@ class _Game:
             self.schedules,
             len(self.bus.events),
             steps=sum((shown.steps[key].round or 1) + _items(shown, key) for key, _ in done)
-            + sum(map(self._steps_of, below)),
+            + sum(self._steps_of(*one) for one in below),
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
         )
 
-    def _steps_of(self, child: str) -> int:
-        """How many steps of a child, and of those below it, have run."""
+    def _steps_of(self, child: str, rounds: int) -> int:
+        """How many steps of a child, and of those below it, have run, in so many rounds."""
         steps = self._look(child).steps.values()
-        below = sum(self._steps_of(one.child) for one in steps if one.child is not None)
-        return below + sum(one.round or 1 for one in steps if one.status == "completed")
+        below = sum(self._steps_of(one.child, one.round or 1) for one in steps if one.child is not None)
+        return rounds * (below + sum(one.round or 1 for one in steps if one.status == "completed"))
 
     def _going(self) -> Enqueue | InPlace:
         return Enqueue() if self.plan.queued else InPlace(self._budget())
@@ -307,6 +307,9 @@ class Shapes:
         if child is None or key.count("-") > DEEPEST:
             return _step(described, self.plan)
         flow = self.of(self.plan.children.get(child["workflow"], ONE_STEP), key)
+        if bounds := described.get("rounds"):
+            number = self.plan.rounds.get(described["key"], min(bounds["at_most"], USUAL_ROUNDS))
+            return Repeat(flow, until=lambda ctx: ctx.round >= number, rounds=Rounds(number), name=described["key"])
         return ChildWorkflow(
             flow,
             context=lambda _: _data(self.plan.input_bytes),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
-    from hephaestus.engine.records import Mapped, Received
+    from hephaestus.engine.records import Child, Mapped, Received
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
@@ -234,9 +234,16 @@ class Source(NamedTuple):
         return found.round if known is None or not found.undo else max(known.rounds, 1)
 
     def own_carry(self) -> Mapping[str, Any]:
-        """What the round before left."""
+        """What the round before left, or the child of this one."""
+        if (child := self.ended_child()) is not None:
+            return own_mapping(child.output)
         known = self.state.steps.get(self.step)
         return own_mapping(NO_CARRY if known is None or known.loop is None else known.loop.carry)
+
+    def ended_child(self) -> Child | None:
+        """The child of this round, where it has completed and is asked about."""
+        child = self.state.children.get(self.activation)
+        return child if child is not None and child.asked else None
 
     def own_event(self) -> str:
         """The name of the event that began the round."""
@@ -328,7 +335,8 @@ class StepContext(_OfInput[InputT]):
         remaining_time: how long this invocation still lasts.
         read_input: what ``input`` calls; a test may pass ``lambda: MyInput(...)``.
         round: which round of a step with rounds this is, from 1; in its compensation, how many there were.
-        carry: what the round before left (``Again(carry)``); empty in the first. In a compensation, the last one.
+        carry: what the round before left (``Again(carry)``); empty in the first. In a compensation, the last one; for
+            ``until`` of a ``Repeat``, the output of the child that has completed.
         event: the event that ended the wait of the round before, one of its ``again_on``; ``""`` where none did.
         payload: its payload, as ``steps`` has that of a wait; else empty.
         item: of a map's item, what ``over`` gave; elsewhere ``None``.

@@ -119,7 +119,8 @@ def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> 
     child = step.get("child", {}).get("workflow", "")
     if not shown:
         each = f"{step['map']['step']} for each item" if "map" in step else ""
-        what = f"workflow {child}" if child else f"up to {most:,} rounds" if most else each
+        facts = (f"workflow {child}" if child else "", f"up to {most:,} rounds" if most else "", each)
+        what = ", ".join(filter(None, facts))
         return Node(step["key"], waits, detail=what, child=bool(child))
     status = known.get("status", "pending")
     detail = ""

@@ -10,6 +10,7 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache
 from typing import Final
@@ -112,6 +113,11 @@ def name_in_life(instance_id: str, life: str, name: str) -> str:
     Idempotency keys, and the digests in the names of schedules, are made by this function alone.
     """
     return f"{instance_id}:{life}:{name}"
+
+
+def derived(root_life: str, path: str) -> str:
+    """The value of a child's business key: no other activation in any tree has it (D.4)."""
+    return hashlib.sha256(f"{root_life} {path}".encode()).hexdigest()[:32]
 
 
 def _encoded(key: str) -> str:

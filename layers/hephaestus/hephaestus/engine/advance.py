@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.activation import parse, step_of, text_of
 from hephaestus.engine.agenda import OPEN, Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.engine.events.children import LOST
@@ -30,7 +30,7 @@ from hephaestus.engine.map_items import (
     summary,
 )
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_fatal
+from hephaestus.engine.state import is_fatal, undone_from
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -118,7 +118,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class UndoChild:
-    """Have the child of ``activation`` undo what it did."""
+    """Have the child of ``activation`` undo what it did; those of later rounds have."""
 
     activation: str
 
@@ -240,7 +240,11 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
 def _children(state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
     """What is to be done about the children that steps wait for: an instance that ends ends after them (D.7)."""
     stopped = ("cancelled", LOST) if ending else ()  # as was asked for: their steps have failed no more than a wait
-    children = [(activation, child) for activation, child in state.children.items() if child.status not in stopped]
+    children = [
+        (activation, child)
+        for activation, child in state.children.items()
+        if child.status not in stopped and not child.asked
+    ]
     if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):
         return ended
     due = {timer.activation: timer for timer in state.deadlines if timer.due_at <= now}
@@ -276,8 +280,12 @@ def _timed_out(state: State) -> Failure:
 
 def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     """The steps that can be undone, the last completed first: of those with rounds also what has not completed."""
-    begun = [step for step, known in state.steps.items() if known.loop is not None and known.status in UNDOABLE]
-    begun += [step for step, known in state.steps.items() if known.mapped is not None and known.status in UNDOABLE]
+    begun = [
+        step
+        for step, known in state.steps.items()
+        if known.status in UNDOABLE
+        and (known.loop is not None or known.mapped is not None or _has_completed_child(state, step))
+    ]
     undone = [step for step in last_first(graph, state, {*_completed(state), *begun}) if step in graph.compensates]
     undone = [step for step in undone if state.steps[step].mapped is None or not is_undone(state, step)]
     return tuple(step for step in undone if not _undid_itself(graph, state, step))
@@ -285,10 +293,13 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:
     """Whether a child that would undo a step has nothing left to undo: it failed, or it is another instance's."""
-    if step not in graph.undoes:
-        return False
-    child = state.steps[step].child
-    return child is None or child.status != "completed"
+    return step in graph.undoes and not undone_from(state, step)
+
+
+def _has_completed_child(state: State, step: str) -> bool:
+    """Whether the first round of a step has come to an end of its child, and not to its own."""
+    child = state.children.get(state.activation(step)) or state.steps[step].child
+    return child is not None and child.asked
 
 
 def _completed(state: State) -> list[str]:
@@ -395,6 +406,8 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
     if agenda.timed:
         due += [step for token, step in agenda.due(now) if not token]
         due.sort(key=agenda.graph.place.__getitem__)
+    if state.children and (asked := {step_of(one) for one, child in state.children.items() if child.asked}):
+        due += [step for step in agenda.graph.order if step in asked and step in agenda.waiting]
     due_now = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
     runs = [Run(activation, state.attempt(step)) for activation, step in due_now]
     for step in sorted(agenda.mapped, key=agenda.graph.place.__getitem__):
@@ -522,14 +535,22 @@ def _undo(graph: Graph, state: State, undoing: Compensation, now: int) -> Comman
     if not undoing.left:
         return _handle(state, undoing, now) if undoing.then else _undone(state, undoing)
     if undoing.left[0] in graph.undoes:
-        activation = state.activation(undoing.left[0])
-        child = state.children.get(activation)
-        if child is None:
-            return UndoChild(activation)
-        return Settle(activation) if child.status else Sleep(None)
+        return _undo_child(state, undoing.left[0])
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)
     return Run(state.activation(undoing.left[0], undo=True), undoing.attempt + 1)
+
+
+def _undo_child(state: State, step: str) -> Command:
+    """The children of a step are undone, that of the newest round first."""
+    epoch = state.epochs.get(step, 0)
+    asked = [one for one, child in state.children.items() if child.stopping == "undo" and step_of(one) == step]
+    if not asked:
+        return UndoChild(text_of(step, epoch, undone_from(state, step)))
+    child = state.children[asked[0]]
+    if child.status == "undone" and child.round > 1:
+        return UndoChild(text_of(step, epoch, child.round - 1))
+    return Settle(asked[0]) if child.status else Sleep(None)
 
 
 def _handle(state: State, undoing: Compensation, now: int) -> Command:

@@ -145,7 +145,7 @@ class Graph:
         ends = sorted((event, end) for source, event, end in self.ends if source == step)
         routes = sorted((event, sorted(targets)) for event, targets in self.edges[step].items())
         routes += [(event, ["again"]) for event in sorted(self.again_on(step))]
-        routes += [("", ["child"])] if step in self.children else []
+        routes += [("", ["repeat" if step in self.rounds else "child"])] if step in self.children else []
         mapped = ("map", *sorted(self.maps[step].events)) if step in self.maps else ()
         return _crc((step, step == self.start, step in self.waits, routes, ends, *mapped))
 

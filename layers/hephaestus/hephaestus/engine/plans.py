@@ -82,7 +82,8 @@ def _ran_for_good(graph: Graph, state: State, step: str) -> bool:
         return False
     had_all = known.status == "failed" and known.loop is not None and not known.attempt
     child = _child(graph, state, step)
-    lost = child is not None and child.status not in RESUMED
+    asked = child is not None and child.asked and known.status == "waiting"
+    lost = child is not None and child.status not in RESUMED and not asked
     return had_all or lost or known.status == "compensated" or known.fail is not None
 
 
@@ -90,7 +91,8 @@ def _child(graph: Graph, state: State, step: str) -> Child | None:
     """The child that a step which has not completed waits for, or waited for."""
     if step not in graph.children or state.step_status(step) not in ("failed", "waiting"):
         return None
-    return state.children.get(state.activation(step)) or state.steps[step].child
+    child = state.children.get(state.activation(step)) or state.steps[step].child
+    return child if child is not None and child.round == state.steps[step].round else None
 
 
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:

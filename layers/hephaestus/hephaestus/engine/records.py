@@ -125,6 +125,8 @@ class Child:
         error: why it failed.
         number: of the log entry that closed it, the last time that its end was told.
         within_ms: how long it may take, if that is bounded.
+        round: of its step that it is for.
+        asks: whether its step decides, once it has completed, if another round follows.
     """
 
     instance_id: str
@@ -135,16 +137,23 @@ class Child:
     error: Failure | None = None
     number: int = 0
     within_ms: int = 0
+    round: int = 1
+    asks: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether it has completed, and its step is still to say what follows."""
+        return self.asks and self.status == "completed"
 
     @property
     def known(self) -> Child:
-        """What its step keeps of it: the results and the error are the step's."""
-        return replace(self, stopping="", output=NOTHING, error=None)
+        """What its step keeps of it, and whether it was undone: the results and the error are the step's."""
+        return replace(self, stopping="undo" if self.stopping == "undo" else "", output=NOTHING, error=None)
 
     @property
     def reopened(self) -> Child:
         """The same child, which is to end once more: it is redriven, or undone."""
-        return replace(self.known, status="")
+        return replace(self.known, status="", stopping="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
-from hephaestus.engine.activation import parse, step_of, text_of, text_of_item, token_of
-from hephaestus.engine.records import NOTHING
+from hephaestus.engine.activation import derived, parse, step_of, text_of, text_of_item, token_of
+from hephaestus.engine.records import NOTHING, Child
 from hephaestus.errors import CorruptLog
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Child, Failure, Loop, Mapped, OpenItem, Origin, Received, Replacement
+    from hephaestus.engine.records import Failure, Loop, Mapped, OpenItem, Origin, Received, Replacement
 
 T = TypeVar("T")
 Status: TypeAlias = Literal[
@@ -254,16 +254,32 @@ class State:
 
     @property
     def offspring(self) -> dict[str, Child]:
-        """The children of the newest epoch of each step, by the step's activation."""
+        """The children of the newest epoch of each step, by the step's activation: of rounds, that of the newest."""
         if not self.steps:
             return {}
-        found = {self.activation(key): step.child for key, step in self.steps.items() if step.child is not None}
+        found = {
+            text_of(key, self.epochs.get(key, 0), step.child.round): step.child
+            for key, step in self.steps.items()
+            if step.child is not None
+        }
         return {**found, **self.children}
 
     @property
+    def has_kin(self) -> bool:
+        """Whether it has children that are not detached."""
+        return any(not child.detached for child in self.offspring.values())
+
+    @property
     def kin(self) -> tuple[str, ...]:
-        """Its children that are not detached."""
-        return tuple(child.instance_id for child in self.offspring.values() if not child.detached)
+        """Its children that are not detached, those of all rounds included."""
+        found: list[str] = []
+        for activation, child in self.offspring.items():
+            if not child.detached:
+                step = step_of(activation)
+                loop = self.loop(step)
+                found.append(child.instance_id)
+                found += [child_in(self, step, one).instance_id for one in range(loop.rounds if loop else 0, 0, -1)]
+        return tuple(dict.fromkeys(found))
 
     @property
     def closed(self) -> bool:
@@ -339,7 +355,7 @@ class State:
         if self.compensation is not None and self.compensation.left:
             return self.compensation.attempt + 1
         known = self.steps.get(step)
-        return 1 if known is None else known.attempt + (known.status in TIMED)
+        return 1 if known is None else max(known.attempt + (known.status in TIMED), 1)
 
 
 def is_fatal(step: StepState) -> bool:
@@ -380,6 +396,41 @@ def child_of(state: State, activation: str) -> Child:
         message = f"instance {state.instance_id}: {activation} has no child"
         raise CorruptLog(message)
     return found
+
+
+def child_in(state: State, step: str, round_: int) -> Child:
+    """The child that a round of ``step`` has started: of all but the newest, the id is derived.
+
+    Raises:
+        CorruptLog: the step has started none.
+    """
+    found = [child for one, child in state.children.items() if step_of(one) == step]
+    if (kept := state.steps[step].child) is not None:
+        found.append(kept)
+    if not found:
+        message = f"instance {state.instance_id}: step {step} has no child"
+        raise CorruptLog(message)
+    if known := [child for child in found if child.round == round_]:
+        return known[0]
+    key, activation = found[0].instance_id.partition("::")[0], text_of(step, state.epochs.get(step, 0), round_)
+    return Child(f"{key}::{derived(*place_of(state, activation))}", round=round_, asks=True)
+
+
+def place_of(state: State, activation: str) -> tuple[str, str]:
+    """Where the child of an activation is: the life of the root of its tree, and the path from there."""
+    origin = state.origin
+    return (state.life, activation) if origin is None else (origin.root_life, f"{origin.path}/{activation}")
+
+
+def undone_from(state: State, step: str) -> int:
+    """The newest round of ``step`` whose child is still to be undone; 0 for none. A step without rounds has one."""
+    known, current = state.steps[step], state.children.get(state.activation(step))
+    if current is not None and current.status == "completed":
+        return current.round
+    rounds = 0 if known.loop is None else known.loop.rounds
+    if known.child is None:
+        return rounds if current is not None else 0
+    return known.child.round if known.child.status == "completed" or known.child.stopping == "undo" else rounds
 
 
 def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:

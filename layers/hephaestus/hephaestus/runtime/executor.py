@@ -68,7 +68,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import following
 from hephaestus.engine.map_items import is_open_item
-from hephaestus.engine.state import CAREFUL
+from hephaestus.engine.state import CAREFUL, child_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
@@ -77,7 +77,7 @@ from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
-from hephaestus.runtime.orphans import is_ending, is_read, is_unread, orphaned_by, output_in, unread
+from hephaestus.runtime.orphans import is_ending, is_read, is_unread, orphaned_by, output_in, read_other, unread
 from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.output import InvalidOutput, lost, output_event
 from hephaestus.runtime.sizes import cut, too_much
@@ -244,6 +244,7 @@ class _Execution:
         self.left: tuple[list[Event], int] = [], 0
         self.looks = 0
         self.look_until: int | None = None
+        self.open_before = frozenset(state.children)
         self.workers: Workers | None = None
         self.ran = False
         teach_yaml()
@@ -276,7 +277,7 @@ class _Execution:
             return
         store, state = self.executor.commits.store, self.draft
         for mail in store.mail.read(state.instance_id, state.life):
-            if is_read(self.draft, mail):
+            if is_read(self.draft, mail, store):
                 if mail.activation not in self.mail:
                     store.mail.delete(mail)
             elif is_unread(self.draft, mail):
@@ -288,11 +289,11 @@ class _Execution:
     def more_mail(self) -> bool:
         """Whether the state has to be looked at again before the instance rests.
 
-        An owner that has taken mail waits a moment for more while other children are open, so that the ends of a
-        hundred are a few commits (D.2).
+        An owner that has taken mail waits a moment for more while other children are open that were so before, so that
+        the ends of a hundred are a few commits (D.2).
         """
-        children = self.draft.children.values()
-        if self.look_until is None or not any(not one.status and not one.detached for one in children):
+        left = [one for activation, one in self.draft.children.items() if activation in self.open_before]
+        if self.look_until is None or not any(not one.status and not one.detached for one in left):
             return False
         if not self.flush():
             return True
@@ -446,7 +447,13 @@ class _Execution:
                     return ChildrenStopping((activation,), child.stopping, now + GIVE_UP_MS)
                 return ChildEnded(activation, LOST)
             case UndoChild(activation):
-                return ChildUndoing(activation)
+                return ChildUndoing(activation, self.closing_number(activation))
+
+    def closing_number(self, activation: str) -> int:
+        """The number of the entry that closed a child; 0 where its parent knows it, or there is no such child."""
+        child = child_in(self.draft, step_of(activation), parse(activation).round)
+        state = None if child.number else read_other(child.instance_id, self.executor.commits.store)
+        return state.sequence if state is not None and state.closed else 0
 
     def work(self, runs: Sequence[Run], now: int) -> bool:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""

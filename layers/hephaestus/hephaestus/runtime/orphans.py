@@ -70,7 +70,7 @@ def is_unread(state: State, mail: Mail) -> bool:
     return waits and child is not None and not 0 < mail.number <= child.number
 
 
-def is_read(state: State, mail: Mail) -> bool:
+def is_read(state: State, mail: Mail, store: Store) -> bool:
     """Whether mail says nothing new, and will not: its end was told, or another activation has taken its place (D.3).
 
     The state may be older than the mail, so what it does not know may still come.
@@ -81,7 +81,17 @@ def is_read(state: State, mail: Mail) -> bool:
         return activation.epoch < epoch
     step = state.steps.get(activation.step)
     child = state.children.get(mail.activation) or (step.child if step is not None else None)
+    if step is not None and activation.round < step.round and (child is None or child.round != activation.round):
+        return mail.status == "completed" or _has_gone_on(mail, store)
+    if child is not None and child.round != activation.round:
+        return False
     return child is not None and mail.number <= child.number and (mail.number > 0 or bool(child.status))
+
+
+def _has_gone_on(mail: Mail, store: Store) -> bool:
+    """Whether the child of an earlier round has ended anew since it told that it had."""
+    child = read_other(mail.child, store)
+    return child is not None and child.life == mail.child_life and child.sequence > mail.number
 
 
 def output_in(mail: Mail, store: Store) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import read_duration
-from hephaestus.engine.activation import parse, step_of, token_of
+from hephaestus.engine.activation import derived, parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     NOTHING,
@@ -37,11 +37,11 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
+from hephaestus.engine.state import place_of
 from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
 from hephaestus.runtime.routing import Taken, route
-from hephaestus.runtime.starts import derived
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.writes import label
@@ -106,7 +106,7 @@ class Judge:
             outcome.taken.steps,
             done.results,
             done.metadata or NOTHING,
-            outcome.started_at,
+            self._began_at(outcome),
             outcome.attempt,
             writes=tuple(map(label, done.writes)),
             configs=outcome.taken.configs,
@@ -145,7 +145,12 @@ class Judge:
         if quick_rounds(loop, next_at - outcome.started_at) > MOST_QUICK:
             next_at = max(next_at, outcome.started_at + QUICK_MS)
         labels = tuple(map(label, ended.writes))
-        return RoundEnded(outcome.activation, next_at, ended.carry, outcome.started_at, outcome.attempt, labels)
+        return RoundEnded(outcome.activation, next_at, ended.carry, self._began_at(outcome), outcome.attempt, labels)
+
+    def _began_at(self, outcome: Outcome) -> int:
+        """When the attempt began (ms), or the one that started the child whose end it is asked about."""
+        state = self.draft()
+        return state.steps[outcome.step].started_at if outcome.activation in state.children else outcome.started_at
 
     def undone(self, outcome: Outcome) -> Event:
         """An attempt to undo a step came to its end."""
@@ -241,15 +246,19 @@ class Judge:
     def _child_started(self, outcome: Outcome, spawned: Spawned) -> Event:
         """The child's id follows from where it is in its tree."""
         state = self.draft()
-        root_life, path = (state.life, "") if state.origin is None else (state.origin.root_life, state.origin.path)
-        path = f"{path}/{outcome.activation}".lstrip("/")
+        root_life, path = place_of(state, outcome.activation)
+        known = state.steps.get(outcome.step)
+        child, before = spawned.value(derived(root_life, path)), known.child if known is not None else None
+        if before is not None and before.instance_id.partition("::")[0] != child.partition("::")[0]:
+            problem = f"step {outcome.step} has begun with another workflow, whose instance was {before.instance_id}"
+            return self.failed(outcome, InvalidResult(problem), final=True)
         if path.count("/") >= DEEPEST:
             problem = f"step {outcome.step} starts a child that has {DEEPEST + 1} parents above it, at most {DEEPEST}"
             return self.failed(outcome, InvalidResult(problem), final=True)
         within = 0 if spawned.within is None else milliseconds(spawned.within)
         return ChildStarted(
             outcome.activation,
-            spawned.value(derived(root_life, path)),
+            child,
             spawned.workflow,
             spawned.version,
             spawned.initial,
@@ -261,6 +270,7 @@ class Judge:
             outcome.attempt,
             within,
             spawned.detached,
+            outcome.step in self.definition.graph.rounds,
         )
 
     def _item_delivered(self, command: Deliver, state: State) -> Event:

@@ -45,7 +45,7 @@ def spawned(step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type
     key = flow.business_key
 
     def value(name: str) -> str:
-        return key.instance_id(name, definition.version, name[:20])
+        return f"{key.name}::{name}"  # of any scope: no other activation has the name
 
     known = (flow.name, definition.version, value, initial, tags, metadata, definition.graph.fingerprint)
     return Spawned(*known, definition.timeout_ms, step.child_timeout, step.detached)

@@ -7,7 +7,6 @@ from another start under the same id.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.raised import called_for_a_start
@@ -36,8 +35,3 @@ def version_for(flow: type[Workflow], opts: Mapping[str, Any]) -> int:
     if chosen is None:
         return flow.current
     return chosen if type(chosen) is int else flow.definition(chosen).version
-
-
-def derived(root_life: str, path: str) -> str:
-    """The value of a child's business key: no other activation in any tree has it (D.4)."""
-    return hashlib.sha256(f"{root_life} {path}".encode()).hexdigest()[:32]

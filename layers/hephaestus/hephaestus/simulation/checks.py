@@ -132,6 +132,7 @@ class Generation:
         handled: whether ``on_failure`` has had its say about this failure.
         kids: the children that it started, by activation, and whether each is detached.
         told: how each child has ended, as it was told; none while that is still to come.
+        undoing: the activations whose children were asked to undo what they did.
         gone: whether it has expired or was deleted.
         compared: the state that was last found to be what is stored, and what was read for that.
         items: what is known of its maps.
@@ -170,6 +171,7 @@ class Generation:
         self.requests: set[tuple[type[Event], str]] = set()
         self.kids: dict[str, tuple[str, bool]] = {}
         self.told: dict[str, str] = {}
+        self.undoing: set[str] = set()
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
         self.items = Items(graph)
@@ -378,7 +380,7 @@ class Check:
             found = reference.step(step)
             require(found == "startable", "invariant 4", f"step {step} started, but it is {found}")
             loop = self.known.loops[step]
-            if loop.rounds and not loop.tries:
+            if loop.rounds and not loop.tries and not kinship.is_asked(self.known, step):
                 self._may_begin(step, loop)
 
     def _may_begin(self, step: str, loop: Looped) -> None:
@@ -405,6 +407,9 @@ class Check:
     def _goes_on(self, event: RoundEnded, loop: Looped) -> EventReceived | None:
         """The event that ends a wait and its round: the first in line, one that the step goes on with."""
         step, known, waited = event.step, self.known, self.state.step_status(event.step) == "waiting"
+        if event.activation in known.kids:
+            kinship.round_ends(self, event)
+            return None
         require(waited == bool(event.event), "rounds", f"{event.activation} ended with {event.event!r}")
         if not waited:
             return None
@@ -596,10 +601,10 @@ class Check:
         statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
         looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
         looped |= {step for step in statuses if self.known.items.is_undoable(step) and statuses[step] not in over}
+        looped |= {step for step in statuses if kinship.is_asked(self.known, step) and statuses[step] not in over}
         done = [step for step, status in statuses.items() if status == "completed" and step not in self.graph.maps]
-        told, at = self.known.told, self.state.activation
         done = [step for step in statuses if step in done or step in looped]
-        return [step for step in done if step not in self.graph.undoes or told.get(at(step)) == "completed"]
+        return [step for step in done if step not in self.graph.undoes or kinship.left_to_undo(self.known, step)]
 
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
         """The last completed first, after what has not ended; of those of one time, the later in the graph first."""

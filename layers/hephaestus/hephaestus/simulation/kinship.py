@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.activation import parse
 from hephaestus.engine.events import ChildEnded, ChildStarted, ChildUndoing, Redriven
 from hephaestus.simulation.violation import require
 
 if TYPE_CHECKING:
-    from hephaestus.engine.events import StepCompleted
+    from hephaestus.engine.events import RoundEnded, StepCompleted
     from hephaestus.simulation.checks import Check, Generation
 
 MINUTE_MS: Final = 60_000
@@ -23,6 +24,9 @@ def happens(check: Check, event: ChildStarted | ChildEnded | ChildUndoing) -> No
             told = check.known.told.pop(activation, None)
             again = told == "failed" and check.known.state.steps[event.step].child is not None
             require(told == "completed" or again, "undo", f"the child of {activation} is undone, it is {told}")
+            check.known.undoing.add(activation)
+            later = [one for one in left_to_undo(check.known, event.step) if parse(one).round > parse(activation).round]
+            require(not later, "undo", f"the child of {activation} is undone before those of {later}")
         case ChildEnded():
             _ends(check, event)
 
@@ -32,6 +36,9 @@ def _starts(check: Check, event: ChildStarted) -> None:
     found = known.reference().step(event.step)
     require(found == "startable", "invariant 4", f"the child of {event.step} started, but it is {found}")
     require(activation not in known.kids, "invariant 12", f"{activation} starts a second child")
+    loop = known.loops[event.step]
+    carried = not loop.rounds or event.initial == loop.carry
+    require(carried, "rounds", f"{activation} starts with {event.initial}, the round before left {loop.carry}")
     known.kids[activation] = (event.child, event.detached)
     alone = ledger.kids.setdefault(event.child, (check.state.life, activation))
     require(alone == (check.state.life, activation), "derived ids", f"two children have the id {event.child}")
@@ -53,6 +60,32 @@ def _ends(check: Check, event: ChildEnded) -> None:
         same = same and event.output == (state.steps[state.output_of].results if state.output_of else state.output)
     require(ended, "invariant 12", f"the end of the child of {activation} was told before it was")
     require(same, "invariant 12", f"the child of {activation} was told to be {event.status}")
+    if event.status == "completed" and event.step in check.graph.rounds:
+        known.loops[event.step].tries = 0
+
+
+def is_asked(known: Generation, step: str) -> bool:
+    """Whether the child of the round of a step has completed, and the round has not ended."""
+    looped, told = step in known.graph.rounds, known.told.get(known.state.activation(step))
+    return looped and step not in known.outcomes and told == "completed"
+
+
+def round_ends(check: Check, event: RoundEnded) -> None:
+    """A round whose child has completed leaves what that has left."""
+    known, activation = check.known, event.activation
+    told = known.told.get(activation)
+    require(told == "completed", "invariant 12", f"the round {activation} ended, its child is {told}")
+    child = check.ledger.child_of(check.state, activation, known.kids[activation][0])
+    if child is not None:
+        state = child.state
+        left = state.steps[state.output_of].results if state.output_of else state.output
+        require(event.carry == left, "rounds", f"{activation} left {event.carry}, its child {left}")
+
+
+def left_to_undo(known: Generation, step: str) -> list[str]:
+    """The activations of the newest epoch of a step whose children have completed and are not undone."""
+    own = [one for one in known.kids if parse(one).step == step and parse(one).epoch == known.epochs[step]]
+    return [one for one in own if known.told.get(one) == "completed"]
 
 
 def _given_up(check: Check, activation: str, child: Generation | None) -> None:
@@ -88,6 +121,7 @@ def settles(check: Check, event: StepCompleted) -> None:
     told, detached = check.known.told.get(event.activation), check.known.kids[event.activation][1]
     require(detached or told is not None, "invariant 12", f"{event.activation} ended before its child")
     done = event.event == "done" and event.failed is None
+    done = done or (told == "completed" and event.step in check.graph.rounds and event.failed is not None)  # ``until``
     failed = event.failed is not None or event.event == "cancelled"
     right = done if detached or told == "completed" else failed
     require(right, "invariant 12", f"{event.activation} emits {event.event}, its child is {told}")
@@ -104,10 +138,11 @@ def ends_after_them(check: Check) -> None:
 
 def undid(check: Check, step: str) -> None:
     """What a child that had completed did is undone before its step counts as undone (D.9)."""
-    activation = check.state.activation(step)
+    known = check.known
     if step in check.graph.undoes:
-        told = check.known.told.get(activation)
-        require(told == "undone", "undo", f"{step} counts as undone, its child is {told}")
+        asked = [one for one in known.undoing if parse(one).step == step and parse(one).epoch == known.epochs[step]]
+        told = {one: known.told.get(one) for one in (*asked, *left_to_undo(known, step))}
+        require(set(told.values()) == {"undone"}, "undo", f"{step} counts as undone, its children are {told}")
 
 
 def is_undone(check: Check) -> None:

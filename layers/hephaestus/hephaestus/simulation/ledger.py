@@ -28,6 +28,7 @@ from hephaestus.engine.inbox import as_results
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import State, evolve
 from hephaestus.errors import CorruptLog
+from hephaestus.simulation import kinship
 from hephaestus.simulation.books import Book
 from hephaestus.simulation.checks import (
     Check,
@@ -211,14 +212,17 @@ class Ledger:
         if loop.rounds:
             early = loop.next_at > self.world.now + MAX_SKEW_MS
             require(undo or not early, "rounds", f"a round of {step.key} starts before {loop.next_at}")
+            asked = not undo and kinship.is_asked(generation, step.key)
+            carry = state.children[state.activation(step.key)].output if asked else loop.carry
             told = (context.round, context.carry, context.event, context.payload)
             given = ("", {}) if loop.given is None else (loop.given.event, as_results(loop.given.payload))
-            wanted = (loop.rounds + 1, loop.carry, *given)
+            wanted = (loop.rounds + 1, carry, *given)
             require(told == wanted or undo, "rounds", f"step {step.key} is given {told}, not {wanted}")
-            require(context.carry == loop.carry, "rounds", f"step {step.key} is undone with {context.carry}")
+            require(context.carry == carry, "rounds", f"step {step.key} is undone with {context.carry}")
             anew = undo or context.attempt == loop.tries + 1
             require(anew, "rounds", f"round {context.round} of {step.key} is at attempt {context.attempt}")
-        name = (context.idempotency_key, line, context.attempt)
+        key = f"{context.idempotency_key}?" if kinship.is_asked(generation, step.key) else context.idempotency_key
+        name = (key, line, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
         if step.semantics == "at_most_once" and not undo:

@@ -74,7 +74,7 @@ class Shards:
             "updated_at": state.updated_at,
             "quarantine": None,
             EXPIRES: expires,
-            **({FAMILY: 1} if state.attached or state.kin else {}),
+            **({FAMILY: 1} if state.attached or state.has_kin else {}),
         }
 
     def head(self, state: State, first_commit: str, earlier: tuple[str, ...]) -> dict[str, Value]:

@@ -409,8 +409,8 @@ class Store:
         if wanted.parent is None:
             return list_instances(self.table, self.shards.listing, Wanted(wanted, limit, known), cursor)
         parent = self.load(wanted.parent)
-        ids = [] if parent is None else [child.instance_id for child in parent.offspring.values()]
-        return list_named(self.table, ids, wanted, limit, cursor)
+        ids = () if parent is None else (*[child.instance_id for child in parent.offspring.values()], *parent.kin)
+        return list_named(self.table, list(dict.fromkeys(ids)), wanted, limit, cursor)
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of workflows that have instances and are not among ``known``, sorted.

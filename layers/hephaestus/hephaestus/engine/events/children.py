@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import step_of, token_of
+from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.events.steps import TRIED
 from hephaestus.engine.records import NOTHING, Child
-from hephaestus.engine.state import StepState, Timer, Trail, added
+from hephaestus.engine.state import StepState, Timer, Trail, added, child_in, without
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class ChildStarted(OfActivation):
     """``step`` starts the instance ``child`` and waits for its end, at most for ``within_ms``, if that is not 0.
 
     The fields from ``workflow`` to ``timeout_ms`` are what the child starts with: all of it is decided here. It is
-    started as an effect of this commit. Whoever starts one that is ``detached`` does not wait for it.
+    started as an effect of this commit. Whoever starts one that is ``detached`` does not wait for it. A step that
+    ``asks`` runs once more when the child has completed, and says whether another round follows.
     """
 
     child: str
@@ -42,12 +43,15 @@ class ChildStarted(OfActivation):
     attempt: int = 1
     within_ms: int = 0
     detached: bool = False
+    asks: bool = False
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The step waits; the deadline is a timer."""
         step, activation = step_now(state, self.activation), self.activation
-        waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at)
-        child = Child(self.child, self.detached, within_ms=self.within_ms)
+        loop = state.loop(step)
+        waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at, loop=loop)
+        number = 1 if loop is None else loop.rounds + 1
+        child = Child(self.child, self.detached, within_ms=self.within_ms, round=number, asks=self.asks)
         timers = (*state.timers.get(activation, ()), *deadline(activation, child, at))
         return {
             "steps": added(state.steps, step, waiting),
@@ -81,17 +85,23 @@ class ChildrenStopping(Event):
 
 @event(stays("compensating"))
 class ChildUndoing(OfActivation):
-    """The child of ``activation``, which had completed, is asked to undo what it did."""
+    """The child of ``activation``, which had completed, is asked to undo what it did.
+
+    ``number`` is that of the entry that closed it, where the state does not know that any more.
+    """
+
+    number: int = 0
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """Its end is waited for once more."""
-        step, undoing = step_now(state, self.activation), state.compensation
-        known = state.steps[step].child if step in state.steps else None
-        if known is None or undoing is None or undoing.left[:1] != (step,):
+        """Its end is waited for once more; those of later rounds are undone."""
+        step, undoing = _step_of(state, self.activation), state.compensation
+        if step not in state.steps or undoing is None or undoing.left[:1] != (step,):
             message = f"instance {state.instance_id}: {self.activation} has no child that is to be undone next"
             raise CorruptLog(message)
-        child = replace(known.reopened, stopping="undo")
-        return {"children": added(state.children, self.activation, child), "trail": Trail(state.trail, step)}
+        known = child_in(state, step, parse(self.activation).round)
+        child = replace(known.reopened, stopping="undo", number=max(known.number, self.number))
+        others = {one: other for one, other in state.children.items() if step_of(one) != step}
+        return {"children": added(others, self.activation, child), "trail": Trail(state.trail, step)}
 
 
 @event(stays("running", "compensating"))
@@ -107,14 +117,19 @@ class ChildEnded(OfActivation):
     error: Failure | None = None
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """What becomes of the step follows."""
-        known = _open(state, self.activation)
+        """What becomes of the step follows; one that asks begins its attempts anew, and has no deadline any more."""
+        known, step = _open(state, self.activation), _step_of(state, self.activation)
         number = self.number or known.number
         ended = replace(known, status=self.status, output=self.output, error=self.error, number=number)
-        return {
+        changed: dict[str, Any] = {
             "children": added(state.children, self.activation, ended),
-            "trail": Trail(state.trail, step_now(state, self.activation)),
+            "trail": Trail(state.trail, step),
         }
+        if ended.asked:
+            changed["steps"] = added(state.steps, step, replace(state.steps[step], attempt=0))
+            if self.activation in state.timers:
+                changed["timers"] = without(state.timers, self.activation)
+        return changed
 
 
 def deadline(activation: str, child: Child, at: int) -> tuple[Timer, ...]:
@@ -122,6 +137,20 @@ def deadline(activation: str, child: Child, at: int) -> tuple[Timer, ...]:
     if not child.within_ms:
         return ()
     return (Timer(token_of(activation, f"child{at}"), activation, at + child.within_ms, scheduled=True),)
+
+
+def _step_of(state: State, activation: str) -> str:
+    """The step of an activation of its newest epoch, of whichever round.
+
+    Raises:
+        CorruptLog: it is of another epoch, or of a round that has not begun.
+    """
+    found = parse(activation)
+    known = state.steps.get(found.step)
+    if known is None or found.round > known.round or found.epoch != state.epochs.get(found.step, 0):
+        message = f"instance {state.instance_id}: {activation} has started no child that counts"
+        raise CorruptLog(message)
+    return found.step
 
 
 def _open(state: State, activation: str) -> Child:

@@ -188,7 +188,7 @@ class Redriven(Event):
             if key not in self.reset:
                 steps[key] = step if loop is None else replace(step, loop=loop)
             elif loop is not None and key not in self.again:
-                steps[key] = StepState("looping", retry_at=at, loop=loop)
+                steps[key] = StepState("looping", retry_at=at, loop=loop, child=step.child)
             elif step.mapped is not None and key not in self.again:
                 begun, again = step.started_at, step.mapped.again()
                 steps[key] = StepState("mapping", step.attempt, started_at=begun, requests=step.requests, mapped=again)
@@ -201,7 +201,7 @@ class Redriven(Event):
         children = {one: known for one, known in state.children.items() if step_of(one) not in self.reset}
         for one in self.children:
             known = steps[step_of(one)]
-            steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at)
+            steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
             children[one] = child_of(state, one).reopened
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):

@@ -25,7 +25,7 @@ from hephaestus.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hephaestus.engine.records import Failure, Mapped, Received, Replacement
+    from hephaestus.engine.records import Child, Failure, Mapped, Received, Replacement
     from hephaestus.engine.state import State, StepStatus
 
 TRIED: Final = ("pending", "retrying", "looping")  # what may be running
@@ -119,8 +119,7 @@ class StepCompleted(OfActivation):
         timers, received = state.timers.get(activation), state.inbox.get(state.line(step)) if took else None
         ended_at = min(self.ended_at or at, at)
         done = self.outcome(step_after(state, step, self), ended_at, requests_of(timers or (), received))
-        if activation in state.children:
-            done = replace(done, child=state.children[activation].known)
+        done = replace(done, child=_child(state, activation))
         if known is not None and known.loop is not None:
             done = replace(done, loop=replace(known.loop, received=None))
         steps[step] = done
@@ -189,9 +188,8 @@ class RoundEnded(OfActivation):
         if received is not None:
             changed |= _kept(state, state.line(step), state.waiting_for(step)[1:])
             changed |= _unlinked(state, (received,))
-        changed["steps"] = added(
-            state.steps, step, StepState(step_after(state, step, self), retry_at=self.next_at, loop=loop)
-        )
+        status, child = step_after(state, step, self), _child(state, activation)
+        changed["steps"] = added(state.steps, step, StepState(status, retry_at=self.next_at, loop=loop, child=child))
         changed["trail"] = Trail(state.trail, step)
         if activation in state.timers:
             changed["timers"] = without(state.timers, activation)
@@ -203,7 +201,8 @@ class RoundEnded(OfActivation):
         Raises:
             CorruptLog: the step does not wait, or another event is the first in its line.
         """
-        waits, first = state.step_status(step) == "waiting", state.inbox.get(state.line(step))
+        waits = state.step_status(step) == "waiting" and self.activation not in state.children
+        first = state.inbox.get(state.line(step))
         if not waits and not self.event:
             return None
         if not waits or first is None or first.event != self.event:
@@ -282,16 +281,16 @@ class StepFailed(OfActivation):
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """The deadlines of a wait that failed end with it; what was accepted from outside stays for a redrive."""
         step, activation = step_now(state, self.activation), self.activation
-        status = step_after(state, step, self)
+        status, asks = step_after(state, step, self), activation in state.children
         failed = StepState(
             status,
             self.attempt,
-            started_at=self.started_at,
+            started_at=state.steps[step].started_at if asks else self.started_at,
             ended_at=at,
             retry_at=self.retry_at,
             error=self.error,
             loop=state.loop(step),
-            child=state.children[activation].known if activation in state.children else None,
+            child=_child(state, activation),
         )
         before = state.steps.get(step)
         changed = _stopped(state, activation)
@@ -300,6 +299,7 @@ class StepFailed(OfActivation):
             changed |= _none_under_way(changed, step)
         if status == "retrying":
             changed["isolated"] = state.isolated
+            changed["children"] = state.children
         if status == "failed" or state.step_status(step) == "waiting":
             changed["timers"] = asked_for(state.timers, (step,))
         return {**changed, "steps": added(state.steps, step, failed), "trail": Trail(state.trail, step)}
@@ -466,6 +466,14 @@ def _stopped(state: State, activation: str) -> dict[str, Any]:
     return changed
 
 
+def _child(state: State, activation: str) -> Child | None:
+    """What a step keeps of its newest child."""
+    if activation in state.children:
+        return state.children[activation].known
+    known = state.steps.get(step_of(activation))
+    return None if known is None else known.child
+
+
 def quick_rounds(loop: Loop | None, took_ms: int) -> int:
     """How many rounds in a row were quick, one included that the next follows after ``took_ms``; see ``Loop``."""
     before = 0 if loop is None else loop.quick
@@ -509,11 +517,12 @@ def _left(running: tuple[str, ...], activation: str) -> tuple[str, ...]:
 def _undone(state: State, activation: str, known: StepState) -> dict[str, Any]:
     """A step is undone or cannot be: the next one's turn."""
     undoing, step = _undoing(state, activation), step_of(activation)
-    forward = state.activation(step)
     changed: dict[str, Any] = {}
-    if forward in state.children:  # it was the child that undid it
-        known = replace(known, child=state.children[forward].known)
-        changed["children"] = without(state.children, forward)
+    if of_step := {one: child for one, child in state.children.items() if step_of(one) == step}:
+        undone = (child for child in of_step.values() if child.stopping == "undo")  # it was the child that undid it
+        known = replace(known, child=next(undone, of_step.get(state.activation(step), known.child)))
+        known = replace(known, child=known.child and known.child.known)
+        changed["children"] = {one: child for one, child in state.children.items() if one not in of_step}
     return {
         **changed,
         "steps": added(state.steps, step, known),
