@@ -19,7 +19,7 @@ from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.store.keys import HEAD
-from hephaestus.store.table import EXPIRES
+from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def test_a_child_that_undoes_for_hours_is_waited_for() -> None:
         key="kid",
     )
     local = run(ChildWorkflow(kid_flow, name="ship"), kid_flow)
-    local.runner.cancel("p::1")
+    local.runner.cancel("p::1", compensate=True)
     for _ in range(8):
         local.advance(timedelta(hours=1))
     assert (gone, shown(local).status) == ([1, 2, 3], "cancelled")
@@ -559,3 +559,61 @@ def test_a_child_that_is_wrongly_defined_is_rejected(wrong: dict[str, Any], told
     """As the step is made."""
     with pytest.raises(DefinitionError, match=told):
         ChildWorkflow(**{"workflow": Slow, **wrong})
+
+
+def test_a_child_that_cannot_be_asked_withholds_nothing_of_what_others_are_told() -> None:
+    """D.7: its parent, which failed, leaves it after an hour, and the parent's parent hears of that failure."""
+    low = type("Low", (Workflow,), {"start_at": gate, "transitions": {gate: {"go": DONE}}}, key="low")
+    fails, both = step(key="fails")(lambda ctx: ctx.initial["missing"]), step(key="both")(lambda ctx: "done")
+    begin, child, asked = step(key="begin")(lambda ctx: "done"), ChildWorkflow(low), WaitForEvent("go", name="asked")
+    routes: Any = {begin: {"done": [child, asked]}, asked: {"go": fails}}
+    routes |= {child: {"done": both}, fails: {"done": both}, both: {"done": DONE}}
+    once = {"retry": Retry(max_attempts=1)}
+    middle = type("Middle", (Workflow,), {"start_at": begin, "transitions": routes, **once}, key="middle")
+    inner = ChildWorkflow(middle)
+    made = type("Top", (Workflow,), {"start_at": inner, "transitions": {inner: {"done": DONE}}}, key="top")
+    local = LocalRuntime(made, middle, low)
+    local.start(made, "1", {})
+    (shown,) = local.runner.get("top::1", tree=True).children
+    without = LocalRuntime(made, middle, store=local.store)
+    without.clock.sleep(local.clock.now() - without.clock.now())
+    without.resume(shown["id"], "go")
+    without.settle()
+    without.advance(timedelta(hours=2))
+    without.sweep()
+    assert (without.runner.get("top::1").status, without.runner.get(shown["id"]).status) == ("failed", "failed")
+    assert [one.status for one in without.runner.list(children=True, parent="top::1").items] == ["failed"]
+
+
+def test_a_child_that_cannot_be_read_is_left_and_the_rest_of_the_tree_is_shown() -> None:
+    """D.7: an hour later its parent has ended, and can be deleted."""
+    child = ChildWorkflow(Slow)
+    made = type("Top", (Workflow,), {"start_at": child, "transitions": {child: {"done": DONE}}}, key="top")
+    local = LocalRuntime(made, Slow)
+    local.start(made, "1", {})
+    (shown,) = local.runner.get("top::1", tree=True).children
+    table = local.store.table
+    for item in table.query(shown["id"], low="log#", high="log~"):
+        table.put({**item, "format": 99}, ALWAYS)
+    local.runner.cancel("top::1")
+    local.advance(timedelta(hours=2))
+    local.sweep()
+    view = local.runner.get("top::1", tree=True)
+    assert (view.status, [one["id"] for one in view.children]) == ("cancelled", [shown["id"]])
+    local.runner.delete("top::1")
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_a_cancellation_undoes_what_children_did_where_it_is_asked_to(compensate: bool) -> None:
+    """As of the steps of the root."""
+    undone: list[str] = []
+    work = step(key="work", compensate=lambda ctx: undone.append("work"))(lambda ctx: "done")
+    routes: Any = {work: {"done": gate}, gate: {"go": DONE}}
+    below = type("Below", (Workflow,), {"start_at": work, "transitions": routes}, key="below")
+    child = ChildWorkflow(below)
+    made = type("Top", (Workflow,), {"start_at": child, "transitions": {child: {"done": DONE}}}, key="top")
+    local = LocalRuntime(made, below)
+    local.start(made, "1", {})
+    local.runner.cancel("top::1", compensate=compensate)
+    local.settle()
+    assert (local.runner.get("top::1").status, undone) == ("cancelled", ["work"] if compensate else [])

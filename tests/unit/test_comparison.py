@@ -45,6 +45,7 @@ class Deployed:
 
     def list(self, wanted: ListFilter, *, cursor: str | None = None) -> dict[str, Any]:
         self.asked.append(wanted)
+        assert wanted.children, "what has a parent waits as well"
         at = int(cursor or 0)
         return {"items": self.open[at], "cursor": str(at + 1) if at + 1 < len(self.open) else None}
 

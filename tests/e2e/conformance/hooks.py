@@ -80,7 +80,9 @@ def _filters(query: Mapping[str, Any]) -> dict[str, Any]:
     statuses = [status for status in STATUSES if status in given] if isinstance(given, (list, tuple)) else None
     version = str(query.get("version"))
     number = int(version) if version.isdecimal() else None
-    return {"workflow": query.get("workflow"), "status": statuses, "version": number, "tag": query.get("tag")}
+    children = str(query.get("children")).lower() == "true" or None
+    named = {name: query.get(name) for name in ("workflow", "tag", "parent")}
+    return {**named, "status": statuses, "version": number, "children": children}
 
 
 schemathesis.auth.set_from_requests(Signature())  # type: ignore[attr-defined]  # added to the function at run time

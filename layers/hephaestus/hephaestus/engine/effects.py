@@ -75,12 +75,22 @@ class StartChild:
 
     started: ChildStarted
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The instances that it is about."""
+        return (self.started.child,)
+
 
 @dataclass(frozen=True, slots=True)
 class Tell:
     """Put ``mail`` into the parent's mailbox, and send a message that has it read."""
 
     mail: Mail
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The instances that it is about."""
+        return (self.mail.to,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,11 @@ class Steer:
     reason: str = ""
     number: int = 0
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The instances that it is about."""
+        return (self.child,)
+
 
 @dataclass(frozen=True, slots=True)
 class Keep:
@@ -105,6 +120,11 @@ class Keep:
 
     children: tuple[str, ...]
     at: int | None
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The instances that it is about."""
+        return self.children
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _is_open(connection: Connection, workflow: str, version: int) -> bool:
     """Whether an instance of a version is open; pages may be short, and empty ones lead on."""
     cursor = None
     while True:
-        page = connection.list(ListFilter([workflow], OPEN, version), cursor=cursor)
+        page = connection.list(ListFilter([workflow], OPEN, version, children=True), cursor=cursor)
         cursor = page["cursor"]
         if page["items"] or cursor is None:
             return bool(page["items"])

@@ -15,7 +15,14 @@ from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Failure, Origin
-from hephaestus.errors import InstanceClosed, InstanceNotFound, NotRedrivable, RetryLater
+from hephaestus.errors import (
+    HephaestusError,
+    InstanceClosed,
+    InstanceNotFound,
+    NotRedrivable,
+    RequestIdReused,
+    RetryLater,
+)
 from hephaestus.runtime import commands
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.undo import Undo
@@ -100,8 +107,20 @@ class Family:
     def _steer(self, steer: Steer, parent: State) -> None:
         """Have a child do what is asked for, unless it is not ours (D.4) or has ended.
 
-        A parent that waits for what comes of it is told if there is no such child any more.
+        A parent that waits for what comes of it is told if there is no such child any more. A child that cannot be
+        asked, as its workflow is not deployed, is asked again until its parent has left it or has ended.
         """
+        try:
+            self._ask(steer, parent)
+        except RetryLater:
+            raise
+        except HephaestusError as error:
+            known = parent.children.get(steer.activation)
+            if not parent.closed and (known is None or known.status != LOST):
+                raise
+            _logger.warning("instance %s: child %s was left: %s", parent.instance_id, steer.child, error)
+
+    def _ask(self, steer: Steer, parent: State) -> None:
         instances, child = self._instances, self._instances.store.load(steer.child)
         goes_on = steer.action in GOES_ON
         if child is None or child.kept.ended or not _is_ours(child, parent, steer.activation):
@@ -109,7 +128,7 @@ class Family:
                 own = (parent.instance_id, parent.life, steer.activation, steer.number + 1, steer.child)
                 self._tell(Mail(*own, "", LOST))
         elif goes_on or not child.closed:
-            with suppress(InstanceClosed, InstanceNotFound, NotRedrivable):
+            with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
                 _command(steer, parent).perform(instances, Enqueue())
 
 
@@ -124,7 +143,8 @@ def _command(steer: Steer, parent: State) -> commands.Command:
     who, name, to = Caller(parent.instance_id, "parent"), steer.request_id, steer.child
     match steer.action:
         case "cancel":
-            return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=True)
+            undone = parent.cancel is None or parent.cancel.compensate
+            return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=undone)
         case "pause":
             return commands.Pause(instance_id=to, request_id=name, by=who, reason=steer.reason)
         case "unpause":

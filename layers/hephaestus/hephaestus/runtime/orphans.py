@@ -52,7 +52,10 @@ def is_left(state: State, store: Store) -> bool:
 
 def is_ending(child: Child, store: Store) -> bool:
     """Whether a child was reached and undoes what it did, for as long as that takes, but neither paused nor parked."""
-    state = read_other(child.instance_id, store)
+    try:
+        state = store.load(child.instance_id)
+    except CorruptLog:
+        return False
     if state is None or state.closed or state.parked is not None or state.paused is not None:
         return False
     return bool(state.cancel or state.compensation)

@@ -60,11 +60,13 @@ class Performer:
             return state
         silent: set[str] = set()
         left: list[Owed] = []
+        others: set[str] = set()  # who could not be told: what each is told keeps its order
         for effect in effects:
             match effect:
                 case StartChild() | Tell() | Steer() | Keep():
-                    if left or not self._tell(effect, silent, state):
+                    if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state):
                         left.append(effect)
+                        others.update(effect.others)
                 case Head() if left:
                     pass  # it would hide what is to be done; the claim's alarm stays
                 case Head():

@@ -12,7 +12,7 @@ from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
 from hephaestus.engine.state import OF_ROOTS, STATUSES
-from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
@@ -54,7 +54,10 @@ class Queries:
         for activation, child in parent.offspring.items():
             if next(numbers) > MOST_SHOWN:
                 return found
-            state = self._store.load(child.instance_id)
+            try:
+                state = self._store.load(child.instance_id)
+            except CorruptLog:
+                state = None  # the rest of the tree can be read
             ours = state is not None and state.origin is not None and state.origin.life == parent.life
             found.append(below(activation, child, state if ours else None))
             if state is not None and ours and (its := self._below(state, numbers)):
