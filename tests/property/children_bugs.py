@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from hephaestus.engine.advance import Command
     from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import Entry
+    from hephaestus.engine.graph import Graph
     from hephaestus.engine.mail import Mail
 
     Patch = pytest.MonkeyPatch
@@ -102,7 +104,11 @@ def owed_by_the_dead_forgotten(patch: Patch) -> None:
 def ends_before_its_children(patch: Patch) -> None:
     """An instance that fails or is cancelled leaves its children."""
     right = engine._children  # noqa: SLF001 - made wrong on purpose
-    patch.setattr(engine, "_children", lambda state, now, *, ending: () if ending else right(state, now, ending=False))
+
+    def children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
+        return () if ending else right(graph, state, now, ending=False)
+
+    patch.setattr(engine, "_children", children)
 
 
 def steers_what_is_not_ours(patch: Patch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,7 @@ from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
 from hephaestus.steps import ChildWorkflow, WaitForEvent
-from hephaestus.store.keys import HEAD
+from hephaestus.store.keys import HEAD, VALUE
 from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
 
@@ -617,3 +619,47 @@ def test_a_cancellation_undoes_what_children_did_where_it_is_asked_to(compensate
     local.runner.cancel("top::1", compensate=compensate)
     local.settle()
     assert (local.runner.get("top::1").status, undone) == ("cancelled", ["work"] if compensate else [])
+
+
+def test_an_instance_that_lacks_a_step_now_is_cancelled_whatever_its_child_came_to() -> None:
+    """A plain cancellation needs no step; one that was renamed has no transitions."""
+
+    def parent(name: str) -> type[Workflow]:
+        child, last = ChildWorkflow(Slow, name=name), step(key="last")(lambda ctx: "done")
+        routes: Any = {child: {"done": last}, last: {"done": DONE}}
+        return type("Top", (Workflow,), {"start_at": child, "transitions": routes}, key="top")
+
+    local = LocalRuntime(made := parent("one"), Slow)
+    local.start(made, "1", {})
+    (shown,) = local.runner.get("top::1", tree=True).children
+    renamed = LocalRuntime(parent("other"), Slow, store=local.store)
+    renamed.clock.sleep(local.clock.now() - renamed.clock.now())
+    renamed.resume(shown["id"], "go")
+    renamed.settle()
+    assert "one" in str(renamed.runner.get("top::1").parked)
+    renamed.runner.cancel("top::1")
+    renamed.settle()
+    assert renamed.runner.get("top::1").status == "cancelled"
+
+
+def test_the_large_values_of_a_child_stay_as_long_as_the_child() -> None:
+    """D.11: what has a parent does not expire by itself, nor does anything that it wrote."""
+    text = b64encode(Random(3).randbytes(60_000)).decode()  # it does not compress
+    big = step(key="big")(lambda ctx: {"text": text})
+    below = type("Below", (Workflow,), {"start_at": big, "transitions": {big: {"done": DONE}}}, key="below")
+    child, held = ChildWorkflow(below), WaitForEvent("go", name="held")
+    routes: Any = {child: {"done": held}, held: {"go": DONE}}
+    made = type("Top", (Workflow,), {"start_at": child, "transitions": routes}, key="top")
+    local = LocalRuntime(made, below)
+    local.store.retention = DAY
+    local.start(made, "1", {})
+    (shown,) = local.runner.get("top::1", tree=True).children
+
+    def expiring() -> list[str]:
+        items = local.store.table.query(shown["id"], low="", high="~")
+        return [str(item["sk"]) for item in items if EXPIRES in item and str(item["sk"]).startswith(VALUE)]
+
+    assert expiring() == []
+    local.resume("top::1", "go")
+    local.settle()
+    assert expiring() != []

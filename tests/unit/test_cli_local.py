@@ -223,6 +223,37 @@ def test_an_answer_is_also_for_a_poll_between_two_rounds(tmp_path: Path) -> None
     assert (shown["status"], shown["steps"]["shipped"]["results"]) == ("completed", {"by": "Ann"})
 
 
+PARENT = """
+from hephaestus import DONE, Workflow
+from hephaestus.steps import ChildWorkflow, WaitForEvent
+
+class Kid(Workflow, key="kid"):
+    gate = WaitForEvent("go", name="gate")
+    start_at = gate
+    transitions = {gate: {"go": DONE}}
+
+class Middle(Workflow, key="middle"):
+    kid = ChildWorkflow(Kid)
+    start_at = kid
+    transitions = {kid: {"done": DONE}}
+
+class Top(Workflow, key="top"):
+    middle = ChildWorkflow(Middle)
+    start_at = middle
+    transitions = {middle: {"done": DONE}}
+"""
+
+
+def test_a_run_has_the_children_of_its_workflow_and_answers_them(tmp_path: Path) -> None:
+    (tmp_path / "parents.py").write_text(PARENT)
+    target = f"{tmp_path / 'parents.py'}:Top"
+    shown = answer("run", target, "-e", 'gate=go:{"by":"Ann"}')
+    assert (shown["status"], shown["output"]) == ("completed", {"by": "Ann"})
+    assert "it has middle, kid, gate" in call("run", target, "-e", "gone=go").stderr
+    left = call("run", target)
+    assert (left.exit_code != 0, "gate takes go" in left.stderr) == (True, True), left.output
+
+
 def test_an_answer_that_nobody_wanted_is_told() -> None:
     done = call("run", "workflows:Onboarding", "--data", '{"email": "a@b.c"}', "-e", "feedback=happy", "-e", "happy")
     assert done.exit_code == 0

@@ -22,7 +22,7 @@ from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
-from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.child import ChildWorkflow, with_children
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -208,7 +208,7 @@ def cost(
     shown = version_of(described, version)
     if flow is not None:
         plan = plan_of(flow.definition(shown["version"]), plan)
-        plan = replace(plan, children=_started(flow.definition(shown["version"])))
+        plan = replace(plan, children={each.name: version_of(describe(each), None) for each in with_children((flow,))})
     elif any("child" in step for step in shown["steps"]):
         plan = replace(plan, children={each["name"]: version_of(each, None) for each in session.connection.workflows()})
     found = estimate(shown, plan, Work(step_ms, memory))
@@ -217,18 +217,6 @@ def cost(
         session.write_json({"workflow": title, **_plain(found)})
     else:
         session.say(costs(title, found))
-
-
-def _started(definition: Definition) -> dict[str, Json]:
-    """The workflows that the steps of a version start, and those that these start, by name."""
-    found: dict[str, Json] = {}
-    open_ = [definition]
-    for one in open_:  # it grows as it is read
-        for step in one.steps.values():
-            if isinstance(step, ChildWorkflow) and step.workflow.name not in found:
-                found[step.workflow.name] = version_of(describe(step.workflow), None)
-                open_.append(step.workflow.definition(step.workflow.current))
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,9 @@ from hephaestus.cli.looking import end_with
 from hephaestus.cli.modules import find
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe, short, span
+from hephaestus.definition.child import with_children
 from hephaestus.definition.views import to_json_object
+from hephaestus.engine.state import CLOSED
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.runner import Runner
@@ -31,11 +33,11 @@ from hephaestus.testing import LocalRuntime, VirtualClock, signer
 from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from hephaestus.definition.definition import Definition
     from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.engine.graph import Graph
 
 Answer = tuple[str, Any]
 FRAME_SECONDS: Final = 0.1
@@ -75,7 +77,7 @@ class Stage(LocalRuntime):
     """A ``LocalRuntime`` whose steps take their time; its links are signed, and lead nowhere (``--event`` answers)."""
 
     def __init__(self, workflow: type[Workflow], *, real: bool) -> None:
-        super().__init__(workflow)
+        super().__init__(*with_children((workflow,)))
         self.clock = self.time = SkippingClock(real=real)
         self.queue = MemoryQueue(self.clock)
         registry = self.runner.registry
@@ -124,7 +126,8 @@ def run(
         message = f"{target}: name a workflow of your own, as module:Workflow or a path"
         raise BadRequest(message)
     answers = _answers(event or ())
-    _check_answers(answers, flow.definition(flow.current if version is None else version))
+    graphs = [each.definition(each.current).graph for each in with_children((flow,))[1:]]
+    _check_answers(answers, [flow.definition(flow.current if version is None else version).graph, *graphs])
     play = _Play(session, Stage(flow, real=real_time), answers)
     context = read_object(data, input, "the start data")
     instance_id = play.stage.runner.start_instance(flow, context, id=value, version=version)
@@ -165,24 +168,43 @@ class _Play:
 
     def _go_on(self, shown: InstanceView) -> None:
         """Answer a step that takes events, or let time pass until something happens by itself."""
-        waiting = {key: step.accepts for key, step in shown.steps.items() if step.accepts}
-        for key, accepts in waiting.items():
-            item = self._waiting_item(shown, key)
-            where = key if item is None else f"{key}[{item}]"
-            answer = self._answer(key, accepts, where, ask=shown.steps[key].status in {"waiting", "mapping"})
-            if answer is not None:
-                self._note(f"{where}: {answer[0]}")
-                self.stage.runner.resume(shown.id, answer[0], answer[1], step=key, item=item)
-                return
+        open_ = list(self._open(shown.id))
+        if any(self._takes(one) for one in open_):
+            return
         due = self.stage.next_due()
         if due is None:
-            left = "; ".join(f"{key} takes {', '.join(accepts)}" for key, accepts in waiting.items())
+            waiting = [(key, step.accepts) for one in open_ for key, step in one.steps.items() if step.accepts]
+            left = "; ".join(f"{key} takes {', '.join(accepts)}" for key, accepts in waiting)
             message = f"instance {shown.id} waits for ever: answer it with --event. {left}"
             raise BadRequest(message)
         ahead = (due - self.stage.clock.now()) / 1000
         if ahead > 1:
             self._note(f"{'waits' if self.stage.time.real else 'skips'} {span(ahead)}")
         self._watched(shown.id, lambda: self.stage.clock.move_to(due))
+
+    def _open(self, instance_id: str) -> Iterator[InstanceView]:
+        """An instance, then the children below it that have not ended."""
+        top = self.stage.runner.get(instance_id, tree=True)
+        yield top
+        below = list(top.children)
+        for child in below:  # it grows as it is read
+            below += child.get("children", ())
+            if child["status"] not in (*CLOSED, "lost", "unknown"):
+                yield self.stage.runner.get(child["id"])
+
+    def _takes(self, shown: InstanceView) -> bool:
+        """Whether a step of an instance took an answer."""
+        for key, step in shown.steps.items():
+            if not step.accepts:
+                continue
+            item = self._waiting_item(shown, key)
+            where = key if item is None else f"{key}[{item}]"
+            answer = self._answer(key, step.accepts, where, ask=step.status in {"waiting", "mapping"})
+            if answer is not None:
+                self._note(f"{where}: {answer[0]}")
+                self.stage.runner.resume(shown.id, answer[0], answer[1], step=key, item=item)
+                return True
+        return False
 
     def _waiting_item(self, shown: InstanceView, key: str) -> str | None:
         """The first item of a map that waits; ``None`` for a step that is no map."""
@@ -265,25 +287,31 @@ def _answers(given: Sequence[str]) -> dict[str, list[Answer]]:
     return found
 
 
-def _check_answers(answers: dict[str, list[Answer]], definition: Definition) -> None:
-    """Reject what no step of the workflow could be answered with.
+def _check_answers(answers: dict[str, list[Answer]], graphs: Sequence[Graph]) -> None:
+    """Reject what no step of the workflow, or of those that it starts, could be answered with.
 
     Raises:
-        BadRequest: a step that it has not, or an event that the step, or every step, does not have.
+        BadRequest: a step that none has, or an event that the step, or every step, does not have.
     """
-    graph = definition.graph
     for step, given in answers.items():
-        if step and step not in graph.edges:
-            message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(graph.order)}"
+        those = [graph for graph in graphs if not step or step in graph.edges]
+        if not those:
+            steps = dict.fromkeys(key for graph in graphs for key in graph.order)
+            message = f"--event {safe(step)}=…: there is no step {safe(step)!r}; it has {', '.join(steps)}"
             raise BadRequest(message)
-        of_items = tuple(event for spread in graph.maps.values() for event in spread.events)
-        known = graph.takes(step) if step else (*graph.takers, *of_items)
-        known = graph.maps[step].events if step in graph.maps else known
+        known = dict.fromkeys(event for graph in those for event in _taken(graph, step))
         for event, _ in given:
             if event not in known:
                 whose = f"step {step} has" if step else "its steps have"
                 message = f"--event: there is no event {short(event, 40)!r}; {whose} {', '.join(known)}"
                 raise BadRequest(message)
+
+
+def _taken(graph: Graph, step: str) -> Sequence[str]:
+    """The events that a step takes, or its items; without one, those that any takes."""
+    if step:
+        return graph.maps[step].events if step in graph.maps else graph.takes(step)
+    return (*graph.takers, *(event for spread in graph.maps.values() for event in spread.events))
 
 
 def _read(said: str) -> Answer:

@@ -12,13 +12,25 @@ from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Step, snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.step import CompensationFunction
     from hephaestus.definition.workflow import Workflow
     from hephaestus.values.foreign import Model
+
+
+def with_children(flows: Iterable[type[Workflow]]) -> tuple[type[Workflow], ...]:
+    """These workflows, then those that any version of them starts as children, and those that these start."""
+    found = dict.fromkeys(flows)
+    open_ = list(found)
+    for flow in open_:  # it grows as it is read
+        steps = [step for known in flow.definitions.values() for step in known.steps.values()]
+        new = [step.workflow for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in found]
+        found.update(dict.fromkeys(new))
+        open_ += new
+    return tuple(found)
 
 
 class ChildWorkflow(Step):

@@ -220,7 +220,7 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     if dead := agenda.dead():
         return (Skip(dead),)
     ending = _ending(agenda, state)
-    if state.children and (found := _children(state, now, ending=ending is not None)):
+    if state.children and (found := _children(agenda.graph, state, now, ending=ending is not None)):
         return found if not in_flight or not isinstance(found[0], Sleep) else ()
     if ending is not None:
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
@@ -237,13 +237,18 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     return runs if runs or in_flight else (_rest(agenda, state),)
 
 
-def _children(state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
-    """What is to be done about the children that steps wait for: an instance that ends ends after them (D.7)."""
+def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
+    """What is to be done about the children that steps wait for: an instance that ends ends after them (D.7).
+
+    One that is only cancelled may have steps that its graph lacks, see ``missing``: how their children ended is no
+    matter.
+    """
     stopped = ("cancelled", LOST) if ending else ()  # as was asked for: their steps have failed no more than a wait
     children = [
         (activation, child)
         for activation, child in state.children.items()
         if child.status not in stopped and not child.asked
+        if not child.status or step_of(activation) in graph.place
     ]
     if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):
         return ended

@@ -167,7 +167,8 @@ def again(state: State, now: int) -> tuple[Effect, ...]:
 
 def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
-    if after.children is NOTHING and before.children is NOTHING and after.origin is None:
+    related = before.children is not NOTHING or after.children is not NOTHING or after.origin is not None
+    if not related and not (before.closed or after.closed):
         return ()
     found: list[Owed] = []
     for event in entry.events:

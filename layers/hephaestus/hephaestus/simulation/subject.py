@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.child import with_children
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,11 +40,4 @@ class Subject:
     @property
     def workflows(self) -> tuple[type[Workflow], ...]:
         """All that are deployed: these, and those that they start as children."""
-        found = dict.fromkeys((self.workflow, *(other for other, _ in self.beside)))
-        open_ = list(found)
-        for flow in open_:  # it grows as it is read
-            steps = [step for known in flow.definitions.values() for step in known.steps.values()]
-            new = [step.workflow for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in found]
-            found.update(dict.fromkeys(new))
-            open_ += new
-        return tuple(found)
+        return with_children((self.workflow, *(other for other, _ in self.beside)))

@@ -497,7 +497,8 @@ class Store:
         return data, frozenset(names_in(apart))
 
     def _write_values(self, state: State, apart: Mapping[str, bytes], known: frozenset[str]) -> None:
-        expires = self.expiry(state.updated_at, LONGEST_LIFE) if state.closed else None
+        goes = state.closed and not state.attached  # as with its head
+        expires = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
         for place, value in apart.items():
             (name,) = names_in((place,))
             if name not in known:
