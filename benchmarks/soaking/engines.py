@@ -123,9 +123,9 @@ class Watched:
         self.max_value_bytes = max_value_bytes
         self.own_table = own_table
 
-    def create(self, state: State, first: Entry, _finish: object) -> State | None:
+    def create(self, state: State, first: Entry, _finish: object, *, over: bool = True) -> State | None:
         """Start a generation; see ``Store``. There is no bus, so nothing is unpublished."""
-        created: State | None = self._store.create(state, first)
+        created: State | None = self._store.create(state, first, over=over)
         return created
 
     def load(self, instance_id: str) -> State | None:
@@ -146,9 +146,9 @@ class Watched:
         settled: State = self._store.settle(state)
         return settled
 
-    def tidy(self, instance_id: str, state: State | None, alarms: Sequence[str] = ()) -> None:
+    def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str] = ()) -> None:
         """Finish what a crash left undone; see ``Store``."""
-        self._store.tidy(instance_id, state, alarms)
+        self._store.tidy(instance_id, state, now, alarms)
 
     def tail(self, state: State) -> State | None:
         """What is new; see ``Store``."""

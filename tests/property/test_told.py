@@ -114,8 +114,10 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
     seen = Witness()
     create, commit = Store.create, Store.commit
 
-    def note_create(self: Store, state: State, first: Entry, finish: Callable[[State], object]) -> State | None:
-        found = create(self, state, first, finish)
+    def note_create(
+        self: Store, state: State, first: Entry, finish: Callable[[State], object], *, over: bool = True
+    ) -> State | None:
+        found = create(self, state, first, finish, over=over)
         if found is not None and found.sequence == 1:
             seen.log.setdefault((found.instance_id, found.generation, 1), first)
         return found

@@ -133,7 +133,9 @@ def _query(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> Iter
         reads: dict[str, Callable[[str], Any]] = {"integer": int, "array": lambda text: text.split(",")}
         example = reads.get(schema["type"], str)(found) if found else None
         commas = {"style": "form", "explode": False} if schema["type"] == "array" else {}
-        yield {"name": name, "in": "query", "schema": schema, **commas, **({"example": example} if example else {})}
+        needed = {"required": True} if name in known.needs else {}
+        shown = {"example": example} if example else {}
+        yield {"name": name, "in": "query", **needed, "schema": schema, **commas, **shown}
 
 
 def _headers(known: Operation, examples: list[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,7 @@ class Operation:
         errors: what can be wrong besides a malformed request, an unavailable store and a defect.
         reads: the command that the body is read into, ``None`` without a body.
         query: the parameters of its query.
+        needs: those of them that must be there.
         keyed: whether it takes an ``Idempotency-Key``.
         waits: whether it takes ``Prefer``.
         linked: whether the path is the permission: nothing is signed, and a person gets a page.
@@ -60,6 +61,7 @@ class Operation:
     errors: tuple[type[errors.CallerError], ...] = ()
     reads: type[Command] | None = None
     query: Mapping[str, Schema] | None = None
+    needs: tuple[str, ...] = ()
     keyed: bool = False
     waits: bool = False
     linked: bool = False
@@ -159,6 +161,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             "limit": {**LIMIT, "default": 100},
             "cursor": {"type": "string", "pattern": "^[0-9]{1,6}$", "description": CURSOR["description"]},
         },
+        needs=("step",),
     ),
     ("GET", "/callbacks/{token}"): Operation(
         "showLink", "Show what a link would do", {200: "Link"}, (*LINKS, *NOT_FOUND), linked=True

@@ -80,7 +80,7 @@ def _filters(query: Mapping[str, Any]) -> dict[str, Any]:
     statuses = [status for status in STATUSES if status in given] if isinstance(given, (list, tuple)) else None
     version = str(query.get("version"))
     number = int(version) if version.isdecimal() else None
-    children = str(query.get("children")).lower() == "true" or None
+    children = str(query.get("children")).lower() in ("true", "1") or None
     named = {name: query.get(name) for name in ("workflow", "tag", "parent")}
     return {**named, "status": statuses, "version": number, "children": children}
 
