@@ -78,8 +78,8 @@ def ends(children: int) -> tuple[int, float]:
             time.sleep(0.01)
         took = time.monotonic() - began
         entries = runtime.runner.history(instance_id, limit=200).items
-    told = [entry for entry in entries if any(event["type"] == "ChildEnded" for event in entry.events)]
-    return told[-1].sequence - told[0].sequence + 1, took
+    ends = [entry for entry in entries if any(event["type"] == "ChildEnded" for event in entry.events)]
+    return ends[-1].sequence - ends[0].sequence + 1, took
 
 
 def main(arguments: Sequence[str]) -> int:

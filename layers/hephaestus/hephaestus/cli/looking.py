@@ -29,7 +29,7 @@ Json = dict[str, Any]
 PAGE: Final = 200
 WATCH_SECONDS: Final = 1.0
 PATIENCE: Final = 30  # times in a row that nobody answers
-MOST_TOLD: Final = 100  # characters of what an item left
+MOST_LEFT: Final = 100  # characters of what an item left
 BAD: Final = ("failed", "cancelled")
 
 
@@ -251,13 +251,13 @@ def _items(found: list[Json]) -> Table:
         table.add_column(name, no_wrap=name != "", overflow="ellipsis")
     for one in found:
         error = one.get("error")
-        told = f"{error['type']}: {error['message']}" if error else dump(one["results"]) if one.get("results") else ""
+        left = f"{error['type']}: {error['message']}" if error else dump(one["results"]) if one.get("results") else ""
         tried = f" ×{one['attempt']}" if one.get("attempt", 0) > 1 else ""
         table.add_row(
             Text(safe(one["key"])),
             styles.status(one["status"]) + Text(tried, "dim"),
             Text(safe(one.get("event", ""))),
-            Text(short(safe(told), MOST_TOLD), style="red" if error else "dim"),
+            Text(short(safe(left), MOST_LEFT), style="red" if error else "dim"),
         )
     return table
 

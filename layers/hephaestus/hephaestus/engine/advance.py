@@ -60,13 +60,12 @@ class Drop:
     events: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exhaust:
-    """Record that the round ``activation`` does not begin: the step has had its ``rounds``, or its time."""
+class _OfActivation:
+    """A command about one activation."""
+
+    __slots__ = ()
 
     activation: str
-    rounds: int
-    bounds: Bounds
 
     @property
     def step(self) -> str:
@@ -75,7 +74,16 @@ class Exhaust:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
+class Exhaust(_OfActivation):
+    """Record that the round ``activation`` does not begin: the step has had its ``rounds``, or its time."""
+
+    activation: str
+    rounds: int
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver(_OfActivation):
     """Give the waiting ``activation`` its ``event``, which came from outside or from a timer that is due."""
 
     activation: str
@@ -83,22 +91,12 @@ class Deliver:
     payload: Any = None
     timed_out: bool = False
 
-    @property
-    def step(self) -> str:
-        """The key of its step."""
-        return step_of(self.activation)
-
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(_OfActivation):
     """Have the step of ``activation`` end as its child has."""
 
     activation: str
-
-    @property
-    def step(self) -> str:
-        """The key of its step."""
-        return step_of(self.activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class Join(_OfActivation):
     """Record that the items of the map ``activation`` have ended, or that the completed ones are undone.
 
     Attributes:
@@ -153,11 +151,6 @@ class Join:
     activation: str
     results: Mapping[str, Any] = NOTHING
     error: Failure | None = None
-
-    @property
-    def step(self) -> str:
-        """The key of its step."""
-        return step_of(self.activation)
 
 
 @dataclass(frozen=True, slots=True)
