@@ -82,7 +82,7 @@ class Bedrock:
 
     def converse(self, system: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         """Ask ``Converse``."""
-        from botocore.exceptions import ClientError, HTTPClientError  # noqa: PLC0415 - as above
+        from botocore import exceptions as of_aws  # noqa: PLC0415 - as above
 
         more = {"toolConfig": {"tools": [{"toolSpec": tool} for tool in tools]}} if tools else {}
         try:
@@ -93,11 +93,11 @@ class Bedrock:
                 inferenceConfig={"maxTokens": MOST_OUTPUT},
                 **more,
             )
-        except ClientError as error:
+        except of_aws.ClientError as error:
             told = error.response["Error"]
             said = f"{self.model_id}: {told['Code']}: {told.get('Message', '')}"
             raise (ModelBusy if told["Code"] in TRANSIENT else NonRetryable)(said) from error
-        except HTTPClientError as error:
+        except (of_aws.ConnectionError, of_aws.HTTPClientError) as error:
             raise ModelBusy(f"{self.model_id}: {error}") from error  # noqa: EM102, TRY003 - one sentence
         usage = answer["usage"]
         return Reply(answer["output"]["message"], answer["stopReason"], usage["inputTokens"], usage["outputTokens"])
