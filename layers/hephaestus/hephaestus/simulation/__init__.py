@@ -117,6 +117,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
     limits: Limits | None = None,
     steer: bool = True,
     beside: Mapping[type[Workflow], Context] | None = None,
+    prepare: Callable[[MemoryTables], object] | None = None,
     check: Callable[[Finished], object] | None = None,
     choices: Sequence[int] | None = None,
     shrinking: int = SHRINKING_RUNS,
@@ -134,6 +135,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
         limits: what executions keep to.
         steer: whether instances are also paused, cancelled, redriven, forked and started again; never without faults.
         beside: other workflows that clients start in the same world, and their start data.
+        prepare: called before each run with its tables: to fill them, or to give them to what steps read.
         check: called after each run; whatever it raises ends the simulation.
         choices: repeat one run by the choices that an ``InvariantViolated`` told.
         shrinking: how many runs are spent at most on a shorter trace.
@@ -152,7 +154,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
 
     def subject(number: int) -> Subject:
         others = tuple((other, data(given, number)) for other, given in (beside or {}).items())
-        return Subject(workflow, data(context, number), payloads or {}, tables or {}, limits, steer, others)
+        return Subject(workflow, data(context, number), payloads or {}, tables or {}, limits, steer, others, prepare)
 
     with _quiet(), watched_console():
         for number in range(seed, seed + runs):

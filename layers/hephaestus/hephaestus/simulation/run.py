@@ -86,6 +86,8 @@ class Run:
         storm = choices.below(STORM_TURNS) if weather.stormy else 0
         self.world = world = World(choices, weather, lifetime_ms, storm, tracing=tracing)
         self.tables = CountedTables(subject.tables)
+        if subject.prepare is not None:
+            subject.prepare(self.tables)
         table = InMemoryTable(INDEXES, tables=self.tables, lagging=True)
         self.table = table
         # Small sizes: a snapshot or a result is a value then, as large ones are.

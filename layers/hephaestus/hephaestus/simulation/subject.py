@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.definition.child import with_children
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.limits import Limits
     from hephaestus.values.foreign import Model
+    from hephaestus.writes.memory_tables import MemoryTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Subject:
         limits: what executions keep to.
         steer: whether it is also paused, cancelled, redriven, forked and started again.
         beside: other workflows of the same world, and their start data.
+        prepare: is given the tables before a run.
     """
 
     workflow: type[Workflow]
@@ -36,6 +38,7 @@ class Subject:
     limits: Limits | None = None
     steer: bool = True
     beside: tuple[tuple[type[Workflow], Mapping[str, Any] | Model], ...] = ()
+    prepare: Callable[[MemoryTables], object] | None = None
 
     @property
     def workflows(self) -> tuple[type[Workflow], ...]:
