@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Rounds, Workflow
+from hephaestus import DONE, Rounds, Workflow, step
 from hephaestus.errors import StoreUnavailable, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.catalog import FRESH, Catalog, read_workflow
@@ -15,6 +15,14 @@ from tests.unit.flows import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+class Paid(Workflow, key="paid"):
+    """It can be undone."""
+
+    pay = step(key="pay", compensate=lambda ctx: None)(lambda ctx: "done")
+    start_at = pay
+    transitions = {pay: {"done": DONE}}
 
 
 class Deployed:
@@ -65,11 +73,18 @@ def test_what_was_known_stays_while_the_deployment_does_not_answer() -> None:
 
 
 def test_the_graph_of_a_parent_is_known_by_its_description() -> None:
-    """What a child does is undone by the child, or by its step, and it takes no event."""
+    """What a child does is undone by the child, if it can be, or by its step, and it takes no event."""
     own = ChildWorkflow(Order, name="own", compensate=lambda ctx: ctx)
-    free, kid = ChildWorkflow(Order, name="free", detached=True), ChildWorkflow(Order, name="kid")
-    turns = Repeat(Order, until=lambda ctx: True, rounds=Rounds(2), name="turns")
-    routes = {own: {"done": free}, free: {"done": kid}, kid: {"done": turns}, turns: {"done": DONE}}
+    free, kid = ChildWorkflow(Paid, name="free", detached=True), ChildWorkflow(Paid, name="kid")
+    turns = Repeat(Paid, until=lambda ctx: True, rounds=Rounds(2), name="turns")
+    kept = ChildWorkflow(Order, name="kept")
+    routes = {
+        own: {"done": free},
+        free: {"done": kid},
+        kid: {"done": turns},
+        turns: {"done": kept},
+        kept: {"done": DONE},
+    }
     parent: type[Workflow] = type("Parent", (Workflow,), {"start_at": own, "transitions": routes}, key="parent")
     graph, known = parent.definition(1).graph, read_workflow(describe(parent)).definitions[1].graph
     assert (known.children, known.undoes, known.compensates) == (graph.children, graph.undoes, graph.compensates)

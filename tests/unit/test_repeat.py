@@ -14,7 +14,7 @@ from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import child_in
 from hephaestus.errors import DefinitionError
 from hephaestus.runtime.orphans import is_read
-from hephaestus.steps import Repeat
+from hephaestus.steps import ChildWorkflow, Repeat
 from hephaestus.store.keys import HEAD
 from hephaestus.store.table import EXPIRES
 from hephaestus.testing import LocalRuntime
@@ -122,6 +122,37 @@ def test_a_child_that_fails_ends_the_loop_and_those_before_it_are_undone() -> No
     local.runner.redrive("p::1")
     local.settle()
     assert Draft.undone == [2, 1, 2, 1]
+
+
+def test_children_that_have_nothing_to_undo_stay_and_a_redrive_goes_on_with_the_round_that_failed() -> None:
+    """Rules B.8 and D.9: as with steps. What they have done is not done once more under other keys."""
+    begun: list[str] = []
+    broken_ = [True]
+
+    @step(retry=Retry(max_attempts=1))
+    def write(ctx: StepContext) -> dict[str, Any]:
+        begun.append(ctx.idempotency_key)
+        if broken_[0] and ctx.initial.get("n") == 2:
+            raise ValueError(ctx.instance_id)
+        return {"n": ctx.initial.get("n", 0) + 1}
+
+    plain: type[Workflow] = type(
+        "Plain", (Workflow,), {"start_at": write, "transitions": {write: {"done": DONE}}}, key="p2"
+    )
+    outer = ChildWorkflow(parent(Repeat(plain, until=lambda ctx: ctx.carry["n"] == 3, rounds=Rounds(9))), name="outer")
+    top: type[Workflow] = type(
+        "Top", (Workflow,), {"start_at": outer, "transitions": {outer: {"done": DONE}}}, key="top"
+    )
+    local = LocalRuntime(top, outer.workflow, plain)
+    assert local.start(top, "1").status == "failed"
+    ends = sorted(one.status for one in local.runner.list(workflow=plain, children=True).items)
+    assert ends == ["completed", "completed", "failed"]
+    broken_[0] = False
+    local.runner.redrive("top::1")
+    local.settle()
+    assert local.runner.get("top::1").output == {"n": 3}
+    assert len(begun) == 4
+    assert len(set(begun)) == 3
 
 
 def test_children_of_all_rounds_are_undone_and_late_mail_of_one_changes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.durations import read_duration, shown
@@ -96,8 +97,12 @@ class ChildWorkflow(Step):
 
     @property
     def undoes(self) -> bool:
-        """Whether it is the child that undoes what it did."""
-        return self.compensation is None and not self.detached
+        """Whether it is the child that undoes what it did: where any of its steps, in any version, can be undone."""
+        return self.compensation is None and not self.detached and self._can_undo
+
+    @cached_property
+    def _can_undo(self) -> bool:
+        return any(step.compensates for known in self.workflow.definitions.values() for step in known.steps.values())
 
     @property
     def is_async(self) -> bool:
