@@ -150,7 +150,7 @@ def test_children_that_have_nothing_to_undo_stay_and_a_redrive_goes_on_with_the_
     broken_[0] = False
     local.runner.redrive("top::1")
     local.settle()
-    assert local.runner.get("top::1").output == {"n": 3}
+    assert local.runner.get("top::1").output == {"saw": {"plain": {"n": 3}}}
     assert len(begun) == 4
     assert len(set(begun)) == 3
 
