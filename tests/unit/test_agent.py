@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -340,8 +341,8 @@ def test_a_long_conversation_is_summed_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert (done.output["since"], done.output["messages"]) == (7, 9)
 
 
-@pytest.mark.parametrize("words", [10, 2_000])
-def test_what_a_turn_writes_does_not_grow_with_the_turns(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+@pytest.mark.parametrize("size", [50, 10_000])
+def test_what_a_turn_writes_does_not_grow_with_the_turns(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Units and bytes, of the engine's table and of the messages: turn 55 as turn 5. What is read does grow."""
     spent: list[tuple[int, int, int, int]] = []
     own = [0, 0]
@@ -359,7 +360,9 @@ def test_what_a_turn_writes_does_not_grow_with_the_turns(monkeypatch: pytest.Mon
         spent.append((world.table.tally.write_units, own[0], own[1], world.table.tally.read_units))
         return look(1000 + len(messages))
 
-    monkeypatch.setattr(services, "tools", {"look_up": Tool(OrderId, lambda *_: "word " * words)})
+    monkeypatch.setattr(
+        services, "tools", {"look_up": Tool(OrderId, lambda *_: Random(size).randbytes(size // 2).hex())}
+    )
     world = World(monkeypatch, script)
     world.table.tables = world.tables = Counted({MESSAGES: ("pk", "sk")})
     monkeypatch.setattr(services, "transcript", InMemory(world.tables))

@@ -184,13 +184,13 @@ def calls_of(message: Message) -> list[dict[str, Any]]:
 
 @step(events=("decided", "timeout"))
 def approve(ctx: StepContext[Talk]) -> Pending:
-    """Ask a person about one call, and wait for a day."""
+    """Ask a person about one call, and wait for a day. The payload of a link is what the item leaves."""
     call, person = ctx.item, ctx.input.person
+    question = f"May {call['name']} be called with {json.dumps(call['arguments'])}?"
     links = {
-        answer: ctx.callback_url("decided", payload={"allowed": allowed, "by": person})
+        answer: ctx.callback_url("decided", payload={"allowed": allowed, "by": person, "question": question[:300]})
         for answer, allowed in (("allow", True), ("deny", False))
     }
-    question = f"May {call['name']} be called with {json.dumps(call['arguments'])}?"
     services.people.ask(person, question, links, ctx.idempotency_key)
     return Pending(timeout=timedelta(days=1))
 
