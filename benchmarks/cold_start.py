@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "none",
     "HEPHAESTUS_TABLE": "hephaestus",
     "HEPHAESTUS_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/hephaestus",
+    "HEPHAESTUS_BULK_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/hephaestus-bulk",
     "HEPHAESTUS_SCHEDULE_GROUP": "hephaestus",
     "HEPHAESTUS_SCHEDULE_ROLE_ARN": "arn:aws:iam::123456789012:role/hephaestus",
     "HEPHAESTUS_RESUME_ARN": "arn:aws:lambda:eu-central-1:123456789012:function:resume",

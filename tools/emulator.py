@@ -271,8 +271,9 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     # made.
     known = {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"}
     # It speaks HTTP, and honours a policy that refuses whoever does.
-    # Its CloudFormation has no saved queries of Logs Insights.
-    return known | {"TlsOnly": "off", "SavedQueries": "off"} | dict(more or {})
+    # Its CloudFormation has no saved queries of Logs Insights, and hands an event source its bound as a text, which its
+    # poller cannot compare.
+    return known | {"TlsOnly": "off", "SavedQueries": "off", "BulkConcurrency": "0"} | dict(more or {})
 
 
 @contextlib.contextmanager

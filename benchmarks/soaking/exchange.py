@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.runtime.names import schedule_name
+from hephaestus.runtime.names import is_bulk, schedule_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,11 +111,12 @@ class Exchange:
             if message is not None:
                 self._push(_Entry(time.monotonic() + delay_ms / 1000, next(self._numbers), message))
 
-    def depth(self) -> int:
-        """How many messages are due."""
+    def depth(self, bulk: bool) -> int:  # noqa: FBT001 - managers pass arguments by place
+        """How many messages are due: those that wake an instance of a map's tree, or all others."""
         now = time.monotonic()
         with self._turn:
-            return sum(entry.message is not None and entry.at <= now for entry in self._heap)
+            due = [entry.message for entry in self._heap if entry.message is not None and entry.at <= now]
+        return sum((kind == "wake" and is_bulk(about)) == bulk for kind, about, *_ in due)
 
     # -- schedules -------------------------------------------------------------------------------------------------
 

@@ -76,9 +76,9 @@ class Queue:
     def publish_later(self, event: StatusEvent) -> None:
         """Never asked for: there is no bus."""
 
-    def depth(self) -> int:
+    def depth(self, *, bulk: bool = False) -> int:
         """How many messages wait."""
-        depth: int = self.exchange.depth()
+        depth: int = self.exchange.depth(bulk)
         return depth
 
     def schedule(self, timeout: Timeout) -> str:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hephaestus.adapters.memory import MemoryQueue, MemoryStore
 from hephaestus.engine.events import Claimed, StepsStarted, Suspended
-from hephaestus.errors import CorruptLog
+from hephaestus.errors import CorruptLog, EngineError
 from hephaestus.runtime import telemetry
+from hephaestus.runtime.names import is_bulk
 from hephaestus.runtime.sweeper import Sweeper
 from hephaestus.store.keys import log_key
 from hephaestus.testing import LocalRuntime
@@ -16,8 +18,9 @@ from tests.contract.instances import T0, start, started, write
 from tests.unit.flows import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from hephaestus.store.overdue import Wakeup
     from hephaestus.store.store import Store
     from tests.contract.conftest import Dynamo
 
@@ -107,3 +110,53 @@ def test_a_full_queue_is_not_filled_further(store: Store) -> None:
     first, second = sweeper.sweep(local.budget()), sweeper.sweep(local.budget())
     assert (first.found, first.sent, first.skipped) == (12, 5, 7)
     assert (second.found, second.sent, second.skipped) == (12, 0, 12)
+
+
+def test_a_full_bulk_queue_holds_back_none_but_its_own(store: Store) -> None:
+    """And the other way round: a map's backlog and that of everything else are counted apart. *Rule C.9*."""
+    for number in range(6):
+        for key in ("hephaestus-map", "orderid"):
+            assert start(f"{key}::d{number}").write(store) is not None
+    for full in ("hephaestus-map", "orderid"):
+        local = LocalRuntime(Order, store=store)
+        local.clock.move_to(T0 + 60_000)
+        for number in range(5):
+            local.queue.wake(f"{full}::w{number}")
+        report = Sweeper(store, local.queue, local.clock, most_queued=5).sweep(local.budget())
+        assert (report.found, report.sent) == (12, 5)
+        sent = [work.instance_id for work in local.queue.pop_due(local.clock.now()) if "::d" in work.instance_id]
+        assert len(sent) == 5
+        assert not any(instance_id.startswith(full) for instance_id in sent)
+
+
+class OneDeaf(MemoryQueue):
+    """A queue of which one part takes nothing."""
+
+    deaf: bool
+
+    def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
+        """Take them, or raise."""
+        if any(is_bulk(each.instance_id) == self.deaf for each in wakeups):
+            message = "SQS refused a request"
+            raise EngineError(message)
+        return super().wake_many(wakeups)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_queue_that_takes_nothing_holds_back_none_but_its_own(store: Store, deaf: bool) -> None:
+    """As where the role may not send to it; a sweep in which nothing was taken at all fails."""
+    for number in range(250):
+        for key in ("hephaestus-map", "orderid"):
+            assert start(f"{key}::d{number}").write(store) is not None
+    local = LocalRuntime(Order, store=store)
+    local.clock.move_to(T0 + 60_000)
+    queue = OneDeaf(local.clock)
+    queue.deaf = deaf
+    sweeper = Sweeper(store, queue, local.clock)
+    report = sweeper.sweep(local.budget())
+    assert (report.found, report.sent, report.complete) == (500, 250, True)
+    assert {is_bulk(work.instance_id) for work in queue.pop_due(local.clock.now())} == {not deaf}
+    alone = MemoryStore()
+    assert start(f"{'hephaestus-map' if deaf else 'orderid'}::a").write(alone) is not None
+    with pytest.raises(EngineError, match="refused"):
+        Sweeper(alone, queue, local.clock).sweep(local.budget())

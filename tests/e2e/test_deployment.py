@@ -102,6 +102,12 @@ def schedule(aws: Aws, deployment: Deployment) -> None:
     )
 
 
+def depths(aws: Aws, it: Deployment) -> None:
+    """How many messages wait in each queue of work."""
+    for url in (it.outputs["WorkQueueUrl"], it.outputs["BulkQueueUrl"]):
+        aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+
+
 def cases(known: dict[str, list[tuple[str, Call]]]) -> list[Any]:
     """Parameters of a test, each named as ``function claim``."""
     return [
@@ -116,7 +122,13 @@ FORBIDDEN: dict[str, list[tuple[str, Call]]] = {
     "read": [
         ("writes", lambda aws, it: aws("dynamodb").put_item(TableName=it.table, Item=NOTHING)),
         ("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard")),
-        ("sends work", lambda aws, it: aws("sqs").send_message(QueueUrl=it.outputs["WorkQueueUrl"], MessageBody="{}")),
+        *(
+            (
+                f"sends to {name}",
+                lambda aws, it, name=name: aws("sqs").send_message(QueueUrl=it.outputs[name], MessageBody="{}"),
+            )
+            for name in ("WorkQueueUrl", "BulkQueueUrl")
+        ),
     ],
     "sweep": [
         ("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING)),
@@ -150,7 +162,11 @@ ALLOWED: dict[str, list[tuple[str, Call]]] = {
             lambda aws, it: aws("dynamodb").batch_get_item(RequestItems={it.table: {"Keys": [NOTHING]}}),
         ),
     ],
-    "sweep": [("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard"))],
+    "sweep": [
+        ("looks at the alarms", lambda aws, it: by_shard(aws, it, "wake", "wake_shard")),
+        ("looks at both queues", depths),
+    ],
+    "resume": [("looks at both queues", depths)],
     "start": [("schedules", schedule), ("lists", lambda aws, it: by_shard(aws, it, "listing", "list_key"))],
     "callback": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],
     "control": [("reads an instance", lambda aws, it: aws("dynamodb").get_item(TableName=it.table, Key=NOTHING))],

@@ -30,6 +30,7 @@ PARAMETERS = """\
         ScheduleGroupName: default
         SavedQueries: "off"
         TlsOnly: "off"
+        BulkConcurrency: 0
         EventBusName: default
         StepPolicyArn"""
 SERVICE = """\

@@ -153,17 +153,15 @@ def _storage(cloud: Cloud) -> Iterator[Call]:
 
 
 def _messages(cloud: Cloud) -> Iterator[Call]:
-    work, letters = cloud.arn("WorkQueue"), cloud.arn("ScheduleDeadLetters")
-    for role in (*COMMIT, "SweepRole"):
-        yield Call(role, "sqs:SendMessage", work)  # SendMessageBatch needs the same
+    letters = cloud.arn("ScheduleDeadLetters")
+    for name in ("WorkQueue", "BulkQueue"):
+        yield from _work(cloud.arn(name))
     for role in (*RUN, "SchedulerRole"):
         yield Call(role, "sqs:SendMessage", letters)
     yield from _key(cloud, (*COMMIT, "SweepRole", "SchedulerRole"), "sqs", "Decrypt", "GenerateDataKey")
     for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
-        yield Call("ResumeRole", f"sqs:{action}", work)
         yield Call("IngestRole", f"sqs:{action}", cloud.arn("IngestQueue"))
     yield Call("IngestRole", "sqs:SendMessage", cloud.arn("IngestDeadLetters"))
-    yield Call("SweepRole", "sqs:GetQueueAttributes", work)
     if bus := cloud.parameters["EventBusName"]:
         for role in RUN:
             yield Call(role, "events:PutEvents", f"arn:aws:events:{HERE}:event-bus/{bus}")
@@ -173,6 +171,15 @@ def _messages(cloud: Cloud) -> Iterator[Call]:
             yield Call(role, f"scheduler:{action}", f"arn:aws:scheduler:{HERE}:schedule/{group}/{OWN}.order-1-a")
         yield Call(role, "iam:PassRole", cloud.arn("SchedulerRole"), passed_to("scheduler"))
     yield Call("SchedulerRole", "lambda:InvokeFunction", cloud.arn("ResumeFunction"))
+
+
+def _work(queue: str) -> Iterator[Call]:
+    """The calls on a queue of work."""
+    for role in (*COMMIT, "SweepRole"):
+        yield Call(role, "sqs:SendMessage", queue)  # SendMessageBatch needs the same
+    for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+        yield Call("ResumeRole", f"sqs:{action}", queue)
+    yield Call("SweepRole", "sqs:GetQueueAttributes", queue)
 
 
 def _links(cloud: Cloud) -> Iterator[Call]:

@@ -78,14 +78,15 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         forget()
         DynamoTable("hephaestus", INDEXES).create()
         sqs, scheduler = boto3.client("sqs", region_name=REGION), boto3.client("scheduler", region_name=REGION)
-        url = sqs.create_queue(QueueName="work")["QueueUrl"]
+        url, bulk = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("work", "bulk"))
         scheduler.create_schedule_group(Name="hephaestus")
         monkeypatch.setenv("HEPHAESTUS_TABLE", "hephaestus")
         monkeypatch.setenv("HEPHAESTUS_QUEUE_URL", url)
+        monkeypatch.setenv("HEPHAESTUS_BULK_QUEUE_URL", bulk)
         monkeypatch.setenv("HEPHAESTUS_SCHEDULE_GROUP", "hephaestus")
         monkeypatch.setenv("HEPHAESTUS_SCHEDULE_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/schedules")
         monkeypatch.setenv("HEPHAESTUS_RESUME_ARN", RESUME_ARN)
-        yield Stack(sqs, scheduler, url)
+        yield Stack(sqs, scheduler, url, bulk)
         forget()
 
 

@@ -18,6 +18,7 @@ TEMPLATE = {
     "Parameters": {"ListShards": {"Type": "Number", "Default": 2}},
     "Resources": {
         "WorkQueue": {"Type": "AWS::SQS::Queue"},
+        "BulkQueue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "bulk"}},
         "WorkDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead-work"}},
         "Ingest": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "ingest"}},
         "IngestDeadLetters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead-ingest"}},
@@ -26,6 +27,7 @@ TEMPLATE = {
     "Outputs": {
         "TableName": {"Value": "hephaestus"},
         "WorkQueueUrl": {"Value": {"Ref": "WorkQueue"}},
+        "BulkQueueUrl": {"Value": {"Ref": "BulkQueue"}},
         "WorkDeadLettersUrl": {"Value": {"Ref": "WorkDeadLetters"}},
         "ScheduleDeadLettersUrl": {"Value": {"Ref": "ScheduleDeadLetters"}},
         "IngestQueueUrl": {"Value": {"Ref": "Ingest"}},

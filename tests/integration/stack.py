@@ -26,6 +26,7 @@ class Stack:
     sqs: Any
     scheduler: Any
     queue_url: str
+    bulk_url: str = ""
     functions: dict[str, ModuleType] = field(default_factory=dict)
 
     def invoke(self, function: str, event: Any) -> Any:
@@ -42,15 +43,22 @@ class Stack:
 
     def deliver(self) -> int:
         """Give the queue's messages to the resume function as its event source does; how many there were."""
+        return self._deliver(self.queue_url)
+
+    def deliver_bulk(self) -> int:
+        """The same with the messages of the bulk queue."""
+        return self._deliver(self.bulk_url)
+
+    def _deliver(self, url: str) -> int:
         delivered = 0
-        while found := self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
+        while found := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             records = [
                 {"messageId": each["MessageId"], "body": each["Body"], "eventSource": "aws:sqs", "attributes": {}}
                 for each in found
             ]
             assert self.invoke("resume", {"Records": records}) == {"batchItemFailures": []}
             for each in found:
-                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=each["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
             delivered += len(found)
         return delivered
 

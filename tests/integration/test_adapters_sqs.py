@@ -75,6 +75,61 @@ def test_messages_have_the_group_of_their_workflow(queue: SqsQueue) -> None:
     assert groups(queue) == ["onboarding", "orderid", "orderid", "returnid"]
 
 
+LEAF, ORDER = "hephaestus-map::0a1b", "orderid::1"
+
+
+@pytest.fixture
+def both(queue: SqsQueue) -> SqsQueue:
+    """An empty queue, and another one for what maps do."""
+    return SqsQueue(queue.url, queue.client, queue.client.get().create_queue(QueueName="bulk")["QueueUrl"])
+
+
+def bodies(queue: SqsQueue, url: str) -> list[dict[str, Any]]:
+    """What can be received from one of its queues now."""
+    answer = queue.client.get().receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+def test_messages_about_maps_go_through_a_queue_of_their_own(both: SqsQueue) -> None:
+    """Whatever sends them; nothing else goes there, also where its id looks alike. *Rule C.9*."""
+    assert both.bulk_url is not None
+    alike = ("hephaestus-maps::1", "hephaestus-map", "orderid::hephaestus-map")
+    for instance_id in (LEAF, ORDER, *alike):
+        both.wake(instance_id)
+    both.remove_schedule(Timeout(LEAF, "e64892557ff01234567", "approval", "approval#1", 1))
+    found = {json.dumps({**body, **body.pop("remove_schedule", {})}) for body in bodies(both, both.bulk_url)}
+    assert len(found) == 2
+    assert all(json.loads(body)["instance_id"] == LEAF for body in found)
+    assert sorted(received(both)) == sorted((ORDER, *alike))
+
+
+def test_a_batch_is_of_one_queue(both: SqsQueue) -> None:
+    """25 of each, mixed: six requests, and each message where it belongs."""
+    asked: list[tuple[str, int]] = []
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        asked.append((params["QueueUrl"], len(params["Entries"])))
+
+    both.client.get().meta.events.register("before-parameter-build.sqs.SendMessageBatch", note)
+    ids = [f"{key}::{number}" for number in range(25) for key in ("hephaestus-map", "orderid")]
+    assert sorted(both.wake_many([Wakeup(instance_id) for instance_id in ids])) == sorted(ids)
+    assert asked == [(url, size) for url in (both.url, both.bulk_url) for size in (10, 10, 5)]
+    assert (both.depth(), both.depth(bulk=True)) == (25, 25)
+
+
+def test_a_queue_that_is_not_there_keeps_nothing_of_the_other_back(both: SqsQueue) -> None:
+    lost = SqsQueue(both.url, both.client, f"{both.url}-lost")
+    assert lost.wake_many([Wakeup(LEAF), Wakeup(ORDER)]) == [ORDER]
+
+
+def test_without_a_queue_for_maps_their_messages_go_with_all_others(queue: SqsQueue) -> None:
+    """As in a stack of an older release."""
+    queue.wake(LEAF)
+    assert queue.wake_many([Wakeup(LEAF), Wakeup(ORDER)]) == [LEAF, ORDER]
+    assert (queue.depth(), queue.depth(bulk=True)) == (3, 3)
+    assert sorted(received(queue)) == [LEAF, LEAF, ORDER]
+
+
 @given(texts)
 def test_a_group_keeps_to_the_services_rules(instance_id: str) -> None:
     """SendMessage: MessageGroupId has 1 to 128 letters, digits and punctuation."""

@@ -61,7 +61,7 @@ def test_the_doctor_says_what_is_there_and_what_is_missing() -> None:
     assert found["expiry"]["verdict"] == "ok"
     assert found["function start"]["detail"] == "the stack has none"
     assert found["function resume"]["verdict"] == "wrong", "it is named, and not there"
-    assert found["work queue"]["verdict"] == found["dead work"]["verdict"] == "ok"
+    assert [found[queue]["verdict"] for queue in ("work queue", "bulk queue", "dead work")] == ["ok"] * 3
     said = call("doctor", code=1).stdout
     assert "things to fix" in said
     assert "✓ table" in said
@@ -82,6 +82,17 @@ def test_the_doctor_names_modules_that_cannot_be_loaded(
     assert found["verdict"] == verdict
     assert all(module in found["detail"] for module in broken)
     assert ("shop-read" in found["fix"]) == bool(broken)
+
+
+def test_a_stack_without_a_queue_for_maps_is_worth_knowing() -> None:
+    """It is of an older release, and works."""
+    outputs: dict[str, Any] = {"TableName": {"Value": "hephaestus"}, "ResumeFunctionName": {"Value": "older-resume"}}
+    outputs |= {f"Work{name}Url": {"Value": {"Ref": name}} for name in ("Queue", "DeadLetters")}
+    older = {"Resources": {name: {"Type": "AWS::SQS::Queue"} for name in ("Queue", "DeadLetters")}, "Outputs": outputs}
+    boto3.client("cloudformation", region_name=REGION).create_stack(StackName="older", TemplateBody=json.dumps(older))
+    found = findings("--stack", "older")["bulk queue"]
+    assert (found["verdict"], found["fix"]) == ("note", "deploy this release")
+    assert call("dlq", "redrive", "--stack", "older").stdout.startswith("work: 0 found")
 
 
 def test_the_doctor_counts_dead_letters() -> None:
@@ -112,6 +123,15 @@ def test_dead_letters_go_where_they_belong() -> None:
     sqs = boto3.client("sqs", region_name=REGION)
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]
     assert attributes["ApproximateNumberOfMessages"] == "1"
+
+
+def test_dead_letters_about_maps_go_to_the_bulk_queue() -> None:
+    letters(json.dumps({"source": "hephaestus.queue", "instance_id": "hephaestus-map::0a1b"}), WAKE)
+    assert "work: 2 found, 2 sent, 0 left" in call("dlq", "redrive").stdout
+    sqs = boto3.client("sqs", region_name=REGION)
+    url = sqs.get_queue_url(QueueName="bulk")["QueueUrl"]
+    (moved,) = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert json.loads(moved["Body"])["instance_id"] == "hephaestus-map::0a1b"
 
 
 def test_dead_letters_need_a_stack() -> None:

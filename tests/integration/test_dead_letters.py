@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.integration.stack import Stack
 
 WORK, SCHEDULES = "WorkDeadLettersUrl", "ScheduleDeadLettersUrl"
-QUEUES = ("WorkQueue", "WorkDeadLetters", "ScheduleDeadLetters", "IngestQueue", "IngestDeadLetters")
+QUEUES = ("WorkQueue", "BulkQueue", "WorkDeadLetters", "ScheduleDeadLetters", "IngestQueue", "IngestDeadLetters")
 
 
 @dataclass
@@ -324,6 +324,19 @@ class TestCommand:
         moved = stack.sqs.receive_message(QueueUrl=places.work_queue, MaxNumberOfMessages=10)["Messages"]
         assert sorted(json.loads(each["Body"])["instance_id"] for each in moved) == ["orderid::1", SAMPLE]
 
+    def test_letters_about_maps_go_back_to_the_bulk_queue(self, stack: Stack, deployed: Any) -> None:
+        """They lie in the dead letters of the work queue; also where the queues are named one by one."""
+        places, leaf = find_stack("shop"), "hephaestus-map::0a1b"
+        one_queue = ["--queue", places.dead_letters["work"], "--work-queue", places.work_queue]
+        for arguments in (["--stack", "shop"], [*one_queue, "--bulk-queue", places.bulk_queue]):
+            for instance_id in (leaf, "orderid::1"):
+                stack.sqs.send_message(QueueUrl=places.dead_letters["work"], MessageBody=wake_message(instance_id))
+            assert main(arguments) == 0
+            for url, instance_id in ((places.bulk_queue, leaf), (places.work_queue, "orderid::1")):
+                (moved,) = stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+                assert json.loads(moved["Body"])["instance_id"] == instance_id
+                stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=moved["ReceiptHandle"])
+
     def test_one_queue_is_redriven_by_its_url(self, post: Post, capsys: pytest.CaptureFixture[str]) -> None:
         """1 while something is left, which is told line by line; its payload is not."""
         post.put(wake_message("orderid::1"))
@@ -377,6 +390,7 @@ class TestCommand:
             ["--work-queue", "https://q"],
             ["--stack", "shop", "--queue", "https://q", "--work-queue", "https://w"],
             ["--stack", "shop", "--work-queue", "https://w"],
+            ["--stack", "shop", "--bulk-queue", "https://b"],
             ["--stack", "shop", "--limit", "0"],
             ["--stack", "shop", "--limit", "-1"],
             ["--stack", "shop", "--limit", "many"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hephaestus import aws
 from hephaestus.aws import BadSettings
 from hephaestus.runtime.clock import SystemClock
 from tests.integration.deployment import of_life, pass_time, sample
@@ -77,6 +78,26 @@ def test_a_message_that_was_lost_is_made_up_for_by_the_sweep(stack: Stack) -> No
     assert stack.call("control", "api-cancel")[0] == 202
     assert stack.status("orderid::sample-1") == "cancelled"
     assert {item["name"] for item in stack.call("read", "api-workflows")[1]["items"]} == {"OrderFlow", "Onboarding"}
+
+
+LEAF = "hephaestus-map::0a1b"
+
+
+def test_what_maps_do_is_sent_and_taken_apart(stack: Stack) -> None:
+    """By what runs steps, what takes links, and the sweep; a message of the bulk queue is done as any other."""
+    for made in (aws.runner_from_environment(), aws.answerer_from_environment(), aws.sweeper_from_environment()):
+        made.queue.wake(LEAF)
+        assert made.queue.depth(bulk=True) == 1
+        assert made.queue.depth() == 0
+        assert stack.deliver() == 0
+        assert stack.deliver_bulk() == 1
+
+
+def test_a_stack_without_a_bulk_queue_has_one_for_everything(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was deployed before there were such maps."""
+    monkeypatch.delenv("HEPHAESTUS_BULK_QUEUE_URL")
+    aws.runner_from_environment().queue.wake(LEAF)
+    assert (stack.deliver_bulk(), stack.deliver()) == (0, 1)
 
 
 def test_a_function_without_its_environment_does_not_start(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

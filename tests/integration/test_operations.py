@@ -100,6 +100,7 @@ def test_a_stack_s_name_is_enough(shop: None) -> None:
     found = connect("shop", region=REGION)
     assert found.stack is not None
     settings = found.stack.settings()
+    assert (settings.bulk_queue_url or "").endswith("/bulk")
     assert (settings.table, settings.list_shards, settings.wake_shards) == ("hephaestus", 2, 4)
     assert settings.queue_url.startswith("https://")
     assert settings.resume_arn == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop-resume"

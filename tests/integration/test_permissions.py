@@ -46,6 +46,7 @@ SETS: Final = {
         "BucketVersioning": "on",
         "ApiAccessLogs": "on",
         "WorkConcurrency": "5",
+        "BulkConcurrency": "3",
         "EventBusName": "orders",
     },
     "a key": {"KmsKeyArn": KEY},

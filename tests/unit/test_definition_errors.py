@@ -322,6 +322,7 @@ def test_events_written_as_one_text_are_not_taken_letter_by_letter() -> None:
 
 
 TAGS_MEND = "Give a list of at most 20 printable strings of 1 to 64 characters"
+RESERVED_MEND = "Keys that begin with 'hephaestus-' are the library's"
 NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
 
 
@@ -334,6 +335,8 @@ NAME_MEND = "Use up to 64 letters, digits, '_' and '-', a letter first"
         ({"key": "1st"}, ("the business key '1st' is invalid", NAME_MEND)),
         ({"key": "k" * 65}, (f"the business key {'k' * 65!r} is invalid", NAME_MEND)),
         ({"key": 5}, ("the business key 5 is invalid", NAME_MEND)),
+        ({"key": "hephaestus-map"}, ("the business key 'hephaestus-map' is reserved", RESERVED_MEND)),
+        ({"key": "hephaestus-"}, ("the business key 'hephaestus-' is reserved", RESERVED_MEND)),
         ({"name": "Order Flow"}, ("the name 'Order Flow' is invalid", NAME_MEND)),
         ({"name": 5}, ("the name 5 is invalid", NAME_MEND)),
         ({"scope": "planet"}, ("the scope 'planet' is unknown", "Use one of workflow, version, global, none")),

@@ -154,7 +154,8 @@ def test_messages_for_one_instance_are_one_and_those_with_delays_are_kept() -> N
     for delay in (0, 0, 50_000, 0, 60_000):
         queue.wake("slow::a", delay)
     queue.wake("slow::b")
-    assert queue.depth() == 2
+    queue.wake("hephaestus-map::c")
+    assert (queue.depth(), queue.depth(bulk=True)) == (2, 1)
 
 
 def test_work_that_fails_does_not_end_the_thread_that_did_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -157,8 +157,8 @@ def test_every_queue_is_encrypted_by_sqs_or_with_the_given_key() -> None:
         names = ("SqsManagedSseEnabled", "KmsMasterKeyId")
         return [{name: it[name] for name in names if name in it} for it in template.of("AWS::SQS::Queue").values()]
 
-    assert encryption(PLAIN) == [{"SqsManagedSseEnabled": True}] * 5
-    assert encryption(KEYED) == [{"KmsMasterKeyId": GIVEN}] * 5
+    assert encryption(PLAIN) == [{"SqsManagedSseEnabled": True}] * 6
+    assert encryption(KEYED) == [{"KmsMasterKeyId": GIVEN}] * 6
 
 
 def test_the_bucket_is_encrypted_by_s3_or_with_the_given_key() -> None:
@@ -360,11 +360,12 @@ LINKS: Final = {
         "ssm:GetParameter"
     },
 }
+WORK: Final = {queue: {"sqs:SendMessage"} for queue in ("WorkQueue", "BulkQueue")}
 EXECUTION: Final = {
     TABLE: COMMIT,
     LISTING: {"dynamodb:Query"},
     RECENT: {"dynamodb:Query"},
-    "WorkQueue": {"sqs:SendMessage"},
+    **WORK,
     "ScheduleDeadLetters": {"sqs:SendMessage"},
     "schedules": {"scheduler:CreateSchedule", "scheduler:DeleteSchedule"},
     "SchedulerRole": {"iam:PassRole"},
@@ -378,10 +379,10 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
     "ResumeRole": {
         **EXECUTION,
         "ResumeLogs": LOG,
-        "WorkQueue": {"sqs:SendMessage"} | TAKE,
+        **{queue: {"sqs:SendMessage"} | TAKE for queue in WORK},
     },
     "ControlRole": {**EXECUTION, "ControlLogs": LOG},
-    "CallbackRole": {**VALUES, **LINKS, "CallbackLogs": LOG, TABLE: COMMIT, "WorkQueue": {"sqs:SendMessage"}},
+    "CallbackRole": {**VALUES, **LINKS, "CallbackLogs": LOG, TABLE: COMMIT, **WORK},
     "ReadRole": {
         "ReadLogs": LOG,
         TABLE: {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
@@ -394,13 +395,13 @@ MAY: Final[dict[str, dict[str, set[str]]]] = {
         "SweepLogs": LOG,
         WAKE: {"dynamodb:Query"},
         # The one prefix: the emulator asks for an action of the batch's own, AWS does not.
-        "WorkQueue": {"sqs:GetQueueAttributes", "sqs:SendMessage*"},
+        **{queue: {"sqs:GetQueueAttributes", "sqs:SendMessage*"} for queue in WORK},
     },
     "IngestRole": {
         **VALUES,
         "IngestLogs": LOG,
         TABLE: COMMIT,
-        "WorkQueue": {"sqs:SendMessage"},
+        **WORK,
         "IngestQueue": TAKE,
         "IngestDeadLetters": {"sqs:SendMessage"},
     },
@@ -534,18 +535,32 @@ def test_the_longest_name_of_a_stack_is_documented() -> None:
     assert said in (ROOT / "docs/guides/deploy.md").read_text("utf-8")
 
 
-def test_the_work_queue_causes_no_more_invocations_than_it_is_allowed() -> None:
+def scaling(template: Template) -> dict[str, Any]:
+    """What bounds the invocations that each queue of work may cause."""
+    events = [it["Properties"] for it in template.functions["resume"]["Events"].values() if it["Type"] == "SQS"]
+    return {named(it["Queue"]): it.get("ScalingConfig") for it in events}
 
-    def scaling(template: Template) -> Any:
-        (event,) = [it for it in template.functions["resume"]["Events"].values() if it["Type"] == "SQS"]
-        return event["Properties"].get("ScalingConfig")
 
-    assert scaling(PLAIN) is None
-    assert scaling(Template(WorkConcurrency="2")) == {"MaximumConcurrency": {"Ref": "WorkConcurrency"}}
+@pytest.mark.parametrize(("queue", "parameter"), [("WorkQueue", "WorkConcurrency"), ("BulkQueue", "BulkConcurrency")])
+def test_a_work_queue_causes_no_more_invocations_than_it_is_allowed(queue: str, parameter: str) -> None:
+    assert scaling(Template(**{parameter: "0"}))[queue] is None
+    assert scaling(Template(**{parameter: "2"}))[queue] == {"MaximumConcurrency": {"Ref": parameter}}
     # Lambda's bounds for an event source of SQS (API Reference, ScalingConfig): 2 to 1000.
-    assert PLAIN.raw["Parameters"]["WorkConcurrency"]["MaxValue"] == 1000
-    accepted = {number: Template(WorkConcurrency=str(number)).accepted() for number in range(4)}
+    assert PLAIN.raw["Parameters"][parameter]["MaxValue"] == 1000
+    accepted = {number: Template(**{parameter: str(number)}).accepted() for number in range(4)}
     assert accepted == {0: True, 1: False, 2: True, 3: True}
+
+
+def test_maps_leave_invocations_to_all_other_work() -> None:
+    """Of the 1,000 that an account has by default, they take few; the work queue may have all."""
+    assert scaling(PLAIN) == {"WorkQueue": None, "BulkQueue": {"MaximumConcurrency": {"Ref": "BulkConcurrency"}}}
+    assert 2 <= int(PLAIN.parameters["BulkConcurrency"]) <= 100
+
+
+def test_the_two_queues_of_work_are_alike_and_share_their_dead_letters() -> None:
+    queues = PLAIN.of("AWS::SQS::Queue")
+    assert queues["BulkQueue"] == queues["WorkQueue"]
+    assert named(queues["BulkQueue"]["RedrivePolicy"]["deadLetterTargetArn"]) == "WorkDeadLetters"
 
 
 @pytest.mark.parametrize("choice", ["secret", "parameter", "generate", "off"])

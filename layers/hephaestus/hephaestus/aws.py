@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hephaestus.adapters.session import Account
-    from hephaestus.adapters.sqs import SqsMessages
+    from hephaestus.adapters.sqs import SqsMessages, SqsQueue
     from hephaestus.callbacks.signer import Signer
     from hephaestus.runtime.ports import EventBus
     from hephaestus.runtime.sweeper import Sweeper
@@ -60,6 +60,8 @@ class Settings:
     Attributes:
         table: the DynamoDB table [HEPHAESTUS_TABLE].
         queue_url: the work queue [HEPHAESTUS_QUEUE_URL].
+        bulk_queue_url: the queue for work of maps' trees; without it, it goes with all other work
+            [HEPHAESTUS_BULK_QUEUE_URL].
         schedule_group: the group of the one-shot schedules [HEPHAESTUS_SCHEDULE_GROUP].
         schedule_prefix: what the names of the schedules begin with, so that stacks can share a group
             [HEPHAESTUS_SCHEDULE_PREFIX].
@@ -104,6 +106,7 @@ class Settings:
     event_bus: str | None = None
     stack: str = ""
     ingest_dlq_url: str | None = None
+    bulk_queue_url: str | None = None
     step_variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -133,6 +136,7 @@ class Settings:
             event_bus=reader.optional("EVENT_BUS"),
             stack=reader.optional("STACK") or "",
             ingest_dlq_url=reader.optional("INGEST_DLQ_URL"),
+            bulk_queue_url=reader.optional("BULK_QUEUE_URL"),
             step_variables=MappingProxyType(reader.variables("STEP_VARIABLES")),
             problems=MappingProxyType(reader.problems),
         )
@@ -238,10 +242,9 @@ def answerer_from_environment() -> Runner:
     """
     from hephaestus.adapters.queued_timers import QueuedBus, QueuedTimers  # noqa: PLC0415 - settings are checked before AWS is imported
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
-    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
 
     settings, place = settings_from_environment().check(*ANSWERS), Account()
-    queue = SqsQueue(settings.queue_url, place.client("sqs"))
+    queue = _queue(settings, place)
     registry = Registry.load(settings.workflows)
     store, timers = _store(settings, place), QueuedTimers(queue)
     runner = Runner(store, timers, queue, registry, signer=signer_from_environment)
@@ -270,7 +273,6 @@ def build_runner(
     """A runner on what ``settings`` name, in an account (by default the environment's); only a signer makes links."""
     from hephaestus.adapters.scheduler import SchedulerTimers  # noqa: PLC0415 - settings are checked before AWS is imported
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - as above
-    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
 
     place = account or Account()
     timers = SchedulerTimers(
@@ -281,7 +283,7 @@ def build_runner(
         client=place.client("scheduler"),
         prefix=settings.schedule_prefix,
     )
-    queue = SqsQueue(settings.queue_url, place.client("sqs"))
+    queue = _queue(settings, place)
     store = _store(settings, place)
     runner = Runner(store, timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
     runner.bus = _bus(settings, place)
@@ -295,12 +297,11 @@ def sweeper_from_environment() -> Sweeper:
         BadSettings: naming every variable that a sweep needs and that is missing or malformed.
     """
     from hephaestus.adapters.session import Account  # noqa: PLC0415 - settings are checked before AWS is imported
-    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - as above
     from hephaestus.runtime.clock import SystemClock  # noqa: PLC0415 - as above
     from hephaestus.runtime.sweeper import Sweeper  # noqa: PLC0415 - only the sweep function needs it
 
     settings, place = settings_from_environment().check(*SWEEPS), Account()
-    return Sweeper(_store(settings, place), SqsQueue(settings.queue_url, place.client("sqs")), SystemClock())
+    return Sweeper(_store(settings, place), _queue(settings, place), SystemClock())
 
 
 @cache
@@ -318,6 +319,12 @@ def rejected_from_environment() -> SqsMessages:
         message = "the environment is incomplete: HEPHAESTUS_INGEST_DLQ_URL is not set"
         raise BadSettings(message)
     return SqsMessages(url, Account().client("sqs"))
+
+
+def _queue(settings: Settings, account: Account) -> SqsQueue:
+    from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - settings are checked before AWS is imported
+
+    return SqsQueue(settings.queue_url, account.client("sqs"), settings.bulk_queue_url)
 
 
 def _bus(settings: Settings, account: Account) -> EventBus | None:

@@ -20,12 +20,13 @@ from hephaestus.adapters.aws_errors import translate
 from hephaestus.adapters.scheduler import read_timeout, timeout_payload
 from hephaestus.adapters.session import LazyClient
 from hephaestus.errors import BadRequest, HephaestusError, StoreUnavailable
+from hephaestus.runtime.names import is_bulk
 from hephaestus.store.keys import is_alarm_key
 from hephaestus.store.overdue import Wakeup
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hephaestus.runtime.ports import Timeout
     from hephaestus.runtime.status_events import StatusEvent
@@ -51,10 +52,12 @@ class SqsQueue:
     Attributes:
         url: the queue's URL.
         client: the service's client.
+        bulk_url: the URL of the queue for messages about instances of maps' trees; by default they go with all others.
     """
 
     url: str
     client: LazyClient = field(default_factory=lambda: LazyClient("sqs"))
+    bulk_url: str | None = None
 
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Send a message that has the instance continued after a delay, rounded up to whole seconds.
@@ -73,16 +76,17 @@ class SqsQueue:
     def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Send a message for each instance, ten a request; return the ids whose messages were accepted.
 
-        A batch that fails does not keep the others back; when several fail in a row, the rest is not tried.
+        A batch that fails does not keep the others back; when several fail in a row, the rest is not tried. Those of
+        maps' trees come last.
 
         Raises:
             StoreUnavailable, EngineError: none was accepted, and this is why.
         """
         accepted: list[str] = []
         failures: list[HephaestusError] = []
-        for start in range(0, len(wakeups), BATCH):
+        for url, batch in self._batches(wakeups):
             try:
-                accepted += self._send_batch(wakeups[start : start + BATCH])
+                accepted += self._send_batch(url, batch)
                 failures.clear()
             except HephaestusError as error:
                 failures.append(error)
@@ -111,16 +115,30 @@ class SqsQueue:
         """
         self._send(status_message(event), event.instance_id)
 
-    def depth(self) -> int:
+    def depth(self, *, bulk: bool = False) -> int:
         """About how many messages wait to be taken (GetQueueAttributes); the number lags by up to a minute.
+
+        Where there is one queue for all, it is that one's in either case.
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
             EngineError: SQS rejected the request.
         """
-        return int(self._call("get_queue_attributes", AttributeNames=[WAITING])["Attributes"][WAITING])
+        url = (self.bulk_url or self.url) if bulk else self.url
+        return int(call(self.client, url, "get_queue_attributes", AttributeNames=[WAITING])["Attributes"][WAITING])
 
-    def _send_batch(self, wakeups: Sequence[Wakeup]) -> list[str]:
+    def url_of(self, instance_id: str) -> str:
+        """The URL of the queue that takes an instance's messages."""
+        return self.bulk_url if self.bulk_url is not None and is_bulk(instance_id) else self.url
+
+    def _batches(self, wakeups: Sequence[Wakeup]) -> Iterator[tuple[str, Sequence[Wakeup]]]:
+        """Batches of one queue each, with its URL."""
+        for url in dict.fromkeys((self.url, self.bulk_url or self.url)):
+            own = [wakeup for wakeup in wakeups if self.url_of(wakeup.instance_id) == url]
+            for start in range(0, len(own), BATCH):
+                yield url, own[start : start + BATCH]
+
+    def _send_batch(self, url: str, wakeups: Sequence[Wakeup]) -> list[str]:
         """The ids whose messages were accepted; what is refused is sent once more.
 
         Raises:
@@ -137,7 +155,7 @@ class SqsQueue:
                 }
                 for index, each in enumerate(left)
             ]
-            answer = self._call("send_message_batch", Entries=entries)
+            answer = call(self.client, url, "send_message_batch", Entries=entries)
             failed = {int(each["Id"]): each for each in answer.get("Failed", [])}
             left = [wakeup for index, wakeup in enumerate(left) if index in failed]
             if not left:
@@ -152,11 +170,8 @@ class SqsQueue:
 
     def _send(self, body: str, instance_id: str, **more: Any) -> None:
         """Send a message about an instance, in the group of its workflow."""
-        self._call("send_message", MessageBody=body, MessageGroupId=group_of(instance_id), **more)
-
-    def _call(self, operation: str, **request: Any) -> Any:
-        """An operation on the queue, its errors translated."""
-        return call(self.client, self.url, operation, **request)
+        url, group = self.url_of(instance_id), group_of(instance_id)
+        call(self.client, url, "send_message", MessageBody=body, MessageGroupId=group, **more)
 
 
 @dataclass(frozen=True, slots=True)

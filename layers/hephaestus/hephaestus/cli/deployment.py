@@ -72,7 +72,8 @@ def redrive_letters(
     stack = _stack(session)
     queues = {name: stack.outputs[key] for name, key in DEAD_LETTERS.items() if key in stack.outputs}
     account = session.account
-    places = Places(stack.outputs["WorkQueueUrl"], queues, ingest_queue=stack.outputs.get("IngestQueueUrl", ""))
+    ingest, bulk = (stack.outputs.get(key, "") for key in ("IngestQueueUrl", "BulkQueueUrl"))
+    places = Places(stack.outputs["WorkQueueUrl"], queues, ingest_queue=ingest, bulk_queue=bulk)
     sqs, receiving = account.client("sqs"), account.client("sqs", read_timeout=15)
     invoke = asynchronously(stack.functions, account.client("lambda"))
     reports = dict(redrive_all(places, sqs, receiving, invoke, limit=limit, dry_run=dry_run))

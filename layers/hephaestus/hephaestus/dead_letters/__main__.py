@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--stack", metavar="NAME", help="the stack: its dead-letter queues are found by its outputs")
     where.add_argument("--queue", metavar="URL", help="one dead-letter queue; --work-queue goes with it")
     parser.add_argument("--work-queue", metavar="URL", help="the work queue, where --queue names the dead letters")
+    parser.add_argument("--bulk-queue", metavar="URL", help="the queue for work of maps, if there is one")
     parser.add_argument("--function", metavar="NAME", help="the function resume, which takes failed events again")
     parser.add_argument("--region", help="the region; by default as the environment or the profile says")
     parser.add_argument("--limit", type=_count, metavar="N", help="look at so many letters of each queue at most")
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if (asked.queue is None) != (asked.work_queue is None):
         parser.error("--queue and --work-queue go together")
+    if asked.bulk_queue is not None and asked.queue is None:
+        parser.error("--bulk-queue goes with --queue")
     logging.basicConfig(format="%(message)s")
     return run(asked)
 
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _places(asked: argparse.Namespace) -> Places:
     named = {"resume": asked.function} if asked.function else {}
     if asked.stack is None:
-        return Places(asked.work_queue, {"the queue": asked.queue}, named)
+        return Places(asked.work_queue, {"the queue": asked.queue}, named, bulk_queue=asked.bulk_queue or "")
     found = find_stack(asked.stack, LazyClient("cloudformation", asked.region))
     return replace(found, functions={**found.functions, **named})
 

@@ -36,12 +36,15 @@ class Places:
         functions: the names of the functions that take direct calls, by ``start``, ``resume`` and ``control``; only
             those that are known.
         ingest_queue: the URL of the queue of events from outside, whose dead letters are named ``events``.
+        bulk_queue: the URL of the queue for work of maps' trees, whose dead letters are those of the work queue;
+            empty where there is none.
     """
 
     work_queue: str
     dead_letters: Mapping[str, str]
     functions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ingest_queue: str = ""
+    bulk_queue: str = ""
 
 
 def find_stack(name: str, client: LazyClient | None = None) -> Places:
@@ -67,7 +70,8 @@ def find_stack(name: str, client: LazyClient | None = None) -> Places:
     dead_letters = {short: found[key] for short, key in DEAD_LETTERS.items()}
     named = {role: found.get(f"{role.title()}FunctionName") for role in FUNCTIONS}
     known = {role: name for role, name in named.items() if name}
-    return Places(found["WorkQueueUrl"], dead_letters, known, found["IngestQueueUrl"])
+    bulk = found.get("BulkQueueUrl", "")
+    return Places(found["WorkQueueUrl"], dead_letters, known, found["IngestQueueUrl"], bulk)
 
 
 def asynchronously(names: Mapping[str, str], client: LazyClient | None = None) -> Callable[[Mapping[str, Any]], None]:

@@ -116,7 +116,7 @@ def redrive_all(  # noqa: PLR0913 - where letters go, and how many
         receiving: SQS, which letters are received by: that waits.
         invoke, limit, dry_run: as ``redrive`` has them.
     """
-    work = SqsQueue(places.work_queue, sqs)
+    work = SqsQueue(places.work_queue, sqs, places.bulk_queue or None)
     for name, url in places.dead_letters.items():
         events = SqsMessages(places.ingest_queue, sqs) if name == "events" else None
         letters = DeadLetterQueue(url, receiving)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import NAME, SCOPES
+from hephaestus.definition.business_key import NAME, RESERVED, SCOPES
 from hephaestus.definition.definition import CHECKPOINTS, FORKS
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
@@ -46,6 +46,8 @@ def _names_wrong(cls: type[Workflow], key: object, scope: object, current: objec
         yield (f"the name {shown(cls.name)} is invalid", fix)
     if key is not None and (not isinstance(key, str) or not NAME.fullmatch(key)):
         yield (f"the business key {shown(key)} is invalid", fix)
+    elif key is not None and key.startswith(RESERVED):
+        yield (f"the business key {shown(key)} is reserved", f"Keys that begin with '{RESERVED}' are the library's")
     if not is_one_of(scope, SCOPES):
         yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")
     if not is_one_of(cls.forks, FORKS):

@@ -41,7 +41,8 @@ class Workflow(OfOutput[OutputT]):
     derived from a workflow inherits none of them, ``forks`` included.
 
     Args:
-        key: the name of the business key, as ``orderid`` in ``orderid::abc123``.
+        key: the name of the business key, as ``orderid`` in ``orderid::abc123``. Those that begin with ``hephaestus-``
+            are the library's.
         scope: where a value of the key is unique (see ``BusinessKey``); by default within the workflow.
         version: a positive whole number; by default 1.
         tags: a list of up to 20 strings that every instance carries.

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hephaestus.runtime.limits import LONGEST_MS
-from hephaestus.runtime.names import schedule_name
+from hephaestus.runtime.names import is_bulk, schedule_name
 from hephaestus.store.overdue import Wakeup
 
 if TYPE_CHECKING:
@@ -79,11 +79,12 @@ class EmbeddedQueue:
         """Drop an event: what takes them is in this process, and would fail again; see ``WorkQueue``."""
         _logger.error("instance %s: a status event could not be published, and is lost", event.instance_id)
 
-    def depth(self) -> int:
+    def depth(self, *, bulk: bool = False) -> int:
         """How many messages are due; see ``WorkQueue``."""
         now = self._clock.now()
         with self._changed:
-            return sum(1 for due_at, _, key in self._order if due_at <= now and key in self._pending)
+            due = [key for due_at, _, key in self._order if due_at <= now and key in self._pending]
+            return sum(is_bulk(self._pending[key].instance_id) == bulk for key in due)
 
     def schedule(self, timeout: Timeout) -> str:
         """Make a schedule; see ``Timers``."""

@@ -67,6 +67,7 @@ class Stack:
         return Settings(
             table=self.table,
             queue_url=self.outputs["WorkQueueUrl"],
+            bulk_queue_url=self.outputs.get("BulkQueueUrl"),
             schedule_group=self.outputs.get("ScheduleGroupName", "default"),
             schedule_role_arn=self.outputs.get("SchedulerRoleArn", ""),
             resume_arn=self._arn("lambda", f"function:{self.outputs['ResumeFunctionName']}"),

@@ -44,7 +44,11 @@ class Timers(Protocol):
 
 
 class WorkQueue(Protocol):
-    """Asks for an instance to be looked at, now or within 15 minutes."""
+    """Asks for an instance to be looked at, now or within 15 minutes.
+
+    Messages about instances of maps' trees (``hephaestus.runtime.names.is_bulk``) go apart, so that none of the others
+    waits behind a map; an adapter may have one queue for both.
+    """
 
     def wake(self, instance_id: str, delay_ms: int = 0) -> None:
         """Send a message that has the instance continued after ``delay_ms`` (0 to 900,000) milliseconds."""
@@ -62,8 +66,12 @@ class WorkQueue(Protocol):
     def publish_later(self, event: StatusEvent) -> None:
         """Send a message that has a status event published, where that could not be done at once."""
 
-    def depth(self) -> int:
-        """About how many messages wait to be taken; delayed ones and those in work do not count."""
+    def depth(self, *, bulk: bool = False) -> int:
+        """About how many messages wait to be taken; delayed ones and those in work do not count.
+
+        Args:
+            bulk: of those about instances of maps' trees, instead of those about all others.
+        """
 
 
 class EventBus(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import HephaestusError, StoreUnavailable
 from hephaestus.runtime.limits import Bounds, check_numbers
+from hephaestus.runtime.names import is_bulk
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Sweeper:
         store, queue, clock: the adapters.
         margin_ms: this long before the invocation's end, nothing more is begun.
         most_queued: with so many messages waiting in the queue, nothing is sent: what is overdue may well be among
-            them, and a backlog must not grow by itself every minute.
+            them, and a backlog must not grow by itself every minute. What goes to the bulk queue is counted apart.
 
     Raises:
         ValueError: ``margin_ms`` is no whole number from 0 to 60,000, or ``most_queued`` none from 1 to 120,000.
@@ -81,7 +82,7 @@ class Sweeper:
     def sweep(self, budget: Budget) -> SweepReport:
         """Have every overdue instance looked at, page by page, until none is left or the time is up.
 
-        When the queue is full, the rest is only counted.
+        When a queue is full, what would go there is only counted.
 
         Raises:
             StoreUnavailable: the store, or the queue, did not answer at all; the next sweep goes on.
@@ -101,6 +102,19 @@ class Sweeper:
 
 
 @dataclass(slots=True)
+class _Lane:
+    """What one of the two queues has taken of a sweep: that of maps' trees, or that of everything else.
+
+    Attributes:
+        room: how many more messages it may take; ``None`` before it was asked.
+        failures: of the newest chunks, one after the other.
+    """
+
+    room: int | None = None
+    failures: list[HephaestusError] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Run:
     """One sweep."""
 
@@ -111,8 +125,7 @@ class _Run:
     found: int = 0
     sent: int = 0
     oldest_ms: int = 0
-    room: int | None = None
-    failures: list[HephaestusError] = field(default_factory=list)
+    lanes: dict[bool, _Lane] = field(default_factory=lambda: {bulk: _Lane() for bulk in (False, True)})
 
     def in_time(self) -> bool:
         """Whether more may be begun."""
@@ -133,14 +146,16 @@ class _Run:
         return page
 
     def send(self, wakeups: Sequence[Wakeup]) -> None:
-        """Send messages for as many as there are time and room for."""
-        if wakeups and self.room is None:
-            self.room = self._look_for_room()
-        for start in range(0, len(wakeups), CHUNK):
-            some = wakeups[start : start + CHUNK][: self.room]
-            if not some or not self.in_time():
-                return
-            self._send(some)
+        """Send messages for as many as there are time and room for; those of maps' trees last."""
+        for bulk, lane in self.lanes.items():
+            own = [wakeup for wakeup in wakeups if is_bulk(wakeup.instance_id) == bulk]
+            if own and lane.room is None:
+                lane.room = self._look_for_room(bulk=bulk)
+            for start in range(0, len(own), CHUNK):
+                some = own[start : start + CHUNK][: lane.room]
+                if not some or not self.in_time():
+                    break
+                self._send(some, lane)
 
     def report(self, *, complete: bool) -> SweepReport:
         """What was done.
@@ -148,31 +163,32 @@ class _Run:
         Raises:
             HephaestusError: nothing of it could be sent.
         """
-        if self.failures and not self.sent:
-            raise self.failures[-1]
+        failures = [lane.failures[-1] for lane in self.lanes.values() if lane.failures]
+        if failures and not self.sent:
+            raise failures[0]
         return SweepReport(self.found, self.sent, self.found - self.sent, self.oldest_ms, complete)
 
-    def _send(self, wakeups: Sequence[Wakeup]) -> None:
+    def _send(self, wakeups: Sequence[Wakeup], lane: _Lane) -> None:
         ids = [wakeup.instance_id for wakeup in wakeups]
         try:
             accepted = self.sweeper.queue.wake_many(wakeups)
         except HephaestusError as error:
-            self.failures.append(error)
-            if len(self.failures) >= SILENT_CHUNKS:
-                self.room = 0
+            lane.failures.append(error)
+            if len(lane.failures) >= SILENT_CHUNKS:
+                lane.room = 0
             _logger.exception("%d overdue instances were not sent; the next sweep finds them again", len(ids))
             return
         if len(accepted) < len(ids):
             left = sorted(set(ids).difference(accepted))
             _logger.error("overdue instances were not sent, the next sweep finds them again: %s", ", ".join(left))
-        self.failures.clear()
+        lane.failures.clear()
         self.sent += len(accepted)
-        self.room = max((self.room or 0) - len(accepted), 0)
+        lane.room = max((lane.room or 0) - len(accepted), 0)
 
-    def _look_for_room(self) -> int:
+    def _look_for_room(self, *, bulk: bool) -> int:
         """How many messages the queue may take; if it does not say, as many as if it were empty."""
         try:
-            depth = self.sweeper.queue.depth()
+            depth = self.sweeper.queue.depth(bulk=bulk)
         except HephaestusError:
             _logger.exception("the queue's depth is unknown; the sweep takes it for empty")
             depth = 0

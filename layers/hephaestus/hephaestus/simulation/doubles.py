@@ -312,9 +312,9 @@ class SimulatedQueue:
         """Have a schedule removed later."""
         self.calls.write(f"have {timeout.token} unscheduled", lambda: self.timers.remove(timeout))
 
-    def depth(self) -> int:
+    def depth(self, *, bulk: bool = False) -> int:
         """Never full."""
-        return self.calls.read("depth", lambda: 0)
+        return self.calls.read("depth of bulk" if bulk else "depth", lambda: 0)
 
     def _send(self, instance_id: str, delay_ms: int, alarms: Sequence[str] = ()) -> None:
         world = self.world

@@ -7,7 +7,7 @@ from bisect import insort
 from typing import TYPE_CHECKING
 
 from hephaestus.adapters.memory.table import InMemoryTable
-from hephaestus.runtime.names import schedule_name
+from hephaestus.runtime.names import is_bulk, schedule_name
 from hephaestus.store.items import INDEXES
 from hephaestus.store.overdue import Wakeup
 from hephaestus.store.store import Store
@@ -105,11 +105,11 @@ class MemoryQueue:
         with self._lock:
             self._events.append(event)
 
-    def depth(self) -> int:
-        """How many messages are due."""
+    def depth(self, *, bulk: bool = False) -> int:
+        """How many messages are due; see ``WorkQueue``."""
         now = self._clock.now()
         with self._lock:
-            return sum(1 for due_at, _ in self._messages if due_at <= now)
+            return sum(due_at <= now and is_bulk(each.instance_id) == bulk for due_at, each in self._messages)
 
     def pop_removals(self) -> list[Timeout]:
         """Remove and return the schedules that are to be removed."""
