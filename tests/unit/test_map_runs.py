@@ -86,7 +86,7 @@ def test_the_items_are_recorded_before_one_of_them_runs() -> None:
         (None, "which is no list of items"),
         ("abc", "which is no list of items"),
         ({"a": 1}, "which is no list of items"),
-        (list(range(101)), "gave more than 100 items"),
+        (range(100_001), "gave more than 100,000 items"),
     ],
 )
 def test_what_cannot_be_run_for_each_fails_the_map_without_retry(items: Any, problem: str) -> None:

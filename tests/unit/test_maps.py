@@ -66,6 +66,8 @@ class Unmakeable(Step):
         ({"concurrency": 0}, "concurrency is 0"),
         ({"concurrency": 10_001}, "concurrency is 10001"),
         ({"collect": 1}, "collect is 1"),
+        ({"chunk": 0}, "chunk is 0"),
+        ({"chunk": 101}, "chunk is 101"),
         ({"over": [1, 2]}, "its over cannot be called"),
         ({"key": lambda: ""}, "its key has the signature"),
         ({"context": 3}, "its context cannot be called"),
@@ -142,7 +144,9 @@ def test_no_more_items_are_read_than_there_may_be() -> None:
             read.append(number)
             yield number
 
-    with pytest.raises(InvalidItems, match="over gave more than 100 items: a map runs at most 100"):
+    with pytest.raises(
+        InvalidItems, match="over gave more than 100,000 items, and a map runs at most so many of a list"
+    ):
         given(Map(resize, over=lambda _: many()), None)
     assert len(read) == MOST_ITEMS + 1
     assert given(Map(resize, over=images), range(MOST_ITEMS)).items == list(range(MOST_ITEMS))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
-    from hephaestus.engine.records import Child, Mapped, Received
+    from hephaestus.engine.records import Child, Mapped, Part, Received
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
@@ -160,6 +160,10 @@ class Source(NamedTuple):
         place = None if mapped is None or found.item is None else mapped.place(found.item)
         return None if mapped is None or place is None else (mapped, place)
 
+    def _part(self) -> Part | None:
+        """Which items of another instance's map it runs, if it does."""
+        return None if self.state.origin is None else self.state.origin.part
+
     def _initial(self) -> Mapping[str, Any]:
         """The start data: of an item what its map's ``context`` chose, where it has one."""
         item = self._item()
@@ -182,7 +186,7 @@ class Source(NamedTuple):
     def own_index(self) -> int:
         """The item's place."""
         item = self._item()
-        return 0 if item is None else item[1]
+        return 0 if item is None else item[0].first + item[1]
 
     def own_results_of(self) -> Callable[[str], Iterator[Any]]:
         """What reads what items left."""
@@ -216,6 +220,9 @@ class Source(NamedTuple):
     def own_config(self) -> Mapping[str, Any]:
         """The configuration."""
         known = self.state.steps
+        if self._part() is not None:
+            mapped = known[self.step].mapped if self.step in known else None
+            return own_mapping(NO_CARRY if mapped is None else mapped.config)
         before = self.definition.graph.predecessors.get(self.step, ())
         sources = {key: known[key] for key in before if key in known}
         taken = {key: (one.event, one.taken) for key, one in sources.items() if one.event is not None}
@@ -263,15 +270,17 @@ class Source(NamedTuple):
 
     def own_instance(self) -> Instance:
         """Whose step it is."""
-        state = self.state
+        state, part = self.state, self._part()
+        whose = (state.instance_id, state.generation, state.life)
+        name, generation, life = whose if part is None else (part.owner, part.generation, part.life)
         metadata = own_mapping(state.metadata)
-        return Instance(
-            state.instance_id, state.workflow, state.version, state.generation, state.tags, metadata, state.life
-        )
+        return Instance(name, state.workflow, state.version, generation, state.tags, metadata, life)
 
     def own_idempotency_key(self) -> str:
-        """The name of the activation."""
-        return name_in_life(self.state.instance_id, self.state.life, self.activation)
+        """The name of the activation: of an item, it is the same in whichever instance it runs."""
+        part = self._part()
+        owner = (self.state.instance_id, self.state.life) if part is None else (part.owner, part.life)
+        return name_in_life(*owner, self.activation)
 
     def own_remaining_time(self) -> Callable[[], timedelta]:
         """What the invocation says."""

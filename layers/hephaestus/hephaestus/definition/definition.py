@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.definition.raised import called_for_a_start, name_of
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events import NOTHING
+from hephaestus.engine.graph import Graph
 from hephaestus.errors import InvalidInput
 from hephaestus.values import FrozenDict, for_display, to_json
 from hephaestus.values.given import own_mapping
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.rounds import Rounds
     from hephaestus.definition.step import Choice, Semantics, Step
-    from hephaestus.engine.graph import Graph
 
 
 Forks: TypeAlias = Literal["any", "unchanged", "none"]
@@ -112,6 +112,32 @@ class Definition:
     failure_config: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint = "steps"
     items: Mapping[str, tuple[Step, Declared]] = NOTHING
+    parts: dict[str, Definition] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def of_part(self, step: str) -> Definition:
+        """What an instance runs that has a part of the items of the map ``step``: the map alone."""
+        if step not in self.parts:
+            here, graph = {step}, self.graph
+            alone = Graph(
+                step,
+                {step: {"done": ()}},
+                compensates=graph.compensates & here,
+                maps={step: graph.maps[step]},
+            )
+            self.parts[step] = replace(
+                self,
+                graph=alone,
+                steps={step: self.steps[step]},
+                declared={step: self.declared[step]},
+                routes={step: {"done": Route((), ends=True)}},
+                configs={},
+                start_config={},
+                output=None,
+                timeout=None,
+                failure_config={},
+                items={step: self.items[step]},
+            )
+        return self.parts[step]
 
     def defers(self, step: str) -> bool:
         """Whether the result of ``step`` is left to the next commit; a map and its items never leave theirs."""

@@ -13,6 +13,7 @@ from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Done, Fail, Step
 from hephaestus.engine.graph import WHOLE_SHARE, Spread
+from hephaestus.engine.records import NOTHING
 from hephaestus.errors import NonRetryable
 from hephaestus.values import FrozenList, NotSerializable, freeze
 from hephaestus.values.lazy_dataclass import dataclass
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Declared
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.step import StepLike
+    from hephaestus.engine.records import Plan
     from hephaestus.values import FrozenDict
 
-MOST_ITEMS: Final = 100  # of one instance
+MOST_ITEMS: Final = 100_000
+MOST_CHUNK: Final = 100  # items of one instance
+FAN: Final = 100  # instances below one
 MOST_AT_ONCE: Final = 10_000
 LONGEST_KEY: Final = 128  # characters
 GIVE_ITEMS: Final = "give a list, or anything else that its items can be read from one by one"
@@ -44,11 +48,15 @@ class Spreads:
         items: what the map runs its step for.
         keys: their keys, where they are not the indexes.
         initial: the start data that the items read; ``None`` for those of the instance.
+        plan: how the items are spread over instances, in place of the items themselves; their values are stored.
+        config: the configuration of the map, where it is another instance's.
     """
 
     items: FrozenList
     keys: tuple[str, ...] = ()
     initial: FrozenDict | None = None
+    plan: Plan | None = None
+    config: Mapping[str, Any] = NOTHING
 
 
 class Map(Step):
@@ -60,10 +68,11 @@ class Map(Step):
 
     Args:
         target: the step; its code reads ``ctx.item``, ``ctx.item_key`` and ``ctx.index``, and ``ctx.steps`` is empty.
-        over: takes the context and gives the items, at most 100: a list, or what can be read one by one.
+        over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one.
         key: takes an item and gives its key, 1 to 128 printable characters, each once; by default its index.
         tolerate: how many items may fail, as a number or as a share of all (``"5%"``).
         concurrency: how many items run or wait at a time at most: 1 to 10,000.
+        chunk: how many items share an instance and a Lambda, 1 to 100; more items than that are run by several.
         collect: whether what the items leave is kept together, for ``ctx.results``.
         retry: how failed attempts of ``over`` are repeated; the items are repeated as their step says.
         context: takes the context and gives what the items read as ``ctx.initial``; by default the start data.
@@ -83,6 +92,7 @@ class Map(Step):
         key: Callable[[Any], str] | None = None,
         tolerate: int | str = 0,
         concurrency: int = 100,
+        chunk: int = MOST_CHUNK,
         collect: bool = True,
         retry: Retry | None = None,
         context: Callable[[StepContext], Mapping[str, Any]] | None = None,
@@ -100,6 +110,8 @@ class Map(Step):
                 wrong.add(f"its {what} {unfit}", f"Give a plain function that takes the {argument}")
         if not _is_number(concurrency) or not 1 <= concurrency <= MOST_AT_ONCE:
             wrong.add(f"concurrency is {shown(concurrency)}", f"Give a whole number from 1 to {MOST_AT_ONCE:,}")
+        if not _is_number(chunk) or not 1 <= chunk <= MOST_CHUNK:
+            wrong.add(f"chunk is {shown(chunk)}", f"Give a whole number from 1 to {MOST_CHUNK}")
         if (tolerated := read_tolerated(tolerate)) is None:
             wrong.add(f"tolerate is {shown(tolerate)}", 'Give a number of items, or a share from "0%" to "100%"')
         if not isinstance(collect, bool):
@@ -108,7 +120,7 @@ class Map(Step):
         assert isinstance(made, Step)  # noqa: S101 - as checked
         self.target, self.over, self.key_of, self.initial_of = made, over, key, context
         self.tolerate, self.share = tolerated or (0, None)
-        self.concurrency, self.collect, self.retry = int(concurrency), collect, retry
+        self.concurrency, self.chunk, self.collect, self.retry = int(concurrency), int(chunk), collect, retry
 
     @property
     def compensates(self) -> bool:
@@ -214,7 +226,7 @@ def _items_of(given: object, place: str) -> list[Any]:
         raise InvalidItems(message)
     items = list(islice(given, MOST_ITEMS + 1))
     if len(items) > MOST_ITEMS:
-        message = f"{place} gave more than {MOST_ITEMS} items: a map runs at most {MOST_ITEMS}"
+        message = f"{place} gave more than {MOST_ITEMS:,} items, and a map runs at most so many of a list"
         raise InvalidItems(message)
     return items
 

@@ -20,17 +20,22 @@ from hephaestus.engine.events.children import LOST
 from hephaestus.engine.events.steps import UNDOABLE, stale_events
 from hephaestus.engine.map_items import (
     due_items,
+    due_part_undos,
+    due_parts,
     due_undos,
     given_items,
     has_ended,
     is_item_waiting,
+    is_stopped,
     is_undone,
+    mapped_of,
     next_undo,
     not_undone,
+    open_parts,
     summary,
 )
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_fatal, undone_from
+from hephaestus.engine.state import is_fatal, is_part, undone_from
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -121,6 +126,14 @@ class UndoChild:
     activation: str
 
 
+@dataclass(frozen=True, slots=True)
+class StartPart(_OfActivation):
+    """Have the part ``activation`` of a map run as an instance of its own, at most ``share`` of its items at a time."""
+
+    activation: str
+    share: int
+
+
 class Run(NamedTuple):
     """Run ``activation``: a step, or its compensation. This is attempt number ``attempt``, the first being 1."""
 
@@ -186,7 +199,7 @@ class Sleep:
     wake_at: int | None
 
 
-OfChildren: TypeAlias = Settle | StopChildren | GiveUp | UndoChild
+OfChildren: TypeAlias = Settle | StopChildren | GiveUp | UndoChild | StartPart
 Command: TypeAlias = Skip | Drop | Exhaust | Join | Deliver | Run | TimeOut | Compensate | Close | Sleep | OfChildren
 
 
@@ -223,7 +236,7 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     if not alone and agenda.timed:
         alone = _exhausted(agenda, state, now, in_flight)
     if not alone and agenda.mapped:
-        alone = tuple(_joins(agenda, state, in_flight))
+        alone = tuple(_joins(agenda, state, in_flight)) or tuple(_parts(agenda, state))
     if alone:
         return alone
     runs = _runs(agenda, state, now, in_flight)
@@ -251,13 +264,22 @@ def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Co
     left = [activation for activation, child in children if not child.stopping]
     if ending and left:
         return (StopChildren(tuple(left), "end"),)
-    if late := tuple(activation for activation in left if activation in due):
-        return (StopChildren(late, "timeout"),)
+    if stopping := _stopping(graph, state, left, due):
+        return (stopping,)
     if not ending or not children:
         return ()
     open_ = dict(children)
     times = [timer.due_at for timer in state.deadlines if timer.activation in open_]
     return (Sleep(min(times, default=None)),)
+
+
+def _stopping(graph: Graph, state: State, open_: list[str], due: Collection[str]) -> StopChildren | None:
+    """The children that are cancelled in an instance that goes on: their time is up, or too many items have failed."""
+    if late := tuple(activation for activation in open_ if activation in due):
+        return StopChildren(late, "timeout")
+    parts = (one for one in open_ if is_part(state, one))
+    over = tuple(one for one in parts if is_stopped(graph, state, step_of(one)))
+    return StopChildren(over, "failures") if over else None
 
 
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
@@ -329,7 +351,7 @@ def is_any_waiting(graph: Graph, state: State) -> bool:
 
     def waits(agenda: Agenda) -> bool:
         steps = bool(agenda.waiting or (agenda.timed and graph.ends_on))
-        return steps or any(is_item_waiting(state, step) for step in agenda.mapped)
+        return steps or any(is_item_waiting(state, step) or open_parts(state, step) for step in agenda.mapped)
 
     return ask(graph, state, waits)
 
@@ -432,12 +454,22 @@ def _joins(agenda: Agenda, state: State, in_flight: Collection[str]) -> Iterator
     for step in sorted(agenda.mapped):
         if has_ended(agenda.graph, state, step, in_flight):
             results = summary(agenda.graph, state, step)
-            error = Failure("ItemsFailed", results["reason"]) if results["reason"] else None
+            is_whole = state.origin is None or state.origin.part is None
+            error = Failure("ItemsFailed", results["reason"]) if results["reason"] and is_whole else None
             yield Join(state.activation(step), results, error)
+
+
+def _parts(agenda: Agenda, state: State) -> Iterator[StartPart]:
+    """The parts of maps that are to be started."""
+    for step in sorted(agenda.mapped):
+        for activation, share in due_parts(agenda.graph, state, step):
+            yield StartPart(activation, share)
 
 
 def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
     """What a map that is being undone goes on with."""
+    if mapped_of(state, step).in_parts:
+        return _undo_parts(graph, state, step)
     runs = tuple(Run(*one) for one in due_undos(graph, state, step, now, in_flight))
     if runs or in_flight:
         return _alone(state, runs, in_flight) if state.isolated else runs
@@ -446,6 +478,17 @@ def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Coll
     failed = ", ".join(not_undone(state, step))
     error = Failure("ItemsNotUndone", f"these items could not be undone: {failed}") if failed else None
     return (Join(state.activation(step, undo=True), NOTHING, error),)
+
+
+def _undo_parts(graph: Graph, state: State, step: str) -> tuple[Command, ...]:
+    """What a map in parts that is being undone goes on with."""
+    if asked := tuple(map(UndoChild, due_part_undos(graph, state, step))):
+        return asked
+    if open_parts(state, step):
+        return (Sleep(None),)
+    failed = len(not_undone(state, step))
+    story = f"{failed} instances could not undo what their items did: {mapped_of(state, step).reason}"
+    return (Join(state.activation(step, undo=True), NOTHING, Failure("ItemsNotUndone", story) if failed else None),)
 
 
 def _drops(agenda: Agenda, state: State) -> tuple[Drop, ...]:

@@ -237,6 +237,10 @@ def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[i
 
 def _times_of_items(state: State, step: str, mapped: Mapped) -> Iterator[tuple[int, str, str]]:
     """The times that items wait for or are tried again at, the earliest first."""
+    if mapped.in_parts:
+        every = (one for timers in state.timers.values() for one in timers if one.step == step)
+        yield from sorted((timer.due_at, timer.token, step) for timer in every)
+        return
     times = [(one.retry_at, "", step) for one in mapped.open.values() if one.retry_at is not None]
     for key, one in mapped.open.items() if state.timers else ():
         if one.retry_at is None:

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Child, Loop, Mapped, OpenItem, Origin, Received
+from hephaestus.engine.records import NOTHING, Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -109,6 +109,9 @@ _NAMES: Final = {
     "Origin": Origin,
     "Mapped": Mapped,
     "OpenItem": OpenItem,
+    "Counts": Counts,
+    "Part": Part,
+    "Plan": Plan,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.engine.activation import step_of, token_of
+from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     NOTHING,
@@ -18,6 +18,7 @@ from hephaestus.engine.events import (
     HandedOver,
     HeartbeatReceived,
     InstanceFinished,
+    PartStarted,
     Paused,
     Redriven,
     RoundEnded,
@@ -26,6 +27,9 @@ from hephaestus.engine.events import (
     Unpaused,
 )
 from hephaestus.engine.mail import Mail
+from hephaestus.engine.map_items import counts_of
+from hephaestus.engine.records import Part
+from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
 
@@ -71,9 +75,13 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class StartChild:
-    """Start the child that ``started`` says, and send a message that has it run."""
+    """Start the child that ``started`` says, and send a message that has it run.
+
+    ``part``: which items of a map it runs.
+    """
 
     started: ChildStarted
+    part: Part | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -98,7 +106,7 @@ class Steer:
     """Have a child do what its parent was asked for, under a request id.
 
     ``action`` is ``cancel``, ``pause``, ``unpause``, ``redrive`` or ``undo``; ``number`` is of the entry that closed
-    the child, as far as the parent was told.
+    the child, as far as the parent was told. A part of a map goes on by ``resume_part``, with another ``share``.
     """
 
     child: str
@@ -107,6 +115,7 @@ class Steer:
     request_id: str
     reason: str = ""
     number: int = 0
+    share: int = 0
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -132,6 +141,7 @@ class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
 
+LONGEST_REASON: Final = 256  # characters of the first failure of a part, as its mail has it
 TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
 
@@ -175,6 +185,8 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
         match event:
             case ChildStarted():
                 found.append(StartChild(event))
+            case PartStarted():
+                found.append(_part_begun(event, before, after, entry))
             case InstanceFinished():
                 found += _told_at_the_end(after, entry)
             case Redriven() if before.closed:
@@ -183,7 +195,43 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
         reason, name = getattr(event, "reason", ""), f"{after.life}#{entry.sequence}"
         steered = _open_children(before, after, activations)
         found += [Steer(one.instance_id, at, action, name, reason, one.number) for at, one in steered]
+    if (reported := _reported(before, after, entry)) is not None:
+        found.append(reported)
     return tuple(found)
+
+
+def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -> StartChild | Steer:
+    """A part of a map starts, or one that has ended goes on."""
+    step = step_of(event.activation)
+    mapped = after.steps[step].mapped
+    place = None if mapped is None else mapped.place(parse(event.activation).item or "")
+    assert mapped is not None and mapped.plan is not None and place is not None  # noqa: S101, PT018 - as the event says
+    if number := mapped.entries[place]:
+        name = f"{after.life}#{entry.sequence}"
+        return Steer(event.child, event.activation, "resume_part", name, number=number, share=event.share)
+    above = None if after.origin is None else after.origin.part
+    owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)
+    of = owner if above is None else (above.owner, above.life, above.generation, above.step, above.epoch, above.plan)
+    part = Part(*of, *mapped.part(place), event.share)
+    own = (event.activation, event.child, before.workflow, before.version, NOTHING, before.tags, before.metadata)
+    return StartChild(ChildStarted(*own, graph=mapped.plan.graph), part)
+
+
+def _reported(before: State, after: State, entry: Entry) -> Tell | None:
+    """A part of a map tells how many of its items have failed, if that could be one too many, before it ends."""
+    origin = after.origin
+    if origin is None or origin.part is None or after.closed or origin.part.plan.tolerated >= origin.part.plan.total:
+        return None
+    now, was = _failed(after, origin.part.step), _failed(before, origin.part.step)
+    if now <= was:
+        return None
+    said = (after.instance_id, after.life, "", FrozenDict(failed=now))
+    return Tell(Mail(origin.instance_id, origin.life, origin.activation, entry.sequence, *said))
+
+
+def _failed(state: State, step: str) -> int:
+    known = state.steps.get(step)
+    return 0 if known is None or known.mapped is None else known.mapped.failed
 
 
 def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
@@ -231,10 +279,24 @@ def _open_children(before: State, after: State, activations: Iterable[str]) -> I
 def _mail(closed: State, origin: Origin, number: int) -> Mail:
     """How a child tells its parent that it has ended."""
     output: Mapping[str, Any] | None = None
-    if closed.status == "completed":
+    if origin.part is not None:
+        output = what_became(closed, origin.part)
+    elif closed.status == "completed":
         output = closed.steps[closed.output_of].results if closed.output_of else closed.output
     own = (closed.instance_id, closed.life, closed.status, output, closed.error)
     return Mail(origin.instance_id, origin.life, origin.activation, number, *own)
+
+
+def what_became(closed: State, part: Part) -> Mapping[str, Any]:
+    """What a part of a map says of its items at its end."""
+    known = closed.steps.get(part.step)
+    if known is None or known.mapped is None:
+        return FrozenDict()
+    counts = counts_of(known.mapped)
+    told: dict[str, Any] = {"completed": counts.completed, "failed": counts.failed, "cancelled": counts.cancelled}
+    if known.mapped.reason:
+        told["reason"] = known.mapped.reason[:LONGEST_REASON]
+    return FrozenDict(told, events=FrozenDict(known.mapped.events))
 
 
 def published_status(state: State) -> str:

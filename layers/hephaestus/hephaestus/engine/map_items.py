@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.graph import Spread
-from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_ENDED, NOT_UNDONE
+from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_ENDED, NOT_UNDONE, Counts
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from hephaestus.engine.graph import Graph
-    from hephaestus.engine.records import Mapped
+    from hephaestus.engine.records import Child, Mapped
     from hephaestus.engine.state import State, Timer
 
 
@@ -35,8 +35,18 @@ def spread_of(graph: Graph, step: str) -> Spread:
 
 def is_stopped(graph: Graph, state: State, step: str) -> bool:
     """Whether more items have failed than the map tolerates."""
-    ends = mapped_of(state, step).ends
-    return ends.count(FAILED) > spread_of(graph, step).tolerated(len(ends))
+    mapped = mapped_of(state, step)
+    return mapped.failed > tolerated(graph, step, mapped)
+
+
+def tolerated(graph: Graph, step: str, mapped: Mapped) -> int:
+    """How many items of the whole map may fail."""
+    return spread_of(graph, step).tolerated(len(mapped.ends)) if mapped.plan is None else mapped.plan.tolerated
+
+
+def at_once(graph: Graph, step: str, mapped: Mapped) -> int:
+    """How many items may be at work at a time, by the graph that is deployed or by the share that was given."""
+    return mapped.share or spread_of(graph, step).concurrency
 
 
 def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Iterator[tuple[str, int]]:
@@ -44,7 +54,9 @@ def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collec
     if is_stopped(graph, state, step):
         return
     mapped = mapped_of(state, step)
-    places = spread_of(graph, step).concurrency - len(mapped.open)
+    if mapped.in_parts:
+        return
+    places = at_once(graph, step, mapped) - len(mapped.open)
     for key, one in mapped.open.items():
         if one.retry_at is not None and one.retry_at <= now and (text := state.item(step, key)) not in in_flight:
             yield text, one.attempt + 1
@@ -97,29 +109,100 @@ def is_open_item(state: State, activation: str) -> bool:
 
 def has_ended(graph: Graph, state: State, step: str, in_flight: Collection[str]) -> bool:
     """Whether nothing of a map runs, waits or is still to begin."""
+    mapped = mapped_of(state, step)
+    if mapped.in_parts and open_parts(state, step):
+        return False
     if _under_way(step, in_flight):
         return False
-    mapped = mapped_of(state, step)
     return is_stopped(graph, state, step) or not (mapped.open or NOT_ENDED in mapped.ends)
 
 
 def summary(graph: Graph, state: State, step: str) -> FrozenDict:
-    """The results of a map that has ended."""
+    """The results of a map that has ended, or of a part of it."""
     known = mapped_of(state, step)
-    ends, total = known.over().ends, len(known.ends)
-    failed, tolerated = ends.count(FAILED), spread_of(graph, step).tolerated(total)
+    counts, most = counts_of(known), tolerated(graph, step, known)
+    total = known.size or len(known.ends)
     reason = ""
-    if failed > tolerated:
-        reason = f"{failed} of {total} items failed, and {tolerated} may: {known.reason}"
-    counts = {"completed": ends.count(COMPLETED), "failed": failed, "cancelled": ends.count(CANCELLED)}
+    if counts.failed > most:
+        whole = total if known.plan is None else known.plan.total
+        reason = f"{counts.failed} of {whole} items failed, and {most} may: {known.reason}"
+    told = {"completed": counts.completed, "failed": counts.failed, "cancelled": counts.cancelled}
     events = FrozenDict(sorted(known.events.items()))
-    return FrozenDict(total=total, **counts, not_started=ends.count(NOT_ENDED), events=events, reason=reason)
+    return FrozenDict(total=total, **told, not_started=counts.not_started, events=events, reason=reason)
+
+
+def counts_of(mapped: Mapped) -> Counts:
+    """What has become of the items of a map that has ended, those of its parts included."""
+    if not mapped.in_parts:
+        ends = mapped.over().ends
+        every = (COMPLETED, FAILED, CANCELLED, NOT_ENDED)
+        return Counts(*map(ends.count, every))
+    found = mapped.counts
+    completed, failed = sum(one.completed for one in found), sum(one.failed for one in found)
+    cancelled = sum(one.cancelled for one in found)
+    return Counts(completed, failed, cancelled, mapped.size - completed - failed - cancelled)
+
+
+def size_of_part(state: State, activation: str) -> int:
+    """How many items a part of a map has."""
+    found = parse(activation)
+    mapped = mapped_of(state, found.step)
+    place = mapped.place(found.item or "")
+    return 0 if place is None else mapped.part(place)[1]
+
+
+def open_parts(state: State, step: str) -> dict[str, Child]:
+    """By activation, the parts of a map that have begun and have not ended."""
+    return {one: child for one, child in state.children.items() if "[" in one and step_of(one) == step}
+
+
+def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]]:
+    """The parts that are to be started now, by activation, with the share of each.
+
+    The share of an instance is at most what it can have at work itself, or what all below it can.
+    """
+    mapped = mapped_of(state, step)
+    if mapped.plan is None or not mapped.in_parts or is_stopped(graph, state, step):
+        return
+    under_way = open_parts(state, step)
+    left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
+    for place, end in enumerate(mapped.ends):
+        activation = state.item(step, mapped.key(place))
+        if left <= 0:
+            return
+        if end == NOT_ENDED and activation not in under_way:
+            size = mapped.part(place)[1]
+            leaves = -(-size // mapped.plan.chunk)
+            share = min(left, size, leaves * mapped.plan.cap)
+            left -= share
+            yield activation, share
+
+
+def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str]) -> int:
+    """What the parts under way have of a map's places."""
+    return sum(share for place, share in enumerate(mapped.shares) if state.item(step, mapped.key(place)) in under_way)
+
+
+def due_part_undos(graph: Graph, state: State, step: str) -> Iterator[str]:
+    """The parts that are to be asked now to undo what their items did, by activation."""
+    mapped = mapped_of(state, step)
+    under_way = open_parts(state, step)
+    left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
+    for place, (end, counts) in enumerate(zip(mapped.ends, mapped.counts, strict=True)):
+        activation, share = state.item(step, mapped.key(place)), mapped.shares[place]
+        if end == COMPLETED and counts.completed and activation not in under_way:
+            if share > left and under_way:
+                return
+            left -= share
+            yield activation
+            if left <= 0:
+                return
 
 
 def due_undos(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Iterator[tuple[str, int]]:
     """The completed items that are to be undone now, by activation, with the attempt's number."""
     mapped = mapped_of(state, step)
-    places = spread_of(graph, step).concurrency - len(_under_way(step, in_flight))
+    places = at_once(graph, step, mapped) - len(_under_way(step, in_flight))
     for at, end in enumerate(mapped.ends):
         if places <= 0:
             return
@@ -140,11 +223,15 @@ def next_undo(state: State, step: str) -> int | None:
 
 def is_undone(state: State, step: str) -> bool:
     """Whether no completed item is left that is to be undone."""
-    return COMPLETED not in mapped_of(state, step).ends
+    mapped = mapped_of(state, step)
+    if mapped.in_parts:
+        ended = zip(mapped.ends, mapped.counts, strict=True)
+        return not any(end == COMPLETED and counts.completed for end, counts in ended)
+    return COMPLETED not in mapped.ends
 
 
 def not_undone(state: State, step: str) -> tuple[str, ...]:
-    """The keys of the items that could not be undone."""
+    """The keys of the items that could not be undone, or of the parts with such."""
     mapped = mapped_of(state, step)
     return tuple(mapped.key(at) for at, end in enumerate(mapped.ends) if end == NOT_UNDONE)
 

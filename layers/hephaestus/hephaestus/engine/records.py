@@ -89,6 +89,61 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """How the items of a map with more than one instance runs are spread: the same for all instances of its tree.
+
+    Attributes:
+        name: what the names of the values begin with that hold the items, in the partition of the map's owner.
+        total: how many items there are.
+        chunk: how many of them share an instance.
+        fan: how many instances one has below it at most.
+        tolerated: how many items may fail.
+        cap: how many items of one instance are at work at a time at most.
+        keyed: whether the items have keys of their own, and not their indexes.
+        graph: the fingerprint of the graph that the instances run.
+    """
+
+    name: str
+    total: int
+    chunk: int
+    fan: int
+    tolerated: int
+    cap: int
+    keyed: bool = False
+    graph: str = ""
+
+    def width(self, size: int) -> int:
+        """How many items each instance has that ``size`` items are divided among."""
+        width = self.chunk
+        while width * self.fan < size:
+            width *= self.fan
+        return width
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which items of whose map an instance runs.
+
+    Attributes:
+        owner, life, generation: the instance that has the map.
+        step, epoch: the map.
+        plan: how its items are spread.
+        first, size: which of the items: those from this place on, so many.
+        share: how many of them may be at work at a time.
+    """
+
+    owner: str
+    life: str
+    generation: int
+    step: str
+    epoch: int
+    plan: Plan
+    first: int
+    size: int
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Whose child an instance is.
 
@@ -99,6 +154,7 @@ class Origin:
         path: the activations from there to this instance, joined by ``/``.
         detached: whether it is independent of its parent: not waited for, and not steered by it.
         root_generation, root_created_at: which run of the root that is, and when it began (ms).
+        part: where it runs some of the items of a map, which ones.
     """
 
     instance_id: str
@@ -110,6 +166,7 @@ class Origin:
     detached: bool = False
     root_generation: int = 1
     root_created_at: int = 0
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +237,22 @@ NOT_UNDONE: Final = "n"
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What has become of the items of a part of a map, as far as its instance has said."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    not_started: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Mapped:
     """How far a map has come, once its items are recorded.
+
+    A map with a ``plan`` has its items in several instances. One that has some of them itself is a leaf of the tree.
+    Of the others what is said here of an item is meant of a part, which is an instance of its own: ``COMPLETED`` of one
+    that has ended, ``FAILED`` of one that could not, and ``entries`` has the number that its end was told with.
 
     Attributes:
         items: what its step runs for, in their order.
@@ -193,6 +264,12 @@ class Mapped:
         events: how many of the completed items emitted each event.
         reason: the story of the first that failed.
         left: what the completed items left, where a fork has taken them over: their entries are not in its log.
+        plan: how the items are spread over instances; ``None`` where this one has them all.
+        first: the place of the first of its items among those of the whole map.
+        size: how many it has, those of its parts included; 0 without a plan.
+        share: how many may be at work at a time; 0 where the map itself says so.
+        counts, shares: of each part what has become of its items, and its share; 0 where it has not begun.
+        config: the configuration of the map, where it is another instance's.
     """
 
     items: Any
@@ -204,6 +281,29 @@ class Mapped:
     events: Mapping[str, int] = NOTHING
     reason: str = ""
     left: Any = None
+    plan: Plan | None = None
+    first: int = 0
+    size: int = 0
+    share: int = 0
+    counts: tuple[Counts, ...] = ()
+    shares: tuple[int, ...] = ()
+    config: Mapping[str, Any] = NOTHING
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether its items are in other instances."""
+        return self.plan is not None and self.size > self.plan.chunk
+
+    @property
+    def failed(self) -> int:
+        """How many items have failed, as far as is known."""
+        return sum(one.failed for one in self.counts) if self.in_parts else self.ends.count(FAILED)
+
+    def part(self, place: int) -> tuple[int, int]:
+        """Which items the part at ``place`` has: the place of the first in the whole map, and how many."""
+        assert self.plan is not None  # noqa: S101 - it is in parts
+        width = self.plan.width(self.size)
+        return self.first + place * width, min(width, self.size - place * width)
 
     def over(self) -> Mapped:
         """It, once the map has ended: what was open is cancelled."""
@@ -214,21 +314,41 @@ class Mapped:
 
     def again(self) -> Mapped:
         """It, once the failed map goes on: all that has not completed is run again."""
+        if self.in_parts:
+            return self._parts_again()
         begun = [end == COMPLETED for end in self.ends]
         ends = "".join(COMPLETED if done else NOT_ENDED for done in begun)
         entries = tuple(entry if done else 0 for entry, done in zip(self.entries, begun, strict=True))
         return replace(self, ends=ends, entries=entries, open=NOTHING, reason="")
 
+    def _parts_again(self) -> Mapped:
+        """It, once it goes on: the instances go on whose items have not all completed."""
+        done = [
+            end == COMPLETED and counts.completed == self.part(place)[1]
+            for place, (end, counts) in enumerate(zip(self.ends, self.counts, strict=True))
+        ]
+        ends = "".join(COMPLETED if whole else NOT_ENDED for whole in done)
+        counts = tuple(Counts(one.completed) for one in self.counts)
+        shares = tuple(share if whole else 0 for share, whole in zip(self.shares, done, strict=True))
+        return replace(self, ends=ends, counts=counts, shares=shares, reason="")
+
+    @property
+    def _offset(self) -> int:
+        """What is to be added to a place for the key of an item that has its index as its key."""
+        return 0 if self.in_parts else self.first
+
     def key(self, place: int) -> str:
-        """The key of the item at ``place``."""
-        return self.keys[place] if self.keys else str(place)
+        """The key of the item, or of the part, at ``place``."""
+        return self.keys[place] if self.keys else str(self._offset + place)
 
     def place(self, key: str) -> int | None:
-        """The place of an item; ``None`` for no item of this map."""
+        """The place of an item, or of a part; ``None`` for no item of this map."""
         if self.keys:
             return self.keys.index(key) if key in self.keys else None
-        known = key.isascii() and key.isdecimal() and int(key) < len(self.ends) and str(int(key)) == key
-        return int(key) if known else None
+        if not (key.isascii() and key.isdecimal() and str(int(key)) == key):
+            return None
+        place = int(key) - self._offset
+        return place if 0 <= place < len(self.ends) else None
 
 
 @dataclass(frozen=True, slots=True)

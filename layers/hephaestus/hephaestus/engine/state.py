@@ -43,6 +43,7 @@ OF_ROOTS: Final = tuple(status for status in STATUSES if status != "undone")
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled", "undone"})
 CAREFUL: Final = 2  # the owner has every step checkpointed
+PARTS: Final = "hephaestus-map"  # the key of the instances that run a part of a map's items
 TIMED: Final[frozenset[str]] = frozenset({"retrying", "looping"})  # the next attempt has a time
 
 
@@ -266,8 +267,10 @@ class State:
 
     @property
     def has_kin(self) -> bool:
-        """Whether it has children that are not detached."""
-        return any(not child.detached for child in self.offspring.values())
+        """Whether it has children that are not detached, or parts of a map."""
+        if any(not child.detached for child in self.offspring.values()):
+            return True
+        return any(step.mapped is not None and step.mapped.in_parts for step in self.steps.values())
 
     @property
     def kin(self) -> tuple[str, ...]:
@@ -278,7 +281,11 @@ class State:
                 step = step_of(activation)
                 loop = self.loop(step)
                 found.append(child.instance_id)
-                found += [child_in(self, step, one).instance_id for one in range(loop.rounds if loop else 0, 0, -1)]
+                if "[" not in activation:
+                    rounds = range(loop.rounds if loop else 0, 0, -1)
+                    found += [child_in(self, step, one).instance_id for one in rounds]
+        for step in self.steps:
+            found += [part.instance_id for part in parts_of(self, step).values()]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -414,6 +421,40 @@ def child_in(state: State, step: str, round_: int) -> Child:
         return known[0]
     key, activation = found[0].instance_id.partition("::")[0], text_of(step, state.epochs.get(step, 0), round_)
     return Child(f"{key}::{derived(*place_of(state, activation))}", round=round_, asks=True)
+
+
+def part_in(state: State, activation: str) -> Child:
+    """The instance that runs a part of a map's items: its id is derived.
+
+    Raises:
+        CorruptLog: the map has no such part, or its items are not in parts.
+    """
+    found = parse(activation)
+    known = state.steps.get(found.step)
+    mapped = None if known is None else known.mapped
+    place = None if mapped is None or found.item is None else mapped.place(found.item)
+    if mapped is None or place is None or not mapped.in_parts:
+        message = f"instance {state.instance_id}: {activation} is no part of a map"
+        raise CorruptLog(message)
+    return Child(f"{PARTS}::{derived(*place_of(state, activation))}", number=mapped.entries[place])
+
+
+def parts_of(state: State, step: str) -> dict[str, Child]:
+    """By activation, the instances that run a map's items and have begun in its newest epoch."""
+    known = state.steps.get(step)
+    mapped = None if known is None else known.mapped
+    if mapped is None or not mapped.in_parts:
+        return {}
+    begun = [place for place, share in enumerate(mapped.shares) if share or mapped.entries[place]]
+    return {one: part_in(state, one) for one in (state.item(step, mapped.key(place)) for place in begun)}
+
+
+def is_part(state: State, activation: str) -> bool:
+    """Whether an activation is that of a part of a map, and not of a step or an item."""
+    if "[" not in activation:
+        return False
+    known = state.steps.get(step_of(activation))
+    return known is not None and known.mapped is not None and known.mapped.in_parts
 
 
 def place_of(state: State, activation: str) -> tuple[str, str]:

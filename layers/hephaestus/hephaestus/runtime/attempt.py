@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
-from hephaestus.definition.maps import Spreads
+from hephaestus.definition.maps import MOST_CHUNK, Map, Spreads
 from hephaestus.definition.results import Again, Completed, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
@@ -17,6 +17,7 @@ from hephaestus.errors import CallerError, NonRetryable, PayloadTooLarge
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
+from hephaestus.runtime.spreading import ItemsOf, part_items, spread
 from hephaestus.values import FrozenDict, NotSerializable, freeze
 from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
+    from hephaestus.engine.records import Part
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
@@ -143,6 +145,8 @@ class Attempt:
         started_at: when it starts, in milliseconds.
         store: what its results must fit.
         deployed: raises where a child's workflow is not deployed.
+        part: which items of a map its instance runs, if it runs another's.
+        at_once: how many of a map's items one instance runs at a time at most.
     """
 
     definition: Definition
@@ -152,6 +156,8 @@ class Attempt:
     started_at: int
     store: Store
     deployed: Callable[[type[Workflow]], object] = _anything
+    part: Part | None = None
+    at_once: int = 16
 
     @property
     def step(self) -> str:
@@ -169,12 +175,17 @@ class Attempt:
     def _run(self) -> Outcome:
         key, undo = self.step, parse(self.activation).undo
         step = self.definition.step_of(self.activation)
+        if self.part is not None and "[" not in self.activation and not undo:
+            given = part_items(self.store, self.part)
+            return Outcome(self.activation, self.number, self.started_at, spreads=given)
         result = step.undo(self.context) if undo else step.run(self.context)
         if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
         if type(result) is Spreads:
             self._check_items(result)
-            return Outcome(self.activation, self.number, self.started_at, spreads=result)
+            assert isinstance(step, Map)  # noqa: S101 - nothing else gives them
+            of = ItemsOf(self.store, self.context, self.activation, f"{self.number}.{self.started_at}", self.at_once)
+            return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, step, of))
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
@@ -199,7 +210,8 @@ class Attempt:
             InvalidResult: they are too large.
         """
         try:
-            for what, value in (("items", spreads.items), ("context", spreads.initial)):
+            inside = spreads.items if len(spreads.items) <= MOST_CHUNK else ()
+            for what, value in (("items", inside), ("context", spreads.initial)):
                 check_size(value, self.store.max_value_bytes, f"step {self.step}: its {what}")
         except PayloadTooLarge as error:
             raise InvalidResult(str(error)) from error

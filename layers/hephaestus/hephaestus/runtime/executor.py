@@ -30,6 +30,7 @@ from hephaestus.engine.advance import (
     Settle,
     Skip,
     Sleep,
+    StartPart,
     StopChildren,
     TimeOut,
     UndoChild,
@@ -55,6 +56,9 @@ from hephaestus.engine.events import (
     OnFailureCompleted,
     OutputFailed,
     OutputStarted,
+    PartEnded,
+    PartReported,
+    PartStarted,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -67,8 +71,9 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import following
+from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import is_open_item
-from hephaestus.engine.state import CAREFUL, child_in
+from hephaestus.engine.state import CAREFUL, child_in, is_part, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
@@ -77,7 +82,16 @@ from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
-from hephaestus.runtime.orphans import is_ending, is_read, is_unread, orphaned_by, output_in, read_other, unread
+from hephaestus.runtime.orphans import (
+    is_ending,
+    is_read,
+    is_unread,
+    orphaned_by,
+    output_in,
+    read_other,
+    told_by_part,
+    unread,
+)
 from hephaestus.runtime.outcomes import Judge, milliseconds
 from hephaestus.runtime.output import InvalidOutput, lost, output_event
 from hephaestus.runtime.sizes import cut, too_much
@@ -97,12 +111,12 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
-    from hephaestus.engine.mail import Mail
     from hephaestus.engine.state import State
     from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.ports import Clock
     from hephaestus.runtime.workers import Workers
+    from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
 IN_PLACE_MS: Final = 1_000
@@ -141,7 +155,8 @@ class Executor:
                 return self._append(state, instead)
         done = self._run(state, opening, definition, budget)
         for _ in range(LOOKS):
-            if not definition.graph.children or done is None or not self._has_mail(done):
+            has_children = definition.graph.children or definition.graph.maps
+            if not has_children or done is None or not self._has_mail(done):
                 return done
             claim = Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
             done = self._run(done, (claim,), definition, budget) or self.commits.store.load(done.instance_id)
@@ -225,7 +240,7 @@ class _Execution:
         give_up_at = budget.deadline - executor.limits.margin_ms
         self.in_flight: dict[str, Running] = {}
         self.ended: dict[str, Running] = {}
-        self.mail: dict[str, Mail] = {}
+        self.mail: dict[tuple[str, int], Mail] = {}
 
         def told(before: State, entry: Entry, after: State) -> None:
             tell_commit(before, entry, after, pure, self.ended)
@@ -278,13 +293,21 @@ class _Execution:
         store, state = self.executor.commits.store, self.draft
         for mail in store.mail.read(state.instance_id, state.life):
             if is_read(self.draft, mail, store):
-                if mail.activation not in self.mail:
+                if (mail.activation, mail.number) not in self.mail:
                     store.mail.delete(mail)
             elif is_unread(self.draft, mail):
-                self.mail[mail.activation] = mail
+                self.mail[mail.activation, mail.number] = mail
                 self.look_until = self.look_until or self.clock.now() + LONGEST_LOOK_MS
-                ended = ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
-                self.journal.decide(ended)
+                self.journal.decide(self.said(mail, store))
+
+    def said(self, mail: Mail, store: Store) -> Event:
+        """The event that mail comes to."""
+        if not is_part(self.draft, mail.activation):
+            return ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
+        told = told_by_part(mail, store)
+        if not mail.status:
+            return PartReported(mail.activation, mail.number, told.get("failed", 0))
+        return self.judge.part_ended(mail, told, self.draft)
 
     def more_mail(self) -> bool:
         """Whether the state has to be looked at again before the instance rests.
@@ -307,7 +330,8 @@ class _Execution:
     def drop_mail(self, entry: Entry) -> None:
         """Delete the mail that a commit has taken; what is left of it has no effect, and the sweep removes it."""
         for event in entry.events:
-            mail = self.mail.pop(event.activation, None) if isinstance(event, ChildEnded) else None
+            told = isinstance(event, (ChildEnded, PartEnded, PartReported))
+            mail = self.mail.pop((event.activation, event.number), None) if told else None  # type: ignore[attr-defined]  # as above
             if mail is not None:
                 with suppress(RetryLater):
                     self.executor.commits.store.mail.delete(mail)
@@ -412,7 +436,7 @@ class _Execution:
                 raise LookAgain
             case Skip() | TimeOut() | Drop() | Compensate():
                 return _noted(command)
-            case StopChildren() | GiveUp() | UndoChild():
+            case StopChildren() | GiveUp() | UndoChild() | StartPart():
                 return self.to_children(command, now)
             case Settle(activation) if self.draft.compensation is not None:
                 return self.within_room(self.judge.undone_by_child(activation, self.draft))
@@ -436,18 +460,22 @@ class _Execution:
                 return None
         return self.within_room(event, lambda error: self.judge.failed(outcome, error, final=True))
 
-    def to_children(self, command: StopChildren | GiveUp | UndoChild, now: int) -> Event:
+    def to_children(self, command: StopChildren | GiveUp | UndoChild | StartPart, now: int) -> Event:
         """The event that has children told something, or one left to itself unless it was reached."""
         match command:
+            case StartPart(activation, share):
+                return PartStarted(activation, part_in(self.draft, activation).instance_id, share)
             case StopChildren(activations, reason):
                 return ChildrenStopping(activations, reason, now + GIVE_UP_MS)
             case GiveUp(activation):
                 child = self.draft.children[activation]
                 if is_ending(child, self.executor.commits.store):
                     return ChildrenStopping((activation,), child.stopping, now + GIVE_UP_MS)
-                return ChildEnded(activation, LOST)
+                own = (self.draft.instance_id, self.draft.life, activation, 0, child.instance_id, "", LOST)
+                return self.said(Mail(*own), self.executor.commits.store)
             case UndoChild(activation):
-                return ChildUndoing(activation, self.closing_number(activation))
+                number = 0 if is_part(self.draft, activation) else self.closing_number(activation)
+                return ChildUndoing(activation, number)
 
     def closing_number(self, activation: str) -> int:
         """The number of the entry that closed a child; 0 where its parent knows it, or there is no such child."""
@@ -565,7 +593,9 @@ class _Execution:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
         context = self.context(run.activation, run.attempt)
         own = (self.executor.commits.store, self.executor.deployed)
-        return Attempt(self.definition, run.activation, run.attempt, context, now, *own)
+        part = None if self.draft.origin is None else self.draft.origin.part
+        at_once = self.limits.concurrency
+        return Attempt(self.definition, run.activation, run.attempt, context, now, *own, part, at_once)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell
@@ -15,6 +16,7 @@ from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Failure, Origin
+from hephaestus.engine.state import is_part
 from hephaestus.errors import (
     HephaestusError,
     InstanceClosed,
@@ -25,6 +27,7 @@ from hephaestus.errors import (
 )
 from hephaestus.runtime import commands
 from hephaestus.runtime.caller import Caller
+from hephaestus.runtime.commands.resume_part import ResumePart
 from hephaestus.runtime.commands.undo import Undo
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.starts import start_commit
@@ -34,10 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hephaestus.engine.events import ChildStarted
+    from hephaestus.engine.records import Part
     from hephaestus.engine.state import State
     from hephaestus.runtime.instances import Instances
 
-GOES_ON: Final = ("redrive", "undo")  # after these, the end of a child is waited for once more
+GOES_ON: Final = ("redrive", "undo", "resume_part")  # after these, the end of a child is waited for once more
 
 _logger = logging.getLogger("hephaestus.family")
 
@@ -59,8 +63,8 @@ class Family:
             StoreUnavailable: the store did not answer; it is still to be done.
         """
         match effect:
-            case StartChild(started):
-                self._start(started, state)
+            case StartChild(started, part):
+                self._start(started, state, part)
             case Tell(mail):
                 self._tell(mail)
             case Steer():
@@ -68,10 +72,10 @@ class Family:
             case Keep(children, at):
                 self._keep(state, children, at)
 
-    def _start(self, started: ChildStarted, parent: State) -> None:
+    def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
         """Start a child; the same start made again is one. An id that another has comes back as mail."""
         instances = self._instances
-        origin = origin_of(parent, started)
+        origin = replace(origin_of(parent, started), part=part)
         name = f"{parent.life}:{started.activation}"
         own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
@@ -139,11 +143,11 @@ def _is_ours(child: State, parent: State, activation: str) -> bool:
 
 
 def _command(steer: Steer, parent: State) -> commands.Command:
-    """What a child is asked for, in its parent's name."""
+    """What a child is asked for, in its parent's name. What a part of a map did is undone with the map."""
     who, name, to = Caller(parent.instance_id, "parent"), steer.request_id, steer.child
     match steer.action:
         case "cancel":
-            undone = parent.cancel is None or parent.cancel.compensate
+            undone = not is_part(parent, steer.activation) and (parent.cancel is None or parent.cancel.compensate)
             return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=undone)
         case "pause":
             return commands.Pause(instance_id=to, request_id=name, by=who, reason=steer.reason)
@@ -151,6 +155,8 @@ def _command(steer: Steer, parent: State) -> commands.Command:
             return commands.Unpause(instance_id=to, request_id=name, by=who)
         case "redrive":
             return commands.Redrive(instance_id=to, request_id=name, by=who)
+        case "resume_part":
+            return ResumePart(instance_id=to, share=steer.share, request_id=name, by=who)
         case _:
             return Undo(instance_id=to, request_id=name, by=who)
 

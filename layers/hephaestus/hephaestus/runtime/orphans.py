@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.effects import what_became
 from hephaestus.engine.events import Claimed, InstanceFinished, Paused
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.records import NOTHING
+from hephaestus.engine.state import is_part, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -73,6 +75,16 @@ def is_unread(state: State, mail: Mail) -> bool:
     return waits and child is not None and not 0 < mail.number <= child.number
 
 
+def told_by_part(mail: Mail, store: Store) -> Mapping[str, Any]:
+    """What a part of a map says of its items: in its mail or, where that is too large, in its own partition."""
+    if mail.output is not None or not mail.child_life:
+        return mail.output or NOTHING
+    child = read_other(mail.child, store)
+    if child is None or child.life != mail.child_life or child.origin is None or child.origin.part is None:
+        return NOTHING
+    return what_became(child, child.origin.part)
+
+
 def is_read(state: State, mail: Mail, store: Store) -> bool:
     """Whether mail says nothing new, and will not: its end was told, or another activation has taken its place (D.3).
 
@@ -82,6 +94,9 @@ def is_read(state: State, mail: Mail, store: Store) -> bool:
     epoch = state.epochs.get(activation.step, 0)
     if activation.epoch != epoch:
         return activation.epoch < epoch
+    if is_part(state, mail.activation):
+        known = state.children.get(mail.activation)
+        return mail.number <= (part_in(state, mail.activation) if known is None else known).number
     step = state.steps.get(activation.step)
     child = state.children.get(mail.activation) or (step.child if step is not None else None)
     if step is not None and activation.round < step.round and (child is None or child.round != activation.round):

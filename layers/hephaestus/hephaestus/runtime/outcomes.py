@@ -27,8 +27,10 @@ from hephaestus.engine.events import (
     ItemUndone,
     ItemWaiting,
     MapBegun,
+    MapSpread,
     OnFailureCompleted,
     OnFailureFailed,
+    PartEnded,
     RoundEnded,
     StepCompensated,
     StepCompleted,
@@ -37,6 +39,8 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
+from hephaestus.engine.map_items import size_of_part
+from hephaestus.engine.records import Counts
 from hephaestus.engine.state import place_of
 from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.retries import Retry
     from hephaestus.engine.advance import Deliver, Exhaust, Join, Settle
+    from hephaestus.engine.mail import Mail
     from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
     from hephaestus.runtime.attempt import Spawned
@@ -90,7 +95,10 @@ class Judge:
             return self._waiting(outcome)
         if (begun := outcome.spreads) is not None:
             begins = outcome.started_at, outcome.attempt
-            return MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins)
+            if begun.plan is not None:
+                graph = self.definition.of_part(outcome.step).graph.fingerprint
+                return MapSpread(outcome.activation, replace(begun.plan, graph=graph), *begins)
+            return MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins, begun.config)
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)
         if outcome.spawned is not None:
@@ -272,6 +280,17 @@ class Judge:
             spawned.detached,
             outcome.step in self.definition.graph.rounds,
         )
+
+    def part_ended(self, mail: Mail, told: Mapping[str, Any], state: State) -> PartEnded:
+        """A part of a map has ended: what it ``told`` of its items is counted; of one that could not, all failed."""
+        counts = Counts(told.get("completed", 0), told.get("failed", 0), told.get("cancelled", 0))
+        reason = told.get("reason")
+        error = mail.error if not reason else Failure("ItemsFailed", str(reason))
+        if mail.status not in ("completed", "cancelled", "undone"):
+            size = size_of_part(state, mail.activation)
+            counts = replace(counts, failed=size - counts.completed - counts.cancelled)
+            error = mail.error or Failure("InstanceLost", f"an instance that ran {size} of the items is {mail.status}")
+        return PartEnded(mail.activation, mail.status, mail.number, counts, told.get("events", NOTHING), error)
 
     def _item_delivered(self, command: Deliver, state: State) -> Event:
         """A waiting item gets its event, with which it completes, or fails where its step does not declare it."""

@@ -102,7 +102,17 @@ class Registry:
         Raises:
             UnknownWorkflow, UnknownVersion: it is not deployed (any more).
         """
-        return self.get(state.workflow).definition(state.version)
+        found = self.get(state.workflow).definition(state.version)
+        part = None if state.origin is None else state.origin.part
+        if part is None:
+            return found
+        if part.step not in found.items:
+            message = (
+                f"instance {part.owner}: version {state.version} of workflow {state.workflow} is deployed without "
+                f"the map {part.step!r}, whose items are under way: it was renamed or removed under the same version"
+            )
+            raise UnknownVersion(message)
+        return found.of_part(part.step)
 
     def runnable(self, state: State) -> Definition:
         """The definition that an instance goes on by.

@@ -61,20 +61,26 @@ class Shards:
 
     def changes(self, state: State, expires: int | None) -> dict[str, Value | None]:
         """The attributes of a head that a boundary changes, but for the snapshot; ``None`` for those that go."""
-        number = shard_of(state.instance_id, self.listing)
-        shard = of_children(number) if state.attached else number
         return {
             "status": state.status,
             "sequence": state.sequence,
             "owner": state.owner,
             "lease_until": state.lease_until or None,
             **(NO_ALARM if state.wake_at is None else self.alarm(state.instance_id, state.wake_at)),
-            "list_key": list_key(state.workflow, state.status, shard),
-            "recent_key": recent_key(state.status, shard),
+            **({} if is_hidden(state) else self.listed(state)),
             "updated_at": state.updated_at,
             "quarantine": None,
             EXPIRES: expires,
             **({FAMILY: 1} if state.attached or state.has_kin else {}),
+        }
+
+    def listed(self, state: State) -> Mapping[str, Value]:
+        """The keys by which an instance is listed."""
+        number = shard_of(state.instance_id, self.listing)
+        shard = of_children(number) if state.attached else number
+        return {
+            "list_key": list_key(state.workflow, state.status, shard),
+            "recent_key": recent_key(state.status, shard),
         }
 
     def head(self, state: State, first_commit: str, earlier: tuple[str, ...]) -> dict[str, Value]:
@@ -88,13 +94,18 @@ class Shards:
             "workflow": state.workflow,
             "version": state.version,
             "created_at": state.created_at,
-            "list_at": f"{list_time(state.created_at)}#{state.instance_id}",
+            "list_at": None if is_hidden(state) else f"{list_time(state.created_at)}#{state.instance_id}",
             "tags": state.tags or None,
             "first_commit": first_commit,
             "earlier": earlier or None,
             **self.changes(state, None),
         }
         return {name: value for name, value in item.items() if value is not None}
+
+
+def is_hidden(state: State) -> bool:
+    """Whether an instance is in no list: it runs a part of another's map (C.9)."""
+    return state.origin is not None and state.origin.part is not None
 
 
 def room(head: Item, most: int) -> int:

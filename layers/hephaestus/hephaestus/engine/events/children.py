@@ -9,7 +9,7 @@ from hephaestus.engine.activation import parse, step_of, token_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.events.steps import TRIED
 from hephaestus.engine.records import NOTHING, Child
-from hephaestus.engine.state import StepState, Timer, Trail, added, child_in, without
+from hephaestus.engine.state import StepState, Timer, Trail, added, child_in, part_in, without
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class ChildrenStopping(Event):
         children, timers, trail = dict(state.children), dict(state.timers), state.trail
         for activation in self.activations:
             children[activation] = replace(_open(state, activation), stopping=self.reason)
-            timers[activation] = (Timer(token_of(activation, LOST), activation, self.give_up_at, LOST, scheduled=True),)
+            scheduled = "[" not in activation  # of a hundred parts, the alarm is enough
+            timers[activation] = (Timer(token_of(activation, LOST), activation, self.give_up_at, LOST, scheduled),)
             trail = Trail(trail, step_of(activation))
         return {"children": children, "timers": timers, "trail": trail}
 
@@ -98,7 +99,12 @@ class ChildUndoing(OfActivation):
         if step not in state.steps or undoing is None or undoing.left[:1] != (step,):
             message = f"instance {state.instance_id}: {self.activation} has no child that is to be undone next"
             raise CorruptLog(message)
-        known = child_in(state, step, parse(self.activation).round)
+        found = parse(self.activation)
+        if found.item is not None:
+            known = part_in(state, self.activation)
+            child = replace(known, stopping="undo")
+            return {"children": added(state.children, self.activation, child), "trail": Trail(state.trail, step)}
+        known = child_in(state, step, found.round)
         child = replace(known.reopened, stopping="undo", number=max(known.number, self.number))
         others = {one: other for one, other in state.children.items() if step_of(one) != step}
         return {"children": added(others, self.activation, child), "trail": Trail(state.trail, step)}

@@ -51,6 +51,7 @@ class InstanceStarted(Event):
         if not isinstance(first, InstanceStarted) or entry.sequence != 1:
             message = f"instance {instance_id}: generation {generation} does not begin with a start"
             raise CorruptLog(message)
+        part = None if first.origin is None else first.origin.part
         return State(
             instance_id=instance_id,
             generation=generation,
@@ -68,6 +69,7 @@ class InstanceStarted(Event):
             graph=first.graph,
             timeout_ms=first.timeout_ms,
             origin=first.origin,
+            epochs={part.step: part.epoch} if part is not None and part.epoch else NOTHING,
             deadline=entry.at + first.timeout_ms if first.timeout_ms else None,
         )
 
@@ -240,9 +242,12 @@ class Redriven(Event):
         }
 
 
-@event({"completed": "compensating"})
+@event({"completed": "compensating", "cancelled": "compensating"})
 class UndoRequested(Event):
-    """The parent of a completed child has it undo what it did, these ``steps`` in this order; then it is ``undone``."""
+    """The parent of a completed child has it undo what it did, these ``steps`` in this order; then it is ``undone``.
+
+    So does that of a part of a map that was stopped.
+    """
 
     steps: tuple[str, ...]
     request_id: str = ""

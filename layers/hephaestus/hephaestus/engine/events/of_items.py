@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hephaestus.engine.activation import parse
-from hephaestus.engine.events.event import OfActivation, event, stays, step_after, step_now
+from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.events.steps import requests_of
 from hephaestus.engine.records import (
     COMPLETED,
@@ -15,16 +15,19 @@ from hephaestus.engine.records import (
     NOT_UNDONE,
     NOTHING,
     UNDONE,
+    Child,
+    Counts,
     Mapped,
     OpenItem,
 )
+from hephaestus.engine.requests import remember
 from hephaestus.engine.state import StepState, Timer, Trail, added, heartbeat_token, without
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hephaestus.engine.records import Failure
+    from hephaestus.engine.records import Failure, Part, Plan
     from hephaestus.engine.state import State
 
 MAPPING: Final = {"mapping": "mapping"}
@@ -40,15 +43,128 @@ class MapBegun(OfActivation):
     initial: Any = None
     started_at: int = 0
     attempt: int = 1
+    config: Mapping[str, Any] = NOTHING
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and its items are to be run."""
-        step = step_now(state, self.activation)
-        number = len(self.over)
-        mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number)
-        status = step_after(state, step, self)
-        known = StepState(status, self.attempt, started_at=self.started_at, mapped=mapped)
-        return {"steps": added(state.steps, step, known), "trail": Trail(state.trail, step), **_left(state, self)}
+        number, part = len(self.over), _part_of(state)
+        mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
+        if part is not None:
+            mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=part.share)
+        return _begun(state, self, mapped)
+
+
+@event(stays("running"), dict.fromkeys(("pending", "retrying"), "mapping"))
+class MapSpread(OfActivation):
+    """The items of a map are recorded, as values, and are spread over instances as ``plan`` says: none ran before."""
+
+    plan: Plan
+    started_at: int = 0
+    attempt: int = 1
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """Its only attempt has ended, and the parts are to be started."""
+        part, plan = _part_of(state), self.plan
+        first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, part.share)
+        number = -(-size // plan.width(size))
+        mapped = Mapped(None, (), None, NOT_ENDED * number, (0,) * number)
+        spread = replace(mapped, plan=plan, first=first, size=size, share=share)
+        return _begun(state, self, replace(spread, counts=(Counts(),) * number, shares=(0,) * number))
+
+
+@event(stays("running"), MAPPING)
+class PartStarted(OfActivation):
+    """The instance ``child`` runs a part of a map's items, at most ``share`` of them at a time.
+
+    One that has ended goes on, with what has not completed. It follows from this commit.
+    """
+
+    child: str
+    share: int
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It is waited for; the end that was told before is no news."""
+        item = _item(state, self, NOT_ENDED)
+        shares = (*item.mapped.shares[: item.place], self.share, *item.mapped.shares[item.place + 1 :])
+        child = Child(self.child, number=item.mapped.entries[item.place])
+        changed = _noted(state, self, item, replace(item.mapped, shares=shares))
+        return {**changed, "children": added(state.children, self.activation, child)}
+
+
+@event(stays("running"), MAPPING)
+class PartReported(OfActivation):
+    """A part that goes on has said with its log entry ``number`` how many of its items have ``failed``."""
+
+    number: int
+    failed: int
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """They are counted."""
+        item, child = _item(state, self, NOT_ENDED), state.children.get(self.activation)
+        if child is None or child.status:
+            message = f"instance {state.instance_id}: {self.activation} is no part that goes on"
+            raise CorruptLog(message)
+        counts = replace(item.mapped.counts[item.place], failed=self.failed)
+        changed = _noted(state, self, item, _counted(item, counts))
+        return {**changed, "children": added(state.children, self.activation, replace(child, number=self.number))}
+
+
+@event(stays("running", "compensating"), UNDOING)
+class PartEnded(OfActivation):
+    """A part has ended as ``status`` with its log entry ``number``, as its mail said.
+
+    ``counts`` say what has become of its items, ``emitted`` how many emitted each event.
+    """
+
+    status: str
+    number: int = 0
+    counts: Counts = Counts()
+    emitted: Mapping[str, int] = NOTHING
+    error: Failure | None = None
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """It is not waited for any more; of one that was to be undone, what is left is known."""
+        step, item = step_of(self.activation), parse(self.activation).item or ""
+        known, child = state.steps.get(step), state.children.get(self.activation)
+        mapped = None if known is None else known.mapped
+        place = None if mapped is None else mapped.place(item)
+        if known is None or mapped is None or place is None or child is None:
+            message = f"instance {state.instance_id}: {self.activation} is no part that goes on"
+            raise CorruptLog(message)
+        found = _Item(step, known, mapped, place, item)
+        if child.stopping == "undo":
+            end = UNDONE if self.status == "undone" else NOT_UNDONE
+        else:
+            end = COMPLETED if self.status in ("completed", "cancelled") else FAILED
+            found = found._replace(mapped=_counted(found, self.counts, self.emitted))
+        ended = _ended(found, end, self.number or child.number)
+        if self.error is not None:
+            ended = replace(ended, reason=ended.reason or self.error.message)
+        changed = _noted(state, self, found, ended)
+        if self.activation in state.timers:
+            changed["timers"] = without(state.timers, self.activation)
+        return {**changed, "children": without(state.children, self.activation)}
+
+
+@event({"completed": "pending", "cancelled": "pending"})
+class PartResumed(Event):
+    """The parent of a part has it go on with the items that have not completed, ``share`` of them at a time."""
+
+    share: int
+    request_id: str = ""
+    by: str = ""
+    by_source: str = ""
+
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
+        """They begin anew; what was accepted for them is still there. Events that were told are not counted twice."""
+        steps = {}
+        for key, known in state.steps.items():
+            mapped = known.mapped and replace(known.mapped.again(), share=self.share, events=NOTHING)
+            begun = known.attempt, known.started_at
+            steps[key] = StepState("mapping", begun[0], started_at=begun[1], requests=known.requests, mapped=mapped)
+        ended = {"output_of": "", "output": NOTHING, "cancel": None, "paused": None, "error": None, "parked": None}
+        asked = remember(state, "resume_part", self.request_id, "")
+        return {**ended, "steps": steps, "timers": NOTHING, "running": (), "requests": asked}
 
 
 @event(stays("running"), MAPPING)
@@ -172,6 +288,28 @@ class ItemUndoFailed(OfActivation):
         known = OpenItem(self.attempt, self.started_at, self.retry_at)
         mapped = replace(item.mapped, open=added(item.mapped.open, item.key, known))
         return _noted(state, self, item, mapped, goes_on=True)
+
+
+def _part_of(state: State) -> Part | None:
+    """Which items of another's map the instance runs, if it does."""
+    return None if state.origin is None else state.origin.part
+
+
+def _begun(state: State, about: OfActivation, mapped: Mapped) -> dict[str, Any]:
+    """What changes once the items of a map are recorded."""
+    step = step_now(state, about.activation)
+    began, attempt = about.started_at, about.attempt  # type: ignore[attr-defined]  # such an event has them
+    known = StepState(step_after(state, step, about), attempt, started_at=began, mapped=mapped)
+    return {"steps": added(state.steps, step, known), "trail": Trail(state.trail, step), **_left(state, about)}
+
+
+def _counted(item: _Item, counts: Counts, emitted: Mapping[str, int] = NOTHING) -> Mapped:
+    """What is known of a map with the counts of one part."""
+    every = (*item.mapped.counts[: item.place], counts, *item.mapped.counts[item.place + 1 :])
+    events = dict(item.mapped.events)
+    for name, number in emitted.items():
+        events[name] = events.get(name, 0) + number
+    return replace(item.mapped, counts=every, events=events or NOTHING)
 
 
 class _Item(NamedTuple):

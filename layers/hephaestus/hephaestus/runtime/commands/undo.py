@@ -37,7 +37,7 @@ class Undo(Command):
                 return state
             graph = instances.registry.runnable(state).graph
             own = (name, who.name, who.source)
-            if state.status == "completed":
+            if state.status == "completed" or (state.status == "cancelled" and _is_part(state)):
                 return instances.go_on(state, going, now, UndoRequested(compensable(graph, state), *own))
             again = redriven_undo(graph, state)
             if again is None:
@@ -46,3 +46,8 @@ class Undo(Command):
             return instances.go_on(state, going, now, replace(again, request_id=name))
 
         return instances.change(self.instance_id, decide).instance_id
+
+
+def _is_part(state: State) -> bool:
+    """Whether it runs a part of a map's items, of which what has completed is undone, also if it was stopped."""
+    return state.origin is not None and state.origin.part is not None

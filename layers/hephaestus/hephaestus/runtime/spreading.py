@@ -1,0 +1,133 @@
+"""The items of a map that more than one instance runs: values in the partition of the map's owner, one for each leaf.
+
+They are written before the entry that names them, and read by each leaf as it begins. With keys of their own, there
+is a directory besides: of each key, by its digest, the place of its item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from hephaestus.definition.maps import FAN, Map, Spreads
+from hephaestus.engine.codec import dump_value, load_value
+from hephaestus.engine.graph import Spread
+from hephaestus.engine.records import Plan
+from hephaestus.runtime.sizes import check_size
+from hephaestus.values import FrozenDict, FrozenList, freeze
+
+if TYPE_CHECKING:
+    from hephaestus.definition.context import StepContext
+    from hephaestus.engine.records import Part
+    from hephaestus.store.store import Store
+
+PAGE: Final = 1_000  # keys of a page of the directory
+
+
+class ItemsOf(NamedTuple):
+    """Whose items are spread.
+
+    Attributes:
+        store: has the values.
+        context: of the map's attempt.
+        activation: of the map.
+        attempt: names this attempt: what another one writes has other names.
+        at_once: how many items one instance runs at a time at most.
+    """
+
+    store: Store
+    context: StepContext
+    activation: str
+    attempt: str
+    at_once: int
+
+
+def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
+    """The plan of a map's items, which are stored; what fits one instance stays as it is.
+
+    Raises:
+        PayloadTooLarge: the items of a leaf cannot be stored.
+        StoreUnavailable: the store did not answer.
+    """
+    total = len(given.items)
+    if total <= step.chunk:
+        return given
+    name = f"map{_digest(f'{of.activation} {of.attempt}', 16)}"
+    most = Spread(tolerate=step.tolerate, share=step.share).tolerated(total)
+    plan = Plan(name, total, step.chunk, FAN, most, of.at_once, keyed=bool(given.keys))
+    _write(of, f"{name}-context", _shared(given, of))
+    for leaf, first in enumerate(range(0, total, step.chunk)):
+        until = first + step.chunk
+        items = {"items": FrozenList(given.items[first:until]), "keys": list(given.keys[first:until])}
+        check_size(items["items"], of.store.max_value_bytes, f"step {step.key}: its items from {first}")
+        _write(of, f"{name}-{leaf}", items)
+    for page, places in enumerate(_directory(given.keys, total)):
+        _write(of, f"{name}-keys{page}", places)
+    return Spreads(FrozenList(), plan=plan)
+
+
+def part_items(store: Store, part: Part) -> Spreads:
+    """What an instance runs that has a part of a map's items: the items, or how they are spread further.
+
+    Raises:
+        CorruptLog: the values are not there any more.
+        StoreUnavailable: the store did not answer.
+    """
+    plan = part.plan
+    if part.size > plan.chunk:
+        return Spreads(FrozenList(), plan=plan)
+    names = (f"{plan.name}-{part.first // plan.chunk}", f"{plan.name}-context")
+    found = store.values.get(part.owner, part.life, names)
+    leaf, shared = (load_value(found[name]) for name in names)
+    config = FrozenDict(shared["config"])
+    return Spreads(FrozenList(leaf["items"]), tuple(leaf["keys"]), FrozenDict(shared["initial"]), config=config)
+
+
+def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> int | None:
+    """The place of an item in the whole map; ``None`` where it has none with this key.
+
+    Args:
+        store: has the values.
+        owner: the instance that has the map, and its life.
+        plan: how its items are spread.
+        key: of the item.
+    """
+    if not plan.keyed:
+        known = key.isascii() and key.isdecimal() and len(key) <= len(str(plan.total)) and str(int(key)) == key
+        return int(key) if known and int(key) < plan.total else None
+    name = f"{plan.name}-keys{_page(key, plan.total)}"
+    found = load_value(store.values.get(*owner, (name,))[name]).get(key)
+    return None if found is None else int(found)
+
+
+def _shared(given: Spreads, of: ItemsOf) -> dict[str, Any]:
+    """What all items read besides their own."""
+    initial = freeze(of.context.initial, "context") if given.initial is None else given.initial
+    return {"initial": initial, "config": freeze(of.context.config, "config")}
+
+
+def _directory(keys: tuple[str, ...], total: int) -> list[dict[str, int]]:
+    """By page, the places of the items with these keys."""
+    if not keys:
+        return []
+    pages: list[dict[str, int]] = [{} for _ in range(_pages(total))]
+    for place, key in enumerate(keys):
+        pages[_page(key, total)][key] = place
+    return pages
+
+
+def _pages(total: int) -> int:
+    return -(-total // PAGE)
+
+
+def _page(key: str, total: int) -> int:
+    return int(_digest(key, 12), 16) % _pages(total)
+
+
+def _digest(text: str, characters: int) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:characters]
+
+
+def _write(of: ItemsOf, name: str, value: Any) -> None:
+    instance = of.context.instance
+    of.store.values.put(instance.id, instance.life, name, dump_value(freeze(value, name)))
