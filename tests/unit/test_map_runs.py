@@ -14,6 +14,8 @@ from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hephaestus.definition.views import InstanceView, StepView
 
 ONCE = Retry(max_attempts=1)
@@ -86,7 +88,6 @@ def test_the_items_are_recorded_before_one_of_them_runs() -> None:
         (None, "which is no list of items"),
         ("abc", "which is no list of items"),
         ({"a": 1}, "which is no list of items"),
-        (range(100_001), "gave more than 100,000 items"),
     ],
 )
 def test_what_cannot_be_run_for_each_fails_the_map_without_retry(items: Any, problem: str) -> None:
@@ -95,6 +96,20 @@ def test_what_cannot_be_run_for_each_fails_the_map_without_retry(items: Any, pro
     assert (shown.status, of_map(shown).attempt) == ("failed", 1)
     assert problem in str(shown.error)
     assert not local.runner.items(shown.id, "work").items
+
+
+def test_more_items_than_there_may_be_fail_the_map_without_retry() -> None:
+    """Rule C.3: a list has at most 100,000; not one more is read of ten million."""
+    read = []
+
+    def many() -> Iterator[int]:
+        for number in range(10_000_000):
+            read.append(number)
+            yield number
+
+    _, shown = run(Map(work, over=lambda _: many(), retry=Retry(max_attempts=5)), None)
+    assert (shown.status, of_map(shown).attempt, len(read)) == ("failed", 1, 100_001)
+    assert "gave more than 100,000 items" in str(shown.error)
 
 
 def test_an_item_that_cannot_be_stored_fails_the_map_without_retry() -> None:
