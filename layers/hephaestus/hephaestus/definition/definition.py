@@ -115,7 +115,10 @@ class Definition:
     parts: dict[str, Definition] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of_part(self, step: str) -> Definition:
-        """What an instance runs that has a part of the items of the map ``step``: the map alone."""
+        """What an instance runs that has a part of the items of the map ``step``: the map alone.
+
+        What it runs them for is read, and calls no one's code.
+        """
         if step not in self.parts:
             here, graph = {step}, self.graph
             alone = Graph(
@@ -128,7 +131,7 @@ class Definition:
                 self,
                 graph=alone,
                 steps={step: self.steps[step]},
-                declared={step: self.declared[step]},
+                declared={step: replace(self.declared[step], pure=True)},
                 routes={step: {"done": Route((), ends=True)}},
                 configs={},
                 start_config={},

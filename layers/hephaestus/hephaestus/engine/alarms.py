@@ -12,6 +12,7 @@ from hephaestus.engine.events import (
     HandedOver,
     HeartbeatReceived,
     Parked,
+    PartResumed,
     Paused,
     Redriven,
     Suspended,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.records import OpenItem
     from hephaestus.engine.state import State, StepState
 
+_GOES_ON: Final = (Redriven, UndoRequested, PartResumed)
 _FROM_OUTSIDE: Final = frozenset(
-    {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, Redriven, UndoRequested, Parked}
+    {EventReceived, TimerSet, HeartbeatReceived, CancelRequested, Paused, Unpaused, *_GOES_ON, Parked}
 )
 
 
@@ -70,7 +72,7 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
         return None
     if isinstance(event, (Suspended, Parked)):
         return event.wake_at
-    if isinstance(event, (HandedOver, Redriven, UndoRequested)):
+    if isinstance(event, (HandedOver, *_GOES_ON)):
         return at
     if isinstance(event, HeartbeatReceived):
         return _after_heartbeat(before, event, after)

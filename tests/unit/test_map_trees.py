@@ -1,0 +1,267 @@
+"""Maps whose items are in several instances: what they come to is what they come to in one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus import DONE, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine.state import parts_of
+from hephaestus.runtime import spreading
+from hephaestus.steps import Map, WaitForEvent
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hephaestus.definition.views import InstanceView
+    from hephaestus.engine.state import State
+
+ONCE = Retry(max_attempts=1)
+SIZES = (0, 1, 2, 3, 4, 5, 7, 12, 13, 30)
+
+
+@pytest.fixture(autouse=True)
+def _deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three instances below one, so that few items make a deep tree."""
+    monkeypatch.setattr(spreading, "FAN", 3)
+
+
+class World:
+    """A workflow with a map, and what its items did."""
+
+    def __init__(self, **how: Any) -> None:
+        self.seen: list[Mapping[str, Any]] = []
+        self.undone: list[tuple[Any, ...]] = []
+        self.bad: set[int] = set()
+        self.at_work = self.most = 0
+        self.map = Map(self._step(), over=lambda ctx: range(ctx.initial["n"]), **{"chunk": 2, "name": "work", **how})
+        after = step(key="after")(lambda ctx: {"summary": ctx.steps["work"]})
+        fails = step(key="fails", retry=ONCE)(self._fail)
+        routes = {self.map: {"done": after}, after: {"done": fails}, fails: {"done": DONE}}
+        self.flow = type("Flow", (Workflow,), {"start_at": self.map, "transitions": routes}, key="flow")
+        self.local = LocalRuntime(self.flow)
+        self.fails = False
+
+    def _step(self) -> Any:
+        return step(key="item", retry=ONCE, compensate=self._undo)(self._work)
+
+    def _fail(self, _ctx: StepContext) -> str:
+        if self.fails:
+            message = "after the map"
+            raise NonRetryable(message)
+        return "done"
+
+    def _work(self, ctx: StepContext) -> Any:
+        self.seen.append(
+            {
+                "item": ctx.item,
+                "key": ctx.item_key,
+                "index": ctx.index,
+                "initial": dict(ctx.initial),
+                "config": dict(ctx.config),
+                "id": ctx.instance.id,
+                "tags": ctx.instance.tags,
+                "idempotency_key": ctx.idempotency_key.replace(ctx.instance.life, "LIFE"),
+            }
+        )
+        if ctx.item in self.bad:
+            message = f"no {ctx.item}"
+            raise NonRetryable(message)
+        return {"twice": 2 * ctx.item}
+
+    def _undo(self, ctx: StepContext) -> None:
+        self.undone.append((ctx.item, ctx.idempotency_key, dict(ctx.steps["item"])))
+
+    def start(self, n: int, name: str = "1") -> InstanceView:
+        """Run it over the numbers below ``n``."""
+        return self.local.start(self.flow, name, {"n": n}, tags=["t"])
+
+    def states(self, name: str = "flow::1") -> Iterator[State]:
+        """The instance, and all instances below it."""
+        state = self.local.store.load(name)
+        if state is not None:
+            yield state
+            for below in state.kin:
+                yield from self.states(below)
+
+
+def key_of(number: int) -> str:
+    """A key that is no index."""
+    return f"k/{number}"
+
+
+@pytest.mark.parametrize("key", [None, key_of])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_items_see_and_the_summary_depend_on_the_items_only(size: int, key: Callable[[int], str] | None) -> None:
+    """Rules C.1 and I.1: whatever the chunk is."""
+    runs = []
+    for chunk in (100, 1, 2, 3):
+        world = World(chunk=chunk, key=key)
+        shown = world.start(size)
+        assert shown.status == "completed", shown
+        runs.append((sorted(world.seen, key=lambda one: one["index"]), dict(shown.steps["work"].results)))
+    assert [seen["item"] for seen in runs[0][0]] == list(range(size))
+    assert all(run == runs[0] for run in runs)
+
+
+@pytest.mark.parametrize("bad", [{0}, {29}, {3, 4, 17}, set(range(0, 30, 2))])
+@pytest.mark.parametrize("tolerate", [0, 1, 2, 3, "50%", "100%"])
+def test_a_map_fails_beyond_what_it_tolerates_wherever_the_failures_are(bad: set[int], tolerate: Any) -> None:
+    """Rule C.6: and its completed items are undone, each once, with what it left; tolerated failures are not."""
+    world = World(tolerate=tolerate)
+    world.bad = bad
+    shown = world.start(30)
+    most = tolerate if isinstance(tolerate, int) else 30 * int(tolerate[:-1]) // 100
+    assert shown.status == ("completed" if len(bad) <= most else "failed")
+    if shown.status == "completed":
+        assert shown.steps["work"].results["failed"] == len(bad)
+        assert world.undone == []
+    else:
+        done = sorted(one["item"] for one in world.seen if one["item"] not in bad)
+        assert sorted(item for item, _, _ in world.undone) == done
+        assert all(left == {"twice": 2 * item} for item, _, left in world.undone)
+        assert {state.status for state in world.states()} <= {"failed", "undone", "completed", "cancelled"}
+
+
+def test_a_completed_map_is_undone_down_the_tree() -> None:
+    """Rule C.13: once each, when a later step fails; under keys that a second run does not repeat."""
+    world = World()
+    world.fails = True
+    shown = world.start(30)
+    assert (shown.status, shown.steps["work"].status) == ("failed", "compensated")
+    assert sorted(item for item, _, _ in world.undone) == list(range(30))
+    assert len({key for _, key, _ in world.undone}) == 30
+    world.fails = False
+    first = {one["idempotency_key"] for one in world.seen}
+    world.local.runner.redrive("flow::1")
+    world.local.settle()
+    assert world.local.runner.get("flow::1").status == "completed"
+    assert len(world.seen) == 60
+    assert not first & {one["idempotency_key"] for one in world.seen[30:]}
+
+
+@pytest.mark.parametrize("bad", [{29}, {3, 4, 17}, set(range(0, 30, 2))])
+def test_a_redrive_of_a_failed_map_repeats_the_failed_items_only(bad: set[int]) -> None:
+    """Rule C.13: where nothing was undone, under the same keys."""
+
+    class Plain(World):
+        def _step(self) -> Any:
+            return step(key="item", retry=ONCE)(self._work)
+
+    world = Plain(concurrency=4)
+    world.bad = bad
+    assert world.start(30).status == "failed"
+    ran = {one["item"] for one in world.seen}
+    keys = {one["item"]: one["idempotency_key"] for one in world.seen}
+    world.bad, world.seen = set(), []
+    world.local.runner.redrive("flow::1")
+    world.local.settle()
+    shown = world.local.runner.get("flow::1")
+    assert shown.status == "completed"
+    again = [one["item"] for one in world.seen]
+    assert sorted(again) == sorted({*range(30)} - (ran - bad))
+    assert all(keys.get(one["item"], one["idempotency_key"]) == one["idempotency_key"] for one in world.seen)
+    results = shown.steps["work"].results
+    assert (results["completed"], results["failed"], results["events"]) == (30, 0, {"done": 30})
+
+
+class Waiting(World):
+    """Its items wait for an event."""
+
+    def _step(self) -> Any:
+        return WaitForEvent("go", timeout=timedelta(hours=1), name="item")
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5, 100])
+def test_no_more_items_are_at_work_than_concurrency_says(concurrency: int) -> None:
+    """Rule C.8: waiting items included, over the whole tree; a share comes back with its instance's end."""
+    world = Waiting(concurrency=concurrency)
+    world.start(30)
+    for _ in range(60):
+        waiting = sum(
+            len(known.mapped.open) for state in world.states() for known in state.steps.values() if known.mapped
+        )
+        assert waiting <= concurrency
+        if world.local.runner.get("flow::1").status != "waiting":
+            break
+        assert waiting > 0
+        world.local.advance(timedelta(hours=1))
+    results = world.local.runner.get("flow::1").steps["work"].results
+    assert results["events"] == {"timeout": 30}
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+def test_a_cancelled_tree_ends_as_a_whole(*, compensate: bool) -> None:
+    """Rules C.13 and D.7: what waits is cancelled, below nodes, too; then the map is undone, if that is asked."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=1), emits="done") if ctx.item % 3 == 0 else done
+
+    world = Some()
+    assert world.start(30).status == "waiting"
+    world.local.runner.cancel("flow::1", compensate=compensate)
+    world.local.settle()
+    assert world.local.runner.get("flow::1").status == "cancelled"
+    states = list(world.states())
+    assert all(state.closed for state in states)
+    assert len(states) > 10
+    ended = sorted(one["item"] for one in world.seen if one["item"] % 3)
+    assert sorted(item for item, _, _ in world.undone) == (ended if compensate else [])
+    world.local.advance(timedelta(hours=2))
+    assert len(world.seen) == len({one["item"] for one in world.seen})
+
+
+def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:
+    """Rule D.1: pausing goes down, also below nodes."""
+    world = Waiting(concurrency=4)
+    world.start(30)
+    world.local.runner.pause("flow::1")
+    world.local.settle()
+    before = {state.instance_id for state in world.states()}
+    assert all(state.paused for state in world.states() if not state.closed)
+    world.local.advance(timedelta(hours=3))
+    assert {state.instance_id for state in world.states()} == before
+    world.local.runner.unpause("flow::1")
+    world.local.advance(timedelta(hours=1))
+    assert {state.instance_id for state in world.states()} > before
+
+
+def test_delete_removes_the_whole_tree() -> None:
+    """Rule D.11: nothing is left of any part, its values included."""
+    world = World()
+    world.start(30)
+    names = [state.instance_id for state in world.states()]
+    assert len(names) > 15
+    world.local.runner.delete("flow::1")
+    world.local.settle()
+    assert [item for name in names for item in world.local.store.table.query(name, low="", high="~")] == []
+
+
+def test_a_leaf_is_in_no_list() -> None:
+    """Rule C.9."""
+    world = World()
+    world.start(30)
+    assert [one.id for one in world.local.runner.list(children=True).items] == ["flow::1"]
+
+
+def test_a_version_without_the_map_parks_its_parts() -> None:
+    """Nothing is lost: with the map deployed again, they go on."""
+    world = Waiting()
+    world.start(5)
+    other = step(key="other")(lambda _: "done")
+    without = type("Flow", (Workflow,), {"start_at": other, "transitions": {other: {"done": DONE}}}, key="flow")
+    leaf = next(iter(parts_of(next(world.states()), "work").values())).instance_id
+    later = LocalRuntime(without, store=world.local.store)
+    later.clock.move_to(world.local.clock.now() + 2 * 3_600_000)
+    later.runner.wake(leaf, budget=later.budget())
+    state = world.local.store.load(leaf)
+    assert state is not None
+    assert state.parked is not None
+    assert "without the map 'work'" in state.parked
+    world.local.advance(timedelta(hours=2))
+    assert world.local.runner.get("flow::1").steps["work"].results["events"] == {"timeout": 5}
