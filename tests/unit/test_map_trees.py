@@ -239,7 +239,9 @@ def test_delete_removes_the_whole_tree() -> None:
     assert len(names) > 15
     world.local.runner.delete("flow::1")
     world.local.settle()
-    assert [item for name in names for item in world.local.store.table.query(name, low="", high="~")] == []
+    left = [item for name in names for item in world.local.store.table.query(name, low="", high="~")]
+    assert {item.get("ends") for item in left} == {"deleted"}  # marks that expire
+    assert all("data" not in item and "expires" in item for item in left)
 
 
 def test_a_leaf_is_in_no_list() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.events import ChildStarted
+from hephaestus.engine.events import ChildStarted, PartStarted
 from hephaestus.errors import AlreadyRunning, CorruptLog, InstanceNotFound, NotRoot
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.commands.members import By, Text, caller, instance_id
@@ -76,6 +76,7 @@ def children_in_log(store: Store, instance_id: str) -> Iterator[str]:
         while (found := store.history(instance_id, generation, after, PAGE)) is not None and found[1]:
             events = [event for entry in found[1] for event in entry.events]
             yield from (one.child for one in events if isinstance(one, ChildStarted) and not one.detached)
+            yield from (one.child for one in events if isinstance(one, PartStarted))
             after = found[1][-1].sequence
 
 
