@@ -136,6 +136,7 @@ bench: .venvs/bench/.stamp ## Measure the engine's own cost, how it grows, and a
 	@.venvs/bench/bin/python benchmarks/rounds.py
 	@.venvs/bench/bin/python benchmarks/children.py
 	@.venvs/bench/bin/python benchmarks/maps.py
+	@.venvs/bench/bin/python benchmarks/map_trees.py
 	@.venvs/bench/bin/python benchmarks/tables.py
 	@.venvs/bench/bin/python benchmarks/cold_start.py --limit 1.3
 	@.venvs/bench/bin/python benchmarks/beside.py

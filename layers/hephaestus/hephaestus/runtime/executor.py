@@ -746,6 +746,9 @@ class _Execution:
         match commands:
             case [Close() as end]:
                 return self.close(end)
+            case [Sleep()] if any(isinstance(event, PartStarted) for event in self.journal.decided):
+                # Still as the owner: whoever is woken by a part that ends at once would start the others once more.
+                self.flush()
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
                     return not self.more_mail() and self.commit(Suspended(wake_at))
