@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
@@ -27,11 +27,18 @@ def with_children(flows: Iterable[type[Workflow]]) -> tuple[type[Workflow], ...]
     found = dict.fromkeys(flows)
     open_ = list(found)
     for flow in open_:  # it grows as it is read
-        steps = [step for known in flow.definitions.values() for step in known.steps.values()]
+        steps = [step for known in flow.definitions.values() for step in known.every_step]
         new = [step.workflow for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in found]
         found.update(dict.fromkeys(new))
         open_ += new
     return tuple(found)
+
+
+def is_workflow(given: object) -> TypeGuard[type[Workflow]]:
+    """Whether it is a class of workflows of a user's."""
+    from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - a workflow is made of steps
+
+    return isinstance(given, type) and issubclass(given, Workflow) and given is not Workflow
 
 
 class ChildWorkflow(Step):
@@ -63,9 +70,7 @@ class ChildWorkflow(Step):
         compensate: CompensationFunction | None = None,
         name: str | None = None,
     ) -> None:
-        from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - a workflow is made of steps
-
-        sound = isinstance(workflow, type) and issubclass(workflow, Workflow) and workflow is not Workflow
+        sound = is_workflow(workflow)
         self.step_key = (snake_case(workflow.name) if sound else "child") if name is None else name
         wrong = Mistakes(self.step_key)
         if not sound:

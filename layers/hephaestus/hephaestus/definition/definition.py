@@ -16,7 +16,7 @@ from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
@@ -125,6 +125,7 @@ class Definition:
                 step,
                 {step: {"done": ()}},
                 compensates=graph.compensates & here,
+                undoes=graph.undoes & here,
                 maps={step: graph.maps[step]},
             )
             self.parts[step] = replace(
@@ -155,6 +156,12 @@ class Definition:
     def timeout_ms(self) -> int:
         """How long an instance has to end, in milliseconds; 0 for ever."""
         return 0 if self.timeout is None else max(round(self.timeout / timedelta(milliseconds=1)), 1)
+
+    @property
+    def every_step(self) -> Iterator[Step]:
+        """Its steps, those that maps run for their items included."""
+        yield from self.steps.values()
+        yield from (step for step, _ in self.items.values())
 
     def step_of(self, activation: str) -> Step:
         """The step whose code an activation runs: of an item, that of its map."""

@@ -110,7 +110,7 @@ class Reader:
             rounds={key: step.rounds.bounds for key, step in known if step.rounds is not None},
             ends_on={key: step.ends_on for key, step in known if step.ends_on is not None},
             children=frozenset(children),
-            undoes=frozenset(key for key, step in children.items() if step.undoes),
+            undoes=frozenset(key for key, step in self.steps.items() if _undone_by_child(step)),
             maps={key: step.spread(self.items[key][1]) for key, step in self.steps.items() if isinstance(step, Map)},
         )
 
@@ -355,3 +355,9 @@ def _alike(one: Step, other: Step) -> bool:
         return type(one) is type(other) and bool(vars(one) == vars(other))
     except Exception:  # noqa: BLE001 - what a user's objects are compared with may raise anything
         return False
+
+
+def _undone_by_child(step: Step) -> bool:
+    """Whether it is an instance, or those of a map's items, that undo what the step did."""
+    made = step.target if isinstance(step, Map) else step
+    return isinstance(made, ChildWorkflow) and made.undoes

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.child import ChildWorkflow, is_workflow
 from hephaestus.definition.durations import shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Declared
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.step import StepLike
+    from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.records import Plan
     from hephaestus.values import FrozenDict
 
@@ -50,6 +51,7 @@ class Spreads:
         initial: the start data that the items read; ``None`` for those of the instance.
         plan: how the items are spread over instances, in place of the items themselves; their values are stored.
         config: the configuration of the map, where it is another instance's.
+        child, version: where it runs a workflow, the key of the instances' ids, and its version.
     """
 
     items: FrozenList
@@ -57,17 +59,21 @@ class Spreads:
     initial: FrozenDict | None = None
     plan: Plan | None = None
     config: Mapping[str, Any] = NOTHING
+    child: str = ""
+    version: int = 0
 
 
 class Map(Step):
-    """Run a step for each of several items, side by side; it emits ``"done"`` when all of them have ended.
+    """Run a step, or a workflow, for each of several items; it emits ``"done"`` when all of them have ended.
 
     An item has failed when its step has failed for good; the events that its step emits are outcomes, and are counted.
+    An item of a workflow is an instance, which has completed or has failed; it starts with the item, a mapping.
     With more failures than ``tolerate`` no other item begins; the map emits ``"error"`` if that is routed, or fails.
     Its results are ``{total, completed, failed, cancelled, not_started, events, reason}``.
 
     Args:
-        target: the step; its code reads ``ctx.item``, ``ctx.item_key`` and ``ctx.index``, and ``ctx.steps`` is empty.
+        target: the step, a ``ChildWorkflow`` or a workflow; its code reads ``ctx.item``, ``ctx.item_key`` and
+            ``ctx.index``, and ``ctx.steps`` is empty.
         over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one.
         key: takes an item and gives its key, 1 to 128 printable characters, each once; by default its index.
         tolerate: how many items may fail, as a number or as a share of all (``"5%"``).
@@ -86,7 +92,7 @@ class Map(Step):
 
     def __init__(  # noqa: PLR0913 - what is run for what, and how
         self,
-        target: StepLike,
+        target: StepLike | type[Workflow],
         *,
         over: Callable[[StepContext], Iterable[Any]],
         key: Callable[[Any], str] | None = None,
@@ -158,12 +164,25 @@ class Map(Step):
 
 def _made(target: object) -> object:
     """The step that a target stands for; what cannot be made stays as it is."""
+    if is_workflow(target):
+        return ChildWorkflow(target, context=_as_start_data)
     if isinstance(target, type) and issubclass(target, Step):
         try:
             return target()
         except Exception:  # noqa: BLE001 - a user's constructor may raise anything
             return target
     return target
+
+
+def _as_start_data(context: StepContext) -> Mapping[str, Any]:
+    """The item, with which its workflow starts."""
+    if not isinstance(context.item, Mapping):
+        message = (
+            f"item {context.item_key} is {shown(context.item)}, and a workflow starts with a mapping: give the map a "
+            "ChildWorkflow(..., context=lambda ctx: {...}) that makes one of it"
+        )
+        raise InvalidItems(message)
+    return context.item
 
 
 def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
@@ -176,8 +195,8 @@ def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
         yield (f"is a map of {made.__name__}, which cannot be made without arguments", "Give an instance of it")
     elif not isinstance(made, Step):
         yield (f"is a map of {shown(given)}, which is no step", "Give a function with @step, or a Step class")
-    elif isinstance(made, ChildWorkflow):
-        yield (f"is a map of {made.key}, which is a workflow", "Give a step: maps of workflows are not supported yet")
+    elif isinstance(made, ChildWorkflow) and made.detached:
+        yield (f"is a map of {made.key}, which is detached", "Drop detached=True: a map waits for its items")
     elif made.rounds is not None:
         yield (f"is a map of {made.key}, which has rounds", "Give a step that runs once for an item")
     elif made.checkpoint is False:

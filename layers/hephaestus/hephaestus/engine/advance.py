@@ -313,7 +313,7 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:
     """Whether a child that would undo a step has nothing left to undo: it failed, or it is another instance's."""
-    return step in graph.undoes and not undone_from(state, step)
+    return step in graph.undoes and state.steps[step].mapped is None and not undone_from(state, step)
 
 
 def _has_completed_child(state: State, step: str) -> bool:
@@ -468,7 +468,8 @@ def _parts(agenda: Agenda, state: State) -> Iterator[StartPart]:
 
 def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:
     """What a map that is being undone goes on with."""
-    if mapped_of(state, step).in_parts:
+    mapped = mapped_of(state, step)
+    if mapped.in_parts or (mapped.child and step in graph.undoes):
         return _undo_parts(graph, state, step)
     runs = tuple(Run(*one) for one in due_undos(graph, state, step, now, in_flight))
     if runs or in_flight:
@@ -575,7 +576,7 @@ def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
 def _undo(graph: Graph, state: State, undoing: Compensation, now: int) -> Command:
     if not undoing.left:
         return _handle(state, undoing, now) if undoing.then else _undone(state, undoing)
-    if undoing.left[0] in graph.undoes:
+    if undoing.left[0] in graph.undoes:  # no map: see above
         return _undo_child(state, undoing.left[0])
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)

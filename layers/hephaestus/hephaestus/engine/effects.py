@@ -205,10 +205,11 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     step = step_of(event.activation)
     mapped = after.steps[step].mapped
     place = None if mapped is None else mapped.place(parse(event.activation).item or "")
-    assert mapped is not None and mapped.plan is not None and place is not None  # noqa: S101, PT018 - as the event says
+    assert mapped is not None and place is not None  # noqa: S101, PT018 - as the event says
     if number := mapped.entries[place]:
-        name = f"{after.life}#{entry.sequence}"
-        return Steer(event.child, event.activation, "resume_part", name, number=number, share=event.share)
+        name, action = f"{after.life}#{entry.sequence}", "redrive" if mapped.child else "resume_part"
+        return Steer(event.child, event.activation, action, name, number=number, share=event.share)
+    assert mapped.plan is not None  # noqa: S101 - it has parts
     above = None if after.origin is None else after.origin.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)
     of = owner if above is None else (above.owner, above.life, above.generation, above.step, above.epoch, above.plan)

@@ -56,7 +56,8 @@ def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collec
     mapped = mapped_of(state, step)
     if mapped.in_parts:
         return
-    places = at_once(graph, step, mapped) - len(mapped.open)
+    others = open_parts(state, step) if mapped.child else {}
+    places = at_once(graph, step, mapped) - len(mapped.open) - len(others)
     for key, one in mapped.open.items():
         if one.retry_at is not None and one.retry_at <= now and (text := state.item(step, key)) not in in_flight:
             yield text, one.attempt + 1
@@ -65,9 +66,10 @@ def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collec
     at = mapped.ends.find(NOT_ENDED)
     while at >= 0 and places > 0:
         key = mapped.key(at)
-        if key not in mapped.open and key not in under_way:
+        if key not in mapped.open and key not in under_way and state.item(step, key) not in others:
             places -= 1
-            yield state.item(step, key), 1
+            if not mapped.child or not mapped.entries[at]:
+                yield state.item(step, key), 1
         at = mapped.ends.find(NOT_ENDED, at + 1)
 
 
@@ -110,7 +112,7 @@ def is_open_item(state: State, activation: str) -> bool:
 def has_ended(graph: Graph, state: State, step: str, in_flight: Collection[str]) -> bool:
     """Whether nothing of a map runs, waits or is still to begin."""
     mapped = mapped_of(state, step)
-    if mapped.in_parts and open_parts(state, step):
+    if mapped.by_others and open_parts(state, step):
         return False
     if _under_way(step, in_flight):
         return False
@@ -148,7 +150,7 @@ def size_of_part(state: State, activation: str) -> int:
     found = parse(activation)
     mapped = mapped_of(state, found.step)
     place = mapped.place(found.item or "")
-    return 0 if place is None else mapped.part(place)[1]
+    return 0 if place is None else mapped.part(place)[1] if mapped.in_parts else 1
 
 
 def open_parts(state: State, step: str) -> dict[str, Child]:
@@ -159,10 +161,15 @@ def open_parts(state: State, step: str) -> dict[str, Child]:
 def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]]:
     """The parts that are to be started now, by activation, with the share of each.
 
-    The share of an instance is at most what it can have at work itself, or what all below it can.
+    The share of an instance is at most what it can have at work itself, or what all below it can. Of items that are
+    workflows, those that have ended before and go on.
     """
     mapped = mapped_of(state, step)
-    if mapped.plan is None or not mapped.in_parts or is_stopped(graph, state, step):
+    if is_stopped(graph, state, step):
+        return
+    if mapped.child and any(mapped.entries):
+        yield from _due_again(graph, state, step, mapped)
+    if mapped.plan is None or not mapped.in_parts:
         return
     under_way = open_parts(state, step)
     left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
@@ -178,8 +185,21 @@ def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]
             yield activation, share
 
 
+def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int]]:
+    """The items that are workflows, have ended before, and are to go on now, each with a share of one."""
+    under_way = open_parts(state, step)
+    places = at_once(graph, step, mapped) - len(under_way) - len(mapped.open)
+    for at, end in enumerate(mapped.ends):
+        activation = state.item(step, mapped.key(at))
+        if places > 0 and end == NOT_ENDED and mapped.entries[at] and activation not in under_way:
+            places -= 1
+            yield activation, 1
+
+
 def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str]) -> int:
     """What the parts under way have of a map's places."""
+    if not mapped.in_parts:
+        return len(under_way)
     return sum(share for place, share in enumerate(mapped.shares) if state.item(step, mapped.key(place)) in under_way)
 
 
@@ -188,9 +208,9 @@ def due_part_undos(graph: Graph, state: State, step: str) -> Iterator[str]:
     mapped = mapped_of(state, step)
     under_way = open_parts(state, step)
     left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
-    for place, (end, counts) in enumerate(zip(mapped.ends, mapped.counts, strict=True)):
-        activation, share = state.item(step, mapped.key(place)), mapped.shares[place]
-        if end == COMPLETED and counts.completed and activation not in under_way:
+    for place, end in enumerate(mapped.ends):
+        activation, share = state.item(step, mapped.key(place)), mapped.shares[place] if mapped.in_parts else 1
+        if end == COMPLETED and mapped.has_completed(place) and activation not in under_way:
             if share > left and under_way:
                 return
             left -= share
@@ -224,10 +244,7 @@ def next_undo(state: State, step: str) -> int | None:
 def is_undone(state: State, step: str) -> bool:
     """Whether no completed item is left that is to be undone."""
     mapped = mapped_of(state, step)
-    if mapped.in_parts:
-        ended = zip(mapped.ends, mapped.counts, strict=True)
-        return not any(end == COMPLETED and counts.completed for end, counts in ended)
-    return COMPLETED not in mapped.ends
+    return not any(end == COMPLETED and mapped.has_completed(place) for place, end in enumerate(mapped.ends))
 
 
 def not_undone(state: State, step: str) -> tuple[str, ...]:

@@ -270,6 +270,8 @@ class Mapped:
         share: how many may be at work at a time; 0 where the map itself says so.
         counts, shares: of each part what has become of its items, and its share; 0 where it has not begun.
         config: the configuration of the map, where it is another instance's.
+        child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
+            ``entries`` has the number that its end was told with.
     """
 
     items: Any
@@ -288,6 +290,13 @@ class Mapped:
     counts: tuple[Counts, ...] = ()
     shares: tuple[int, ...] = ()
     config: Mapping[str, Any] = NOTHING
+    child: str = ""
+    version: int = 0
+
+    @property
+    def by_others(self) -> bool:
+        """Whether each of what it has is an instance of its own: a part of its items, or an item that is a workflow."""
+        return bool(self.child) or self.in_parts
 
     @property
     def in_parts(self) -> bool:
@@ -305,6 +314,10 @@ class Mapped:
         width = self.plan.width(self.size)
         return self.first + place * width, min(width, self.size - place * width)
 
+    def has_completed(self, place: int) -> bool:
+        """Whether what has ended at a place has completed an item: a part may have ended without."""
+        return not self.in_parts or self.counts[place].completed > 0
+
     def over(self) -> Mapped:
         """It, once the map has ended: what was open is cancelled."""
         if not self.open:
@@ -318,6 +331,8 @@ class Mapped:
             return self._parts_again()
         begun = [end == COMPLETED for end in self.ends]
         ends = "".join(COMPLETED if done else NOT_ENDED for done in begun)
+        if self.child:
+            return replace(self, ends=ends, open=NOTHING, reason="")
         entries = tuple(entry if done else 0 for entry, done in zip(self.entries, begun, strict=True))
         return replace(self, ends=ends, entries=entries, open=NOTHING, reason="")
 

@@ -270,7 +270,7 @@ class State:
         """Whether it has children that are not detached, or parts of a map."""
         if any(not child.detached for child in self.offspring.values()):
             return True
-        return any(step.mapped is not None and step.mapped.in_parts for step in self.steps.values())
+        return any(step.mapped is not None and step.mapped.by_others for step in self.steps.values())
 
     @property
     def kin(self) -> tuple[str, ...]:
@@ -424,7 +424,7 @@ def child_in(state: State, step: str, round_: int) -> Child:
 
 
 def part_in(state: State, activation: str) -> Child:
-    """The instance that runs a part of a map's items: its id is derived.
+    """The instance that runs a part of a map's items, or an item that is a workflow: its id is derived.
 
     Raises:
         CorruptLog: the map has no such part, or its items are not in parts.
@@ -433,28 +433,39 @@ def part_in(state: State, activation: str) -> Child:
     known = state.steps.get(found.step)
     mapped = None if known is None else known.mapped
     place = None if mapped is None or found.item is None else mapped.place(found.item)
-    if mapped is None or place is None or not mapped.in_parts:
+    if mapped is None or place is None or not mapped.by_others:
         message = f"instance {state.instance_id}: {activation} is no part of a map"
         raise CorruptLog(message)
-    return Child(f"{PARTS}::{derived(*place_of(state, activation))}", number=mapped.entries[place])
+    key = PARTS if mapped.in_parts else mapped.child
+    return Child(f"{key}::{derived(*place_of(state, activation))}", number=mapped.entries[place])
 
 
 def parts_of(state: State, step: str) -> dict[str, Child]:
     """By activation, the instances that run a map's items and have begun in its newest epoch."""
     known = state.steps.get(step)
     mapped = None if known is None else known.mapped
-    if mapped is None or not mapped.in_parts:
+    if mapped is None or not mapped.by_others:
         return {}
-    begun = [place for place, share in enumerate(mapped.shares) if share or mapped.entries[place]]
-    return {one: part_in(state, one) for one in (state.item(step, mapped.key(place)) for place in begun)}
+    every = [(state.item(step, mapped.key(place)), number) for place, number in enumerate(mapped.entries)]
+    return {one: part_in(state, one) for one, number in every if number or one in state.children}
 
 
 def is_part(state: State, activation: str) -> bool:
     """Whether an activation is that of a part of a map, and not of a step or an item."""
-    if "[" not in activation:
-        return False
-    known = state.steps.get(step_of(activation))
-    return known is not None and known.mapped is not None and known.mapped.in_parts
+    mapped = _mapped(state, activation)
+    return mapped is not None and mapped.in_parts
+
+
+def is_other(state: State, activation: str) -> bool:
+    """Whether an activation is that of an instance in a map: a part of its items, or an item that is a workflow."""
+    mapped = _mapped(state, activation)
+    return mapped is not None and mapped.by_others
+
+
+def _mapped(state: State, activation: str) -> Mapped | None:
+    """The map of an activation in brackets, once it has begun."""
+    known = state.steps.get(step_of(activation)) if "[" in activation else None
+    return None if known is None else known.mapped
 
 
 def place_of(state: State, activation: str) -> tuple[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.maps import MOST_CHUNK, Map, Spreads
@@ -147,6 +148,7 @@ class Attempt:
         deployed: raises where a child's workflow is not deployed.
         part: which items of a map its instance runs, if it runs another's.
         at_once: how many of a map's items one instance runs at a time at most.
+        version: of the workflow that an item is; 0 where it is a step.
     """
 
     definition: Definition
@@ -158,6 +160,7 @@ class Attempt:
     deployed: Callable[[type[Workflow]], object] = _anything
     part: Part | None = None
     at_once: int = 16
+    version: int = 0
 
     @property
     def step(self) -> str:
@@ -184,6 +187,8 @@ class Attempt:
         if type(result) is Spreads:
             self._check_items(result)
             assert isinstance(step, Map)  # noqa: S101 - nothing else gives them
+            if isinstance(step.target, ChildWorkflow):
+                result = self._of_workflow(step.target, result)
             of = ItemsOf(self.store, self.context, self.activation, f"{self.number}.{self.started_at}", self.at_once)
             return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, step, of))
         try:
@@ -202,6 +207,19 @@ class Attempt:
             else route(self.definition, key, read.event, read.results, self.context)
         )
         return Outcome(self.activation, self.number, self.started_at, read, taken)
+
+    def _of_workflow(self, target: ChildWorkflow, spreads: Spreads) -> Spreads:
+        """The items with the workflow that each starts: its version is decided once, for all of them (C.15).
+
+        Raises:
+            UnknownVersion, UnknownWorkflow: there is none.
+        """
+        from hephaestus.runtime.starts import version_for  # noqa: PLC0415 - few maps are of workflows
+
+        flow = target.workflow
+        self.deployed(flow)
+        opts = {"context": self.context.initial, "id": "", "tags": list(flow.tags)}
+        return replace(spreads, child=flow.business_key.name, version=version_for(flow, opts))
 
     def _check_items(self, spreads: Spreads) -> None:
         """Reject items that cannot be stored.
@@ -246,8 +264,8 @@ class Attempt:
         if type(result) is Spawn:
             from hephaestus.runtime.spawn import spawned  # noqa: PLC0415 - few steps are workflows
 
-            step = self.definition.steps[key]
-            return spawned(step, result, self.store.max_value_bytes, self.deployed)
+            step = self.definition.step_of(self.activation)
+            return spawned(step, result, self.store.max_value_bytes, self.deployed, self.version)
         events = self.definition.events_of(self.activation)
         if not isinstance(result, (str, dict, Completed, Pending, Again)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")

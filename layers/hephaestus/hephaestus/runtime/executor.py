@@ -73,7 +73,7 @@ from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import following
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import is_open_item
-from hephaestus.engine.state import CAREFUL, child_in, is_part, part_in
+from hephaestus.engine.state import CAREFUL, child_in, is_other, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
@@ -302,7 +302,7 @@ class _Execution:
 
     def said(self, mail: Mail, store: Store) -> Event:
         """The event that mail comes to."""
-        if not is_part(self.draft, mail.activation):
+        if not is_other(self.draft, mail.activation):
             return ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
         told = told_by_part(mail, store)
         if not mail.status:
@@ -474,7 +474,7 @@ class _Execution:
                 own = (self.draft.instance_id, self.draft.life, activation, 0, child.instance_id, "", LOST)
                 return self.said(Mail(*own), self.executor.commits.store)
             case UndoChild(activation):
-                number = 0 if is_part(self.draft, activation) else self.closing_number(activation)
+                number = 0 if is_other(self.draft, activation) else self.closing_number(activation)
                 return ChildUndoing(activation, number)
 
     def closing_number(self, activation: str) -> int:
@@ -594,8 +594,9 @@ class _Execution:
         context = self.context(run.activation, run.attempt)
         own = (self.executor.commits.store, self.executor.deployed)
         part = None if self.draft.origin is None else self.draft.origin.part
-        at_once = self.limits.concurrency
-        return Attempt(self.definition, run.activation, run.attempt, context, now, *own, part, at_once)
+        mapped = self.draft.steps[run.step].mapped if "[" in run.activation else None
+        at_once, version = self.limits.concurrency, 0 if mapped is None else mapped.version
+        return Attempt(self.definition, run.activation, run.attempt, context, now, *own, part, at_once, version)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""

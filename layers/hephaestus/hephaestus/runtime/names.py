@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import name_in_life
+from hephaestus.engine.state import PARTS
 
 if TYPE_CHECKING:
     from hephaestus.runtime.ports import Timeout
@@ -15,12 +16,11 @@ SCHEDULE_NAME: Final = re.compile(r"[0-9a-zA-Z-_.]{1,64}")  # EventBridge Schedu
 MAX_PREFIX: Final = 32
 PREFIX: Final = re.compile(rf"[0-9a-zA-Z-_.]{{0,{MAX_PREFIX}}}")
 MAX_READABLE: Final = 39
-MAP_KEY: Final = "hephaestus-map"  # the business key of the instances of a map's tree
 
 
 def is_bulk(instance_id: str) -> bool:
     """Whether an instance is of a map's tree: its messages go through a queue of their own (``bulk``)."""
-    return instance_id.startswith(f"{MAP_KEY}::")
+    return instance_id.startswith(f"{PARTS}::")
 
 
 def schedule_name(timeout: Timeout, prefix: str = "") -> str:

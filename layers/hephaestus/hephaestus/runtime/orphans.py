@@ -8,8 +8,8 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.effects import what_became
 from hephaestus.engine.events import Claimed, InstanceFinished, Paused
 from hephaestus.engine.events.children import LOST
-from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_part, part_in
+from hephaestus.engine.records import NOT_ENDED, NOTHING
+from hephaestus.engine.state import is_other, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -94,9 +94,11 @@ def is_read(state: State, mail: Mail, store: Store) -> bool:
     epoch = state.epochs.get(activation.step, 0)
     if activation.epoch != epoch:
         return activation.epoch < epoch
-    if is_part(state, mail.activation):
+    if is_other(state, mail.activation):
         known = state.children.get(mail.activation)
-        return mail.number <= (part_in(state, mail.activation) if known is None else known).number
+        if known is not None:
+            return 0 < mail.number <= known.number
+        return 0 < mail.number <= part_in(state, mail.activation).number or (not mail.number and _is_over(state, mail))
     step = state.steps.get(activation.step)
     child = state.children.get(mail.activation) or (step.child if step is not None else None)
     if step is not None and activation.round < step.round and (child is None or child.round != activation.round):
@@ -104,6 +106,13 @@ def is_read(state: State, mail: Mail, store: Store) -> bool:
     if child is not None and child.round != activation.round:
         return False
     return child is not None and mail.number <= child.number and (mail.number > 0 or bool(child.status))
+
+
+def _is_over(state: State, mail: Mail) -> bool:
+    """Whether the item that mail is about has ended."""
+    mapped, item = state.steps[step_of(mail.activation)].mapped, parse(mail.activation).item
+    place = None if mapped is None else mapped.place(item or "")
+    return mapped is not None and place is not None and mapped.ends[place] != NOT_ENDED
 
 
 def _has_gone_on(mail: Mail, store: Store) -> bool:

@@ -41,7 +41,7 @@ from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.map_items import size_of_part
 from hephaestus.engine.records import Counts
-from hephaestus.engine.state import place_of
+from hephaestus.engine.state import is_part, place_of
 from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
@@ -98,7 +98,8 @@ class Judge:
             if begun.plan is not None:
                 graph = self.definition.of_part(outcome.step).graph.fingerprint
                 return MapSpread(outcome.activation, replace(begun.plan, graph=graph), *begins)
-            return MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins, begun.config)
+            event = MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins)
+            return replace(event, config=begun.config, child=begun.child, version=begun.version)
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)
         if outcome.spawned is not None:
@@ -281,16 +282,30 @@ class Judge:
             outcome.step in self.definition.graph.rounds,
         )
 
-    def part_ended(self, mail: Mail, told: Mapping[str, Any], state: State) -> PartEnded:
-        """A part of a map has ended: what it ``told`` of its items is counted; of one that could not, all failed."""
-        counts = Counts(told.get("completed", 0), told.get("failed", 0), told.get("cancelled", 0))
-        reason = told.get("reason")
+    def part_ended(self, mail: Mail, said: Mapping[str, Any], state: State) -> PartEnded:
+        """A part of a map has ended: what it ``said`` of its items is counted; of one that could not, all failed."""
+        if not is_part(state, mail.activation):
+            return self._item_of_child_ended(mail, state)
+        counts = Counts(said.get("completed", 0), said.get("failed", 0), said.get("cancelled", 0))
+        reason = said.get("reason")
         error = mail.error if not reason else Failure("ItemsFailed", str(reason))
         if mail.status not in ("completed", "cancelled", "undone"):
             size = size_of_part(state, mail.activation)
             counts = replace(counts, failed=size - counts.completed - counts.cancelled)
             error = mail.error or Failure("InstanceLost", f"an instance that ran {size} of the items is {mail.status}")
-        return PartEnded(mail.activation, mail.status, mail.number, counts, told.get("events", NOTHING), error)
+        return PartEnded(mail.activation, mail.status, mail.number, counts, said.get("events", NOTHING), error)
+
+    def _item_of_child_ended(self, mail: Mail, state: State) -> PartEnded:
+        """An item that is a workflow has ended; of what it left nothing is kept here."""
+        child = state.children[mail.activation]
+        if mail.status in ("completed", "undone"):
+            return PartEnded(mail.activation, mail.status, mail.number, emitted=FrozenDict(done=1))
+        why = told(replace(child, status=mail.status, error=mail.error))
+        if child.stopping == "timeout":
+            why = "took too long"
+        item = parse(mail.activation).item
+        error = Failure(mail.error.type if mail.error else "ChildCancelled", f"item {item}: its workflow {why}")
+        return PartEnded(mail.activation, mail.status, mail.number, error=error)
 
     def _item_delivered(self, command: Deliver, state: State) -> Event:
         """A waiting item gets its event, with which it completes, or fails where its step does not declare it."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
 
 
-def spawned(step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type[Workflow]], object]) -> Spawned:
+def spawned(
+    step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type[Workflow]], object], version: int = 0
+) -> Spawned:
     """The start of a child.
 
     Args:
@@ -26,6 +28,7 @@ def spawned(step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type
         asked: what its function gave.
         limit: of a value's size, in bytes.
         deployed: raises where a workflow is not deployed.
+        version: of the child, where that is decided; 0 where it is not.
 
     Raises:
         CallerError, NotSerializable, InvalidResult: the child cannot start so.
@@ -36,7 +39,7 @@ def spawned(step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type
     if not isinstance(initial, FrozenDict):
         message = f"step {step.key} gives its child the context {type(asked.context).__name__}: give a mapping"
         raise InvalidResult(message)
-    chosen = version_for(flow, {"context": own(initial), "id": "", "tags": list(flow.tags)})
+    chosen = version or version_for(flow, {"context": own(initial), "id": "", "tags": list(flow.tags)})
     definition = flow.definition(chosen)
     check_input(asked.context, definition, initial)
     check_size(initial, limit, f"step {step.key}: the context of its child")

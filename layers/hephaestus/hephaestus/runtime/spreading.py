@@ -80,7 +80,8 @@ def part_items(store: Store, part: Part) -> Spreads:
     found = store.values.get(part.owner, part.life, names)
     leaf, shared = (load_value(found[name]) for name in names)
     config = FrozenDict(shared["config"])
-    return Spreads(FrozenList(leaf["items"]), tuple(leaf["keys"]), FrozenDict(shared["initial"]), config=config)
+    own = (FrozenList(leaf["items"]), tuple(leaf["keys"]), FrozenDict(shared["initial"]))
+    return Spreads(*own, config=config, child=shared["child"], version=shared["version"])
 
 
 def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> int | None:
@@ -103,7 +104,8 @@ def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> 
 def _shared(given: Spreads, of: ItemsOf) -> dict[str, Any]:
     """What all items read besides their own."""
     initial = freeze(of.context.initial, "context") if given.initial is None else given.initial
-    return {"initial": initial, "config": freeze(of.context.config, "config")}
+    of_all = {"initial": initial, "config": freeze(of.context.config, "config")}
+    return {**of_all, "child": given.child, "version": given.version}
 
 
 def _directory(keys: tuple[str, ...], total: int) -> list[dict[str, int]]:

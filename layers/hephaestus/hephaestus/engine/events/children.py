@@ -22,7 +22,7 @@ LOST: Final = "lost"  # the status of a child that could not be reached, and the
 REJECTED: Final = "rejected"  # the status of a child whose id another instance has
 
 
-@event(stays("running"), dict.fromkeys(TRIED, "waiting"))
+@event(stays("running"), {**dict.fromkeys(TRIED, "waiting"), "mapping": "mapping"})
 class ChildStarted(OfActivation):
     """``step`` starts the instance ``child`` and waits for its end, at most for ``within_ms``, if that is not 0.
 
@@ -46,8 +46,10 @@ class ChildStarted(OfActivation):
     asks: bool = False
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """The step waits; the deadline is a timer."""
+        """The step waits, or the item of a map; the deadline is a timer."""
         step, activation = step_now(state, self.activation), self.activation
+        if "[" in activation:
+            return self._of_item(state, step, at)
         loop = state.loop(step)
         waiting = StepState(step_after(state, step, self), self.attempt, started_at=self.started_at, loop=loop)
         number = 1 if loop is None else loop.rounds + 1
@@ -58,6 +60,24 @@ class ChildStarted(OfActivation):
             "timers": added(state.timers, activation, timers) if timers else state.timers,
             "children": added(state.children, activation, child),
             "running": tuple([one for one in state.running if one != activation]),
+            "trail": Trail(state.trail, step),
+        }
+
+    def _of_item(self, state: State, step: str, at: int) -> dict[str, Any]:
+        """The item is waited for; its map goes on as it was."""
+        step_after(state, step, self)
+        known = part_in(state, self.activation)
+        child = Child(self.child, number=known.number, within_ms=self.within_ms)
+        timers = deadline(self.activation, child, at)
+        mapped = state.steps[step].mapped
+        open_ = without(mapped.open, parse(self.activation).item or "") if mapped is not None else NOTHING
+        changed = mapped and replace(state.steps[step], mapped=replace(mapped, open=open_))
+        return {
+            "steps": added(state.steps, step, changed) if changed else state.steps,
+            "timers": added(state.timers, self.activation, timers) if timers else state.timers,
+            "children": added(state.children, self.activation, child),
+            "running": tuple([one for one in state.running if one != self.activation]),
+            "isolated": tuple([one for one in state.isolated if one != self.activation]),
             "trail": Trail(state.trail, step),
         }
 

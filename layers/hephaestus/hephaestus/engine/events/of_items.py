@@ -9,6 +9,7 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.events.steps import requests_of
 from hephaestus.engine.records import (
+    CANCELLED,
     COMPLETED,
     FAILED,
     NOT_ENDED,
@@ -44,11 +45,14 @@ class MapBegun(OfActivation):
     started_at: int = 0
     attempt: int = 1
     config: Mapping[str, Any] = NOTHING
+    child: str = ""
+    version: int = 0
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and its items are to be run."""
         number, part = len(self.over), _part_of(state)
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
+        mapped = replace(mapped, child=self.child, version=self.version)
         if part is not None:
             mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=part.share)
         return _begun(state, self, mapped)
@@ -85,9 +89,11 @@ class PartStarted(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is waited for; the end that was told before is no news."""
         item = _item(state, self, NOT_ENDED)
-        shares = (*item.mapped.shares[: item.place], self.share, *item.mapped.shares[item.place + 1 :])
-        child = Child(self.child, number=item.mapped.entries[item.place])
-        changed = _noted(state, self, item, replace(item.mapped, shares=shares))
+        mapped, place = item.mapped, item.place
+        if mapped.in_parts:
+            mapped = replace(mapped, shares=(*mapped.shares[:place], self.share, *mapped.shares[place + 1 :]))
+        child = Child(self.child, number=mapped.entries[place])
+        changed = _noted(state, self, item, mapped)
         return {**changed, "children": added(state.children, self.activation, child)}
 
 
@@ -136,6 +142,9 @@ class PartEnded(OfActivation):
             end = UNDONE if self.status == "undone" else NOT_UNDONE
         else:
             end = COMPLETED if self.status in ("completed", "cancelled") else FAILED
+            if mapped.child:
+                stopped = child.stopping != "timeout" and self.status == "cancelled"
+                end = CANCELLED if stopped else COMPLETED if self.status == "completed" else FAILED
             found = found._replace(mapped=_counted(found, self.counts, self.emitted))
         ended = _ended(found, end, self.number or child.number)
         if self.error is not None:
@@ -247,7 +256,8 @@ class ItemFailed(OfActivation):
             mapped = replace(item.mapped, open=added(item.mapped.open, item.key, known))
         else:
             story = f"item {item.key} failed after {self.attempt} attempt(s): {self.error.message}"
-            mapped = replace(_ended(item, FAILED, state.sequence + 1), reason=item.mapped.reason or story)
+            entry = item.mapped.entries[item.place] if item.mapped.child else state.sequence + 1
+            mapped = replace(_ended(item, FAILED, entry), reason=item.mapped.reason or story)
         changed = _noted(state, self, item, mapped, goes_on=self.retry_at is not None)
         if self.activation in state.timers:
             left = tuple([timer for timer in state.timers[self.activation] if timer.request is not None])
@@ -305,7 +315,7 @@ def _begun(state: State, about: OfActivation, mapped: Mapped) -> dict[str, Any]:
 
 def _counted(item: _Item, counts: Counts, emitted: Mapping[str, int] = NOTHING) -> Mapped:
     """What is known of a map with the counts of one part."""
-    every = (*item.mapped.counts[: item.place], counts, *item.mapped.counts[item.place + 1 :])
+    every = item.mapped.counts and (*item.mapped.counts[: item.place], counts, *item.mapped.counts[item.place + 1 :])
     events = dict(item.mapped.events)
     for name, number in emitted.items():
         events[name] = events.get(name, 0) + number
