@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from hephaestus import DONE, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.state import parts_of
 from hephaestus.runtime import spreading
-from hephaestus.steps import Map, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ONCE = Retry(max_attempts=1)
 SIZES = (0, 1, 2, 3, 4, 5, 7, 12, 13, 30)
+SOME: Final = pytest.mark.parametrize("bad", [{29}, {3, 4, 17}, set(range(0, 30, 2))])
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +43,12 @@ class World:
         fails = step(key="fails", retry=ONCE)(self._fail)
         routes = {self.map: {"done": after}, after: {"done": fails}, fails: {"done": DONE}}
         self.flow = type("Flow", (Workflow,), {"start_at": self.map, "transitions": routes}, key="flow")
-        self.local = LocalRuntime(self.flow)
+        self.local = self.made()
         self.fails = False
+
+    def made(self) -> LocalRuntime:
+        """What runs it."""
+        return LocalRuntime(self.flow)
 
     def _step(self) -> Any:
         return step(key="item", retry=ONCE, compensate=self._undo)(self._work)
@@ -88,6 +93,34 @@ class World:
                 yield from self.states(below)
 
 
+class OfWorkflows(World):
+    """Each item is an instance of a workflow of two steps."""
+
+    def _step(self) -> Any:
+        work = step(key="item", retry=ONCE, compensate=self._undo)(self._work)
+        last = step(key="last")(lambda _: {"last": True})
+        routes = {work: {"done": last}, last: {"done": DONE}}
+        self.child = type("Kid", (Workflow,), {"start_at": work, "transitions": routes}, key="kid")
+        return ChildWorkflow(self.child, context=lambda ctx: {"item": ctx.item, "index": ctx.index})
+
+    def made(self) -> LocalRuntime:
+        return LocalRuntime(self.flow, self.child)
+
+    def _work(self, ctx: StepContext) -> Any:
+        item = ctx.initial["item"]
+        self.seen.append({"item": item, "index": ctx.initial["index"], "idempotency_key": ctx.idempotency_key})
+        if item in self.bad:
+            message = f"no {item}"
+            raise NonRetryable(message)
+        return {"twice": 2 * item}
+
+    def _undo(self, ctx: StepContext) -> None:
+        self.undone.append((ctx.initial["item"], ctx.idempotency_key, dict(ctx.steps["item"])))
+
+
+WORLDS: Final = pytest.mark.parametrize("world_of", [World, OfWorkflows])
+
+
 def key_of(number: int) -> str:
     """A key that is no index."""
     return f"k/{number}"
@@ -107,11 +140,14 @@ def test_what_items_see_and_the_summary_depend_on_the_items_only(size: int, key:
     assert all(run == runs[0] for run in runs)
 
 
-@pytest.mark.parametrize("bad", [{0}, {29}, {3, 4, 17}, set(range(0, 30, 2))])
+@WORLDS
+@SOME
 @pytest.mark.parametrize("tolerate", [0, 1, 2, 3, "50%", "100%"])
-def test_a_map_fails_beyond_what_it_tolerates_wherever_the_failures_are(bad: set[int], tolerate: Any) -> None:
+def test_a_map_fails_beyond_what_it_tolerates_wherever_the_failures_are(
+    world_of: type[World], bad: set[int], tolerate: Any
+) -> None:
     """Rule C.6: and its completed items are undone, each once, with what it left; tolerated failures are not."""
-    world = World(tolerate=tolerate)
+    world = world_of(tolerate=tolerate)
     world.bad = bad
     shown = world.start(30)
     most = tolerate if isinstance(tolerate, int) else 30 * int(tolerate[:-1]) // 100
@@ -123,12 +159,13 @@ def test_a_map_fails_beyond_what_it_tolerates_wherever_the_failures_are(bad: set
         done = sorted(one["item"] for one in world.seen if one["item"] not in bad)
         assert sorted(item for item, _, _ in world.undone) == done
         assert all(left == {"twice": 2 * item} for item, _, left in world.undone)
-        assert {state.status for state in world.states()} <= {"failed", "undone", "completed", "cancelled"}
+        assert all(state.closed for state in world.states())
 
 
-def test_a_completed_map_is_undone_down_the_tree() -> None:
+@WORLDS
+def test_a_completed_map_is_undone_down_the_tree(world_of: type[World]) -> None:
     """Rule C.13: once each, when a later step fails; under keys that a second run does not repeat."""
-    world = World()
+    world = world_of()
     world.fails = True
     shown = world.start(30)
     assert (shown.status, shown.steps["work"].status) == ("failed", "compensated")
@@ -143,15 +180,27 @@ def test_a_completed_map_is_undone_down_the_tree() -> None:
     assert not first & {one["idempotency_key"] for one in world.seen[30:]}
 
 
-@pytest.mark.parametrize("bad", [{29}, {3, 4, 17}, set(range(0, 30, 2))])
-def test_a_redrive_of_a_failed_map_repeats_the_failed_items_only(bad: set[int]) -> None:
+class Plain(World):
+    """Its items cannot be undone."""
+
+    def _step(self) -> Any:
+        return step(key="item", retry=ONCE)(self._work)
+
+
+class PlainWorkflows(OfWorkflows):
+    """Its items cannot be undone."""
+
+    def _step(self) -> Any:
+        work = step(key="item", retry=ONCE)(self._work)
+        self.child = type("Kid", (Workflow,), {"start_at": work, "transitions": {work: {"done": DONE}}}, key="kid")
+        return ChildWorkflow(self.child, context=lambda ctx: {"item": ctx.item, "index": ctx.index})
+
+
+@pytest.mark.parametrize("world_of", [Plain, PlainWorkflows])
+@SOME
+def test_a_redrive_of_a_failed_map_repeats_the_failed_items_only(world_of: type[World], bad: set[int]) -> None:
     """Rule C.13: where nothing was undone, under the same keys."""
-
-    class Plain(World):
-        def _step(self) -> Any:
-            return step(key="item", retry=ONCE)(self._work)
-
-    world = Plain(concurrency=4)
+    world = world_of(concurrency=4)
     world.bad = bad
     assert world.start(30).status == "failed"
     ran = {one["item"] for one in world.seen}
@@ -231,9 +280,10 @@ def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:
     assert {state.instance_id for state in world.states()} > before
 
 
-def test_delete_removes_the_whole_tree() -> None:
+@WORLDS
+def test_delete_removes_the_whole_tree(world_of: type[World]) -> None:
     """Rule D.11: nothing is left of any part, its values included."""
-    world = World()
+    world = world_of()
     world.start(30)
     names = [state.instance_id for state in world.states()]
     assert len(names) > 15
@@ -267,3 +317,73 @@ def test_a_version_without_the_map_parks_its_parts() -> None:
     assert "without the map 'work'" in state.parked
     world.local.advance(timedelta(hours=2))
     assert world.local.runner.get("flow::1").steps["work"].results["events"] == {"timeout": 5}
+
+
+class Slow(OfWorkflows):
+    """Its workflows wait for an hour."""
+
+    def _work(self, ctx: StepContext) -> Any:
+        super()._work(ctx)
+        return Pending(timedelta(hours=1), emits="done")
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("concurrency", [1, 2, 5, 100])
+def test_no_more_workflows_are_open_than_concurrency_says(chunk: int, concurrency: int) -> None:
+    """Rule C.8: an instance that waits has its place."""
+    world = Slow(chunk=chunk, concurrency=concurrency)
+    world.start(30)
+    for _ in range(60):
+        open_ = [state for state in world.states() if state.workflow == "Kid" and not state.closed]
+        assert len(open_) <= concurrency
+        if not open_:
+            break
+        world.local.advance(timedelta(hours=1))
+    assert dict(world.local.runner.get("flow::1").steps["work"].results)["completed"] == 30
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("compensate", [False, True])
+def test_a_cancelled_map_of_workflows_cancels_them(*, chunk: int, compensate: bool) -> None:
+    """Rule D.7: all of them, before the root ends; nothing runs afterwards."""
+    world = Slow(chunk=chunk)
+    world.start(30)
+    ran = len(world.seen)
+    world.local.runner.cancel("flow::1", compensate=compensate)
+    world.local.settle()
+    assert world.local.runner.get("flow::1").status == "cancelled"
+    assert all(state.closed for state in world.states())
+    world.local.advance(timedelta(hours=2))
+    assert len(world.seen) == ran == 30
+    assert world.undone == []
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_a_workflow_that_takes_too_long_has_failed(chunk: int) -> None:
+    """Rule D.8: it is cancelled at its timeout."""
+
+    class Late(Slow):
+        def _step(self) -> Any:
+            super()._step()
+            timeout = timedelta(minutes=1)
+            return ChildWorkflow(
+                self.child, context=lambda ctx: {"item": ctx.item, "index": ctx.index}, timeout=timeout
+            )
+
+    world = Late(chunk=chunk, tolerate="100%")
+    world.start(5)
+    world.local.advance(timedelta(minutes=2))
+    assert dict(world.local.runner.get("flow::1").steps["work"].results)["failed"] == 5
+    assert {state.status for state in world.states() if state.workflow == "Kid"} == {"cancelled"}
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_a_mapping_that_is_none_fails_its_item(chunk: int) -> None:
+    """Rule C.4: what a workflow cannot start with is said with the item's key."""
+    kid = step(key="kid")(lambda _: "done")
+    child = type("Kid", (Workflow,), {"start_at": kid, "transitions": {kid: {"done": DONE}}}, key="kid")
+    made = Map(child, over=lambda _: [{"a": 1}, 5, {"a": 2}], chunk=chunk, name="work")
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    shown = LocalRuntime(flow, child).start(flow, "1", {})
+    assert shown.status == "failed"
+    assert "item 1 is 5, and a workflow starts with a mapping" in str(shown.error)
