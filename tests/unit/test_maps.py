@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Again, Completed, Rounds, Step, StepContext, Workflow, step
-from hephaestus.definition.maps import MOST_ITEMS, InvalidItems, Spreads
+from hephaestus import DONE, Again, Completed, InvalidItems, Rounds, Step, StepContext, Workflow, step
+from hephaestus.definition.maps import MOST_ITEMS, Spreads
 from hephaestus.engine.graph import Spread
 from hephaestus.errors import DefinitionError
 from hephaestus.steps import Map

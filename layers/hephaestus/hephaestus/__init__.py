@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
+from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
@@ -92,7 +93,9 @@ __all__ = [
     "InstanceNotFound",
     "InvalidDelay",
     "InvalidInput",
+    "InvalidItems",
     "InvariantBroken",
+    "Items",
     "LinkAltered",
     "LinkExpired",
     "LinkForeign",

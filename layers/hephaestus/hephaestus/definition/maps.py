@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.child import ChildWorkflow, is_workflow
 from hephaestus.definition.durations import shown
+from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Done, Fail, Step
 from hephaestus.engine.graph import WHOLE_SHARE, Spread
 from hephaestus.engine.records import NOTHING
-from hephaestus.errors import NonRetryable
 from hephaestus.values import FrozenList, NotSerializable, freeze
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -35,10 +35,6 @@ FAN: Final = 100  # instances below one
 MOST_AT_ONCE: Final = 10_000
 LONGEST_KEY: Final = 128  # characters
 GIVE_ITEMS: Final = "give a list, or anything else that its items can be read from one by one"
-
-
-class InvalidItems(NonRetryable):
-    """What a map's ``over`` gave, or its ``key`` or ``context``, cannot be used; giving it again would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,8 @@ class Map(Step):
     Args:
         target: the step, a ``ChildWorkflow`` or a workflow; its code reads ``ctx.item``, ``ctx.item_key`` and
             ``ctx.index``, and ``ctx.steps`` is empty.
-        over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one.
+        over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one. Or
+            ``Items``, or what gives them.
         key: takes an item and gives its key, 1 to 128 printable characters, each once; by default its index.
         tolerate: how many items may fail, as a number or as a share of all (``"5%"``).
         concurrency: how many items run or wait at a time at most: 1 to 10,000.
@@ -94,7 +91,7 @@ class Map(Step):
         self,
         target: StepLike | type[Workflow],
         *,
-        over: Callable[[StepContext], Iterable[Any]],
+        over: Callable[[StepContext], Iterable[Any] | Items] | Items,
         key: Callable[[Any], str] | None = None,
         tolerate: int | str = 0,
         concurrency: int = 100,
@@ -112,7 +109,11 @@ class Map(Step):
         given = (("over", over, "context"), ("key", key, "item"), ("context", context, "context"))
         for what, function, argument in given:
             needed = function is not None or what == "over"
-            if needed and (unfit := call_problem(function, argument, coroutines=False)):
+            if (
+                needed
+                and not (what == "over" and isinstance(function, Items))
+                and (unfit := call_problem(function, argument, coroutines=False))
+            ):
                 wrong.add(f"its {what} {unfit}", f"Give a plain function that takes the {argument}")
         if not _is_number(concurrency) or not 1 <= concurrency <= MOST_AT_ONCE:
             wrong.add(f"concurrency is {shown(concurrency)}", f"Give a whole number from 1 to {MOST_AT_ONCE:,}")
@@ -143,7 +144,8 @@ class Map(Step):
         Raises:
             NonRetryable: they cannot be run.
         """
-        items = _items_of(self.over(context), f"step {self.key}: over")
+        given = self.over if isinstance(self.over, Items) else self.over(context)
+        items = _items_of(given, f"step {self.key}: over")
         frozen = FrozenList(_stored(item, f"step {self.key}: item {place}") for place, item in enumerate(items))
         keys = () if self.key_of is None else tuple(map(self.key_of, items))
         for problem in _keys_wrong(keys):

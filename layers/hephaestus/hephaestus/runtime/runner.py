@@ -31,6 +31,7 @@ from hephaestus.runtime.executor import Executor
 from hephaestus.runtime.family import Family
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.perform import Performer
 from hephaestus.runtime.queries import Queries, read_filter
 from hephaestus.runtime.telemetry import emit
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.dispatch import Budget, Dispatch
     from hephaestus.runtime.ports import Clock, EventBus, Timeout, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
+    from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.filters import ListFilter
     from hephaestus.store.store import Store
@@ -71,6 +73,9 @@ class Runner:
         limits: what executions keep to.
         workers: where steps run.
         signer: gives what signs and reads links; asked when a step or a caller needs it.
+
+    Attributes:
+        sources: gives what reads the items of maps from users' objects; asked when a map needs it.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -93,6 +98,7 @@ class Runner:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.signer = signer
+        self.sources: Callable[[], Sources] = no_sources
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
         self.executor = Executor(commits, self.clock, self.limits, workers, signer, self._deployed)
