@@ -18,6 +18,7 @@ from hephaestus import (
     Delete,
     Done,
     Instance,
+    Items,
     NonRetryable,
     Pending,
     Put,
@@ -148,6 +149,8 @@ thumbs = Map(
     retry=Retry(max_attempts=2),
     name="thumbs",
 )
+parcels = Map(note, over=Items.s3("shop", "parcels.jsonl"), concurrency=500, collect=False, name="parcels")
+of_a_day = Map(note, over=lambda ctx: Items.s3("shop", ctx.initial["day"], format="csv"), name="of_a_day")
 numbers = Map(note, over=lambda _: range(3), tolerate=3, collect=False, name="numbers")
 asked = Poll(carrier_says_later, every=1.5, rounds=Rounds(500, 60))
 

@@ -211,7 +211,7 @@ class _Scanning:
     def read_block(self) -> None:
         """Read a block, and take the lines that end in it; the beginning of another is read again with its end."""
         size, base, where = self.source.pin.size, self.at, self.source.items
-        least = len(MARK) + self.sources.longest_line + len(ENDING)  # else a line might never end in its block
+        least = self.sources.longest_line + len(ENDING)  # else a line might never end in its block
         length = min(max(self.sources.block, least), size - base)
         data = self.sources.objects.read(where.bucket, where.key, self.source.pin, base, length) if length else b""
         position = len(MARK) if not base and data.startswith(MARK) else 0
