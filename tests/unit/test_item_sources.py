@@ -253,9 +253,20 @@ def test_only_the_last_lines_may_be_blank(blank: bytes) -> None:
         rejected(b"1\n2\n" + blank + b"\n" + blank + b"\n3\n") == f"{URI}, line 3 is blank: only the last lines may be"
     )
     assert scanned(b"1\n2\n" + blank + b"\n" + blank).total == 2
-    many = (b"1\n2\n" + b"\n" * 100, {"block": 1, "longest_line": 10})
-    assert scanned(many[0], **many[1]).total == 2
-    assert rejected(many[0] + b"3", **many[1]) == f"{URI}, line 3 is blank: only the last lines may be"
+
+
+def test_a_blank_line_is_remembered_from_call_to_call() -> None:
+    """A block of twelve bytes after the other, each by a call of its own; the last one begins with the ``3``."""
+    data = b"1\n2\n" + b"\n" * 104
+    for after, problem in ((b"", None), (b"3", f"{URI}, line 3 is blank: only the last lines may be")):
+        reading, scan = sources(data + after, block=1, longest_line=10)
+        said = None
+        try:
+            while not scan.done:
+                scan, _ = reading.scan(scan, lambda _: False)
+        except InvalidItems as error:
+            said = str(error)
+        assert (said, scan.total) == (problem, 2)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r\n2\n"])
