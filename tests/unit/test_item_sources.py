@@ -109,11 +109,12 @@ def test_a_map_takes_it_as_it_is_or_from_a_function() -> None:
     assert Map(ship, over=lambda _: items).over is not items
 
 
-def test_a_runtime_without_sources_says_so() -> None:
+def test_a_runtime_in_memory_has_objects_and_one_without_sources_says_so() -> None:
     local = LocalRuntime(
         type("Flow", (Workflow,), {"start_at": ship, "transitions": {ship: {"done": DONE}}}, key="flow")
     )
-    assert isinstance(local.runner.sources(), Sources)
+    local.objects.put("shop", "parcels.jsonl", "1\n2\n")
+    assert local.runner.sources().begin(Items.s3("shop", "parcels.jsonl"), 100).source.pin.size == 4
     bare = Runner(local.store, local.timers, local.queue, local.runner.registry)
     with pytest.raises(UnreadableObject, match="reads no objects in S3"):
         bare.sources()

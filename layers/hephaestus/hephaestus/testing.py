@@ -150,6 +150,8 @@ def _check_workflows(workflows: Sequence[object]) -> None:
 class LocalRuntime:
     """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
 
+    ``local.objects.put("bucket", "key", "...")`` puts an object there that ``Items.s3`` reads.
+
     Args:
         workflows: the workflows it knows.
         store: another store than memory's.
