@@ -237,6 +237,25 @@ NOT_UNDONE: Final = "n"
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """Where the instances are that run a map's items.
+
+    Attributes:
+        owner, life: the instance that has the map, and its life.
+        root_life, above: what the ids of the instances are derived from: the life of the root of their tree, and the
+            path from there to the owner; empty where that is the root.
+        step, epoch: the map.
+    """
+
+    owner: str
+    life: str
+    root_life: str
+    above: str
+    step: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What has become of the items of a part of a map, as far as its instance has said."""
 
@@ -272,6 +291,7 @@ class Mapped:
         config: the configuration of the map, where it is another instance's.
         child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
             ``entries`` has the number that its end was told with.
+        tree: where a fork has taken over a map in parts, whose tree that is: its instances stay where they are.
     """
 
     items: Any
@@ -292,6 +312,7 @@ class Mapped:
     config: Mapping[str, Any] = NOTHING
     child: str = ""
     version: int = 0
+    tree: Tree | None = None
 
     @property
     def by_others(self) -> bool:

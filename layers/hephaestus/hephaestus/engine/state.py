@@ -249,6 +249,12 @@ class State:
             yield from timers
 
     @property
+    def public_id(self) -> str:
+        """The id that people know it by: of one that runs a part of a map's items, that of the map's owner (C.1)."""
+        part = None if self.origin is None else self.origin.part
+        return self.instance_id if part is None else part.owner
+
+    @property
     def attached(self) -> bool:
         """Whether it is a child that its parent waits for: it is steered, and goes, with the root of its tree."""
         return self.origin is not None and not self.origin.detached
@@ -270,7 +276,8 @@ class State:
         """Whether it has children that are not detached, or parts of a map."""
         if any(not child.detached for child in self.offspring.values()):
             return True
-        return any(step.mapped is not None and step.mapped.by_others for step in self.steps.values())
+        every = (step.mapped for step in self.steps.values())
+        return any(mapped is not None and mapped.by_others and mapped.tree is None for mapped in every)
 
     @property
     def kin(self) -> tuple[str, ...]:
@@ -444,7 +451,7 @@ def parts_of(state: State, step: str) -> dict[str, Child]:
     """By activation, the instances that run a map's items and have begun in its newest epoch."""
     known = state.steps.get(step)
     mapped = None if known is None else known.mapped
-    if mapped is None or not mapped.by_others:
+    if mapped is None or not mapped.by_others or mapped.tree is not None:
         return {}
     every = [(state.item(step, mapped.key(place)), number) for place, number in enumerate(mapped.entries)]
     return {one: part_in(state, one) for one, number in every if number or one in state.children}

@@ -603,9 +603,9 @@ class _Execution:
         source = Source(self.definition, self.draft, activation, self.remaining_time, self.issuer, self.left_by_items)
         return context_of(source, attempt)
 
-    def left_by_items(self, state: State, step: str, places: Sequence[int]) -> Sequence[Any]:
+    def left_by_items(self, state: State, step: str, place: int | None) -> Iterator[Any]:
         """What items of a map left; see ``items_left``."""
-        return items_left(self.executor.commits.store.reader, state, step, places, tuple(self.journal.decided))
+        return items_left(self.executor.commits.store.reader, state, step, place, tuple(self.journal.decided))
 
     def remaining_time(self) -> timedelta:
         """How long steps of this invocation may still run."""
