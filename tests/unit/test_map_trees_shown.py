@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.map_items import mapped_of
-from hephaestus.engine.trees import Node, below, id_of, leaf_of, path_to_owner, top, tree_of
-from hephaestus.errors import BadRequest
+from hephaestus.engine.trees import Node, below, id_of, path_to_owner, top, tree_of, way_to
+from hephaestus.errors import (
+    AmbiguousEvent,
+    BadRequest,
+    InstanceClosed,
+    ItemNotBegun,
+    LinkOutdated,
+    LinkUsed,
+    RequestIdReused,
+    StepMovedOn,
+    UnexpectedEvent,
+)
 from hephaestus.runtime import spreading
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -89,7 +100,7 @@ def test_where_an_item_is_follows_from_the_owner_alone(number: int) -> None:
         assert (one.origin.part.first, one.origin.part.size, one.origin.path) == (node.first, node.size, node.path)
         assert (one.public_id, path_to_owner(one.origin, one.origin.part)) == (shown.id, "")
     for place in range(number):
-        leaf = leaf_of(tree, plan, place)
+        leaf = way_to(tree, plan, place)[-1]
         assert nodes[id_of(tree, leaf)] == leaf
         assert leaf.size <= plan.chunk
         assert leaf.first <= place < leaf.first + leaf.size
@@ -169,3 +180,145 @@ def test_a_fork_takes_over_no_map_whose_items_it_could_not_undo() -> None:
     local.runner.fork(shown.id, new_id="2", at=1)
     local.settle()
     assert local.resume("flow::2", "go").output == {"left": list(range(7))}
+
+
+def waiting(number: int = 7, **how: Any) -> tuple[LocalRuntime, InstanceView]:
+    """Items that wait."""
+    limits = {name: how.pop(name) for name in ("timeout", "heartbeat") if name in how}
+    made = Map(WaitForEvent("yes", "no", name="work", **limits), over=given, chunk=2, **how)
+    return run(made, [f"k{place}" for place in range(number)])
+
+
+def kinds(local: LocalRuntime, name: str) -> list[str]:
+    """The events of an instance's log."""
+    return [event["type"] for entry in local.runner.history(name).items for event in entry.events]
+
+
+@pytest.mark.parametrize("key", [None, str])
+def test_an_event_reaches_its_item_wherever_that_runs(key: Any) -> None:
+    """Rule C.11: by its key or its index; the same request twice is one, also when the map has ended."""
+    local, shown = waiting(key=key)
+    names = [f"k{place}" if key else str(place) for place in range(7)]
+    for name in names:
+        local.resume(shown.id, "yes" if name != names[3] else "no", {"at": name}, item=name, event_id=f"e{name}")
+        local.resume(shown.id, "yes" if name != names[3] else "no", {"at": name}, item=name, event_id=f"e{name}")
+    shown = local.runner.get(shown.id)
+    assert (shown.status, shown.steps["work"].results["events"]) == ("completed", {"no": 1, "yes": 6})
+    assert shown.output == {"left": names}
+    assert "EventReceived" not in kinds(local, shown.id)
+    local.resume(shown.id, "yes", {"at": names[0]}, item=names[0], event_id=f"e{names[0]}")
+    with pytest.raises(RequestIdReused):
+        local.resume(shown.id, "no", item=names[0], event_id=f"e{names[0]}")
+    with pytest.raises(InstanceClosed, match=shown.id):
+        local.resume(shown.id, "yes", item=names[0])
+
+
+def test_an_event_that_no_item_of_a_tree_takes_is_rejected_as_of_one_instance() -> None:
+    """Rule C.11: without an item it is ambiguous, and nothing that is said names an instance of the tree."""
+    local, shown = waiting(key=str)
+    with pytest.raises(AmbiguousEvent, match="event 'yes' could be for an item of work; name the item"):
+        local.resume(shown.id, "yes")
+    for item, name in (("k9", None), ("0", None), ("k1", "after")):
+        with pytest.raises(UnexpectedEvent, match=f"instance {shown.id} takes no event 'yes' for item {item}"):
+            local.resume(shown.id, "yes", item=item, step=name)
+    with pytest.raises(UnexpectedEvent, match="no event 'maybe' for item k1"):
+        local.resume(shown.id, "maybe", item="k1")
+    local.resume(shown.id, "yes", item="k1")
+    with pytest.raises(UnexpectedEvent, match=f"instance {shown.id} takes no event 'no' for item k1"):
+        local.resume(shown.id, "no", item="k1")
+    local.resume(shown.id, "yes", item="k0")
+    with pytest.raises(UnexpectedEvent, match=f"instance {shown.id} takes no event 'no' for item k0"):
+        local.resume(shown.id, "no", item="k0")
+    local.runner.cancel(shown.id)
+    local.settle()
+    with pytest.raises(InstanceClosed, match=f"instance {shown.id} is cancelled"):
+        local.resume(shown.id, "yes", item="k5")
+
+
+def test_an_event_for_an_item_that_has_not_begun_is_to_be_sent_again() -> None:
+    """Rule C.11: an instance that is not there cannot keep it; in one that is, it is kept."""
+    local, shown = waiting(concurrency=1)
+    with pytest.raises(ItemNotBegun, match=f"instance {shown.id}: item 5 of work has not begun: try again later"):
+        local.resume(shown.id, "yes", item="5")
+    local.resume(shown.id, "yes", item="1")
+    for item in (0, 2, 3, 4, 5):
+        local.resume(shown.id, "yes", item=str(item))
+    assert local.resume(shown.id, "yes", item="6").status == "completed"
+
+
+def test_an_event_for_an_item_that_failed_waits_for_a_redrive_to_reach_it() -> None:
+    """Rule C.11: a map that has failed takes none; one that goes on takes it once the item's instance does."""
+    bad = {"k2"}
+
+    @step(events=("yes",), retry=ONCE)
+    def ask(ctx: StepContext) -> Pending:
+        if ctx.item in bad:
+            raise ValueError
+        return Pending()
+
+    local, shown = run(Map(ask, over=given, name="work", chunk=2), [f"k{place}" for place in range(7)])
+    assert shown.status == "failed"
+    with pytest.raises(InstanceClosed, match=f"instance {shown.id} is failed"):
+        local.resume(shown.id, "yes", item="5")
+    bad.clear()
+    local.runner.redrive(shown.id)
+    with pytest.raises(ItemNotBegun):
+        local.runner.resume(shown.id, "yes", item="2")
+    local.settle()
+    for item in range(7):
+        local.resume(shown.id, "yes", {"at": item}, item=str(item))
+    assert local.runner.get(shown.id).output == {"left": list(range(7))}
+
+
+def test_heartbeats_and_deadlines_reach_the_items_of_a_tree() -> None:
+    """Rules C.11 and C.12: they are named by the owner; so is the schedule that is made."""
+    local, shown = waiting(timeout=timedelta(hours=5), heartbeat=timedelta(hours=1))
+    with pytest.raises(AmbiguousEvent, match="items of work may wait for heartbeats; name the item"):
+        local.runner.heartbeat(shown.id)
+    with pytest.raises(UnexpectedEvent, match=f"instance {shown.id}: no item x waits for a heartbeat now"):
+        local.runner.heartbeat(shown.id, item="x")
+    local.advance(3_000)
+    for place in range(6):
+        local.runner.heartbeat(shown.id, item=str(place))
+    local.advance(1_200)
+    with pytest.raises(UnexpectedEvent, match=f"instance {shown.id}: no item 6 waits for a heartbeat now"):
+        local.runner.heartbeat(shown.id, item="6")
+    name = local.runner.schedule_resume(shown.id, "work", 60_000, item="4", request_id="r")
+    assert local.runner.schedule_resume(shown.id, "work", 60_000, item="4", request_id="r") == name
+    assert "hephaestus-map" not in name
+    with pytest.raises(UnexpectedEvent, match=f"instance {shown.id}: step work: it has no item '6' that will wait"):
+        local.runner.schedule_resume(shown.id, "work", 60_000, item="6")
+    local.advance(61)
+    with pytest.raises(UnexpectedEvent, match="for item 4"):
+        local.resume(shown.id, "yes", item="4")
+    for place in (0, 1, 2, 3, 5):
+        local.resume(shown.id, "yes", item=str(place))
+    assert local.runner.get(shown.id).steps["work"].results["events"] == {"timeout": 2, "yes": 5}
+
+
+def test_a_link_of_an_item_works_once_wherever_it_runs() -> None:
+    """Rule C.11: it names the owner; when the item has ended, or the owner, it says so."""
+    links: dict[str, str] = {}
+
+    @step(events=("yes",))
+    def ask(ctx: StepContext) -> Pending:
+        links[ctx.item_key] = ctx.callback_token("yes")
+        return Pending()
+
+    local, shown = run(Map(ask, over=given, key=str, name="work", chunk=2), [f"k{place}" for place in range(7)])
+    link = local.runner.signer().read(links["k4"], local.clock.now())
+    assert (link.instance_id, local.runner.look(link)) == (shown.id, "Flow")
+    local.follow(links["k4"], {"at": 4})
+    for again in (lambda: local.follow(links["k4"]), lambda: local.runner.look(link)):
+        with pytest.raises(LinkUsed, match=f"instance {shown.id}: this link has been used"):
+            again()
+    local.resume(shown.id, "yes", item="k5")
+    with pytest.raises(StepMovedOn, match=f"instance {shown.id}: item k5 of step work"):
+        local.follow(links["k5"])
+    local.runner.cancel(shown.id)
+    local.settle()
+    with pytest.raises((InstanceClosed, StepMovedOn), match=f"instance {shown.id}"):
+        local.follow(links["k0"])
+    local.start(local.runner.registry.get("Flow"), "1", {"items": list("abc")})
+    with pytest.raises(LinkOutdated):
+        local.follow(links["k0"])

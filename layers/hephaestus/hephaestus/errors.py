@@ -273,6 +273,12 @@ class LineFull(TooBusy):
     title = "Line full"
 
 
+class ItemNotBegun(RetryLater):
+    """The item of a map that a request names has not begun, and the instance that will run it cannot keep it yet."""
+
+    title = "Item not begun"
+
+
 class CorruptLog(EngineError):
     """A stored head or log entry cannot be read or does not follow from the one before."""
 

@@ -103,7 +103,7 @@ def is_open_item(state: State, activation: str) -> bool:
     known = state.steps.get(found.step)
     if known is None or known.mapped is None or state.item(found.step, found.item or "", undo=found.undo) != activation:
         return False
-    place = known.mapped.place(found.item or "")
+    place = None if known.mapped.in_parts else known.mapped.place(found.item or "")
     wanted = COMPLETED if found.undo else NOT_ENDED
     left = known.status == "mapping" or found.undo
     return left and place is not None and known.mapped.ends[place] == wanted

@@ -58,12 +58,12 @@ def top(tree: Tree, plan: Plan) -> Node:
     return Node(tree.above, 0, plan.total)
 
 
-def leaf_of(tree: Tree, plan: Plan, place: int) -> Node:
-    """The instance that runs the item at ``place`` of the whole map."""
-    node = top(tree, plan)
-    while node.size > plan.chunk:
-        node = _towards(tree, plan, node, place)
-    return node
+def way_to(tree: Tree, plan: Plan, place: int) -> list[Node]:
+    """The instances below the owner that lead to the one that runs the item at ``place``, that one last."""
+    way = [top(tree, plan)]
+    while way[-1].size > plan.chunk:
+        way.append(_towards(tree, plan, way[-1], place))
+    return way[1:]
 
 
 def id_of(tree: Tree, node: Node) -> str:

@@ -32,5 +32,6 @@ def schedule_name(timeout: Timeout, prefix: str = "") -> str:
     """
     own = name_in_life(timeout.instance_id, timeout.life, timeout.token)
     digest = hashlib.sha256(own.encode()).hexdigest()[:24]
-    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{timeout.instance_id}-{timeout.step}")
+    of = "" if timeout.instance_id.startswith(f"{PARTS}::") else f"{timeout.instance_id}-"
+    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{of}{timeout.step}")
     return f"{prefix}{readable[: MAX_READABLE - len(prefix)]}-{digest}"

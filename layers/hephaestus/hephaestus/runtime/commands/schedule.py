@@ -11,6 +11,7 @@ from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import named, repeats
+from hephaestus.runtime.addressing import as_owner, far_item
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.heartbeat import check_open
@@ -58,12 +59,15 @@ class ScheduleResume(Command):
         asked = self.digest(step, self.delay_ms, *(() if self.item is None else (self.item,)))
         what = f"r{named(self.action, self.request_id)}" if self.request_id is not None else ""
 
+        def repeated(state: State) -> bool:
+            return repeats(as_owner(state), self.action, self.request_id, asked)
+
         def set_timer(state: State, now: int) -> State | None:
-            if repeats(state, self.action, self.request_id, asked):
+            if repeated(state):
                 return state
             graph = instances.registry.definition(state).graph
-            check_open(state, graph, step, "nothing can be scheduled for it")
-            _check_times_out(graph, state, step, self.item)
+            check_open(as_owner(state), graph, step, "nothing can be scheduled for it")
+            _check_times_out(graph, as_owner(state), step, self.item)
             if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
                 has = f"instance {self.instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
@@ -73,14 +77,25 @@ class ScheduleResume(Command):
             asking = (self.request_id or "", who.name, who.source, asked)
             return instances.append(state, now, TimerSet(own, activation, now + self.delay_ms, "timeout", *asking))
 
-        after = instances.change(self.instance_id, set_timer)
+        set_: list[State] = []
+
+        def route(state: State, now: int) -> State | None:
+            far = far_item(instances, instances.registry.definition(state).graph, state, step, self.item)
+            after = None if far is None else far.change(instances, set_timer, repeated)
+            if after is None:
+                return set_timer(state, now)
+            set_.append(after)
+            return state
+
+        after = instances.change(self.instance_id, route)
+        after = set_[-1] if set_ else after
         # A redrive moves it, token and all; whichever round of its step it is for, a request has one token.
         activation, line = _names(after, step, self.item)
         token, known = token_of(line, what), after.timers.get(activation, ())
         timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
-            return timers.name(Timeout(self.instance_id, after.life, step, token, 0))
-        return timers.schedule(Timeout(self.instance_id, after.life, step, timer.token, timer.due_at))
+            return timers.name(Timeout(after.instance_id, after.life, step, token, 0))
+        return timers.schedule(Timeout(after.instance_id, after.life, step, timer.token, timer.due_at))
 
 
 def _names(state: State, step: str, item: str | None) -> tuple[str, str]:
