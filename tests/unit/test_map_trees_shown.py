@@ -21,7 +21,7 @@ from hephaestus.errors import (
     StepMovedOn,
     UnexpectedEvent,
 )
-from hephaestus.runtime import spreading
+from hephaestus.runtime import item_pages, map_trees, spreading
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -322,3 +322,125 @@ def test_a_link_of_an_item_works_once_wherever_it_runs() -> None:
     local.start(local.runner.registry.get("Flow"), "1", {"items": list("abc")})
     with pytest.raises(LinkOutdated):
         local.follow(links["k0"])
+
+
+def counts(local: LocalRuntime, name: str) -> Any:
+    """How far the map has come."""
+    return local.runner.get(name).steps["work"].progress
+
+
+def every_item(local: LocalRuntime, name: str, status: str | None = None, limit: int = 3) -> list[Any]:
+    """The items of all pages."""
+    found: list[Any] = []
+    cursor = None
+    while True:
+        page = local.runner.items(name, "work", status=status, limit=limit, cursor=cursor)
+        assert len(page.items) <= limit
+        found += page.items
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+def reads(local: LocalRuntime) -> list[str]:
+    """The instances of trees that are read from now on."""
+    found: list[str] = []
+    load = local.store.reader.load
+    local.store.reader.load = lambda name: found.append(name) or load(name)  # type: ignore[assignment,func-returns-value,method-assign]  # noted
+    return found
+
+
+def test_the_items_of_a_tree_are_shown_as_those_of_one_instance() -> None:
+    """Rule C.10: in their order, by status, page by page, while it runs and when it is over."""
+    made = Map(step(key="work", retry=ONCE)(work.function), over=given, tolerate="100%", key=str)
+    items = [f"i{place}" for place in range(20)]
+    one, shown = run(made, items)
+    made.chunk = 2
+    local, also = run(made, items)
+    assert shown.id == also.id
+    plain = every_item(one, shown.id)
+    of_tree = every_item(local, shown.id)
+    assert [(it.key, it.index, it.status, it.item, it.results, it.attempt, it.event) for it in of_tree] == [
+        (it.key, it.index, it.status, it.item, it.results, it.attempt, it.event) for it in plain
+    ]
+    assert counts(local, shown.id) == counts(one, shown.id)
+
+
+def test_progress_counts_the_items_of_all_instances() -> None:
+    """Rule C.10: what runs and waits as well, while instances are still to begin."""
+    local, shown = waiting(20, concurrency=7)
+    assert counts(local, shown.id) == {"total": 20, "pending": 13, "waiting": 7, "completed": 0, "failed": 0}
+    assert local.runner.get(shown.id).accepts == {"work": ("yes", "no")}
+    assert [it.key for it in every_item(local, shown.id, "waiting")] == [str(place) for place in range(7)]
+    pending = every_item(local, shown.id, "pending")
+    assert [(it.key, it.index, it.item) for it in pending] == [(str(at), at, f"k{at}") for at in range(7, 20)]
+    for item in range(20):
+        local.resume(shown.id, "yes", item=str(item))
+        assert counts(local, shown.id)["completed"] == item + 1
+        assert sum(counts(local, shown.id).values()) == 40
+    read = reads(local)
+    assert counts(local, shown.id) == {"total": 20, "completed": 20, "failed": 0}
+    assert read == [shown.id]
+
+
+def test_what_failed_among_many_is_found_at_once() -> None:
+    """Rule C.10: only instances are read that have some, and those that lead there."""
+    items: list[Any] = list(range(200))
+    for bad in (7, 110, 111):
+        items[bad] = "bad"
+    local, shown = run(Map(work, over=given, chunk=2, tolerate=3), items)
+    assert shown.status == "completed"
+    read = reads(local)
+    page = local.runner.items(shown.id, "work", status="failed")
+    assert [(one.index, (one.error or {})["message"], one.entry) for one in page] == [
+        (bad, str(bad), None) for bad in (7, 110, 111)
+    ]
+    assert page.cursor is None
+    assert len(read) <= 1 + 3 * 5
+
+
+def test_a_page_reads_no_more_instances_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.10: it may be empty, and still have a cursor."""
+    monkeypatch.setattr(item_pages, "MOST_INSTANCES", 2)
+    local, shown = waiting(12, tolerate="100%")
+    local.resume(shown.id, "yes", item="11")
+    page = local.runner.items(shown.id, "work", status="completed")
+    assert (page.items, page.cursor) == ([], "4")
+    assert [one.key for one in every_item(local, shown.id, "completed")] == ["11"]
+
+
+def test_progress_reads_no_more_instances_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.10: what it does not read counts as pending, but for what was said of it."""
+    monkeypatch.setattr(map_trees, "MOST_READ", 3)
+    local, shown = waiting(12)
+    found = counts(local, shown.id)
+    assert found["total"] == sum(number for name, number in found.items() if name != "total")
+    assert 0 < found["waiting"] < 12
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_items_that_stopped_or_were_undone_are_shown_so(undone: bool) -> None:
+    """Rules C.6 and C.13: as of a map in one instance."""
+    seen = {}
+
+    @step(key="ask", events=("yes",), retry=Retry(max_attempts=2, delay=100), compensate=_nothing if undone else None)
+    def ask(ctx: StepContext) -> Any:
+        if ctx.index == 6:
+            raise ValueError
+        return Pending()
+
+    for chunk in (100, 2):
+        local, shown = run(Map(ask, over=given, name="work", chunk=chunk), list(range(9)))
+        for item in (0, 1, 3):
+            local.resume(shown.id, "yes", item=str(item))
+        assert counts(local, shown.id)["retrying"] == 1
+        local.advance(200)
+        assert local.runner.get(shown.id).status == "failed"
+        seen[chunk] = counts(local, shown.id), [(one.key, one.status) for one in every_item(local, shown.id)]
+    assert seen[2] == seen[100]
+    assert seen[2][0]["compensated" if undone else "completed"] == 3
+    assert seen[2][0]["cancelled"] == 5
+
+
+def _nothing(_ctx: StepContext) -> None:
+    """What undoing an item does."""

@@ -90,11 +90,17 @@ def item_status(mapped: Mapped, place: int, running: frozenset[str]) -> ItemStat
     return "pending" if one is None else "waiting" if one.retry_at is None else "retrying"
 
 
-def progress(state: State, step: str, mapped: Mapped) -> dict[str, int]:
-    """How many items a map has, and how many of them are in which status."""
-    running = under_way(state, step)
+def counted(state: State, step: str, mapped: Mapped) -> dict[ItemStatus, int]:
+    """How many of the items that an instance runs itself are in which status."""
+    running, seen = under_way(state, step), mapped.over() if state.closed else mapped
     counts = dict.fromkeys(ITEM_STATUSES, 0)
-    for place in range(len(mapped.ends)):
-        counts[item_status(mapped, place, running)] += 1
+    for place in range(len(seen.ends)):
+        counts[item_status(seen, place, running)] += 1
+    return counts
+
+
+def progress(total: int, counts: Mapping[ItemStatus, int]) -> dict[str, int]:
+    """What is shown of how far a map has come: of the statuses, those that some items are in, and how many ended."""
     always = ("completed", "failed")
-    return {"total": len(mapped.ends), **{name: count for name, count in counts.items() if count or name in always}}
+    shown: dict[str, int] = {name: count for name, count in counts.items() if count or name in always}
+    return {"total": total, **shown}

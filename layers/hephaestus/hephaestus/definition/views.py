@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
-from hephaestus.definition.item_views import ItemView, progress
+from hephaestus.definition.item_views import ItemView, counted, progress
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN
@@ -194,10 +194,16 @@ def moment(milliseconds: int | None) -> datetime | None:
     return in_utc(milliseconds) if milliseconds else None
 
 
-def view(state: State, graph: Graph | None) -> InstanceView:
-    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
+def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]] | None = None) -> InstanceView:
+    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts.
+
+    ``far`` is how far the maps have come whose items other instances run.
+    """
     open_ = not state.closed and not state.cancel and state.compensation is None
     accepts = accepted_events(graph, state) if graph and open_ else {}
+    for step, known in (far or {}).items():
+        if graph and open_ and known.get("waiting") and state.step_status(step) == "mapping":
+            accepts[step] = graph.maps[step].events
     return InstanceView(
         id=state.instance_id,
         key=key_of(state.instance_id),
@@ -210,7 +216,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         tags=state.tags,
         metadata=own_mapping(state.metadata),
         context=own_mapping(state.initial),
-        steps=ByStep(_steps(state, accepts, graph)),
+        steps=ByStep(_steps(state, accepts, graph, far or {})),
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
@@ -242,10 +248,12 @@ def below(activation: str, child: Child, state: State | None) -> dict[str, Any]:
     return {**shown, **({"detached": True} if child.detached else {})}
 
 
-def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None) -> dict[str, StepView]:
+def _steps(
+    state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None, far: Mapping[str, Mapping[str, int]]
+) -> dict[str, StepView]:
     """Every step that something has happened to."""
     bounds = {} if graph is None else graph.rounds
-    children = {step_of(one): child.instance_id for one, child in state.children.items()}
+    children = {step_of(one): child.instance_id for one, child in state.children.items() if "[" not in one}
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
@@ -272,10 +280,18 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             alone=key in isolated or None,
             child=children.get(key) or (step.child.instance_id if step.child else None),
             in_line=len(state.waiting_for(key)) or None if key in bounds else None,
-            progress=None if step.mapped is None else progress(state, key, step.mapped),
+            progress=far.get(key) or _progress(state, key, step),
         )
         for key, step in known.items()
     }
+
+
+def _progress(state: State, key: str, step: StepState) -> Mapping[str, int] | None:
+    """How far a map has come whose items its own instance runs."""
+    mapped = step.mapped
+    if mapped is None or mapped.in_parts:
+        return None
+    return progress(len(mapped.ends), counted(state, key, mapped))
 
 
 def _round(step: StepState) -> int:

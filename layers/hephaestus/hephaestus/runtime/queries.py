@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
-from hephaestus.engine.state import OF_ROOTS, STATUSES
+from hephaestus.engine.state import OF_ROOTS, STATUSES, is_part
 from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
+from hephaestus.runtime.map_trees import progress_of
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
@@ -42,16 +43,24 @@ class Queries:
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._instances.load(check_id(instance_id))
+        far = self._far(state)
         try:
-            shown = view(state, self._instances.registry.definition(state).graph)
+            shown = view(state, self._instances.registry.definition(state).graph, far)
         except (UnknownWorkflow, UnknownVersion):
-            shown = view(state, None)
+            shown = view(state, None, far)
         return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+
+    def _far(self, state: State) -> dict[str, dict[str, int]]:
+        """How far the maps have come whose items other instances run."""
+        maps = [key for key, step in state.steps.items() if step.mapped is not None and step.mapped.in_parts]
+        return {key: progress_of(self._store, state, key) for key in maps}
 
     def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
         """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
         found: list[Mapping[str, Any]] = []
         for activation, child in parent.offspring.items():
+            if is_part(parent, activation):
+                continue
             if next(numbers) > MOST_SHOWN:
                 return found
             try:

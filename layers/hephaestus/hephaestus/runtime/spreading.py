@@ -84,6 +84,17 @@ def part_items(store: Store, part: Part) -> Spreads:
     return Spreads(*own, config=config, child=shared["child"], version=shared["version"])
 
 
+def stored_items(store: Store, owner: tuple[str, str], plan: Plan, leaf: int) -> tuple[FrozenList, tuple[str, ...]]:
+    """The items that one instance runs, the first having the place ``leaf`` times the chunk, and their keys, if any.
+
+    Raises:
+        ValueMissing: they are not there any more.
+    """
+    name = f"{plan.name}-{leaf}"
+    found = load_value(store.values.get(*owner, (name,))[name])
+    return FrozenList(found["items"]), tuple(found["keys"])
+
+
 def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> int | None:
     """The place of an item in the whole map; ``None`` where it has none with this key.
 
