@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,24 +10,26 @@ import pytest
 
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.map_items import mapped_of
-from hephaestus.engine.trees import Node, below, id_of, path_to_owner, top, tree_of, way_to
+from hephaestus.engine.trees import Node, below, id_of, top, tree_of, way_to
 from hephaestus.errors import (
     AmbiguousEvent,
     BadRequest,
     InstanceClosed,
+    InstanceNotFound,
     ItemNotBegun,
     LinkOutdated,
     LinkUsed,
+    NotRoot,
     RequestIdReused,
     StepMovedOn,
     UnexpectedEvent,
 )
-from hephaestus.runtime import item_pages, map_trees, spreading
-from hephaestus.steps import Map, WaitForEvent
+from hephaestus.runtime import item_pages, map_trees, spreading, telemetry
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hephaestus.definition.views import InstanceView
     from hephaestus.engine.records import Plan, Tree
@@ -98,7 +101,7 @@ def test_where_an_item_is_follows_from_the_owner_alone(number: int) -> None:
         assert one.origin is not None
         assert one.origin.part is not None
         assert (one.origin.part.first, one.origin.part.size, one.origin.path) == (node.first, node.size, node.path)
-        assert (one.public_id, path_to_owner(one.origin, one.origin.part)) == (shown.id, "")
+        assert (one.public_id, one.origin.public) == (shown.id, ("", ""))
     for place in range(number):
         leaf = way_to(tree, plan, place)[-1]
         assert nodes[id_of(tree, leaf)] == leaf
@@ -444,3 +447,113 @@ def test_items_that_stopped_or_were_undone_are_shown_so(undone: bool) -> None:
 
 def _nothing(_ctx: StepContext) -> None:
     """What undoing an item does."""
+
+
+HEARD = [*telemetry.EVENTS, *telemetry.OURS]
+
+
+@pytest.fixture
+def heard(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What telemetry tells."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    telemetry.attach(request.node.name, lambda event, _, metadata: found.append((event, dict(metadata))), HEARD)
+    yield found
+    telemetry.detach(request.node.name)
+
+
+def test_nothing_that_is_told_names_an_instance_of_a_tree(
+    heard: list[tuple[str, dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rules C.1 and C.9: what its items do is the owner's, and the rest of it is no one's business."""
+    caplog.set_level(logging.DEBUG)
+    made = Map(step(key="work", retry=Retry(max_attempts=2, delay=1))(work.function), over=given, chunk=2, tolerate=1)
+    local, shown = run(made, [*range(6), "bad", *range(7, 20)])
+    local.advance(10)
+    shown = local.runner.get(shown.id)
+    assert shown.status == "completed"
+    assert {metadata["instance_id"] for _, metadata in heard if "instance_id" in metadata} == {shown.id}
+    assert {
+        (metadata.get("generation"), metadata.get("created_at")) for name, metadata in heard if "step" in metadata
+    } == {(1, round(shown.created_at.timestamp() * 1000))}
+    assert not any("root" in metadata or "parent" in metadata for _, metadata in heard)
+    whole = [name for name, _ in heard if name.startswith("hephaestus.workflow.st")]
+    assert whole == ["hephaestus.workflow.start", "hephaestus.workflow.stop"]
+    ended = [metadata["item"] for name, metadata in heard if name == "hephaestus.step.stop" and "item" in metadata]
+    assert sorted(map(int, ended)) == [place for place in range(20) if place != 6]
+    assert {metadata["step"] for name, metadata in heard if name == "hephaestus.step.start"} == {"work", "after"}
+    assert [one["status"] for one in local.status_events] == ["running", "completed"]
+    page = local.runner.history(shown.id, limit=200)
+    told = [
+        str(heard),
+        caplog.text,
+        str(local.status_events),
+        str(shown),
+        str(page),
+        str(local.runner.list(children=True)),
+    ]
+    told += [str(local.runner.get(shown.id, tree=True)), str(every_item(local, shown.id))]
+    assert not [text for text in told if "hephaestus-map" in text]
+    assert [one.id for one in local.runner.list(children=True)] == [shown.id]
+
+
+def parts_in(local: LocalRuntime, shown: InstanceView) -> list[str]:
+    """The ids of the instances of a map's tree."""
+    state = local.store.load(shown.id)
+    assert state is not None
+    plan, tree = mapped_of(state, "work").plan, tree_of(state, "work")
+    assert plan is not None
+    return [name for name, _ in ids_below(tree, plan, top(tree, plan))]
+
+
+def test_who_asks_an_instance_of_a_tree_is_sent_to_the_owner() -> None:
+    """Rule C.1: whatever is asked, and nothing happens; of an id that no instance has it is said that there is none."""
+    local, shown = waiting()
+    part = parts_in(local, shown)[-1]
+    runner = local.runner
+    asked: list[Callable[[str], object]] = [
+        runner.get,
+        runner.history,
+        lambda name: runner.items(name, "work"),
+        lambda name: runner.resume(name, "yes"),
+        runner.heartbeat,
+        lambda name: runner.schedule_resume(name, "work", 1_000),
+        runner.cancel,
+        runner.pause,
+        runner.unpause,
+        runner.redrive,
+        lambda name: runner.fork(name, new_id="2"),
+        runner.delete,
+    ]
+    for ask in asked:
+        with pytest.raises(NotRoot, match=f"runs items of a map of {shown.id}: ask there"):
+            ask(part)
+        with pytest.raises(InstanceNotFound):
+            ask(f"{PARTS}00000000000000000000000000000000")
+    for item in range(7):
+        local.resume(shown.id, "yes", item=str(item))
+    assert local.runner.get(shown.id).status == "completed"
+
+
+def test_the_owner_of_a_tree_may_itself_be_a_child(heard: list[tuple[str, dict[str, Any]]]) -> None:
+    """Rules C.1 and D.4: its items are where it is, and its timeline shows what they do in plain words."""
+    inner = flow(Map(work, over=given, chunk=2))
+    child = ChildWorkflow(inner, context=lambda _: {"items": list(range(7))}, name="child")
+    outer = type("Outer", (Workflow,), {"start_at": child, "transitions": {child: {"done": DONE}}}, key="outer")
+    local = LocalRuntime(outer, inner)
+    shown = local.start(outer, "1", {})
+    assert shown.status == "completed", shown.error
+    below = local.runner.get(shown.id, tree=True).children
+    name = shown.steps["child"].child
+    assert name is not None
+    assert [(one["id"], one.get("children")) for one in below] == [(name, None)]
+    own = [metadata for event, metadata in heard if metadata.get("item") is not None]
+    assert {(one["instance_id"], one["parent"], one["path"], one["root"]) for one in own} == {
+        (name, shown.id, "child", shown.id)
+    }
+    entries = local.runner.history(name, limit=200).items
+    events = [event for entry in entries for event in entry.events]
+    spread = next(event for event in events if event["type"] == "MapSpread")
+    assert (spread["step"], spread["total"], spread["chunk"]) == ("work", 7, 2)
+    ended = [event["counts"] for event in events if event["type"] == "PartEnded"]
+    assert ended == [{"completed": 6}, {"completed": 1}]
+    assert "hephaestus-map" not in str(entries)

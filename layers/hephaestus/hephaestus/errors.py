@@ -181,7 +181,10 @@ class NotRedrivable(CallerError):
 
 
 class NotRoot(CallerError):
-    """The instance is a child that its parent waits for: only the root of its tree is cancelled, redriven or forked."""
+    """The instance is a child that its parent waits for: only the root of its tree is cancelled, redriven or forked.
+
+    Or it runs items of another's map: that one is asked.
+    """
 
     status = 409
     title = "Not the root"

@@ -479,14 +479,12 @@ def items_left(source: Source, step: str) -> Iterator[Any]:
     chosen = source.returned is not None and source.step == step
     over = known is not None and (known.event is not None or chosen)
     if mapped is None or not over or "[" in source.activation:
-        message = f"instance {state.instance_id}: step {source.step} reads the results of {step!r}, "
+        message = f"instance {state.public_id}: step {source.step} reads the results of {step!r}, "
         message += "and it is an item, which reads none" if "[" in source.activation else "which is no completed map"
         raise NoResults(message)
     made = source.definition.steps.get(step)
     if getattr(made, "collect", True) is not True:
-        message = (
-            f"instance {state.instance_id}: the map {step} has collect=False, so that nothing of its items is kept"
-        )
+        message = f"instance {state.public_id}: the map {step} has collect=False, so that nothing of its items is kept"
         raise NoResults(message)
     return source.left(state, step, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -11,10 +11,19 @@ from hephaestus.definition.item_views import ItemView, counted, progress
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN
-from hephaestus.engine.events import EVENTS
+from hephaestus.engine.events import (
+    EVENTS,
+    ChildrenStopping,
+    ChildUndoing,
+    MapSpread,
+    PartEnded,
+    PartReported,
+    PartStarted,
+)
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import CLOSED, StepState
+from hephaestus.engine.records import Counts
+from hephaestus.engine.state import CLOSED, PARTS, StepState
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -22,7 +31,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.engine.events import Entry, Failure, Replacement
+    from hephaestus.engine.events import Entry, Event, Failure, Replacement
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
@@ -231,9 +240,9 @@ def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]]
         output=_output(state),
         redrive=_plan(graph, state) if graph else None,
         cancel_undoes=cancel_undoes(graph, state) if graph else (),
-        parent=state.origin.instance_id if state.origin else None,
+        parent=state.origin.public[0] if state.origin else None,
         root=state.origin.root if state.origin else None,
-        path=state.origin.path if state.origin else None,
+        path=state.origin.public[1] if state.origin else None,
     )
 
 
@@ -301,8 +310,38 @@ def _round(step: StepState) -> int:
 
 def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
     """Show one log entry; each event names its ``type``. Where errors were raised is for who may see the code."""
-    events = [{"type": type(event).__name__, **_shown(asdict(event), traces=traces)} for event in entry.events]
+    events = [{"type": type(event).__name__, **_shown(_told(event), traces=traces)} for event in entry.events]
     return HistoryEntry(entry.sequence, in_utc(entry.at), events)
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """The fields of an event; the instances that run the items of a map are told as parts of it, by their places."""
+    fields = asdict(event)
+    if isinstance(event, MapSpread):
+        return {**fields, "plan": None, "total": event.plan.total, "chunk": event.plan.chunk}
+    if isinstance(event, (PartStarted, PartReported, PartEnded)) and _is_of_part(event):
+        found = parse(event.activation)
+        fields |= {"activation": _of_step(event.activation), "part": found.item, "child": None, "number": None}
+    if isinstance(event, PartEnded):
+        counts = {name: count for name, count in asdict(event.counts).items() if count}
+        fields |= {"counts": counts, "emitted": dict(event.emitted), "number": None}
+    if isinstance(event, ChildrenStopping):
+        fields["activations"] = tuple(dict.fromkeys(map(_of_step, event.activations)))
+    if isinstance(event, ChildUndoing):
+        fields |= {"activation": _of_step(event.activation), "number": None}
+    return fields
+
+
+def _of_step(activation: str) -> str:
+    """An activation without its item, which may stand for a part of a map."""
+    return replace(parse(activation), item=None).text
+
+
+def _is_of_part(event: PartStarted | PartReported | PartEnded) -> bool:
+    """Whether an event is about a part of a map, and not about an item that is an instance of a workflow."""
+    if isinstance(event, PartStarted):
+        return event.child.startswith(f"{PARTS}::")
+    return isinstance(event, PartReported) or event.counts != Counts() or not (event.emitted or event.error)
 
 
 HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "mapped", "ends"})

@@ -213,7 +213,8 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     above = None if after.origin is None else after.origin.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)
     of = owner if above is None else (above.owner, above.life, above.generation, above.step, above.epoch, above.plan)
-    part = Part(*of, *mapped.part(place), event.share)
+    began_at = after.created_at if above is None else above.began_at
+    part = Part(*of, *mapped.part(place), event.share, began_at)
     own = (event.activation, event.child, before.workflow, before.version, NOTHING, before.tags, before.metadata)
     return StartChild(ChildStarted(*own, graph=mapped.plan.graph), part)
 

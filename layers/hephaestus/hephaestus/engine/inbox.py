@@ -37,7 +37,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
     """
     check_takes_events(state)
     if step is not None and step not in graph.predecessors:
-        message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has " + ", ".join(
+        message = f"instance {state.public_id}: workflow {state.workflow} has no step {step!r}; it has " + ", ".join(
             graph.order
         )
         raise UnknownStep(message)
@@ -47,7 +47,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
     items = tuple(_open_items(graph, state, event, step, item)) if graph.maps else ()
     if item is None and graph.maps and (far := far_maps(graph, state, step, event)):
         others = [*far, *candidates, *items]
-        message = f"instance {state.instance_id}: event {event!r} could be for an item of {far[0]}"
+        message = f"instance {state.public_id}: event {event!r} could be for an item of {far[0]}"
         message += f", or for {', '.join(others[1:MOST_NAMED])}" if others[1:] else ""
         message += "; name the item that is meant"
         raise AmbiguousEvent(message, others[:MOST_NAMED])
@@ -62,13 +62,13 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
             raise _ambiguous(state, event, group)
     full = [key for key in reachable(graph, state, declared) if key in graph.rounds]
     if full and not _open(graph, state, full):
-        message = f"instance {state.instance_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
+        message = f"instance {state.public_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
         raise LineFull(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
     whom = f" for item {item}" if item is not None else ""
     whom += (" of" if whom else " for") + f" step {step}" if step else ""
-    message = f"instance {state.instance_id} takes no event {event!r}{whom} now; it would take {listing}"
+    message = f"instance {state.public_id} takes no event {event!r}{whom} now; it would take {listing}"
     if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
         message = f"{message}. {earlier}"
     raise UnexpectedEvent(message, accepted)
@@ -82,7 +82,7 @@ def check_takes_events(state: State) -> None:
     """
     if state.closed or state.cancel or state.compensation:
         status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
-        message = f"instance {state.instance_id} is {status}: it takes no event; start it again or look at its history"
+        message = f"instance {state.public_id} is {status}: it takes no event; start it again or look at its history"
         raise InstanceClosed(message)
 
 
@@ -90,7 +90,7 @@ def _ambiguous(state: State, event: str, group: Sequence[str]) -> AmbiguousEvent
     """Several may take the event; the first of them are named."""
     named = [*group[:MOST_NAMED], *(["…"] if len(group) > MOST_NAMED else [])]
     which = "the step that is meant" if not any("[" in one for one in group) else "the item that is meant"
-    message = f"instance {state.instance_id}: event {event!r} could be for {', '.join(named)}; name {which}"
+    message = f"instance {state.public_id}: event {event!r} could be for {', '.join(named)}; name {which}"
     return AmbiguousEvent(message, list(group[:MOST_NAMED]))
 
 

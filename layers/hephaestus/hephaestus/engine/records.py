@@ -130,6 +130,7 @@ class Part:
         plan: how its items are spread.
         first, size: which of the items: those from this place on, so many.
         share: how many of them may be at work at a time.
+        began_at: when that instance began (ms).
     """
 
     owner: str
@@ -141,6 +142,7 @@ class Part:
     first: int
     size: int
     share: int
+    began_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class Origin:
         detached: whether it is independent of its parent: not waited for, and not steered by it.
         root_generation, root_created_at: which run of the root that is, and when it began (ms).
         part: where it runs some of the items of a map, which ones.
+        shown_parent, shown_path: the parent and the path as people know them, where these differ: they do not know the
+            instances that run the items of a map, but the one that has it. Both empty: it is a root's.
     """
 
     instance_id: str
@@ -167,6 +171,14 @@ class Origin:
     root_generation: int = 1
     root_created_at: int = 0
     part: Part | None = None
+    shown_parent: str | None = None
+    shown_path: str | None = None
+
+    @property
+    def public(self) -> tuple[str, str]:
+        """The parent and the path as people know them."""
+        parent = self.instance_id if self.shown_parent is None else self.shown_parent
+        return parent, self.path if self.shown_path is None else self.shown_path
 
 
 @dataclass(frozen=True, slots=True)

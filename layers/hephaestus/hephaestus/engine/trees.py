@@ -15,7 +15,7 @@ from hephaestus.engine.state import PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hephaestus.engine.records import Origin, Part, Plan
+    from hephaestus.engine.records import Plan
     from hephaestus.engine.state import State
 
 
@@ -69,16 +69,6 @@ def way_to(tree: Tree, plan: Plan, place: int) -> list[Node]:
 def id_of(tree: Tree, node: Node) -> str:
     """The id of an instance of the tree."""
     return f"{PARTS}::{derived(tree.root_life, node.path)}"
-
-
-def path_to_owner(origin: Origin, part: Part) -> str:
-    """The path from the root of their tree to the instance that has the map; ``origin`` is that of the ``part``."""
-    tree = Tree(part.owner, part.life, "", "", part.step, part.epoch)
-    node, levels = top(tree, part.plan), 0
-    while (node.first, node.size) != (part.first, part.size):
-        node, levels = _towards(tree, part.plan, node, part.first), levels + 1
-    path = origin.path.split("/")
-    return "/".join(path[: len(path) - levels])
 
 
 def _towards(tree: Tree, plan: Plan, node: Node, place: int) -> Node:

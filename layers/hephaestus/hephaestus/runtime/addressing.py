@@ -11,7 +11,6 @@ from hephaestus.engine.activation import parse
 from hephaestus.engine.inbox import far_maps
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.records import COMPLETED, NOT_ENDED
-from hephaestus.engine.state import evolve
 from hephaestus.engine.trees import id_of, tree_of, way_to
 from hephaestus.errors import AmbiguousEvent, InstanceNotFound, ItemNotBegun
 from hephaestus.runtime.spreading import place_of_key
@@ -194,8 +193,3 @@ def _over(graph: Graph, state: State, step: str | None, event: str | None) -> li
     known = [(key, one.mapped) for key, one in every if one is not None and one.mapped is not None]
     found = [key for key, mapped in known if mapped.in_parts and mapped.tree is None]
     return [key for key in found if event is None or event in graph.maps[key].events]
-
-
-def as_owner(state: State) -> State:
-    """An instance that runs a part of a map's items, as errors name it: by the owner of the map."""
-    return evolve(state, instance_id=state.public_id)

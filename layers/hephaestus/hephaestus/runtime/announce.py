@@ -105,7 +105,7 @@ def tell_commit(
         raise
     except BaseException:  # a handler's code runs in here
         # The commit is made, and what it decided must go on whatever is wrong with the telling of it.
-        _logger.exception("instance %s: entry %d could not be told of", after.instance_id, entry.sequence)
+        _logger.exception("instance %s: entry %d could not be told of", after.public_id, entry.sequence)
 
 
 class _Telling:

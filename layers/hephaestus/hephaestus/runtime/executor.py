@@ -201,7 +201,7 @@ class Executor:
             return None
         except Fenced:
             outcome = "fenced"
-            _logger.info("instance %s: another invocation took over, stopping", state.instance_id)
+            _logger.info("instance %s: another invocation took over, stopping", state.public_id)
         finally:
             tell(EXECUTION_STOP, execution.draft, {"system_time": self.clock.now()}, outcome=outcome)
         return execution.journal.committed

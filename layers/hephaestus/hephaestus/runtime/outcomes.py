@@ -207,7 +207,7 @@ class Judge:
         what = "the compensation of " if undo else ""
         what += "step" if item is None else f"item {item} of step"
         error = Interrupted(
-            f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
+            f"instance {state.public_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
             f"by its timeout, its memory or a crash; it ran {'alone' if alone else 'beside others'}, "
             "see the function's log"
         )

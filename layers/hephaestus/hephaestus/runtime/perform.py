@@ -108,7 +108,7 @@ class Performer:
                 silent.add(port)
             _logger.exception(
                 "instance %s: an effect of log entry %d failed; the sweep makes up for it",
-                state.instance_id,
+                state.public_id,
                 state.sequence,
             )
             return False
@@ -133,7 +133,7 @@ class Performer:
         except Exception:
             _logger.exception(
                 "instance %s: the head does not follow log entry %d yet; the sweep makes up for it",
-                state.instance_id,
+                state.public_id,
                 state.sequence,
             )
             return state

@@ -13,6 +13,7 @@ from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
 from hephaestus.engine.state import OF_ROOTS, STATUSES, is_part
 from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
@@ -42,13 +43,18 @@ class Queries:
 
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
-        state = self._instances.load(check_id(instance_id))
+        state = self._load(instance_id)
         far = self._far(state)
         try:
             shown = view(state, self._instances.registry.definition(state).graph, far)
         except (UnknownWorkflow, UnknownVersion):
             shown = view(state, None, far)
         return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+
+    def _load(self, instance_id: str) -> State:
+        """An instance that people know."""
+        check_known(check_id(instance_id), self._store)
+        return self._instances.load(check_id(instance_id))
 
     def _far(self, state: State) -> dict[str, dict[str, int]]:
         """How far the maps have come whose items other instances run."""
@@ -84,6 +90,7 @@ class Queries:
     ) -> Page[HistoryEntry]:
         """A page of an instance's log, oldest first."""
         instance_id, limit = check_id(instance_id), check_number("limit", limit, MAX_LIMIT)
+        check_known(instance_id, self._store)
         check_flag("traces", traces)
         if generation is not None:
             generation = check_number("generation", generation)
@@ -98,7 +105,7 @@ class Queries:
         self, instance_id: str, step: StepRef, *, status: str | None, limit: int, cursor: str | None
     ) -> Page[ItemView]:
         """A page of the items of a map, in their order."""
-        state, limit = self._instances.load(check_id(instance_id)), check_number("limit", limit, MAX_LIMIT)
+        state, limit = self._load(instance_id), check_number("limit", limit, MAX_LIMIT)
         try:
             maps = tuple(self._instances.registry.definition(state).graph.maps)
         except (UnknownWorkflow, UnknownVersion):

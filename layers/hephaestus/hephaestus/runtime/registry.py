@@ -125,14 +125,14 @@ class Registry:
         if lacking := missing(definition.graph, state):
             steps = ", ".join(map(repr, lacking))
             message = (
-                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed "
+                f"instance {state.public_id}: version {state.version} of workflow {state.workflow} is deployed "
                 f"without {steps}, which the instance needs: steps were renamed or removed under the same version"
             )
             raise UnknownVersion(message)
         if others := changed(definition.graph, state):
             steps = ", ".join(map(repr, others))
             message = (
-                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed with "
+                f"instance {state.public_id}: version {state.version} of workflow {state.workflow} is deployed with "
                 f"another graph than the instance was started with, at {steps}: the new one needs a version of its own"
             )
             raise UnknownVersion(message)

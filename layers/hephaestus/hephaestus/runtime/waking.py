@@ -16,6 +16,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
     WorkflowUnavailable,
 )
+from hephaestus.runtime.names import said_id
 from hephaestus.runtime.orphans import unread
 from hephaestus.runtime.quarantine import quarantine, tell_parked
 
@@ -81,10 +82,10 @@ class Waker:
         try:
             self._instances.change(instance_id, go_on)
         except InstanceNotFound:
-            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
+            _logger.warning("instance %s: woken, but there is no such instance", said_id(instance_id))
             self._instances.store.tidy(instance_id, None, self._instances.clock.now(), alarms)
         except InvariantBroken as error:
-            _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
+            _logger.exception("instance %s: the engine met a state that its rules exclude", said_id(instance_id))
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
 
@@ -113,7 +114,7 @@ class Waker:
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
         after = self._instances.append(state, now, Parked(reason, now + pause))
         if after is not None:
-            tell_parked(state.instance_id, reason, after)
+            tell_parked(state.public_id, reason, after)
         return after
 
 

@@ -14,7 +14,7 @@ from hephaestus.engine.inbox import accept, as_results, check_takes_events
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import link_used
 from hephaestus.errors import InstanceNotFound, LinkOutdated, LinkUsed, StepMovedOn
-from hephaestus.runtime.addressing import as_owner, far_item
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import PAYLOAD, Member, Payload, Rule, member, required
 from hephaestus.runtime.sizes import check_room, check_size
@@ -47,7 +47,7 @@ class Answer(Command):
         check_size(as_results(kept), instances.store.max_value_bytes, f"instance {link.instance_id}: the payload")
 
         def deliver(state: State, now: int) -> State | None:
-            check_room(as_owner(state), kept)
+            check_room(state, kept)
             line = state.line(link.step) if link.item is None else link.activation
             only = link.activation if link.item is None else ""
             received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=only)
@@ -135,7 +135,7 @@ def _check_far(instances: Instances, owner: State, holder: State, link: Link) ->
     check_takes_events(owner)
     if holder.closed or holder.cancel or holder.compensation:
         raise _moved_on(link)
-    accept(instances.registry.definition(holder).graph, as_owner(holder), link.event, link.step, link.item)
+    accept(instances.registry.definition(holder).graph, holder, link.event, link.step, link.item)
 
 
 def _moved_on(link: Link) -> StepMovedOn:

@@ -8,7 +8,7 @@ from hephaestus import errors
 from hephaestus.engine.events import EventReceived
 from hephaestus.engine.inbox import accept, as_results, local_items
 from hephaestus.engine.requests import repeats
-from hephaestus.runtime.addressing import as_owner, far_item
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.sizes import check_room, check_size
@@ -28,6 +28,7 @@ class Deliver(Command):
     served_by = "resume"
     raises = (
         errors.InstanceNotFound,
+        errors.NotRoot,
         errors.InstanceClosed,
         errors.UnknownStep,
         errors.UnknownWorkflow,
@@ -66,16 +67,15 @@ class Deliver(Command):
         asked = self.digest(self.event, kept, self.step, *(() if self.item is None else (self.item,)))
 
         def deliver(state: State, now: int) -> State | None:
-            seen = as_owner(state)
-            if repeats(seen, "event", self.event_id, asked):
+            if repeats(state, "event", self.event_id, asked):
                 return state
-            line = accept(instances.registry.definition(state).graph, seen, self.event, self.step, self.item)
-            check_room(seen, kept)
+            line = accept(instances.registry.definition(state).graph, state, self.event, self.step, self.item)
+            check_room(state, kept)
             received = EventReceived(line, self.event, self.event_id or "", kept, who.name, who.source, asked)
             return instances.receive(state, going, now, received)
 
         def repeated(state: State) -> bool:
-            return repeats(as_owner(state), "event", self.event_id, asked)
+            return repeats(state, "event", self.event_id, asked)
 
         def route(state: State, now: int) -> State | None:
             graph = instances.registry.definition(state).graph

@@ -11,7 +11,7 @@ from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import named, repeats
-from hephaestus.runtime.addressing import as_owner, far_item
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.heartbeat import check_open
@@ -32,6 +32,7 @@ class ScheduleResume(Command):
     action = "schedule_resume"
     raises = (
         errors.InstanceNotFound,
+        errors.NotRoot,
         errors.UnknownStep,
         errors.UnknownWorkflow,
         errors.UnknownVersion,
@@ -60,14 +61,14 @@ class ScheduleResume(Command):
         what = f"r{named(self.action, self.request_id)}" if self.request_id is not None else ""
 
         def repeated(state: State) -> bool:
-            return repeats(as_owner(state), self.action, self.request_id, asked)
+            return repeats(state, self.action, self.request_id, asked)
 
         def set_timer(state: State, now: int) -> State | None:
             if repeated(state):
                 return state
             graph = instances.registry.definition(state).graph
-            check_open(as_owner(state), graph, step, "nothing can be scheduled for it")
-            _check_times_out(graph, as_owner(state), step, self.item)
+            check_open(state, graph, step, "nothing can be scheduled for it")
+            _check_times_out(graph, state, step, self.item)
             if (already := sum(1 for _ in state.deadlines)) >= MAX_TIMERS:
                 has = f"instance {self.instance_id} has {already} deadlines"
                 message = f"{has}, the most there are: wait until some have passed"
@@ -111,7 +112,7 @@ def _check_times_out(graph: Graph, state: State, step: str, item: str | None) ->
     Raises:
         UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
     """
-    where = f"instance {state.instance_id}: step {step}"
+    where = f"instance {state.public_id}: step {step}"
     if item is not None or step in graph.maps:
         if step not in graph.maps:
             message = f"{where} is no map, it has no items"
