@@ -25,7 +25,7 @@ from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hephaestus.definition.step import Step
     from hephaestus.definition.views import InstanceView
@@ -298,12 +298,17 @@ class Book:
             self.done.append(ctx.idempotency_key.rpartition(":")[2])
             return "done"
 
+        return step(key=key, compensate=self.undo(key))(act)
+
+    def undo(self, key: str) -> Callable[[Any], None]:
+        """What undoes such a step."""
+
         def undo(ctx: Any) -> None:
             if f"undo {key}" in self.refuses:
                 raise NonRetryable(key)
             self.done.append(f"-{ctx.idempotency_key.rpartition(':')[2]}")
 
-        return step(key=key, compensate=undo)(act)
+        return undo
 
 
 def line(key: str, *steps: Step) -> type[Workflow]:

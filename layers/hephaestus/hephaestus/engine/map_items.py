@@ -247,7 +247,7 @@ def is_undone(state: State, step: str) -> bool:
     return not any(end == COMPLETED and mapped.has_completed(place) for place, end in enumerate(mapped.ends))
 
 
-def not_undone(state: State, step: str) -> tuple[str, ...]:
+def items_not_undone(state: State, step: str) -> tuple[str, ...]:
     """The keys of the items that could not be undone, or of the parts with such."""
     mapped = mapped_of(state, step)
     return tuple(mapped.key(at) for at, end in enumerate(mapped.ends) if end == NOT_UNDONE)

@@ -11,7 +11,7 @@ from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import compensable, last_first
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
-from hephaestus.engine.state import TIMED
+from hephaestus.engine.state import TIMED, not_undone
 from hephaestus.errors import NotRedrivable
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -101,11 +101,13 @@ def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
     return compensable(graph, state) if open_ else ()
 
 
-def redriven_undo(graph: Graph, state: State) -> Redriven | None:
-    """What has a child go on that could not undo what it did; ``None`` where that is not so."""
-    undoing = state.compensation
-    failed = state.status == "failed" and undoing is not None and undoing.status == "undone"
-    return redriven(graph, state) if failed else None
+def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:
+    """The steps that a closed child undoes when it is asked to, in this order; ``None`` where there is nothing to undo."""
+    is_part = state.origin is not None and state.origin.part is not None
+    if state.status == "completed" or (state.status == "cancelled" and is_part):
+        return compensable(graph, state)
+    stuck = not_undone(state) if state.status == "failed" else ()
+    return tuple(last_first(graph, state, stuck)) or None
 
 
 def redriven(graph: Graph, state: State) -> Redriven:
@@ -124,8 +126,8 @@ def redriven(graph: Graph, state: State) -> Redriven:
         raise NotRedrivable(message)
     statuses = {step: state.step_status(step) for step in graph.order}
     handler = (graph.on_failure,) if graph.on_failure in state.steps else ()  # it runs for each failure of the life
-    undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
-    if undo:
+    undo = not_undone(state)
+    if undo and state.compensation is not None:
         return Redriven("compensating", handler, handler, undo=tuple(last_first(graph, state, undo)))
     children = [step for step in graph.order if (child := _child(graph, state, step)) and child.status in RESUMED]
     undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(graph, state, step)])

@@ -196,6 +196,7 @@ class Child:
         within_ms: how long it may take, if that is bounded.
         round: of its step that it is for.
         asks: whether its step decides, once it has completed, if another round follows.
+        stuck: whether it has failed, and could not undo all that it did.
     """
 
     instance_id: str
@@ -208,6 +209,7 @@ class Child:
     within_ms: int = 0
     round: int = 1
     asks: bool = False
+    stuck: bool = False
 
     @property
     def asked(self) -> bool:
@@ -222,7 +224,7 @@ class Child:
     @property
     def reopened(self) -> Child:
         """The same child, which is to end once more: it is redriven, or undone."""
-        return replace(self.known, status="", stopping="")
+        return replace(self.known, status="", stopping="", stuck=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -484,12 +484,24 @@ def place_of(state: State, activation: str) -> tuple[str, str]:
 def undone_from(state: State, step: str) -> int:
     """The newest round of ``step`` whose child is still to be undone; 0 for none. A step without rounds has one."""
     known, current = state.steps[step], state.children.get(state.activation(step))
-    if current is not None and current.status == "completed":
+    if current is not None and (current.status == "completed" or current.stuck):
         return current.round
     rounds = 0 if known.loop is None else known.loop.rounds
     if known.child is None:
         return rounds if current is not None else 0
-    return known.child.round if known.child.status == "completed" or known.child.stopping == "undo" else rounds
+    left = known.child.status == "completed" or known.child.stopping == "undo" or known.child.stuck
+    return known.child.round if left else rounds
+
+
+def is_stuck(state: State, step: str) -> bool:
+    """Whether the newest child of a step has failed, and could not undo all that it did."""
+    child = state.children.get(state.activation(step)) or state.steps[step].child
+    return child is not None and child.stuck
+
+
+def not_undone(state: State) -> list[str]:
+    """The steps of which what was done could not be undone, by themselves or by their child."""
+    return [key for key, step in state.steps.items() if step.status == "compensation_failed" or is_stuck(state, key)]
 
 
 def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:

@@ -303,7 +303,8 @@ class _Execution:
     def said(self, mail: Mail, store: Store) -> Event:
         """The event that mail comes to."""
         if not is_other(self.draft, mail.activation):
-            return ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
+            own = (mail.activation, mail.status, mail.number, output_in(mail, store), mail.error, mail.stuck)
+            return ChildEnded(*own)
         told = told_by_part(mail, store)
         if not mail.status:
             return PartReported(mail.activation, mail.number, told.get("failed", 0))

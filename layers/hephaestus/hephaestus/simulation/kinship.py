@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import ChildEnded, ChildStarted, ChildUndoing, Redriven
 from hephaestus.simulation.violation import require
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import RoundEnded, StepCompleted
     from hephaestus.simulation.checks import Check, Generation
+    from hephaestus.simulation.ledger import Ledger
 
 MINUTE_MS: Final = 60_000
 
@@ -39,9 +40,20 @@ def _starts(check: Check, event: ChildStarted) -> None:
     loop = known.loops[event.step]
     carried = not loop.rounds or event.initial == loop.carry
     require(carried, "rounds", f"{activation} starts with {event.initial}, the round before left {loop.carry}")
+    _leaves_nothing(check, activation)
     known.kids[activation] = (event.child, event.detached)
     alone = ledger.kids.setdefault(event.child, (check.state.life, activation))
     require(alone == (check.state.life, activation), "derived ids", f"two children have the id {event.child}")
+
+
+def _leaves_nothing(check: Check, activation: str) -> None:
+    """Another child starts only once the one before has undone what it did (invariant 10)."""
+    known, ledger, began = check.known, check.ledger, parse(activation)
+    for one, (name, _) in known.kids.items():
+        if parse(one).step == began.step and parse(one).epoch < began.epoch and known.told.get(one) == "failed":
+            child = ledger.child_of(check.state, one, name)
+            left = child is not None and (_could_not(child) or bool(stuck(ledger, child)))
+            require(not left, "undo", f"{activation} starts a child, the one of {one} could not undo what it did")
 
 
 def _ends(check: Check, event: ChildEnded) -> None:
@@ -86,6 +98,27 @@ def left_to_undo(known: Generation, step: str) -> list[str]:
     """The activations of the newest epoch of a step whose children have completed and are not undone."""
     own = [one for one in known.kids if parse(one).step == step and parse(one).epoch == known.epochs[step]]
     return [one for one in own if known.told.get(one) == "completed"]
+
+
+def stuck(ledger: Ledger, known: Generation) -> set[str]:
+    """The steps whose newest child has failed, as it was told, and could not undo all that it did."""
+    found: set[str] = set()
+    for activation, (name, _) in known.kids.items():
+        if known.told.get(activation) == "failed" and known.state.activation(step_of(activation)) == activation:
+            child = ledger.child_of(known.state, activation, name)
+            if child is not None and (_could_not(child) or stuck(ledger, child)):
+                found.add(step_of(activation))
+    return found
+
+
+def _could_not(known: Generation) -> bool:
+    return any(it.status == "compensation_failed" for it in known.state.steps.values())
+
+
+def has_undone_itself(known: Generation, step: str) -> bool:
+    """Whether no child of a step has completed, or was left, in its newest epoch: each that began has undone itself."""
+    own = [one for one in known.kids if parse(one).step == step and parse(one).epoch == known.epochs[step]]
+    return bool(own) and not any(known.kids[one][1] or known.told.get(one) in ("completed", "lost") for one in own)
 
 
 def _given_up(check: Check, activation: str, child: Generation | None) -> None:
@@ -151,7 +184,8 @@ def is_undone(check: Check) -> None:
     parent = None if origin is None else check.ledger.generations[origin.instance_id, origin.life]
     waits = parent is not None and origin is not None and origin.activation in parent.state.children
     require(waits, "invariant 8", "it is undone, and no parent waits for that")
-    check.known.received.clear()  # no step waits any more
+    if check.state.status == "completed":
+        check.known.received.clear()  # no step waits any more
 
 
 def has_parent(check: Check) -> None:

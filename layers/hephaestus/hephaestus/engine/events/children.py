@@ -134,19 +134,22 @@ class ChildUndoing(OfActivation):
 class ChildEnded(OfActivation):
     """The child of ``activation`` has ended as ``status`` with its log entry ``number``, as its mail said.
 
-    Without mail it is ``lost``; ``rejected`` where another instance has its id.
+    Without mail it is ``lost``; ``rejected`` where another instance has its id. ``stuck``: it has failed, and could not
+    undo all that it did.
     """
 
     status: str
     number: int = 0
     output: Mapping[str, Any] = NOTHING
     error: Failure | None = None
+    stuck: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """What becomes of the step follows; one that asks begins its attempts anew, and has no deadline any more."""
         known, step = _open(state, self.activation), _step_of(state, self.activation)
         number = self.number or known.number
-        ended = replace(known, status=self.status, output=self.output, error=self.error, number=number)
+        how = {"status": self.status, "output": self.output, "error": self.error, "stuck": self.stuck}
+        ended = replace(known, number=number, **how)  # type: ignore[arg-type]  # each is of its field's type
         changed: dict[str, Any] = {
             "children": added(state.children, self.activation, ended),
             "trail": Trail(state.trail, step),

@@ -242,11 +242,12 @@ class Redriven(Event):
         }
 
 
-@event({"completed": "compensating", "cancelled": "compensating"})
+@event(dict.fromkeys(("completed", "failed", "cancelled"), "compensating"))
 class UndoRequested(Event):
-    """The parent of a completed child has it undo what it did, these ``steps`` in this order; then it is ``undone``.
+    """The parent of a child has it undo what it did, these ``steps`` in this order; then it is ``undone``.
 
-    So does that of a part of a map that was stopped.
+    The child had completed, or has failed and could not undo these steps before, or it is a part of a map that was
+    stopped.
     """
 
     steps: tuple[str, ...]
@@ -257,7 +258,9 @@ class UndoRequested(Event):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """All of it is still to be done."""
         return {
+            "steps": {**state.steps, **{key: _to_undo(state.steps[key]) for key in self.steps}},
             "compensation": Compensation("undone", self.steps),
+            "error": None,
             "requests": remember(state, "undo", self.request_id, ""),
         }
 
@@ -319,7 +322,9 @@ class OutputFailed(Event):
 
 
 def _to_undo(step: StepState) -> StepState:
-    """A step whose compensation failed, as it was before that."""
+    """A step whose compensation failed, as it was before that; where it is its child that is left, it may stay as it is."""
+    if step.status != "compensation_failed":
+        return step
     if step.mapped is not None:
         step = replace(step, mapped=replace(step.mapped, ends=step.mapped.ends.replace(NOT_UNDONE, COMPLETED)))
     begun: StepStatus = "looping" if step.mapped is None else "mapping"
