@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine import advance as engine
 from hephaestus.engine import effects as what_follows
+from hephaestus.engine import plans
 from hephaestus.engine.activation import derived
 from hephaestus.engine.effects import StartChild, Steer, Tell
 from hephaestus.engine.events import ChildEnded
@@ -130,6 +131,23 @@ def stale_mail_counts(patch: Patch) -> None:
     patch.setattr(Child, "reopened", property(lambda self: replace(right(self), number=0)))
 
 
+def stuck_children_forgotten(patch: Patch) -> None:
+    """A parent is not told that a child could not undo what it did."""
+    right = what_follows._mail  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(what_follows, "_mail", lambda *told: replace(right(*told), stuck=False))
+
+
+def stuck_children_begin_anew(patch: Patch) -> None:
+    """A redrive has a child that could not undo what it did replaced as if it had."""
+    patch.setattr(plans, "not_undone", lambda state: [])
+
+
+def failed_children_are_compensated(patch: Patch) -> None:
+    """A compensation of the step is called although the child has failed, and undone itself."""
+    right = engine._undid_itself  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(engine, "_undid_itself", lambda graph, *of: of[-1] in graph.undoes and right(graph, *of))
+
+
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     mailbox_not_read_again: ("mail",),
     mail_deleted_before_its_commit: ("invariant 3",),
@@ -154,7 +172,11 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     _owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
     _owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
     stale_mail_counts: ("invariant 12",),
+    stuck_children_forgotten: ("compensation", "undo", "redrive"),
+    stuck_children_begin_anew: ("redrive", "undo", "compensation"),
+    failed_children_are_compensated: ("compensation",),
     snapshot_loses(StepState, "child"): ("invariant 9",),
     snapshot_loses(State, "children"): ("invariant 9",),
     snapshot_loses(Child, "stopping"): ("invariant 9",),
+    snapshot_loses(Child, "stuck"): ("invariant 9",),
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from hephaestus.engine.advance import Command
+    from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
 
     Patch = pytest.MonkeyPatch
@@ -30,9 +31,9 @@ def only_the_newest_is_undone(patch: Patch) -> None:
     """A step counts as undone when the child of its newest round is."""
     right = engine._undo_child  # noqa: SLF001 - made wrong on purpose
 
-    def undo(state: State, step: str) -> Command:
+    def undo(graph: Graph, state: State, step: str) -> Command | None:
         asked = [one for one, child in state.children.items() if child.status and child.stopping == "undo"]
-        return Settle(asked[0]) if asked else right(state, step)
+        return Settle(asked[0]) if asked else right(graph, state, step)
 
     patch.setattr(engine, "_undo_child", undo)
 
@@ -41,8 +42,8 @@ def oldest_is_undone_first(patch: Patch) -> None:
     """The children are undone in the order in which they ran."""
     right = engine._undo_child  # noqa: SLF001 - made wrong on purpose
 
-    def undo(state: State, step: str) -> Command:
-        command = right(state, step)
+    def undo(graph: Graph, state: State, step: str) -> Command | None:
+        command = right(graph, state, step)
         first = isinstance(command, UndoChild) and not any(one.stopping == "undo" for one in state.children.values())
         return UndoChild(text_of(step, state.epochs.get(step, 0), 1)) if first else command
 

@@ -286,7 +286,8 @@ def _mail(closed: State, origin: Origin, number: int) -> Mail:
         output = what_became(closed, origin.part)
     elif closed.status == "completed":
         output = closed.steps[closed.output_of].results if closed.output_of else closed.output
-    own = (closed.instance_id, closed.life, closed.status, output, closed.error, bool(not_undone(closed)))
+    stuck = closed.status == "failed" and bool(not_undone(closed))
+    own = (closed.instance_id, closed.life, closed.status, output, closed.error, stuck)
     return Mail(origin.instance_id, origin.life, origin.activation, number, *own)
 
 

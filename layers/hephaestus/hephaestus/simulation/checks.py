@@ -264,7 +264,8 @@ class Check:
                 self._compensates(event)
             case UndoRequested(steps=steps):
                 kinship.is_undone(self)
-                self._undo(self._undoable() if self.state.status == "completed" else self._not_undone(), steps)
+                self._undo({*self._undoable(), *self._not_undone()}, steps)
+                self.known.begun = {name for name in self.known.begun if step_of(name[1]) not in steps}
             case StepCompensated(step=step):
                 kinship.undid(self, step)
                 self.known.items.undone(event)
@@ -718,7 +719,9 @@ class Check:
             left = sorted(self._undoable())
             require(not left and not self.known.undo, "compensation", f"{left} were not undone")
             hidden = stuck and status != "failed"
-            require(not hidden, "compensation", f"it is {status}, and the children of {stuck} could not undo what they did")
+            require(
+                not hidden, "compensation", f"it is {status}, and the children of {stuck} could not undo what they did"
+            )
 
 
 def defers(definition: Definition, step: str) -> bool:

@@ -116,9 +116,14 @@ def _could_not(known: Generation) -> bool:
 
 
 def has_undone_itself(known: Generation, step: str) -> bool:
-    """Whether no child of a step has completed, or was left, in its newest epoch: each that began has undone itself."""
+    """Whether no child of a step has completed, or was left, in its newest epoch: each that began has undone itself.
+
+    A fork has none of what it takes over, and knows the event.
+    """
     own = [one for one in known.kids if parse(one).step == step and parse(one).epoch == known.epochs[step]]
-    return bool(own) and not any(known.kids[one][1] or known.told.get(one) in ("completed", "lost") for one in own)
+    if not own:
+        return known.outcomes.get(step, ("",))[0] in ("error", "timeout", "cancelled")
+    return not any(known.kids[one][1] or known.told.get(one) in ("completed", "lost") for one in own)
 
 
 def _given_up(check: Check, activation: str, child: Generation | None) -> None:

@@ -322,7 +322,7 @@ class OutputFailed(Event):
 
 
 def _to_undo(step: StepState) -> StepState:
-    """A step whose compensation failed, as it was before that; where it is its child that is left, it may stay as it is."""
+    """A step whose compensation failed, as it was before that; one whose child failed at undoing itself stays."""
     if step.status != "compensation_failed":
         return step
     if step.mapped is not None:
