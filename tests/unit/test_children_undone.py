@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from hephaestus import DONE, NonRetryable, Rounds, Workflow, step
-from hephaestus.errors import NonRetryable
 from hephaestus.steps import ChildWorkflow, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
-from tests.unit.test_children import Book, kid, line, shown
+from tests.unit.test_children import Book, line, shown
 
 
 def redrive(local: LocalRuntime) -> None:
