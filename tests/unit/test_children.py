@@ -668,3 +668,69 @@ def test_the_large_values_of_a_child_stay_as_long_as_the_child() -> None:
     local.resume("top::1", "go")
     local.settle()
     assert expiring() != []
+
+
+def edited(local: LocalRuntime, *flows: type[Workflow]) -> LocalRuntime:
+    """Another deployment over the same instances, at the same time."""
+    other = LocalRuntime(*flows, store=local.store)
+    other.clock.sleep(local.clock.now() - other.clock.now())
+    return other
+
+
+@pytest.mark.parametrize("lacks", ["a step", "a compensation", "the workflow"])
+def test_a_root_shows_why_a_child_cannot_be_undone_and_goes_on_once_it_can(lacks: str) -> None:
+    """Rule D.9: the child's workflow was changed under the same version; the root is parked until that is right again."""
+    book = Book()
+    work, other = book.step("b"), step(key="other")(lambda ctx: "done")
+    below = line("below", work)
+    child, fails = ChildWorkflow(below, name="kid"), book.step("z")
+    book.refuses.add("z")
+    held = WaitForEvent("go", name="held")
+    routes: Any = {child: {"done": held}, held: {"go": fails}, fails: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": child, "transitions": routes}, key="p")
+    local = LocalRuntime(top, below)
+    local.start(top, "1", {})
+    wrong: tuple[type[Workflow], ...] = {
+        "a step": (line("below", other),),
+        "a compensation": (line("below", step(key="b")(lambda ctx: "done")),),
+        "the workflow": (),
+    }[lacks]
+    changed = edited(local, top, *wrong)
+    changed.resume("p::1", "go")
+    changed.settle()
+    parked = shown(changed).parked or ""
+    assert "Below" in parked, parked
+    assert parked.endswith("deploy that version again")
+    for _ in range(5):
+        changed.advance(timedelta(hours=1))
+        changed.sweep()
+    assert (shown(changed).status, shown(changed).parked) == ("compensating", parked)
+    told = [entry.sequence for entry in changed.runner.history("p::1", limit=200).items]
+    assert len(told) < 25, "it is looked at less and less often"
+    right = edited(changed, top, below)
+    right.advance(timedelta(hours=1))
+    right.sweep()
+    right.settle()
+    assert (shown(right).status, shown(right).parked) == ("failed", None)
+    assert book.done == ["b", "-b!undo"]
+
+
+@pytest.mark.parametrize("how", ["redrive", "sweep"])
+def test_a_parked_child_is_shown_in_its_tree_and_redriven_by_itself(how: str) -> None:
+    """Rule D.6: it goes on as it was, which changes nothing for its root."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    without = edited(local, parent(slow))
+    local.runner.resume(child, "go")
+    without.advance(timedelta(minutes=2))
+    without.sweep()
+    (below,) = without.runner.get("p::1", tree=True).children
+    assert "deploy that version again" in below["parked"]
+    right = edited(without, parent(slow), Slow)
+    if how == "redrive":
+        right.runner.redrive(child)
+    else:
+        right.advance(timedelta(hours=1))
+        right.sweep()
+    right.settle()
+    assert shown(right).status == "completed"

@@ -63,7 +63,7 @@ def stuck(book: Book, *, depth: int = 1, first: bool = True, routed: bool = Fals
 def test_what_a_child_could_not_undo_is_undone_by_one_redrive_of_the_root(
     *, routed: bool, first: bool, depth: int, own: bool
 ) -> None:
-    """Rules D.9 and I.10: wherever it is, whatever came before it; then another redrive begins with other children."""
+    """Rule D.9: wherever it is, whatever came before it; then another redrive begins with other children."""
     book = Book()
     if own:
         book.refuses.add("undo a")

@@ -252,6 +252,7 @@ def below(activation: str, child: Child, state: State | None) -> dict[str, Any]:
     if state is not None:
         shown |= {"workflow": state.workflow, "version": state.version, "status": state.status}
         shown |= {"error": error} if (error := _error(state.error)) else {}
+        shown |= {"parked": state.parked} if state.parked else {}
     else:
         shown["status"] = child.status or "unknown"
     return {**shown, **({"detached": True} if child.detached else {})}

@@ -160,6 +160,7 @@ class Kept(NamedTuple):
         ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
         unpublished: states with a new status, newer than the head, whose status events may not be published yet.
         owed: what other instances are still to be told for entries newer than the head, in order.
+        blocked: why one of them could not be, last time, if trying again at once would not help.
     """
 
     settled: int = 0
@@ -171,6 +172,7 @@ class Kept(NamedTuple):
     ended: str = ""
     unpublished: tuple[State, ...] = ()
     owed: tuple[Owed, ...] = ()
+    blocked: str = ""
 
 
 @dataclass(frozen=True)
