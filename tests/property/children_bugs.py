@@ -90,8 +90,8 @@ def head_hides_what_is_owed(patch: Patch) -> None:
     """The head follows although another instance was not told."""
     right = perform.Performer._tell  # noqa: SLF001 - made wrong on purpose
 
-    def tell(self: Any, effect: Owed, silent: set[str], state: State) -> bool:
-        right(self, effect, silent, state)
+    def tell(self: Any, effect: Owed, silent: set[str], state: State, blocked: list[str]) -> bool:
+        right(self, effect, silent, state, blocked)
         return True
 
     patch.setattr(perform.Performer, "_tell", tell)

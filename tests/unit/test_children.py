@@ -679,7 +679,7 @@ def edited(local: LocalRuntime, *flows: type[Workflow]) -> LocalRuntime:
 
 @pytest.mark.parametrize("lacks", ["a step", "a compensation", "the workflow"])
 def test_a_root_shows_why_a_child_cannot_be_undone_and_goes_on_once_it_can(lacks: str) -> None:
-    """Rule D.9: the child's workflow was changed under the same version; the root is parked until that is right again."""
+    """Rule D.9: the child's workflow was changed under the same version; the root is parked until it is right."""
     book = Book()
     work, other = book.step("b"), step(key="other")(lambda ctx: "done")
     below = line("below", work)
@@ -734,3 +734,81 @@ def test_a_parked_child_is_shown_in_its_tree_and_redriven_by_itself(how: str) ->
         right.sweep()
     right.settle()
     assert shown(right).status == "completed"
+
+
+def left() -> tuple[LocalRuntime, str]:
+    """A root that was cancelled, and its child that no deployment could run, which it has left; now it can be run."""
+    flow = parent(slow)
+    local = LocalRuntime(flow, Slow)
+    local.runner.start_instance(flow, {}, id="1")
+    local.runner.wake("p::1", budget=Budget(local.clock.now() + 60_000))  # the child's message stays in the queue
+    child = kid(local, "slow", "slow")
+    without = edited(local, flow)
+    without.runner.cancel("p::1", compensate=True)
+    for _ in range(3):
+        without.advance(timedelta(minutes=50))
+        without.sweep()
+    assert shown(without).status == "cancelled"
+    assert local.runner.get(child).status == "pending"
+    return edited(without, flow, Slow), child
+
+
+def test_a_child_that_was_left_runs_when_it_is_redriven() -> None:
+    """Rules D.5 and D.7: it ends as cancelled, as no one waits for it; then it is on its own."""
+    local, child = left()
+    local.advance(timedelta(hours=2))
+    local.sweep()
+    assert (local.runner.get(child).status, dict(local.runner.get(child).steps)) == ("cancelled", {})
+    local.runner.redrive(child)
+    local.settle()
+    local.resume(child, "go")
+    local.settle()
+    assert local.runner.get(child).status == "completed"
+
+
+@pytest.mark.parametrize("then", ["redriven", "started anew", "expired"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_child_that_was_left_stays_on_its_own(then: str, *, ended: bool) -> None:
+    """Rule D.6: whatever becomes of its root."""
+    local, child = left()
+    if ended:
+        local.advance(timedelta(hours=2))
+        local.sweep()
+    if then == "redriven":
+        local.runner.redrive("p::1")
+    elif then == "started anew":
+        local.start("Parent", "1", {})
+    else:
+        for item in local.store.table.query("p::1", low="", high="~"):
+            local.store.table.delete("p::1", str(item["sk"]), ALWAYS)
+    local.settle()
+    if ended:
+        local.runner.redrive(child)
+        local.settle()
+        assert local.runner.get(child).status == "waiting"
+    local.runner.cancel(child)
+    local.settle()
+    assert local.runner.get(child).status == "cancelled"
+
+
+def test_what_an_earlier_child_of_a_step_has_left_is_not_started_again_by_itself() -> None:
+    """Rule D.6: it was undone and not left, and another has taken its place."""
+    book = Book()
+    local = saga(book)
+    book.refuses.clear()
+    local.runner.redrive("p::1")
+    local.settle()
+    with pytest.raises(NotRoot, match="ask at its root, p::1"):
+        local.runner.redrive(kid(local, "mid", "middle"))
+
+
+def test_a_child_below_a_detached_one_is_steered_there() -> None:
+    """Rule D.6: that one is the root of what is below it."""
+    middle = type("Middle", (Workflow,), {"start_at": slow, "transitions": {slow: {"done": DONE}}}, key="m")
+    local = run(ChildWorkflow(middle, name="ship", detached=True), middle, Slow)
+    top, lowest = kid(local, key="m"), kid(local, "ship/slow", "slow")
+    with pytest.raises(NotRoot, match=f"a child of {top}: ask at its root, {top}"):
+        local.runner.cancel(lowest)
+    local.runner.cancel(top)
+    local.settle()
+    assert [local.runner.get(one).status for one in (top, lowest)] == ["cancelled"] * 2

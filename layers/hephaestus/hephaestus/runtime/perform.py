@@ -93,7 +93,7 @@ class Performer:
                 self._publish(news, silent)
 
     def _tell(self, effect: Owed, silent: set[str], state: State, blocked: list[str]) -> bool:
-        """Tell another instance; whether that was done. If it was not, ``blocked`` has why, unless it may be at once."""
+        """Tell another instance; whether that was done. If not, ``blocked`` has why, but for passing conditions."""
         family = self.family
         assert family is not None  # noqa: S101 - the runner has set it
         return self._attempt("family", silent, state, partial(family, effect, state), blocked)

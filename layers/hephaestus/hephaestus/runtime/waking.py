@@ -68,12 +68,7 @@ class Waker:
             if state.closed:
                 return self._tidy(state, now, alarms)
             try:
-                definition = self._instances.registry.runnable(state)
-                if state.parked is not None and state.kept.owed:
-                    state = self._perform(state, now)  # what it is parked for may be possible now
-                if not _has_work(definition, state, now) and not self._has_mail(state):
-                    return self._tidy(state, now, alarms)
-                return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
+                return self._run(state, now, budget, alarms)
             except (UnknownWorkflow, UnknownVersion) as error:
                 reason = reason_of(error)
                 if _is_parked(state, reason, now):
@@ -91,6 +86,15 @@ class Waker:
             _logger.exception("instance %s: the engine met a state that its rules exclude", said_id(instance_id))
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
+
+    def _run(self, state: State, now: int, budget: Budget, alarms: Sequence[str]) -> State | None:
+        """Run an instance that nobody owns, if there is anything to do."""
+        definition = self._instances.registry.runnable(state)
+        if state.parked is not None and state.kept.owed:
+            state = self._perform(state, now)  # what it is parked for may be possible now
+        if not _has_work(definition, state, now) and not self._has_mail(state):
+            return self._tidy(state, now, alarms)
+        return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
     def _has_mail(self, state: State) -> bool:
         """Whether a child may have told of its end."""

@@ -23,7 +23,7 @@ from hephaestus.runtime.commands.members import (
 )
 from hephaestus.runtime.intake import read_wire, request_digest
 from hephaestus.runtime.names import is_bulk
-from hephaestus.runtime.orphans import is_left
+from hephaestus.runtime.orphans import steered_at
 from hephaestus.values import to_wire
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ def check_root(state: State, who: Caller, store: Store) -> None:
         NotRoot: the instance is a child that its parent waits for, and it is not the parent that asks.
     """
     origin = state.origin
-    if origin is not None and not origin.detached and who.source != "parent" and not is_left(state, store):
-        message = f"instance {state.instance_id} is a child of {origin.public[0]}: ask at its root, {origin.root}"
+    if origin is None or origin.detached or who.source == "parent":
+        return
+    if (root := steered_at(state, store)) != state.instance_id:
+        message = f"instance {state.instance_id} is a child of {origin.public[0]}: ask at its root, {root}"
         raise NotRoot(message)
 
 
