@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
 from hephaestus.engine.activation import derived
+from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import evolve
-from hephaestus.errors import DefinitionError, NotRoot
+from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
@@ -812,3 +813,113 @@ def test_a_child_below_a_detached_one_is_steered_there() -> None:
     local.runner.cancel(top)
     local.settle()
     assert [local.runner.get(one).status for one in (top, lowest)] == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_children_whose_ends_are_read_at_once_are_undone_in_the_order_of_their_ends(order: tuple[int, int]) -> None:
+    """Rule D.9: the last first, wherever they are in the graph."""
+    book = Book()
+    book.refuses.add("z")
+    asked = [WaitForEvent("go", name=f"asked{number}") for number in (0, 1)]
+    flows = []
+    for number, gate_ in enumerate(asked):
+        done = book.step(f"b{number}")
+        routes: Any = {gate_: {"go": done}, done: {"done": DONE}}
+        made = type(f"Kid{number}", (Workflow,), {"start_at": gate_, "transitions": routes}, key=f"k{number}")
+        flows.append(made)
+    kids = [ChildWorkflow(flow, name=f"kid{number}") for number, flow in enumerate(flows)]
+    begin, fails = step(key="begin")(lambda ctx: "done"), book.step("z")
+    top_routes: Any = {begin: {"done": kids}, **{one: {"done": fails} for one in kids}, fails: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": begin, "transitions": top_routes}, key="p")
+    local = LocalRuntime(top, *flows)
+    local.start(top, "1", {})
+    for number in order:
+        child = kid(local, f"kid{number}", f"k{number}")
+        local.runner.resume(child, "go")
+        local.clock.sleep(1_000)
+        local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))  # the parent's message stays in the queue
+    local.settle()
+    assert shown(local).status == "failed"
+    assert book.done == [*[f"b{number}" for number in order], *[f"-b{number}!undo" for number in reversed(order)]]
+
+
+def test_an_id_that_a_child_has_or_had_is_not_started_by_hand() -> None:
+    """Rule D.4: its parent may read what it left, and undo it."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    for _ in range(2):
+        with pytest.raises(NotRoot, match="is a child of p::1"):
+            local.start(Slow, child, {})
+        local.runner.resume(child, "go")
+        local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))  # the parent's message stays in the queue
+        if local.runner.get(child).status == "completed":
+            break
+    with pytest.raises(NotRoot, match="is a child of p::1"):
+        local.start(Slow, child, {})
+
+
+def test_a_large_output_that_is_gone_with_its_child_is_not_taken_for_an_empty_one() -> None:
+    """Rule D.1: the step fails, as the child is lost."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    local.runner.resume(child, "go", {"text": b64encode(Random(3).randbytes(5_000)).decode()})
+    local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))
+    for item in local.store.table.query(child, low="", high="~"):
+        local.store.table.delete(child, str(item["sk"]), ALWAYS)
+    local.settle()
+    assert shown(local).status == "failed"
+    assert "is not there any more" in (shown(local).error or {})["message"]
+
+
+def test_an_event_that_was_accepted_under_another_deployment_does_not_end_a_childs_step() -> None:
+    """Rule D.8: the child alone does; the event is dropped when it has."""
+    routes: Any = {"go": after, "done": after}
+    begin = step(key="begin")(lambda ctx: "done")
+    wait = WaitForEvent("hold", name="hold")
+
+    def top(member: Step) -> type[Workflow]:
+        led: Any = {begin: {"done": wait}, wait: {"hold": member}, after: {"done": DONE}}
+        led[member] = {one: to for one, to in routes.items() if one in ("go" if member is other else "done", "x")}
+        return type("Top", (Workflow,), {"start_at": begin, "transitions": led}, key="p")
+
+    other = WaitForEvent("go", name="slow")
+    right, wrong = top(slow), top(other)
+    local = LocalRuntime(right, Slow)
+    local.start(right, "1", {})
+    changed = edited(local, wrong)
+    changed.runner.resume("p::1", "go", {"by": "hand"})
+    local.resume("p::1", "hold")
+    local.settle()
+    assert shown(local).status == "waiting"
+    local.resume(kid(local, "slow", "slow"), "go", {"by": "child"})
+    local.settle()
+    assert dict(shown(local).steps["slow"].results) == {"by": "child"}
+    types = [event["type"] for entry in local.runner.history("p::1").items for event in entry.events]
+    assert "EventsDropped" in types
+
+
+def test_a_deadline_asked_for_from_outside_is_not_the_time_at_which_a_child_is_given_up() -> None:
+    """Rule D.7: that is an hour after it was asked to stop."""
+    late = ChildWorkflow(Slow, name="slow")
+    flow = parent(late, "timeout")
+    local = LocalRuntime(flow, Slow)
+    local.start(flow, "1", {})
+    child = kid(local, "slow", "slow")
+    without = edited(local, flow)
+    without.runner.schedule_resume("p::1", "slow", 60_000)
+    without.advance(timedelta(minutes=2))
+    without.sweep()
+    stopping = without.store.load("p::1")
+    assert stopping is not None
+    assert stopping.children["slow"].stopping == "timeout"
+    with pytest.raises(UnexpectedEvent, match="is being stopped"):
+        without.runner.schedule_resume("p::1", "slow", 60_000)
+    asked = TimerSet("other", "slow", without.clock.now() + 60_000)  # as if it had come before that rule
+    without.runner.instances.append(stopping, without.clock.now(), asked)
+    without.advance(timedelta(minutes=30))
+    without.sweep()
+    assert shown(without).status == "waiting"
+    without.advance(timedelta(minutes=40))
+    without.sweep()
+    assert shown(without).steps["slow"].event == "timeout"
+    assert local.runner.get(child).status == "waiting"

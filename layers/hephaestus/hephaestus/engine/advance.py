@@ -258,18 +258,19 @@ def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Co
     ]
     if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):
         return ended
-    due = {timer.activation: timer for timer in state.deadlines if timer.due_at <= now}
-    if lost := tuple(GiveUp(activation) for activation, child in children if child.stopping and activation in due):
+    given_up = {timer.activation: timer.due_at for timer in state.deadlines if timer.emits == LOST}
+    stopping = [activation for activation, child in children if child.stopping]
+    if lost := tuple(GiveUp(activation) for activation in stopping if given_up.get(activation, LATEST) <= now):
         return lost
     left = [activation for activation, child in children if not child.stopping]
     if ending and left:
         return (StopChildren(tuple(left), "end"),)
-    if stopping := _stopping(graph, state, left, due):
-        return (stopping,)
+    due = {timer.activation for timer in state.deadlines if timer.due_at <= now}
+    if stops := _stopping(graph, state, left, due):
+        return (stops,)
     if not ending or not children:
         return ()
-    open_ = dict(children)
-    times = [timer.due_at for timer in state.deadlines if timer.activation in open_]
+    times = [given_up[activation] for activation, _ in children if activation in given_up]
     return (Sleep(min(times, default=None)),)
 
 
@@ -539,6 +540,8 @@ def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[st
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
         received, activation = state.inbox[state.line(step)], state.activation(step)
+        if activation in state.children:
+            continue  # it was accepted under another deployment; the child alone ends the step
         if activation not in in_flight and not (in_flight and activation in state.isolated):
             found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):

@@ -287,7 +287,7 @@ def _mail(closed: State, origin: Origin, number: int) -> Mail:
     elif closed.status == "completed":
         output = closed.steps[closed.output_of].results if closed.output_of else closed.output
     stuck = closed.status == "failed" and bool(not_undone(closed))
-    own = (closed.instance_id, closed.life, closed.status, output, closed.error, stuck)
+    own = (closed.instance_id, closed.life, closed.status, output, closed.error, stuck, closed.updated_at)
     return Mail(origin.instance_id, origin.life, origin.activation, number, *own)
 
 

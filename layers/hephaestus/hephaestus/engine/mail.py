@@ -27,6 +27,7 @@ class Mail:
         output: what it left; ``None`` where that is too large for mail, and to be read of the child itself.
         error: why it failed.
         stuck: whether it could not undo all that it did.
+        ended_at: when it ended (ms).
     """
 
     to: str
@@ -39,3 +40,4 @@ class Mail:
     output: Mapping[str, Any] | None = None
     error: Failure | None = None
     stuck: bool = False
+    ended_at: int = 0

@@ -197,6 +197,7 @@ class Child:
         round: of its step that it is for.
         asks: whether its step decides, once it has completed, if another round follows.
         stuck: whether it has failed, and could not undo all that it did.
+        ended_at: when it ended (ms), until its step has.
     """
 
     instance_id: str
@@ -210,6 +211,7 @@ class Child:
     round: int = 1
     asks: bool = False
     stuck: bool = False
+    ended_at: int = 0
 
     @property
     def asked(self) -> bool:
@@ -219,7 +221,7 @@ class Child:
     @property
     def known(self) -> Child:
         """What its step keeps of it, and whether it was undone: the results and the error are the step's."""
-        return replace(self, stopping="undo" if self.stopping == "undo" else "", output=NOTHING, error=None)
+        return replace(self, stopping="undo" if self.stopping == "undo" else "", output=NOTHING, error=None, ended_at=0)
 
     @property
     def reopened(self) -> Child:

@@ -83,11 +83,11 @@ from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
 from hephaestus.runtime.orphans import (
+    ended_by,
     is_ending,
     is_read,
     is_unread,
     orphaned_by,
-    output_in,
     read_other,
     told_by_part,
     unread,
@@ -303,8 +303,7 @@ class _Execution:
     def said(self, mail: Mail, store: Store) -> Event:
         """The event that mail comes to."""
         if not is_other(self.draft, mail.activation):
-            own = (mail.activation, mail.status, mail.number, output_in(mail, store), mail.error, mail.stuck)
-            return ChildEnded(*own)
+            return ended_by(mail, store)
         told = told_by_part(mail, store)
         if not mail.status:
             return PartReported(mail.activation, mail.number, told.get("failed", 0))

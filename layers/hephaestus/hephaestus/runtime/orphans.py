@@ -49,7 +49,8 @@ def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bo
     found = list(opening)
     if state.sequence > 1:
         found += [event for entry in _log(state.instance_id, state.life, store) for event in entry.events]
-    return any(isinstance(event, Redriven) and event.status and event.by_source != "parent" for event in found)
+    redriven = (event for event in found if isinstance(event, Redriven))
+    return any(event.status and event.by_source != "parent" for event in redriven)
 
 
 def steered_at(state: State, store: Store) -> str:
@@ -73,7 +74,8 @@ def _has_left(parent: State, child: State, origin: Origin, store: Store) -> bool
         return True
     ends = [event for entry in _log(parent.instance_id, origin.life, store) for event in entry.events]
     ends = [one for one in ends if isinstance(one, (ChildEnded, PartEnded)) and one.activation == origin.activation]
-    return bool(ends) and ends[-1].status == LOST
+    statuses = [getattr(one, "status", "") for one in ends]
+    return statuses[-1:] == [LOST]
 
 
 def _log(instance_id: str, life: str, store: Store) -> Iterator[Entry]:
@@ -153,13 +155,22 @@ def _has_gone_on(mail: Mail, store: Store) -> bool:
     return child is not None and child.life == mail.child_life and child.sequence > mail.number
 
 
-def output_in(mail: Mail, store: Store) -> Mapping[str, Any]:
-    """What a child has left: in its mail, or in the child itself, where it is large."""
+def ended_by(mail: Mail, store: Store) -> ChildEnded:
+    """The end that mail tells of; a completed child that is not there any more, nor what it left, is lost."""
+    output = _output_in(mail, store)
+    if output is None:
+        return ChildEnded(mail.activation, LOST, mail.number)
+    own = (mail.activation, mail.status, mail.number, output, mail.error)
+    return ChildEnded(*own, stuck=mail.stuck, ended_at=mail.ended_at)
+
+
+def _output_in(mail: Mail, store: Store) -> Mapping[str, Any] | None:
+    """What a child has left: in its mail, or in the child itself, where it is large; ``None`` where that is gone."""
     if mail.output is not None or mail.status != "completed":
         return mail.output or NOTHING
     child = read_other(mail.child, store)
     if child is None or child.life != mail.child_life or child.status != "completed":
-        return NOTHING
+        return None
     return child.steps[child.output_of].results if child.output_of else child.output
 
 

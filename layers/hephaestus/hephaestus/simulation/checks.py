@@ -132,6 +132,7 @@ class Generation:
         handled: whether ``on_failure`` has had its say about this failure.
         kids: the children that it started, by activation, and whether each is detached.
         told: how each child has ended, as it was told; none while that is still to come.
+        ends: when it did (ms), but not before it was started, nor after it was told.
         undoing: the activations whose children were asked to undo what they did.
         gone: whether it has expired or was deleted.
         compared: the state that was last found to be what is stored, and what was read for that.
@@ -171,6 +172,7 @@ class Generation:
         self.requests: set[tuple[type[Event], str]] = set()
         self.kids: dict[str, tuple[str, bool]] = {}
         self.told: dict[str, str] = {}
+        self.ends: dict[str, int] = {}
         self.undoing: set[str] = set()
         self.gone = False
         self.compared: tuple[State, Reads] | None = None

@@ -72,6 +72,8 @@ def _ends(check: Check, event: ChildEnded) -> None:
         same = same and event.output == (state.steps[state.output_of].results if state.output_of else state.output)
     require(ended, "invariant 12", f"the end of the child of {activation} was told before it was")
     require(same, "invariant 12", f"the child of {activation} was told to be {event.status}")
+    ended_at = 0 if child is None else child.state.updated_at
+    known.ends[activation] = max(min(ended_at, check.entry.at), check.state.steps[event.step].started_at)
     if event.status == "completed" and event.step in check.graph.rounds:
         known.loops[event.step].tries = 0
 
@@ -163,6 +165,9 @@ def settles(check: Check, event: StepCompleted) -> None:
     failed = event.failed is not None or event.event == "cancelled"
     right = done if detached or told == "completed" else failed
     require(right, "invariant 12", f"{event.activation} emits {event.event}, its child is {told}")
+    ended = check.known.ends.get(event.activation)
+    looped = event.step in check.graph.rounds or detached or told in ("lost", "rejected")
+    require(looped or event.ended_at == ended, "invariant 12", f"its child ended at {ended}, not at {event.ended_at}")
 
 
 def ends_after_them(check: Check) -> None:

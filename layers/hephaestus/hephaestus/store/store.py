@@ -128,7 +128,7 @@ class Store:
                 next generation begins instead, and its life may be renamed.
             first: entry number 1.
             finish: performs what the end of the closed instance may have left undone, before its life is over.
-            over: whether it may begin over a closed instance.
+            over: whether it may begin over a closed instance, but for a child that is not detached.
 
         Returns:
             The state as stored, or ``None`` where an instance has the id that it may not begin over and that was not
@@ -155,7 +155,7 @@ class Store:
                     self.endings.complete(found)
                     continue
                 old = self.reader.state(found)
-                if not old.closed or not over:
+                if not old.closed or not over or old.attached:
                     self._forget(state, kept)
                     return None
                 if old.kept.unpublished or old.kept.owed:
