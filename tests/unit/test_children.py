@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
 from hephaestus.engine.activation import derived
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import evolve
-from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent
+from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent, UnknownWorkflow
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
@@ -923,3 +923,65 @@ def test_a_deadline_asked_for_from_outside_is_not_the_time_at_which_a_child_is_g
     without.sweep()
     assert shown(without).steps["slow"].event == "timeout"
     assert local.runner.get(child).status == "waiting"
+
+
+@dataclass
+class Parcel:
+    """Start data that are no mapping."""
+
+    to: str
+
+
+class Aliased(BaseModel):
+    """Start data whose names are others in JSON."""
+
+    to: str = Field(alias="To")
+
+
+class Sent(Workflow, key="sent"):
+    """It leaves what it was given."""
+
+    start_at = step(key="send")(lambda ctx: {"given": dict(ctx.initial)})
+    transitions = {start_at: {"done": DONE}}
+    Input = Aliased
+
+
+@pytest.mark.parametrize(
+    ("child", "flow", "given"),
+    [
+        (ChildWorkflow(Shipping, context=lambda ctx: Parcel("Rome"), name="ship"), Shipping, {"label": "Rome"}),
+        (ChildWorkflow(Sent, context=lambda ctx: Aliased(To="Rome"), name="ship"), Sent, {"given": {"To": "Rome"}}),
+    ],
+)
+def test_a_child_starts_with_data_classes_and_models_as_an_instance_does(
+    child: Step, flow: type[Workflow], given: dict[str, Any]
+) -> None:
+    """As their JSON by the aliases that they take."""
+    assert dict(shown(run(child, flow)).steps["ship"].results) == given
+
+
+def test_a_cancellation_says_beforehand_that_open_children_undo_themselves() -> None:
+    """Before what their root did."""
+    book = Book()
+    below = type("Below", (Workflow,), {"start_at": gate, "transitions": {gate: {"go": DONE}}}, key="below")
+    local = LocalRuntime(top := line("p", book.step("a"), ChildWorkflow(below, name="kid"), book.step("z")), below)
+    local.start(top, "1", {})
+    assert shown(local).cancel_undoes == ("kid", "a")
+
+
+def test_children_of_a_workflow_that_is_not_deployed_any_more_are_listed() -> None:
+    """As its roots would be."""
+    local = run(slow, Slow)
+    without = edited(local, parent(slow))
+    assert [one.workflow for one in without.runner.list(workflow="Slow", children=True).items] == ["Slow"]
+    for asked in ({"workflow": "Nothing", "children": True}, {"workflow": "Slow"}):
+        with pytest.raises(UnknownWorkflow):
+            without.runner.list(**asked)
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_workflow_does_not_run_on_failure(*, detached: bool) -> None:
+    """Nothing waits for it, or with it."""
+    routes: Any = {"start_at": after, "transitions": {after: {"done": DONE}}}
+    with pytest.raises(DefinitionError, match="is on_failure and starts a workflow"):
+        type("Top", (Workflow,), {**routes, "on_failure": ChildWorkflow(Slow, detached=detached)}, key="top")

@@ -22,6 +22,29 @@ ROOT = Path(__file__).parents[2]
 ORDER = json.dumps(
     {"customer": {"name": "Ann", "email": "ann@example.org"}, "items": [{"sku": "anvil", "price_cents": 4200}]}
 )
+BELOW = """
+from hephaestus import DONE, Workflow, step
+
+act = step(key="act")(lambda ctx: "done")
+
+
+class Below(Workflow, key="below"):
+    start_at = act
+    transitions = {act: {"done": DONE}}
+"""
+ABOVE = """
+import below_flow
+
+from hephaestus import DONE, Workflow
+from hephaestus.steps import ChildWorkflow
+
+kid = ChildWorkflow(below_flow.Below, name="kid")
+
+
+class Above(Workflow, key="above"):
+    start_at = kid
+    transitions = {kid: {"done": DONE}}
+"""
 WRONG = """
 from hephaestus import DONE, Workflow, step
 
@@ -79,6 +102,17 @@ def test_check_takes_paths_and_tells_everything_that_is_wrong(tmp_path: Path) ->
     assert "one: declares 'b' but no transition routes it" in done.stdout
     found = answer("check", str(tmp_path / "wrong_flow.py"), code=1)
     assert [error["workflow"] for error in found["errors"]] == ["Wrong"]
+
+
+def test_check_says_which_children_would_not_be_deployed(tmp_path: Path) -> None:
+    """Their workflow is in none of the modules."""
+    (tmp_path / "below_flow.py").write_text(BELOW)
+    (tmp_path / "above_flow.py").write_text(ABOVE)
+    above, below = str(tmp_path / "above_flow.py"), str(tmp_path / "below_flow.py")
+    assert call("check", below, above).exit_code == 0
+    done = call("check", above)
+    assert done.exit_code == 1
+    assert "kid: starts Below, which none of these modules holds" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -371,6 +372,13 @@ def undo_orders(ctx: StepContext) -> None:
     print(ctx.steps["orders"]["id"])  # noqa: T201 - so that it is used
 
 
+@dataclass
+class Told:
+    """Start data of a child."""
+
+    mail: str
+
+
 class Parent(Workflow, key="parent"):
     """Workflows as steps: of a model or of a mapping, bounded, undone, on its own."""
 
@@ -388,6 +396,7 @@ class Parent(Workflow, key="parent"):
         name="checked",
     )
     audit = ChildWorkflow(TypedOutput, detached=True)
+    told = ChildWorkflow(TypedOutput, context=lambda ctx: Told(str(ctx.initial["mail"])), name="told")
     drafts = Repeat(
         Orders,
         until=lambda ctx: ctx.carry.get("approved", False) or ctx.round > 2,
@@ -400,7 +409,8 @@ class Parent(Workflow, key="parent"):
         orders: {"done": checked, "timeout": audit},
         checked: {"done": drafts},
         drafts: {"done": audit, "exhausted": audit},
-        audit: {"done": DONE},
+        audit: {"done": told},
+        told: {"done": DONE},
     }
 
 

@@ -160,6 +160,8 @@ class Reader:
                 self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
             if key in self.items:
                 self.wrong(key, "is on_failure and a map", "Give a step that runs once")
+            if isinstance(self.steps[key], ChildWorkflow):
+                self.wrong(key, "is on_failure and starts a workflow", "Give a step that runs")
             if declared.compensates is True:
                 self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}

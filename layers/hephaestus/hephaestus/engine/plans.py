@@ -96,9 +96,15 @@ def _child(graph: Graph, state: State, step: str) -> Child | None:
 
 
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
-    """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first."""
-    open_ = not state.closed and state.compensation is None
-    return compensable(graph, state) if open_ else ()
+    """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first.
+
+    Children that are open are cancelled before anything else, and so undo themselves.
+    """
+    if state.closed or state.compensation is not None:
+        return ()
+    open_ = {step_of(one) for one, child in state.children.items() if not child.status and not child.detached}
+    undone = compensable(graph, state)
+    return (*[step for step in graph.order if step in open_ and step not in undone], *undone)
 
 
 def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:

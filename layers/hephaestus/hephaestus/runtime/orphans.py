@@ -72,10 +72,10 @@ def _has_left(parent: State, child: State, origin: Origin, store: Store) -> bool
             return known.status == LOST
     if not child.closed and (parent.life != origin.life or parent.closed):
         return True
-    ends = [event for entry in _log(parent.instance_id, origin.life, store) for event in entry.events]
-    ends = [one for one in ends if isinstance(one, (ChildEnded, PartEnded)) and one.activation == origin.activation]
-    statuses = [getattr(one, "status", "") for one in ends]
-    return statuses[-1:] == [LOST]
+    events = [event for entry in _log(parent.instance_id, origin.life, store) for event in entry.events]
+    told = [one for one in events if isinstance(one, ChildEnded) or isinstance(one, PartEnded)]
+    ends = [one.status for one in told if one.activation == origin.activation]
+    return ends[-1:] == [LOST]
 
 
 def _log(instance_id: str, life: str, store: Store) -> Iterator[Entry]:

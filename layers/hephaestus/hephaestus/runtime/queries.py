@@ -116,7 +116,7 @@ class Queries:
         """A page of instances, newest start first."""
         limit = check_number("limit", limit, MAX_LIMIT)
         for name in wanted.workflows or ():
-            self.name_of(name)
+            self.name_of(name, children=wanted.children)
         # Not since: it ends a listing, and changes nothing of what comes before that.
         filters = {"workflow": wanted.workflow, "status": wanted.statuses, "version": wanted.version, "tag": wanted.tag}
         filters |= {"children": wanted.children or None, "parent": wanted.parent}
@@ -141,8 +141,8 @@ class Queries:
         }
         return {name: counts for name, counts in counted.items() if name in deployed or any(counts.values())}
 
-    def name_of(self, workflow: WorkflowRef) -> str:
-        """The name of a workflow that is deployed, or that has instances.
+    def name_of(self, workflow: WorkflowRef, *, children: bool = False) -> str:
+        """The name of a workflow that is deployed, or that has instances, of which some may be ``children``.
 
         Raises:
             UnknownWorkflow: neither; it says which are deployed.
@@ -152,9 +152,16 @@ class Queries:
             return self._instances.registry.deployed(workflow).name
         except UnknownWorkflow:
             name = workflow if isinstance(workflow, str) else str(getattr(workflow, "name", ""))
-            if not NAME.fullmatch(name) or not any(self._store.counts([name], STATUSES, most=1).values()):
+            if not NAME.fullmatch(name) or not self._has_any(name, children=children):
                 raise
             return name
+
+    def _has_any(self, name: str, *, children: bool) -> bool:
+        """Whether a workflow has instances."""
+        if any(self._store.counts([name], STATUSES, most=1).values()):
+            return True
+        some = ListFilter(workflows=[name], statuses=STATUSES, children=True)
+        return children and bool(self._store.list(some, limit=1, cursor=None, known=()).items)
 
 
 def read_filter(  # noqa: PLR0913 - a listing's filters

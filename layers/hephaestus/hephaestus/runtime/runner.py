@@ -607,7 +607,11 @@ class Runner:
             UnknownWorkflow: no such workflow is deployed, and it has no instances.
             BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
         """
-        name = workflow if workflow is None or isinstance(workflow, str) else self._queries.name_of(workflow)
+        name = (
+            workflow
+            if workflow is None or isinstance(workflow, str)
+            else self._queries.name_of(workflow, children=children)
+        )
         wanted = read_filter(
             workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
         )
