@@ -129,7 +129,7 @@ def key_of(number: int) -> str:
 @pytest.mark.parametrize("key", [None, key_of])
 @pytest.mark.parametrize("size", SIZES)
 def test_what_items_see_and_the_summary_depend_on_the_items_only(size: int, key: Callable[[int], str] | None) -> None:
-    """Rule C.1: whatever the chunk is."""
+    """Rules C.1 and I.1: whatever the chunk is."""
     runs = []
     for chunk in (100, 1, 2, 3):
         world = World(chunk=chunk, key=key)

@@ -73,7 +73,7 @@ def _has_left(parent: State, child: State, origin: Origin, store: Store) -> bool
     if not child.closed and (parent.life != origin.life or parent.closed):
         return True
     events = [event for entry in _log(parent.instance_id, origin.life, store) for event in entry.events]
-    told = [one for one in events if isinstance(one, ChildEnded) or isinstance(one, PartEnded)]
+    told = [one for one in events if isinstance(one, (ChildEnded, PartEnded))]
     ends = [one.status for one in told if one.activation == origin.activation]
     return ends[-1:] == [LOST]
 
