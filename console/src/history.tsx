@@ -202,6 +202,14 @@ function replacedIn(event: LogEvent): string {
   return what.length ? `; given: ${what.join(", ")}` : "";
 }
 
+/** What became of some of the items of a map, or of the workflow of one of them. */
+function partEnded(event: LogEvent): string {
+  if (event["part"] === undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} is ${String(event["status"] ?? "lost")}`;
+  if (event["status"] === "undone") return `${event.step} has undone some of its items`;
+  const counts = Object.entries((event["counts"] as { [name: string]: number }) ?? {}).map(([name, count]) => `${count} ${name}`);
+  return `${event.step}: some items have ended: ${counts.join(", ") || "none ran"}`;
+}
+
 /** An event in a few words. */
 function sentence(event: LogEvent): string {
   const by = askedBy(event);
@@ -246,6 +254,16 @@ function sentence(event: LogEvent): string {
       return `the child of ${event.step} undoes what it did`;
     case "UndoRequested":
       return `its parent has it undo ${many || "nothing"}`;
+    case "MapBegun":
+      return `${event.step} runs for ${((event["over"] as unknown[]) ?? []).length} items`;
+    case "MapSpread":
+      return `${event.step} runs for ${text("total")} items`;
+    case "PartStarted":
+      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
+    case "PartReported":
+      return `${event.step}: ${text("failed")} of some items have failed`;
+    case "PartEnded":
+      return partEnded(event);
     case "StepWaiting":
       return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
     case "StepFailed":

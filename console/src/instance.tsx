@@ -7,12 +7,13 @@ import { ago, exact, until } from "./format";
 import { detailOf, GraphView } from "./graph";
 import { HistoryView } from "./history";
 import { useNow, usePolled } from "./hooks";
+import { Items } from "./items";
 import { instanceHash } from "./list";
 import { useLog } from "./log";
 import { Data, ErrorText, Large, Status, Time } from "./parts";
 import { tell as tellStory } from "./spans";
 import { TimelineView } from "./timeline";
-import { type About, CLOSED, type Instance, type ItemView, type Json, type Replaced, type StepInfo, type StepView } from "./types";
+import { type About, CLOSED, type Instance, type Json, type Replaced, type StepInfo, type StepView } from "./types";
 
 const LIVE = 1_500;
 const ENDED = 5_000;
@@ -333,55 +334,6 @@ function StepDetail({ id, info, instance, now, close }: Detail) {
         />
       ))}
       </div>
-    </div>
-  );
-}
-
-/** The items of a map, a page at a time; failures are found at once by their status. */
-function Items({ instance, step, progress }: { instance: Instance; step: string; progress: { [status: string]: number } }) {
-  const [status, setStatus] = useState("");
-  const [items, setItems] = useState<ItemView[]>([]);
-  const [cursor, setCursor] = useState<string | null>(null);
-  const [problem, setProblem] = useState("");
-  const load = async (from: string | null, before: ItemView[]) => {
-    try {
-      const path = query(`instances/${encodeURIComponent(instance.id)}/items`, { step, status, cursor: from });
-      const page = await read<{ items: ItemView[]; cursor: string | null }>(path);
-      setItems([...before, ...page.items]);
-      setCursor(page.cursor);
-      setProblem("");
-    } catch (error) {
-      setProblem((error as Error).message);
-    }
-  };
-  const seen = JSON.stringify(progress);
-  useEffect(() => void load(null, []), [instance.id, step, status, seen]);
-  const statuses = Object.keys(progress).filter((name) => name !== "total" && progress[name]);
-  return (
-    <div class="items">
-      <label>
-        {"items "}
-        <select value={status} onChange={(event) => setStatus(event.currentTarget.value)}>
-          <option value="">{`all ${progress["total"] ?? 0}`}</option>
-          {statuses.map((name) => (
-            <option key={name} value={name}>{`${name.replace("_", " ")} ${progress[name]}`}</option>
-          ))}
-        </select>
-      </label>
-      {problem && <p class="wrong">{problem}</p>}
-      <ul>
-        {items.map((one) => (
-          <li key={one.key}>
-            <span class="name">{one.key}</span> <Status status={one.status} />{" "}
-            <span class="note">{one.error ? `${one.error.type}: ${one.error.message}` : one.event ?? ""}</span>
-          </li>
-        ))}
-      </ul>
-      {cursor && (
-        <button type="button" onClick={() => load(cursor, items)}>
-          more
-        </button>
-      )}
     </div>
   );
 }

@@ -21,12 +21,13 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.testing import LocalRuntime
 from tests.browser import PATIENCE, chromium
 from tests.npm import npm_packages
-from tests.unit.consoles import BY, Parcel, parcels, serving
+from tests.unit.consoles import BY, Many, Parcel, parcels, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Locator, Page, ViewportSize
+
 
 HOSTILE = (
     "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script>\u202e\"'`${7*7} {{7*7}} \U0001f525"
@@ -372,6 +373,26 @@ def test_a_history_of_five_thousand_entries_is_read_to_its_end(browser: Browser)
         expect(page.get_by_role("complementary", name="Entry")).to_contain_text(f"Entry {before + 5_000},")
         local.runner.pause("parcel::1", "one more")
         expect(page.get_by_text(f"{before + 5_001} entries")).to_be_visible()
+
+
+def test_ten_thousand_items_scroll_and_what_failed_is_found_at_once(browser: Browser) -> None:
+    """Rule C.10: a page of items is read as it is seen, wherever that is; three failures are read by themselves."""
+    local = LocalRuntime(Many)
+    local.start(Many, "1", {})
+    with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        show(page, "many::1")
+        page.get_by_role("button", name=re.compile("^measure")).first.click()
+        items, box = page.get_by_role("table", name="Items"), page.get_by_role("rowgroup", name="Items of the map")
+        expect(items.get_by_role("row").first).to_contain_text("0")
+        assert items.get_by_role("row").count() < 60
+        for place in (5_000, 9_990, 20):
+            box.evaluate("(box, place) => box.scrollTo(0, place * 26)", place)
+            row = items.locator(f'[aria-rowindex="{place + 1}"]')
+            expect(row).to_contain_text(f"{place}")
+            expect(row).to_contain_text("completed")
+        page.get_by_role("combobox", name="items").select_option("failed")
+        expect(items.get_by_role("row")).to_have_count(3)
+        expect(items).to_contain_text("ValueError: no 9998")
 
 
 def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, memory: Embedded) -> None:

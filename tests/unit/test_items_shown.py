@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from hephaestus import DONE, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Pending, Retry, StepContext, Workflow, step
 from hephaestus.cli.app import app
+from hephaestus.cli.instance_view import instance
 from hephaestus.cli.terminal import Session
 from hephaestus.console.embedded import LocalConnection
+from hephaestus.definition.views import to_json_object
 from hephaestus.handlers.http.api import Api
 from hephaestus.handlers.reading import serve_reads
+from hephaestus.runtime import item_pages
 from hephaestus.steps import Map
 from hephaestus.testing import LocalRuntime
 from tests.engines import ROOT
@@ -27,6 +33,15 @@ def work(ctx: StepContext) -> dict[str, Any]:
         message = "broken"
         raise ValueError(message)
     return {"key": ctx.item_key}
+
+
+@step(events=("yes",), retry=Retry(max_attempts=1))
+def ask(ctx: StepContext) -> Pending:
+    """Wait; fail for the last."""
+    if ctx.index == 11:
+        message = "broken"
+        raise ValueError(message)
+    return Pending()
 
 
 class Several(Workflow, key="several"):
@@ -43,6 +58,14 @@ def local() -> LocalRuntime:
     found = LocalRuntime(Several)
     found.start(Several, "1", {})
     return found
+
+
+class Long(Workflow, key="long"):
+    """A map of many items that wait, and of which one fails."""
+
+    every = Map(ask, over=lambda _: range(12), tolerate=1, chunk=2, name="ask")
+    start_at = every
+    transitions = {every: {"done": DONE}}
 
 
 def get(local: LocalRuntime, query: dict[str, str] | None) -> tuple[int, Any]:
@@ -88,3 +111,43 @@ def test_the_command_line_shows_items(local: LocalRuntime, monkeypatch: pytest.M
     said = call("history", "several::1")
     assert "work runs for 3 items" in said
     assert "work[a] done" in said
+
+
+def test_a_map_that_many_instances_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.10: of a tree of instances as well; what failed is found behind pages that are empty."""
+    monkeypatch.setattr(item_pages, "MOST_INSTANCES", 2)
+    local = LocalRuntime(Long)
+    local.start(Long, "1", {})
+    local.resume("long::1", "yes", item="0")
+    monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+
+    def call(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        return " ".join(done.stdout.split())
+
+    assert "ValueError: broken" in call("items", "long::1", "ask", "--status", "failed")
+    assert "no items" in call("items", "long::1", "ask", "--status", "cancelled")
+    tree = call("get", "long::1", "--tree")
+    assert "ask 1 of 12 items, 1 failed, 10 under way" in tree
+    assert "hephaestus-map" not in tree
+    said = call("history", "long::1")
+    assert "ask runs for 12 items" in said
+    assert "ask begins some of its items, at most 2 at a time" in said
+    assert "hephaestus-map" not in said
+    for item in range(1, 11):
+        local.resume("long::1", "yes", item=str(item))
+    said = call("history", "long::1", "--all")
+    assert "ask some items have ended: 2 completed" in said
+    assert "ask some items have ended: 1 completed, 1 failed" in said
+
+
+def test_a_map_under_way_has_a_bar_while_it_is_watched() -> None:
+    """How many items have ended, of all."""
+    local = LocalRuntime(Long)
+    local.start(Long, "1", {})
+    local.resume("long::1", "yes", item="0")
+    shown = to_json_object(local.runner.get("long::1"))
+    out = Console(width=100, record=True, file=io.StringIO())
+    out.print(instance(shown, 100, bars=True))
+    assert re.search(r"ask +━+.* +1 of 12 items, 1 failed, 10 under way", out.export_text())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -24,13 +25,18 @@ LEAST: Final = 12
 
 
 def instance(
-    shown: Json, width: int, *, full: bool = False, hints: bool = True, now: datetime | None = None
+    shown: Json, width: int, *, full: bool = False, hints: bool = True, bars: bool = False, now: datetime | None = None
 ) -> RenderableType:
-    """Everything about an instance, in ``width`` columns; with ``full``, its data, too, with ``hints`` what to do."""
+    """Everything about an instance, in ``width`` columns.
+
+    With ``full`` there are its data, too, with ``hints`` what to do, with ``bars`` how far its maps have come.
+    """
     now = now or datetime.now(UTC)
     parts: list[RenderableType] = [*_head(shown, now), *_troubles(shown)]
     if shown.get("steps"):
         parts += [Text(), _steps(shown, width, now)]
+    if bars:
+        parts += _bars(shown, width)
     if shown.get("output") and not full:
         parts += [Text(), Text.assemble(("output ", "bold"), brief(shown["output"], max(width - 7, LEAST)))]
     commands = _hints(shown) if hints else []
@@ -44,8 +50,24 @@ def instance(
 def family_tree(shown: Json) -> Tree:
     """An instance and all below it."""
     top = Tree(Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"])), guide_style="dim")
+    maps = {key: step["progress"] for key, step in shown.get("steps", {}).items() if step.get("progress")}
+    _add_maps(top, maps)
     _add_children(top, shown.get("children", ()))
     return top
+
+
+def _add_maps(to: Tree, maps: Json) -> None:
+    """A map is a line, however many instances run its items."""
+    for key, counts in maps.items():
+        to.add(Text.assemble((safe(key), "bold"), f"  {said_progress(counts)}"))
+
+
+def said_progress(counts: Json) -> str:
+    """How far a map has come, in words."""
+    failed = f", {counts['failed']:,} failed" if counts.get("failed") else ""
+    under_way = sum(counts.get(name, 0) for name in ("running", "waiting", "retrying"))
+    left = f", {under_way:,} under way" if under_way else ""
+    return f"{counts['completed']:,} of {counts['total']:,} items{failed}{left}"
 
 
 def _add_children(to: Tree, children: Iterable[Json]) -> None:
@@ -56,7 +78,9 @@ def _add_children(to: Tree, children: Iterable[Json]) -> None:
             line.append("  detached", "dim")
         if child.get("error"):
             line.append(f"\n{safe(child['error']['message'])}", "red")
-        _add_children(to.add(line), child.get("children", ()))
+        own = to.add(line)
+        _add_maps(own, child.get("maps", {}))
+        _add_children(own, child.get("children", ()))
 
 
 def _head(shown: Json, now: datetime) -> Iterator[Text]:
@@ -143,6 +167,18 @@ def _counted(step: Json) -> str:
     return tried + (
         f" round {step['round']}" + (f"/{step['rounds']}" if step.get("rounds") else "") if step.get("round") else ""
     )
+
+
+def _bars(shown: Json, width: int) -> Iterator[RenderableType]:
+    """How far each map that goes on has come."""
+    for key, step in shown.get("steps", {}).items():
+        if step.get("progress") and step["status"] == "mapping":
+            counts = step["progress"]
+            ended = sum(counts.get(name, 0) for name in ("completed", "failed", "cancelled"))
+            line = Table.grid(padding=(0, 2, 0, 0))
+            bar = ProgressBar(total=max(counts["total"], 1), completed=ended, width=max(min(width // 3, 40), LEAST))
+            line.add_row(Text(safe(key), "bold"), bar, Text(said_progress(counts), "dim"))
+            yield line
 
 
 def _took(step: Json, now: datetime) -> str:

@@ -106,8 +106,8 @@ class InstanceView:
         root: the one at the top of its tree.
         path: the activations that lead from there to it, as ``ship/label``.
         children: where its tree is asked for, each child that it has: its ``id``, the ``step`` that started it, its
-            ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, and its
-            own ``children``.
+            ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, its
+            ``maps`` (how far each has come, as ``progress`` of a step), and its own ``children``.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         forked_by: who asked for that fork, if known.
         forked_by_source: how that is known: ``api``, ``claim`` or ``link`` (see ``hephaestus.runtime.caller``).
@@ -246,13 +246,17 @@ def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]]
     )
 
 
-def below(activation: str, child: Child, state: State | None) -> dict[str, Any]:
-    """A child in its parent's tree; without its state as far as its parent knows it."""
+def below(
+    activation: str, child: Child, state: State | None, far: Mapping[str, Mapping[str, int]] = NOTHING_CARRIED
+) -> dict[str, Any]:
+    """A child in its parent's tree; without its state as far as its parent knows it. ``far``: as of ``view``."""
     shown: dict[str, Any] = {"id": child.instance_id, "step": activation}
     if state is not None:
         shown |= {"workflow": state.workflow, "version": state.version, "status": state.status}
         shown |= {"error": error} if (error := _error(state.error)) else {}
         shown |= {"parked": state.parked} if state.parked else {}
+        maps = {key: far.get(key) or _progress(state, key, step) for key, step in state.steps.items() if step.mapped}
+        shown |= {"maps": maps} if maps else {}
     else:
         shown["status"] = child.status or "unknown"
     return {**shown, **({"detached": True} if child.detached else {})}
@@ -364,7 +368,7 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
             shown |= {"round": found.round} if found.round > 1 or "next_at" in fields else {}
         elif name == "activations":
             shown["steps"] = tuple(map(label_of, value))
-        elif name in ("error", "failed"):
+        elif name in ("error", "failed") and isinstance(value, dict):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}
         elif name in ("replaced", "initial_replaced"):

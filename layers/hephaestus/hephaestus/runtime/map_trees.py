@@ -96,17 +96,17 @@ def gone(state: State, tree: Tree) -> InstanceNotFound:
     return InstanceNotFound(message)
 
 
-def progress_of(store: Store, state: State, step: str) -> dict[str, int]:
+def progress_of(store: Store, state: State, step: str, most: int | None = None) -> dict[str, int]:
     """How many items a map in parts has, and how many of them are in which status.
 
-    At most ``MOST_READ`` instances are read for it: those that are under way, the first ones. Of the others it is known
-    what has failed.
+    At most ``most`` instances are read for it, by default ``MOST_READ``: the first of those that are under way. Of the
+    others it is known what has failed.
     """
     plan = mapped_of(state, step).plan
     assert plan is not None  # noqa: S101 - it is in parts
     tree, counts = tree_of(state, step), dict.fromkeys(ITEM_STATUSES, 0)
     level: list[tuple[State, Node]] = [(state, top(tree, plan))]
-    left = MOST_READ
+    left = MOST_READ if most is None else most
     while level:
         unknown = []
         for one, node in level:

@@ -56,10 +56,10 @@ class Queries:
         check_known(check_id(instance_id), self._store)
         return self._instances.load(check_id(instance_id))
 
-    def _far(self, state: State) -> dict[str, dict[str, int]]:
-        """How far the maps have come whose items other instances run."""
+    def _far(self, state: State, most: int | None = None) -> dict[str, dict[str, int]]:
+        """How far the maps have come whose items other instances run, ``most`` of which are read."""
         maps = [key for key, step in state.steps.items() if step.mapped is not None and step.mapped.in_parts]
-        return {key: progress_of(self._store, state, key) for key in maps}
+        return {key: progress_of(self._store, state, key, most) for key in maps}
 
     def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
         """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
@@ -74,7 +74,8 @@ class Queries:
             except CorruptLog:
                 state = None  # the rest of the tree can be read
             ours = state is not None and state.origin is not None and state.origin.life == parent.life
-            found.append(below(activation, child, state if ours else None))
+            maps = {} if state is None or not ours else self._far(state, 0)
+            found.append(below(activation, child, state if ours else None, maps))
             if state is not None and ours and (its := self._below(state, numbers)):
                 found[-1] = {**found[-1], "children": its}
         return found

@@ -559,6 +559,8 @@ class Runner:
     ) -> Page[ItemView]:
         """Show a page of the items of a map, in their order; none before they are recorded.
 
+        Of a map that many instances run, a page may be short, or empty, and still have a cursor.
+
         Args:
             instance_id: the instance.
             step: the map, its key or itself.
