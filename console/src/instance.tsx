@@ -1,7 +1,7 @@
 // One instance: its state, its graph, when what ran, and its history.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ActionDialog, Actions, type Wanted } from "./actions";
+import { ActionDialog, Actions, targetOf, type Wanted } from "./actions";
 import { type Problem, query, read } from "./api";
 import { ago, exact, until } from "./format";
 import { detailOf, GraphView } from "./graph";
@@ -130,7 +130,7 @@ export function InstancePage({ id, about, tell }: Props) {
             <StepTable instance={instance} now={now} selected={step} select={select} />
           )}
           <aside class="detail below" ref={detail} aria-label={step ? `Step ${step}` : "Instance"} aria-live="polite">
-            {step ? <StepDetail key={step} info={version?.steps.find((one) => one.key === step)} id={step} instance={instance} now={now} close={() => setStep(undefined)} /> : <InstanceDetail instance={instance} />}
+            {step ? <StepDetail key={step} info={version?.steps.find((one) => one.key === step)} id={step} instance={instance} now={now} close={() => setStep(undefined)} want={(one) => (setDone(""), setWanted(one))} /> : <InstanceDetail instance={instance} />}
           </aside>
       </section>
 
@@ -153,7 +153,7 @@ export function InstancePage({ id, about, tell }: Props) {
           close={() => setWanted(undefined)}
           done={(next) => {
             setWanted(undefined);
-            setDone(wanted.action === "resume" ? `Sent ${wanted.event} to ${wanted.step}.` : `Asked to ${wanted.action} it.`);
+            setDone(wanted.action === "resume" ? `Sent ${wanted.event} to ${targetOf(wanted)}.` : `Asked to ${wanted.action} it.`);
             if (next !== instance.id) location.hash = instanceHash(next);
             refresh();
             setTimeout(refresh, 400);
@@ -233,9 +233,10 @@ interface Detail {
   instance: Instance;
   now: number;
   close: () => void;
+  want: (wanted: Wanted) => void;
 }
 
-function StepDetail({ id, info, instance, now, close }: Detail) {
+function StepDetail({ id, info, instance, now, close, want }: Detail) {
   const step: StepView | undefined = instance.steps?.[id];
   const times: [string, string | undefined][] = [
     ["started", step?.started_at],
@@ -322,7 +323,7 @@ function StepDetail({ id, info, instance, now, close }: Detail) {
       </div>
       <div>
       {step?.error && <ErrorText error={step.error} />}
-      {step?.progress && <Items instance={instance} step={id} progress={step.progress} />}
+      {step?.progress && <Items instance={instance} step={id} progress={step.progress} want={want} />}
       <Data value={step?.results} label="results" />
       <Data value={step?.carry} label="carry" />
       {Object.entries(step?.large ?? {}).map(([name, characters]) => (

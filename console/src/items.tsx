@@ -1,13 +1,14 @@
 // The items of a map: only those that are seen are read, so that ten thousand scroll as fifty do.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import type { Wanted } from "./actions";
 import { query, read } from "./api";
-import { Status } from "./parts";
+import { Data, ErrorText, Status, words } from "./parts";
 import type { Instance, ItemView } from "./types";
 import { VirtualList } from "./virtual";
 
 const PAGE = 100;
-const ROW = 26;
+const ROW = 34;
 
 interface Page {
   items: ItemView[];
@@ -18,24 +19,32 @@ interface Props {
   instance: Instance;
   step: string;
   progress: { [status: string]: number };
+  want: (wanted: Wanted) => void;
 }
 
 /** The items of a map; failures are found at once by their status. */
-export function Items({ instance, step, progress }: Props) {
+export function Items({ instance, step, progress, want }: Props) {
   const [status, setStatus] = useState("");
   const statuses = Object.keys(progress).filter((name) => name !== "total" && progress[name]);
-  const shown = { instance, step, progress };
+  const shown = { instance, step, progress, want };
   return (
     <div class="items">
-      <label>
-        {"items "}
-        <select value={status} onChange={(event) => setStatus(event.currentTarget.value)}>
-          <option value="">{`all ${progress["total"] ?? 0}`}</option>
-          {statuses.map((name) => (
-            <option key={name} value={name}>{`${name.replace("_", " ")} ${progress[name]}`}</option>
-          ))}
-        </select>
-      </label>
+      <div class="tools">
+        <label>
+          {"items "}
+          <select value={status} onChange={(event) => setStatus(event.currentTarget.value)}>
+            <option value="">{`all ${progress["total"] ?? 0}`}</option>
+            {statuses.map((name) => (
+              <option key={name} value={name}>{`${words(name)} ${progress[name]}`}</option>
+            ))}
+          </select>
+        </label>
+        {progress["failed"] && status !== "failed" ? (
+          <button type="button" class="danger" onClick={() => setStatus("failed")}>
+            {`show the ${progress["failed"]} failed`}
+          </button>
+        ) : null}
+      </div>
       {status ? <Some key={status} {...shown} status={status} /> : <All {...shown} />}
     </div>
   );
@@ -46,7 +55,7 @@ function ask(instance: Instance, step: string, status: string, cursor: string | 
 }
 
 /** All items: a place says which page it is on, so that whatever is scrolled to is read. */
-function All({ instance, step, progress }: Props) {
+function All({ instance, step, progress, want }: Props) {
   const total = progress["total"] ?? 0;
   const [items, setItems] = useState<Map<number, ItemView>>(new Map());
   const [problem, setProblem] = useState("");
@@ -84,11 +93,11 @@ function All({ instance, step, progress }: Props) {
     asked.current.clear();
     look(...seen.current);
   }, [news, look]);
-  return <List count={total} row={(index) => items.get(index)} onSeen={look} problem={problem} />;
+  return <List count={total} row={(index) => items.get(index)} onSeen={look} problem={problem} answers={answers(instance, step, want)} />;
 }
 
 /** The items in a status, in their order: more are read as the end of those that are known is seen. */
-function Some({ instance, step, progress, status }: Props & { status: string }) {
+function Some({ instance, step, progress, want, status }: Props & { status: string }) {
   const [items, setItems] = useState<ItemView[]>([]);
   const [cursor, setCursor] = useState<string | null>(null);
   const [problem, setProblem] = useState("");
@@ -120,37 +129,85 @@ function Some({ instance, step, progress, status }: Props & { status: string }) 
     [cursor, items, load],
   );
   const count = items.length + (cursor === null ? 0 : 1);
-  return <List count={count} row={(index) => items[index]} onSeen={look} problem={problem} />;
+  return <List count={count} row={(index) => items[index]} onSeen={look} problem={problem} answers={answers(instance, step, want)} />;
 }
+
+/** The events that a waiting item takes, and what sends one. */
+interface Answers {
+  events: string[];
+  send: (event: string, item: string) => void;
+}
+
+const answers = (instance: Instance, step: string, want: (wanted: Wanted) => void): Answers => ({
+  events: instance.accepts?.[step] ?? [],
+  send: (event, item) => want({ action: "resume", step, event, item }),
+});
 
 interface ListProps {
   count: number;
   row: (index: number) => ItemView | undefined;
   onSeen: (from: number, to: number) => void;
   problem: string;
+  answers: Answers;
 }
 
-function List({ count, row, onSeen, problem }: ListProps) {
+/** The rows that are seen and, below them, what is known of the one that was chosen. */
+function List({ count, row, onSeen, problem, answers }: ListProps) {
+  const [open, setOpen] = useState<ItemView>();
+  const choose = (one: ItemView) => setOpen(open?.key === one.key ? undefined : one);
+  const line = (index: number) => {
+    const one = row(index);
+    return <Row key={index} index={index} one={one} chosen={one !== undefined && open?.key === one.key} choose={choose} answers={answers} />;
+  };
   return (
     <>
       {problem && <p class="wrong">{problem}</p>}
       <div class="all" role="table" aria-label="Items" aria-rowcount={count} style={{ height: `${Math.min(count, 12) * ROW}px` }}>
-        <VirtualList count={count} height={ROW} label="Items of the map" onSeen={onSeen} row={(index) => <Row key={index} index={index} one={row(index)} />} />
+        <VirtualList count={count} height={ROW} label="Items of the map" onSeen={onSeen} row={line} />
       </div>
+      {open && (
+        <div class="open" aria-label={`Item ${open.key}`}>
+          {open.error && <ErrorText error={open.error} />}
+          <Data value={open.item} label={`item ${open.key}`} />
+          <Data value={open.results} label="results" />
+        </div>
+      )}
     </>
   );
 }
 
-function Row({ index, one }: { index: number; one: ItemView | undefined }) {
+interface RowProps {
+  index: number;
+  one: ItemView | undefined;
+  chosen: boolean;
+  choose: (one: ItemView) => void;
+  answers: Answers;
+}
+
+function Row({ index, one, chosen, choose, answers }: RowProps) {
   const note = one?.error ? `${one.error.type}: ${one.error.message}` : (one?.event ?? "");
   return (
     <div role="row" aria-rowindex={index + 1} class="item">
-      <span role="cell" class="name">
-        {one?.key ?? "…"}
+      <span role="cell" class="key">
+        {one ? (
+          <button type="button" class="name" aria-expanded={chosen} title={one.key} onClick={() => choose(one)}>
+            {one.key}
+          </button>
+        ) : (
+          "…"
+        )}
       </span>
       <span role="cell">{one && <Status status={one.status} />}</span>
-      <span role="cell" class="note" title={note}>
+      <span role="cell" class={`note ${one?.error ? "bad" : ""}`} title={note}>
         {note}
+      </span>
+      <span role="cell" class="events">
+        {one?.status === "waiting" &&
+          answers.events.map((event) => (
+            <button key={event} type="button" onClick={() => answers.send(event, one.key)}>
+              {event}
+            </button>
+          ))}
       </span>
     </div>
   );
