@@ -22,9 +22,13 @@ TOP = "voyage::1"
 NUMBER = 25
 
 
+LINKS: dict[str, str] = {}
+
+
 @step(events=("loaded", "timeout"), retry=Retry(max_attempts=1))
 def load(ctx: StepContext) -> Pending:
     """Wait until a crate is loaded; each fifth is broken."""
+    LINKS[ctx.item_key] = ctx.callback_url("loaded")
     if ctx.index % 5 == 4:
         message = f"crate {ctx.item} is broken"
         raise ValueError(message)
@@ -159,6 +163,17 @@ class TestApi:
         _, page = read(deployment, f"/instances/{loading}/items", step="load", status="waiting")
         assert [one["key"] for one in page["items"]] == ["crate-3"]
 
+    def test_a_link_says_which_item_it_is_for(self, deployment: Deployment) -> None:
+        """On its page, and to a program."""
+        token = LINKS["crate-7"].rpartition("/")[2]
+        event = api("api-callback-show", path=f"/callbacks/{token}", pathParameters={"token": token})
+        event["headers"] = {"Accept": "text/html"}
+        page = deployment.invoke("callback", event)["body"]
+        assert "<dt>Step</dt><dd>load</dd><dt>Item</dt><dd>crate-7</dd>" in page
+        event["headers"] = {"Accept": "application/json"}
+        status, shown, _ = deployment.call("callback", event)
+        assert (status, shown["step"], shown["item"]) == (200, "load", "crate-7")
+
     def test_an_event_names_its_item(self, deployment: Deployment, loading: str) -> None:
         """Without it, it is ambiguous; for one that does not wait, it is rejected."""
         path = f"/instances/{loading}/events"
@@ -189,7 +204,11 @@ class TestCommandLine:
         (child,) = answer("get", TOP, "--tree")["children"]
         assert child["id"] == loading
         assert f"waits at loading for the child {loading}" in call("get", TOP).replace("\n", " ")
+        assert f"→ hephaestus get {TOP} --tree" in call("get", TOP)
         shown = " ".join(call("get", loading).split())
+        assert "waits at load for loaded or timeout with 20 of 25 items" in shown
+        assert f"→ hephaestus items {loading} load --status failed" in shown
+        assert f"→ hephaestus resume {loading} loaded --step load --item KEY" in shown
         assert f"child of {TOP}, at loading of {TOP}" in shown
 
     def test_children_are_listed(self, loading: str) -> None:

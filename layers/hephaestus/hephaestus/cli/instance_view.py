@@ -100,7 +100,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
         facts.append(f"times out {until(shown['deadline'], now)}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
-        if step["status"] == "waiting" and shown["status"] not in CLOSED:
+        waits = step["status"] == "waiting" or step.get("progress", {}).get("waiting")
+        if waits and shown["status"] not in CLOSED:
             yield _waiting(key, step, now)
 
 
@@ -110,6 +111,8 @@ def _waiting(key: str, step: Json, now: datetime) -> Text:
         line.append(" for the child ").append(safe(step["child"]))
     if step.get("accepts"):
         line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
+    if step.get("progress"):
+        line.append(f" with {step['progress']['waiting']} of {step['progress']['total']} items")
     if step.get("deadline"):
         line.append(f", until {until(step['deadline'], now)}", style="dim")
     return line
@@ -223,7 +226,12 @@ def _hints(shown: Json) -> list[Text]:
     name = _quoted(shown["id"])
     hints: list[str] = []
     for key, step in shown.get("steps", {}).items():
+        hints += [f"items {name} {_quoted(key)} --status {status}" for status in _worth_seeing(step)]
+        if step.get("child") and step["status"] == "waiting":
+            hints += [hint for hint in [f"get {name} --tree"] if hint not in hints]
         events = [event for event in step.get("accepts", ()) if event != "timeout"]
+        if events and (step.get("progress") or {}).get("waiting"):
+            hints.append(f"resume {name} {_quoted(events[0])} --step {_quoted(key)} --item KEY")
         if step["status"] == "waiting" and events:
             several = (
                 sum(event in (other.get("accepts") or ()) for other in shown["steps"].values() for event in events[:1])
@@ -237,6 +245,12 @@ def _hints(shown: Json) -> list[Text]:
     elif shown["status"] == "cancelled":
         hints.append(f"redrive {name}")
     return [Text(f"→ hephaestus {hint}", style="dim") for hint in hints]
+
+
+def _worth_seeing(step: Json) -> list[str]:
+    """The statuses of a map's items that a person may look for."""
+    counts = step.get("progress") or {}
+    return [status for status in ("failed", "waiting") if counts.get(status)]
 
 
 def _data(shown: Json) -> Iterator[RenderableType]:
