@@ -115,6 +115,43 @@ def test_check_says_which_children_would_not_be_deployed(tmp_path: Path) -> None
     assert "kid: starts Below, which none of these modules holds" in " ".join(done.stdout.split())
 
 
+FAMILY = """
+from hephaestus import DONE, Workflow, step
+from hephaestus.steps import ChildWorkflow
+
+one = step(key="one")(lambda ctx: "done")
+
+
+class Child(Workflow, key="child"):
+    start_at = one
+    transitions = {one: {"done": DONE}}
+
+
+kid = ChildWorkflow(Child, name="kid")
+
+
+class Parent(Workflow, key="parent"):
+    start_at = kid
+    transitions = {kid: {"done": DONE}}
+"""
+
+
+def test_check_finds_a_child_that_would_not_be_deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that holds the parent alone; the module that holds both is well, and so is the parent as such."""
+    package = tmp_path / "families"
+    package.mkdir()
+    (package / "both.py").write_text(FAMILY)
+    (package / "__init__.py").write_text("from families.both import Parent as Parent")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = call("check", "families")
+    assert done.exit_code == 1
+    assert "✗ Parent: 1 problem" in done.stdout
+    assert "kid: starts Child, which none of these modules holds" in " ".join(done.stdout.split())
+    assert call("check", "families.both").exit_code == 0
+    assert call("check", "families:Parent").exit_code == 0
+    assert call("check", "families", "families.both").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -123,7 +123,8 @@ def check(
     """Check the workflows of a module, and show what was understood. Status 1 if something is wrong."""
     session: Session = ctx.obj
     good, wrong = _read(modules)
-    wrong += _lacking(modules, good)
+    if not any(":" in name for name in modules):
+        wrong += _lacking(good)
     if deployed and not wrong:
         wrong += _compared(session, good)
     if session.json:
@@ -157,14 +158,12 @@ def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
     return good, wrong if good else wrong + empty
 
 
-def _lacking(modules: list[str], flows: list[type[Workflow]]) -> list[Json]:
+def _lacking(flows: list[type[Workflow]]) -> list[Json]:
     """The steps whose child would not be deployed: its workflow is in none of the modules."""
-    beside = [flow for name in modules if ":" in name for flow in workflows(load(name.partition(":")[0]))]
-    deployed = {*flows, *beside}
     found: list[Json] = []
     for flow in flows:
-        steps = [step for known in flow.definitions.values() for step in known.steps.values()]
-        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in deployed]
+        steps = [step for known in flow.definitions.values() for step in known.every_step]
+        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in flows]
         problems = [
             f"{step.key}: starts {step.workflow.name}, which none of these modules holds. "
             "Import the workflow there, or name its module, too."

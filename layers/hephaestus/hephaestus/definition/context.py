@@ -15,7 +15,7 @@ from hephaestus.engine.advance import failure_of
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import NoInput, NoResults, no_signer
 from hephaestus.values import FrozenDict
-from hephaestus.values.given import GivenResults, own, own_mapping
+from hephaestus.values.given import GivenResults, NoneGiven, own, own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Source(NamedTuple):
         if "[" in self.activation:
             item = self._item() if parse(self.activation).undo else None
             if item is None:
-                return GivenResults({})
+                return NoneGiven({})
             left = next(self.left(self.state, self.step, item[1]))
             return GivenResults({self.definition.declared_of(self.activation).key: left})
         results = {key: known.results for key, known in self.state.steps.items() if known.event is not None}

@@ -303,6 +303,10 @@ class Reader:
             if is_one_of(event, getattr(self.declared[key].rounds, "again_on", ())):
                 self.wrong(key, f"routes {name}, which begins its next round (again_on)", "Remove the transition")
                 return
+            if key in self.items and is_one_of(event, self.items[key][1].events):
+                fix = "Route 'done', and 'error' if too many may fail; its results count the events of its items"
+                self.wrong(key, f"routes {name}, which its items emit, and not the map", fix)
+                return
             problem = f"routes {name}, which the step does not declare"
             self.wrong(key, problem, f"Add {name} to its events or remove the transition")
         elif event == "timeout" and not may_time_out(self.steps[key], self.declared[key]):

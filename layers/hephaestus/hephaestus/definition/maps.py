@@ -257,7 +257,7 @@ def _keys_wrong(keys: tuple[Any, ...]) -> Iterator[str]:
     places: dict[str, int] = {}
     for place, key in enumerate(keys):
         if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-            yield f"the key of item {place} is {shown(key)}: give 1 to {LONGEST_KEY} printable characters"
+            yield f"the key of item {place} is {shown(key)}: give a text of 1 to {LONGEST_KEY} printable characters"
         elif key in places:
             yield f"items {places[key]} and {place} have the key {key!r}: give each its own"
         else:

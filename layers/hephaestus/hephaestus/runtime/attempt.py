@@ -323,7 +323,7 @@ class Attempt:
         """
         frozen = freeze(given, f"step {key}: {what}")
         if not isinstance(frozen, FrozenDict):
-            message = f"step {key} returned the {what} {type(given).__name__}: {what} are a mapping"
+            message = f"step {key}: its {what} must be a mapping, not {type(given).__name__}"
             raise InvalidResult(message)
         check_size(frozen, self.store.max_value_bytes, f"step {key}: its {what}")
         return frozen

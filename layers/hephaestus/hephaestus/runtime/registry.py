@@ -93,7 +93,7 @@ class Registry:
         elif found is not None:
             message = f"{named} is not deployed: {found.__module__}.{found.__qualname__} is, under the same name"
         else:
-            message = f"{named} is not deployed; deployed workflows: {deployed}. Add it to those, and deploy them"
+            message = f"{named} is not deployed; deployed workflows: {deployed}. Add it to them"
         raise UnknownWorkflow(message)
 
     def definition(self, state: State) -> Definition:
