@@ -271,6 +271,8 @@ function sentence(event: LogEvent): string {
       return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
     case "PartReported":
       return `${event.step}: ${text("failed")} of some items have failed`;
+    case "PartResumed":
+      return `items that had not completed run again, at most ${text("share")} at a time`;
     case "PartEnded":
       return partEnded(event);
     case "ItemCompleted":
