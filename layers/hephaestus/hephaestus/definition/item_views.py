@@ -56,6 +56,7 @@ class ItemView:
         retry_at: when its next attempt begins.
         deadline: when its wait is over.
         entry: the number of the log entry that ended it.
+        child: where it is a workflow, the id of its instance, once that has begun.
     """
 
     key: str
@@ -71,16 +72,18 @@ class ItemView:
     retry_at: datetime | None = None
     deadline: datetime | None = None
     entry: int | None = None
+    child: str | None = None
 
 
 def under_way(state: State, step: str) -> frozenset[str]:
     """The keys of a map's items that run."""
-    found = [parse(one) for one in state.running if "[" in one and not state.closed]
+    every = () if state.closed else (*state.running, *state.children)
+    found = [parse(one) for one in every if "[" in one]
     return frozenset([one.item or "" for one in found if one.step == step])
 
 
 def item_status(mapped: Mapped, place: int, running: frozenset[str]) -> ItemStatus:
-    """The status of an item; ``running`` are the keys of those that run."""
+    """The status of an item; ``running`` are the keys of those that run, or are instances that have not ended."""
     key = mapped.key(place)
     if key in running:
         return "running"

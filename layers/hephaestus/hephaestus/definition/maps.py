@@ -15,7 +15,7 @@ from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Done, Fail, Step
 from hephaestus.engine.graph import WHOLE_SHARE, Spread
 from hephaestus.engine.records import NOTHING
-from hephaestus.values import FrozenList, NotSerializable, freeze
+from hephaestus.values import FrozenDict, FrozenList, NotSerializable, freeze
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hephaestus.definition.step import StepLike
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.records import Plan
-    from hephaestus.values import FrozenDict
 
 MOST_ITEMS: Final = 100_000
 MOST_CHUNK: Final = 100  # items of one instance
@@ -45,6 +44,7 @@ class Spreads:
         items: what the map runs its step for.
         keys: their keys, where they are not the indexes.
         initial: the start data that the items read; ``None`` for those of the instance.
+        source: the object whose lines the items are; they are not read yet.
         plan: how the items are spread over instances, in place of the items themselves; their values are stored.
         config: the configuration of the map, where it is another instance's.
         child, version: where it runs a workflow, the key of the instances' ids, and its version.
@@ -53,6 +53,7 @@ class Spreads:
     items: FrozenList
     keys: tuple[str, ...] = ()
     initial: FrozenDict | None = None
+    source: Items | None = None
     plan: Plan | None = None
     config: Mapping[str, Any] = NOTHING
     child: str = ""
@@ -119,6 +120,8 @@ class Map(Step):
             wrong.add(f"concurrency is {shown(concurrency)}", f"Give a whole number from 1 to {MOST_AT_ONCE:,}")
         if not _is_number(chunk) or not 1 <= chunk <= MOST_CHUNK:
             wrong.add(f"chunk is {shown(chunk)}", f"Give a whole number from 1 to {MOST_CHUNK}")
+        if isinstance(over, Items) and key is not None:
+            wrong.add("has a key and the lines of an object as its items", "Drop key: their keys are their indexes")
         if (tolerated := read_tolerated(tolerate)) is None:
             wrong.add(f"tolerate is {shown(tolerate)}", 'Give a number of items, or a share from "0%" to "100%"')
         if not isinstance(collect, bool):
@@ -145,19 +148,32 @@ class Map(Step):
             NonRetryable: they cannot be run.
         """
         given = self.over if isinstance(self.over, Items) else self.over(context)
+        if isinstance(given, Items):
+            if self.key_of is not None:
+                message = f"step {self.key}: over gave {given!r}, whose items have their indexes as keys: drop key="
+                raise InvalidItems(message)
+            return Spreads(FrozenList(), initial=self._initial(context), source=given)
         items = _items_of(given, f"step {self.key}: over")
         frozen = FrozenList(_stored(item, f"step {self.key}: item {place}") for place, item in enumerate(items))
         keys = () if self.key_of is None else tuple(map(self.key_of, items))
         for problem in _keys_wrong(keys):
             message = f"step {self.key}: {problem}"
             raise InvalidItems(message)
+        return Spreads(frozen, keys, self._initial(context))
+
+    def _initial(self, context: StepContext) -> FrozenDict | None:
+        """What the items read as start data, where that is not the instance's.
+
+        Raises:
+            InvalidItems: it is no mapping, or cannot be stored.
+        """
         if self.initial_of is None:
-            return Spreads(frozen, keys)
+            return None
         initial = self.initial_of(context)
         if not isinstance(initial, Mapping):
             message = f"step {self.key}: context gave {shown(initial)}: give a mapping"
             raise InvalidItems(message)
-        return Spreads(frozen, keys, _stored(dict(initial), f"step {self.key}: context"))
+        return FrozenDict(_stored(dict(initial), f"step {self.key}: context"))
 
     def __repr__(self) -> str:
         """``<map resize>``."""

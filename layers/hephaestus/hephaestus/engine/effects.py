@@ -29,7 +29,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import counts_of
 from hephaestus.engine.records import Part
-from hephaestus.engine.state import not_undone
+from hephaestus.engine.state import left_by, not_undone
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
@@ -285,7 +285,7 @@ def _mail(closed: State, origin: Origin, number: int) -> Mail:
     if origin.part is not None:
         output = what_became(closed, origin.part)
     elif closed.status == "completed":
-        output = closed.steps[closed.output_of].results if closed.output_of else closed.output
+        output = left_by(closed)
     stuck = closed.status == "failed" and bool(not_undone(closed))
     own = (closed.instance_id, closed.life, closed.status, output, closed.error, stuck, closed.updated_at)
     return Mail(origin.instance_id, origin.life, origin.activation, number, *own)

@@ -100,6 +100,7 @@ class Plan:
         tolerated: how many items may fail.
         cap: how many items of one instance are at work at a time at most.
         keyed: whether the items have keys of their own, and not their indexes.
+        of_object: whether the items are lines of an object, and only where they are is stored.
         graph: the fingerprint of the graph that the instances run.
     """
 
@@ -111,6 +112,7 @@ class Plan:
     cap: int
     keyed: bool = False
     graph: str = ""
+    of_object: bool = False
 
     def width(self, size: int) -> int:
         """How many items each instance has that ``size`` items are divided among."""

@@ -459,6 +459,11 @@ def parts_of(state: State, step: str) -> dict[str, Child]:
     return {one: part_in(state, one) for one, number in every if number or one in state.children}
 
 
+def left_by(closed: State) -> Mapping[str, Any]:
+    """The output of an instance that has completed."""
+    return closed.steps[closed.output_of].results if closed.output_of else closed.output
+
+
 def is_part(state: State, activation: str) -> bool:
     """Whether an activation is that of a part of a map, and not of a step or an item."""
     mapped = _mapped(state, activation)

@@ -16,6 +16,7 @@ from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import CallerError, NonRetryable, PayloadTooLarge
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
 from hephaestus.runtime.spreading import ItemsOf, part_items, spread
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
     from hephaestus.engine.records import Part
+    from hephaestus.runtime.sources import Sources
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
@@ -150,6 +152,7 @@ class Attempt:
         part: which items of a map its instance runs, if it runs another's.
         at_once: how many of a map's items one instance runs at a time at most.
         version: of the workflow that an item is; 0 where it is a step.
+        sources: gives what reads users' objects.
     """
 
     definition: Definition
@@ -162,6 +165,7 @@ class Attempt:
     part: Part | None = None
     at_once: int = 16
     version: int = 0
+    sources: Callable[[], Sources] = no_sources
 
     @property
     def step(self) -> str:
@@ -180,7 +184,7 @@ class Attempt:
         key, undo = self.step, parse(self.activation).undo
         step = self.definition.step_of(self.activation)
         if self.part is not None and "[" not in self.activation and not undo:
-            given = part_items(self.store, self.part)
+            given = part_items(self.store, self.part, self.sources)
             return Outcome(self.activation, self.number, self.started_at, spreads=given)
         result = step.undo(self.context) if undo else step.run(self.context)
         if type(result) not in RESULTS and inspect.isawaitable(result):
@@ -190,7 +194,8 @@ class Attempt:
             made = cast("Map", step)  # nothing else gives them
             if isinstance(made.target, ChildWorkflow):
                 result = self._of_workflow(made.target, result)
-            of = ItemsOf(self.store, self.context, self.activation, f"{self.number}.{self.started_at}", self.at_once)
+            name = f"{self.number}.{self.started_at}"
+            of = ItemsOf(self.store, self.context, self.activation, name, self.at_once, self.sources)
             return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, made, of))
         try:
             read = self._read_undone(result) if undo else self._read(result, key)

@@ -82,6 +82,7 @@ from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.orphans import (
     ended_by,
     is_ending,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.ports import Clock
+    from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
@@ -142,6 +144,7 @@ class Executor:
     workers: Callable[[], Workers] = ThreadWorkers
     signer: Callable[[], Signer] = no_signer
     deployed: Callable[[type[Workflow]], object] = lambda workflow: workflow
+    sources: Callable[[], Sources] = no_sources
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now; see ``_run``.
@@ -596,7 +599,8 @@ class _Execution:
         part = None if self.draft.origin is None else self.draft.origin.part
         mapped = self.draft.steps[run.step].mapped if "[" in run.activation else None
         at_once, version = self.limits.concurrency, 0 if mapped is None else mapped.version
-        return Attempt(self.definition, run.activation, run.attempt, context, now, *own, part, at_once, version)
+        made = Attempt(self.definition, run.activation, run.attempt, context, now, *own, part)
+        return replace(made, at_once=at_once, version=version, sources=self.executor.sources)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""

@@ -8,6 +8,7 @@ from hephaestus.definition.item_views import ITEM_STATUSES, ItemView, item_statu
 from hephaestus.definition.views import Page, moment
 from hephaestus.engine.events import ItemCompleted, ItemFailed
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.state import left_by, part_in
 from hephaestus.engine.trees import tree_of
 from hephaestus.errors import BadRequest, UnknownStep
 from hephaestus.runtime.map_trees import Held, gone, held
@@ -128,6 +129,9 @@ class _Found:
             for place in range(max(self.first - some.first, 0), len(mapped.ends))
             if self.status is None or item_status(mapped, place, running) == self.status
         ][: most - len(self.items)]
+        if mapped.child:
+            self.items += [_workflow(self.store, state, step, mapped, place, running) for place in places]
+            return
         numbers = {mapped.entries[place] for place in places} - {0}
         entries = (
             self.store.reader.entries(state.instance_id, state.life, sorted(numbers)) if mapped.left is None else {}
@@ -151,6 +155,25 @@ class _Found:
                 key = keys[own_place] if keys else str(at)
                 self.items.append(ItemView(key, at, "pending", own(items[own_place])))
             place = until
+
+
+def _workflow(  # noqa: PLR0913, PLR0917 - what is known of it
+    store: Store, state: State, step: str, mapped: Mapped, place: int, running: frozenset[str]
+) -> ItemView:
+    """An item that is a workflow: what became of it is read of its instance."""
+    key = mapped.key(place)
+    activation, status = state.item(step, key), item_status(mapped, place, running)
+    shown: dict[str, Any] = {"item": own(mapped.items[place])}
+    if mapped.entries[place] or activation in state.children:
+        shown["child"] = part_in(state, activation).instance_id
+        child = store.load(shown["child"])
+        if child is not None:
+            ended = moment(child.updated_at) if child.closed else None
+            shown |= {"attempt": 1, "started_at": moment(child.created_at), "ended_at": ended}
+            shown |= {"event": "done", "results": own_mapping(left_by(child))} if status == "completed" else {}
+        if child is not None and child.error is not None and status == "failed":
+            shown["error"] = {"type": child.error.type, "message": child.error.message}
+    return ItemView(key, mapped.first + place, status, **shown)
 
 
 def _item(  # noqa: PLR0913, PLR0917 - what is known of it

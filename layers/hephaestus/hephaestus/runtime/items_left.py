@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus.engine.events import ItemCompleted
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.records import COMPLETED, NOT_UNDONE, UNDONE
+from hephaestus.engine.state import left_by, part_in
 from hephaestus.engine.trees import below, id_of, top, tree_of
 from hephaestus.errors import NoResults
 from hephaestus.values import FrozenDict
@@ -48,7 +49,29 @@ def items_left(
         tree = tree_of(state, step)
         return _left_below(reader, tree, mapped, top(tree, mapped.plan))
     places = range(len(mapped.ends)) if place is None else (place,)
+    return _left_in(reader, state, step, places, decided)
+
+
+def _left_in(
+    reader: Reader, state: State, step: str, places: Iterable[int], decided: Sequence[Event] = ()
+) -> Iterator[Any]:
+    """What the items at ``places`` of an instance left: each in an instance of its own, or all of them in its log."""
+    if mapped_of(state, step).child:
+        return (_left_by_workflow(reader, state, step, place) for place in places)
     return iter(_left_here(reader, state, step, places, decided))
+
+
+def _left_by_workflow(reader: Reader, state: State, step: str, place: int) -> Any:
+    """The output of an item that is a workflow; ``None`` if it did not complete."""
+    mapped = mapped_of(state, step)
+    if mapped.ends[place] not in _COMPLETED:
+        return None
+    name = part_in(state, state.item(step, mapped.key(place))).instance_id
+    child = reader.load(name)
+    if child is None:
+        message = f"instance {state.public_id}: {name}, which ran an item of {step}, is not kept any more"
+        raise NoResults(message)
+    return FrozenDict(left_by(child))
 
 
 def _left_below(reader: Reader, tree: Tree, mapped: Mapped, node: Node) -> Iterator[Any]:
@@ -69,7 +92,7 @@ def _left_below(reader: Reader, tree: Tree, mapped: Mapped, node: Node) -> Itera
         if own.in_parts:
             yield from _left_below(reader, tree, own, part)
         else:
-            yield from _left_here(reader, state, tree.step, range(len(own.ends)))
+            yield from _left_in(reader, state, tree.step, range(len(own.ends)))
 
 
 def is_of(tree: Tree, state: State) -> bool:

@@ -9,7 +9,7 @@ from hephaestus.engine.effects import what_became
 from hephaestus.engine.events import ChildEnded, Claimed, InstanceFinished, PartEnded, Paused, Redriven
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.records import NOT_ENDED, NOTHING
-from hephaestus.engine.state import is_other, part_in
+from hephaestus.engine.state import is_other, left_by, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _output_in(mail: Mail, store: Store) -> Mapping[str, Any] | None:
     child = read_other(mail.child, store)
     if child is None or child.life != mail.child_life or child.status != "completed":
         return None
-    return child.steps[child.output_of].results if child.output_of else child.output
+    return left_by(child)
 
 
 def read_other(instance_id: str, store: Store) -> State | None:

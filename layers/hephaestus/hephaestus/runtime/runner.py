@@ -102,7 +102,8 @@ class Runner:
         self.sources: Callable[[], Sources] = no_sources
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
-        self.executor = Executor(commits, self.clock, self.limits, workers, signer, self._deployed)
+        own = (self._deployed, self._sources)
+        self.executor = Executor(commits, self.clock, self.limits, workers, signer, *own)
         self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
         self._performer.family = Family(self.instances)
         self._queries = Queries(self.instances)
@@ -110,6 +111,10 @@ class Runner:
         name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    def _sources(self) -> Sources:
+        """What reads users' objects, as it was set last."""
+        return self.sources()
 
     def _deployed(self, workflow: type[Workflow]) -> type[Workflow]:
         return self.registry.deployed(workflow)

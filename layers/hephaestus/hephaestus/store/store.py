@@ -382,17 +382,26 @@ class Store:
             return None
         newest = int(str(found.head["generation"]))
         number = newest if generation is None else generation
-        if number == newest:
-            life, first = found.life, self.reader.first_of(found.head, found.life)
-        else:
-            earlier = self.endings.earlier(found, number)
-            if earlier is None:
-                return None
-            life, first = earlier
+        known = self._life(found, number)
+        if known is None:
+            return None
+        life, first = known
         entries = [first] if after < 1 and limit > 0 else []
         if len(entries) < limit:
             entries += self.reader.page(instance_id, life, max(after, 1), limit - len(entries))
         return number, entries
+
+    def life(self, instance_id: str, generation: int) -> str:
+        """The name of the life that is this generation of an instance; ``""`` where there is none."""
+        found = self.reader.newest(instance_id)
+        known = None if found is None or found.ended == "deleted" else self._life(found, generation)
+        return "" if known is None else known[0]
+
+    def _life(self, found: Read, generation: int) -> tuple[str, Entry] | None:
+        """The name and the first entry of a generation."""
+        if generation == int(str(found.head["generation"])):
+            return found.life, self.reader.first_of(found.head, found.life)
+        return self.endings.earlier(found, generation)
 
     def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
         """A page of the alarms that are due at ``now`` (ms); see ``read_overdue``."""

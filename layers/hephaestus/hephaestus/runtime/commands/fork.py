@@ -17,6 +17,7 @@ from hephaestus.engine.trees import tree_of
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.intake import check_input, digest
+from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, FrozenList
 
@@ -115,7 +116,8 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
         if not entries:
             break
         if state is None:
-            state, entries = begin(instance_id, number, entries[0]), entries[1:]
+            life = instances.store.life(instance_id, number)
+            state, entries = begin(instance_id, number, entries[0], life), entries[1:]
         if entries and entries[0].sequence != state.sequence + 1:
             lost = f"{state.sequence + 1} to {entries[0].sequence - 1}"
             message = f"instance {instance_id}: the entries {lost} of its log have expired; fork it at its newest"
@@ -141,6 +143,11 @@ def _with_items(instances: Instances, source: State) -> State:
     for key in maps:
         if (mapped := mapped_of(source, key)).in_parts:
             steps[key] = replace(steps[key], mapped=replace(mapped, tree=tree_of(source, key)))
+        elif mapped.child:  # the instances stay its source's, as the children of steps do
+            outputs = FrozenList(items_left(instances.store.reader, source, key))
+            own = replace(mapped, left=outputs, child="", entries=(0,) * len(mapped.ends))
+            steps[key] = replace(steps[key], mapped=own)
+    maps = [key for key in maps if not mapped_of(source, key).child]
     maps = [key for key in maps if mapped_of(source, key).left is None and not mapped_of(source, key).in_parts]
     left: dict[str, FrozenDict] = {}
     after = 0 if maps else source.sequence
