@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
+from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.trees import Node, below, id_of, top, tree_of, way_to
 from hephaestus.errors import (
@@ -26,6 +28,7 @@ from hephaestus.errors import (
 )
 from hephaestus.runtime import item_pages, map_trees, spreading, telemetry
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.store.table import EXPIRES
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -549,3 +552,49 @@ def test_the_owner_of_a_tree_may_itself_be_a_child(heard: list[tuple[str, dict[s
     ended = [event["counts"]["completed"] for event in events if event["type"] == "PartEnded"]
     assert sorted(ended) == [1, 6]
     assert "hephaestus-map" not in str(entries)
+
+
+def rows(local: LocalRuntime) -> list[tuple[str, str, bool]]:
+    """Every item of the store: whose, which, and whether it expires."""
+    table = local.store.table
+    assert isinstance(table, InMemoryTable)
+    names = [shown.id for shown in local.runner.list(children=True)]
+    names += [name for one in names for name in parts_in(local, local.runner.get(one))]
+    found = [item for name in names for item in table.query(name, low="", high="~")]
+    return [(str(item["pk"]), str(item["sk"]), EXPIRES in item) for item in found]
+
+
+@pytest.mark.parametrize("key", [None, str])
+def test_a_tree_goes_with_its_root_and_with_it_the_items(key: Any) -> None:
+    """Rule D.11: the values that no entry names, too; of one that goes on, all of it stays."""
+    bad = [4]
+
+    @step(key="work", retry=ONCE)
+    def fails(ctx: StepContext) -> dict[str, Any]:
+        if ctx.item in bad:
+            raise ValueError
+        return {"at": ctx.index}
+
+    workflow = flow(Map(fails, over=given, chunk=2, key=key))
+    local = LocalRuntime(workflow)
+    local.store.retention = 24 * 3600
+    shown = local.start(workflow, "1", {"items": list(range(20))})
+    assert shown.status == "failed"
+    assert [row for row in rows(local) if not row[2]] == []
+    values = {row[1] for row in rows(local) if row[1].startswith("value#")}
+    assert len(values) >= 11
+    bad.clear()
+    local.runner.redrive(shown.id)
+    assert {row[2] for row in rows(local) if row[0] == shown.id and not row[1].startswith("log#")} == {False}
+    local.settle()
+    assert local.runner.get(shown.id).status == "completed"
+    assert [row for row in rows(local) if not row[2]] == []
+
+
+def test_items_that_cannot_be_stored_are_not_stored_in_part() -> None:
+    """Rule C.4: nothing is written before all of them are known to fit."""
+    large = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(4_000))
+    local, shown = run(Map(work, over=lambda _: [*range(5), large, 6], chunk=2), None)
+    assert shown.status == "failed"
+    found = local.store.table.query(shown.id, low="value#", high="value$")
+    assert [item["sk"] for item in found if "#map" in str(item["sk"])] == []

@@ -282,6 +282,14 @@ class State:
         return any(mapped is not None and mapped.by_others and mapped.tree is None for mapped in every)
 
     @property
+    def has_spread(self) -> bool:
+        """Whether it has the items of a map as values, which no entry names one by one."""
+        if self.origin is not None and self.origin.part is not None:
+            return False
+        every = (step.mapped for step in self.steps.values())
+        return any(mapped is not None and mapped.in_parts and mapped.tree is None for mapped in every)
+
+    @property
     def kin(self) -> tuple[str, ...]:
         """Its children that are not detached, those of all rounds included."""
         found: list[str] = []

@@ -71,11 +71,13 @@ def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
         return given
     name = f"map{_digest(f'{of.activation} {of.attempt}', 16)}"
     plan = replace(_plan(name, total, step, of), keyed=bool(given.keys))
+    for first in range(0, total, step.chunk):
+        some = FrozenList(given.items[first : first + step.chunk])
+        check_size(some, of.store.max_value_bytes, f"step {step.key}: its items from {first}")
     _write(of, f"{name}-context", _shared(given, of))
     for leaf, first in enumerate(range(0, total, step.chunk)):
         until = first + step.chunk
         items = {"items": FrozenList(given.items[first:until]), "keys": list(given.keys[first:until])}
-        check_size(items["items"], of.store.max_value_bytes, f"step {step.key}: its items from {first}")
         _write(of, f"{name}-{leaf}", items)
     for page, places in enumerate(_directory(given.keys, total)):
         _write(of, f"{name}-keys{page}", places)

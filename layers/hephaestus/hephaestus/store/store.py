@@ -476,7 +476,7 @@ class Store:
             StoreUnavailable: its head does not follow its log yet, and would forget it.
         """
         later = None if at is None else self.expiry(at, LONGEST_LIFE)
-        if state.kept.values:
+        if state.kept.values or state.has_spread:
             self.values.expire(state.instance_id, state.life, later)
         expires = None if at is None else self.expiry(at, DAY)
         own = Condition(equal={"life": state.life, "sequence": state.sequence})
@@ -540,7 +540,7 @@ class Store:
         goes = state.closed and not state.attached  # what has a parent goes with its root (D.11)
         kept, expires = state.kept, self.expiry(state.updated_at) if goes else None
         later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
-        if kept.values and kept.expiring is not (later is not None):
+        if (kept.values or state.has_spread) and kept.expiring is not (later is not None):
             self.values.expire(state.instance_id, state.life, later)
         changes = self.shards.changes(state, expires)
         snapshot, names = self._snapshot(state)
