@@ -325,6 +325,25 @@ def test_a_run_has_the_children_of_its_workflow_and_answers_them(tmp_path: Path)
     assert (left.exit_code != 0, "gate takes go" in left.stderr) == (True, True), left.output
 
 
+MANY = """
+from hephaestus import DONE, Workflow
+from hephaestus.steps import Map, WaitForEvent
+
+class Many(Workflow, key="many"):
+    asked = Map(WaitForEvent("yes", name="ask", timeout=60), over=lambda _: range(250), name="asked", concurrency=250)
+    start_at = asked
+    transitions = {asked: {"done": DONE}}
+"""
+
+
+def test_a_run_has_the_items_that_other_instances_run(tmp_path: Path) -> None:
+    """Rule C.1: they are answered, and time out, as those of one instance."""
+    (tmp_path / "many.py").write_text(MANY)
+    shown = answer("run", f"{tmp_path / 'many.py'}:Many", "-e", "asked=yes", "-e", "yes")
+    assert (shown["status"], shown["output"]["events"]) == ("completed", {"timeout": 248, "yes": 2})
+    assert shown["steps"]["asked"]["progress"] == {"total": 250, "completed": 250, "failed": 0}
+
+
 def test_an_answer_that_nobody_wanted_is_told() -> None:
     done = call("run", "workflows:Onboarding", "--data", '{"email": "a@b.c"}', "-e", "feedback=happy", "-e", "happy")
     assert done.exit_code == 0
