@@ -75,6 +75,9 @@ def detach() -> None:
     telemetry.detach(NAME)
 
 
+NOT_COMMITTED: Final = frozenset({"failed", "fenced", "outrun"})  # how an execution has ended
+
+
 @dataclass(slots=True)
 class _Execution:
     """What is open of one execution."""
@@ -146,8 +149,10 @@ class OtelHandler:
         if not open_ones:
             del self._executions[_whose(metadata)]
         at = _nanoseconds(measurements["system_time"])
+        # What is open was not committed, as another owner took over; or it is a map whose items go on.
+        left = "lost" if metadata["outcome"] in NOT_COMMITTED else "mapping"
         for span in execution.steps.values():
-            span.set_attribute("hephaestus.outcome", "lost")  # it was not committed: another owner took over
+            span.set_attribute("hephaestus.outcome", left)
             span.end(at)
         execution.span.set_attributes(self._attributes(metadata))
         execution.span.end(at)
