@@ -133,7 +133,7 @@ export function detailOf(step: StepView | undefined, instance: Instance, now: nu
   }
   if (step.progress) {
     const { completed = 0, total = 0, failed = 0, waiting = 0 } = step.progress;
-    const wait = waiting && waiting + completed + failed === total ? `, ${waiting} wait` : "";
+    const wait = !CLOSED.has(instance.status) && waiting && waiting + completed + failed === total ? `, ${waiting} wait` : "";
     const rest = `${failed ? `, ${failed} failed` : ""}${step.status === "mapping" ? wait : ""}`;
     if (step.status !== "compensated") return `${completed} of ${total} items${rest}`;
   }

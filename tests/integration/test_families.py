@@ -247,3 +247,5 @@ class TestCommandLine:
         call("cancel", TOP)
         deployment.pump()
         assert [child["status"] for child in answer("get", TOP, "--tree")["children"]] == ["cancelled"]
+        assert "--status waiting" not in call("get", loading)
+        assert "--tree" not in call("get", TOP)

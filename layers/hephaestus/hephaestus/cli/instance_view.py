@@ -226,8 +226,8 @@ def _hints(shown: Json) -> list[Text]:
     name = _quoted(shown["id"])
     hints: list[str] = []
     for key, step in shown.get("steps", {}).items():
-        hints += [f"items {name} {_quoted(key)} --status {status}" for status in _worth_seeing(step)]
-        if step.get("child") and step["status"] == "waiting":
+        hints += [f"items {name} {_quoted(key)} --status {status}" for status in _worth_seeing(step, shown["status"])]
+        if step.get("child") and step["status"] == "waiting" and shown["status"] not in CLOSED:
             hints += [hint for hint in [f"get {name} --tree"] if hint not in hints]
         events = [event for event in step.get("accepts", ()) if event != "timeout"]
         if events and (step.get("progress") or {}).get("waiting"):
@@ -247,10 +247,10 @@ def _hints(shown: Json) -> list[Text]:
     return [Text(f"→ hephaestus {hint}", style="dim") for hint in hints]
 
 
-def _worth_seeing(step: Json) -> list[str]:
-    """The statuses of a map's items that a person may look for."""
+def _worth_seeing(step: Json, status: str) -> list[str]:
+    """The statuses of a map's items that a person may look for: of an instance that has ended, nothing waits."""
     counts = step.get("progress") or {}
-    return [status for status in ("failed", "waiting") if counts.get(status)]
+    return [one for one in (("failed",) if status in CLOSED else ("failed", "waiting")) if counts.get(one)]
 
 
 def _data(shown: Json) -> Iterator[RenderableType]:
