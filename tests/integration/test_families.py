@@ -51,10 +51,38 @@ class Voyage(Workflow, key="voyage"):
     transitions = {loading: {"done": DONE}}
 
 
+@step
+def sign(ctx: StepContext) -> dict[str, str]:
+    """Sign it."""
+    return {"by": "ann"}
+
+
+class Signature(Workflow, key="signature"):
+    """One step."""
+
+    start_at = sign
+    transitions = {sign: {"done": DONE}}
+
+
+class Contract(Workflow, key="contract"):
+    """It is signed by a child of a child."""
+
+    class Page(Workflow, key="contractpage"):
+        """In between."""
+
+        signature = ChildWorkflow(Signature)
+        start_at = signature
+        transitions = {signature: {"done": DONE}}
+
+    page = ChildWorkflow(Page, name="page")
+    start_at = page
+    transitions = {page: {"done": DONE}}
+
+
 @pytest.fixture
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """The functions, with a voyage whose crates wait."""
-    deployed = deploy(monkeypatch, Voyage, Loading)
+    deployed = deploy(monkeypatch, Voyage, Loading, Contract, Contract.Page, Signature)
     deployed.invoke("start", {"workflow": "Voyage", "id": "1"})
     deployed.pump()
     return deployed
@@ -93,6 +121,26 @@ def answer(*arguments: str) -> Any:
 
 class TestApi:
     """What a program gets."""
+
+    def test_who_waits_for_an_instance_waits_for_its_children(self, deployment: Deployment) -> None:
+        """As long as one of them runs; not for one that waits itself, and not beyond the time."""
+
+        def started(workflow: str, number: str, wait: int) -> tuple[int, Any]:
+            path = f"/workflows/{workflow}/instances"
+            event = api(
+                "api-start", body={"id": number, "context": {}}, prefer=f"wait={wait}", path=path, resource=None
+            )
+            status, shown, _ = deployment.call("start", event)
+            return status, shown
+
+        status, shown = started("Contract", "1", 20)
+        assert (status, shown["status"], shown["output"]) == (200, "completed", {"by": "ann"})
+        status, shown = started("Voyage", "2", 20)
+        assert (status, shown["status"], shown["steps"]["loading"]["status"]) == (200, "waiting", "waiting")
+        child = deployment.runner.get("voyage::2", tree=True).children[0]
+        assert child["status"] == "waiting"
+        deployment.delivers = False
+        assert started("Contract", "2", 1)[0] == 202
 
     def test_a_tree_is_shown_on_request(self, deployment: Deployment, loading: str) -> None:
         """Each child with its step, its path and its status; without the request none is read."""
