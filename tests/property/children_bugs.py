@@ -133,8 +133,8 @@ def stale_mail_counts(patch: Patch) -> None:
 
 def stuck_children_forgotten(patch: Patch) -> None:
     """A parent is not told that a child could not undo what it did."""
-    right = what_follows._mail  # noqa: SLF001 - made wrong on purpose
-    patch.setattr(what_follows, "_mail", lambda *told: replace(right(*told), stuck=False))
+    right = what_follows.mail_of
+    patch.setattr(what_follows, "mail_of", lambda *told: replace(right(*told), stuck=False))
 
 
 def stuck_children_begin_anew(patch: Patch) -> None:
@@ -144,8 +144,8 @@ def stuck_children_begin_anew(patch: Patch) -> None:
 
 def children_end_when_it_is_read(patch: Patch) -> None:
     """Of several ends that are read at once, no one knows which was the last."""
-    right = what_follows._mail  # noqa: SLF001 - made wrong on purpose
-    patch.setattr(what_follows, "_mail", lambda *told: replace(right(*told), ended_at=0))
+    right = what_follows.mail_of
+    patch.setattr(what_follows, "mail_of", lambda *told: replace(right(*told), ended_at=0))
 
 
 def failed_children_are_compensated(patch: Patch) -> None:

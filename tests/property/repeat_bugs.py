@@ -9,6 +9,7 @@ from hephaestus.definition.context import Source
 from hephaestus.definition.repeat import Repeat
 from hephaestus.definition.results import Again, Spawn
 from hephaestus.engine import advance as engine
+from hephaestus.engine import plans
 from hephaestus.engine.activation import step_of, text_of
 from hephaestus.engine.advance import Settle, UndoChild
 from hephaestus.engine.events import ChildEnded, StepFailed
@@ -112,6 +113,18 @@ def deadline_of_the_completed(patch: Patch) -> None:
     patch.setattr(ChildEnded, "changes", changes)
 
 
+def failed_until_begins_anew(patch: Patch) -> None:
+    """A redrive of a step whose ``until`` failed starts its first child again, under another key."""
+    right = plans._ran_for_good  # noqa: SLF001 - made wrong on purpose
+
+    def ran(graph: Graph, state: State, step: str) -> bool:
+        known = state.steps.get(step)
+        asked = known is not None and known.status == "failed" and known.child is not None and known.child.asked
+        return asked or right(graph, state, step)
+
+    patch.setattr(plans, "_ran_for_good", ran)
+
+
 def attempts_go_on(patch: Patch) -> None:
     """What a child's start has spent of attempts, ``until`` has not."""
     right = ChildEnded.changes
@@ -136,6 +149,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     carries_the_start_data_on: ("rounds",),
     child_forgotten_by_a_failed_attempt: ("invariant 12",),
     deadline_of_the_completed: ("rounds", "invariant 3", "the engine's own rules", "invariant 12"),
+    failed_until_begins_anew: ("redrive",),
     attempts_go_on: ("invariant 2", "rounds"),
     snapshot_loses(Child, "round"): ("invariant 9",),
     snapshot_loses(Child, "asks"): ("invariant 9",),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from random import Random
 from typing import Any
 
 import pytest
 
-from hephaestus import DONE, NonRetryable, Rounds, Workflow, step
+from hephaestus import DONE, Choice, NonRetryable, Rounds, Workflow, step
 from hephaestus.steps import ChildWorkflow, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.test_children import Book, line, shown
@@ -149,3 +151,61 @@ def test_a_compensation_of_the_step_runs_once_the_newest_child_has_undone_itself
         redrive(local)
         assert (book.done.count("-b!undo"), len(undone)) == (1, 1)
         assert shown(local).steps["kid"].status == "compensated"
+
+
+def test_a_child_that_completed_before_its_step_failed_is_undone() -> None:
+    """Rule D.9: as the ``Choice`` of what follows raises."""
+    book = Book()
+    wrong = [True]
+    last = book.step("last")
+
+    def chosen(ctx: Any) -> Any:
+        if wrong:
+            raise LookupError
+        return last
+
+    below = line("below", book.step("b"))
+    kid_ = ChildWorkflow(below, name="kid")
+    routes: Any = {kid_: {"done": Choice(chosen, [last])}, last: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": kid_, "transitions": routes}, key="p")
+    local = LocalRuntime(top, below)
+    local.start(top, "1", {})
+    local.settle()
+    assert (shown(local).status, net(book)) == ("failed", {"b": 0})
+    wrong.clear()
+    redrive(local)
+    assert (shown(local).status, net(book)) == ("completed", {"b": 1, "last": 1})
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_child_that_completed_and_has_nothing_to_undo_is_not_repeated(*, large: bool, repeats: bool) -> None:
+    """Rules D.1 and D.9: its step goes on with the end that it had, whether the ``Choice`` or ``until`` has failed."""
+    done: list[str] = []
+    wrong = [True]
+    last = step(key="last")(lambda ctx: dict(ctx.steps["kid"]))
+    left = {"text": b64encode(Random(3).randbytes(5_000)).decode() if large else "short"}
+
+    def act(ctx: Any) -> dict[str, str]:
+        done.append(ctx.instance_id)
+        return left
+
+    def asked(ctx: Any) -> Any:
+        if wrong:
+            raise NonRetryable
+        return True if repeats else last
+
+    below = line("below", step(key="b")(act))
+    kid_ = Repeat(below, until=asked, rounds=Rounds(3), name="kid") if repeats else ChildWorkflow(below, name="kid")
+    routes: Any = {kid_: {"done": last if repeats else Choice(asked, [last])}, last: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": kid_, "transitions": routes}, key="p")
+    local = LocalRuntime(top, below)
+    local.start(top, "1", {})
+    local.settle()
+    assert shown(local).status == "failed"
+    redrive(local)
+    assert shown(local).status == "failed"
+    wrong.clear()
+    redrive(local)
+    assert (shown(local).status, dict(shown(local).output or {})) == ("completed", left)
+    assert len(done) == 1

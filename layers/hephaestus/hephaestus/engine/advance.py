@@ -327,9 +327,9 @@ def _undid_itself(graph: Graph, state: State, step: str) -> bool:
 
 
 def _has_completed_child(state: State, step: str) -> bool:
-    """Whether the first round of a step has come to an end of its child, and not to its own."""
+    """Whether a step has come to an end of its child, and not to its own, or has failed after it."""
     child = state.children.get(state.activation(step)) or state.steps[step].child
-    return child is not None and child.asked
+    return child is not None and child.status == "completed"
 
 
 def _completed(state: State) -> list[str]:

@@ -257,7 +257,7 @@ def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
 def _told_at_the_end(after: State, entry: Entry) -> Iterator[Owed]:
     """A child tells its parent; of a root, the whole tree goes with it."""
     if after.attached and after.origin is not None:
-        yield Tell(_mail(after, after.origin, entry.sequence))
+        yield Tell(mail_of(after, after.origin, entry.sequence))
     elif after.kin:
         yield Keep(after.kin, entry.at)
 
@@ -279,7 +279,7 @@ def _open_children(before: State, after: State, activations: Iterable[str]) -> I
             yield activation, child
 
 
-def _mail(closed: State, origin: Origin, number: int) -> Mail:
+def mail_of(closed: State, origin: Origin, number: int) -> Mail:
     """How a child tells its parent that it has ended."""
     output: Mapping[str, Any] | None = None
     if origin.part is not None:

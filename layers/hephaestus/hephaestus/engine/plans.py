@@ -82,8 +82,7 @@ def _ran_for_good(graph: Graph, state: State, step: str) -> bool:
         return False
     had_all = known.status == "failed" and known.loop is not None and not known.attempt
     child = _child(graph, state, step)
-    asked = child is not None and child.asked and known.status == "waiting"
-    lost = child is not None and child.status not in RESUMED and not asked
+    lost = child is not None and child.status not in (*RESUMED, "completed")
     return had_all or lost or known.status == "compensated" or known.fail is not None
 
 
@@ -135,7 +134,9 @@ def redriven(graph: Graph, state: State) -> Redriven:
     undo = not_undone(state)
     if undo and state.compensation is not None:
         return Redriven("compensating", handler, handler, undo=tuple(last_first(graph, state, undo)))
-    children = [step for step in graph.order if (child := _child(graph, state, step)) and child.status in RESUMED]
+    kids = {step: child.status for step in graph.order if (child := _child(graph, state, step)) is not None}
+    children = [step for step, status in kids.items() if status in RESUMED]
+    children += [step for step, status in kids.items() if status == "completed" and statuses[step] == "failed"]
     undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(graph, state, step)])
     again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
     reset = [step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")]

@@ -230,6 +230,12 @@ class Child:
         """The same child, which is to end once more: it is redriven, or undone."""
         return replace(self.known, status="", stopping="", stuck=False)
 
+    @property
+    def resumed(self) -> Child:
+        """The same child, with which its step goes on; the end of one that had completed counts once more."""
+        again = self.number - 1 if self.status == "completed" else self.number
+        return replace(self.reopened, number=again)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:

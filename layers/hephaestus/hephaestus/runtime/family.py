@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell
+from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell, mail_of
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
@@ -132,6 +132,8 @@ class Family:
             if goes_on:
                 own = (parent.instance_id, parent.life, steer.activation, steer.number + 1, steer.child)
                 self._tell(Mail(*own, "", LOST))
+        elif steer.action == "redrive" and child.status == "completed" and child.origin is not None:
+            self._tell(mail_of(child, child.origin, child.sequence))
         elif goes_on or not child.closed:
             with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
                 _command(steer, parent).perform(instances, Enqueue())

@@ -604,7 +604,8 @@ class Check:
         statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
         looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
         looped |= {step for step in statuses if self.known.items.is_undoable(step) and statuses[step] not in over}
-        looped |= {step for step in statuses if kinship.is_asked(self.known, step) and statuses[step] not in over}
+        told = {step: self.known.told.get(self.state.activation(step)) for step in self.graph.children}
+        looped |= {step for step in statuses if told.get(step) == "completed" and statuses[step] not in over}
         done = [step for step, status in statuses.items() if status == "completed" and step not in self.graph.maps]
         done = [step for step in statuses if step in done or step in looped]
         own = [step for step in done if step not in self.graph.undoes or kinship.left_to_undo(self.known, step)]
@@ -650,7 +651,7 @@ class Check:
         if self.state.closed and self.state.compensation is not None and (failed := self._not_undone()):
             require(event.status == "compensating", "redrive", f"{failed} were not undone, and it goes on")
             self._undo(failed, event.undo)
-        forgotten = {*event.reset, *event.undo, *known.graph.compensates}
+        forgotten = {*event.reset, *event.undo, *known.graph.compensates, *map(step_of, event.children)}
         known.begun = {name for name in known.begun if step_of(name[1]) not in forgotten}
         follows = known.undone | known.fatal | spent
         known.fatal -= set(event.reset)

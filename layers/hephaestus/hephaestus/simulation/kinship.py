@@ -149,10 +149,14 @@ def go_on(check: Check, event: Redriven) -> None:
     told = check.known.told
     for activation in event.children:
         ended = told.pop(activation, None)
-        require(ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}")
+        done = ended == "completed" and check.state.step_status(parse(activation).step) == "failed"
+        require(
+            done or ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}"
+        )
     stopped = {step for step, it in check.state.steps.items() if it.status in ("failed", "waiting")}
     kids = [check.state.activation(step) for step in stopped & check.graph.children if step not in event.again]
     left = [one for one in kids if event.status == "pending" and told.get(one) in ("failed", "cancelled")]
+    left += [one for one in kids if told.get(one) == "completed" and check.state.step_status(step_of(one)) == "failed"]
     require(not left, "redrive", f"the children of {left} do not go on")
 
 

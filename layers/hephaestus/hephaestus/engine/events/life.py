@@ -163,7 +163,8 @@ class Redriven(Event):
     ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, led to
     ``FAIL``, have had all their rounds, or follow from one that did, so that running them is a new activation. The
     others go on with the round in which they failed. ``undo`` are the steps whose compensation failed and is tried
-    again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves.
+    again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves; one that
+    had completed before its step failed says so again.
     """
 
     status: str
@@ -204,7 +205,7 @@ class Redriven(Event):
         for one in self.children:
             known = steps[step_of(one)]
             steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
-            children[one] = child_of(state, one).reopened
+            children[one] = child_of(state, one).resumed
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
