@@ -101,18 +101,6 @@ def child_forgotten_by_a_failed_attempt(patch: Patch) -> None:
     patch.setattr(StepFailed, "changes", changes)
 
 
-def deadline_of_the_completed(patch: Patch) -> None:
-    """The deadline of a child that has completed is still there."""
-    right = ChildEnded.changes
-
-    def changes(self: ChildEnded, state: State, at: int) -> dict[str, Any]:
-        changed = right(self, state, at)
-        changed.pop("timers", None)
-        return changed
-
-    patch.setattr(ChildEnded, "changes", changes)
-
-
 def failed_until_begins_anew(patch: Patch) -> None:
     """A redrive of a step whose ``until`` failed starts its first child again, under another key."""
     right = plans._ran_for_good  # noqa: SLF001 - made wrong on purpose
@@ -148,8 +136,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     asked_with_the_carry_before: ("rounds",),
     carries_the_start_data_on: ("rounds",),
     child_forgotten_by_a_failed_attempt: ("invariant 12",),
-    deadline_of_the_completed: ("rounds", "invariant 3", "the engine's own rules", "invariant 12"),
-    failed_until_begins_anew: ("redrive",),
+    failed_until_begins_anew: ("redrive", "idempotency keys"),
     attempts_go_on: ("invariant 2", "rounds"),
     snapshot_loses(Child, "round"): ("invariant 9",),
     snapshot_loses(Child, "asks"): ("invariant 9",),
