@@ -14,7 +14,9 @@ from hephaestus.engine.events import ChildEnded
 from hephaestus.engine.records import NOTHING, Child
 from hephaestus.engine.state import State, StepState
 from hephaestus.runtime import executor, family, orphans, outcomes, perform
+from hephaestus.runtime.commands import Cancel
 from hephaestus.store import reader
+from hephaestus.store import store as stored
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.deliberate_bugs import snapshot_loses
 
@@ -148,6 +150,22 @@ def children_end_when_it_is_read(patch: Patch) -> None:
     patch.setattr(what_follows, "mail_of", lambda *told: replace(right(*told), ended_at=0))
 
 
+def children_are_cancelled_plainly(patch: Patch) -> None:
+    """A child is cancelled and undoes nothing, whatever its parent was asked for."""
+    right = family._command  # noqa: SLF001 - made wrong on purpose
+
+    def command(steer: Steer, parent: State) -> Any:
+        made = right(steer, parent)
+        return Cancel(**{**made.__dict__["_given"], "compensate": False}) if isinstance(made, Cancel) else made
+
+    patch.setattr(family, "_command", command)
+
+
+def children_are_started_over(patch: Patch) -> None:
+    """An instance is started by hand under the id of a child that has ended."""
+    patch.setattr(stored, "may_begin_over", lambda old: old.closed)
+
+
 def failed_children_are_compensated(patch: Patch) -> None:
     """A compensation of the step is called although the child has failed, and undone itself."""
     right = engine._undid_itself  # noqa: SLF001 - made wrong on purpose
@@ -182,6 +200,8 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     stuck_children_begin_anew: ("redrive", "undo", "compensation"),
     failed_children_are_compensated: ("compensation",),
     children_end_when_it_is_read: ("invariant 12",),
+    children_are_cancelled_plainly: ("saga",),
+    children_are_started_over: ("derived ids",),
     snapshot_loses(StepState, "child"): ("invariant 9",),
     snapshot_loses(State, "children"): ("invariant 9",),
     snapshot_loses(Child, "stopping"): ("invariant 9",),

@@ -63,6 +63,11 @@ def _leave(_closed: State) -> None:
     """Perform nothing: the default of a store on its own."""
 
 
+def may_begin_over(old: State) -> bool:
+    """Whether an instance may begin in the place of another: it has ended, and no parent may still want it."""
+    return old.closed and not old.attached
+
+
 def _leave_family(_instance_id: str) -> None:
     """Leave the children."""
 
@@ -155,7 +160,7 @@ class Store:
                     self.endings.complete(found)
                     continue
                 old = self.reader.state(found)
-                if not old.closed or not over or old.attached:
+                if not over or not may_begin_over(old):
                     self._forget(state, kept)
                     return None
                 if old.kept.unpublished or old.kept.owed:
