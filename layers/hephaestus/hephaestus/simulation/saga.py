@@ -20,6 +20,7 @@ from hephaestus.engine.events import (
     StepCompleted,
 )
 from hephaestus.engine.events.children import LOST
+from hephaestus.engine.records import COMPLETED
 from hephaestus.simulation.violation import require
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def _tree(ledger: Ledger, known: Generation) -> list[Generation]:
 def _is_in_the_way(known: Generation) -> bool:
     """Whether something could not be undone, or is not known: that is told elsewhere."""
     failed = any(it.status == "compensation_failed" for it in known.state.steps.values())
-    forks = [event for event in _events(known) if isinstance(event, Forked)]
-    mapped = any(done.mapped is not None for event in forks for done in event.completed)
-    return failed or mapped or known.gone or LOST in known.told.values()
+    return failed or known.gone or LOST in known.told.values()
 
 
 def _events(known: Generation) -> Iterator[Event]:
@@ -112,8 +111,17 @@ def _done(known: Generation, event: Event) -> Iterator[str]:
             yield activation
         case Forked(completed=completed):
             for one in completed:
-                if one.step not in graph.undoes and (one.step not in graph.children or one.event not in NOT_DONE):
-                    yield one.activation
+                yield from _taken_over(known, one)
+
+
+def _taken_over(known: Generation, done: StepCompleted) -> Iterator[str]:
+    """What a fork takes over with a step, and so undoes itself."""
+    graph, epoch = known.graph, parse(done.activation).epoch
+    if (mapped := done.mapped) is not None:
+        places = [place for place, end in enumerate(mapped.ends) if end == COMPLETED]
+        yield from (text_of_item(done.step, epoch, mapped.key(place)) for place in places)
+    elif done.step not in graph.undoes and (done.step not in graph.children or done.event not in NOT_DONE):
+        yield done.activation
 
 
 def _of_epoch(activation: str) -> str:
