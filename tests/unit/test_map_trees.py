@@ -522,3 +522,34 @@ def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.Mo
     assert local.runner.get("flow::1").status == "completed"
     assert sorted(seen) == list(range(250))
     assert scans == sorted(scans)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_the_version_of_a_maps_workflows_is_decided_once(chunk: int) -> None:
+    """Rule C.15: by the workflow's ``version_for``, asked once for all of them."""
+    asked: list[Any] = []
+    ran: list[int] = []
+
+    @step
+    def one(ctx: StepContext) -> str:
+        ran.append(ctx.instance.version)
+        return "done"
+
+    @step
+    def two(ctx: StepContext) -> str:
+        ran.append(ctx.instance.version)
+        return "done"
+
+    old = type("Old", (Workflow,), {"start_at": one, "transitions": {one: {"done": DONE}}}, key="kid", version=1)
+    new = type("New", (Workflow,), {"start_at": two, "transitions": {two: {"done": DONE}}}, key="kid", version=2)
+
+    def version_for(_versions: Any, opts: Mapping[str, Any]) -> int:
+        asked.append(opts)
+        return len(asked)
+
+    members = {"version_for": staticmethod(version_for)}
+    kid = type("Kid", (Workflow,), members, key="kid", versions={1: old, 2: new}, current=2)
+    made = Map(kid, over=lambda _: [{"n": number} for number in range(9)], chunk=chunk, concurrency=1, name="work")
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    assert LocalRuntime(flow, kid).start(flow, "1", {}).status == "completed"
+    assert (len(asked), ran) == (1, [1] * 9)
