@@ -132,11 +132,16 @@ class Family:
             if goes_on:
                 own = (parent.instance_id, parent.life, steer.activation, steer.number + 1, steer.child)
                 self._tell(Mail(*own, "", LOST))
-        elif steer.action == "redrive" and child.status == "completed" and child.origin is not None:
-            self._tell(mail_of(child, child.origin, child.sequence))
+        elif (origin := child.origin) is not None and _says_so_again(steer, child):
+            self._tell(mail_of(child, origin, child.sequence))
         elif goes_on or not child.closed:
             with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
                 _command(steer, parent).perform(instances, Enqueue())
+
+
+def _says_so_again(steer: Steer, child: State) -> bool:
+    """Whether a child, which had completed before its step failed, is to tell its end again."""
+    return steer.action == "redrive" and child.status == "completed" and child.sequence == steer.number + 1
 
 
 def _is_ours(child: State, parent: State, activation: str) -> bool:
