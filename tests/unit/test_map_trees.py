@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus import DONE, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.state import parts_of
-from hephaestus.runtime import spreading
+from hephaestus.runtime import scanning, spreading
 from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -505,7 +505,7 @@ def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.Mo
     local = LocalRuntime(flow)
     local.objects.put("uploads", "lines.jsonl", lines(250))
     local.runner.sources = lambda: Sources(local.objects, block=1, longest_line=64)
-    monkeypatch.setattr(spreading, "SCANNED", 1)
+    monkeypatch.setattr(scanning, "SCANNED", 1)
     scans: list[int] = []
     scan = Sources.scan
 
@@ -513,7 +513,7 @@ def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.Mo
         scans.append(at.at)
         if len(scans) % 7 == 0:
             message = "the time is up"
-            raise spreading.ScanGoesOn(message)
+            raise scanning.ScanGoesOn(message)
         return scan(self, at, goes_on)
 
     monkeypatch.setattr(Sources, "scan", slow)

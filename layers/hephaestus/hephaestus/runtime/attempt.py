@@ -19,7 +19,6 @@ from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
 from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
-from hephaestus.runtime.spreading import ItemsOf, part_items, spread
 from hephaestus.values import FrozenDict, NotSerializable, freeze
 from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
@@ -184,6 +183,8 @@ class Attempt:
         key, undo = self.step, parse(self.activation).undo
         step = self.definition.step_of(self.activation)
         if self.part is not None and "[" not in self.activation and not undo:
+            from hephaestus.runtime.spreading import part_items  # noqa: PLC0415 - few maps are that large
+
             given = part_items(self.store, self.part, self.sources)
             return Outcome(self.activation, self.number, self.started_at, spreads=given)
         result = step.undo(self.context) if undo else step.run(self.context)
@@ -191,12 +192,7 @@ class Attempt:
             result = self._awaited(result)
         if type(result) is Spreads:
             self._check_items(result)
-            made = cast("Map", step)  # nothing else gives them
-            if isinstance(made.target, ChildWorkflow):
-                result = self._of_workflow(made.target, result)
-            name = f"{self.number}.{self.started_at}"
-            of = ItemsOf(self.store, self.context, self.activation, name, self.at_once, self.sources)
-            return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, made, of))
+            return self._spread(cast("Map", step), result)  # nothing else gives them
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
@@ -213,6 +209,23 @@ class Attempt:
             else route(self.definition, key, read.event, read.results, self.context)
         )
         return Outcome(self.activation, self.number, self.started_at, read, taken)
+
+    def _spread(self, made: Map, spreads: Spreads) -> Outcome:
+        """The items of a map: as they are, or spread over instances where they are many.
+
+        Raises:
+            InvalidItems, PayloadTooLarge, UnreadableObject: they cannot be stored, or read.
+            StoreUnavailable: store or object did not answer.
+        """
+        if isinstance(made.target, ChildWorkflow):
+            spreads = self._of_workflow(made.target, spreads)
+        if spreads.source is not None or len(spreads.items) > made.chunk:
+            from hephaestus.runtime.spreading import ItemsOf, spread  # noqa: PLC0415 - few maps are that large
+
+            name = f"{self.number}.{self.started_at}"
+            of = ItemsOf(self.store, self.context, self.activation, name, self.at_once, self.sources)
+            spreads = spread(spreads, made, of)
+        return Outcome(self.activation, self.number, self.started_at, spreads=spreads)
 
     def _of_workflow(self, target: ChildWorkflow, spreads: Spreads) -> Spreads:
         """The items with the workflow that each starts: its version is decided once, for all of them (C.15).

@@ -398,6 +398,11 @@ class Store:
 
     def life(self, instance_id: str, generation: int) -> str:
         """The name of the life that is this generation of an instance; ``""`` where there is none."""
+        with suppress(CorruptLog):
+            return self._life_of(instance_id, generation)
+        return self._life_of(instance_id, generation)  # it may have been deleted meanwhile
+
+    def _life_of(self, instance_id: str, generation: int) -> str:
         found = self.reader.newest(instance_id)
         known = None if found is None or found.ended == "deleted" else self._life(found, generation)
         return "" if known is None else known[0]

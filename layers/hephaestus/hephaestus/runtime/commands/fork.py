@@ -116,13 +116,16 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
         if not entries:
             break
         if state is None:
-            life = instances.store.life(instance_id, number)
+            if not (life := instances.store.life(instance_id, number)):
+                break  # it was deleted meanwhile
             state, entries = begin(instance_id, number, entries[0], life), entries[1:]
         if entries and entries[0].sequence != state.sequence + 1:
             lost = f"{state.sequence + 1} to {entries[0].sequence - 1}"
             message = f"instance {instance_id}: the entries {lost} of its log have expired; fork it at its newest"
             raise errors.BadRequest(message)
         state = fold(state, entries)
+    if state is None:
+        instances.load(instance_id)
     if state is None or (at is not None and state.sequence < at):
         last = state.sequence if state else 0
         message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
