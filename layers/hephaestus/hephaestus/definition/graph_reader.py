@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.concurrency import clashes, limits_of
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.maps import Map
@@ -63,6 +64,9 @@ class Reader:
         for key in graphed if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
+        every = [(key, limit) for key, one in self.declared.items() for limit in limits_of(one)]
+        for owner, problem, fix in clashes(every):
+            self.wrong(owner, problem, fix)
         output = self.output()
         edges, ends = edges_of({key: self.routes.get(key, {}) for key in graphed})
         if first in edges:
@@ -86,6 +90,7 @@ class Reader:
             items=self.items,
             timeout=self.timeout(),
             checkpoint=self.cls.checkpoint,
+            limited=frozenset(key for key, one in self.declared.items() if one.limits),
         )
 
     def graph(
@@ -156,6 +161,8 @@ class Reader:
                 self.wrong(key, "is on_failure and waits", "Give a step that only runs")
             if declared.rounds is not None:
                 self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
+            if declared.limits:
+                self.wrong(key, "is on_failure and has limits", "Drop the limits: it runs at once")
             if declared.checkpoint is False:
                 self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
             if key in self.items:

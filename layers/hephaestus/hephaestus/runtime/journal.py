@@ -25,9 +25,11 @@ from hephaestus.engine.events import (
     ItemWaiting,
     MapBegun,
     OutputStarted,
+    PermitsTaken,
     RoundEnded,
     StepCompleted,
     StepFailed,
+    StepQueued,
     StepsSkipped,
     StepsStarted,
     StepWaiting,
@@ -272,6 +274,8 @@ class Journal:
                 | EventsDropped()
                 | ChildrenStopping()
                 | ChildUndoing()
+                | PermitsTaken()
+                | StepQueued()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):

@@ -21,6 +21,7 @@ from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, life_name, log_key, r
 from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances, list_named
 from hephaestus.store.mailbox import Mailboxes
 from hephaestus.store.overdue import read_overdue
+from hephaestus.store.permits import Permits
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
@@ -106,6 +107,7 @@ class Store:
         self.shards = Shards(wake_shards, list_shards)
         self.retention = None if retention_days is None else retention_days * DAY
         self.mail = Mailboxes(table, self.shards)
+        self.permits = Permits(table, self.shards)
         self.endings = Endings(self)
         self._others = OtherWorkflows(table, list_shards)
 
