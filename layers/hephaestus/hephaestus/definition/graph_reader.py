@@ -157,20 +157,17 @@ class Reader:
             )
         else:
             declared = self.declared[key]
-            if declared.waits is True:
-                self.wrong(key, "is on_failure and waits", "Give a step that only runs")
-            if declared.rounds is not None:
-                self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
-            if declared.limits:
-                self.wrong(key, "is on_failure and has limits", "Drop the limits: it runs at once")
-            if declared.checkpoint is False:
-                self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
-            if key in self.items:
-                self.wrong(key, "is on_failure and a map", "Give a step that runs once")
-            if isinstance(self.steps[key], ChildWorkflow):
-                self.wrong(key, "is on_failure and starts a workflow", "Give a step that runs")
-            if declared.compensates is True:
-                self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
+            for has, problem, fix in (
+                (declared.waits is True, "waits", "Give a step that only runs"),
+                (declared.rounds is not None, "has rounds", "Give a step that runs once"),
+                (declared.limits != (), "has limits", "Drop the limits: it runs at once"),
+                (declared.checkpoint is False, "has checkpoint=False", "Drop it: it is always checkpointed"),
+                (key in self.items, "a map", "Give a step that runs once"),
+                (isinstance(self.steps[key], ChildWorkflow), "starts a workflow", "Give a step that runs"),
+                (declared.compensates is True, "has a compensation", "Drop it: nothing is undone after on_failure"),
+            ):
+                if has:
+                    self.wrong(key, f"is on_failure and {problem}", fix)
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
         return key, config
 
