@@ -130,7 +130,8 @@ def output_of_a_large_child_lost(patch: Patch) -> None:
 def stale_mail_counts(patch: Patch) -> None:
     """The mail of an earlier end is taken for that of a child which goes on."""
     right = Child.reopened.fget  # type: ignore[attr-defined]  # a property
-    patch.setattr(Child, "reopened", property(lambda self: replace(right(self), number=0)))
+    for name in ("reopened", "resumed"):
+        patch.setattr(Child, name, property(lambda self: replace(right(self), number=0)))
 
 
 def stuck_children_forgotten(patch: Patch) -> None:
