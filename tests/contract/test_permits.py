@@ -66,6 +66,7 @@ def standing(permits: Permits, *names_: str, needs: tuple[Need, ...] = ONE) -> l
 
 def test_a_name_says_whose_it_is() -> None:
     assert holder_of(one("a b", 5).name) == one("a b", 5)
+    assert holder_of(one("a")._replace(owner="f00").name) == one("a")._replace(owner="f00")
 
 
 def test_permits_are_taken_while_there_are_some(permits: Permits) -> None:
@@ -80,18 +81,17 @@ def test_permits_are_taken_while_there_are_some(permits: Permits) -> None:
     assert isinstance(permits.take(one("c"), TWO, NOW), tuple)
 
 
-def test_who_takes_a_permit_again_has_one_and_only_its_newest_grant_gives_it_back(permits: Permits) -> None:
-    """An owner that was given up for dead gives back nothing that another has taken since."""
+def test_taking_again_after_the_answer_was_lost_takes_one(permits: Permits) -> None:
+    """And who claims the instance at the same time has another name: what it gives back is its own."""
     first = permits.take(one("a"), TWO, NOW)
-    again = permits.take(one("a"), TWO, NOW)
-    assert names(permits)[0] == ["a"]
+    assert permits.take(one("a"), TWO, NOW + 1) == first
+    other = one("a")._replace(owner="b")
+    second = permits.take(other, TWO, NOW)
+    assert isinstance(second, tuple)
+    assert names(permits)[0] == ["a", "a"]
+    permits.give_back(other, second, NOW, unique())
     assert isinstance(first, tuple)
-    assert isinstance(again, tuple)
-    assert (permits.holds(one("a"), first), permits.holds(one("a"), again)) == (False, True)
-    permits.give_back(one("a"), first, NOW, unique())
-    assert names(permits)[0] == ["a"]
-    permits.give_back(one("a"), again, NOW, unique())
-    assert names(permits)[0] == []
+    assert (permits.confirm(one("a"), first), permits.confirm(other, second)) == (True, False)
 
 
 def test_a_permit_is_handed_down_the_line(permits: Permits) -> None:
@@ -185,6 +185,24 @@ def test_the_sweep_frees_what_no_log_names(permits: Permits, says: str) -> None:
     freed = {"gone": [b.instance_id], "waits": [a.instance_id, b.instance_id], "holds": []}
     assert late == freed[says]
     assert bool(permits.find(b, ONE)) is (says != "holds")
+
+
+def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -> None:
+    """Rule F.1: its holder's log has named it late, between the sweep's look and its write."""
+    a, b = standing(permits, "a", "b")
+    grants = permits.find(a, ONE)
+    assert grants
+
+    def stands(who: Holder, _grant: Grant | None) -> str:
+        if who == a:
+            assert permits.confirm(a, grants)
+            return "gone"
+        return "waits"
+
+    assert permits.sweep("one", NOW + 100_000, stands, unique()) == []
+    assert permits.find(b, ONE) == ()
+    assert permits.sweep("one", NOW + 100_000, lambda who, _: "gone" if who == a else "waits", unique())
+    assert permits.find(b, ONE)
 
 
 def test_the_sweep_takes_out_of_the_line_who_does_not_wait_any_more(permits: Permits) -> None:

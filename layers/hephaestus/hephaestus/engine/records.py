@@ -437,12 +437,14 @@ class Held:
         grants: the permits.
         whole: whether they are held until the step's outcome, waits and retries included.
         order: where it stood in line for them (ms); 0 where it did not.
+        owner: who took them, where it did not.
     """
 
     attempt: int
     grants: tuple[Grant, ...]
     whole: bool = False
     order: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -506,6 +506,8 @@ class _Execution:
             self.permits.drop()
             return self.commit(HandedOver())
         if self.definition.limited and fitting:
+            if self.permits.frees() and not self.flush():
+                return False
             try:
                 fitting = self.admitted(fitting, now)
             except LookAgain:

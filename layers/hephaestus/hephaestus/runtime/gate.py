@@ -14,7 +14,8 @@ from hephaestus.engine.events import PermitsTaken, StepQueued
 from hephaestus.engine.records import Need
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.attempt import Interrupted
-from hephaestus.runtime.lines import holder, in_line
+from hephaestus.runtime.lines import holding, in_line
+from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.runtime.journal import Journal
     from hephaestus.runtime.ports import Clock
-    from hephaestus.store.permits import Holder
     from hephaestus.store.store import Store
 
+NONCE: Final = 8  # characters of an owner's name: enough for those that claim one attempt
 FRESH_MS: Final = 30_000  # half of what a permit is left to who does not name it
 
 
@@ -43,8 +44,8 @@ class Gate:
         context: gives what a step is given, which ``per`` is asked with.
 
     Attributes:
-        taken: the permits that no commit has named yet, by activation.
-        named: the activations whose permits a commit has just named.
+        taken: the permits that it has taken and no commit has named yet, by activation.
+        named: the activations whose permits are named by the commit that comes.
         needs: which permits the next attempts need.
     """
 
@@ -79,11 +80,10 @@ class Gate:
         for activation, queued in tuple(self.journal.draft.queued.items()):
             name = in_line(self.journal.draft, activation, queued)
             found = self.store.permits.find(name, queued.needs)
-            now, unique = self.clock.now(), self.clock.unique()
-            if found is None or any(now - grant.at >= FRESH_MS for grant in found):
-                found = self.store.permits.stand(name, queued.needs, now, unique, renew=bool(found))
+            if found is None:
+                found = self.store.permits.stand(name, queued.needs, self.clock.now(), self.clock.unique())
             if found:
-                self.taken[activation] = name, found
+                self.named.add(activation)
                 self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))
 
     def ask(self, run: Run, may_ask: Callable[[str], bool]) -> BaseException | None:
@@ -119,7 +119,8 @@ class Gate:
         if not needs:
             return True
         limits = self.definition.declared_of(activation).limits
-        name, now = holder(state, activation, run.attempt), self.clock.now()
+        by, now = (self.journal.owner or "")[-NONCE:], self.clock.now()
+        name = Holder(state.instance_id, state.life, activation, run.attempt, owner=by)
         whole = any(limit.held == "step" for limit in limits)
         found = self.store.permits.take(name, needs, now)
         if isinstance(found, str):
@@ -127,7 +128,8 @@ class Gate:
             self.journal.decide(StepQueued(activation, run.attempt, needs, order, whole))
             return False
         self.taken[activation] = name, found
-        self.journal.decide(PermitsTaken(activation, run.attempt, found, whole))
+        self.named.add(activation)
+        self.journal.decide(PermitsTaken(activation, run.attempt, found, whole, owner=by))
         return True
 
     def _has_permits(self, run: Run) -> bool:
@@ -149,13 +151,17 @@ class Gate:
         return not lost
 
     def _are_its(self, activation: str, held: Held) -> bool:
-        name = holder(self.journal.draft, activation, held.attempt, held.order)
-        return self.store.permits.holds(name, held.grants)
+        return self.store.permits.confirm(holding(self.journal.draft, activation, held), held.grants)
 
     def _number(self, activation: str, limit: str) -> int:
         """How many permits a limit has."""
         name = limit.partition("#")[0]
         return next((one.n for one in self.definition.declared_of(activation).limits if one.name == name), 0)
+
+    def frees(self) -> bool:
+        """Whether what is decided gives permits back once it is committed: others, and the next step, wait for them."""
+        left = self.journal.draft.permits
+        return any(left.get(one) != held for one, held in self.journal.committed.permits.items())
 
     def committed(self, state: State) -> None:
         """Forget what a commit has named: from now on the log says who gives it back."""
@@ -163,7 +169,6 @@ class Gate:
             held = state.permits.get(activation)
             if held is not None and held.grants == grants:
                 del self.taken[activation]
-                self.named.add(activation)
 
     def drop(self, *, everything: bool = False) -> None:
         """Give back what was taken for steps that do not start; what is left of it the sweep finds.

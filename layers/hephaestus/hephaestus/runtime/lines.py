@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hephaestus.engine.effects import OfLimits
-    from hephaestus.engine.records import Grant, Queued
+    from hephaestus.engine.records import Grant, Held, Queued
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock, WorkQueue
     from hephaestus.store.store import Store
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("hephaestus.permits")
 
 
-def holder(state: State, activation: str, attempt: int, order: int = 0) -> Holder:
-    """The name under which an attempt has permits and stands in line."""
-    return Holder(state.instance_id, state.life, activation, attempt, order)
+def holding(state: State, activation: str, held: Held) -> Holder:
+    """The name under which an attempt has its permits."""
+    return Holder(state.instance_id, state.life, activation, held.attempt, held.order, held.owner)
 
 
 def in_line(state: State, activation: str, queued: Queued) -> Holder:
     """The name under which an attempt stands in line."""
-    return holder(state, activation, queued.attempt, queued.order)
+    return Holder(state.instance_id, state.life, activation, queued.attempt, queued.order)
 
 
 def is_called(state: State, store: Store) -> bool:
@@ -53,8 +53,7 @@ def perform(effect: OfLimits, state: State, store: Store, clock: Clock, queue: W
                 name = in_line(state, activation, queued)
                 woken = [state.instance_id] if store.permits.stand(name, queued.needs, now, unique) else []
         case GiveBack(activation, held):
-            name = holder(state, activation, held.attempt, held.order)
-            woken = store.permits.give_back(name, held.grants, now, unique)
+            woken = store.permits.give_back(holding(state, activation, held), held.grants, now, unique)
         case Leave(activation, queued):
             woken = store.permits.leave(in_line(state, activation, queued), queued.needs, now, unique)
     wake(woken, queue)

@@ -147,12 +147,10 @@ class SimulatedTable:
 
     def change_all(self, changes: Sequence[Change]) -> bool:
         """Write several items together."""
-        writer = self.world.invocation
 
         def write() -> bool:
-            written = self.inner.change_all(changes)
-            for change in changes if written else ():
-                self.ledger.wrote({"pk": change.pk, "sk": change.sk}, writer)
+            written, check = self.ledger.turnstiles.change(changes, lambda: self.inner.change_all(changes))
+            guarded(self.world, check)
             return written
 
         return self.calls.write(f"change {', '.join(change.sk for change in changes)}", write)

@@ -41,9 +41,11 @@ from hephaestus.simulation.checks import (
     needed_at,
 )
 from hephaestus.simulation.saga import nets_to_zero
+from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
+from hephaestus.store.permits import is_limit
 from hephaestus.store.reader import Reader
 from hephaestus.store.values import Values
 
@@ -118,6 +120,7 @@ class Ledger:
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
+        self.turnstiles = Turnstiles(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
         self._retries: dict[tuple[str, str, str], int] = {}
@@ -141,6 +144,9 @@ class Ledger:
         Raises:
             Violation: an invariant does not hold.
         """
+        if is_limit(instance_id):
+            self.turnstiles.look(instance_id)
+            return
         known = self.newest.get(instance_id)
         head = self.store.table.get(instance_id, HEAD)
         self._alarms[instance_id] = self._read_alarms(instance_id)
@@ -228,6 +234,8 @@ class Ledger:
         name = (key, line, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
+        if step.limits and not undo:
+            self.turnstiles.begins(generation, step, context, invocation)
         if step.semantics == "at_most_once" and not undo:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:
@@ -302,12 +310,15 @@ class Ledger:
 
     def ends(self, step: Step) -> None:
         """A step's own code has come to its end."""
+        if step.limits and self.world.invocation is not None:
+            self.turnstiles.ends(self.world.invocation, step)
         if step.timeout is None and self.world.invocation is not None:
             self._busy[self.world.invocation] -= 1
 
     def swept(self) -> None:
         """A sweep begins: what was due at the one before must be on its way, if nothing goes wrong any more."""
         before, self._swept_at = self._swept_at, None if self.world.weather.stormy else self.world.now
+        self.turnstiles.swept(calm=before is not None and self.world.over())
         if before is None or not self.world.over():
             return
         for known in self.newest.values():
@@ -338,7 +349,8 @@ class Ledger:
 
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever."""
-        return min((at for alarms in self._alarms.values() for at in alarms), default=None)
+        of_limits = self.turnstiles.due()
+        return min([at for alarms in (*self._alarms.values(), of_limits) for at in alarms], default=None)
 
     # --- Checks ---
 
@@ -349,6 +361,7 @@ class Ledger:
             writes: what happened to the tables of steps, as ``Put orders``.
         """
         committed: list[str] = []
+        self.turnstiles.finish()
         for (instance_id, _), known in self.generations.items():
             found = None if known.gone else self.store.history(instance_id, known.state.generation, 0, ALL)
             require(

@@ -47,6 +47,7 @@ class Holder(NamedTuple):
     Attributes:
         instance_id, life, activation, attempt: the attempt.
         order: where it stands, or stood, in line (ms); 0 where it was never in one.
+        owner: of one that was never in a line, who took it: of two that claim the instance at once, one gives back.
     """
 
     instance_id: str
@@ -54,11 +55,12 @@ class Holder(NamedTuple):
     activation: str
     attempt: int
     order: int = 0
+    owner: str = ""
 
     @property
     def name(self) -> str:
         """Its name, which no other has."""
-        return f"{self.life} {self.attempt} {self.order} {self.activation} {self.instance_id}"
+        return f"{self.life} {self.attempt} {self.order}/{self.owner} {self.activation} {self.instance_id}"
 
     @property
     def place(self) -> str:
@@ -68,15 +70,17 @@ class Holder(NamedTuple):
 
 def holder_of(name: str) -> Holder:
     """The holder that has this name."""
-    life, attempt, order, activation, instance_id = name.split(" ", 4)
-    return Holder(instance_id, life, activation, int(attempt), int(order))
+    life, attempt, by, activation, instance_id = name.split(" ", 4)
+    order, _, owner = by.partition("/")
+    return Holder(instance_id, life, activation, int(attempt), int(order), owner)
 
 
 class Permit(NamedTuple):
-    """A permit that is held: whose it is, which one, and since when (ms)."""
+    """A permit that is held: whose it is, which one, since when (ms), and whether it was confirmed, see ``confirm``."""
 
     holder: Holder
     grant: Grant
+    confirmed: bool = False
 
 
 class Usage(NamedTuple):
@@ -148,20 +152,18 @@ class Permits:
         raise _contended(needs[0].limit)
 
     def _taking(self, holder: Holder, need: Need, slot: int, now: int, known: Item | None) -> Change:
-        """The write that takes a permit; one that is the holder's already is granted anew."""
+        """The write that takes a permit; one that is the holder's already stays as it is."""
         name, since = _SLOTS[slot], f"g{slot}"
         changes: dict[str, Value | None] = {name: holder.name, since: now, "format": FORMAT, EXPIRES: _idle(now)}
-        # A time of its own: who was granted it before does not give this one back.
-        if known is not None and known.get(name) == holder.name:
+        if known is not None and known.get(name) == holder.name:  # the answer to an earlier try was lost
+            changes[since] = _since(known, slot)
             own: dict[str, Value] = {name: holder.name, since: _since(known, slot)}
-            condition, changes[since] = Condition(equal=own), max(now, _since(known, slot) + 1)
+            condition = Condition(equal=own)
         else:
             condition = Condition(missing=("line", name, *_SLOTS[need.number :]))
         return Change(limit_key(need.limit), PERMITS, changes, condition)
 
-    def stand(
-        self, holder: Holder, needs: Sequence[Need], now: int, unique: str, *, renew: bool = False
-    ) -> tuple[Grant, ...]:
+    def stand(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> tuple[Grant, ...]:
         """Take a permit of each limit, or stand in the line of one of them; doing it again changes nothing.
 
         Args:
@@ -169,14 +171,12 @@ class Permits:
             needs: the limits.
             now: the time, in ms.
             unique: a text that no other call has.
-            renew: whether what was granted before is granted anew, for as long as a permit is left unnamed.
 
         Returns:
             What was taken, or nothing: then it stands in a line.
         """
         for _ in range(TRIES):
-            found = self.find(holder, needs)
-            if found is not None and not (found and renew):
+            if (found := self.find(holder, needs)) is not None:
                 return found
             taken = self.take(holder, needs, now)
             if not isinstance(taken, str):
@@ -204,18 +204,30 @@ class Permits:
             grants.append(Grant(need.limit, slot, _since(item, slot)))
         return tuple(grants)
 
-    def holds(self, holder: Holder, grants: Sequence[Grant]) -> bool:
-        """Whether these permits are still the holder's."""
+    def confirm(self, holder: Holder, grants: Sequence[Grant]) -> bool:
+        """Whether permits are still the holder's, whose log has named them late: from now on it is noted that it has.
+
+        A sweep that has looked at the log before, and did not see that, does not free them any more.
+        """
+        changes = []
         for grant in grants:
-            item = self._read(grant.limit)
-            if item is None or item.get(_SLOTS[grant.slot]) != holder.name or _since(item, grant.slot) != grant.at:
-                return False
-        return True
+            own: dict[str, Value] = {_SLOTS[grant.slot]: holder.name, f"g{grant.slot}": grant.at}
+            noted = {f"c{grant.slot}": 1}
+            changes.append(Change(limit_key(grant.limit), PERMITS, noted, Condition(equal=own)))
+        return self.table.change_all(changes)
 
     # --- Giving back --------------------------------------------------------------------------------------------------
 
-    def give_back(self, holder: Holder, grants: Sequence[Grant], now: int, unique: str) -> list[str]:
+    def give_back(
+        self, holder: Holder, grants: Sequence[Grant], now: int, unique: str, *, unconfirmed: bool = False
+    ) -> list[str]:
         """Give permits back, each to the first in its line; what is not the holder's any more is left as it is.
+
+        Args:
+            holder, grants: the permits.
+            now: the time, in ms.
+            unique: a text that no other call has.
+            unconfirmed: whether only those are given back that were not confirmed.
 
         Returns:
             The instances that were granted a permit by it: they are to be woken.
@@ -223,10 +235,11 @@ class Permits:
         woken: list[str] = []
         for grant in grants:
             held: dict[str, Value] = {_SLOTS[grant.slot]: holder.name, f"g{grant.slot}": grant.at}
-            condition = Condition(equal=held, missing=("line",))
+            kept = (f"c{grant.slot}",) if unconfirmed else ()
+            condition = Condition(equal=held, missing=("line", *kept))
             free = Change(limit_key(grant.limit), PERMITS, _freed(grant.slot), condition)
             if not self.table.change_all([free]):
-                woken += self._hand(grant, holder.name, now, unique)
+                woken += self._hand(grant, holder.name, now, unique, kept)
         return woken
 
     def leave(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> list[str]:
@@ -255,7 +268,7 @@ class Permits:
                 raise _contended(need.limit)
         return woken
 
-    def _hand(self, grant: Grant, old: str | None, now: int, unique: str) -> list[str]:
+    def _hand(self, grant: Grant, old: str | None, now: int, unique: str, missing: tuple[str, ...] = ()) -> list[str]:
         """Hand a permit to the first in line; free it where there is none.
 
         Args:
@@ -263,6 +276,7 @@ class Permits:
             old: its holder; ``None`` where it is free.
             now: the time, in ms.
             unique: a text that no other call has.
+            missing: what the limit's item must not have.
 
         Returns:
             The instance that has it now, if any.
@@ -270,10 +284,12 @@ class Permits:
         name = _SLOTS[grant.slot]
         for number in range(TRIES):
             item = self._read(grant.limit)
-            if item is None or item.get(name) != old or (old is not None and _since(item, grant.slot) != grant.at):
+            if item is None or item.get(name) != old or any(kept in item for kept in missing):
+                return []
+            if old is not None and _since(item, grant.slot) != grant.at:
                 return []
             line = self._line(grant.limit, 2) if "line" in item else []
-            changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}")
+            changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}", missing)
             if not changes:
                 return []
             if self.table.change_all(changes):
@@ -283,8 +299,8 @@ class Permits:
                     return self._fill(grant.limit, now, f"{unique}:{number}")
         raise _contended(grant.limit)
 
-    def _handing(
-        self, item: Item, grant: Grant, line: Sequence[Item], now: int, unique: str
+    def _handing(  # noqa: PLR0913, PLR0917 - what was read, and what is handed
+        self, item: Item, grant: Grant, line: Sequence[Item], now: int, unique: str, missing: tuple[str, ...]
     ) -> tuple[list[Change], str]:
         """The writes that hand a permit on, and to whom; where another limit is full, they have the first stand there.
 
@@ -292,7 +308,9 @@ class Permits:
         """
         limit, name, since = str(item["pk"]), _SLOTS[grant.slot], f"g{grant.slot}"
         old = item.get(name)
-        mine = Condition(missing=(name,)) if old is None else Condition(equal={name: old, since: grant.at})
+        mine = Condition(missing=(name,))
+        if old is not None:
+            mine = Condition(equal={name: old, since: grant.at}, missing=missing)
         freed = _freed(grant.slot)
         if not line:
             gone: dict[str, Value | None] = {**freed, **_NO_LINE}
@@ -308,7 +326,7 @@ class Permits:
             if _free(known[need.limit], need.number) is None:
                 joining = self._joining(first, needs, need, now, unique, known[need.limit])
                 return ([*leaving, *joining] if joining else []), ""
-        granted: dict[str, Value | None] = {name: first.name, since: now}
+        granted: dict[str, Value | None] = {name: first.name, since: now, f"c{grant.slot}": None}
         at_limit = next(change for change in leaving if change.sk == PERMITS)
         changes = [change for change in leaving if change is not at_limit]
         condition = Condition(
@@ -375,7 +393,8 @@ class Permits:
         permits = []
         for slot, name in enumerate(_SLOTS if item is not None else ()):
             if item is not None and name in item:
-                permits.append(Permit(holder_of(str(item[name])), Grant(limit, slot, _since(item, slot))))
+                grant = Grant(limit, slot, _since(item, slot))
+                permits.append(Permit(holder_of(str(item[name])), grant, f"c{slot}" in item))
         line = self._line(limit, most) if item is not None and "line" in item else ()
         return Usage(limit, tuple(permits), tuple(holder_of(str(place["name"])) for place in line))
 
@@ -394,12 +413,12 @@ class Permits:
         """
         usage = self.usage(limit, LOOKED_AT)
         woken: list[str] = []
-        for number, (holder, grant) in enumerate(usage.permits):
+        for number, (holder, grant, confirmed) in enumerate(usage.permits):
             says = stands(holder, grant)
             if says == "waits":
                 woken.append(holder.instance_id)
             if says != "holds" and now - grant.at >= GRACE_MS:
-                woken += self.give_back(holder, [grant], now, f"{unique}.{number}")
+                woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
             if now - holder.order >= GRACE_MS and stands(holder, None) != "waits":
                 woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}")
@@ -464,7 +483,7 @@ def _since(item: Item, slot: int) -> int:
 
 
 def _freed(slot: int) -> dict[str, Value | None]:
-    return {_SLOTS[slot]: None, f"g{slot}": None}
+    return {_SLOTS[slot]: None, f"g{slot}": None, f"c{slot}": None}
 
 
 def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:

@@ -21,10 +21,11 @@ class PermitsTaken(OfActivation):
     grants: tuple[Grant, ...]
     whole: bool = False
     order: int = 0
+    owner: str = ""
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It holds them, and stands in no line."""
-        held = Held(self.attempt, self.grants, self.whole, self.order)
+        held = Held(self.attempt, self.grants, self.whole, self.order, self.owner)
         queued = without(state.queued, self.activation) if self.activation in state.queued else state.queued
         return {"permits": added(state.permits, self.activation, held), "queued": queued}
 
