@@ -514,6 +514,11 @@ class Ledger:
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             if taken.mapped is not None:
                 same = replace(same, mapped=replace(taken.mapped, left=known.mapped and known.mapped.left))
+                known = replace(known, mapped=known.mapped and replace(known.mapped, open=NOTHING))
+            undoing = [one for one, child in state.children.items() if child.stopping == "undo"]
+            require(
+                done.step not in map(step_of, undoing), "fork", f"the fork takes over {done.step}, it is being undone"
+            )
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")
