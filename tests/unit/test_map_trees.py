@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from hephaestus import DONE, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine.events import PartResumed
 from hephaestus.engine.state import parts_of
 from hephaestus.runtime import spreading
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
@@ -263,6 +265,45 @@ def test_a_cancelled_tree_ends_as_a_whole(*, compensate: bool) -> None:
     assert sorted(item for item, _, _ in world.undone) == (ended if compensate else [])
     world.local.advance(timedelta(hours=2))
     assert len(world.seen) == len({one["item"] for one in world.seen})
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+@pytest.mark.parametrize("cancelled_after", [0, 1])
+def test_a_cancelled_map_goes_on_where_it_was(chunk: int, cancelled_after: int) -> None:
+    """Rules C.1 and C.13: in a tree as in one instance, what was tolerated stays failed, and what waits waits on."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=2), emits="done") if ctx.item % 3 == 0 else done
+
+    world = Some(chunk=chunk, concurrency=7, tolerate=3)
+    world.bad = {1, 16, 28}
+    world.start(30)
+    world.local.advance(timedelta(hours=2 * cancelled_after))
+    world.local.runner.cancel("flow::1")
+    world.local.settle()
+    ran = [one["item"] for one in world.seen]
+    world.local.runner.redrive("flow::1")
+    for _ in range(10):
+        world.local.advance(timedelta(hours=2))
+    shown = world.local.runner.get("flow::1")
+    assert shown.status == "completed"
+    assert sorted(one["item"] for one in world.seen) == list(range(30)), f"each ran once, {ran} before"
+    results = shown.steps["work"].results
+    assert (results["completed"], results["failed"], results["events"]) == (27, 3, {"done": 27})
+
+
+def test_a_part_that_was_stopped_before_it_read_its_items_goes_on_with_the_share_of_its_day() -> None:
+    """Rule C.8: not with that of its first start."""
+    world = Waiting(chunk=2, concurrency=100, tolerate="100%")
+    world.start(2 * 3 * 3)
+    leaf = list(world.states())[-1].instance_id
+    state = world.local.store.load(leaf)
+    assert state is not None
+    never = replace(state, status="cancelled", steps={})
+    resumed = PartResumed(1).changes(never, never.updated_at)["origin"]
+    assert resumed.part.share == 1
 
 
 def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:

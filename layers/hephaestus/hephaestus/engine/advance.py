@@ -128,10 +128,14 @@ class UndoChild:
 
 @dataclass(frozen=True, slots=True)
 class StartPart(_OfActivation):
-    """Have the part ``activation`` of a map run as an instance of its own, at most ``share`` of its items at a time."""
+    """Have the part ``activation`` of a map run as an instance of its own, at most ``share`` of its items at a time.
+
+    ``keeps``: where it goes on, whether what its items had come to stays.
+    """
 
     activation: str
     share: int
+    keeps: bool = False
 
 
 class Run(NamedTuple):
@@ -467,8 +471,8 @@ def _joins(agenda: Agenda, state: State, in_flight: Collection[str]) -> Iterator
 def _parts(agenda: Agenda, state: State) -> Iterator[StartPart]:
     """The parts of maps that are to be started."""
     for step in sorted(agenda.mapped):
-        for activation, share in due_parts(agenda.graph, state, step):
-            yield StartPart(activation, share)
+        for part in due_parts(agenda.graph, state, step):
+            yield StartPart(*part)
 
 
 def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:

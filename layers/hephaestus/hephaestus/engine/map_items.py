@@ -158,8 +158,8 @@ def open_parts(state: State, step: str) -> dict[str, Child]:
     return {one: child for one, child in state.children.items() if "[" in one and step_of(one) == step}
 
 
-def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]]:
-    """The parts that are to be started now, by activation, with the share of each.
+def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int, bool]]:
+    """The parts that are to be started now, by activation, with the share of each, and whether it keeps what it had.
 
     The share of an instance is at most what it can have at work itself, or what all below it can. Of items that are
     workflows, those that have ended before and go on.
@@ -182,7 +182,7 @@ def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]
             leaves = -(-size // mapped.plan.chunk)
             share = min(left, size, leaves * mapped.plan.cap)
             left -= share
-            yield activation, share
+            yield activation, share, mapped.shares[place] > 0
 
 
 def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int]]:
