@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from dataclasses import is_dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
-from hephaestus.definition.maps import MOST_CHUNK, Map, Spreads
+from hephaestus.definition.maps import MOST_CHUNK, Spreads
 from hephaestus.definition.results import Again, Completed, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.maps import Map
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
     from hephaestus.engine.records import Part
@@ -186,11 +187,11 @@ class Attempt:
             result = self._awaited(result)
         if type(result) is Spreads:
             self._check_items(result)
-            assert isinstance(step, Map)  # noqa: S101 - nothing else gives them
-            if isinstance(step.target, ChildWorkflow):
-                result = self._of_workflow(step.target, result)
+            target = cast("Map", step).target
+            if isinstance(target, ChildWorkflow):
+                result = self._of_workflow(target, result)
             of = ItemsOf(self.store, self.context, self.activation, f"{self.number}.{self.started_at}", self.at_once)
-            return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, step, of))
+            return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, cast("Map", step), of))
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:

@@ -17,6 +17,7 @@ from hephaestus.engine.events import (
     ItemUndone,
     MapBegun,
     OnFailureCompleted,
+    PartResumed,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -40,6 +41,7 @@ from hephaestus.simulation.checks import (
     defers,
     needed_at,
 )
+from hephaestus.simulation.trees import Trees, part_of
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
@@ -107,6 +109,7 @@ class Ledger:
         newest: the newest generation of each instance.
         unreadable: the instances that could not be read at some time.
         kids: the activations that children were started by, with the life of the parent, by the child's id.
+        trees: the maps whose items are in several instances.
     """
 
     def __init__(self, world: World, store: Store, definition: Callable[[State], Definition]) -> None:
@@ -117,6 +120,7 @@ class Ledger:
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
+        self.trees = Trees(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
         self._retries: dict[tuple[str, str, str], int] = {}
@@ -186,11 +190,11 @@ class Ledger:
 
         Whoever lives on after its time is checked no further: its commits are fenced.
         """
-        generation = self.generations[context.instance_id, context.instance.life]
-        state = generation.state
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
             return
+        generation = self._at_work(context, of)
+        state = generation.state
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
         key = context.item_key
@@ -247,12 +251,27 @@ class Ledger:
         require(late < LONGEST_MS, "E.1", f"step {step} starts {late} ms after the last commit, and none names it")
         generation.unnamed.add(activation)
 
+    def _at_work(self, context: StepContext, of: str) -> Generation:
+        """Whose step runs: of an item of a tree, the instance that has it and that this invocation owns."""
+        whole = self.generations[context.instance_id, context.instance.life]
+        if not of or of not in whole.items.nodes:
+            return whole
+        own = [
+            leaf
+            for leaf in self.generations.values()
+            if (part := part_of(leaf)) is not None
+            and (part.owner, part.life, part.step) == (context.instance_id, context.instance.life, of)
+            and self._owners.get(leaf.state.owner or "") is self.world.invocation
+        ]
+        require(len(own) == 1, "invariant 2", f"item {context.item_key} of {of} runs in no instance of its tree")
+        return own[0]
+
     def sees(self, context: StepContext, of: str, *, undo: bool) -> None:
         """An item reads ``ctx.steps``: it is empty, but has what the item left when that is undone."""
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
             return
-        known = self.generations[context.instance_id, context.instance.life].items
+        known = self._at_work(context, of).items
         left = [known.left_by(of, context.item_key)] if undo else []
         seen = list(context.steps.values())
         require(seen == left, "maps", f"item {context.item_key} of {of} sees {seen}, not {left}")
@@ -260,8 +279,9 @@ class Ledger:
     def _has_key(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
-        rounds = 0 if undo else generation.loops[step].rounds
-        work = (state.instance_id, state.life, step, generation.epochs[step_of(step)], rounds, undo)
+        rounds, part = 0 if undo else generation.loops[step].rounds, part_of(generation)
+        own = (state.instance_id, state.life) if part is None else (part.owner, part.life)
+        work = (*own, step, generation.epochs[step_of(step)], rounds, undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
         require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
@@ -390,7 +410,7 @@ class Ledger:
         state = known.state
         require(entry.sequence == state.sequence + 1, "invariant 1", f"entry {entry.sequence} follows {state.sequence}")
         require(entry.at >= state.updated_at, "invariant 1", "the times in the log go back")
-        goes_on = isinstance(entry.events[0], (Redriven, UndoRequested))
+        goes_on = isinstance(entry.events[0], (Redriven, UndoRequested, PartResumed))
         require(not state.closed or goes_on, "invariant 8", "a closed instance has changed")
         self._record(known, entry, entry.events)
         known.state = evolve(known.state, sequence=entry.sequence)

@@ -124,7 +124,7 @@ class Run:
         Raises:
             Violation: an invariant does not hold.
         """
-        usual, spreading.FAN = spreading.FAN, self.fan  # type: ignore[misc]  # the same for all that this run does
+        usual, spreading.FAN = spreading.FAN, self.fan  # type: ignore[attr-defined]  # the same for all of this run
         try:
             self.outside.begin()
             self.world.run(alarm=self.ledger.alarm, sweep=self.sweep, idle=self.outside.idle)
@@ -132,7 +132,7 @@ class Run:
             if self.runner.bus is not None:
                 self.bus.check(self.ledger.generations)
         finally:
-            spreading.FAN = usual  # type: ignore[misc]  # as above
+            spreading.FAN = usual  # type: ignore[attr-defined]  # as above
             self.world.end()
         return [view(known.state, known.graph) for known in self.ledger.generations.values()]
 
