@@ -210,8 +210,8 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     assert mapped is not None and place is not None  # noqa: S101, PT018 - as the event says
     if number := mapped.entries[place]:
         name, action = f"{after.life}#{entry.sequence}", "redrive" if mapped.child else "resume_part"
-        own = (event.child, event.activation, action, name)
-        return Steer(*own, number=number, share=event.share, keeps=event.keeps)
+        asked = (event.child, event.activation, action, name)
+        return Steer(*asked, number=number, share=event.share, keeps=event.keeps)
     assert mapped.plan is not None  # noqa: S101 - it has parts
     above = None if after.origin is None else after.origin.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)

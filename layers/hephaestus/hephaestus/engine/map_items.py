@@ -185,7 +185,7 @@ def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int,
             yield activation, share, mapped.shares[place] > 0
 
 
-def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int]]:
+def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int, bool]]:
     """The items that are workflows, have ended before, and are to go on now, each with a share of one."""
     under_way = open_parts(state, step)
     places = at_once(graph, step, mapped) - len(under_way) - len(mapped.open)
@@ -193,7 +193,7 @@ def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterato
         activation = state.item(step, mapped.key(at))
         if places > 0 and end == NOT_ENDED and mapped.entries[at] and activation not in under_way:
             places -= 1
-            yield activation, 1
+            yield activation, 1, False
 
 
 def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str]) -> int:

@@ -233,7 +233,7 @@ class Redriven(Event):
 
     def _as_it_was(self, state: State, step: StepState) -> StepState:
         """A step that goes on where it was; of a map, the instances go on that were cancelled with this one."""
-        open_ = step.mapped is not None and step.status == "mapping" and step.mapped.in_parts
+        open_ = step.mapped is not None and step.status == "mapping" and step.mapped.by_others
         if not (open_ and state.closed and self.status == "pending") or step.mapped is None:
             return step
         return replace(step, mapped=step.mapped.goes_on())
