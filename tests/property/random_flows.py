@@ -129,6 +129,11 @@ def plan(draw: Random, deadly: float = A_FEW) -> Mapping[str, Any]:
     }
 
 
+def deadly_plan(draw: Random) -> Mapping[str, Any]:
+    """Start data with which many more steps fail for good, some of them for one item alone."""
+    return plan(draw, A_FIFTH)
+
+
 def _step(name: str, draw: Random) -> Step:
     match draw.choice(KINDS):
         case "event":

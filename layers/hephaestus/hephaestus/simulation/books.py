@@ -101,6 +101,7 @@ class Items:
         maps: by step, the maps that have begun, but for those set back.
         nodes: the same, of those whose items are in other instances.
         share: of an instance that runs a part of a map, how many items may be at work at a time.
+        failed_before: how many items of such an instance had failed with its newest entry that did not close it.
         told_events: of such an instance, how many items had emitted each event when its end was told the last time.
     """
 
@@ -110,6 +111,7 @@ class Items:
         self.nodes: dict[str, Node] = {}
         self.share = 0
         self.told_events: Counter[str] = Counter()
+        self.failed_before = 0
 
     def busy(self, state: State, step: str, *, undo: bool, named: Iterable[str] = ()) -> set[str]:
         """The items that run, wait or are between two attempts, with those that are about to be named."""
@@ -227,7 +229,7 @@ class Items:
 
     def again(self, step: str, share: int, *, keeps: bool) -> None:
         """A part goes on, with another share; it ``keeps`` what has failed, and what waits."""
-        self.share = share
+        self.share, self.failed_before = share, 0
         if step in self.maps:
             book = self.maps[step]
             self.maps[step] = replace(book if keeps else book.again(), share=share)

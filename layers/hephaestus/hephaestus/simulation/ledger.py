@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from hephaestus.engine.activation import parse, step_of, text_of_item
+from hephaestus.engine.activation import name_in_life, parse, step_of, text_of_item
 from hephaestus.engine.events import (
     Forked,
     InstanceStarted,
@@ -127,6 +127,7 @@ class Ledger:
         self._writers: dict[str, Invocation | None] = {}
         self._owners: dict[str, Invocation | None] = {}
         self._alarms: dict[str, list[int]] = {}
+        self._mail: dict[str, set[str]] = {}
         self._swept_at: int | None = None
         self._busy: Counter[Invocation] = Counter()
 
@@ -166,6 +167,8 @@ class Ledger:
         )[::-1]:
             if "ends" not in item:
                 self._add(known, self.store.reader.entry_of(item))
+        mail, self._mail[instance_id] = self._mail.get(instance_id, set()), self._mail_in(instance_id)
+        self.trees.check_mail(known, mail - self._mail[instance_id])
         self._compare(known)
         self._check_alarm(known, head)
         if head["sequence"] == known.state.sequence:
@@ -204,6 +207,8 @@ class Ledger:
         if of:
             require(named in state.running, "invariant 2", f"{named} runs, and no commit names it")
             require(not generation.unnamed, "E.1", f"{named} runs beside {generation.unnamed}, which no commit names")
+            own = name_in_life(context.instance_id, context.instance.life, named)
+            require(context.idempotency_key == own, "idempotency keys", f"{named} has {context.idempotency_key}")
         else:
             self._is_named(generation, step.key, undo=undo)
         self._has_key(generation, line, context.idempotency_key, undo=undo)
@@ -427,8 +432,15 @@ class Ledger:
             if isinstance(event, RoundEnded):
                 check_round_end(event, known.state)
             known.tokens.update(timer.token for timer in known.state.deadlines)
+        self.trees.recorded(known)
         check_alarm(known.state, known.graph)
         check_inbox(known)
+
+    def _mail_in(self, instance_id: str) -> set[str]:
+        """The keys of an instance's mail."""
+        if not self.newest[instance_id].items.nodes:
+            return set()
+        return {str(item["sk"]) for item in self.store.table.query(instance_id, low=MAIL, high=end_of(MAIL))}
 
     def _read_alarms(self, instance_id: str) -> list[int]:
         """What is stored as alarms of an instance (ms)."""

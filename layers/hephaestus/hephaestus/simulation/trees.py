@@ -15,6 +15,7 @@ from hephaestus.engine.codec import load_value
 from hephaestus.engine.records import Counts
 from hephaestus.simulation import kinship
 from hephaestus.simulation.violation import require
+from hephaestus.store.keys import read_mail_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 ENDED: Final = ("completed", "cancelled")  # how a part ends that has not failed itself
 LEFT: Final = ("lost", "rejected")
+STOPS_MS: Final = 20_000  # in which all of a tree that runs has looked at its log
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Node:
         broken: the parts that ended otherwise than as completed or cancelled.
         repeated: of the parts that go on, whether the items that have failed are repeated.
         undone, kept: the parts that are undone, and those that could not be.
+        numbers: of each part that was heard of, the newest log entry of it that was told.
+        stopped_at: when more items were known to have failed than may (ms).
     """
 
     plan: Plan
@@ -69,6 +73,8 @@ class Node:
     repeated: dict[str, bool] = field(default_factory=dict)
     undone: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
+    stopped_at: int | None = None
 
     @property
     def width(self) -> int:
@@ -101,7 +107,7 @@ class Node:
 
     def again(self, most: int, *, keeps: bool) -> None:
         """What has not completed goes on: where that ``keeps`` what has failed, only what has not come to an end."""
-        self.most = most
+        self.most, self.stopped_at = most, None
         for one, told in self.told.items():
             kept = keeps and one not in self.broken
             self.told[one] = Counts(told.completed, told.failed if kept else 0)
@@ -227,6 +233,17 @@ class Trees:
         }
         require(len(busy) <= most, "maps", f"{sorted(busy)} are under way in all, {most} may be")
         self._has_owner(part)
+        if check.state.compensation is None and not check.ledger.world.weather.kinds:
+            self._is_not_late(check, part)
+
+    def _is_not_late(self, check: Check, part: Part) -> None:
+        """Where nothing goes wrong, the whole tree stops soon after its root has heard of one failure too many."""
+        node = self._ledger.generations[part.owner, part.life].items.nodes.get(part.step)
+        since = None if node is None else node.stopped_at
+        late = since is not None and check.entry.at > since + STOPS_MS
+        require(
+            not late, "maps", f"an item begins at {check.entry.at}, too many are known to have failed since {since}"
+        )
 
     def _has_owner(self, part: Part) -> None:
         """Nothing of a tree runs after the instance that has the map has ended (invariant 12)."""
@@ -263,6 +280,8 @@ class Trees:
         right = before.failed < event.failed <= true
         require(right, "maps", f"{activation} says that {event.failed} failed, and it is {true}")
         node.told[activation] = replace(before, failed=event.failed)
+        node.numbers[activation] = event.number
+        self._is_stopped(check, node)
 
     def ends(self, check: Check, event: PartEnded) -> None:
         """A part has ended: once, as it did, and with what has become of its items."""
@@ -271,6 +290,7 @@ class Trees:
         undoing = activation in known.undoing
         require(activation in node.shares, "invariant 12", f"the end of {activation} was told twice")
         del node.shares[activation]
+        node.numbers[activation] = max(event.number, node.numbers.get(activation, 0))
         known.told[activation] = event.status
         below = check.ledger.child_of(check.state, activation, known.kids[activation][0])
         if event.status in LEFT:
@@ -292,6 +312,9 @@ class Trees:
             right = (counts.completed, counts.failed) == true and dict(event.emitted) == emitted
             below.items.told_events = Counter(_all_emitted(below))
             require(right, "maps", f"{activation} says {counts} and {event.emitted}, it is {true} and {emitted}")
+            known_before, quiet = node.told.get(activation, Counts()).failed, not check.ledger.world.weather.kinds
+            told = not quiet or node.plan.tolerated >= node.plan.total or known_before >= below.items.failed_before
+            require(told, "maps", f"{activation} ended before it was told that {below.items.failed_before} failed")
             whole = counts.completed + counts.failed == size
             stopped = node.is_stopped() or counts.failed > node.plan.tolerated
             over = whole or stopped or event.status == "cancelled"
@@ -302,7 +325,29 @@ class Trees:
         node.repeated.pop(activation, None)
         node.told[activation] = counts
         node.ended.add(activation)
+        self._is_stopped(check, node)
         node.emitted.update(event.emitted)
+
+    def _is_stopped(self, check: Check, node: Node) -> None:
+        if node.stopped_at is None and node.is_stopped():
+            node.stopped_at = check.entry.at
+
+    def recorded(self, known: Generation) -> None:
+        """An entry is recorded: while a part goes on, it tells how many of its items have failed."""
+        if part_of(known) is not None and not known.state.closed:
+            known.items.failed_before = _failed(known)
+
+    def check_mail(self, known: Generation, gone: Iterable[str]) -> None:
+        """No mail of a part goes before the commit that takes it, unless that part was heard of since."""
+        for key in gone:
+            life, activation, number = read_mail_key(key)
+            found = parse(activation)
+            if known.state.closed or life != known.state.life or found.item is None:
+                continue
+            node = known.items.nodes.get(found.step)
+            current = node is not None and found.epoch == known.epochs[found.step]
+            taken = not current or node is None or node.numbers.get(activation, 0) >= number
+            require(taken, "mail", f"what entry {number} of {activation} told is gone, and was not taken")
 
     def undoes(self, check: Check, event: ChildUndoing) -> None:
         """A part is asked to undo what its items did: one that has completed items, with its share, once."""
