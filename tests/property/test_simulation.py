@@ -329,6 +329,12 @@ class Asked(Workflow, key="asked"):
 TREES = 200  # workflows with maps whose items are in trees
 
 
+def tree(seed: int) -> tuple[type[Workflow], Any, int]:
+    """A workflow with a tree, its start data, and the seed: one of those above, or a random one."""
+    number, which = divmod(seed, 1 + len(OF_TWO_LEVELS))
+    return (OF_TWO_LEVELS[which - 1], {}, seed) if which else (flow(SPREADING + number % TREES), deadly_plan, seed)
+
+
 def of_tree(number: int) -> dict[str, Any]:
     """How a tree is simulated: every fourth without a fault, with two or three instances below one."""
     return {"tables": TABLES, "fan": 2 + number % 2, "faults": NO_FAULTS if number % 4 == 3 else None}
@@ -373,19 +379,50 @@ class Broken(Workflow, key="broken"):
             raise ValueError
         return Completed("done", {"index": ctx.index})
 
-    every = Map(work, over=lambda ctx: list("abcdefghi"), tolerate=1, key=str, chunk=2, concurrency=3)
+    every = Map(work, over=lambda ctx: list("abcdefghi"), tolerate="30%", key=str, chunk=2, concurrency=3)
     start_at = every
     transitions = {every: {"done": DONE}}
+
+
+def _holds(ctx: StepContext) -> Completed | Pending:
+    if ctx.index == 1:
+        raise ValueError
+    return Pending(timeout=3_600) if ctx.index % 2 == 0 else Completed("done", {"index": ctx.index})
+
+
+class Held(Workflow, key="held"):
+    """A map of two levels, one of whose items has failed while others wait for long."""
+
+    work = step(key="work", events=("done", "go", "timeout"), retry=Retry(max_attempts=1))(_holds)
+    every = Map(work, over=lambda ctx: list("abcdef"), tolerate=1, chunk=2)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+def _tears(ctx: StepContext) -> Completed | Pending:
+    if ctx.index == 3:
+        raise ValueError
+    return Pending(timeout=60) if ctx.index == 2 else Completed("done", {"index": ctx.index})
+
+
+class Torn(Workflow, key="torn"):
+    """A map of two levels that fails, and is undone."""
+
+    once = Retry(max_attempts=1)
+    work = step(key="work", events=("done", "go", "timeout"), retry=once, compensate=lambda ctx: None)(_tears)
+    every = Map(work, over=lambda ctx: list("abcdefgh"), chunk=2, concurrency=6)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+OF_TWO_LEVELS = (Wide, Broken, Held, Torn)
 
 
 @pytest.mark.parametrize("bug", OF_TREES, ids=lambda bug: bug.__name__)
 def test_a_bug_in_trees_of_maps_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rule that it breaks."""
     bug(monkeypatch)
-    own: tuple[type[Workflow], ...] = (Wide, Broken)
-    mixed = ((seed, own[seed // 2 % 2] if seed % 2 else flow(SPREADING + seed // 2 % TREES)) for seed in seeds(bug))
-    runs = ((flow, deadly_plan if flow not in own else {}, seed) for seed, flow in mixed)
-    assert rule_broken(runs, faultless=4, fan=2) in OF_TREES[bug]
+    assert rule_broken(map(tree, seeds(bug)), faultless=8, fan=2) in OF_TREES[bug]
 
 
 class Undone(Workflow, key="undone"):

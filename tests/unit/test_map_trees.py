@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from hephaestus import DONE, NonRetryable, Pending, Retry, StepContext, Workflow, step
-from hephaestus.engine.events import PartResumed
+from hephaestus.engine.codec import dump_state, load_state
+from hephaestus.engine.events import MapBegun, PartResumed
+from hephaestus.engine.fold import apply
+from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
 from hephaestus.runtime import spreading
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.store.keys import mail_key
 from hephaestus.testing import LocalRuntime
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -301,9 +306,37 @@ def test_a_part_that_was_stopped_before_it_read_its_items_goes_on_with_the_share
     leaf = list(world.states())[-1].instance_id
     state = world.local.store.load(leaf)
     assert state is not None
-    never = replace(state, status="cancelled", steps={})
-    resumed = PartResumed(1).changes(never, never.updated_at)["origin"]
-    assert resumed.part.share == 1
+    _, log = world.local.store.history(leaf, None, 0, 10) or (0, ())
+    begun = next(event for entry in log for event in entry.events if isinstance(event, MapBegun))
+    resumed = apply(replace(state, status="cancelled", steps={}), (PartResumed(1),), state.updated_at)
+    assert load_state(dump_state(resumed)).share == 1
+    again = apply(replace(resumed, status="running"), (begun,), state.updated_at)
+    mapped = again.steps["work"].mapped
+    assert mapped is not None
+    assert mapped.share == 1
+
+
+def test_what_a_part_reports_again_is_removed_and_has_no_one_woken() -> None:
+    """Rule D.2: also where its parent does not read it, as it is paused: else a sweep would find it every minute."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=1), emits="done") if ctx.item else done
+
+    world = Some(concurrency=4, tolerate=2)
+    world.bad = {0}
+    world.start(4)
+    state = next(world.states())
+    (activation, child), *_ = ((one, known) for one, known in state.children.items() if known.number)
+    store, life = world.local.store, state.life
+    again = Mail(state.instance_id, life, activation, child.number, child.instance_id, life, "", FrozenDict(failed=1))
+    world.local.runner.pause("flow::1")
+    world.local.settle()
+    store.mail.put(again, world.local.clock.now())
+    key = mail_key(life, activation, child.number)
+    store.tidy(state.instance_id, store.load(state.instance_id), world.local.clock.now(), [key])
+    assert store.mail.read(state.instance_id, life) == []
 
 
 def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:

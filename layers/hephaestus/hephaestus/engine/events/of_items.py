@@ -54,7 +54,7 @@ class MapBegun(OfActivation):
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
         mapped = replace(mapped, child=self.child, version=self.version)
         if part is not None:
-            mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=part.share)
+            mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=state.share or part.share)
         return _begun(state, self, mapped)
 
 
@@ -69,7 +69,7 @@ class MapSpread(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and the parts are to be started."""
         part, plan = _part_of(state), self.plan
-        first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, part.share)
+        first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, state.share or part.share)
         number = -(-size // plan.width(size))
         mapped = Mapped(None, (), None, NOT_ENDED * number, (0,) * number)
         spread = replace(mapped, plan=plan, first=first, size=size, share=share)
@@ -187,10 +187,15 @@ class PartResumed(Event):
             for one, known in state.timers.items()
             if self.keeps
         }
-        origin = state.origin
-        if origin is not None and origin.part is not None:  # its items may not be read yet
-            ended["origin"] = replace(origin, part=replace(origin.part, share=self.share))
-        return {**ended, "steps": steps, "timers": timers, "running": (), "isolated": (), "requests": asked}
+        return {
+            **ended,
+            "share": self.share,
+            "steps": steps,
+            "timers": timers,
+            "running": (),
+            "isolated": (),
+            "requests": asked,
+        }
 
 
 @event(stays("running"), MAPPING)
