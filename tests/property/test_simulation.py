@@ -340,7 +340,7 @@ def of_tree(number: int) -> dict[str, Any]:
     return {"tables": TABLES, "fan": 2 + number % 2, "faults": NO_FAULTS if number % 4 == 3 else None}
 
 
-@pytest.mark.parametrize("first", range(0, RUNS // 10, PART // 5))
+@pytest.mark.parametrize("first", range(0, RUNS // 10, PART // 10))
 def test_the_invariants_hold_for_maps_whose_items_are_in_trees(first: int) -> None:
     """Rules C.1, C.2, C.6, C.8, C.13, D.7, I.1 to I.3 and I.10: the sizes differ, and they are steered at any time."""
     statuses: Counter[str] = Counter()
@@ -379,7 +379,7 @@ class Broken(Workflow, key="broken"):
             raise ValueError
         return Completed("done", {"index": ctx.index})
 
-    every = Map(work, over=lambda ctx: list("abcdefghi"), tolerate="30%", key=str, chunk=2, concurrency=3)
+    every = Map(work, over=lambda ctx: list("abcdefghi"), tolerate=1, key=str, chunk=2, concurrency=3)
     start_at = every
     transitions = {every: {"done": DONE}}
 
@@ -400,7 +400,7 @@ class Held(Workflow, key="held"):
 
 
 def _tears(ctx: StepContext) -> Completed | Pending:
-    if ctx.index == 3:
+    if ctx.index in {3, 4, 7}:
         raise ValueError
     return Pending(timeout=60) if ctx.index == 2 else Completed("done", {"index": ctx.index})
 
@@ -410,18 +410,43 @@ class Torn(Workflow, key="torn"):
 
     once = Retry(max_attempts=1)
     work = step(key="work", events=("done", "go", "timeout"), retry=once, compensate=lambda ctx: None)(_tears)
-    every = Map(work, over=lambda ctx: list("abcdefgh"), chunk=2, concurrency=6)
+    every = Map(work, over=lambda ctx: list("abcdefgh"), tolerate="25%", chunk=2, concurrency=6)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+def _halts(ctx: StepContext) -> Completed | Pending:
+    if ctx.index < 2:
+        raise ValueError
+    return Pending(timeout=60) if ctx.index == 2 else Completed("done")
+
+
+class Halted(Workflow, key="halted"):
+    """A map whose first leaf fails while the next one has an item that waits and one that has not begun."""
+
+    work = step(key="work", events=("done", "go", "timeout"), retry=Retry(max_attempts=1))(_halts)
+    every = Map(work, over=lambda ctx: list("abcdef"), tolerate=1, chunk=2, concurrency=3)
     start_at = every
     transitions = {every: {"done": DONE}}
 
 
 OF_TWO_LEVELS = (Wide, Broken, Held, Torn)
+STEERED = Faults(kinds=("message late",), rates=(0.02,))
+RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
+    "cancelled_parts_are_over": (Held, STEERED),
+    "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
+    "stops_no_part": (Halted, NO_FAULTS),
+}
 
 
 @pytest.mark.parametrize("bug", OF_TREES, ids=lambda bug: bug.__name__)
 def test_a_bug_in_trees_of_maps_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rule that it breaks."""
     bug(monkeypatch)
+    if bug.__name__ in RARE_IN_TREES:
+        workflow, faults = RARE_IN_TREES[bug.__name__]
+        assert rule_broken(((workflow, {}, seed) for seed in seeds(bug)), faults, fan=2) in OF_TREES[bug]
+        return
     assert rule_broken(map(tree, seeds(bug)), faultless=8, fan=2) in OF_TREES[bug]
 
 
