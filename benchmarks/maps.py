@@ -7,7 +7,7 @@ Run it with ``python benchmarks/maps.py``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
@@ -35,14 +35,21 @@ def nothing(ctx: StepContext) -> str:  # noqa: ARG001 - a step takes the context
 class Instance:
     """One instance that maps a step over so many items."""
 
-    def __init__(self, target: Step, number: int) -> None:
-        made = Map(target, over=lambda _: list(range(number)), name="map")
+    def __init__(self, target: Step, number: int, **how: Any) -> None:
+        made = Map(target, over=lambda _: list(range(number)), name="map", **how)
         flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
         self.table, self.clock = CountingTable(), VirtualClock()
-        queue = MemoryQueue(self.clock)
-        self.runner = Runner(Store(self.table), MemoryTimers(), queue, Registry([flow]), clock=self.clock)
+        self.queue = MemoryQueue(self.clock)
+        self.runner = Runner(Store(self.table), MemoryTimers(), self.queue, Registry([flow]), clock=self.clock)
         self.going = InPlace(Budget(self.clock.now() + 60_000))
         self.id = self.runner.start_instance(flow, {}, id="1", dispatch=self.going)
+        self.settle()
+
+    def settle(self) -> None:
+        """Run what messages have other instances do."""
+        while messages := self.queue.pop_due(self.clock.now()):
+            for work in messages:
+                self.runner.wake(work.instance_id, budget=Budget(self.clock.now() + 60_000), alarms=work.alarms)
 
     def spent(self) -> tuple[int, int]:
         """Requests and write units so far."""

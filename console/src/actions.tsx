@@ -4,12 +4,16 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { act } from "./api";
+import { instanceHash } from "./list";
 import { CLOSED, type Instance, type Json, type Members } from "./types";
 
 export type Wanted =
-  | { action: "resume"; step: string; event: string }
+  | { action: "resume"; step: string; event: string; item?: string }
   | { action: "cancel" | "pause" | "unpause" | "redrive" }
   | { action: "fork"; at: number | undefined };
+
+/** What an event is sent to. */
+export const targetOf = (wanted: { step: string; item?: string }) => (wanted.item === undefined ? wanted.step : `${wanted.step}[${wanted.item}]`);
 
 /** The actions that the instance's state allows. */
 export function allowed(instance: Instance): Wanted[] {
@@ -75,6 +79,9 @@ const EXPLAINED: { [action: string]: string } = {
   fork: "Starts a new instance that takes over every step that had completed by that entry. This one is left as it is.",
 };
 
+/** What a child that its parent waits for is not asked. */
+const AT_ROOT = new Set(["cancel", "redrive", "fork"]);
+
 interface DialogProps {
   instance: Instance;
   wanted: Wanted;
@@ -93,13 +100,13 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
   const [reason, setReason] = useState("");
   const [compensate, setCompensate] = useState(false);
   const [newId, setNewId] = useState("");
-  const [item, setItem] = useState("");
+  const [item, setItem] = useState(wanted.action === "resume" ? wanted.item ?? "" : "");
   const [at, setAt] = useState(wanted.action === "fork" && wanted.at !== undefined ? String(wanted.at) : "");
   const [context, setContext] = useState("");
   // At once, so that the very next key is for the question.
   useLayoutEffect(() => dialog.current?.showModal(), []);
 
-  const title = wanted.action === "resume" ? `Send “${wanted.event}” to ${wanted.step}?` : `${TITLES[wanted.action]} ${instance.id}?`;
+  const title = wanted.action === "resume" ? `Send “${wanted.event}” to ${targetOf(wanted)}?` : `${TITLES[wanted.action]} ${instance.id}?`;
   const members = (): Members => {
     switch (wanted.action) {
       case "resume":
@@ -137,7 +144,7 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
     <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
       <form onSubmit={send}>
         <h2 id="dialog-title">{title}</h2>
-        {wanted.action === "resume" && instance.steps?.[wanted.step]?.progress && (
+        {wanted.action === "resume" && wanted.item === undefined && instance.steps?.[wanted.step]?.progress && (
           <Field label="Item (its key; needed where several wait)">
             <input type="text" maxLength={128} value={item} autocomplete="off" onInput={(event) => setItem(event.currentTarget.value)} />
           </Field>
@@ -148,6 +155,15 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
           </Field>
         )}
         {EXPLAINED[wanted.action] && <p>{EXPLAINED[wanted.action]}</p>}
+        {instance.root && AT_ROOT.has(wanted.action) && (
+          <p class="notice">
+            {"This is a child. Unless it is detached, that is asked of its root, "}
+            <a href={instanceHash(instance.root)} onClick={close}>
+              {instance.root}
+            </a>
+            {"."}
+          </p>
+        )}
         {(wanted.action === "cancel" || wanted.action === "pause") && (
           <Field label="Reason (kept in its history)">
             <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />

@@ -75,6 +75,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
           const step = steps[box.key];
           const most = version.steps.find((one) => one.key === box.key)?.rounds?.at_most;
           const child = version.steps.find((one) => one.key === box.key)?.child?.workflow;
+          const map = version.steps.find((one) => one.key === box.key)?.map;
           const status = step?.status ?? "pending";
           const detail = step || box.key !== version.on_failure ? detailOf(step, instance, now) : "on failure";
           const left = box.x - box.width / 2;
@@ -87,7 +88,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
               role="button"
               tabindex={0} // in SVG, an attribute's case counts
               aria-pressed={selected === box.key}
-              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""}${child ? `, the workflow ${child}` : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
+              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""}${child ? `, the workflow ${child}` : ""}${map ? ", for each of its items" : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
               data-step={box.key}
               onClick={() => select(box.key)}
               onKeyDown={(event) => {
@@ -96,9 +97,10 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
                 select(box.key);
               }}
             >
-              {most && <path class="again" d={loopOf(left + box.width, box.y - box.height / 2)} marker-end="url(#arrow-plain)" />}
+              {map && <rect class="behind" x={left + 5} y={box.y - box.height / 2 + 5} width={box.width} height={box.height} rx={9} />}
               <rect x={left} y={box.y - box.height / 2} width={box.width} height={box.height} rx={9} />
               {child && <rect class="frame" x={left + 3} y={box.y - box.height / 2 + 3} width={box.width - 6} height={box.height - 6} rx={6} />}
+              {most && <path class="again" d={loopOf(left + box.width, box.y - box.height / 2)} marker-end="url(#arrow-plain)" />}
               <Icon status={status} x={left + 12} y={box.y - 8} />
               <text class="key" x={left + 36} y={box.y - 3}>
                 {short(box.key)}
@@ -116,7 +118,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
 }
 
 /** The way from a step to itself, over its upper right corner. */
-const loopOf = (right: number, top: number) => `M${right - 34},${top} c0,-9 18,-9 18,-1`;
+const loopOf = (right: number, top: number) => `M${right - 42},${top} c0,-15 24,-15 24,-2`;
 
 /** A step's state in a few words. */
 export function detailOf(step: StepView | undefined, instance: Instance, now: number): string {
@@ -129,9 +131,11 @@ export function detailOf(step: StepView | undefined, instance: Instance, now: nu
     if (step.status === "running") return `${of}${again}`;
     if (step.status === "looping") return `${of}${step.retry_at ? `, ${until(step.retry_at, now)}` : ""}`;
   }
-  if (step.progress && step.status !== "completed") {
-    const failed = step.progress["failed"] ? `, ${step.progress["failed"]} failed` : "";
-    return `${step.progress["completed"] ?? 0} of ${step.progress["total"] ?? 0} items${failed}`;
+  if (step.progress) {
+    const { completed = 0, total = 0, failed = 0, waiting = 0 } = step.progress;
+    const wait = !CLOSED.has(instance.status) && waiting && waiting + completed + failed === total ? `, ${waiting} wait` : "";
+    const rest = `${failed ? `, ${failed} failed` : ""}${step.status === "mapping" ? wait : ""}`;
+    if (step.status !== "compensated") return `${completed} of ${total} items${rest}`;
   }
   if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;
   return `${words(step.status)}${again}`;

@@ -5,6 +5,7 @@ import { query, read } from "./api";
 import { duration, exact, ms, timeOfDay } from "./format";
 import type { Log } from "./log";
 import { Data, ErrorText, Large } from "./parts";
+import { aboutOf } from "./spans";
 import type { Entry, Failure, Instance, Json, LogEvent, Page } from "./types";
 import { VirtualList } from "./virtual";
 
@@ -15,7 +16,7 @@ interface Line {
 }
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
-const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed"]);
+const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed", "ItemFailed", "ItemUndoFailed"]);
 const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
 
 interface Props {
@@ -35,7 +36,7 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
     for (const entry of log.entries) {
       entry.events.forEach((event, index) => {
         if (!all && BOOKKEEPING.has(event.type)) return;
-        if (only && step && event.step !== step && !event.steps?.includes(step)) return;
+        if (only && step && event.step !== step && !event.steps?.some((one) => one === step || one.startsWith(`${step}[`))) return;
         found.push({ entry, event, index });
       });
     }
@@ -181,7 +182,7 @@ function firstShown(entry: Entry, all: boolean): number {
 
 function tone(event: LogEvent): string {
   if (BAD.has(event.type) || event.failed || event.fail !== undefined || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
-  if (event.type === "StepCompleted" || event.type === "OnFailureCompleted" || event.type === "InstanceFinished") return "good";
+  if (event.type === "StepCompleted" || event.type === "ItemCompleted" || event.type === "OnFailureCompleted" || event.type === "InstanceFinished") return "good";
   if (BOOKKEEPING.has(event.type)) return "faint";
   return event.by_source || event.by ? "person" : "";
 }
@@ -202,10 +203,26 @@ function replacedIn(event: LogEvent): string {
   return what.length ? `; given: ${what.join(", ")}` : "";
 }
 
+/** What became of some of the items of a map, or of the workflow of one of them. */
+function partEnded(event: LogEvent): string {
+  if (event["part"] === undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} is ${String(event["status"] ?? "lost")}`;
+  if (event["status"] === "undone") return `${event.step} has undone some of its items`;
+  const counts = Object.entries((event["counts"] as { [name: string]: number }) ?? {}).map(([name, count]) => `${count} ${name}`);
+  return `${event.step}: some items have ended: ${counts.join(", ") || "none ran"}`;
+}
+
+/** So many steps are named in a line. */
+const MANY = 6;
+
+/** How many items there are; where they are too large for the page, that is not known. */
+const counted = (items: unknown) => (Array.isArray(items) ? `${items.length} item${items.length === 1 ? "" : "s"}` : "its items");
+
 /** An event in a few words. */
 function sentence(event: LogEvent): string {
   const by = askedBy(event);
-  const many = (event.steps ?? []).join(", ");
+  const named = (event.steps ?? []) as string[];
+  const many = named.length > MANY ? `${named.slice(0, MANY).join(", ")} and ${named.length - MANY} more` : named.join(", ");
+  const about = aboutOf(event);
   const attempt = (event.attempt ?? 1) > 1 ? ` (attempt ${event.attempt})` : "";
   const text = (name: string) => (event[name] ? String(event[name]) : "");
   const reason = text("reason") ? `: ${text("reason")}` : "";
@@ -221,13 +238,13 @@ function sentence(event: LogEvent): string {
     case "StepsIsolated":
       return `the process of ${many} died; each runs alone from now on`;
     case "EventReceived":
-      return `${event.event} received for ${event.step}${by}`;
+      return `${event.event} received for ${about}${by}`;
     case "ChoiceStarted":
       return `the Choice of ${event.step} is called`;
     case "TimerSet":
-      return `${event.step} was given a deadline${by}`;
+      return `${about} was given a deadline${by}`;
     case "HeartbeatReceived":
-      return `${event.step}: heartbeat${by}`;
+      return `${about}: heartbeat${by}`;
     case "StepCompleted":
       if (event.event === "exhausted" && event["rounds"]) return `${event.step} is exhausted after ${text("rounds")} rounds`;
       if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
@@ -246,10 +263,30 @@ function sentence(event: LogEvent): string {
       return `the child of ${event.step} undoes what it did`;
     case "UndoRequested":
       return `its parent has it undo ${many || "nothing"}`;
+    case "MapBegun":
+      return `${event.step} runs for ${counted(event["over"])}`;
+    case "MapSpread":
+      return `${event.step} runs for ${text("total")} items`;
+    case "PartStarted":
+      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
+    case "PartReported":
+      return `${event.step}: ${text("failed")} of some items have failed`;
+    case "PartResumed":
+      return `items that had not completed run again, at most ${text("share")} at a time`;
+    case "PartEnded":
+      return partEnded(event);
+    case "ItemCompleted":
+      return `${about} completed: ${event.event}${attempt}`;
+    case "ItemUndone":
+      return `${about} undone${attempt}`;
+    case "ItemUndoFailed":
+      return `${about} could not be undone${attempt}: ${event.error?.message ?? ""}`;
+    case "ItemWaiting":
     case "StepWaiting":
-      return `${event.step} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
+      return `${about} waits${event.due_at ? ` until ${exact(event.due_at)}` : ""}`;
+    case "ItemFailed":
     case "StepFailed":
-      return `${event.step} failed${attempt}: ${event.error?.message ?? ""}`;
+      return `${about} failed${attempt}: ${event.error?.message ?? ""}`;
     case "StepsSkipped":
       return `${many} skipped`;
     case "CompensationStarted":

@@ -1,18 +1,19 @@
 // One instance: its state, its graph, when what ran, and its history.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ActionDialog, Actions, type Wanted } from "./actions";
+import { ActionDialog, Actions, targetOf, type Wanted } from "./actions";
 import { type Problem, query, read } from "./api";
 import { ago, exact, until } from "./format";
 import { detailOf, GraphView } from "./graph";
 import { HistoryView } from "./history";
 import { useNow, usePolled } from "./hooks";
+import { Items } from "./items";
 import { instanceHash } from "./list";
 import { useLog } from "./log";
 import { Data, ErrorText, Large, Status, Time } from "./parts";
 import { tell as tellStory } from "./spans";
 import { TimelineView } from "./timeline";
-import { type About, CLOSED, type Instance, type ItemView, type Json, type Replaced, type StepInfo, type StepView } from "./types";
+import { type About, CLOSED, type Instance, type Json, type Replaced, type StepInfo, type StepView } from "./types";
 
 const LIVE = 1_500;
 const ENDED = 5_000;
@@ -129,7 +130,7 @@ export function InstancePage({ id, about, tell }: Props) {
             <StepTable instance={instance} now={now} selected={step} select={select} />
           )}
           <aside class="detail below" ref={detail} aria-label={step ? `Step ${step}` : "Instance"} aria-live="polite">
-            {step ? <StepDetail key={step} info={version?.steps.find((one) => one.key === step)} id={step} instance={instance} now={now} close={() => setStep(undefined)} /> : <InstanceDetail instance={instance} />}
+            {step ? <StepDetail key={step} info={version?.steps.find((one) => one.key === step)} id={step} instance={instance} now={now} close={() => setStep(undefined)} want={(one) => (setDone(""), setWanted(one))} /> : <InstanceDetail instance={instance} />}
           </aside>
       </section>
 
@@ -152,7 +153,7 @@ export function InstancePage({ id, about, tell }: Props) {
           close={() => setWanted(undefined)}
           done={(next) => {
             setWanted(undefined);
-            setDone(wanted.action === "resume" ? `Sent ${wanted.event} to ${wanted.step}.` : `Asked to ${wanted.action} it.`);
+            setDone(wanted.action === "resume" ? `Sent ${wanted.event} to ${targetOf(wanted)}.` : `Asked to ${wanted.action} it.`);
             if (next !== instance.id) location.hash = instanceHash(next);
             refresh();
             setTimeout(refresh, 400);
@@ -232,9 +233,10 @@ interface Detail {
   instance: Instance;
   now: number;
   close: () => void;
+  want: (wanted: Wanted) => void;
 }
 
-function StepDetail({ id, info, instance, now, close }: Detail) {
+function StepDetail({ id, info, instance, now, close, want }: Detail) {
   const step: StepView | undefined = instance.steps?.[id];
   const times: [string, string | undefined][] = [
     ["started", step?.started_at],
@@ -321,7 +323,7 @@ function StepDetail({ id, info, instance, now, close }: Detail) {
       </div>
       <div>
       {step?.error && <ErrorText error={step.error} />}
-      {step?.progress && <Items instance={instance} step={id} progress={step.progress} />}
+      {step?.progress && <Items instance={instance} step={id} progress={step.progress} want={want} />}
       <Data value={step?.results} label="results" />
       <Data value={step?.carry} label="carry" />
       {Object.entries(step?.large ?? {}).map(([name, characters]) => (
@@ -333,55 +335,6 @@ function StepDetail({ id, info, instance, now, close }: Detail) {
         />
       ))}
       </div>
-    </div>
-  );
-}
-
-/** The items of a map, a page at a time; failures are found at once by their status. */
-function Items({ instance, step, progress }: { instance: Instance; step: string; progress: { [status: string]: number } }) {
-  const [status, setStatus] = useState("");
-  const [items, setItems] = useState<ItemView[]>([]);
-  const [cursor, setCursor] = useState<string | null>(null);
-  const [problem, setProblem] = useState("");
-  const load = async (from: string | null, before: ItemView[]) => {
-    try {
-      const path = query(`instances/${encodeURIComponent(instance.id)}/items`, { step, status, cursor: from });
-      const page = await read<{ items: ItemView[]; cursor: string | null }>(path);
-      setItems([...before, ...page.items]);
-      setCursor(page.cursor);
-      setProblem("");
-    } catch (error) {
-      setProblem((error as Error).message);
-    }
-  };
-  const seen = JSON.stringify(progress);
-  useEffect(() => void load(null, []), [instance.id, step, status, seen]);
-  const statuses = Object.keys(progress).filter((name) => name !== "total" && progress[name]);
-  return (
-    <div class="items">
-      <label>
-        {"items "}
-        <select value={status} onChange={(event) => setStatus(event.currentTarget.value)}>
-          <option value="">{`all ${progress["total"] ?? 0}`}</option>
-          {statuses.map((name) => (
-            <option key={name} value={name}>{`${name.replace("_", " ")} ${progress[name]}`}</option>
-          ))}
-        </select>
-      </label>
-      {problem && <p class="wrong">{problem}</p>}
-      <ul>
-        {items.map((one) => (
-          <li key={one.key}>
-            <span class="name">{one.key}</span> <Status status={one.status} />{" "}
-            <span class="note">{one.error ? `${one.error.type}: ${one.error.message}` : one.event ?? ""}</span>
-          </li>
-        ))}
-      </ul>
-      {cursor && (
-        <button type="button" onClick={() => load(cursor, items)}>
-          more
-        </button>
-      )}
     </div>
   );
 }

@@ -33,15 +33,16 @@ export const ENDS: { [target: string]: string } = { [END]: "end", [FAIL]: "fail"
 const LETTER = 8;
 const LONGEST = 30;
 const NARROWEST = 152; // for a status and its attempt, as `failed (try 12)`
+const MAP = 212; // for counts, as `97 of 100 items, 3 failed`
 
 export const short = (text: string, longest = LONGEST) => (text.length > longest ? `${text.slice(0, longest - 1)}…` : text);
 
 export function draw(version: VersionInfo, down: boolean): Drawing {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 14 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: down ? 14 : 24, ranksep: down ? 40 : 34, edgesep: 14, marginx: 12, marginy: 16 });
   const lines = new Map<string, { from: string; to: string; events: string[] }>();
   for (const step of version.steps) {
-    graph.setNode(step.key, { width: Math.max(NARROWEST, short(step.key).length * LETTER + 50), height: 52 });
+    graph.setNode(step.key, { width: Math.max(step.map ? MAP : NARROWEST, short(step.key).length * LETTER + 50), height: 52 });
     for (const [event, targets] of Object.entries(step.routes)) {
       for (const to of targets) {
         const line = lines.get(`${step.key}\n${to}`) ?? { from: step.key, to, events: [] };

@@ -1,7 +1,7 @@
 // What ran and waited when, read from an instance's history.
 
 import { ms } from "./format";
-import type { Entry } from "./types";
+import type { Entry, LogEvent } from "./types";
 
 export type Kind = "run" | "wait" | "backoff" | "between" | "undo" | "paused" | "rounds";
 
@@ -21,6 +21,21 @@ export interface Story {
   taken: Map<string, string[]>;
   /** The steps, in the order in which something first happened to them. */
   order: string[];
+}
+
+/** What an event is about: a step, or an item of a map, as `StepsStarted` names it. */
+export const aboutOf = (event: LogEvent) => (event.item === undefined ? event.step ?? "" : `${event.step}[${event.item}]`);
+
+/** The step of a row of the timeline. */
+export const stepOf = (row: string) => row.replace(/\[.*$/s, "");
+
+/** `StepsStarted` names items by keys that are percent-encoded. */
+function decoded(name: string): string {
+  try {
+    return name.includes("[") ? decodeURIComponent(name) : name;
+  } catch {
+    return name;
+  }
 }
 
 /** The row of what concerns the whole instance. */
@@ -46,12 +61,13 @@ export function tell(entries: Entry[]): Story {
     span.failed = failed;
   };
   const retries = new Map<string, number>();
+  const answered = new Set<string>(); // steps whose child has ended: what they begin then is no restart
   let undoing = false;
   let handler = "";
   for (const entry of entries) {
     const at = ms(entry.at);
     for (const event of entry.events) {
-      const step = event.step ?? "";
+      const step = aboutOf(event);
       const attempt = event.attempt ?? 1;
       // What ran within this very commit was never named as started.
       const ran = (kind: Kind) => {
@@ -64,12 +80,13 @@ export function tell(entries: Entry[]): Story {
       };
       switch (event.type) {
         case "StepsStarted":
-          for (const one of event.steps ?? []) {
+          for (const one of (event.steps ?? []).map(decoded)) {
             const before = open.get(one);
             // A commit names the next attempt already, where its time is so near that the owner waits for it.
             const pauses = before?.kind === "backoff" || before?.kind === "between";
             const starts = pauses ? Math.max(at, retries.get(one) ?? at) : at;
-            if (before) end(one, starts, pauses ? "" : "interrupted", !pauses);
+            const asked = answered.delete(one);
+            if (before) end(one, starts, asked ? "its child has ended" : pauses ? "" : "interrupted", !pauses && !asked);
             begin(one, undoing && one !== handler ? "undo" : "run", starts, 1);
           }
           break;
@@ -87,17 +104,27 @@ export function tell(entries: Entry[]): Story {
             retries.set(step, ms(event.next_at));
           }
           break;
+        case "ChildEnded":
+          answered.add(step);
+          break;
         case "ChildStarted":
         case "StepWaiting":
           ran("run");
           end(step, at, "waits");
           begin(step, "wait", at, attempt);
           break;
+        case "ItemWaiting":
+          ran("run");
+          end(step, at, "waits");
+          begin(step, "wait", at, attempt);
+          break;
+        case "ItemCompleted":
         case "OnFailureCompleted":
           ran("run");
           end(step, at, event.event ?? "done");
           break;
         case "OnFailureFailed":
+        case "ItemFailed":
         case "StepFailed":
           ran("run");
           end(step, at, event.error?.message ?? "failed", true);
@@ -106,10 +133,12 @@ export function tell(entries: Entry[]): Story {
             retries.set(step, ms(event.retry_at));
           }
           break;
+        case "ItemUndone":
         case "StepCompensated":
           ran("undo");
           end(step, at, "undone");
           break;
+        case "ItemUndoFailed":
         case "CompensationFailed":
           ran("undo");
           end(step, at, event.error?.message ?? "failed", true);
@@ -151,22 +180,19 @@ export function tell(entries: Entry[]): Story {
 const DRAWN = 12;
 
 function collapse(spans: Span[]): Span[] {
-  const rounds = new Map<string, Span[]>();
-  for (const span of spans) {
-    if (!span.failed && (span.kind === "between" || /^round \d+$/.test(span.outcome))) {
-      rounds.set(span.step, [...(rounds.get(span.step) ?? []), span]);
-    }
-  }
+  const isRound = (span: Span) => /^round \d+$/.test(span.outcome);
   const gone = new Set<Span>();
   const kept: Span[] = [];
-  for (const [step, found] of rounds) {
-    const ended = found.filter((span) => span.kind !== "between");
+  for (const step of new Set(spans.filter(isRound).map((span) => span.step))) {
+    const found = spans.filter((span) => span.step === step && !span.failed && span.to !== undefined);
+    const ended = found.filter(isRound);
     const last = ended[ended.length - DRAWN - 1];
-    if (!last) continue;
-    const old = found.filter((span) => span.from <= last.from);
+    const first = ended[0];
+    if (!last || !first) continue;
+    const old = found.slice(0, found.indexOf(last) + 1);
     for (const span of old) gone.add(span);
-    const first = old[0] as Span;
-    kept.push({ step, kind: "rounds", from: first.from, to: last.to, attempt: 1, outcome: `${first.outcome} to ${last.outcome.slice(6)}`, failed: false });
+    const from = Math.min(...old.map((span) => span.from));
+    kept.push({ step, kind: "rounds", from, to: last.to, attempt: 1, outcome: `${first.outcome} to ${last.outcome.slice(6)}`, failed: false });
   }
   return [...kept, ...spans.filter((span) => !gone.has(span))];
 }

@@ -3,7 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { duration, timeOfDay } from "./format";
 import { instanceHash } from "./list";
-import { scale, type Span, type Story, WHOLE } from "./spans";
+import { scale, type Span, stepOf, type Story, WHOLE } from "./spans";
 
 const WORDS: { [kind: string]: string } = {
   run: "ran",
@@ -15,6 +15,8 @@ const WORDS: { [kind: string]: string } = {
   paused: "was paused",
 };
 const MOST = 2_000;
+/** A map of more items has a line for those alone that failed, and of these not for more. */
+const ITEMS = 12;
 
 interface Props {
   story: Story;
@@ -27,7 +29,8 @@ interface Props {
 
 export function TimelineView({ story, now, selected, select, childOf }: Props) {
   const [truly, setTruly] = useState(false);
-  const spans = useMemo(() => story.spans.slice(-MOST), [story]);
+  const [drawn, hidden] = useMemo(() => fewItems(story), [story]);
+  const spans = useMemo(() => drawn.slice(-MOST), [drawn]);
   const place = useMemo(() => scale(spans, now, truly), [spans, now, truly]);
   const rows: [string, Span[]][] = [WHOLE, ...story.order]
     .map((step) => [step, spans.filter((span) => span.step === step)] as [string, Span[]])
@@ -52,14 +55,17 @@ export function TimelineView({ story, now, selected, select, childOf }: Props) {
           <input type="checkbox" checked={truly} onChange={(event) => setTruly(event.currentTarget.checked)} /> true to scale
         </label>
       </div>
-      {story.spans.length > MOST && <p class="note">{`The newest ${MOST} of ${story.spans.length} stretches.`}</p>}
+      {drawn.length > MOST && <p class="note">{`The newest ${MOST} of ${drawn.length} stretches.`}</p>}
+      {[...hidden].map(([step, number]) => (
+        <p key={step} class="note">{`${number} items of ${step} are not drawn: choose the step to see them.`}</p>
+      ))}
       <ol>
         {rows.map(([step, found]) => (
-          <li key={step} class={step && step === selected ? "selected" : ""}>
+          <li key={step} class={step && stepOf(step) === selected ? "selected" : ""}>
             {step === WHOLE ? (
               <span class="name">instance</span>
             ) : (
-              <button type="button" class="name" onClick={() => select(step)} title={step}>
+              <button type="button" class="name" onClick={() => select(stepOf(step))} title={step}>
                 {step}
               </button>
             )}
@@ -101,6 +107,21 @@ export function TimelineView({ story, now, selected, select, childOf }: Props) {
       </p>
     </div>
   );
+}
+
+/** The stretches that are drawn, and how many items of which map are not. */
+function fewItems(story: Story): [Span[], Map<string, number>] {
+  const failed = new Set(story.spans.filter((span) => span.failed).map((span) => span.step));
+  const hidden = new Map<string, number>();
+  const left = new Set<string>();
+  for (const map of new Set(story.order.filter((row) => row.includes("[")).map(stepOf))) {
+    const items = story.order.filter((row) => row.startsWith(`${map}[`));
+    if (items.length <= ITEMS) continue;
+    const shown = items.filter((row) => failed.has(row)).slice(0, ITEMS);
+    for (const row of items) if (!shown.includes(row)) left.add(row);
+    hidden.set(map, items.length - shown.length);
+  }
+  return [hidden.size ? story.spans.filter((span) => !left.has(span.step)) : story.spans, hidden];
 }
 
 function said(span: Span, lasted: string): string {

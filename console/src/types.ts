@@ -14,6 +14,8 @@ export interface StepInfo {
   routes: { [event: string]: string[] };
   /** Of a step that is a workflow. */
   child?: { workflow: string; detached: boolean };
+  /** Of a step that runs another for each of several items. */
+  map?: { step: string; concurrency: number; tolerate: number | string; events: string[] };
 }
 
 export interface VersionInfo {
@@ -143,6 +145,8 @@ export interface Instance extends Listed {
 export interface LogEvent {
   type: string;
   step?: string;
+  /** The item of a map that it is about. */
+  item?: string;
   steps?: string[];
   event?: string;
   taken?: string[];

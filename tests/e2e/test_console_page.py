@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from playwright.sync_api import expect
 
+from hephaestus import DONE, Retry, Rounds, StepContext, Workflow
+from hephaestus import step as as_step
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.console.demo import Order, in_memory
 from hephaestus.console.embedded import LocalConnection
@@ -18,15 +20,17 @@ from hephaestus.console.server import ConsoleServer
 from hephaestus.embedded import Embedded
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.registry import Registry
+from hephaestus.steps import Map, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.browser import PATIENCE, chromium
 from tests.npm import npm_packages
-from tests.unit.consoles import BY, Parcel, parcels, serving
+from tests.unit.consoles import BY, Many, Parcel, parcels, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Locator, Page, ViewportSize
+
 
 HOSTILE = (
     "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script>\u202e\"'`${7*7} {{7*7}} \U0001f525"
@@ -374,6 +378,26 @@ def test_a_history_of_five_thousand_entries_is_read_to_its_end(browser: Browser)
         expect(page.get_by_text(f"{before + 5_001} entries")).to_be_visible()
 
 
+def test_ten_thousand_items_scroll_and_what_failed_is_found_at_once(browser: Browser) -> None:
+    """Rule C.10: a page of items is read as it is seen, wherever that is; three failures are read by themselves."""
+    local = LocalRuntime(Many)
+    local.start(Many, "1", {})
+    with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        show(page, "many::1")
+        page.get_by_role("button", name=re.compile("^measure")).first.click()
+        items, box = page.get_by_role("table", name="Items"), page.get_by_role("rowgroup", name="Items of the map")
+        expect(items.get_by_role("row").first).to_contain_text("0")
+        assert items.get_by_role("row").count() < 60
+        for place in (5_000, 9_990, 20):
+            box.evaluate("(box, place) => box.scrollTo(0, place * 34)", place)
+            row = items.locator(f'[aria-rowindex="{place + 1}"]')
+            expect(row).to_contain_text(f"{place}")
+            expect(row).to_contain_text("completed")
+        page.get_by_role("combobox", name="items").select_option("failed")
+        expect(items.get_by_role("row")).to_have_count(3)
+        expect(items).to_contain_text("ValueError: no 9998")
+
+
 def test_three_hundred_kilobytes_are_shown_when_they_are_asked_for(page: Page, memory: Embedded) -> None:
     large = "0123456789abcdef" * 20_000
     memory.runner.start_instance(Parcel, {"echo": large}, id="1")
@@ -538,6 +562,135 @@ def test_the_timeline_and_history_tell_what_ran_when(page: Page, memory: Embedde
     expect(timeline.get_by_role("img", name=re.compile(r"^look ran "))).to_be_visible()
     page.get_by_role("button", name="yes received for decision, by ann").click()
     expect(page.get_by_role("complementary", name="Entry")).to_contain_text('"a": 1')
+
+
+@as_step(retry=Retry(max_attempts=1))
+def resize(ctx: StepContext) -> dict[str, int]:
+    """Fail for three of a hundred."""
+    if ctx.index in {17, 42, 88}:
+        message = f"image {ctx.item} is damaged"
+        raise ValueError(message)
+    return {"kilobytes": ctx.index}
+
+
+def counted(ctx: StepContext) -> dict[str, int]:
+    """How many albums there are."""
+    return {"albums": ctx.initial["albums"] + 1}
+
+
+class Album(Workflow, key="album"):
+    """A map of a hundred."""
+
+    thumbs = Map(resize, over=lambda _: [f"img-{number:02}" for number in range(100)], key=str, tolerate="5%")
+    start_at = thumbs
+    transitions = {thumbs: {"done": DONE}}
+    output = counted
+
+
+class Shelf(Workflow, key="shelf"):
+    """Albums, one after the other, and people who say whether they like them."""
+
+    albums = Repeat(
+        Album,
+        until=lambda ctx: ctx.carry["albums"] == 15,
+        rounds=Rounds(20),
+        context=lambda _: {"albums": 0},
+        name="albums",
+    )
+    asked = Map(WaitForEvent("yes", "no", name="ask"), over=lambda _: ["ann", "bob c", "cy"], key=str)
+    start_at = albums
+    transitions = {albums: {"done": asked}, asked: {"done": DONE}}
+
+
+@pytest.fixture(scope="module")
+def shelf(browser: Browser) -> Iterator[tuple[Browser, LocalRuntime, ConsoleServer]]:
+    """A shelf that has been filled; its people have not answered yet."""
+    local = LocalRuntime(Shelf, Album)
+    assert local.start(Shelf, "1", {}).status == "waiting"
+    with serving(LocalConnection(local.runner, "a test", BY)) as console:
+        yield browser, local, console.server
+
+
+def newest_album(local: LocalRuntime) -> str:
+    return str(local.runner.get("shelf::1", tree=True).children[0]["id"])
+
+
+def test_three_failures_of_a_hundred_items_are_found_at_once(
+    shelf: tuple[Browser, LocalRuntime, ConsoleServer],
+) -> None:
+    """In the graph, in the list of items, in the timeline, which draws no others, and in history."""
+    browser, local, server = shelf
+    with opened(browser, server) as page:
+        show(page, newest_album(local))
+        expect(step(page, "resize")).to_contain_text("97 of 100 items, 3 failed")
+        step(page, "resize").click()
+        items = page.get_by_role("table", name="Items")
+        expect(items).to_have_attribute("aria-rowcount", "100")
+        page.get_by_role("button", name="show the 3 failed").click()
+        expect(items.get_by_role("row")).to_have_count(3)
+        expect(items.get_by_role("row").nth(1)).to_contain_text("ValueError: image img-42 is damaged")
+        items.get_by_role("button", name="img-42").click()
+        expect(page.locator(".items .open")).to_contain_text("image img-42 is damaged")
+        timeline = page.get_by_role("region", name="Timeline")
+        expect(timeline.locator("ol > li")).to_have_count(4)
+        expect(timeline).to_contain_text("97 items of resize are not drawn")
+        history = page.get_by_role("region", name="History")
+        expect(history).to_contain_text("resize runs for 100 items")
+        expect(history).to_contain_text("resize[img-00] completed: done")
+
+
+def test_rounds_with_children_are_drawn_as_what_they_were(shelf: tuple[Browser, LocalRuntime, ConsoleServer]) -> None:
+    """The newest one by one, those before them as one; a child that has completed is no failure."""
+    browser, _, server = shelf
+    with opened(browser, server) as page:
+        show(page, "shelf::1")
+        timeline = page.get_by_role("region", name="Timeline")
+        expect(timeline.get_by_role("img", name=re.compile(r"^albums went through .*: round 1 to 2$"))).to_be_visible()
+        expect(timeline.get_by_role("img", name=re.compile(r"^albums waited .*: its child has ended$"))).to_have_count(
+            13
+        )
+        expect(timeline.locator(".bar.failed:not(.legend *)")).to_have_count(0)
+
+
+def test_the_way_from_a_child_to_its_root_is_shown_where_it_is_needed(
+    shelf: tuple[Browser, LocalRuntime, ConsoleServer],
+) -> None:
+    """Above it, and in the questions that its root has to be asked."""
+    browser, local, server = shelf
+    with opened(browser, server) as page:
+        show(page, newest_album(local))
+        crumbs = page.get_by_role("navigation", name="Where it is")
+        expect(crumbs).to_have_text("Instances › shelf::1 › albums@15")
+        page.get_by_role("group", name="Actions").get_by_role("button", name="Fork", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("that is asked of its root, shelf::1")
+        dialog.get_by_role("link", name="shelf::1").click()
+        expect(page.get_by_role("heading", name="shelf::1", level=1)).to_be_visible()
+        expect(dialog).to_have_count(0)
+
+
+def test_an_item_is_answered_in_its_row(browser: Browser) -> None:
+    """The question names it; a map whose items wait has colours that can be read."""
+    with Embedded(MemoryStore(), Registry([Shelf, Album])) as memory:
+        memory.runner.start_instance(Shelf, {}, id="1")
+        with (
+            serving(LocalConnection(memory.runner, "a test", BY)) as console,
+            opened(browser, console.server) as page,
+        ):
+            show(page, "shelf::1")
+            expect(step(page, "ask")).to_contain_text("0 of 3 items, 3 wait")
+            black = "box => getComputedStyle(box.querySelector('rect')).fill === 'rgb(0, 0, 0)'"
+            assert not step(page, "ask").evaluate(black)
+            step(page, "ask").click()
+            items = page.get_by_role("table", name="Items").get_by_role("row")
+            items.nth(1).get_by_role("button", name="yes").click()
+            expect(page.get_by_role("dialog")).to_contain_text("Send “yes” to ask[bob c]?")
+            page.get_by_role("dialog").get_by_role("button", name="Send yes").click()
+            expect(page.get_by_text("Sent yes to ask[bob c].")).to_be_visible()
+            expect(items.nth(1)).to_contain_text("completed")
+            expect(items.nth(0)).to_contain_text("waiting")
+            timeline = page.get_by_role("region", name="Timeline")
+            expect(timeline.get_by_role("img", name=re.compile(r"^ask\[bob c\] waited .*: yes$"))).to_be_visible()
 
 
 def test_an_instance_of_a_version_that_is_gone_is_shown_without_its_graph(browser: Browser) -> None:

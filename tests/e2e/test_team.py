@@ -64,6 +64,44 @@ class Purchase(Workflow, versions={1: PurchaseV1, 2: PurchaseV2}, current=2):
 '''
 
 
+VOYAGE = '''"""A voyage, whose crates a child packs, each when somebody says so."""
+
+from hephaestus import DONE, Rounds, StepContext, Workflow, step
+from hephaestus.steps import Map, Repeat, WaitForEvent
+
+
+class Packing(Workflow, key="packing"):
+    """The crates of one day."""
+
+    crates = Map(WaitForEvent("packed", name="pack"), over=lambda ctx: ctx.initial["crates"], key=str)
+    start_at = crates
+    transitions = {crates: {"done": DONE}}
+    output = lambda ctx: {"crates": ctx.initial["crates"][:1], "packed": ctx.steps["pack"]["completed"]}
+
+
+packing = Repeat(
+    Packing,
+    until=lambda ctx: ctx.carry["packed"] == 1,
+    rounds=Rounds(5),
+    context=lambda ctx: ctx.initial,
+    name="packing",
+)
+
+
+@step
+def sail(ctx: StepContext) -> dict[str, int]:
+    """Sail after so many days."""
+    return {"packed": ctx.steps["packing"]["packed"]}
+
+
+class Voyage(Workflow, key="voyage"):
+    """One ship."""
+
+    start_at = packing
+    transitions = {packing: {"done": sail}, sail: {"done": DONE}}
+'''
+
+
 UPLOADED: dict[str, Any] = {
     "Records": [
         {
@@ -164,6 +202,32 @@ def listening(deployment: Deployment) -> Callable[[], list[tuple[str, str]]]:
     return come
 
 
+def sails(team: Team) -> None:
+    """A parent and the children of two rounds: each end is mail that wakes the parent, and no sweep is waited for."""
+    team.hephaestus("start", "Voyage", "1", "--data", '{"crates": ["a", "b"]}')
+    packed: list[tuple[str, str]] = []
+    while len(packed) < 3:
+
+        def waiting() -> list[tuple[str, str]]:
+            children = team.hephaestus("get", "voyage::1", "--tree").get("children", [])
+            items = [
+                (child["id"], item["key"])
+                for child in children
+                for item in team.hephaestus("items", child["id"], "pack", "--status", "waiting")["items"]
+            ]
+            return [one for one in items if one not in packed]
+
+        eventually(lambda: bool(waiting()), "no item waits")
+        child, item = waiting()[0]
+        team.hephaestus("resume", child, "packed", "--item", item, "--wait", "20")
+        packed.append((child, item))
+    eventually(lambda: team.hephaestus("get", "voyage::1")["status"] == "completed", "it does not sail")
+    assert team.hephaestus("get", "voyage::1")["output"] == {"packed": 1}
+    listed = team.hephaestus("list", "--parent", "voyage::1")["items"]
+    assert [one["status"] for one in listed] == ["completed"] * 2
+    assert {one["id"] for one in listed} == {child for child, _ in packed}
+
+
 def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, tmp_path: Path) -> None:
     new = build_wheel(tmp_path)
     team = Team(tmp_path, deployment.emulator.endpoint)
@@ -175,11 +239,14 @@ def test_a_team_inits_tests_deploys_starts_and_upgrades(deployment: Deployment, 
     assert "3 passed" in team.run("pytest")
     team.run("hephaestus", "check", "src/shop")
     assert team.develop() == "completed"
+    (team.folder / "src/shop/voyages.py").write_text(VOYAGE)
+    team.edit("src/shop/__init__.py", '__all__ = ["Purchase"]', "from shop.voyages import Packing, Voyage\n")
     team.edit("template.yaml", "        StepPolicyArn", PARAMETERS)
     team.deploy()
     come = listening(deployment)
     assert team.run("python", "-c", SERVICE) == "completed\n"
     eventually(lambda: ("purchaseid::1", "completed") in come(), "no status event came")
+    sails(team)
     large = team.hephaestus("start", "Purchase", "2", "--data", '{"amount": 2000}', "--wait", "20")
     assert (large["status"], large["version"]) == ("waiting", 1)
 

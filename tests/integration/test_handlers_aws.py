@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
-from hephaestus import aws
+from hephaestus import Items, aws
 from hephaestus.aws import BadSettings
 from hephaestus.runtime.clock import SystemClock
 from tests.integration.deployment import of_life, pass_time, sample
-from tests.integration.stack import RESUME_ARN
+from tests.integration.stack import REGION, RESUME_ARN
 
 if TYPE_CHECKING:
     from tests.integration.stack import Stack
@@ -91,6 +92,17 @@ def test_what_maps_do_is_sent_and_taken_apart(stack: Stack) -> None:
         assert made.queue.depth() == 0
         assert stack.deliver() == 0
         assert stack.deliver_bulk() == 1
+
+
+def test_what_runs_steps_reads_users_objects(stack: Stack) -> None:
+    """With the credentials of its function, from whichever bucket; its client is made once, when a map asks for it."""
+    s3: Any = boto3.client("s3", region_name=REGION)
+    s3.create_bucket(Bucket="uploads", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="uploads", Key="parcels.csv", Body=b"id\n1\n2\n")
+    sources = aws.runner_from_environment().sources()
+    scan, ((leaf,),) = sources.scan(sources.begin(Items.s3("uploads", "parcels.csv"), 100), lambda _: True)
+    assert sources.read(scan.source, leaf, 0) == [{"id": "1"}, {"id": "2"}]
+    assert aws.runner_from_environment().sources() is sources
 
 
 def test_a_stack_without_a_bulk_queue_has_one_for_everything(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

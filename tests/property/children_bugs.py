@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine import advance as engine
 from hephaestus.engine import effects as what_follows
+from hephaestus.engine import plans
 from hephaestus.engine.activation import derived
 from hephaestus.engine.effects import StartChild, Steer, Tell
 from hephaestus.engine.events import ChildEnded
 from hephaestus.engine.records import NOTHING, Child
 from hephaestus.engine.state import State, StepState
-from hephaestus.runtime import executor, family, outcomes, perform
+from hephaestus.runtime import executor, family, orphans, outcomes, perform
+from hephaestus.runtime.commands import Cancel
 from hephaestus.store import reader
+from hephaestus.store import store as stored
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.deliberate_bugs import snapshot_loses
 
@@ -89,8 +92,8 @@ def head_hides_what_is_owed(patch: Patch) -> None:
     """The head follows although another instance was not told."""
     right = perform.Performer._tell  # noqa: SLF001 - made wrong on purpose
 
-    def tell(self: Any, effect: Owed, silent: set[str], state: State) -> bool:
-        right(self, effect, silent, state)
+    def tell(self: Any, effect: Owed, silent: set[str], state: State, blocked: list[str]) -> bool:
+        right(self, effect, silent, state, blocked)
         return True
 
     patch.setattr(perform.Performer, "_tell", tell)
@@ -119,7 +122,7 @@ def steers_what_is_not_ours(patch: Patch) -> None:
 
 def output_of_a_large_child_lost(patch: Patch) -> None:
     """An output that is too large for mail is taken for none."""
-    patch.setattr(executor, "output_in", lambda mail, store: mail.output or NOTHING)
+    patch.setattr(orphans, "_output_in", lambda mail, store: mail.output or NOTHING)
     right = Mailboxes.put
     patch.setattr(Mailboxes, "put", lambda self, mail, at: right(self, replace(mail, output=None), at))
 
@@ -128,6 +131,45 @@ def stale_mail_counts(patch: Patch) -> None:
     """The mail of an earlier end is taken for that of a child which goes on."""
     right = Child.reopened.fget  # type: ignore[attr-defined]  # a property
     patch.setattr(Child, "reopened", property(lambda self: replace(right(self), number=0)))
+
+
+def stuck_children_forgotten(patch: Patch) -> None:
+    """A parent is not told that a child could not undo what it did."""
+    right = what_follows.mail_of
+    patch.setattr(what_follows, "mail_of", lambda *told: replace(right(*told), stuck=False))
+
+
+def stuck_children_begin_anew(patch: Patch) -> None:
+    """A redrive has a child that could not undo what it did replaced as if it had."""
+    patch.setattr(plans, "not_undone", lambda state: [])
+
+
+def children_end_when_it_is_read(patch: Patch) -> None:
+    """Of several ends that are read at once, no one knows which was the last."""
+    right = what_follows.mail_of
+    patch.setattr(what_follows, "mail_of", lambda *told: replace(right(*told), ended_at=0))
+
+
+def children_are_cancelled_plainly(patch: Patch) -> None:
+    """A child is cancelled and undoes nothing, whatever its parent was asked for."""
+    right = family._command  # noqa: SLF001 - made wrong on purpose
+
+    def command(steer: Steer, parent: State) -> Any:
+        made = right(steer, parent)
+        return Cancel(**{**made.__dict__["_given"], "compensate": False}) if isinstance(made, Cancel) else made
+
+    patch.setattr(family, "_command", command)
+
+
+def children_are_started_over(patch: Patch) -> None:
+    """An instance is started by hand under the id of a child that has ended."""
+    patch.setattr(stored, "may_begin_over", lambda old: old.closed)
+
+
+def failed_children_are_compensated(patch: Patch) -> None:
+    """A compensation of the step is called although the child has failed, and undone itself."""
+    right = engine._undid_itself  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(engine, "_undid_itself", lambda graph, *of: of[-1] in graph.undoes and right(graph, *of))
 
 
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
@@ -154,7 +196,14 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
     owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
     stale_mail_counts: ("invariant 12",),
+    stuck_children_forgotten: ("compensation", "undo", "redrive"),
+    stuck_children_begin_anew: ("redrive", "undo", "compensation"),
+    failed_children_are_compensated: ("compensation",),
+    children_end_when_it_is_read: ("invariant 12",),
+    children_are_cancelled_plainly: ("saga",),
+    children_are_started_over: ("derived ids",),
     snapshot_loses(StepState, "child"): ("invariant 9",),
     snapshot_loses(State, "children"): ("invariant 9",),
     snapshot_loses(Child, "stopping"): ("invariant 9",),
+    snapshot_loses(Child, "stuck"): ("invariant 9",),
 }

@@ -1121,9 +1121,10 @@ def results_of_another_item(patch: Patch) -> None:
     """What an item left is taken for what another left."""
     right = items_left
 
-    def left(reader: Any, state: State, step: str, places: Any, decided: Any = ()) -> Any:
-        every = range(len(state.steps[step].mapped.ends))  # type: ignore[union-attr]  # it is a map
-        return right(reader, state, step, [(place + 1) % len(every) for place in places], decided)
+    def left(reader: Any, state: State, step: str, place: int | None = None, decided: Any = ()) -> Any:
+        every = list(right(reader, state, step, None, decided))
+        moved = [*every[1:], *every[:1]]
+        return iter(moved if place is None else [moved[place]])
 
     patch.setattr(executor, "items_left", left)
 

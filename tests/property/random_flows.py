@@ -165,6 +165,8 @@ def _varied(made: Step, number: int, key: str, level: int) -> Step:
         return _mapped(made, Random(f"map {number} {made.key}"), spread=number >= SPREADING)
     if number >= LOOPING:
         made = _loop(made, Random(f"loop {number} {made.key}"))
+    if number >= NESTING and made.compensates and Random(f"undo {number} {made.key}").random() < A_HALF:
+        made.compensate_retry = Retry(max_attempts=1)  # whatever strikes, it fails for good
     return _nest(made, number, key, level) if number >= NESTING and level < DEEPEST else made
 
 

@@ -9,6 +9,7 @@ from hephaestus.definition.context import Source
 from hephaestus.definition.repeat import Repeat
 from hephaestus.definition.results import Again, Spawn
 from hephaestus.engine import advance as engine
+from hephaestus.engine import plans
 from hephaestus.engine.activation import step_of, text_of
 from hephaestus.engine.advance import Settle, UndoChild
 from hephaestus.engine.events import ChildEnded, StepFailed
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from hephaestus.engine.advance import Command
+    from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
 
     Patch = pytest.MonkeyPatch
@@ -30,9 +32,9 @@ def only_the_newest_is_undone(patch: Patch) -> None:
     """A step counts as undone when the child of its newest round is."""
     right = engine._undo_child  # noqa: SLF001 - made wrong on purpose
 
-    def undo(state: State, step: str) -> Command:
+    def undo(graph: Graph, state: State, step: str) -> Command | None:
         asked = [one for one, child in state.children.items() if child.status and child.stopping == "undo"]
-        return Settle(asked[0]) if asked else right(state, step)
+        return Settle(asked[0]) if asked else right(graph, state, step)
 
     patch.setattr(engine, "_undo_child", undo)
 
@@ -41,8 +43,8 @@ def oldest_is_undone_first(patch: Patch) -> None:
     """The children are undone in the order in which they ran."""
     right = engine._undo_child  # noqa: SLF001 - made wrong on purpose
 
-    def undo(state: State, step: str) -> Command:
-        command = right(state, step)
+    def undo(graph: Graph, state: State, step: str) -> Command | None:
+        command = right(graph, state, step)
         first = isinstance(command, UndoChild) and not any(one.stopping == "undo" for one in state.children.values())
         return UndoChild(text_of(step, state.epochs.get(step, 0), 1)) if first else command
 
@@ -99,16 +101,16 @@ def child_forgotten_by_a_failed_attempt(patch: Patch) -> None:
     patch.setattr(StepFailed, "changes", changes)
 
 
-def deadline_of_the_completed(patch: Patch) -> None:
-    """The deadline of a child that has completed is still there."""
-    right = ChildEnded.changes
+def failed_until_begins_anew(patch: Patch) -> None:
+    """A redrive of a step whose ``until`` failed starts its first child again, under another key."""
+    right = plans._ran_for_good  # noqa: SLF001 - made wrong on purpose
 
-    def changes(self: ChildEnded, state: State, at: int) -> dict[str, Any]:
-        changed = right(self, state, at)
-        changed.pop("timers", None)
-        return changed
+    def ran(graph: Graph, state: State, step: str) -> bool:
+        known = state.steps.get(step)
+        asked = known is not None and known.status == "failed" and known.child is not None and known.child.asked
+        return asked or right(graph, state, step)
 
-    patch.setattr(ChildEnded, "changes", changes)
+    patch.setattr(plans, "_ran_for_good", ran)
 
 
 def attempts_go_on(patch: Patch) -> None:
@@ -134,7 +136,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     asked_with_the_carry_before: ("rounds",),
     carries_the_start_data_on: ("rounds",),
     child_forgotten_by_a_failed_attempt: ("invariant 12",),
-    deadline_of_the_completed: ("rounds", "invariant 3", "the engine's own rules", "invariant 12"),
+    failed_until_begins_anew: ("redrive", "idempotency keys"),
     attempts_go_on: ("invariant 2", "rounds"),
     snapshot_loses(Child, "round"): ("invariant 9",),
     snapshot_loses(Child, "asks"): ("invariant 9",),

@@ -199,7 +199,7 @@ def keys(world: World, *ways: str) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("seed", range(6))
 def test_invariant_11_each_item_ends_once_and_the_summary_counts_the_items(size: int, seed: int) -> None:
-    """C.6 and I.1: at every size the outcome depends on the items only, whatever dies, waits or ends when."""
+    """Rules C.6 and I.1: at every size the outcome depends on the items only, whatever dies, waits or ends when."""
     world = World(size, seed).run()
     assert world.committed.status == "completed"
     assert sorted(world.ends(ev.ItemCompleted)) == keys(world, "runs", "again", "event", "time")

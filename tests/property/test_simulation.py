@@ -431,7 +431,7 @@ class Halted(Workflow, key="halted"):
 
 
 OF_TWO_LEVELS = (Wide, Broken, Held, Torn)
-STEERED = Faults(kinds=("message late",), rates=(0.02,))
+STEERED: Faults = Faults(kinds=["message late"], rates=(0.02,))
 RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
     "cancelled_parts_are_over": (Held, STEERED),
     "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
-from hephaestus.engine.records import Child, Loop, Mapped, OpenItem, Origin, Received
+from hephaestus.engine.records import Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
@@ -92,6 +92,11 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
 BY_TYPE["Received | None"] = st.none() | records(Received)
 BY_TYPE["Loop | None"] = st.none() | records(Loop)
 BY_TYPE["Mapping[str, OpenItem]"] = st.dictionaries(TEXT, records(OpenItem), max_size=2)
+BY_TYPE["Plan"] = records(Plan)
+BY_TYPE["Plan | None"] = st.none() | BY_TYPE["Plan"]
+BY_TYPE["Part | None"] = st.none() | records(Part)
+BY_TYPE["Counts"] = records(Counts)
+BY_TYPE["tuple[Counts, ...]"] = st.tuples(BY_TYPE["Counts"])
 BY_TYPE["Mapped | None"] = st.none() | records(Mapped)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
 BY_TYPE["Child | None"] = st.none() | records(Child)

@@ -13,7 +13,7 @@ from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
 from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.guard import KEY_HEADER
 from hephaestus.console.server import ConsoleServer
-from hephaestus.steps import WaitForEvent
+from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.answer import Answer
 
@@ -70,6 +70,23 @@ class Parcel(Workflow, key="parcel", version=1, tags=["post"]):
         deliver: {"done": DONE},
         drop: {"done": DONE},
     }
+
+
+@step(retry=Retry(max_attempts=1))
+def measure(ctx: StepContext) -> str:
+    """Fail for three."""
+    if ctx.index in {7, 5_001, 9_998}:
+        message = f"no {ctx.index}"
+        raise ValueError(message)
+    return "done"
+
+
+class Many(Workflow, key="many"):
+    """A map of ten thousand items."""
+
+    every = Map(measure, over=lambda _: range(10_000), tolerate=3, concurrency=10_000)
+    start_at = every
+    transitions = {every: {"done": DONE}}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ import pytest
         ("hephaestus.adapters.dynamodb", ("boto3", "sqlite3", "s3transfer", "concurrent.futures.thread")),
         ("hephaestus.adapters.scheduler", ("boto3", "pynamodb")),
         ("hephaestus.adapters.sqs", ("boto3", "pynamodb")),
+        ("hephaestus.adapters.s3_objects", ("boto3", "pynamodb")),
+        ("hephaestus.adapters.memory.objects", ("botocore", "pynamodb", "boto3", "sqlite3")),
+        ("hephaestus.aws, hephaestus.runtime.runner", ("hephaestus.runtime.sources", "hephaestus.runtime.item_lines")),
     ],
 )
 def test_importing_an_adapter_brings_nothing_it_can_do_without(module: str, unwanted: tuple[str, ...]) -> None:

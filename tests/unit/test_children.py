@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
 from hephaestus.engine.activation import derived
+from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import evolve
-from hephaestus.errors import DefinitionError, NotRoot
+from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent, UnknownWorkflow
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
@@ -25,7 +26,7 @@ from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hephaestus.definition.step import Step
     from hephaestus.definition.views import InstanceView
@@ -298,12 +299,17 @@ class Book:
             self.done.append(ctx.idempotency_key.rpartition(":")[2])
             return "done"
 
+        return step(key=key, compensate=self.undo(key))(act)
+
+    def undo(self, key: str) -> Callable[[Any], None]:
+        """What undoes such a step."""
+
         def undo(ctx: Any) -> None:
             if f"undo {key}" in self.refuses:
                 raise NonRetryable(key)
             self.done.append(f"-{ctx.idempotency_key.rpartition(':')[2]}")
 
-        return step(key=key, compensate=undo)(act)
+        return undo
 
 
 def line(key: str, *steps: Step) -> type[Workflow]:
@@ -663,3 +669,319 @@ def test_the_large_values_of_a_child_stay_as_long_as_the_child() -> None:
     local.resume("top::1", "go")
     local.settle()
     assert expiring() != []
+
+
+def edited(local: LocalRuntime, *flows: type[Workflow]) -> LocalRuntime:
+    """Another deployment over the same instances, at the same time."""
+    other = LocalRuntime(*flows, store=local.store)
+    other.clock.sleep(local.clock.now() - other.clock.now())
+    return other
+
+
+@pytest.mark.parametrize("lacks", ["a step", "a compensation", "the workflow"])
+def test_a_root_shows_why_a_child_cannot_be_undone_and_goes_on_once_it_can(lacks: str) -> None:
+    """Rule D.9: the child's workflow was changed under the same version; the root is parked until it is right."""
+    book = Book()
+    work, other = book.step("b"), step(key="other")(lambda ctx: "done")
+    below = line("below", work)
+    child, fails = ChildWorkflow(below, name="kid"), book.step("z")
+    book.refuses.add("z")
+    held = WaitForEvent("go", name="held")
+    routes: Any = {child: {"done": held}, held: {"go": fails}, fails: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": child, "transitions": routes}, key="p")
+    local = LocalRuntime(top, below)
+    local.start(top, "1", {})
+    wrong: tuple[type[Workflow], ...] = {
+        "a step": (line("below", other),),
+        "a compensation": (line("below", step(key="b")(lambda ctx: "done")),),
+        "the workflow": (),
+    }[lacks]
+    changed = edited(local, top, *wrong)
+    changed.resume("p::1", "go")
+    changed.settle()
+    parked = shown(changed).parked or ""
+    assert "Below" in parked, parked
+    assert parked.endswith("deploy that version again")
+    for _ in range(5):
+        changed.advance(timedelta(hours=1))
+        changed.sweep()
+    assert (shown(changed).status, shown(changed).parked) == ("compensating", parked)
+    told = [entry.sequence for entry in changed.runner.history("p::1", limit=200).items]
+    assert len(told) < 25, "it is looked at less and less often"
+    right = edited(changed, top, below)
+    right.advance(timedelta(hours=1))
+    right.sweep()
+    right.settle()
+    assert (shown(right).status, shown(right).parked) == ("failed", None)
+    assert book.done == ["b", "-b!undo"]
+
+
+@pytest.mark.parametrize("how", ["redrive", "sweep"])
+def test_a_parked_child_is_shown_in_its_tree_and_redriven_by_itself(how: str) -> None:
+    """Rule D.6: it goes on as it was, which changes nothing for its root."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    without = edited(local, parent(slow))
+    local.runner.resume(child, "go")
+    without.advance(timedelta(minutes=2))
+    without.sweep()
+    (below,) = without.runner.get("p::1", tree=True).children
+    assert "deploy that version again" in below["parked"]
+    right = edited(without, parent(slow), Slow)
+    if how == "redrive":
+        right.runner.redrive(child)
+    else:
+        right.advance(timedelta(hours=1))
+        right.sweep()
+    right.settle()
+    assert shown(right).status == "completed"
+
+
+def left() -> tuple[LocalRuntime, str]:
+    """A root that was cancelled, and its child that no deployment could run, which it has left; now it can be run."""
+    flow = parent(slow)
+    local = LocalRuntime(flow, Slow)
+    local.runner.start_instance(flow, {}, id="1")
+    local.runner.wake("p::1", budget=Budget(local.clock.now() + 60_000))  # the child's message stays in the queue
+    child = kid(local, "slow", "slow")
+    without = edited(local, flow)
+    without.runner.cancel("p::1", compensate=True)
+    for _ in range(3):
+        without.advance(timedelta(minutes=50))
+        without.sweep()
+    assert shown(without).status == "cancelled"
+    assert local.runner.get(child).status == "pending"
+    return edited(without, flow, Slow), child
+
+
+def test_a_child_that_was_left_runs_when_it_is_redriven() -> None:
+    """Rules D.5 and D.7: it ends as cancelled, as no one waits for it; then it is on its own."""
+    local, child = left()
+    local.advance(timedelta(hours=2))
+    local.sweep()
+    assert (local.runner.get(child).status, dict(local.runner.get(child).steps)) == ("cancelled", {})
+    local.runner.redrive(child)
+    local.settle()
+    local.resume(child, "go")
+    local.settle()
+    assert local.runner.get(child).status == "completed"
+
+
+@pytest.mark.parametrize("then", ["redriven", "started anew", "expired"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_child_that_was_left_stays_on_its_own(then: str, *, ended: bool) -> None:
+    """Rule D.6: whatever becomes of its root."""
+    local, child = left()
+    if ended:
+        local.advance(timedelta(hours=2))
+        local.sweep()
+    if then == "redriven":
+        local.runner.redrive("p::1")
+    elif then == "started anew":
+        local.start("Parent", "1", {})
+    else:
+        for item in local.store.table.query("p::1", low="", high="~"):
+            local.store.table.delete("p::1", str(item["sk"]), ALWAYS)
+    local.settle()
+    if ended:
+        local.runner.redrive(child)
+        local.settle()
+        assert local.runner.get(child).status == "waiting"
+    local.runner.cancel(child)
+    local.settle()
+    assert local.runner.get(child).status == "cancelled"
+
+
+def test_what_an_earlier_child_of_a_step_has_left_is_not_started_again_by_itself() -> None:
+    """Rule D.6: it was undone and not left, and another has taken its place."""
+    book = Book()
+    local = saga(book)
+    book.refuses.clear()
+    local.runner.redrive("p::1")
+    local.settle()
+    with pytest.raises(NotRoot, match="ask at its root, p::1"):
+        local.runner.redrive(kid(local, "mid", "middle"))
+
+
+def test_a_child_below_a_detached_one_is_steered_there() -> None:
+    """Rule D.6: that one is the root of what is below it."""
+    middle = type("Middle", (Workflow,), {"start_at": slow, "transitions": {slow: {"done": DONE}}}, key="m")
+    local = run(ChildWorkflow(middle, name="ship", detached=True), middle, Slow)
+    top, lowest = kid(local, key="m"), kid(local, "ship/slow", "slow")
+    with pytest.raises(NotRoot, match=f"a child of {top}: ask at its root, {top}"):
+        local.runner.cancel(lowest)
+    local.runner.cancel(top)
+    local.settle()
+    assert [local.runner.get(one).status for one in (top, lowest)] == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_children_whose_ends_are_read_at_once_are_undone_in_the_order_of_their_ends(order: tuple[int, int]) -> None:
+    """Rule D.9: the last first, wherever they are in the graph."""
+    book = Book()
+    book.refuses.add("z")
+    asked = [WaitForEvent("go", name=f"asked{number}") for number in (0, 1)]
+    flows = []
+    for number, gate_ in enumerate(asked):
+        done = book.step(f"b{number}")
+        routes: Any = {gate_: {"go": done}, done: {"done": DONE}}
+        made = type(f"Kid{number}", (Workflow,), {"start_at": gate_, "transitions": routes}, key=f"k{number}")
+        flows.append(made)
+    kids = [ChildWorkflow(flow, name=f"kid{number}") for number, flow in enumerate(flows)]
+    begin, fails = step(key="begin")(lambda ctx: "done"), book.step("z")
+    top_routes: Any = {begin: {"done": kids}, **{one: {"done": fails} for one in kids}, fails: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": begin, "transitions": top_routes}, key="p")
+    local = LocalRuntime(top, *flows)
+    local.start(top, "1", {})
+    for number in order:
+        child = kid(local, f"kid{number}", f"k{number}")
+        local.runner.resume(child, "go")
+        local.clock.sleep(1_000)
+        local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))  # the parent's message stays in the queue
+    local.settle()
+    assert shown(local).status == "failed"
+    assert book.done == [*[f"b{number}" for number in order], *[f"-b{number}!undo" for number in reversed(order)]]
+
+
+def test_an_id_that_a_child_has_or_had_is_not_started_by_hand() -> None:
+    """Rule D.4: its parent may read what it left, and undo it."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    for _ in range(2):
+        with pytest.raises(NotRoot, match="is a child of p::1"):
+            local.start(Slow, child, {})
+        local.runner.resume(child, "go")
+        local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))  # the parent's message stays in the queue
+        if local.runner.get(child).status == "completed":
+            break
+    with pytest.raises(NotRoot, match="is a child of p::1"):
+        local.start(Slow, child, {})
+
+
+def test_a_large_output_that_is_gone_with_its_child_is_not_taken_for_an_empty_one() -> None:
+    """Rule D.1: the step fails, as the child is lost."""
+    local = run(slow, Slow)
+    child = kid(local, "slow", "slow")
+    local.runner.resume(child, "go", {"text": b64encode(Random(3).randbytes(5_000)).decode()})
+    local.runner.wake(child, budget=Budget(local.clock.now() + 60_000))
+    for item in local.store.table.query(child, low="", high="~"):
+        local.store.table.delete(child, str(item["sk"]), ALWAYS)
+    local.settle()
+    assert shown(local).status == "failed"
+    assert "is not there any more" in (shown(local).error or {})["message"]
+
+
+def test_an_event_that_was_accepted_under_another_deployment_does_not_end_a_childs_step() -> None:
+    """Rule D.8: the child alone does; the event is dropped when it has."""
+    routes: Any = {"go": after, "done": after}
+    begin = step(key="begin")(lambda ctx: "done")
+    wait = WaitForEvent("hold", name="hold")
+
+    def top(member: Step) -> type[Workflow]:
+        led: Any = {begin: {"done": wait}, wait: {"hold": member}, after: {"done": DONE}}
+        led[member] = {one: to for one, to in routes.items() if one in ("go" if member is other else "done", "x")}
+        return type("Top", (Workflow,), {"start_at": begin, "transitions": led}, key="p")
+
+    other = WaitForEvent("go", name="slow")
+    right, wrong = top(slow), top(other)
+    local = LocalRuntime(right, Slow)
+    local.start(right, "1", {})
+    changed = edited(local, wrong)
+    changed.runner.resume("p::1", "go", {"by": "hand"})
+    local.resume("p::1", "hold")
+    local.settle()
+    assert shown(local).status == "waiting"
+    local.resume(kid(local, "slow", "slow"), "go", {"by": "child"})
+    local.settle()
+    assert dict(shown(local).steps["slow"].results) == {"by": "child"}
+    types = [event["type"] for entry in local.runner.history("p::1").items for event in entry.events]
+    assert "EventsDropped" in types
+
+
+def test_a_deadline_asked_for_from_outside_is_not_the_time_at_which_a_child_is_given_up() -> None:
+    """Rule D.7: that is an hour after it was asked to stop."""
+    late = ChildWorkflow(Slow, name="slow")
+    flow = parent(late, "timeout")
+    local = LocalRuntime(flow, Slow)
+    local.start(flow, "1", {})
+    child = kid(local, "slow", "slow")
+    without = edited(local, flow)
+    without.runner.schedule_resume("p::1", "slow", 60_000)
+    without.advance(timedelta(minutes=2))
+    without.sweep()
+    stopping = without.store.load("p::1")
+    assert stopping is not None
+    assert stopping.children["slow"].stopping == "timeout"
+    with pytest.raises(UnexpectedEvent, match="is being stopped"):
+        without.runner.schedule_resume("p::1", "slow", 60_000)
+    asked = TimerSet("other", "slow", without.clock.now() + 60_000)  # as if it had come before that rule
+    without.runner.instances.append(stopping, without.clock.now(), asked)
+    without.advance(timedelta(minutes=30))
+    without.sweep()
+    assert shown(without).status == "waiting"
+    without.advance(timedelta(minutes=40))
+    without.sweep()
+    assert shown(without).steps["slow"].event == "timeout"
+    assert local.runner.get(child).status == "waiting"
+
+
+@dataclass
+class Parcel:
+    """Start data that are no mapping."""
+
+    to: str
+
+
+class Aliased(BaseModel):
+    """Start data whose names are others in JSON."""
+
+    to: str = Field(alias="To")
+
+
+class Sent(Workflow, key="sent"):
+    """It leaves what it was given."""
+
+    start_at = step(key="send")(lambda ctx: {"given": dict(ctx.initial)})
+    transitions = {start_at: {"done": DONE}}
+    Input = Aliased
+
+
+@pytest.mark.parametrize(
+    ("child", "flow", "given"),
+    [
+        (ChildWorkflow(Shipping, context=lambda ctx: Parcel("Rome"), name="ship"), Shipping, {"label": "Rome"}),
+        (ChildWorkflow(Sent, context=lambda ctx: Aliased(To="Rome"), name="ship"), Sent, {"given": {"To": "Rome"}}),
+    ],
+)
+def test_a_child_starts_with_data_classes_and_models_as_an_instance_does(
+    child: Step, flow: type[Workflow], given: dict[str, Any]
+) -> None:
+    """As their JSON by the aliases that they take."""
+    assert dict(shown(run(child, flow)).steps["ship"].results) == given
+
+
+def test_a_cancellation_says_beforehand_that_open_children_undo_themselves() -> None:
+    """Before what their root did."""
+    book = Book()
+    below = type("Below", (Workflow,), {"start_at": gate, "transitions": {gate: {"go": DONE}}}, key="below")
+    local = LocalRuntime(top := line("p", book.step("a"), ChildWorkflow(below, name="kid"), book.step("z")), below)
+    local.start(top, "1", {})
+    assert shown(local).cancel_undoes == ("kid", "a")
+
+
+def test_children_of_a_workflow_that_is_not_deployed_any_more_are_listed() -> None:
+    """As its roots would be."""
+    local = run(slow, Slow)
+    without = edited(local, parent(slow))
+    assert [one.workflow for one in without.runner.list(workflow="Slow", children=True).items] == ["Slow"]
+    for asked in ({"workflow": "Nothing", "children": True}, {"workflow": "Slow"}):
+        with pytest.raises(UnknownWorkflow):
+            without.runner.list(**asked)
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_workflow_does_not_run_on_failure(*, detached: bool) -> None:
+    """Nothing waits for it, or with it."""
+    routes: Any = {"start_at": after, "transitions": {after: {"done": DONE}}}
+    with pytest.raises(DefinitionError, match="is on_failure and starts a workflow"):
+        type("Top", (Workflow,), {**routes, "on_failure": ChildWorkflow(Slow, detached=detached)}, key="top")

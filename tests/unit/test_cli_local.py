@@ -22,6 +22,29 @@ ROOT = Path(__file__).parents[2]
 ORDER = json.dumps(
     {"customer": {"name": "Ann", "email": "ann@example.org"}, "items": [{"sku": "anvil", "price_cents": 4200}]}
 )
+BELOW = """
+from hephaestus import DONE, Workflow, step
+
+act = step(key="act")(lambda ctx: "done")
+
+
+class Below(Workflow, key="below"):
+    start_at = act
+    transitions = {act: {"done": DONE}}
+"""
+ABOVE = """
+import below_flow
+
+from hephaestus import DONE, Workflow
+from hephaestus.steps import ChildWorkflow
+
+kid = ChildWorkflow(below_flow.Below, name="kid")
+
+
+class Above(Workflow, key="above"):
+    start_at = kid
+    transitions = {kid: {"done": DONE}}
+"""
 WRONG = """
 from hephaestus import DONE, Workflow, step
 
@@ -79,6 +102,54 @@ def test_check_takes_paths_and_tells_everything_that_is_wrong(tmp_path: Path) ->
     assert "one: declares 'b' but no transition routes it" in done.stdout
     found = answer("check", str(tmp_path / "wrong_flow.py"), code=1)
     assert [error["workflow"] for error in found["errors"]] == ["Wrong"]
+
+
+def test_check_says_which_children_would_not_be_deployed(tmp_path: Path) -> None:
+    """Their workflow is in none of the modules."""
+    (tmp_path / "below_flow.py").write_text(BELOW)
+    (tmp_path / "above_flow.py").write_text(ABOVE)
+    above, below = str(tmp_path / "above_flow.py"), str(tmp_path / "below_flow.py")
+    assert call("check", below, above).exit_code == 0
+    done = call("check", above)
+    assert done.exit_code == 1
+    assert "kid: starts Below, which none of these modules holds" in " ".join(done.stdout.split())
+
+
+FAMILY = """
+from hephaestus import DONE, Workflow, step
+from hephaestus.steps import ChildWorkflow
+
+one = step(key="one")(lambda ctx: "done")
+
+
+class Child(Workflow, key="child"):
+    start_at = one
+    transitions = {one: {"done": DONE}}
+
+
+kid = ChildWorkflow(Child, name="kid")
+
+
+class Parent(Workflow, key="parent"):
+    start_at = kid
+    transitions = {kid: {"done": DONE}}
+"""
+
+
+def test_check_finds_a_child_that_would_not_be_deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that holds the parent alone; the module that holds both is well, and so is the parent as such."""
+    package = tmp_path / "families"
+    package.mkdir()
+    (package / "both.py").write_text(FAMILY)
+    (package / "__init__.py").write_text("from families.both import Parent as Parent")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = call("check", "families")
+    assert done.exit_code == 1
+    assert "✗ Parent: 1 problem" in done.stdout
+    assert "kid: starts Child, which none of these modules holds" in " ".join(done.stdout.split())
+    assert call("check", "families.both").exit_code == 0
+    assert call("check", "families:Parent").exit_code == 0
+    assert call("check", "families", "families.both").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -252,6 +323,25 @@ def test_a_run_has_the_children_of_its_workflow_and_answers_them(tmp_path: Path)
     assert "it has middle, kid, gate" in call("run", target, "-e", "gone=go").stderr
     left = call("run", target)
     assert (left.exit_code != 0, "gate takes go" in left.stderr) == (True, True), left.output
+
+
+MANY = """
+from hephaestus import DONE, Workflow
+from hephaestus.steps import Map, WaitForEvent
+
+class Many(Workflow, key="many"):
+    asked = Map(WaitForEvent("yes", name="ask", timeout=60), over=lambda _: range(250), name="asked", concurrency=250)
+    start_at = asked
+    transitions = {asked: {"done": DONE}}
+"""
+
+
+def test_a_run_has_the_items_that_other_instances_run(tmp_path: Path) -> None:
+    """Rule C.1: they are answered, and time out, as those of one instance."""
+    (tmp_path / "many.py").write_text(MANY)
+    shown = answer("run", f"{tmp_path / 'many.py'}:Many", "-e", "asked=yes", "-e", "yes")
+    assert (shown["status"], shown["output"]["events"]) == ("completed", {"timeout": 248, "yes": 2})
+    assert shown["steps"]["asked"]["progress"] == {"total": 250, "completed": 250, "failed": 0}
 
 
 def test_an_answer_that_nobody_wanted_is_told() -> None:

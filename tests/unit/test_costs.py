@@ -9,7 +9,7 @@ from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Work
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
-from hephaestus.steps import ChildWorkflow, Repeat, Wait
+from hephaestus.steps import ChildWorkflow, Map, Repeat, Wait
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow
 from workflows import OrderFlow
@@ -140,3 +140,31 @@ def test_a_round_that_goes_on_with_an_event_waits_for_one() -> None:
     few, more = (play(version, Plan(rounds={"talk": number})) for number in (3, 4))
     assert (few.steps, few.invocations, more.invocations) == (3, 3, 4)
     assert 0 < more.write_units - few.write_units <= 8
+
+
+def test_a_map_is_priced_beside_both_kinds_of_step_functions_maps() -> None:
+    """An item is a transition, and in a distributed map starts an Express workflow; ours share commits and Lambdas."""
+
+    @step
+    def work(ctx: StepContext) -> str:
+        return "done"
+
+    class Mapped(Workflow, key="x"):
+        every = Map(work, over=lambda _: [], name="every")
+        start_at = every
+        transitions = {every: {"done": DONE}}
+
+    version = describe(Mapped)["versions"][0]
+    found = estimate(version, Plan(items={"every": 1_000}), Work(step_ms=250, memory_mb=1024))
+    ours, standard, distributed, _ = found.bills
+    assert [lines(bill)["state transitions"][0] for bill in (standard, distributed)] == [1_001, 1_001]
+    assert lines(distributed)["Express executions"] == (1_000, 1_000.0)
+    assert lines(distributed)["Express GB-seconds"][0] == 1_000 * 0.3 * 64 / 1024
+    assert any("a distributed map" in one for one in found.assumptions)
+    assert lines(ours)["DynamoDB write units"][0] <= 1.3 * 1_000
+    assert lines(ours)["Lambda invocations"][0] <= 1 + 2 * 10
+    assert [bill.name for bill in estimate(TEN).bills] == [
+        "Hephaestus",
+        "Step Functions Standard",
+        "Lambda durable functions",
+    ]

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, DefinitionError, Retry, StepContext, Workflow, step
+from hephaestus import DONE, DefinitionError, Retry, Rounds, StepContext, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.dev import lines_to_try
 from hephaestus.console import PortTaken
@@ -31,6 +31,8 @@ from hephaestus.dev.reloading import Modules
 from hephaestus.dev.serving_all import Served, serving
 from hephaestus.project.changes import package_in
 from hephaestus.runtime import telemetry
+from hephaestus.runtime.registry import Registry
+from hephaestus.steps import Map, Repeat
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -301,6 +303,45 @@ def test_a_failed_attempt_s_line_has_the_error_and_the_frames_of_its_step(caplog
     assert "RuntimeError: no 1\n  File" in told[2]
     for text in (told[0], told[2]):
         assert re.findall(r'File "(.*?)"', text) == [__file__]
+
+
+class Page(Workflow, key="page"):
+    """A map, in each of two rounds of a loop."""
+
+    lines = Map(step(key="line")(lambda ctx: "done"), over=lambda _: ["a", "b c"], key=str)
+    start_at = lines
+    transitions: ClassVar[Any] = {lines: {"done": DONE}}
+    output = staticmethod(lambda ctx: {"pages": ctx.initial.get("pages", 0) + 1})
+
+
+class Book(Workflow, key="book"):
+    """Pages."""
+
+    pages = Repeat(Page, until=lambda ctx: ctx.carry["pages"] == 2, rounds=Rounds(3), name="pages")
+    start_at = pages
+    transitions: ClassVar[Any] = {pages: {"done": DONE}}
+
+
+def test_the_log_names_items_and_rounds(caplog: pytest.LogCaptureFixture) -> None:
+    """Each line says what it is about; the end of a child that another one follows is no event without a name."""
+    local = LocalRuntime(Book, Page)
+    telemetry.attach("dev", readable_log.tell, readable_log.SAID)
+    try:
+        with caplog.at_level(logging.INFO, readable_log.NAME):
+            local.start(Book, "1", {})
+    finally:
+        telemetry.detach("dev")
+    told = [record.getMessage() for record in caplog.records]
+    assert any("  line[b c] → done" in line for line in told)
+    ends = [line.removeprefix("book::1  ") for line in told if "pages" in line and "←" in line]
+    assert ends == ["pages ← again", "pages ← done"]
+
+
+def test_no_event_is_suggested_where_no_step_takes_one() -> None:
+    """A step that is a workflow, or a map of plain steps, takes none."""
+    assert lines_to_try(Registry([Book, Page]), "http://x")[1] == ""
+    assert "YourWorkflow" in lines_to_try(Registry([]), "http://x")[0]
+    assert lines_to_try(Registry([]), "http://x")[1]
 
 
 def test_a_definition_error_is_reported_at_the_user_s_own_line() -> None:

@@ -74,7 +74,7 @@ def test_the_diagram_of_an_instance_shows_the_whole_table() -> None:
     assert "    waiting --> running: Claimed\n" in drawn
     for status in STATUSES:
         assert f" {status}" in drawn
-    assert "    failed --> compensating: Redriven\n" in drawn
+    assert "    failed --> compensating: Redriven, UndoRequested\n" in drawn
     assert "    compensating --> completed" not in drawn
     for end in ("completed", "failed", "cancelled"):
         assert f"    running --> {end}: InstanceFinished\n" in drawn

@@ -616,7 +616,7 @@ MISBEHAVING: Mapping[str, tuple[Callable[[StepContext], Any], str]] = {
     "not_json": (lambda _ctx: {"x": object()}, "results.x is a object"),
     "nan": (lambda _ctx: {"x": float("nan")}, "JSON has no such number"),
     "key": (lambda _ctx: {1: 2}, "keys must be strings"),
-    "results": (lambda _ctx: Completed("done", [1]), "results are a mapping"),  # type: ignore[arg-type]  # wrong on purpose
+    "results": (lambda _ctx: Completed("done", [1]), "its results must be a mapping, not list"),  # type: ignore[arg-type]  # wrong on purpose
     "metadata": (lambda _ctx: Completed("done", {}, {"x": object()}), "metadata.x is a object"),
     "huge": (lambda _ctx: {"x": __import__("os").urandom(70_000)}, "at most 65536 are stored"),
     "unrouted_timeout": (lambda _ctx: Pending(timedelta(seconds=1)), "do not route 'timeout'"),

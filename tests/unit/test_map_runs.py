@@ -71,6 +71,22 @@ def test_an_item_is_given_itself_and_nothing_of_its_size() -> None:
     assert seen == [("x", "x", 0, {}, {}, {"a": 1}), ("y/z", "y/z", 1, {}, {}, {"a": 1})]
 
 
+def test_an_item_that_reads_results_of_steps_is_told_where_it_finds_what_it_needs() -> None:
+    """Rule C.1."""
+
+    @step(retry=Retry(max_attempts=1))
+    def reads(ctx: StepContext) -> dict[str, Any]:
+        return {"x": ctx.steps["first"]["x"]}
+
+    mapped = Map(reads, over=lambda _: [1])
+    led = {mapped: {"done": DONE}}
+    flow: type[Workflow] = type("Reading", (Workflow,), {"start_at": mapped, "transitions": led}, key="r")
+    error = LocalRuntime(flow).start(flow, "1").error
+    assert error is not None
+    assert "an item of a map reads no results of steps (" in error["message"]
+    assert "give it what it needs by over= or context=" in error["message"]
+
+
 def test_the_items_are_recorded_before_one_of_them_runs() -> None:
     """Rule C.3: as one value; large ones stand apart, and are read back."""
     large = [{"n": number, "pad": str(number) * 9_000} for number in range(20)]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hephaestus import DONE, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.events import MapBegun, PartResumed
 from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
-from hephaestus.runtime import spreading
+from hephaestus.runtime import scanning, spreading
+from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.store.keys import mail_key
 from hephaestus.testing import LocalRuntime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.views import InstanceView
     from hephaestus.engine.state import State
+    from hephaestus.runtime.sources import Scan
 
 ONCE = Retry(max_attempts=1)
 SIZES = (0, 1, 2, 3, 4, 5, 7, 12, 13, 30)
@@ -461,3 +463,167 @@ def test_a_mapping_that_is_none_fails_its_item(chunk: int) -> None:
     shown = LocalRuntime(flow, child).start(flow, "1", {})
     assert shown.status == "failed"
     assert "item 1 is 5, and a workflow starts with a mapping" in str(shown.error)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_what_workflows_left_is_read_of_them(chunk: int) -> None:
+    """Rule C.7: in order, each when it is asked for; ``None`` for one that failed; by a fork, too, and in pages."""
+    seen: list[Any] = []
+
+    class Reading(PlainWorkflows):
+        def _fail(self, ctx: StepContext) -> str:
+            seen.append([one and one["twice"] for one in ctx.results("work")])
+            return super()._fail(ctx)
+
+    world = Reading(chunk=chunk, tolerate=1)
+    world.bad = {3}
+    assert world.start(5).status == "completed"
+    assert seen == [[0, 2, 4, None, 8]]
+    page = world.local.runner.items("flow::1", "work")
+    assert [(one.status, one.item, bool(one.child)) for one in page.items] == [
+        ("failed" if number == 3 else "completed", number, True) for number in range(5)
+    ]
+    assert [one.index for one in world.local.runner.items("flow::1", "work", status="failed").items] == [3]
+    entries = world.local.runner.history("flow::1", limit=200).items
+    ended = [one.sequence for one in entries if any(event.get("step") == "work" for event in one.events)]
+    world.local.runner.fork("flow::1", max(ended), new_id="2")
+    world.local.settle()
+    assert world.local.runner.get("flow::2").status == "completed"
+    assert seen[1:] == seen[:1]
+    assert len({one["index"] for one in world.seen}) == len(world.seen) == 5
+
+
+def lines(number: int) -> str:
+    """An object of so many items."""
+    return "".join(f'{{"n": {one}}}\n' for one in range(number))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 13, 450])
+def test_items_are_lines_of_an_object(size: int) -> None:
+    """Rule C.3: where they are is recorded, and each instance reads its own lines."""
+    seen: list[tuple[int, Any, str]] = []
+
+    @step
+    def work(ctx: StepContext) -> dict[str, Any]:
+        seen.append((ctx.index, ctx.item, ctx.item_key))
+        return {"twice": 2 * ctx.item["n"]}
+
+    made = Map(work, over=Items.s3("uploads", "lines.jsonl"), chunk=2)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    local.objects.put("uploads", "lines.jsonl", lines(size))
+    shown = local.start(flow, "1", {})
+    assert shown.status == "completed", shown.error
+    assert sorted(seen) == [(one, {"n": one}, str(one)) for one in range(size)]
+    assert shown.steps["work"].results["total"] == size
+
+
+def test_an_object_that_is_replaced_while_its_items_run_fails_those_that_are_not_read() -> None:
+    """Rule C.3: on condition that the object is the same, and without a retry; the error names it."""
+
+    @step(retry=ONCE)
+    def work(ctx: StepContext) -> dict[str, Any]:
+        local.objects.put("uploads", "lines.jsonl", lines(7))
+        return dict(ctx.item)
+
+    made = Map(work, over=lambda _: Items.s3("uploads", "lines.jsonl"), chunk=2, concurrency=1, tolerate=20)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    local.objects.put("uploads", "lines.jsonl", lines(9))
+    shown = local.start(flow, "1", {})
+    assert shown.status == "completed"
+    results = dict(shown.steps["work"].results)
+    assert (results["completed"], results["failed"]) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "problem"),
+    [
+        ("none.jsonl", None, "there is no such object"),
+        ("empty.csv", "", "is empty: a CSV has a header"),
+        ("blank.jsonl", '{"n": 1}\n\n{"n": 2}\n', "blank.jsonl, line 2"),
+    ],
+)
+def test_what_is_no_object_of_items_fails_the_map_without_retry(key: str, data: str | None, problem: str) -> None:
+    """Rule C.4: before any item runs."""
+    work = step(key="work")(lambda _: "done")
+    made = Map(work, over=Items.s3("uploads", key), chunk=2)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    if data is not None:
+        local.objects.put("uploads", key, data)
+    shown = local.start(flow, "1", {})
+    assert (shown.status, shown.steps["work"].attempt) == ("failed", 1)
+    assert problem in str(shown.error)
+
+
+def test_a_malformed_line_fails_the_items_that_are_read_with_it() -> None:
+    """Rule C.4: the error names the line of the whole object."""
+    work = step(key="work")(lambda _: "done")
+    made = Map(work, over=Items.s3("uploads", "lines.jsonl"), chunk=2)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    local.objects.put("uploads", "lines.jsonl", lines(8) + "{nonsense\n" + lines(3))
+    shown = local.start(flow, "1", {})
+    assert shown.status == "failed"
+    assert "lines.jsonl, line 9" in str(shown.error)
+
+
+def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.3: its cursor is stored; nothing is read again that was found."""
+    seen: list[int] = []
+    work = step(key="work")(lambda ctx: seen.append(ctx.index) or "done")  # type: ignore[func-returns-value]  # on purpose
+    again = Retry(max_attempts=1_000, backoff="constant", delay=1)
+    made = Map(work, over=Items.s3("uploads", "lines.jsonl"), chunk=1, name="map", concurrency=10_000, retry=again)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    local.objects.put("uploads", "lines.jsonl", lines(250))
+    local.runner.sources = lambda: Sources(local.objects, block=1, longest_line=64)
+    monkeypatch.setattr(scanning, "SCANNED", 1)
+    scans: list[int] = []
+    scan = Sources.scan
+
+    def slow(self: Sources, at: Scan, goes_on: Callable[[int], bool]) -> Any:
+        scans.append(at.at)
+        if len(scans) % 7 == 0:
+            message = "the time is up"
+            raise scanning.ScanGoesOn(message)
+        return scan(self, at, goes_on)
+
+    monkeypatch.setattr(Sources, "scan", slow)
+    local.start(flow, "1", {})
+    local.advance(timedelta(hours=1))
+    assert local.runner.get("flow::1").status == "completed"
+    assert sorted(seen) == list(range(250))
+    assert scans == sorted(scans)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_the_version_of_a_maps_workflows_is_decided_once(chunk: int) -> None:
+    """Rule C.15: by the workflow's ``version_for``, asked once for all of them."""
+    asked: list[Any] = []
+    ran: list[int] = []
+
+    @step
+    def one(ctx: StepContext) -> str:
+        ran.append(ctx.instance.version)
+        return "done"
+
+    @step
+    def two(ctx: StepContext) -> str:
+        ran.append(ctx.instance.version)
+        return "done"
+
+    old = type("Old", (Workflow,), {"start_at": one, "transitions": {one: {"done": DONE}}}, key="kid", version=1)
+    new = type("New", (Workflow,), {"start_at": two, "transitions": {two: {"done": DONE}}}, key="kid", version=2)
+
+    def version_for(_versions: Any, opts: Mapping[str, Any]) -> int:
+        asked.append(opts)
+        return len(asked)
+
+    members = {"version_for": staticmethod(version_for)}
+    kid = type("Kid", (Workflow,), members, key="kid", versions={1: old, 2: new}, current=2)
+    made = Map(kid, over=lambda _: [{"n": number} for number in range(9)], chunk=chunk, concurrency=1, name="work")
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    assert LocalRuntime(flow, kid).start(flow, "1", {}).status == "completed"
+    assert (len(asked), ran) == (1, [1] * 9)

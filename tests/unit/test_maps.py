@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Again, Completed, Rounds, Step, StepContext, Workflow, step
-from hephaestus.definition.maps import MOST_ITEMS, InvalidItems, Spreads
+from hephaestus import DONE, Again, Completed, InvalidItems, Rounds, Step, StepContext, Workflow, step
+from hephaestus.definition.maps import MOST_ITEMS, Spreads
 from hephaestus.engine.graph import Spread
 from hephaestus.errors import DefinitionError
-from hephaestus.steps import Map
+from hephaestus.steps import Map, WaitForEvent
 from hephaestus.values import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
@@ -94,6 +94,14 @@ def test_all_mistakes_of_a_map_are_reported_at_once() -> None:
     with pytest.raises(DefinitionError) as raised:
         Map(resize, over=images, tolerate=-1, concurrency=0)
     assert len(raised.value.problems) == 2
+
+
+def test_a_map_that_routes_an_event_of_its_items_is_told_what_a_map_emits() -> None:
+    """Rule C.6: an item's own events are outcomes, and are counted."""
+    asked = Map(WaitForEvent("yes", "no", name="ask"), over=lambda ctx: ())
+    with pytest.raises(DefinitionError) as told:
+        type("Asking", (Workflow,), {"start_at": asked, "transitions": {asked: {"yes": DONE, "done": DONE}}}, key="a")
+    assert "ask: routes 'yes', which its items emit, and not the map. Route 'done'" in str(told.value)
 
 
 def test_a_map_has_the_key_of_its_step_unless_it_is_named() -> None:

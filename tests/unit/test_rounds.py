@@ -218,7 +218,7 @@ def test_again_without_rounds_is_an_error_of_the_definition_or_of_the_step() -> 
     ("again", "story"),
     [
         (lambda: Again({"x": object()}), "carry"),
-        (lambda: Again([1]), "returned the carry list: carry are a mapping"),  # type: ignore[arg-type]  # on purpose
+        (lambda: Again([1]), "its carry must be a mapping, not list"),  # type: ignore[arg-type]  # on purpose
         (lambda: Again({"x": "y" * 20_000_000}), "its carry needs"),
         (lambda: Again(after=-1), "returned Again, and its after is -1: give seconds"),
         (lambda: Again(after=timedelta(days=3_652)), "at most 366 days"),

@@ -263,3 +263,36 @@ def test_items_side_by_side_have_spans_of_their_own() -> None:
         if (item := span.attributes.get("hephaestus.item")) is not None and span.context:
             found[str(item)] = span.context.span_id
     assert found == seen
+
+
+def test_the_items_of_a_map_in_many_instances_are_in_the_trace_of_its_own() -> None:
+    """Rule C.1: each item is a span below an execution; nothing names an instance of the tree."""
+    seen: dict[str, int] = {}
+
+    @step
+    def item(ctx: StepContext) -> str:
+        seen[ctx.item_key] = trace.get_current_span().get_span_context().span_id
+        return "done"
+
+    made = Map(item, over=lambda _: range(9), chunk=2, name="work")
+    flow = type("Large", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="large")
+    spans = Spans()
+    with attached(spans):
+        assert LocalRuntime(flow).start(flow, "1", {}).status == "completed"
+    assert len({span.context.trace_id for span in spans.ended if span.context is not None}) == 1
+    items = {
+        str((span.attributes or {})["hephaestus.item"]): span for span in spans.named("step work") if of_item(span)
+    }
+    assert sorted(items) == [str(place) for place in range(9)]
+    assert {key: span.context.span_id for key, span in items.items() if span.context is not None} == seen
+    runs = {span.context.span_id for span in spans.named("run Large") if span.context is not None}
+    assert {span.parent.span_id for span in items.values() if span.parent is not None} <= runs
+    told = [(span.name, dict(span.attributes or {})) for span in spans.ended]
+    assert "hephaestus-map" not in str(told)
+    assert "lost" not in {attributes.get("hephaestus.outcome") for _, attributes in told}
+    assert len(spans.named("start Large")) == len(spans.named("Large")) == 1
+
+
+def of_item(span: ReadableSpan) -> bool:
+    """Whether a span is of an item of a map."""
+    return "hephaestus.item" in (span.attributes or {})

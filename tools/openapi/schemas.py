@@ -187,6 +187,7 @@ def link() -> Schema:
     described["properties"] |= {
         "workflow": WORKFLOW,
         "confirm": _all_of({"method": {**text, "const": "POST"}}),
+        "item": {**text, "description": "The key of the item that it is for, where its step is a map."},
         "payload": {"description": "The results that the link brings."},
     }
     return described

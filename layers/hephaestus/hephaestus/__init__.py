@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
+from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
@@ -29,6 +30,7 @@ from hephaestus.errors import (
     InvalidDelay,
     InvalidInput,
     InvariantBroken,
+    ItemNotBegun,
     LinkAltered,
     LinkExpired,
     LinkForeign,
@@ -92,7 +94,10 @@ __all__ = [
     "InstanceNotFound",
     "InvalidDelay",
     "InvalidInput",
+    "InvalidItems",
     "InvariantBroken",
+    "ItemNotBegun",
+    "Items",
     "LinkAltered",
     "LinkExpired",
     "LinkForeign",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hephaestus.adapters.sqs import SqsMessages, SqsQueue
     from hephaestus.callbacks.signer import Signer
     from hephaestus.runtime.ports import EventBus
+    from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.sweeper import Sweeper
     from hephaestus.store.store import Store
 
@@ -287,6 +288,7 @@ def build_runner(
     store = _store(settings, place)
     runner = Runner(store, timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
     runner.bus = _bus(settings, place)
+    runner.sources = cache(partial(_sources, place))
     return runner
 
 
@@ -325,6 +327,15 @@ def _queue(settings: Settings, account: Account) -> SqsQueue:
     from hephaestus.adapters.sqs import SqsQueue  # noqa: PLC0415 - settings are checked before AWS is imported
 
     return SqsQueue(settings.queue_url, account.client("sqs"), settings.bulk_queue_url)
+
+
+def _sources(account: Account) -> Sources:
+    """What reads the items of maps from users' objects: few invocations need it."""
+    from hephaestus.adapters.s3_objects import S3Objects  # noqa: PLC0415 - see above
+    from hephaestus.adapters.session import MAX_ATTEMPTS  # noqa: PLC0415 - see above
+    from hephaestus.runtime.sources import Sources  # noqa: PLC0415 - see above
+
+    return Sources(S3Objects(account.client("s3", MAX_ATTEMPTS)))
 
 
 def _bus(settings: Settings, account: Account) -> EventBus | None:

@@ -181,7 +181,10 @@ class NotRedrivable(CallerError):
 
 
 class NotRoot(CallerError):
-    """The instance is a child that its parent waits for: only the root of its tree is cancelled, redriven or forked."""
+    """The instance is a child that its parent waits for: only the root of its tree is cancelled, redriven or forked.
+
+    Or it runs items of another's map: that one is asked.
+    """
 
     status = 409
     title = "Not the root"
@@ -271,6 +274,12 @@ class LineFull(TooBusy):
     """So many events are in line for a step with rounds that it takes no more until one of them was its turn."""
 
     title = "Line full"
+
+
+class ItemNotBegun(RetryLater):
+    """The item of a map that a request names has not begun, and the instance that will run it cannot keep it yet."""
+
+    title = "Item not begun"
 
 
 class CorruptLog(EngineError):

@@ -20,12 +20,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryStore, MemoryTimers
+from hephaestus.adapters.memory.objects import MemoryObjects
 from hephaestus.definition.context import Instance
 from hephaestus.definition.durations import read_duration, read_moment, shown
 from hephaestus.definition.references import step_key
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
+from hephaestus.runtime.sources import Sources
 from hephaestus.runtime.sweeper import Sweeper, SweepReport
 from hephaestus.runtime.workers import ThreadWorkers
 from hephaestus.writes.memory_tables import MemoryTables
@@ -148,6 +150,8 @@ def _check_workflows(workflows: Sequence[object]) -> None:
 class LocalRuntime:
     """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
 
+    ``local.objects.put("bucket", "key", "...")`` puts an object there that ``Items.s3`` reads.
+
     Args:
         workflows: the workflows it knows.
         store: another store than memory's.
@@ -189,6 +193,8 @@ class LocalRuntime:
             workers=lambda: _Workers(self.clock),
         )
         self.runner.bus = self.bus
+        self.objects = MemoryObjects()
+        self.runner.sources = lambda: Sources(self.objects)
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
 
     def start(  # noqa: PLR0913 - as `start_instance` has them

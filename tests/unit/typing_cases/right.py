@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -18,6 +19,7 @@ from hephaestus import (
     Delete,
     Done,
     Instance,
+    Items,
     NonRetryable,
     Pending,
     Put,
@@ -148,6 +150,8 @@ thumbs = Map(
     retry=Retry(max_attempts=2),
     name="thumbs",
 )
+parcels = Map(note, over=Items.s3("shop", "parcels.jsonl"), concurrency=500, collect=False, name="parcels")
+of_a_day = Map(note, over=lambda ctx: Items.s3("shop", ctx.initial["day"], format="csv"), name="of_a_day")
 numbers = Map(note, over=lambda _: range(3), tolerate=3, collect=False, name="numbers")
 asked = Poll(carrier_says_later, every=1.5, rounds=Rounds(500, 60))
 
@@ -368,6 +372,13 @@ def undo_orders(ctx: StepContext) -> None:
     print(ctx.steps["orders"]["id"])  # noqa: T201 - so that it is used
 
 
+@dataclass
+class Told:
+    """Start data of a child."""
+
+    mail: str
+
+
 class Parent(Workflow, key="parent"):
     """Workflows as steps: of a model or of a mapping, bounded, undone, on its own."""
 
@@ -385,6 +396,7 @@ class Parent(Workflow, key="parent"):
         name="checked",
     )
     audit = ChildWorkflow(TypedOutput, detached=True)
+    told = ChildWorkflow(TypedOutput, context=lambda ctx: Told(str(ctx.initial["mail"])), name="told")
     drafts = Repeat(
         Orders,
         until=lambda ctx: ctx.carry.get("approved", False) or ctx.round > 2,
@@ -397,7 +409,8 @@ class Parent(Workflow, key="parent"):
         orders: {"done": checked, "timeout": audit},
         checked: {"done": drafts},
         drafts: {"done": audit, "exhausted": audit},
-        audit: {"done": DONE},
+        audit: {"done": told},
+        told: {"done": DONE},
     }
 
 

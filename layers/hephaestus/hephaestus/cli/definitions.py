@@ -123,6 +123,8 @@ def check(
     """Check the workflows of a module, and show what was understood. Status 1 if something is wrong."""
     session: Session = ctx.obj
     good, wrong = _read(modules)
+    if not any(":" in name for name in modules):
+        wrong += _lacking(good)
     if deployed and not wrong:
         wrong += _compared(session, good)
     if session.json:
@@ -154,6 +156,21 @@ def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
             problems = [str(each) for each in error.problems] if isinstance(error, DefinitionError) else [words(error)]
             wrong.append({"module": name, "workflow": getattr(error, "workflow", None), "problems": problems})
     return good, wrong if good else wrong + empty
+
+
+def _lacking(flows: list[type[Workflow]]) -> list[Json]:
+    """The steps whose child would not be deployed: its workflow is in none of the modules."""
+    found: list[Json] = []
+    for flow in flows:
+        steps = [step for known in flow.definitions.values() for step in known.every_step]
+        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in flows]
+        problems = [
+            f"{step.key}: starts {step.workflow.name}, which none of these modules holds. "
+            "Import the workflow there, or name its module, too."
+            for step in dict.fromkeys(lacking)
+        ]
+        found += [{"module": None, "workflow": flow.name, "problems": problems}] if problems else []
+    return found
 
 
 def _compared(session: Session, flows: list[type[Workflow]]) -> list[Json]:

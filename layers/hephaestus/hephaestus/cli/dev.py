@@ -117,12 +117,12 @@ def _say(session: Session, served: Served, state: Path) -> None:
     session.say(Text(safe(f"{', '.join(names) or 'no workflow yet'}, kept in {shown}. Ctrl+C ends it.")))
     start, event = lines_to_try(registry, served.url)
     lines = (("start", start), ("event", event), ("console", served.console))
-    sys.stdout.write("\n" + "".join(f"  {what:<9}{line}\n" for what, line in lines) + "\n")  # never wrapped
+    sys.stdout.write("\n" + "".join(f"  {what:<9}{line}\n" for what, line in lines if line) + "\n")  # never wrapped
     sys.stdout.flush()
 
 
 def lines_to_try(registry: Registry, url: str) -> tuple[str, str]:
-    """Two commands to try on the first workflow."""
+    """Two commands to try on the first workflow; the second is empty where none of its steps takes an event."""
     flow = next(iter(registry), None)
     name, key = (flow.name, flow.business_key.name) if flow else ("YourWorkflow", "key")
     current = flow.versions[flow.current] if flow else None
@@ -132,10 +132,9 @@ def lines_to_try(registry: Registry, url: str) -> tuple[str, str]:
     step = min(waiting, key=lambda it: it.events == ("done",), default=None)  # a ``Wait`` ends by itself
     event = {"event": step.events[0] if step else "done"}
     number = f"{key}::1" + (f"::v{flow.current}" if flow and flow.business_key.scope == "version" else "")
-    return (
-        f"curl -s {url}/workflows/{name}/instances -H 'Prefer: wait=10' -d {shlex.quote(json.dumps(start))}",
-        f"curl -s {url}/instances/{number}/events -H 'Prefer: wait=10' -d {shlex.quote(json.dumps(event))}",
-    )
+    second = f"curl -s {url}/instances/{number}/events -H 'Prefer: wait=10' -d {shlex.quote(json.dumps(event))}"
+    first = f"curl -s {url}/workflows/{name}/instances -H 'Prefer: wait=10' -d {shlex.quote(json.dumps(start))}"
+    return first, second if step or flow is None else ""
 
 
 def _example(flow: type[Workflow] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -24,13 +25,18 @@ LEAST: Final = 12
 
 
 def instance(
-    shown: Json, width: int, *, full: bool = False, hints: bool = True, now: datetime | None = None
+    shown: Json, width: int, *, full: bool = False, hints: bool = True, bars: bool = False, now: datetime | None = None
 ) -> RenderableType:
-    """Everything about an instance, in ``width`` columns; with ``full``, its data, too, with ``hints`` what to do."""
+    """Everything about an instance, in ``width`` columns.
+
+    With ``full`` there are its data, too, with ``hints`` what to do, with ``bars`` how far its maps have come.
+    """
     now = now or datetime.now(UTC)
     parts: list[RenderableType] = [*_head(shown, now), *_troubles(shown)]
     if shown.get("steps"):
         parts += [Text(), _steps(shown, width, now)]
+    if bars:
+        parts += _bars(shown, width)
     if shown.get("output") and not full:
         parts += [Text(), Text.assemble(("output ", "bold"), brief(shown["output"], max(width - 7, LEAST)))]
     commands = _hints(shown) if hints else []
@@ -44,8 +50,24 @@ def instance(
 def family_tree(shown: Json) -> Tree:
     """An instance and all below it."""
     top = Tree(Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"])), guide_style="dim")
+    maps = {key: step["progress"] for key, step in shown.get("steps", {}).items() if step.get("progress")}
+    _add_maps(top, maps)
     _add_children(top, shown.get("children", ()))
     return top
+
+
+def _add_maps(to: Tree, maps: Json) -> None:
+    """A map is a line, however many instances run its items."""
+    for key, counts in maps.items():
+        to.add(Text.assemble((safe(key), "bold"), f"  {said_progress(counts)}"))
+
+
+def said_progress(counts: Json) -> str:
+    """How far a map has come, in words."""
+    failed = f", {counts['failed']:,} failed" if counts.get("failed") else ""
+    under_way = sum(counts.get(name, 0) for name in ("running", "waiting", "retrying"))
+    left = f", {under_way:,} under way" if under_way else ""
+    return f"{counts['completed']:,} of {counts['total']:,} items{failed}{left}"
 
 
 def _add_children(to: Tree, children: Iterable[Json]) -> None:
@@ -56,7 +78,9 @@ def _add_children(to: Tree, children: Iterable[Json]) -> None:
             line.append("  detached", "dim")
         if child.get("error"):
             line.append(f"\n{safe(child['error']['message'])}", "red")
-        _add_children(to.add(line), child.get("children", ()))
+        own = to.add(line)
+        _add_maps(own, child.get("maps", {}))
+        _add_children(own, child.get("children", ()))
 
 
 def _head(shown: Json, now: datetime) -> Iterator[Text]:
@@ -76,7 +100,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
         facts.append(f"times out {until(shown['deadline'], now)}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
-        if step["status"] == "waiting" and shown["status"] not in CLOSED:
+        waits = step["status"] == "waiting" or step.get("progress", {}).get("waiting")
+        if waits and shown["status"] not in CLOSED:
             yield _waiting(key, step, now)
 
 
@@ -86,6 +111,8 @@ def _waiting(key: str, step: Json, now: datetime) -> Text:
         line.append(" for the child ").append(safe(step["child"]))
     if step.get("accepts"):
         line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
+    if step.get("progress"):
+        line.append(f" with {step['progress']['waiting']} of {step['progress']['total']} items")
     if step.get("deadline"):
         line.append(f", until {until(step['deadline'], now)}", style="dim")
     return line
@@ -145,6 +172,18 @@ def _counted(step: Json) -> str:
     )
 
 
+def _bars(shown: Json, width: int) -> Iterator[RenderableType]:
+    """How far each map that goes on has come."""
+    for key, step in shown.get("steps", {}).items():
+        if step.get("progress") and step["status"] == "mapping":
+            counts = step["progress"]
+            ended = sum(counts.get(name, 0) for name in ("completed", "failed", "cancelled"))
+            line = Table.grid(padding=(0, 2, 0, 0))
+            bar = ProgressBar(total=max(counts["total"], 1), completed=ended, width=max(min(width // 3, 40), LEAST))
+            line.add_row(Text(safe(key), "bold"), bar, Text(said_progress(counts), "dim"))
+            yield line
+
+
 def _took(step: Json, now: datetime) -> str:
     start = moment(step.get("started_at"))
     if start is None or step["status"] in ("skipped", "pending"):
@@ -187,7 +226,12 @@ def _hints(shown: Json) -> list[Text]:
     name = _quoted(shown["id"])
     hints: list[str] = []
     for key, step in shown.get("steps", {}).items():
+        hints += [f"items {name} {_quoted(key)} --status {status}" for status in _worth_seeing(step, shown["status"])]
+        if step.get("child") and step["status"] == "waiting" and shown["status"] not in CLOSED:
+            hints += [hint for hint in [f"get {name} --tree"] if hint not in hints]
         events = [event for event in step.get("accepts", ()) if event != "timeout"]
+        if events and (step.get("progress") or {}).get("waiting"):
+            hints.append(f"resume {name} {_quoted(events[0])} --step {_quoted(key)} --item KEY")
         if step["status"] == "waiting" and events:
             several = (
                 sum(event in (other.get("accepts") or ()) for other in shown["steps"].values() for event in events[:1])
@@ -201,6 +245,12 @@ def _hints(shown: Json) -> list[Text]:
     elif shown["status"] == "cancelled":
         hints.append(f"redrive {name}")
     return [Text(f"→ hephaestus {hint}", style="dim") for hint in hints]
+
+
+def _worth_seeing(step: Json, status: str) -> list[str]:
+    """The statuses of a map's items that a person may look for: of an instance that has ended, nothing waits."""
+    counts = step.get("progress") or {}
+    return [one for one in (("failed",) if status in CLOSED else ("failed", "waiting")) if counts.get(one)]
 
 
 def _data(shown: Json) -> Iterator[RenderableType]:

@@ -111,7 +111,7 @@ def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
     else:
         with Live(console=session.out, auto_refresh=False, vertical_overflow="visible") as live:
             for last in _changes(session, instance_id, always=True):
-                live.update(instance(last, session.out.width, full=full), refresh=True)
+                live.update(instance(last, session.out.width, full=full, bars=True), refresh=True)
     end_with(last)
 
 
@@ -237,6 +237,8 @@ def items(
     session: Session = ctx.obj
     wanted = None if status is None else str(status.value)
     page = session.connection.items(instance_id, step, status=wanted, limit=limit, cursor=cursor)
+    while not page["items"] and page.get("cursor"):  # of a map that many instances run, a page may be empty
+        page = session.connection.items(instance_id, step, status=wanted, limit=limit, cursor=page["cursor"])
     if session.json:
         session.write_json(page)
         return

@@ -202,6 +202,36 @@ def _map_begun(event: Json, _at: datetime) -> Text:
     return Text.assemble((safe(event["step"]), "bold"), f" runs for {number} item{'' if number == 1 else 's'}")
 
 
+def _map_spread(event: Json, _at: datetime) -> Text:
+    return Text.assemble((safe(event["step"]), "bold"), f" runs for {event['total']:,} items")
+
+
+def _part_started(event: Json, _at: datetime) -> Text:
+    if event.get("child"):
+        return Text.assemble((safe(event["step"]), "bold"), f" goes on with the child {safe(event['child'])}")
+    share = f"at most {event['share']:,} at a time"
+    return Text.assemble((safe(event["step"]), "bold"), " begins some of its items, ", (share, "dim"))
+
+
+def _part_reported(event: Json, _at: datetime) -> Text:
+    failed = event.get("failed", 0)
+    return Text.assemble((safe(event["step"]), "bold"), (f" {failed:,} of some items have failed", "red"))
+
+
+def _part_ended(event: Json, _at: datetime) -> Text:
+    line = Text.assemble((safe(event["step"]), "bold"), " ")
+    if "part" not in event:
+        line.append(f"its workflow is {safe(event.get('status') or 'lost')}")
+    elif event.get("status") == "undone":
+        line.append("has undone some of its items")
+    else:
+        counts = ", ".join(f"{number:,} {name}" for name, number in (event.get("counts") or {}).items())
+        line.append(f"some items have ended: {counts or 'none ran'}")
+    if event.get("error"):
+        line.append(f"\n{safe(event['error']['message'], lines=True)}", style="red")
+    return line
+
+
 def _item_completed(event: Json, at: datetime) -> Text:
     line = Text.assemble((safe(event["step"]), "bold"), " ", (safe(event["event"]), "green"))
     line.append(_took(event, at), style="dim")
@@ -350,6 +380,10 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "CompensationStarted": ("compensating", _undoing),
     "StepCompensated": ("compensated", _undone),
     "MapBegun": ("mapping", _map_begun),
+    "MapSpread": ("mapping", _map_spread),
+    "PartStarted": ("mapping", _part_started),
+    "PartReported": ("failed", _part_reported),
+    "PartEnded": ("mapping", _part_ended),
     "ItemCompleted": ("completed", _item_completed),
     "ItemWaiting": ("waiting", _waiting),
     "ItemFailed": ("failed", _failed),

@@ -267,7 +267,7 @@ class _Play:
 
     def _shown(self, instance_id: str) -> Any:
         shown = to_json_object(self.stage.runner.get(instance_id))
-        return instance(shown, self.session.out.width, now=self.now, hints=False)
+        return instance(shown, self.session.out.width, now=self.now, hints=False, bars=True)
 
 
 def _answers(given: Sequence[str]) -> dict[str, list[Answer]]:

@@ -61,6 +61,9 @@ class Bill:
 
 
 TIME: Final = "Lambda GB-seconds"
+EXPRESS_TIME: Final = "Express GB-seconds"
+EXPRESS_MS: Final = 100  # what an execution's duration is rounded up to
+EXPRESS_MB: Final = 64  # and its memory, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,10 @@ def estimate(
     bills = (
         _hephaestus(counts, work, prices),
         _step_functions(version, counts, work, prices),
+        *([_distributed(version, counts, work, prices)] if counts.items else []),
         _durable_functions(counts, plan, work, prices),
     )
-    return Estimate(counts, bills, _assumptions(plan, work))
+    return Estimate(counts, bills, _assumptions(plan, work, counts))
 
 
 def _hephaestus(counts: Counts, work: Work, prices: Prices) -> Bill:
@@ -111,16 +115,33 @@ def _hephaestus(counts: Counts, work: Work, prices: Prices) -> Bill:
 
 
 def _step_functions(version: Mapping[str, Any], counts: Counts, work: Work, prices: Prices) -> Bill:
-    routes = {each["key"]: each["routes"] for each in version["steps"]}
-    choices = sum(len({tuple(found) for found in routes[key].values()}) > 1 for key, _ in counts.route)
-    parallels = sum(len(routes[key].get(event, ())) > 1 for key, event in counts.route)
     working = _working(counts)
     lines = [
-        _line("state transitions", counts.steps + choices + parallels, prices.transitions),
+        _line("state transitions", _transitions(version, counts), prices.transitions),
         _line("Lambda invocations", working, prices.invocations),
         _time(working * work.step_ms, work, prices),
     ]
     return Bill("Step Functions Standard", lines)
+
+
+def _distributed(version: Mapping[str, Any], counts: Counts, work: Work, prices: Prices) -> Bill:
+    """Each item is an execution of an Express workflow, which a transition starts."""
+    working, took = _working(counts), -(-work.step_ms // EXPRESS_MS) * EXPRESS_MS
+    lines = [
+        _line("state transitions", _transitions(version, counts), prices.transitions),
+        _line("Express executions", counts.items, prices.express_requests),
+        _line(EXPRESS_TIME, counts.items * took / 1000 * EXPRESS_MB / 1024, prices.express_gb_seconds),
+        _line("Lambda invocations", working, prices.invocations),
+        _time(working * work.step_ms, work, prices),
+    ]
+    return Bill("Step Functions Distributed Map", lines)
+
+
+def _transitions(version: Mapping[str, Any], counts: Counts) -> int:
+    """One a step and an item, a Choice where events part ways, a Parallel where steps fan out."""
+    routes = {each["key"]: each["routes"] for each in version["steps"]}
+    choices = sum(len({tuple(found) for found in routes[key].values()}) > 1 for key, _ in counts.route)
+    return counts.steps + choices + sum(len(routes[key].get(event, ())) > 1 for key, event in counts.route)
 
 
 def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -> Bill:
@@ -135,6 +156,12 @@ def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -
     return Bill("Lambda durable functions", lines)
 
 
+OF_MAPS: Final = (
+    "An item of a map is a transition; in a distributed map it starts an Express workflow of 64 MB.",
+    "Where a history of 25,000 events or an input of 256 KB has no room for the items, only a distributed map is left.",
+)
+
+
 def _working(counts: Counts) -> int:
     return counts.steps - counts.waits
 
@@ -147,7 +174,7 @@ def _time(milliseconds: float, work: Work, prices: Prices) -> Line:
     return _line(TIME, milliseconds / 1000 * work.memory_mb / 1024, prices.gb_seconds)
 
 
-def _assumptions(plan: Plan, work: Work) -> list[str]:
+def _assumptions(plan: Plan, work: Work, counts: Counts) -> list[str]:
     how = "committed, queued and answered at once (the API's default)" if plan.queued else "run in place"
     took = f"leaves {plan.result_bytes} bytes and works {work.step_ms} ms at {work.memory_mb} MB"
     left_out = "Reads by people, the sweep (once a minute for the whole table), empty receives of the queue"
@@ -162,4 +189,5 @@ def _assumptions(plan: Plan, work: Work) -> list[str]:
         f"A message is {SQS_REQUESTS} requests of SQS. {left_out}, API Gateway, logs and storage are left out.",
         "Step Functions: a transition a step, a Choice where events part ways, a Parallel where steps fan out.",
         "Durable functions: an operation for the start, each step and each wait; three for a wait for a callback.",
+        *(OF_MAPS if counts.items else ()),
     ]

@@ -86,6 +86,7 @@ class Counts:
         schedules: one-shot schedules that fired.
         published: status events.
         steps: steps that ran, each round of them, waits included, and those of children.
+        items: items of maps among them.
         waits: waits among them.
         callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
         route: the steps in the order in which they ended, each with its event.
@@ -102,6 +103,7 @@ class Counts:
     waits: int
     callbacks: int
     route: Sequence[tuple[str, str]]
+    items: int = 0
 
     @property
     def total_requests(self) -> int:
@@ -249,6 +251,7 @@ class _Game:
             waits=sum(key in waits for key, _ in done),
             callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
             route=done,
+            items=sum(_items(shown, key) for key, _ in done),
         )
 
     def _steps_of(self, child: str, rounds: int) -> int:
@@ -337,7 +340,7 @@ def _workflow(version: Json, steps: Mapping[str, Step], key: str) -> type[Workfl
 def _step(described: Json, plan: Plan) -> Step:
     key, events = described["key"], tuple(described["routes"])
     if "map" in described:
-        return _map(key, plan)
+        return _map(key, described["map"], plan)
     if not described.get("waits"):
         emitted = _event(described, plan)
         if bounds := described.get("rounds"):
@@ -356,10 +359,11 @@ def _step(described: Json, plan: Plan) -> Step:
     return kind(*own, timeout=duration if "timeout" in events else None, name=key)
 
 
-def _map(key: str, plan: Plan) -> Step:
+def _map(key: str, described: Json, plan: Plan) -> Step:
     """A map of a step that runs."""
-    number = plan.items.get(key, USUAL_ITEMS)
-    return Map(step(key="item")(_emit("done", plan.result_bytes)), over=lambda _: list(range(number)), name=key)
+    number, item = plan.items.get(key, USUAL_ITEMS), step(key="item")(_emit("done", plan.result_bytes))
+    how = {name: described[name] for name in ("concurrency", "chunk") if name in described}
+    return Map(item, over=lambda _: range(number), name=key, **how)
 
 
 class _CodedWait(WaitForEvent):

@@ -22,6 +22,8 @@ class Prices:
         schedules: a million invocations by EventBridge Scheduler.
         events: a million events that are put on a bus of EventBridge, of at most 64 KB each.
         transitions: a million state transitions of Step Functions Standard.
+        express_requests: a million executions of Step Functions Express.
+        express_gb_seconds: a million GB-seconds of them.
         durable_operations: a million operations of Lambda durable functions.
         durable_gb: a GB of data that Lambda durable functions write.
     """
@@ -34,6 +36,8 @@ class Prices:
     schedules: float = 1.00
     events: float = 1.00
     transitions: float = 25.00
+    express_requests: float = 1.00
+    express_gb_seconds: float = 16.67
     durable_operations: float = 8.00
     durable_gb: float = 0.25
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.step import CompensationFunction
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.values.foreign import Model
+    from hephaestus.values.foreign import DataClass, Model
 
 
 def with_children(flows: Iterable[type[Workflow]]) -> tuple[type[Workflow], ...]:
@@ -49,7 +49,8 @@ class ChildWorkflow(Step):
 
     Args:
         workflow: the child's workflow; it must be deployed beside this one.
-        context: takes the context and gives the child's start data; a plain function. By default none.
+        context: takes the context and gives the child's start data, a mapping, a model or a data class; a plain
+            function. By default none.
         timeout: after this long, in seconds or as a ``timedelta``, the child is cancelled, and then ``"timeout"``.
         detached: whether the step is done as soon as the child has started; the child then is on its own.
         compensate: undoes what the child did, should the instance fail later; it takes the context. Without it the
@@ -64,7 +65,7 @@ class ChildWorkflow(Step):
         self,
         workflow: type[Workflow],
         *,
-        context: Callable[[StepContext], Mapping[str, Any] | Model] | None = None,
+        context: Callable[[StepContext], Mapping[str, Any] | Model | DataClass] | None = None,
         timeout: Duration | None = None,
         detached: bool = False,
         compensate: CompensationFunction | None = None,

@@ -15,11 +15,11 @@ from hephaestus.engine.advance import failure_of
 from hephaestus.engine.inbox import as_results
 from hephaestus.errors import NoInput, NoResults, no_signer
 from hephaestus.values import FrozenDict
-from hephaestus.values.given import GivenResults, own, own_mapping
+from hephaestus.values.given import GivenResults, NoneGiven, own, own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
@@ -135,7 +135,7 @@ class Source(NamedTuple):
         activation: what runs.
         remaining_time: how long the invocation still lasts.
         issuer: makes what makes links, for an instance, a step and an idempotency key.
-        left: gives what the completed items of a map left, at these places; see ``StepContext.results``.
+        left: gives what the items of a map left, in order, or the one at a place; see ``StepContext.results``.
         returned: of a ``Choice``, the event and the results of the step that it is asked for.
     """
 
@@ -144,7 +144,7 @@ class Source(NamedTuple):
     activation: str
     remaining_time: Callable[[], timedelta]
     issuer: Callable[[Instance, str, str], Links]
-    left: Callable[[State, str, Sequence[int]], Sequence[Any]]
+    left: Callable[[State, str, int | None], Iterator[Any]]
     returned: tuple[str, Mapping[str, Any]] | None = None
 
     @property
@@ -200,8 +200,8 @@ class Source(NamedTuple):
         if "[" in self.activation:
             item = self._item() if parse(self.activation).undo else None
             if item is None:
-                return GivenResults({})
-            left = self.left(self.state, self.step, (item[1],))[0]
+                return NoneGiven({})
+            left = next(self.left(self.state, self.step, item[1]))
             return GivenResults({self.definition.declared_of(self.activation).key: left})
         results = {key: known.results for key, known in self.state.steps.items() if known.event is not None}
         if self.returned is not None:
@@ -422,13 +422,14 @@ class StepContext(_OfInput[InputT]):
     def results(self, step: StepRef) -> Iterator[Any]:
         """What the items of a map left, in their order: the results of each, ``None`` for one that did not complete.
 
-        They are read when they are first asked for.
+        They are read when they are first asked for: of a map that several instances run, an instance's at a time.
 
         Args:
             step: the map, its class or its key.
 
         Raises:
-            NoResults: the workflow has no map of that key, it has not completed, or it has ``collect=False``.
+            NoResults: the workflow has no map of that key, it has not completed, it has ``collect=False``, or a fork
+                has taken it over from an instance that is not there any more.
         """
         return self.results_of(step_key(step))
 
@@ -478,16 +479,14 @@ def items_left(source: Source, step: str) -> Iterator[Any]:
     chosen = source.returned is not None and source.step == step
     over = known is not None and (known.event is not None or chosen)
     if mapped is None or not over or "[" in source.activation:
-        message = f"instance {state.instance_id}: step {source.step} reads the results of {step!r}, "
+        message = f"instance {state.public_id}: step {source.step} reads the results of {step!r}, "
         message += "and it is an item, which reads none" if "[" in source.activation else "which is no completed map"
         raise NoResults(message)
     made = source.definition.steps.get(step)
     if getattr(made, "collect", True) is not True:
-        message = (
-            f"instance {state.instance_id}: the map {step} has collect=False, so that nothing of its items is kept"
-        )
+        message = f"instance {state.public_id}: the map {step} has collect=False, so that nothing of its items is kept"
         raise NoResults(message)
-    return iter(source.left(state, step, range(len(mapped.ends))))
+    return source.left(state, step, None)
 
 
 def context_of(source: Source, attempt: int) -> StepContext:

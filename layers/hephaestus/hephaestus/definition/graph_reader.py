@@ -160,6 +160,8 @@ class Reader:
                 self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
             if key in self.items:
                 self.wrong(key, "is on_failure and a map", "Give a step that runs once")
+            if isinstance(self.steps[key], ChildWorkflow):
+                self.wrong(key, "is on_failure and starts a workflow", "Give a step that runs")
             if declared.compensates is True:
                 self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
@@ -300,6 +302,10 @@ class Reader:
             name = shown(event)
             if is_one_of(event, getattr(self.declared[key].rounds, "again_on", ())):
                 self.wrong(key, f"routes {name}, which begins its next round (again_on)", "Remove the transition")
+                return
+            if key in self.items and is_one_of(event, self.items[key][1].events):
+                fix = "Route 'done', and 'error' if too many may fail; its results count the events of its items"
+                self.wrong(key, f"routes {name}, which its items emit, and not the map", fix)
                 return
             problem = f"routes {name}, which the step does not declare"
             self.wrong(key, problem, f"Add {name} to its events or remove the transition")

@@ -56,6 +56,7 @@ class ItemView:
         retry_at: when its next attempt begins.
         deadline: when its wait is over.
         entry: the number of the log entry that ended it.
+        child: where it is a workflow, the id of its instance, once that has begun.
     """
 
     key: str
@@ -71,16 +72,18 @@ class ItemView:
     retry_at: datetime | None = None
     deadline: datetime | None = None
     entry: int | None = None
+    child: str | None = None
 
 
 def under_way(state: State, step: str) -> frozenset[str]:
     """The keys of a map's items that run."""
-    found = [parse(one) for one in state.running if "[" in one and not state.closed]
+    every = () if state.closed else (*state.running, *state.children)
+    found = [parse(one) for one in every if "[" in one]
     return frozenset([one.item or "" for one in found if one.step == step])
 
 
 def item_status(mapped: Mapped, place: int, running: frozenset[str]) -> ItemStatus:
-    """The status of an item; ``running`` are the keys of those that run."""
+    """The status of an item; ``running`` are the keys of those that run, or are instances that have not ended."""
     key = mapped.key(place)
     if key in running:
         return "running"
@@ -90,11 +93,17 @@ def item_status(mapped: Mapped, place: int, running: frozenset[str]) -> ItemStat
     return "pending" if one is None else "waiting" if one.retry_at is None else "retrying"
 
 
-def progress(state: State, step: str, mapped: Mapped) -> dict[str, int]:
-    """How many items a map has, and how many of them are in which status."""
-    running = under_way(state, step)
+def counted(state: State, step: str, mapped: Mapped) -> dict[ItemStatus, int]:
+    """How many of the items that an instance runs itself are in which status."""
+    running, seen = under_way(state, step), mapped.over() if state.closed else mapped
     counts = dict.fromkeys(ITEM_STATUSES, 0)
-    for place in range(len(mapped.ends)):
-        counts[item_status(mapped, place, running)] += 1
+    for place in range(len(seen.ends)):
+        counts[item_status(seen, place, running)] += 1
+    return counts
+
+
+def progress(total: int, counts: Mapping[ItemStatus, int]) -> dict[str, int]:
+    """What is shown of how far a map has come: of the statuses, those that some items are in, and how many ended."""
     always = ("completed", "failed")
-    return {"total": len(mapped.ends), **{name: count for name, count in counts.items() if count or name in always}}
+    shown: dict[str, int] = {name: count for name, count in counts.items() if count or name in always}
+    return {"total": total, **shown}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.child import ChildWorkflow, is_workflow
 from hephaestus.definition.durations import shown
+from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Done, Fail, Step
 from hephaestus.engine.graph import WHOLE_SHARE, Spread
 from hephaestus.engine.records import NOTHING
-from hephaestus.errors import NonRetryable
-from hephaestus.values import FrozenList, NotSerializable, freeze
+from hephaestus.values import FrozenDict, FrozenList, NotSerializable, freeze
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hephaestus.definition.step import StepLike
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.records import Plan
-    from hephaestus.values import FrozenDict
 
 MOST_ITEMS: Final = 100_000
 MOST_CHUNK: Final = 100  # items of one instance
@@ -35,10 +34,6 @@ FAN: Final = 100  # instances below one
 MOST_AT_ONCE: Final = 10_000
 LONGEST_KEY: Final = 128  # characters
 GIVE_ITEMS: Final = "give a list, or anything else that its items can be read from one by one"
-
-
-class InvalidItems(NonRetryable):
-    """What a map's ``over`` gave, or its ``key`` or ``context``, cannot be used; giving it again would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class Spreads:
         items: what the map runs its step for.
         keys: their keys, where they are not the indexes.
         initial: the start data that the items read; ``None`` for those of the instance.
+        source: the object whose lines the items are; they are not read yet.
         plan: how the items are spread over instances, in place of the items themselves; their values are stored.
         config: the configuration of the map, where it is another instance's.
         child, version: where it runs a workflow, the key of the instances' ids, and its version.
@@ -57,6 +53,7 @@ class Spreads:
     items: FrozenList
     keys: tuple[str, ...] = ()
     initial: FrozenDict | None = None
+    source: Items | None = None
     plan: Plan | None = None
     config: Mapping[str, Any] = NOTHING
     child: str = ""
@@ -74,7 +71,8 @@ class Map(Step):
     Args:
         target: the step, a ``ChildWorkflow`` or a workflow; its code reads ``ctx.item``, ``ctx.item_key`` and
             ``ctx.index``, and ``ctx.steps`` is empty.
-        over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one.
+        over: takes the context and gives the items, at most 100,000: a list, or what can be read one by one. Or
+            ``Items``, or what gives them.
         key: takes an item and gives its key, 1 to 128 printable characters, each once; by default its index.
         tolerate: how many items may fail, as a number or as a share of all (``"5%"``).
         concurrency: how many items run or wait at a time at most: 1 to 10,000.
@@ -94,7 +92,7 @@ class Map(Step):
         self,
         target: StepLike | type[Workflow],
         *,
-        over: Callable[[StepContext], Iterable[Any]],
+        over: Callable[[StepContext], Iterable[Any] | Items] | Items,
         key: Callable[[Any], str] | None = None,
         tolerate: int | str = 0,
         concurrency: int = 100,
@@ -112,12 +110,18 @@ class Map(Step):
         given = (("over", over, "context"), ("key", key, "item"), ("context", context, "context"))
         for what, function, argument in given:
             needed = function is not None or what == "over"
-            if needed and (unfit := call_problem(function, argument, coroutines=False)):
+            if (
+                needed
+                and not (what == "over" and isinstance(function, Items))
+                and (unfit := call_problem(function, argument, coroutines=False))
+            ):
                 wrong.add(f"its {what} {unfit}", f"Give a plain function that takes the {argument}")
         if not _is_number(concurrency) or not 1 <= concurrency <= MOST_AT_ONCE:
             wrong.add(f"concurrency is {shown(concurrency)}", f"Give a whole number from 1 to {MOST_AT_ONCE:,}")
         if not _is_number(chunk) or not 1 <= chunk <= MOST_CHUNK:
             wrong.add(f"chunk is {shown(chunk)}", f"Give a whole number from 1 to {MOST_CHUNK}")
+        if isinstance(over, Items) and key is not None:
+            wrong.add("has a key and the lines of an object as its items", "Drop key: their keys are their indexes")
         if (tolerated := read_tolerated(tolerate)) is None:
             wrong.add(f"tolerate is {shown(tolerate)}", 'Give a number of items, or a share from "0%" to "100%"')
         if not isinstance(collect, bool):
@@ -143,19 +147,33 @@ class Map(Step):
         Raises:
             NonRetryable: they cannot be run.
         """
-        items = _items_of(self.over(context), f"step {self.key}: over")
+        given = self.over if isinstance(self.over, Items) else self.over(context)
+        if isinstance(given, Items):
+            if self.key_of is not None:
+                message = f"step {self.key}: over gave {given!r}, whose items have their indexes as keys: drop key="
+                raise InvalidItems(message)
+            return Spreads(FrozenList(), initial=self._initial(context), source=given)
+        items = _items_of(given, f"step {self.key}: over")
         frozen = FrozenList(_stored(item, f"step {self.key}: item {place}") for place, item in enumerate(items))
         keys = () if self.key_of is None else tuple(map(self.key_of, items))
         for problem in _keys_wrong(keys):
             message = f"step {self.key}: {problem}"
             raise InvalidItems(message)
+        return Spreads(frozen, keys, self._initial(context))
+
+    def _initial(self, context: StepContext) -> FrozenDict | None:
+        """What the items read as start data, where that is not the instance's.
+
+        Raises:
+            InvalidItems: it is no mapping, or cannot be stored.
+        """
         if self.initial_of is None:
-            return Spreads(frozen, keys)
+            return None
         initial = self.initial_of(context)
         if not isinstance(initial, Mapping):
             message = f"step {self.key}: context gave {shown(initial)}: give a mapping"
             raise InvalidItems(message)
-        return Spreads(frozen, keys, _stored(dict(initial), f"step {self.key}: context"))
+        return FrozenDict(_stored(dict(initial), f"step {self.key}: context"))
 
     def __repr__(self) -> str:
         """``<map resize>``."""
@@ -255,7 +273,7 @@ def _keys_wrong(keys: tuple[Any, ...]) -> Iterator[str]:
     places: dict[str, int] = {}
     for place, key in enumerate(keys):
         if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-            yield f"the key of item {place} is {shown(key)}: give 1 to {LONGEST_KEY} printable characters"
+            yield f"the key of item {place} is {shown(key)}: give a text of 1 to {LONGEST_KEY} printable characters"
         elif key in places:
             yield f"items {places[key]} and {place} have the key {key!r}: give each its own"
         else:

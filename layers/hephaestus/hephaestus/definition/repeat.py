@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.step import CompensationFunction
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.values.foreign import Model
+    from hephaestus.values.foreign import DataClass, Model
 
 MOST_CHILDREN: Final = 1_000  # each is undone, kept and deleted with its parent
 
@@ -56,7 +56,7 @@ class Repeat(ChildWorkflow):
         *,
         until: Callable[[StepContext], bool],
         rounds: Rounds,
-        context: Callable[[StepContext], Mapping[str, Any] | Model] | None = None,
+        context: Callable[[StepContext], Mapping[str, Any] | Model | DataClass] | None = None,
         timeout: Duration | None = None,
         compensate: CompensationFunction | None = None,
         name: str | None = None,

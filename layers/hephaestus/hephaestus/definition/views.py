@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hephaestus.definition.business_key import key_of
-from hephaestus.definition.item_views import ItemView, progress
+from hephaestus.definition.item_views import ItemView, counted, progress
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN
-from hephaestus.engine.events import EVENTS
+from hephaestus.engine.events import (
+    EVENTS,
+    ChildrenStopping,
+    ChildUndoing,
+    MapSpread,
+    PartEnded,
+    PartReported,
+    PartStarted,
+)
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import CLOSED, StepState
+from hephaestus.engine.records import Counts
+from hephaestus.engine.state import CLOSED, PARTS, StepState
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -22,7 +31,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.engine.events import Entry, Failure, Replacement
+    from hephaestus.engine.events import Entry, Event, Failure, Replacement
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
@@ -97,8 +106,8 @@ class InstanceView:
         root: the one at the top of its tree.
         path: the activations that lead from there to it, as ``ship/label``.
         children: where its tree is asked for, each child that it has: its ``id``, the ``step`` that started it, its
-            ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, and its
-            own ``children``.
+            ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, its
+            ``maps`` (how far each has come, as ``progress`` of a step), and its own ``children``.
         forked_from: the instance, generation and log entry that it was forked from, as ``orderid::a#1#7``.
         forked_by: who asked for that fork, if known.
         forked_by_source: how that is known: ``api``, ``claim`` or ``link`` (see ``hephaestus.runtime.caller``).
@@ -194,10 +203,16 @@ def moment(milliseconds: int | None) -> datetime | None:
     return in_utc(milliseconds) if milliseconds else None
 
 
-def view(state: State, graph: Graph | None) -> InstanceView:
-    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts."""
+def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]] | None = None) -> InstanceView:
+    """Show ``state``; without its graph (a version no longer deployed) it is not known what it accepts.
+
+    ``far`` is how far the maps have come whose items other instances run.
+    """
     open_ = not state.closed and not state.cancel and state.compensation is None
     accepts = accepted_events(graph, state) if graph and open_ else {}
+    for step, known in (far or {}).items():
+        if graph and open_ and known.get("waiting") and state.step_status(step) == "mapping":
+            accepts[step] = graph.maps[step].events
     return InstanceView(
         id=state.instance_id,
         key=key_of(state.instance_id),
@@ -210,7 +225,7 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         tags=state.tags,
         metadata=own_mapping(state.metadata),
         context=own_mapping(state.initial),
-        steps=ByStep(_steps(state, accepts, graph)),
+        steps=ByStep(_steps(state, accepts, graph, far or {})),
         accepts=accepts,
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
@@ -225,27 +240,34 @@ def view(state: State, graph: Graph | None) -> InstanceView:
         output=_output(state),
         redrive=_plan(graph, state) if graph else None,
         cancel_undoes=cancel_undoes(graph, state) if graph else (),
-        parent=state.origin.instance_id if state.origin else None,
+        parent=state.origin.public[0] if state.origin else None,
         root=state.origin.root if state.origin else None,
-        path=state.origin.path if state.origin else None,
+        path=state.origin.public[1] if state.origin else None,
     )
 
 
-def below(activation: str, child: Child, state: State | None) -> dict[str, Any]:
-    """A child in its parent's tree; without its state as far as its parent knows it."""
+def below(
+    activation: str, child: Child, state: State | None, far: Mapping[str, Mapping[str, int]] = NOTHING_CARRIED
+) -> dict[str, Any]:
+    """A child in its parent's tree; without its state as far as its parent knows it. ``far``: as of ``view``."""
     shown: dict[str, Any] = {"id": child.instance_id, "step": activation}
     if state is not None:
         shown |= {"workflow": state.workflow, "version": state.version, "status": state.status}
         shown |= {"error": error} if (error := _error(state.error)) else {}
+        shown |= {"parked": state.parked} if state.parked else {}
+        maps = {key: far.get(key) or _progress(state, key, step) for key, step in state.steps.items() if step.mapped}
+        shown |= {"maps": maps} if maps else {}
     else:
         shown["status"] = child.status or "unknown"
     return {**shown, **({"detached": True} if child.detached else {})}
 
 
-def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None) -> dict[str, StepView]:
+def _steps(
+    state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | None, far: Mapping[str, Mapping[str, int]]
+) -> dict[str, StepView]:
     """Every step that something has happened to."""
     bounds = {} if graph is None else graph.rounds
-    children = {step_of(one): child.instance_id for one, child in state.children.items()}
+    children = {step_of(one): child.instance_id for one, child in state.children.items() if "[" not in one}
     deadlines: dict[str, int] = {}
     for timer in () if state.closed else state.deadlines:
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
@@ -272,10 +294,18 @@ def _steps(state: State, accepts: Mapping[str, Sequence[str]], graph: Graph | No
             alone=key in isolated or None,
             child=children.get(key) or (step.child.instance_id if step.child else None),
             in_line=len(state.waiting_for(key)) or None if key in bounds else None,
-            progress=None if step.mapped is None else progress(state, key, step.mapped),
+            progress=far.get(key) or _progress(state, key, step),
         )
         for key, step in known.items()
     }
+
+
+def _progress(state: State, key: str, step: StepState) -> Mapping[str, int] | None:
+    """How far a map has come whose items its own instance runs."""
+    mapped = step.mapped
+    if mapped is None or mapped.in_parts:
+        return None
+    return progress(len(mapped.ends), counted(state, key, mapped))
 
 
 def _round(step: StepState) -> int:
@@ -285,8 +315,38 @@ def _round(step: StepState) -> int:
 
 def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
     """Show one log entry; each event names its ``type``. Where errors were raised is for who may see the code."""
-    events = [{"type": type(event).__name__, **_shown(asdict(event), traces=traces)} for event in entry.events]
+    events = [{"type": type(event).__name__, **_shown(_told(event), traces=traces)} for event in entry.events]
     return HistoryEntry(entry.sequence, in_utc(entry.at), events)
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """The fields of an event; the instances that run the items of a map are told as parts of it, by their places."""
+    fields = asdict(event)
+    if isinstance(event, MapSpread):
+        return {**fields, "plan": None, "total": event.plan.total, "chunk": event.plan.chunk}
+    if isinstance(event, (PartStarted, PartReported, PartEnded)) and _is_of_part(event):
+        found = parse(event.activation)
+        fields |= {"activation": _of_step(event.activation), "part": found.item, "child": None, "number": None}
+    if isinstance(event, PartEnded):
+        counts = {name: count for name, count in asdict(event.counts).items() if count}
+        fields |= {"counts": counts, "emitted": dict(event.emitted), "number": None}
+    if isinstance(event, ChildrenStopping):
+        fields["activations"] = tuple(dict.fromkeys(map(_of_step, event.activations)))
+    if isinstance(event, ChildUndoing):
+        fields |= {"activation": _of_step(event.activation), "number": None}
+    return fields
+
+
+def _of_step(activation: str) -> str:
+    """An activation without its item, which may stand for a part of a map."""
+    return replace(parse(activation), item=None).text
+
+
+def _is_of_part(event: PartStarted | PartReported | PartEnded) -> bool:
+    """Whether an event is about a part of a map, and not about an item that is an instance of a workflow."""
+    if isinstance(event, PartStarted):
+        return event.child.startswith(f"{PARTS}::")
+    return isinstance(event, PartReported) or event.counts != Counts() or not (event.emitted or event.error)
 
 
 HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "mapped", "ends"})
@@ -308,7 +368,7 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
             shown |= {"round": found.round} if found.round > 1 or "next_at" in fields else {}
         elif name == "activations":
             shown["steps"] = tuple(map(label_of, value))
-        elif name in ("error", "failed"):
+        elif name in ("error", "failed") and isinstance(value, dict):
             told = ("type", "message", "trace") if traces and value["trace"] else ("type", "message")
             shown[name] = {part: value[part] for part in told}
         elif name in ("replaced", "initial_replaced"):

@@ -82,8 +82,14 @@ def tell(event: str, measurements: Mapping[str, float], about: Mapping[str, Any]
         wait = (about["retry_at"] or 0) - measurements["system_time"]
         then = f", tried again in {span(wait)}" if about["will_retry"] else ""
         then += f": {about['kind']}: {about['reason']}{_trace(about)}"
-    said = SAID[event].format_map({**about, "took": took, "then": then})
+    said = SAID[event].format_map({**about, "step": _named(about), "took": took, "then": then})
     _logger.log(logging.WARNING if "exception" in event else logging.INFO, "%s  %s", about["instance_id"], said)
+
+
+def _named(about: Mapping[str, Any]) -> str:
+    """A step, the item of a map, or the round of a loop; an event of a whole instance has none."""
+    item, number = about.get("item"), about.get("round")
+    return f"{about.get('step', '')}{'' if item is None else f'[{item}]'}{'' if number is None else f'@{number}'}"
 
 
 def _trace(about: Mapping[str, Any]) -> str:

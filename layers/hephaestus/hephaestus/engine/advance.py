@@ -28,14 +28,14 @@ from hephaestus.engine.map_items import (
     is_item_waiting,
     is_stopped,
     is_undone,
+    items_not_undone,
     mapped_of,
     next_undo,
-    not_undone,
     open_parts,
     summary,
 )
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_fatal, is_part, undone_from
+from hephaestus.engine.state import is_fatal, is_part, is_stuck, not_undone, undone_from
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -262,18 +262,19 @@ def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Co
     ]
     if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):
         return ended
-    due = {timer.activation: timer for timer in state.deadlines if timer.due_at <= now}
-    if lost := tuple(GiveUp(activation) for activation, child in children if child.stopping and activation in due):
+    given_up = {timer.activation: timer.due_at for timer in state.deadlines if timer.emits == LOST}
+    stopping = [activation for activation, child in children if child.stopping]
+    if lost := tuple(GiveUp(activation) for activation in stopping if given_up.get(activation, LATEST) <= now):
         return lost
     left = [activation for activation, child in children if not child.stopping]
     if ending and left:
         return (StopChildren(tuple(left), "end"),)
-    if stopping := _stopping(graph, state, left, due):
-        return (stopping,)
+    due = {timer.activation for timer in state.deadlines if timer.due_at <= now}
+    if stops := _stopping(graph, state, left, due):
+        return (stops,)
     if not ending or not children:
         return ()
-    open_ = dict(children)
-    times = [timer.due_at for timer in state.deadlines if timer.activation in open_]
+    times = [given_up[activation] for activation, _ in children if activation in given_up]
     return (Sleep(min(times, default=None)),)
 
 
@@ -312,7 +313,7 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
     ]
     undone = [step for step in last_first(graph, state, {*_completed(state), *begun}) if step in graph.compensates]
     undone = [step for step in undone if step not in graph.maps or not _is_undone(state, step)]
-    return tuple(step for step in undone if not _undid_itself(graph, state, step))
+    return tuple(step for step in undone if not _undid_itself(graph, state, step) and not is_stuck(state, step))
 
 
 def _is_undone(state: State, step: str) -> bool:
@@ -321,14 +322,23 @@ def _is_undone(state: State, step: str) -> bool:
 
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:
-    """Whether a child that would undo a step has nothing left to undo: it failed, or it is another instance's."""
-    return step in graph.undoes and state.steps[step].mapped is None and not undone_from(state, step)
+    """Whether there is nothing to undo of a child: it failed and so undid itself, or it is another instance's.
+
+    A compensation of the step's own is for children that have completed, were detached or were left.
+    """
+    if step not in graph.children or undone_from(state, step):
+        return False
+    known = state.steps[step]
+    child = state.children.get(state.activation(step)) or known.child
+    if step in graph.undoes or child is None:
+        return step in graph.undoes or known.failed is not None or known.event == "cancelled"
+    return not child.detached and child.status != LOST
 
 
 def _has_completed_child(state: State, step: str) -> bool:
-    """Whether the first round of a step has come to an end of its child, and not to its own."""
+    """Whether a step has come to an end of its child, and not to its own, or has failed after it."""
     child = state.children.get(state.activation(step)) or state.steps[step].child
-    return child is not None and child.asked
+    return child is not None and child.status == "completed"
 
 
 def _completed(state: State) -> list[str]:
@@ -485,7 +495,7 @@ def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Coll
         return _alone(state, runs, in_flight) if state.isolated else runs
     if not is_undone(state, step):
         return (Sleep(next_undo(state, step)),)
-    failed = ", ".join(not_undone(state, step))
+    failed = ", ".join(items_not_undone(state, step))
     error = Failure("ItemsNotUndone", f"these items could not be undone: {failed}") if failed else None
     return (Join(state.activation(step, undo=True), NOTHING, error),)
 
@@ -496,7 +506,7 @@ def _undo_parts(graph: Graph, state: State, step: str) -> tuple[Command, ...]:
         return asked
     if open_parts(state, step):
         return (Sleep(None),)
-    failed = len(not_undone(state, step))
+    failed = len(items_not_undone(state, step))
     story = f"{failed} instances could not undo what their items did: {mapped_of(state, step).reason}"
     return (Join(state.activation(step, undo=True), NOTHING, Failure("ItemsNotUndone", story) if failed else None),)
 
@@ -539,6 +549,8 @@ def _deliveries(agenda: Agenda, state: State, now: int, in_flight: Collection[st
     found: dict[str, Deliver] = {}
     for step in agenda.held(state):
         received, activation = state.inbox[state.line(step)], state.activation(step)
+        if activation in state.children:
+            continue  # it was accepted under another deployment; the child alone ends the step
         if activation not in in_flight and not (in_flight and activation in state.isolated):
             found[step] = Deliver(activation, received.event, received.payload)
     for token, step in agenda.due(now):
@@ -577,30 +589,36 @@ def _why(key: str, step: StepState) -> Failure:
 def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
     """What happens before ``ending``: a failure undoes all and runs ``on_failure``, a cancellation does as it asks."""
     failed = ending.status == "failed"
-    steps = compensable(graph, state) if failed or (state.cancel and state.cancel.compensate) else ()
+    undoes = failed or (state.cancel is not None and state.cancel.compensate)
+    steps = compensable(graph, state) if undoes else ()
     then = graph.on_failure if failed else ""
-    return Compensate(ending.status, steps, ending.error, then) if steps or then else None
+    stuck = undoes and not_undone(state)
+    return Compensate(ending.status, steps, ending.error, then) if steps or then or stuck else None
 
 
 def _undo(graph: Graph, state: State, undoing: Compensation, now: int) -> Command:
     if not undoing.left:
         return _handle(state, undoing, now) if undoing.then else _undone(state, undoing)
-    if undoing.left[0] in graph.undoes:  # no map: see above
-        return _undo_child(state, undoing.left[0])
+    if command := _undo_child(graph, state, undoing.left[0]):
+        return command
     if undoing.retry_at is not None and undoing.retry_at > now:
         return Sleep(undoing.retry_at)
     return Run(state.activation(undoing.left[0], undo=True), undoing.attempt + 1)
 
 
-def _undo_child(state: State, step: str) -> Command:
-    """The children of a step are undone, that of the newest round first."""
-    epoch = state.epochs.get(step, 0)
+def _undo_child(graph: Graph, state: State, step: str) -> Command | None:
+    """The children of a step are undone, that of the newest round first; ``None`` where it is another that undoes it.
+
+    With a compensation of its own a step undoes those that have completed, not one that has failed at undoing itself.
+    """
+    epoch, own = state.epochs.get(step, 0), step not in graph.undoes
     asked = [one for one, child in state.children.items() if child.stopping == "undo" and step_of(one) == step]
     if not asked:
-        return UndoChild(text_of(step, epoch, undone_from(state, step)))
+        left = is_stuck(state, step) or not own
+        return UndoChild(text_of(step, epoch, undone_from(state, step))) if left else None
     child = state.children[asked[0]]
     if child.status == "undone" and child.round > 1:
-        return UndoChild(text_of(step, epoch, child.round - 1))
+        return None if own else UndoChild(text_of(step, epoch, child.round - 1))
     return Settle(asked[0]) if child.status else Sleep(None)
 
 
@@ -625,7 +643,7 @@ def failure_of(state: State) -> Failure | None:
 
 def _undone(state: State, undoing: Compensation) -> Close:
     """How the instance ends after its compensations: as it would have, unless one of them failed for good."""
-    failed = {key: step.error for key, step in state.steps.items() if step.status == "compensation_failed"}
+    failed = {key: state.steps[key].error or state.steps[key].failed for key in not_undone(state)}
     if not failed:
         return Close(undoing.status, undoing.error)
     reason = undoing.error.message if undoing.error else undoing.status

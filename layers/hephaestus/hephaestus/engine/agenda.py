@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.activation import step_of
+from hephaestus.engine.events.children import LOST
 from hephaestus.engine.events.steps import stale_events
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import TIMED
@@ -232,7 +233,10 @@ def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[i
         return tuple(_times_of_items(state, step, known.mapped))
     if known.status in TIMED:
         return () if known.retry_at is None else ((known.retry_at, "", step),)
-    return tuple((timer.due_at, timer.token, step) for timer in state.timers.get(state.activation(step), ()))
+    timers, child = state.timers.get(state.activation(step), ()), state.children.get(state.activation(step))
+    if child is not None and child.stopping:
+        timers = tuple([timer for timer in timers if timer.emits == LOST])  # nothing else is waited for any more
+    return tuple((timer.due_at, timer.token, step) for timer in timers)
 
 
 def _times_of_items(state: State, step: str, mapped: Mapped) -> Iterator[tuple[int, str, str]]:

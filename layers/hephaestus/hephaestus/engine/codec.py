@@ -16,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received
+from hephaestus.engine.records import NOTHING, Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received, Tree
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -112,6 +112,7 @@ _NAMES: Final = {
     "Counts": Counts,
     "Part": Part,
     "Plan": Plan,
+    "Tree": Tree,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

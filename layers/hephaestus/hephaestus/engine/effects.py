@@ -29,6 +29,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import counts_of
 from hephaestus.engine.records import Part
+from hephaestus.engine.state import left_by, not_undone
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
@@ -216,7 +217,8 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     above = None if after.origin is None else after.origin.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)
     of = owner if above is None else (above.owner, above.life, above.generation, above.step, above.epoch, above.plan)
-    part = Part(*of, *mapped.part(place), event.share)
+    began_at = after.created_at if above is None else above.began_at
+    part = Part(*of, *mapped.part(place), event.share, began_at)
     own = (event.activation, event.child, before.workflow, before.version, NOTHING, before.tags, before.metadata)
     return StartChild(ChildStarted(*own, graph=mapped.plan.graph), part)
 
@@ -258,7 +260,7 @@ def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
 def _told_at_the_end(after: State, entry: Entry) -> Iterator[Owed]:
     """A child tells its parent; of a root, the whole tree goes with it."""
     if after.attached and after.origin is not None:
-        yield Tell(_mail(after, after.origin, entry.sequence))
+        yield Tell(mail_of(after, after.origin, entry.sequence))
     elif after.kin:
         yield Keep(after.kin, entry.at)
 
@@ -280,14 +282,15 @@ def _open_children(before: State, after: State, activations: Iterable[str]) -> I
             yield activation, child
 
 
-def _mail(closed: State, origin: Origin, number: int) -> Mail:
+def mail_of(closed: State, origin: Origin, number: int) -> Mail:
     """How a child tells its parent that it has ended."""
     output: Mapping[str, Any] | None = None
     if origin.part is not None:
         output = what_became(closed, origin.part)
     elif closed.status == "completed":
-        output = closed.steps[closed.output_of].results if closed.output_of else closed.output
-    own = (closed.instance_id, closed.life, closed.status, output, closed.error)
+        output = left_by(closed)
+    stuck = closed.status == "failed" and bool(not_undone(closed))
+    own = (closed.instance_id, closed.life, closed.status, output, closed.error, stuck, closed.updated_at)
     return Mail(origin.instance_id, origin.life, origin.activation, number, *own)
 
 

@@ -35,12 +35,9 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
         AmbiguousEvent: several do.
         LineFull: the line of a step with rounds is full.
     """
-    if state.closed or state.cancel or state.compensation:
-        status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
-        message = f"instance {state.instance_id} is {status}: it takes no event; start it again or look at its history"
-        raise InstanceClosed(message)
+    check_takes_events(state)
     if step is not None and step not in graph.predecessors:
-        message = f"instance {state.instance_id}: workflow {state.workflow} has no step {step!r}; it has " + ", ".join(
+        message = f"instance {state.public_id}: workflow {state.workflow} has no step {step!r}; it has " + ", ".join(
             graph.order
         )
         raise UnknownStep(message)
@@ -48,6 +45,12 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
     declared = [key for key in meant if event in graph.takes(key)] if item is None else []
     candidates = _open(graph, state, declared)
     items = tuple(_open_items(graph, state, event, step, item)) if graph.maps else ()
+    if item is None and graph.maps and (far := far_maps(graph, state, step, event)):
+        others = [*far, *candidates, *items]
+        message = f"instance {state.public_id}: event {event!r} could be for an item of {far[0]}"
+        message += f", or for {', '.join(others[1:MOST_NAMED])}" if others[1:] else ""
+        message += "; name the item that is meant"
+        raise AmbiguousEvent(message, others[:MOST_NAMED])
     for group in (
         [key for key in candidates if state.step_status(key) == "waiting"] + [one for one in items if state.waits(one)],
         [key for key in candidates if key in graph.waits or event in graph.again_on(key)],
@@ -59,24 +62,41 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
             raise _ambiguous(state, event, group)
     full = [key for key in reachable(graph, state, declared) if key in graph.rounds]
     if full and not _open(graph, state, full):
-        message = f"instance {state.instance_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
+        message = f"instance {state.public_id}: {LONGEST_LINE} events are in line for step {full[0]}: send it later"
         raise LineFull(message)
     accepted = accepted_events(graph, state)
     listing = "; ".join(f"{key}: {', '.join(events)}" for key, events in accepted.items()) or "none"
     whom = f" for item {item}" if item is not None else ""
     whom += (" of" if whom else " for") + f" step {step}" if step else ""
-    message = f"instance {state.instance_id} takes no event {event!r}{whom} now; it would take {listing}"
+    message = f"instance {state.public_id} takes no event {event!r}{whom} now; it would take {listing}"
     if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
         message = f"{message}. {earlier}"
     raise UnexpectedEvent(message, accepted)
+
+
+def check_takes_events(state: State) -> None:
+    """Reject an event for an instance that has ended or is being cancelled.
+
+    Raises:
+        InstanceClosed: so it is.
+    """
+    if state.closed or state.cancel or state.compensation:
+        status = state.status if state.closed else "being cancelled" if state.cancel else "compensating"
+        message = f"instance {state.public_id} is {status}: it takes no event; start it again or look at its history"
+        raise InstanceClosed(message)
 
 
 def _ambiguous(state: State, event: str, group: Sequence[str]) -> AmbiguousEvent:
     """Several may take the event; the first of them are named."""
     named = [*group[:MOST_NAMED], *(["…"] if len(group) > MOST_NAMED else [])]
     which = "the step that is meant" if not any("[" in one for one in group) else "the item that is meant"
-    message = f"instance {state.instance_id}: event {event!r} could be for {', '.join(named)}; name {which}"
+    message = f"instance {state.public_id}: event {event!r} could be for {', '.join(named)}; name {which}"
     return AmbiguousEvent(message, list(group[:MOST_NAMED]))
+
+
+def local_items(graph: Graph, state: State, event: str, step: str | None, item: str) -> list[str]:
+    """The items of this instance with this key that may take ``event``, by the text of their activation."""
+    return list(_open_items(graph, state, event, step, item))
 
 
 def _open_items(graph: Graph, state: State, event: str, step: str | None, item: str | None) -> Iterator[str]:
@@ -92,12 +112,27 @@ def items_open(graph: Graph, state: State, step: str, item: str | None = None) -
     if known is None or known.mapped is None or known.status != "mapping" or is_stopped(graph, state, step):
         return
     mapped = known.mapped
+    if mapped.in_parts:
+        return
     places = range(len(mapped.ends)) if item is None else (mapped.place(item),)
     for place in places:
         if place is not None and mapped.ends[place] == NOT_ENDED:
             line = state.item(step, mapped.key(place))
             if line not in state.inbox:
                 yield line
+
+
+def far_maps(graph: Graph, state: State, step: str | None = None, event: str | None = None) -> list[str]:
+    """The maps whose items other instances run, and that go on: all, or the one named, that may take ``event``."""
+    found = []
+    for key, spread in graph.maps.items():
+        known = state.steps.get(key)
+        if known is None or known.mapped is None or not known.mapped.in_parts or known.status != "mapping":
+            continue
+        over = state.closed or state.cancel or state.compensation or is_stopped(graph, state, key)
+        if step in {None, key} and (event is None or event in spread.events) and not over:
+            found.append(key)
+    return found
 
 
 def _answered(graph: Graph, state: State, steps: Iterable[str]) -> Iterator[str]:

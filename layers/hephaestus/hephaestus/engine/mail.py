@@ -26,6 +26,8 @@ class Mail:
         status: how it ended.
         output: what it left; ``None`` where that is too large for mail, and to be read of the child itself.
         error: why it failed.
+        stuck: whether it could not undo all that it did.
+        ended_at: when it ended (ms).
     """
 
     to: str
@@ -37,3 +39,5 @@ class Mail:
     status: str
     output: Mapping[str, Any] | None = None
     error: Failure | None = None
+    stuck: bool = False
+    ended_at: int = 0

@@ -103,7 +103,7 @@ def is_open_item(state: State, activation: str) -> bool:
     known = state.steps.get(found.step)
     if known is None or known.mapped is None or state.item(found.step, found.item or "", undo=found.undo) != activation:
         return False
-    place = known.mapped.place(found.item or "")
+    place = None if known.mapped.in_parts else known.mapped.place(found.item or "")
     wanted = COMPLETED if found.undo else NOT_ENDED
     left = known.status == "mapping" or found.undo
     return left and place is not None and known.mapped.ends[place] == wanted
@@ -247,7 +247,7 @@ def is_undone(state: State, step: str) -> bool:
     return not any(end == COMPLETED and mapped.has_completed(place) for place, end in enumerate(mapped.ends))
 
 
-def not_undone(state: State, step: str) -> tuple[str, ...]:
+def items_not_undone(state: State, step: str) -> tuple[str, ...]:
     """The keys of the items that could not be undone, or of the parts with such."""
     mapped = mapped_of(state, step)
     return tuple(mapped.key(at) for at, end in enumerate(mapped.ends) if end == NOT_UNDONE)

@@ -11,7 +11,7 @@ from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import compensable, last_first
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
-from hephaestus.engine.state import TIMED
+from hephaestus.engine.state import TIMED, not_undone
 from hephaestus.errors import NotRedrivable
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -82,8 +82,7 @@ def _ran_for_good(graph: Graph, state: State, step: str) -> bool:
         return False
     had_all = known.status == "failed" and known.loop is not None and not known.attempt
     child = _child(graph, state, step)
-    asked = child is not None and child.asked and known.status == "waiting"
-    lost = child is not None and child.status not in RESUMED and not asked
+    lost = child is not None and child.status not in (*RESUMED, "completed")
     return had_all or lost or known.status == "compensated" or known.fail is not None
 
 
@@ -96,16 +95,24 @@ def _child(graph: Graph, state: State, step: str) -> Child | None:
 
 
 def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
-    """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first."""
-    open_ = not state.closed and state.compensation is None
-    return compensable(graph, state) if open_ else ()
+    """The steps whose effects a cancellation with compensation undoes as things stand, the first of them first.
+
+    Children that are open are cancelled before anything else, and so undo themselves.
+    """
+    if state.closed or state.compensation is not None:
+        return ()
+    open_ = {step_of(one) for one, child in state.children.items() if not child.status and not child.detached}
+    undone = compensable(graph, state)
+    return (*[step for step in graph.order if step in open_ and step not in undone], *undone)
 
 
-def redriven_undo(graph: Graph, state: State) -> Redriven | None:
-    """What has a child go on that could not undo what it did; ``None`` where that is not so."""
-    undoing = state.compensation
-    failed = state.status == "failed" and undoing is not None and undoing.status == "undone"
-    return redriven(graph, state) if failed else None
+def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:
+    """The steps that a closed child undoes when it is asked to, in this order; ``None`` where it cannot undo any."""
+    stuck = not_undone(state)
+    is_part = state.origin is not None and state.origin.part is not None
+    if state.status == "completed" or (state.status == "cancelled" and is_part):
+        return tuple(last_first(graph, state, {*compensable(graph, state), *stuck}))
+    return tuple(last_first(graph, state, stuck)) if stuck and state.status == "failed" else None
 
 
 def redriven(graph: Graph, state: State) -> Redriven:
@@ -124,10 +131,12 @@ def redriven(graph: Graph, state: State) -> Redriven:
         raise NotRedrivable(message)
     statuses = {step: state.step_status(step) for step in graph.order}
     handler = (graph.on_failure,) if graph.on_failure in state.steps else ()  # it runs for each failure of the life
-    undo = [step for step in graph.order if statuses[step] == "compensation_failed"]
-    if undo:
+    undo = not_undone(state)
+    if undo and state.compensation is not None:
         return Redriven("compensating", handler, handler, undo=tuple(last_first(graph, state, undo)))
-    children = [step for step in graph.order if (child := _child(graph, state, step)) and child.status in RESUMED]
+    kids = {step: child.status for step in graph.order if (child := _child(graph, state, step)) is not None}
+    children = [step for step, status in kids.items() if status in RESUMED]
+    children += [step for step, status in kids.items() if status == "completed" and statuses[step] == "failed"]
     undone = reachable(graph.edges, [step for step in graph.order if _ran_for_good(graph, state, step)])
     again = tuple(step for step in undone if step in state.steps and statuses[step] != "skipped")
     reset = [step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")]

@@ -100,6 +100,7 @@ class Plan:
         tolerated: how many items may fail.
         cap: how many items of one instance are at work at a time at most.
         keyed: whether the items have keys of their own, and not their indexes.
+        of_object: whether the items are lines of an object, and only where they are is stored.
         graph: the fingerprint of the graph that the instances run.
     """
 
@@ -111,6 +112,7 @@ class Plan:
     cap: int
     keyed: bool = False
     graph: str = ""
+    of_object: bool = False
 
     def width(self, size: int) -> int:
         """How many items each instance has that ``size`` items are divided among."""
@@ -130,6 +132,7 @@ class Part:
         plan: how its items are spread.
         first, size: which of the items: those from this place on, so many.
         share: how many of them may be at work at a time.
+        began_at: when that instance began (ms).
     """
 
     owner: str
@@ -141,6 +144,7 @@ class Part:
     first: int
     size: int
     share: int
+    began_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,8 @@ class Origin:
         detached: whether it is independent of its parent: not waited for, and not steered by it.
         root_generation, root_created_at: which run of the root that is, and when it began (ms).
         part: where it runs some of the items of a map, which ones.
+        shown_parent, shown_path: the parent and the path as people know them, where these differ: they do not know the
+            instances that run the items of a map, but the one that has it. Both empty: it is a root's.
     """
 
     instance_id: str
@@ -167,6 +173,14 @@ class Origin:
     root_generation: int = 1
     root_created_at: int = 0
     part: Part | None = None
+    shown_parent: str | None = None
+    shown_path: str | None = None
+
+    @property
+    def public(self) -> tuple[str, str]:
+        """The parent and the path as people know them."""
+        parent = self.instance_id if self.shown_parent is None else self.shown_parent
+        return parent, self.path if self.shown_path is None else self.shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +198,8 @@ class Child:
         within_ms: how long it may take, if that is bounded.
         round: of its step that it is for.
         asks: whether its step decides, once it has completed, if another round follows.
+        stuck: whether it has failed, and could not undo all that it did.
+        ended_at: when it ended (ms), until its step has.
     """
 
     instance_id: str
@@ -196,6 +212,8 @@ class Child:
     within_ms: int = 0
     round: int = 1
     asks: bool = False
+    stuck: bool = False
+    ended_at: int = 0
 
     @property
     def asked(self) -> bool:
@@ -205,12 +223,18 @@ class Child:
     @property
     def known(self) -> Child:
         """What its step keeps of it, and whether it was undone: the results and the error are the step's."""
-        return replace(self, stopping="undo" if self.stopping == "undo" else "", output=NOTHING, error=None)
+        return replace(self, stopping="undo" if self.stopping == "undo" else "", output=NOTHING, error=None, ended_at=0)
 
     @property
     def reopened(self) -> Child:
         """The same child, which is to end once more: it is redriven, or undone."""
-        return replace(self.known, status="", stopping="")
+        return replace(self.known, status="", stopping="", stuck=False)
+
+    @property
+    def resumed(self) -> Child:
+        """The same child, with which its step goes on; the end of one that had completed counts once more."""
+        again = self.number - 1 if self.status == "completed" else self.number
+        return replace(self.reopened, number=again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +258,25 @@ FAILED: Final = "f"
 CANCELLED: Final = "x"
 UNDONE: Final = "u"
 NOT_UNDONE: Final = "n"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Where the instances are that run a map's items.
+
+    Attributes:
+        owner, life: the instance that has the map, and its life.
+        root_life, above: what the ids of the instances are derived from: the life of the root of their tree, and the
+            path from there to the owner; empty where that is the root.
+        step, epoch: the map.
+    """
+
+    owner: str
+    life: str
+    root_life: str
+    above: str
+    step: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +315,7 @@ class Mapped:
         config: the configuration of the map, where it is another instance's.
         child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
             ``entries`` has the number that its end was told with.
+        tree: where a fork has taken over a map in parts, whose tree that is: its instances stay where they are.
     """
 
     items: Any
@@ -292,6 +336,7 @@ class Mapped:
     config: Mapping[str, Any] = NOTHING
     child: str = ""
     version: int = 0
+    tree: Tree | None = None
 
     @property
     def by_others(self) -> bool:

@@ -93,5 +93,5 @@ def repeats(state: State, action: str, request_id: str | None, digest: str) -> b
     if known is None:
         return False
     if known and digest and known != digest:
-        raise RequestIdReused.of(state.instance_id, action, request_id)
+        raise RequestIdReused.of(state.public_id, action, request_id)
     return True

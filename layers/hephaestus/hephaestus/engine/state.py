@@ -160,6 +160,7 @@ class Kept(NamedTuple):
         ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
         unpublished: states with a new status, newer than the head, whose status events may not be published yet.
         owed: what other instances are still to be told for entries newer than the head, in order.
+        blocked: why one of them could not be, last time, if trying again at once would not help.
     """
 
     settled: int = 0
@@ -171,6 +172,7 @@ class Kept(NamedTuple):
     ended: str = ""
     unpublished: tuple[State, ...] = ()
     owed: tuple[Owed, ...] = ()
+    blocked: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,12 @@ class State:
             yield from timers
 
     @property
+    def public_id(self) -> str:
+        """The id that people know it by: of one that runs a part of a map's items, that of the map's owner (C.1)."""
+        part = None if self.origin is None else self.origin.part
+        return self.instance_id if part is None else part.owner
+
+    @property
     def attached(self) -> bool:
         """Whether it is a child that its parent waits for: it is steered, and goes, with the root of its tree."""
         return self.origin is not None and not self.origin.detached
@@ -272,7 +280,16 @@ class State:
         """Whether it has children that are not detached, or parts of a map."""
         if any(not child.detached for child in self.offspring.values()):
             return True
-        return any(step.mapped is not None and step.mapped.by_others for step in self.steps.values())
+        every = (step.mapped for step in self.steps.values())
+        return any(mapped is not None and mapped.by_others and mapped.tree is None for mapped in every)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether it has the items of a map as values, which no entry names one by one."""
+        if self.origin is not None and self.origin.part is not None:
+            return False
+        every = (step.mapped for step in self.steps.values())
+        return any(mapped is not None and mapped.in_parts and mapped.tree is None for mapped in every)
 
     @property
     def kin(self) -> tuple[str, ...]:
@@ -446,10 +463,15 @@ def parts_of(state: State, step: str) -> dict[str, Child]:
     """By activation, the instances that run a map's items and have begun in its newest epoch."""
     known = state.steps.get(step)
     mapped = None if known is None else known.mapped
-    if mapped is None or not mapped.by_others:
+    if mapped is None or not mapped.by_others or mapped.tree is not None:
         return {}
     every = [(state.item(step, mapped.key(place)), number) for place, number in enumerate(mapped.entries)]
     return {one: part_in(state, one) for one, number in every if number or one in state.children}
+
+
+def left_by(closed: State) -> Mapping[str, Any]:
+    """The output of an instance that has completed."""
+    return closed.steps[closed.output_of].results if closed.output_of else closed.output
 
 
 def is_part(state: State, activation: str) -> bool:
@@ -479,12 +501,24 @@ def place_of(state: State, activation: str) -> tuple[str, str]:
 def undone_from(state: State, step: str) -> int:
     """The newest round of ``step`` whose child is still to be undone; 0 for none. A step without rounds has one."""
     known, current = state.steps[step], state.children.get(state.activation(step))
-    if current is not None and current.status == "completed":
+    if current is not None and (current.status == "completed" or current.stuck):
         return current.round
     rounds = 0 if known.loop is None else known.loop.rounds
     if known.child is None:
         return rounds if current is not None else 0
-    return known.child.round if known.child.status == "completed" or known.child.stopping == "undo" else rounds
+    left = known.child.status == "completed" or known.child.stopping == "undo" or known.child.stuck
+    return known.child.round if left else rounds
+
+
+def is_stuck(state: State, step: str) -> bool:
+    """Whether the newest child of a step has failed, and could not undo all that it did."""
+    child = state.children.get(state.activation(step)) or state.steps[step].child
+    return child is not None and child.stuck
+
+
+def not_undone(state: State) -> list[str]:
+    """The steps of which what was done could not be undone, by themselves or by their child."""
+    return [key for key, step in state.steps.items() if step.status == "compensation_failed" or is_stuck(state, key)]
 
 
 def added(mapping: Mapping[str, T], key: str, value: T) -> dict[str, T]:

@@ -23,6 +23,7 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from hephaestus.adapters.deadline import ending_in
 from hephaestus.runtime import telemetry
+from hephaestus.runtime.names import said_id
 from hephaestus.telemetry import logs as _logs
 from hephaestus.telemetry import metrics as _metrics
 from hephaestus.telemetry.correlation import correlation_id, message_id
@@ -116,7 +117,7 @@ def note(**keys: object) -> None:
 
 def about_message(record: object, instance_id: str | None = None) -> None:
     """From now on, the log is about one message of a queue: its id correlates, and it is for that instance."""
-    note(correlation_id=message_id(record), instance_id=instance_id)
+    note(correlation_id=message_id(record), instance_id=instance_id and said_id(instance_id))
 
 
 def _adopt(library: logging.Logger, logger: Logger) -> None:

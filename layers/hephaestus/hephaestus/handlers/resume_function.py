@@ -15,10 +15,11 @@ from hephaestus.aws import runner_from_environment
 from hephaestus.errors import CallerError
 from hephaestus.handlers.observability import begin, note, observed
 from hephaestus.handlers.triggers import budget, read_timeout, trigger
+from hephaestus.runtime.names import said_id
 
 if TYPE_CHECKING:
     from hephaestus.handlers.http.api import Api
-    from hephaestus.handlers.triggers import Invocation
+from hephaestus.handlers.triggers import Invocation
 
 _logger = logging.getLogger("hephaestus.handlers.resume")
 begin()
@@ -56,7 +57,7 @@ def _api() -> Api:
 def _time_out(event: dict[str, Any], context: Invocation) -> dict[str, Any]:
     try:
         timeout = read_timeout(event)
-        note(instance_id=timeout.instance_id, step=timeout.step)
+        note(instance_id=said_id(timeout.instance_id), step=timeout.step)
         runner.timeout(timeout, budget=budget(context, runner.clock))
     except CallerError as error:
         _logger.exception("timeout dropped: repeating it cannot help")

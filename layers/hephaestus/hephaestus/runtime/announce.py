@@ -105,7 +105,7 @@ def tell_commit(
         raise
     except BaseException:  # a handler's code runs in here
         # The commit is made, and what it decided must go on whatever is wrong with the telling of it.
-        _logger.exception("instance %s: entry %d could not be told of", after.instance_id, entry.sequence)
+        _logger.exception("instance %s: entry %d could not be told of", after.public_id, entry.sequence)
 
 
 class _Telling:
@@ -193,7 +193,7 @@ class _Telling:
     def succeeded(self, event: RoundEnded | StepCompensated | ItemUndone | OnFailureCompleted) -> None:
         """A round, a compensation or ``on_failure`` ended well; a round that began too soon too often is slowed."""
         if isinstance(event, RoundEnded) and event.step in self.waiting:
-            self.resumed(event.activation, event.attempt, event.event)  # its run was reported when it began to wait
+            self.resumed(event.activation, event.attempt, event.event or "again")  # a child has ended
             del self.waiting[event.step]
             self.inbox.pop(event.step, None)
             return

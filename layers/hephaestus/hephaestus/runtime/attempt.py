@@ -16,9 +16,9 @@ from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import CallerError, NonRetryable, PayloadTooLarge
 from hephaestus.runtime.error_text import MAX_MESSAGE, MAX_TRACE, failure
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.routing import Taken, route
 from hephaestus.runtime.sizes import check_size
-from hephaestus.runtime.spreading import ItemsOf, part_items, spread
 from hephaestus.values import FrozenDict, NotSerializable, freeze
 from hephaestus.values.foreign import is_model
 from hephaestus.values.lazy_dataclass import dataclass
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
     from hephaestus.engine.records import Part
+    from hephaestus.runtime.sources import Sources
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
@@ -150,6 +151,7 @@ class Attempt:
         part: which items of a map its instance runs, if it runs another's.
         at_once: how many of a map's items one instance runs at a time at most.
         version: of the workflow that an item is; 0 where it is a step.
+        sources: gives what reads users' objects.
     """
 
     definition: Definition
@@ -162,6 +164,7 @@ class Attempt:
     part: Part | None = None
     at_once: int = 16
     version: int = 0
+    sources: Callable[[], Sources] = no_sources
 
     @property
     def step(self) -> str:
@@ -180,18 +183,16 @@ class Attempt:
         key, undo = self.step, parse(self.activation).undo
         step = self.definition.step_of(self.activation)
         if self.part is not None and "[" not in self.activation and not undo:
-            given = part_items(self.store, self.part)
+            from hephaestus.runtime.spreading import part_items  # noqa: PLC0415 - few maps are that large
+
+            given = part_items(self.store, self.part, self.sources)
             return Outcome(self.activation, self.number, self.started_at, spreads=given)
         result = step.undo(self.context) if undo else step.run(self.context)
         if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
         if type(result) is Spreads:
             self._check_items(result)
-            target = cast("Map", step).target
-            if isinstance(target, ChildWorkflow):
-                result = self._of_workflow(target, result)
-            of = ItemsOf(self.store, self.context, self.activation, f"{self.number}.{self.started_at}", self.at_once)
-            return Outcome(self.activation, self.number, self.started_at, spreads=spread(result, cast("Map", step), of))
+            return self._spread(cast("Map", step), result)  # nothing else gives them
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
@@ -208,6 +209,23 @@ class Attempt:
             else route(self.definition, key, read.event, read.results, self.context)
         )
         return Outcome(self.activation, self.number, self.started_at, read, taken)
+
+    def _spread(self, made: Map, spreads: Spreads) -> Outcome:
+        """The items of a map: as they are, or spread over instances where they are many.
+
+        Raises:
+            InvalidItems, PayloadTooLarge, UnreadableObject: they cannot be stored, or read.
+            StoreUnavailable: store or object did not answer.
+        """
+        if isinstance(made.target, ChildWorkflow):
+            spreads = self._of_workflow(made.target, spreads)
+        if spreads.source is not None or len(spreads.items) > made.chunk:
+            from hephaestus.runtime.spreading import ItemsOf, spread  # noqa: PLC0415 - few maps are that large
+
+            name = f"{self.number}.{self.started_at}"
+            of = ItemsOf(self.store, self.context, self.activation, name, self.at_once, self.sources)
+            spreads = spread(spreads, made, of)
+        return Outcome(self.activation, self.number, self.started_at, spreads=spreads)
 
     def _of_workflow(self, target: ChildWorkflow, spreads: Spreads) -> Spreads:
         """The items with the workflow that each starts: its version is decided once, for all of them (C.15).
@@ -323,7 +341,7 @@ class Attempt:
         """
         frozen = freeze(given, f"step {key}: {what}")
         if not isinstance(frozen, FrozenDict):
-            message = f"step {key} returned the {what} {type(given).__name__}: {what} are a mapping"
+            message = f"step {key}: its {what} must be a mapping, not {type(given).__name__}"
             raise InvalidResult(message)
         check_size(frozen, self.store.max_value_bytes, f"step {key}: its {what}")
         return frozen

@@ -82,12 +82,13 @@ from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.orphans import (
+    ended_by,
     is_ending,
     is_read,
     is_unread,
     orphaned_by,
-    output_in,
     read_other,
     told_by_part,
     unread,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.commits import Commits
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.ports import Clock
+    from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
@@ -142,6 +144,7 @@ class Executor:
     workers: Callable[[], Workers] = ThreadWorkers
     signer: Callable[[], Signer] = no_signer
     deployed: Callable[[type[Workflow]], object] = lambda workflow: workflow
+    sources: Callable[[], Sources] = no_sources
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now; see ``_run``.
@@ -201,7 +204,7 @@ class Executor:
             return None
         except Fenced:
             outcome = "fenced"
-            _logger.info("instance %s: another invocation took over, stopping", state.instance_id)
+            _logger.info("instance %s: another invocation took over, stopping", state.public_id)
         finally:
             tell(EXECUTION_STOP, execution.draft, {"system_time": self.clock.now()}, outcome=outcome)
         return execution.journal.committed
@@ -303,7 +306,7 @@ class _Execution:
     def said(self, mail: Mail, store: Store) -> Event:
         """The event that mail comes to."""
         if not is_other(self.draft, mail.activation):
-            return ChildEnded(mail.activation, mail.status, mail.number, output_in(mail, store), mail.error)
+            return ended_by(mail, store)
         told = told_by_part(mail, store)
         if not mail.status:
             return PartReported(mail.activation, mail.number, told.get("failed", 0))
@@ -596,16 +599,17 @@ class _Execution:
         part = None if self.draft.origin is None else self.draft.origin.part
         mapped = self.draft.steps[run.step].mapped if "[" in run.activation else None
         at_once, version = self.limits.concurrency, 0 if mapped is None else mapped.version
-        return Attempt(self.definition, run.activation, run.attempt, context, now, *own, part, at_once, version)
+        made = Attempt(self.definition, run.activation, run.attempt, context, now, *own, part)
+        return replace(made, at_once=at_once, version=version, sources=self.executor.sources)
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
         source = Source(self.definition, self.draft, activation, self.remaining_time, self.issuer, self.left_by_items)
         return context_of(source, attempt)
 
-    def left_by_items(self, state: State, step: str, places: Sequence[int]) -> Sequence[Any]:
+    def left_by_items(self, state: State, step: str, place: int | None) -> Iterator[Any]:
         """What items of a map left; see ``items_left``."""
-        return items_left(self.executor.commits.store.reader, state, step, places, tuple(self.journal.decided))
+        return items_left(self.executor.commits.store.reader, state, step, place, tuple(self.journal.decided))
 
     def remaining_time(self) -> timedelta:
         """How long steps of this invocation may still run."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell
+from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell, mail_of
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
@@ -30,6 +30,7 @@ from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.resume_part import ResumePart
 from hephaestus.runtime.commands.undo import Undo
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.names import said_id
 from hephaestus.runtime.starts import start_commit
 from hephaestus.store.keys import life_name
 
@@ -75,7 +76,7 @@ class Family:
     def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
         """Start a child; the same start made again is one. An id that another has comes back as mail."""
         instances = self._instances
-        origin = replace(origin_of(parent, started), part=part)
+        origin = replace(origin_of(parent, started, of_map=part is not None), part=part)
         name = f"{parent.life}:{started.activation}"
         own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
@@ -94,7 +95,7 @@ class Family:
         try:
             instances.queue.wake(mail.to)
         except RetryLater:
-            _logger.warning("instance %s: it has mail, and no message could be sent", mail.to)
+            _logger.warning("instance %s: it has mail, and no message could be sent", said_id(mail.to))
 
     def _keep(self, parent: State, children: Iterable[str], at: int | None) -> None:
         """Have the children of a closed instance expire with its root, or stay as long as that (D.11)."""
@@ -122,7 +123,7 @@ class Family:
             known = parent.children.get(steer.activation)
             if not parent.closed and (known is None or known.status != LOST):
                 raise
-            _logger.warning("instance %s: child %s was left: %s", parent.instance_id, steer.child, error)
+            _logger.warning("instance %s: child %s was left: %s", parent.public_id, said_id(steer.child), error)
 
     def _ask(self, steer: Steer, parent: State) -> None:
         instances, child = self._instances, self._instances.store.load(steer.child)
@@ -131,9 +132,16 @@ class Family:
             if goes_on:
                 own = (parent.instance_id, parent.life, steer.activation, steer.number + 1, steer.child)
                 self._tell(Mail(*own, "", LOST))
+        elif (origin := child.origin) is not None and _says_so_again(steer, child):
+            self._tell(mail_of(child, origin, child.sequence))
         elif goes_on or not child.closed:
             with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
                 _command(steer, parent).perform(instances, Enqueue())
+
+
+def _says_so_again(steer: Steer, child: State) -> bool:
+    """Whether a child, which had completed before its step failed, is to tell its end again."""
+    return steer.action == "redrive" and child.status == "completed" and child.sequence == steer.number + 1
 
 
 def _is_ours(child: State, parent: State, activation: str) -> bool:
@@ -144,7 +152,7 @@ def _is_ours(child: State, parent: State, activation: str) -> bool:
 
 def _command(steer: Steer, parent: State) -> commands.Command:
     """What a child is asked for, in its parent's name. What a part of a map did is undone with the map."""
-    who, name, to = Caller(parent.instance_id, "parent"), steer.request_id, steer.child
+    who, name, to = Caller(parent.public_id, "parent"), steer.request_id, steer.child
     match steer.action:
         case "cancel":
             undone = not is_part(parent, steer.activation) and (parent.cancel is None or parent.cancel.compensate)
@@ -161,12 +169,20 @@ def _command(steer: Steer, parent: State) -> commands.Command:
             return Undo(instance_id=to, request_id=name, by=who)
 
 
-def origin_of(parent: State, started: ChildStarted) -> Origin:
-    """Where a child is in its tree."""
+def origin_of(parent: State, started: ChildStarted, *, of_map: bool = False) -> Origin:
+    """Where a child is in its tree; ``of_map``: it runs items of a map of its parent, or of that map's owner."""
     own = (parent.instance_id, parent.life, started.activation)
     above = parent.origin
     if above is None:
         began = parent.generation, parent.created_at
-        return Origin(*own, parent.instance_id, parent.life, started.activation, started.detached, *began)
+        found = Origin(*own, parent.instance_id, parent.life, started.activation, started.detached, *began)
+        return replace(found, shown_parent="", shown_path="") if of_map else found
     path, began = f"{above.path}/{started.activation}", (above.root_generation, above.root_created_at)
-    return Origin(*own, above.root, above.root_life, path, started.detached, *began)
+    found = Origin(*own, above.root, above.root_life, path, started.detached, *began)
+    if of_map:
+        known = above.public
+    elif above.part is not None or above.shown_path is not None:
+        known = parent.public_id, f"{above.public[1]}/{started.activation}".lstrip("/")
+    else:
+        return found
+    return replace(found, shown_parent=known[0], shown_path=known[1])

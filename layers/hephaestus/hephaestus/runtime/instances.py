@@ -10,7 +10,7 @@ from hephaestus.engine.activation import text_of
 from hephaestus.engine.events import Claimed, Entry, Event, InstanceStarted, StepsStarted
 from hephaestus.engine.fold import apply, begin, following
 from hephaestus.engine.state import TIMED
-from hephaestus.errors import AlreadyRunning, InstanceNotFound, TooBusy, UnexpectedEvent, UnknownStep
+from hephaestus.errors import AlreadyRunning, InstanceNotFound, NotRoot, TooBusy, UnexpectedEvent, UnknownStep
 from hephaestus.runtime.announce import tell_commit, tell_start
 from hephaestus.runtime.dispatch import Dispatch, InPlace
 from hephaestus.runtime.sizes import check_room
@@ -175,6 +175,7 @@ class Instances:
 
         Raises:
             AlreadyRunning: an instance with this id is active.
+            NotRoot: a child has the id, open or closed: its parent may undo it, or read what it left.
             RequestIdReused: another start of this instance had the same name.
         """
         now = self.clock.now()
@@ -188,7 +189,10 @@ class Instances:
         check_room(fresh)
         started = self.commits.start(fresh, entry)
         if started is None:
-            key = instance_id.partition("::")[0]
+            other, key = self.store.load(instance_id), instance_id.partition("::")[0]
+            if other is not None and other.attached and other.origin is not None:
+                message = f"instance {instance_id} is a child of {other.origin.instance_id}: use another {key}"
+                raise NotRoot(message)
             message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
             raise AlreadyRunning(message)
         state, own = started

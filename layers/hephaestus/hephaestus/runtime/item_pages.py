@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemView, item_status, under_way
 from hephaestus.definition.views import Page, moment
 from hephaestus.engine.events import ItemCompleted, ItemFailed
+from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.state import left_by, part_in
+from hephaestus.engine.trees import tree_of
 from hephaestus.errors import BadRequest, UnknownStep
+from hephaestus.runtime.map_trees import Held, gone, held
+from hephaestus.runtime.spreading import stored_items
+from hephaestus.store.values import ValueMissing
 from hephaestus.values.given import own, own_mapping
 
 if TYPE_CHECKING:
@@ -18,7 +24,8 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.store.store import Store
 
-MOST_DIGITS: Final = 6
+MOST_DIGITS: Final = 9
+MOST_INSTANCES: Final = 200  # that are read for a page
 
 
 def read_place(cursor: str | None) -> int:
@@ -60,8 +67,12 @@ def items_page(  # noqa: PLR0913, PLR0917 - which items of what
         limit: how many at most.
         cursor: where the page before ended.
 
+    Returns:
+        A page. Of a map that many instances run it may be short, or empty, and still have a cursor.
+
     Raises:
         UnknownStep: the instance has no such map.
+        InstanceNotFound: it has taken over the map from an instance that is not there any more.
         BadRequest: the status or the cursor is malformed.
         StoreUnavailable: the store did not answer.
     """
@@ -74,17 +85,95 @@ def items_page(  # noqa: PLR0913, PLR0917 - which items of what
             f"instance {state.instance_id}: {step[:128]!r} is no map of it; its maps are {', '.join(maps) or 'none'}"
         )
         raise UnknownStep(message)
-    mapped, running = known.mapped, under_way(state, step)
-    places = [
-        place
-        for place in range(first, len(mapped.ends))
-        if status is None or item_status(mapped, place, running) == status
-    ]
-    shown = places[:limit]
-    numbers = {mapped.entries[place] for place in shown} - {0}
-    entries = store.reader.entries(state.instance_id, state.life, sorted(numbers)) if mapped.left is None else {}
-    items = [_item(state, step, mapped, place, running, entries) for place in shown]
-    return Page(items, str(places[limit]) if len(places) > limit else None)
+    if not known.mapped.in_parts:
+        held_here = Held(0, len(known.mapped.ends), state)
+        found = _Found(store, state, step, status, first)
+        found.take(held_here, limit + 1)
+        return found.page(limit)
+    found = _Found(store, state, step, status, first)
+    for number, some in enumerate(held(store, state, step, status, first)):
+        if number >= MOST_INSTANCES:
+            return Page(found.items[:limit], str(found.items[limit].index if len(found.items) > limit else some.first))
+        found.take(some, limit + 1)
+        if len(found.items) > limit:
+            break
+    return found.page(limit)
+
+
+class _Found:
+    """The items of a page, as they are found; see ``items_page``."""
+
+    def __init__(self, store: Store, state: State, step: str, status: str | None, first: int) -> None:
+        self.store = store
+        self.state = state
+        self.step = step
+        self.status = status
+        self.first = first
+        self.items: list[ItemView] = []
+
+    def page(self, limit: int) -> Page[ItemView]:
+        """The page; one item more was looked for."""
+        return Page(self.items[:limit], str(self.items[limit].index) if len(self.items) > limit else None)
+
+    def take(self, some: Held, most: int) -> None:
+        """Take those that are wanted, until there are ``most``."""
+        if some.state is None:
+            if self.status in {None, "pending"}:
+                self._take_pending(some, most)
+            return
+        state, step = some.state, self.step
+        running, mapped = under_way(state, step), mapped_of(state, step)
+        mapped = mapped.over() if state.closed else mapped
+        places = [
+            place
+            for place in range(max(self.first - some.first, 0), len(mapped.ends))
+            if self.status is None or item_status(mapped, place, running) == self.status
+        ][: most - len(self.items)]
+        if mapped.child:
+            self.items += [_workflow(self.store, state, step, mapped, place, running) for place in places]
+            return
+        numbers = {mapped.entries[place] for place in places} - {0}
+        entries = (
+            self.store.reader.entries(state.instance_id, state.life, sorted(numbers)) if mapped.left is None else {}
+        )
+        self.items += [_item(state, step, mapped, place, running, entries) for place in places]
+
+    def _take_pending(self, some: Held, most: int) -> None:
+        """Take items that no instance runs yet: they stand in the partition of the map's owner."""
+        tree, plan = tree_of(self.state, self.step), mapped_of(self.state, self.step).plan
+        assert plan is not None  # noqa: S101 - other instances run them
+        place, end = max(self.first, some.first), some.first + some.size
+        while place < end and len(self.items) < most:
+            leaf = place // plan.chunk
+            try:
+                items, keys = stored_items(self.store, (tree.owner, tree.life), plan, leaf)
+            except ValueMissing as error:
+                raise gone(self.state, tree) from error
+            until = min(end, (leaf + 1) * plan.chunk, place + most - len(self.items))
+            for at in range(place, until):
+                own_place = at - leaf * plan.chunk
+                key = keys[own_place] if keys else str(at)
+                self.items.append(ItemView(key, at, "pending", own(items[own_place])))
+            place = until
+
+
+def _workflow(  # noqa: PLR0913, PLR0917 - what is known of it
+    store: Store, state: State, step: str, mapped: Mapped, place: int, running: frozenset[str]
+) -> ItemView:
+    """An item that is a workflow: what became of it is read of its instance."""
+    key = mapped.key(place)
+    activation, status = state.item(step, key), item_status(mapped, place, running)
+    shown: dict[str, Any] = {"item": own(mapped.items[place])}
+    if mapped.entries[place] or activation in state.children:
+        shown["child"] = part_in(state, activation).instance_id
+        child = store.load(shown["child"])
+        if child is not None:
+            ended = moment(child.updated_at) if child.closed else None
+            shown |= {"attempt": 1, "started_at": moment(child.created_at), "ended_at": ended}
+            shown |= {"event": "done", "results": own_mapping(left_by(child))} if status == "completed" else {}
+        if child is not None and child.error is not None and status == "failed":
+            shown["error"] = {"type": child.error.type, "message": child.error.message}
+    return ItemView(key, mapped.first + place, status, **shown)
 
 
 def _item(  # noqa: PLR0913, PLR0917 - what is known of it
@@ -97,7 +186,7 @@ def _item(  # noqa: PLR0913, PLR0917 - what is known of it
     event = next((it for it in reversed(ended) if it.activation == activation), None)
     if event is not None and entry is not None:
         shown |= {"attempt": event.attempt, "started_at": moment(event.started_at), "ended_at": moment(entry.at)}
-        shown["entry"] = entry.sequence
+        shown |= {} if mapped.plan else {"entry": entry.sequence}
     if isinstance(event, ItemCompleted):
         shown |= {"event": event.event, "results": own_mapping(event.results)}
     elif isinstance(event, ItemFailed):
@@ -110,4 +199,4 @@ def _item(  # noqa: PLR0913, PLR0917 - what is known of it
         shown["attempt"] = state.attempt_of(activation)
     timers = () if state.closed or one is None else state.timers.get(activation, ())
     shown["deadline"] = moment(min((timer.due_at for timer in timers), default=None))
-    return ItemView(key, place, item_status(mapped, place, running), **shown)
+    return ItemView(key, mapped.first + place, item_status(mapped, place, running), **shown)

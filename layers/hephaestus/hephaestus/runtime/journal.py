@@ -238,7 +238,7 @@ class Journal:
             except RetryLater:
                 if self.clock.now() + pause > self.give_up_at:
                     raise
-                _logger.warning("instance %s: the store did not answer, trying again", self.committed.instance_id)
+                _logger.warning("instance %s: the store did not answer, trying again", self.committed.public_id)
             self.clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_MS)
 

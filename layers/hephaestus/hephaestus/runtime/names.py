@@ -23,6 +23,11 @@ def is_bulk(instance_id: str) -> bool:
     return instance_id.startswith(f"{PARTS}::")
 
 
+def said_id(instance_id: str) -> str:
+    """An instance as logs name it: those of a map's tree are no one's to look at (C.1)."""
+    return "(of a map's tree)" if is_bulk(instance_id) else instance_id
+
+
 def schedule_name(timeout: Timeout, prefix: str = "") -> str:
     """The name of a timeout's schedule: a readable beginning, and a digest that makes it this wait's own.
 
@@ -32,5 +37,6 @@ def schedule_name(timeout: Timeout, prefix: str = "") -> str:
     """
     own = name_in_life(timeout.instance_id, timeout.life, timeout.token)
     digest = hashlib.sha256(own.encode()).hexdigest()[:24]
-    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{timeout.instance_id}-{timeout.step}")
+    of = "" if is_bulk(timeout.instance_id) else f"{timeout.instance_id}-"
+    readable = re.sub(r"[^0-9a-zA-Z._-]+", "-", f"{of}{timeout.step}")
     return f"{prefix}{readable[: MAX_READABLE - len(prefix)]}-{digest}"

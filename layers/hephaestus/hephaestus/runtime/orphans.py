@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.effects import what_became
-from hephaestus.engine.events import Claimed, InstanceFinished, Paused
+from hephaestus.engine.events import ChildEnded, Claimed, InstanceFinished, PartEnded, Paused, Redriven
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.records import NOT_ENDED, NOTHING
-from hephaestus.engine.state import is_other, part_in
+from hephaestus.engine.state import is_other, left_by, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from hephaestus.engine.events import Event
+    from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.mail import Mail
-    from hephaestus.engine.records import Child
+    from hephaestus.engine.records import Child, Origin
     from hephaestus.engine.state import State
     from hephaestus.store.store import Store
+
+
+PAGE: Final = 1_000  # log entries
 
 
 def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple[Event, ...] | None:
@@ -29,7 +32,7 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     paused.
     """
     origin = state.origin
-    if origin is None or origin.detached:
+    if origin is None or origin.detached or _goes_on_alone(state, opening, store):
         return None
     parent = read_other(origin.instance_id, store)
     alive = parent is not None and not parent.closed and not parent.kept.ended and parent.life == origin.life
@@ -41,15 +44,46 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     return None
 
 
-def is_left(state: State, store: Store) -> bool:
-    """Whether the parent of a child has left it to itself, as it could not be reached."""
-    origin = state.origin
-    parent = read_other(origin.instance_id, store) if origin is not None else None
-    if origin is None or parent is None or parent.life != origin.life:
-        return False
-    step = parent.steps.get(step_of(origin.activation))
-    child = parent.children.get(origin.activation) or (step.child if step is not None else None)
-    return child is not None and child.instance_id == state.instance_id and child.status == LOST
+def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bool:
+    """Whether a child was redriven by itself after it had ended: its parent had left it."""
+    found = list(opening)
+    if state.sequence > 1:
+        found += [event for entry in _log(state.instance_id, state.life, store) for event in entry.events]
+    redriven = (event for event in found if isinstance(event, Redriven))
+    return any(event.status and event.by_source != "parent" for event in redriven)
+
+
+def steered_at(state: State, store: Store) -> str:
+    """The instance at which another is steered: the next above it, or itself, that no one waits for (D.6)."""
+    while (origin := state.origin) is not None and not origin.detached:
+        parent = read_other(origin.instance_id, store)
+        if parent is None or _has_left(parent, state, origin, store):
+            break
+        state = parent
+    return state.instance_id
+
+
+def _has_left(parent: State, child: State, origin: Origin, store: Store) -> bool:
+    """Whether a child is on its own: its parent could not reach it, or has ended while it is open."""
+    if parent.life == origin.life:
+        step = parent.steps.get(step_of(origin.activation))
+        known = parent.children.get(origin.activation) or (step.child if step is not None else None)
+        if known is not None and known.instance_id == child.instance_id:
+            return known.status == LOST
+    if not child.closed and (parent.life != origin.life or parent.closed):
+        return True
+    events = [event for entry in _log(parent.instance_id, origin.life, store) for event in entry.events]
+    told = [one for one in events if isinstance(one, (ChildEnded, PartEnded))]
+    ends = [one.status for one in told if one.activation == origin.activation]
+    return ends[-1:] == [LOST]
+
+
+def _log(instance_id: str, life: str, store: Store) -> Iterator[Entry]:
+    """The log of a life but for its first entry, as far as it is there."""
+    after = 1
+    while found := store.reader.page(instance_id, life, after, PAGE):
+        yield from found
+        after = found[-1].sequence
 
 
 def is_ending(child: Child, store: Store) -> bool:
@@ -121,14 +155,23 @@ def _has_gone_on(mail: Mail, store: Store) -> bool:
     return child is not None and child.life == mail.child_life and child.sequence > mail.number
 
 
-def output_in(mail: Mail, store: Store) -> Mapping[str, Any]:
-    """What a child has left: in its mail, or in the child itself, where it is large."""
+def ended_by(mail: Mail, store: Store) -> ChildEnded:
+    """The end that mail tells of; a completed child that is not there any more, nor what it left, is lost."""
+    output = _output_in(mail, store)
+    if output is None:
+        return ChildEnded(mail.activation, LOST, mail.number)
+    own = (mail.activation, mail.status, mail.number, output, mail.error)
+    return ChildEnded(*own, stuck=mail.stuck, ended_at=mail.ended_at)
+
+
+def _output_in(mail: Mail, store: Store) -> Mapping[str, Any] | None:
+    """What a child has left: in its mail, or in the child itself, where it is large; ``None`` where that is gone."""
     if mail.output is not None or mail.status != "completed":
         return mail.output or NOTHING
     child = read_other(mail.child, store)
     if child is None or child.life != mail.child_life or child.status != "completed":
-        return NOTHING
-    return child.steps[child.output_of].results if child.output_of else child.output
+        return None
+    return left_by(child)
 
 
 def read_other(instance_id: str, store: Store) -> State | None:

@@ -207,7 +207,7 @@ class Judge:
         what = "the compensation of " if undo else ""
         what += "step" if item is None else f"item {item} of step"
         error = Interrupted(
-            f"instance {state.instance_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
+            f"instance {state.public_id}: the Lambda running {what} {step} ended before attempt {attempt} did, "
             f"by its timeout, its memory or a crash; it ran {'alone' if alone else 'beside others'}, "
             "see the function's log"
         )
@@ -228,7 +228,14 @@ class Judge:
         return self._given(waited, event, as_results(command.payload))
 
     def settled(self, command: Settle, state: State) -> Event:
-        """A step's child has ended, or is on its own: the step completes, or fails where nothing routes that (D.8)."""
+        """A step's child has ended, or is on its own: the step completes, or fails where nothing routes that (D.8).
+
+        It has ended when its child did. An event that was accepted for it, as under another deployment, is not taken.
+        """
+        event, ended_at = self._settled(command, state), state.children[command.activation].ended_at
+        return replace(event, ended_at=ended_at, took=False) if isinstance(event, StepCompleted) else event
+
+    def _settled(self, command: Settle, state: State) -> Event:
         step, child, known = command.step, state.children[command.activation], state.steps[command.step]
         waited, routes = Outcome(command.activation, known.attempt, known.started_at), self.definition.routes[step]
         if child.detached or child.status == "completed":

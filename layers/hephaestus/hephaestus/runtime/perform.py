@@ -14,6 +14,7 @@ from hephaestus.engine.effects import Head, Keep, Notify, Schedule, StartChild, 
 from hephaestus.engine.state import evolve
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
+from hephaestus.runtime.quarantine import reason_of
 from hephaestus.runtime.status_events import status_event
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -60,11 +61,12 @@ class Performer:
             return state
         silent: set[str] = set()
         left: list[Owed] = []
+        blocked: list[str] = []
         others: set[str] = set()  # who could not be told: what each is told keeps its order
         for effect in effects:
             match effect:
                 case StartChild() | Tell() | Steer() | Keep():
-                    if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state):
+                    if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state, blocked):
                         left.append(effect)
                         others.update(effect.others)
                 case Head() if left:
@@ -74,9 +76,8 @@ class Performer:
                     state = self._settle(evolve(state, kept=published._replace(owed=())))
                 case _:
                     self._one(effect, silent, state)
-        if tuple(left) != state.kept.owed:
-            state = evolve(state, kept=state.kept._replace(owed=tuple(left)))
-        return state
+        kept = state.kept._replace(owed=tuple(left), blocked="; ".join(blocked[:1]))
+        return state if kept == state.kept else evolve(state, kept=kept)
 
     def _one(self, effect: Schedule | Unschedule | Wake | Notify, silent: set[str], state: State) -> None:
         """Perform an effect that nothing that follows depends on."""
@@ -91,13 +92,20 @@ class Performer:
             case Notify(news):
                 self._publish(news, silent)
 
-    def _tell(self, effect: Owed, silent: set[str], state: State) -> bool:
-        """Tell another instance; whether that was done."""
+    def _tell(self, effect: Owed, silent: set[str], state: State, blocked: list[str]) -> bool:
+        """Tell another instance; whether that was done. If not, ``blocked`` has why, but for passing conditions."""
         family = self.family
         assert family is not None  # noqa: S101 - the runner has set it
-        return self._attempt("family", silent, state, partial(family, effect, state))
+        return self._attempt("family", silent, state, partial(family, effect, state), blocked)
 
-    def _attempt(self, port: str, silent: set[str], state: State, effect: Callable[[], object]) -> bool:
+    def _attempt(
+        self,
+        port: str,
+        silent: set[str],
+        state: State,
+        effect: Callable[[], object],
+        blocked: list[str] | None = None,
+    ) -> bool:
         """Perform an effect, unless its port is silent; whether that was done."""
         if port in silent:
             return False
@@ -106,9 +114,11 @@ class Performer:
         except Exception as error:
             if isinstance(error, RetryLater):
                 silent.add(port)
+            elif blocked is not None:
+                blocked.append(reason_of(error))
             _logger.exception(
                 "instance %s: an effect of log entry %d failed; the sweep makes up for it",
-                state.instance_id,
+                state.public_id,
                 state.sequence,
             )
             return False
@@ -133,7 +143,7 @@ class Performer:
         except Exception:
             _logger.exception(
                 "instance %s: the head does not follow log entry %d yet; the sweep makes up for it",
-                state.instance_id,
+                state.public_id,
                 state.sequence,
             )
             return state

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.errors import UnknownVersion, UnknownWorkflow, WorkflowUnavailable
 from hephaestus.runtime.telemetry import PARKED, about, emit
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def quarantine(store: Store, clock: Clock, instance_id: str, error: EngineError,
     if put_off:
         tell_parked(instance_id, f"{error}; fix it or deploy the release that wrote it, nothing of it was changed")
     return put_off
+
+
+def reason_of(error: Exception) -> str:
+    """Why an instance is parked that met this, and what is to be done."""
+    lacks = isinstance(error, (UnknownWorkflow, UnknownVersion)) and not isinstance(error, WorkflowUnavailable)
+    return f"{error}; deploy that version again" if lacks else str(error)
 
 
 def tell_parked(instance_id: str, reason: str, state: State | None = None) -> None:

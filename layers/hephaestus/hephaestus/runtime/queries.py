@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
-from hephaestus.engine.state import OF_ROOTS, STATUSES
+from hephaestus.engine.state import OF_ROOTS, STATUSES, is_part
 from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
+from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
+from hephaestus.runtime.map_trees import progress_of
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
@@ -41,17 +43,30 @@ class Queries:
 
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
-        state = self._instances.load(check_id(instance_id))
+        state = self._load(instance_id)
+        far = self._far(state)
         try:
-            shown = view(state, self._instances.registry.definition(state).graph)
+            shown = view(state, self._instances.registry.definition(state).graph, far)
         except (UnknownWorkflow, UnknownVersion):
-            shown = view(state, None)
+            shown = view(state, None, far)
         return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+
+    def _load(self, instance_id: str) -> State:
+        """An instance that people know."""
+        check_known(check_id(instance_id), self._store)
+        return self._instances.load(check_id(instance_id))
+
+    def _far(self, state: State, most: int | None = None) -> dict[str, dict[str, int]]:
+        """How far the maps have come whose items other instances run, ``most`` of which are read."""
+        maps = [key for key, step in state.steps.items() if step.mapped is not None and step.mapped.in_parts]
+        return {key: progress_of(self._store, state, key, most) for key in maps}
 
     def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
         """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
         found: list[Mapping[str, Any]] = []
         for activation, child in parent.offspring.items():
+            if is_part(parent, activation):
+                continue
             if next(numbers) > MOST_SHOWN:
                 return found
             try:
@@ -59,7 +74,8 @@ class Queries:
             except CorruptLog:
                 state = None  # the rest of the tree can be read
             ours = state is not None and state.origin is not None and state.origin.life == parent.life
-            found.append(below(activation, child, state if ours else None))
+            maps = {} if state is None or not ours else self._far(state, 0)
+            found.append(below(activation, child, state if ours else None, maps))
             if state is not None and ours and (its := self._below(state, numbers)):
                 found[-1] = {**found[-1], "children": its}
         return found
@@ -75,6 +91,7 @@ class Queries:
     ) -> Page[HistoryEntry]:
         """A page of an instance's log, oldest first."""
         instance_id, limit = check_id(instance_id), check_number("limit", limit, MAX_LIMIT)
+        check_known(instance_id, self._store)
         check_flag("traces", traces)
         if generation is not None:
             generation = check_number("generation", generation)
@@ -89,7 +106,7 @@ class Queries:
         self, instance_id: str, step: StepRef, *, status: str | None, limit: int, cursor: str | None
     ) -> Page[ItemView]:
         """A page of the items of a map, in their order."""
-        state, limit = self._instances.load(check_id(instance_id)), check_number("limit", limit, MAX_LIMIT)
+        state, limit = self._load(instance_id), check_number("limit", limit, MAX_LIMIT)
         try:
             maps = tuple(self._instances.registry.definition(state).graph.maps)
         except (UnknownWorkflow, UnknownVersion):
@@ -100,7 +117,7 @@ class Queries:
         """A page of instances, newest start first."""
         limit = check_number("limit", limit, MAX_LIMIT)
         for name in wanted.workflows or ():
-            self.name_of(name)
+            self.name_of(name, children=wanted.children)
         # Not since: it ends a listing, and changes nothing of what comes before that.
         filters = {"workflow": wanted.workflow, "status": wanted.statuses, "version": wanted.version, "tag": wanted.tag}
         filters |= {"children": wanted.children or None, "parent": wanted.parent}
@@ -125,8 +142,8 @@ class Queries:
         }
         return {name: counts for name, counts in counted.items() if name in deployed or any(counts.values())}
 
-    def name_of(self, workflow: WorkflowRef) -> str:
-        """The name of a workflow that is deployed, or that has instances.
+    def name_of(self, workflow: WorkflowRef, *, children: bool = False) -> str:
+        """The name of a workflow that is deployed, or that has instances, of which some may be ``children``.
 
         Raises:
             UnknownWorkflow: neither; it says which are deployed.
@@ -136,9 +153,16 @@ class Queries:
             return self._instances.registry.deployed(workflow).name
         except UnknownWorkflow:
             name = workflow if isinstance(workflow, str) else str(getattr(workflow, "name", ""))
-            if not NAME.fullmatch(name) or not any(self._store.counts([name], STATUSES, most=1).values()):
+            if not NAME.fullmatch(name) or not self._has_any(name, children=children):
                 raise
             return name
+
+    def _has_any(self, name: str, *, children: bool) -> bool:
+        """Whether a workflow has instances."""
+        if any(self._store.counts([name], STATUSES, most=1).values()):
+            return True
+        some = ListFilter(workflows=[name], statuses=STATUSES, children=True)
+        return children and bool(self._store.list(some, limit=1, cursor=None, known=()).items)
 
 
 def read_filter(  # noqa: PLR0913 - a listing's filters

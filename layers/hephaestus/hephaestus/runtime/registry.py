@@ -93,7 +93,7 @@ class Registry:
         elif found is not None:
             message = f"{named} is not deployed: {found.__module__}.{found.__qualname__} is, under the same name"
         else:
-            message = f"{named} is not deployed; deployed workflows: {deployed}. Add it to those, and deploy them"
+            message = f"{named} is not deployed; deployed workflows: {deployed}. Add it to them"
         raise UnknownWorkflow(message)
 
     def definition(self, state: State) -> Definition:
@@ -125,14 +125,14 @@ class Registry:
         if lacking := missing(definition.graph, state):
             steps = ", ".join(map(repr, lacking))
             message = (
-                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed "
+                f"instance {state.public_id}: version {state.version} of workflow {state.workflow} is deployed "
                 f"without {steps}, which the instance needs: steps were renamed or removed under the same version"
             )
             raise UnknownVersion(message)
         if others := changed(definition.graph, state):
             steps = ", ".join(map(repr, others))
             message = (
-                f"instance {state.instance_id}: version {state.version} of workflow {state.workflow} is deployed with "
+                f"instance {state.public_id}: version {state.version} of workflow {state.workflow} is deployed with "
                 f"another graph than the instance was started with, at {steps}: the new one needs a version of its own"
             )
             raise UnknownVersion(message)

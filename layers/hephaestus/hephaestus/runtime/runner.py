@@ -25,12 +25,14 @@ from hephaestus.runtime.commands import (
     Unpause,
 )
 from hephaestus.runtime.commands.answer import check_link
+from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.executor import Executor
 from hephaestus.runtime.family import Family
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.perform import Performer
 from hephaestus.runtime.queries import Queries, read_filter
 from hephaestus.runtime.telemetry import emit
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.dispatch import Budget, Dispatch
     from hephaestus.runtime.ports import Clock, EventBus, Timeout, Timers, WorkQueue
     from hephaestus.runtime.registry import Registry
+    from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
     from hephaestus.store.filters import ListFilter
     from hephaestus.store.store import Store
@@ -71,6 +74,9 @@ class Runner:
         limits: what executions keep to.
         workers: where steps run.
         signer: gives what signs and reads links; asked when a step or a caller needs it.
+
+    Attributes:
+        sources: gives what reads the items of maps from users' objects; asked when a map needs it.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -93,9 +99,11 @@ class Runner:
         self.dispatch: Dispatch = dispatch or Enqueue()
         self.limits = limits or Limits()
         self.signer = signer
+        self.sources: Callable[[], Sources] = no_sources
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
-        self.executor = Executor(commits, self.clock, self.limits, workers, signer, self._deployed)
+        own = (self._deployed, self._sources)
+        self.executor = Executor(commits, self.clock, self.limits, workers, signer, *own)
         self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
         self._performer.family = Family(self.instances)
         self._queries = Queries(self.instances)
@@ -103,6 +111,10 @@ class Runner:
         name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    def _sources(self) -> Sources:
+        """What reads users' objects, as it was set last."""
+        return self.sources()
 
     def _deployed(self, workflow: type[Workflow]) -> type[Workflow]:
         return self.registry.deployed(workflow)
@@ -138,6 +150,7 @@ class Runner:
         Raises:
             CallerError: as the runner's method of the same name.
         """
+        check_known(getattr(command, "instance_id", ""), self.store)
         return command.perform(self.instances, dispatch or self.dispatch)
 
     def start_instance(  # noqa: PLR0913 - the family's contract
@@ -551,6 +564,8 @@ class Runner:
     ) -> Page[ItemView]:
         """Show a page of the items of a map, in their order; none before they are recorded.
 
+        Of a map that many instances run, a page may be short, or empty, and still have a cursor.
+
         Args:
             instance_id: the instance.
             step: the map, its key or itself.
@@ -599,7 +614,11 @@ class Runner:
             UnknownWorkflow: no such workflow is deployed, and it has no instances.
             BadRequest: a filter is malformed, or the cursor is one of a listing with other filters.
         """
-        name = workflow if workflow is None or isinstance(workflow, str) else self._queries.name_of(workflow)
+        name = (
+            workflow
+            if workflow is None or isinstance(workflow, str)
+            else self._queries.name_of(workflow, children=children)
+        )
         wanted = read_filter(
             workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
         )

@@ -167,7 +167,7 @@ def check_room(state: State, payload: Any = None) -> None:
         PayloadTooLarge: with the limit.
     """
     if held(state) + weigh(as_results(payload)) > MAX_HELD:
-        raise PayloadTooLarge(too_much(state.instance_id))
+        raise PayloadTooLarge(too_much(state.public_id))
 
 
 def too_much(instance_id: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.raised import name_of
 from hephaestus.runtime.attempt import InvalidResult, Spawned
 from hephaestus.runtime.intake import check_input, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
 from hephaestus.runtime.starts import version_for
 from hephaestus.values import FrozenDict, freeze
+from hephaestus.values.foreign import by_alias
 from hephaestus.values.given import own
 
 if TYPE_CHECKING:
@@ -35,9 +37,10 @@ def spawned(
     """
     flow: type[Workflow] = step.workflow
     deployed(flow)
-    initial = freeze(asked.context, f"step {step.key}: the context of its child")
+    initial = freeze(by_alias(asked.context), f"step {step.key}: the context of its child")
     if not isinstance(initial, FrozenDict):
-        message = f"step {step.key} gives its child the context {type(asked.context).__name__}: give a mapping"
+        given = name_of(type(asked.context))
+        message = f"step {step.key}: the context of its child is a {given}: give a mapping, a model or a data class"
         raise InvalidResult(message)
     chosen = version or version_for(flow, {"context": own(initial), "id": "", "tags": list(flow.tags)})
     definition = flow.definition(chosen)

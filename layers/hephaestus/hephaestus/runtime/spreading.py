@@ -7,6 +7,7 @@ is a directory besides: of each key, by its digest, the place of its item.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.maps import FAN, Map, Spreads
@@ -17,8 +18,11 @@ from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, FrozenList, freeze
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hephaestus.definition.context import StepContext
     from hephaestus.engine.records import Part
+    from hephaestus.runtime.sources import Sources
     from hephaestus.store.store import Store
 
 PAGE: Final = 1_000  # keys of a page of the directory
@@ -33,6 +37,7 @@ class ItemsOf(NamedTuple):
         activation: of the map.
         attempt: names this attempt: what another one writes has other names.
         at_once: how many items one instance runs at a time at most.
+        sources: gives what reads users' objects.
     """
 
     store: Store
@@ -40,6 +45,7 @@ class ItemsOf(NamedTuple):
     activation: str
     attempt: str
     at_once: int
+    sources: Callable[[], Sources]
 
 
 def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
@@ -49,24 +55,35 @@ def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
         PayloadTooLarge: the items of a leaf cannot be stored.
         StoreUnavailable: the store did not answer.
     """
+    if given.source is not None:
+        from hephaestus.runtime.scanning import of_object  # noqa: PLC0415 - few maps are over objects
+
+        return of_object(given, given.source, step, of)
     total = len(given.items)
     if total <= step.chunk:
         return given
-    name = f"map{_digest(f'{of.activation} {of.attempt}', 16)}"
-    most = Spread(tolerate=step.tolerate, share=step.share).tolerated(total)
-    plan = Plan(name, total, step.chunk, FAN, most, of.at_once, keyed=bool(given.keys))
-    _write(of, f"{name}-context", _shared(given, of))
+    name = f"map{digest(f'{of.activation} {of.attempt}', 16)}"
+    plan = replace(plan_of(name, total, step, of), keyed=bool(given.keys))
+    for first in range(0, total, step.chunk):
+        some = FrozenList(given.items[first : first + step.chunk])
+        check_size(some, of.store.max_value_bytes, f"step {step.key}: its items from {first}")
+    write(of, f"{name}-context", shared(given, of))
     for leaf, first in enumerate(range(0, total, step.chunk)):
         until = first + step.chunk
         items = {"items": FrozenList(given.items[first:until]), "keys": list(given.keys[first:until])}
-        check_size(items["items"], of.store.max_value_bytes, f"step {step.key}: its items from {first}")
-        _write(of, f"{name}-{leaf}", items)
+        write(of, f"{name}-{leaf}", items)
     for page, places in enumerate(_directory(given.keys, total)):
-        _write(of, f"{name}-keys{page}", places)
+        write(of, f"{name}-keys{page}", places)
     return Spreads(FrozenList(), plan=plan)
 
 
-def part_items(store: Store, part: Part) -> Spreads:
+def plan_of(name: str, total: int, step: Map, of: ItemsOf) -> Plan:
+    """How so many items are spread, of a list without keys."""
+    most = Spread(tolerate=step.tolerate, share=step.share).tolerated(total)
+    return Plan(name, total, step.chunk, FAN, most, of.at_once)
+
+
+def part_items(store: Store, part: Part, sources: Callable[[], Sources]) -> Spreads:
     """What an instance runs that has a part of a map's items: the items, or how they are spread further.
 
     Raises:
@@ -76,12 +93,32 @@ def part_items(store: Store, part: Part) -> Spreads:
     plan = part.plan
     if part.size > plan.chunk:
         return Spreads(FrozenList(), plan=plan)
-    names = (f"{plan.name}-{part.first // plan.chunk}", f"{plan.name}-context")
-    found = store.values.get(part.owner, part.life, names)
-    leaf, shared = (load_value(found[name]) for name in names)
-    config = FrozenDict(shared["config"])
-    own = (FrozenList(leaf["items"]), tuple(leaf["keys"]), FrozenDict(shared["initial"]))
-    return Spreads(*own, config=config, child=shared["child"], version=shared["version"])
+    owner, number, name = (part.owner, part.life), part.first // plan.chunk, f"{plan.name}-context"
+    shared = load_value(store.values.get(*owner, (name,))[name])
+    if plan.of_object:
+        from hephaestus.runtime.scanning import lines_of_part  # noqa: PLC0415 - as above
+
+        items = lines_of_part(store, part, shared["source"], sources())
+        keys: tuple[str, ...] = ()
+    else:
+        items, keys = stored_items(store, owner, plan, number)
+    of_all = {"config": FrozenDict(shared["config"]), "child": shared["child"], "version": shared["version"]}
+    return Spreads(items, keys, FrozenDict(shared["initial"]), **of_all)
+
+
+def stored_items(store: Store, owner: tuple[str, str], plan: Plan, leaf: int) -> tuple[FrozenList, tuple[str, ...]]:
+    """The items that one instance runs, the first having the place ``leaf`` times the chunk, and their keys, if any.
+
+    Of an object's lines, nothing is stored: see ``part_items``.
+
+    Raises:
+        ValueMissing: they are not there any more.
+    """
+    if plan.of_object:
+        return FrozenList([None] * plan.chunk), ()
+    name = f"{plan.name}-{leaf}"
+    found = load_value(store.values.get(*owner, (name,))[name])
+    return FrozenList(found["items"]), tuple(found["keys"])
 
 
 def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> int | None:
@@ -101,7 +138,7 @@ def place_of_key(store: Store, owner: tuple[str, str], plan: Plan, key: str) -> 
     return None if found is None else int(found)
 
 
-def _shared(given: Spreads, of: ItemsOf) -> dict[str, Any]:
+def shared(given: Spreads, of: ItemsOf) -> dict[str, Any]:
     """What all items read besides their own."""
     initial = freeze(of.context.initial, "context") if given.initial is None else given.initial
     of_all = {"initial": initial, "config": freeze(of.context.config, "config")}
@@ -123,13 +160,15 @@ def _pages(total: int) -> int:
 
 
 def _page(key: str, total: int) -> int:
-    return int(_digest(key, 12), 16) % _pages(total)
+    return int(digest(key, 12), 16) % _pages(total)
 
 
-def _digest(text: str, characters: int) -> str:
+def digest(text: str, characters: int) -> str:
+    """What stands for a text in a name."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:characters]
 
 
-def _write(of: ItemsOf, name: str, value: Any) -> None:
+def write(of: ItemsOf, name: str, value: Any) -> None:
+    """Store a value in the partition of the map's owner."""
     instance = of.context.instance
     of.store.values.put(instance.id, instance.life, name, dump_value(freeze(value, name)))

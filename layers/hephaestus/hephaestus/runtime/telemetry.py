@@ -40,6 +40,7 @@ PARKED: Final = "hephaestus.instance.parked"  # an instance is put off
 ISOLATED: Final = "hephaestus.step.isolated"  # its process died; it runs alone from now on
 EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
 EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
+OF_ALL: Final = frozenset({PARKED, EXECUTION_START, EXECUTION_STOP})  # told of instances that no one knows, too
 OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP)  # beside the family's, for who asks for them
 
 FIELDS: Final = frozenset(
@@ -51,7 +52,7 @@ FIELDS: Final = frozenset(
         *("event", "has_context_updates", "has_metadata_updates", "transitions_to", "will_retry", "retry_at"),
         *("instance_status", "resume_event", "source", "from_step", "targets", "fan_out", "status_before"),
         *("status_after", "iteration", "name", "storage", "pid", "outcome"),
-        *("parent", "root", "path", "root_generation", "root_created_at"),
+        *("parent", "root", "path", "root_generation", "root_created_at", "items_from"),
     }
 )
 """Every name that the engine uses in an event's metadata: a caller's metadata of such a name is left out."""
@@ -89,28 +90,40 @@ def heard(*events: str) -> bool:
 def about(state: State) -> dict[str, object]:
     """What every event says of an instance: its caller's metadata, and the engine's own fields."""
     caller = {name: own(value) for name, value in state.metadata.items() if name not in FIELDS}
+    part = None if state.origin is None else state.origin.part
+    began = (state.generation, state.created_at) if part is None else (part.generation, part.began_at)
     return {
         **caller,
-        "instance_id": state.instance_id,
+        "instance_id": state.public_id,
         "workflow": state.workflow,
         "workflow_version": state.version,
         "version": state.version,
-        "generation": state.generation,
-        "created_at": state.created_at,
+        "generation": began[0],
+        "created_at": began[1],
         **({} if state.origin is None else _family(state.origin)),
+        **({} if part is None else {"items_from": part.first}),
     }
 
 
 def _family(origin: Origin) -> dict[str, object]:
-    """Where a child is in its tree."""
+    """Where a child is in its tree; what runs items of a map is where the map's instance is."""
+    parent, path = origin.public
+    if not path:
+        return {}
     began = {"root_generation": origin.root_generation, "root_created_at": origin.root_created_at}
-    return {"parent": origin.instance_id, "root": origin.root, "path": origin.path, **began}
+    return {"parent": parent, "root": origin.root, "path": path, **began}
 
 
 def tell(event: str, state: State, measurements: Mapping[str, float], /, **fields: object) -> None:
-    """Tell every handler of an ``event`` of an instance."""
-    if event in _wanted:
-        emit(event, measurements, {**about(state), **fields})
+    """Tell every handler of an ``event`` of an instance.
+
+    Of one that runs items of another's map, only what happens to these, and to its executions, is news (C.1).
+    """
+    if event not in _wanted:
+        return
+    if state.origin is not None and state.origin.part is not None and "item" not in fields and event not in OF_ALL:
+        return
+    emit(event, measurements, {**about(state), **fields})
 
 
 def emit(event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:

@@ -14,10 +14,10 @@ from hephaestus.errors import (
     InvariantBroken,
     UnknownVersion,
     UnknownWorkflow,
-    WorkflowUnavailable,
 )
+from hephaestus.runtime.names import said_id
 from hephaestus.runtime.orphans import unread
-from hephaestus.runtime.quarantine import quarantine, tell_parked
+from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -68,25 +68,33 @@ class Waker:
             if state.closed:
                 return self._tidy(state, now, alarms)
             try:
-                definition = self._instances.registry.runnable(state)
-                if not _has_work(definition, state, now) and not self._has_mail(state):
-                    return self._tidy(state, now, alarms)
-                return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
+                return self._run(state, now, budget, alarms)
             except (UnknownWorkflow, UnknownVersion) as error:
-                reason = str(error) if isinstance(error, WorkflowUnavailable) else f"{error}; deploy that version again"
+                reason = reason_of(error)
                 if _is_parked(state, reason, now):
                     return self._tidy(state, now, alarms)
                 return self._park(state, now, reason)
 
         try:
-            self._instances.change(instance_id, go_on)
+            state = self._instances.change(instance_id, go_on)
+            if state.kept.blocked and state.owner is None:
+                self._park(state, max(self._instances.clock.now(), state.updated_at), state.kept.blocked)
         except InstanceNotFound:
-            _logger.warning("instance %s: woken, but there is no such instance", instance_id)
+            _logger.warning("instance %s: woken, but there is no such instance", said_id(instance_id))
             self._instances.store.tidy(instance_id, None, self._instances.clock.now(), alarms)
         except InvariantBroken as error:
-            _logger.exception("instance %s: the engine met a state that its rules exclude", instance_id)
+            _logger.exception("instance %s: the engine met a state that its rules exclude", said_id(instance_id))
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
+
+    def _run(self, state: State, now: int, budget: Budget, alarms: Sequence[str]) -> State | None:
+        """Run an instance that nobody owns, if there is anything to do."""
+        definition = self._instances.registry.runnable(state)
+        if state.parked is not None and state.kept.owed:
+            state = self._perform(state, now)  # what it is parked for may be possible now
+        if not _has_work(definition, state, now) and not self._has_mail(state):
+            return self._tidy(state, now, alarms)
+        return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
     def _has_mail(self, state: State) -> bool:
         """Whether a child may have told of its end."""
@@ -94,10 +102,13 @@ class Waker:
 
     def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
         """Make up for what a crash left undone."""
-        if state.kept.settled < state.sequence and not state.kept.ended:
-            state = self._instances.commits.performer.perform(again(state, now), state)
+        if state.kept.settled < state.sequence and not state.kept.ended and not state.kept.blocked:
+            state = self._perform(state, now)
         self._instances.store.tidy(state.instance_id, state, now, alarms)
         return state
+
+    def _perform(self, state: State, now: int) -> State:
+        return self._instances.commits.performer.perform(again(state, now), state)
 
     def timeout(self, timeout: Timeout, *, budget: Budget) -> None:
         """A one-shot schedule fired: give its step the timeout, unless it has moved on."""
@@ -113,7 +124,7 @@ class Waker:
         pause = min(PARK_MS * 2 ** min(state.parks, 10), LONGEST_PARK_MS)
         after = self._instances.append(state, now, Parked(reason, now + pause))
         if after is not None:
-            tell_parked(state.instance_id, reason, after)
+            tell_parked(state.public_id, reason, after)
         return after
 
 
@@ -124,7 +135,7 @@ def _is_parked(state: State, reason: str, now: int) -> bool:
 
 def _has_work(definition: Definition, state: State, now: int) -> bool:
     """Whether an execution would find anything to do at ``now`` (ms): a dead owner, a passed alarm, a decision."""
-    if state.owner is not None or (state.wake_at is not None and state.wake_at <= now):
+    if state.owner is not None or (state.wake_at is not None and state.wake_at <= now and not state.kept.blocked):
         return True
     commands = advance(definition.graph, state, now)
     return not (len(commands) == 1 and isinstance(commands[0], Sleep))

@@ -138,6 +138,7 @@ class Generation:
         handled: whether ``on_failure`` has had its say about this failure.
         kids: the children that it started, by activation, and whether each is detached.
         told: how each child has ended, as it was told; none while that is still to come.
+        ends: when it did (ms), but not before it was started, nor after it was told.
         undoing: the activations whose children were asked to undo what they did.
         gone: whether it has expired or was deleted.
         compared: the state that was last found to be what is stored, and what was read for that.
@@ -177,6 +178,7 @@ class Generation:
         self.requests: set[tuple[type[Event], str]] = set()
         self.kids: dict[str, tuple[str, bool]] = {}
         self.told: dict[str, str] = {}
+        self.ends: dict[str, int] = {}
         self.undoing: set[str] = set()
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
@@ -278,7 +280,8 @@ class Check:
                 self._compensates(event)
             case UndoRequested(steps=steps):
                 kinship.is_undone(self)
-                self._undo(self._undoable(), steps)
+                self._undo({*self._undoable(), *self._not_undone()}, steps)
+                self.known.begun = {name for name in self.known.begun if step_of(name[1]) not in steps}
             case StepCompensated(step=step):
                 kinship.undid(self, step)
                 self.known.items.undone(event)
@@ -643,10 +646,19 @@ class Check:
         statuses = {step: self.state.step_status(step) for step in self.graph.compensates}
         looped = {step for step in statuses if self.known.loops[step].rounds and statuses[step] not in over}
         looped |= {step for step in statuses if self.known.items.is_undoable(step) and statuses[step] not in over}
-        looped |= {step for step in statuses if kinship.is_asked(self.known, step) and statuses[step] not in over}
+        told = {step: self.known.told.get(self.state.activation(step)) for step in self.graph.children}
+        looped |= {step for step in statuses if told.get(step) == "completed" and statuses[step] not in over}
         done = [step for step, status in statuses.items() if status == "completed" and step not in self.graph.maps]
         done = [step for step in statuses if step in done or step in looped]
-        return [step for step in done if step not in self.graph.undoes or kinship.left_to_undo(self.known, step)]
+        own = [step for step in done if step not in self.graph.undoes or kinship.left_to_undo(self.known, step)]
+        gone = kinship.stuck(self.ledger, self.known)
+        gone |= {step for step in self.graph.children if kinship.has_undone_itself(self.known, step)}
+        return [step for step in own if step not in gone]
+
+    def _not_undone(self) -> set[str]:
+        """The steps whose compensation has failed, and those whose child could not undo itself."""
+        failed = {step for step, it in self.state.steps.items() if it.status == "compensation_failed"}
+        return failed | kinship.stuck(self.ledger, self.known)
 
     def _undo(self, undo: Collection[str], steps: Sequence[str]) -> None:
         """The last completed first, after what has not ended; of those of one time, the later in the graph first."""
@@ -678,10 +690,10 @@ class Check:
         kinship.go_on(self, event)
         known.outcomes = {step: outcome for step, outcome in known.outcomes.items() if step not in event.reset}
         known.done = [done for done in known.done if done[-1] not in event.reset]
-        if event.undo:
-            failed = [step for step, it in self.state.steps.items() if it.status == "compensation_failed"]
+        if self.state.closed and self.state.compensation is not None and (failed := self._not_undone()):
+            require(event.status == "compensating", "redrive", f"{failed} were not undone, and it goes on")
             self._undo(failed, event.undo)
-        forgotten = {*event.reset, *event.undo, *known.graph.compensates}
+        forgotten = {*event.reset, *event.undo, *known.graph.compensates, *map(step_of, event.children)}
         known.begun = {name for name in known.begun if step_of(name[1]) not in forgotten}
         follows = known.undone | known.fatal | spent
         known.fatal -= set(event.reset)
@@ -733,6 +745,7 @@ class Check:
         handler = self.graph.on_failure
         failed = [step for step, it in state.steps.items() if it.status in broken or step in self.known.fatal]
         failed = [step for step in failed if step != handler] or list(self.known.dead)
+        stuck = kinship.stuck(self.ledger, self.known)
         self.ledger.closes(self.entry)
         if status == "completed":
             require(not failed and not self.known.broken, "invariant 4", f"completed, but {failed or 'it'} did not")
@@ -742,7 +755,7 @@ class Check:
             self._has_output(event)
             require(state.cancel is None, "cancel", "it completed although it had been cancelled")
         elif status == "failed":
-            require(bool(failed) or self.known.broken, "invariant 4", "it failed, but no step did")
+            require(bool(failed or stuck) or self.known.broken, "invariant 4", "it failed, but no step did")
             other = state.compensation is not None and state.compensation.status != "failed"
             handled = self.known.handled or other or not handler
             require(handled, "on_failure", f"it failed, and {handler} did not run")
@@ -752,6 +765,10 @@ class Check:
         if status in ("failed", "undone") or (state.cancel is not None and state.cancel.compensate):
             left = sorted(self._undoable())
             require(not left and not self.known.undo, "compensation", f"{left} were not undone")
+            hidden = stuck and status != "failed"
+            require(
+                not hidden, "compensation", f"it is {status}, and the children of {stuck} could not undo what they did"
+            )
 
 
 def defers(definition: Definition, step: str) -> bool:

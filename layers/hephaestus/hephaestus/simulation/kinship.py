@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import ChildEnded, ChildStarted, ChildUndoing, Redriven
 from hephaestus.simulation.violation import require
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import RoundEnded, StepCompleted
     from hephaestus.simulation.checks import Check, Generation
+    from hephaestus.simulation.ledger import Ledger
 
 MINUTE_MS: Final = 60_000
 
@@ -39,9 +40,20 @@ def _starts(check: Check, event: ChildStarted) -> None:
     loop = known.loops[event.step]
     carried = not loop.rounds or event.initial == loop.carry
     require(carried, "rounds", f"{activation} starts with {event.initial}, the round before left {loop.carry}")
+    _leaves_nothing(check, activation)
     known.kids[activation] = (event.child, event.detached)
     alone = ledger.kids.setdefault(event.child, (check.state.life, activation))
     require(alone == (check.state.life, activation), "derived ids", f"two children have the id {event.child}")
+
+
+def _leaves_nothing(check: Check, activation: str) -> None:
+    """Another child starts only once the one before has undone what it did (invariant 10)."""
+    known, ledger, began = check.known, check.ledger, parse(activation)
+    for one, (name, _) in known.kids.items():
+        if parse(one).step == began.step and parse(one).epoch < began.epoch and known.told.get(one) == "failed":
+            child = ledger.child_of(check.state, one, name)
+            left = child is not None and (_could_not(child) or bool(stuck(ledger, child)))
+            require(not left, "undo", f"{activation} starts a child, the one of {one} could not undo what it did")
 
 
 def _ends(check: Check, event: ChildEnded) -> None:
@@ -60,6 +72,8 @@ def _ends(check: Check, event: ChildEnded) -> None:
         same = same and event.output == (state.steps[state.output_of].results if state.output_of else state.output)
     require(ended, "invariant 12", f"the end of the child of {activation} was told before it was")
     require(same, "invariant 12", f"the child of {activation} was told to be {event.status}")
+    ended_at = 0 if child is None else child.state.updated_at
+    known.ends[activation] = max(min(ended_at, check.entry.at), check.state.steps[event.step].started_at)
     if event.status == "completed" and event.step in check.graph.rounds:
         known.loops[event.step].tries = 0
 
@@ -88,6 +102,32 @@ def left_to_undo(known: Generation, step: str) -> list[str]:
     return [one for one in own if known.told.get(one) == "completed"]
 
 
+def stuck(ledger: Ledger, known: Generation) -> set[str]:
+    """The steps whose newest child has failed, as it was told, and could not undo all that it did."""
+    found: set[str] = set()
+    for activation, (name, _) in known.kids.items():
+        if known.told.get(activation) == "failed" and known.state.activation(step_of(activation)) == activation:
+            child = ledger.child_of(known.state, activation, name)
+            if child is not None and (_could_not(child) or stuck(ledger, child)):
+                found.add(step_of(activation))
+    return found
+
+
+def _could_not(known: Generation) -> bool:
+    return any(it.status == "compensation_failed" for it in known.state.steps.values())
+
+
+def has_undone_itself(known: Generation, step: str) -> bool:
+    """Whether no child of a step has completed, or was left, in its newest epoch: each that began has undone itself.
+
+    A fork has none of what it takes over, and knows the event.
+    """
+    own = [one for one in known.kids if parse(one).step == step and parse(one).epoch == known.epochs[step]]
+    if not own:
+        return known.outcomes.get(step, ("",))[0] in ("error", "timeout", "cancelled")
+    return not any(known.kids[one][1] or known.told.get(one) in ("completed", "lost") for one in own)
+
+
 def given_up_one(check: Check, activation: str, child: Generation | None) -> None:
     """A child is left only if it cannot be reached, or has ended already."""
     told = child is None or child.gone or child.state.closed or child.state.instance_id in check.ledger.unreadable
@@ -110,10 +150,14 @@ def go_on(check: Check, event: Redriven) -> None:
     told = check.known.told
     for activation in event.children:
         ended = told.pop(activation, None)
-        require(ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}")
+        done = ended == "completed" and check.state.step_status(parse(activation).step) == "failed"
+        require(
+            done or ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}"
+        )
     stopped = {step for step, it in check.state.steps.items() if it.status in ("failed", "waiting")}
     kids = [check.state.activation(step) for step in stopped & check.graph.children if step not in event.again]
     left = [one for one in kids if event.status == "pending" and told.get(one) in ("failed", "cancelled")]
+    left += [one for one in kids if told.get(one) == "completed" and check.state.step_status(step_of(one)) == "failed"]
     require(not left, "redrive", f"the children of {left} do not go on")
 
 
@@ -126,6 +170,9 @@ def settles(check: Check, event: StepCompleted) -> None:
     failed = event.failed is not None or event.event == "cancelled"
     right = done if detached or told == "completed" else failed
     require(right, "invariant 12", f"{event.activation} emits {event.event}, its child is {told}")
+    ended = check.known.ends.get(event.activation)
+    looped = event.step in check.graph.rounds or detached or told in ("lost", "rejected")
+    require(looped or event.ended_at == ended, "invariant 12", f"its child ended at {ended}, not at {event.ended_at}")
 
 
 def ends_after_them(check: Check) -> None:
@@ -152,7 +199,7 @@ def is_undone(check: Check) -> None:
     parent = None if origin is None else check.ledger.generations[origin.instance_id, origin.life]
     waits = parent is not None and origin is not None and origin.activation in parent.state.children
     require(waits, "invariant 8", "it is undone, and no parent waits for that")
-    if origin is not None and origin.part is None:
+    if check.state.status == "completed":
         check.known.received.clear()  # no step waits any more
 
 

@@ -41,6 +41,7 @@ from hephaestus.simulation.checks import (
     defers,
     needed_at,
 )
+from hephaestus.simulation.saga import nets_to_zero
 from hephaestus.simulation.trees import Trees, part_of
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
@@ -159,6 +160,8 @@ class Ledger:
         if known is None or life != known.state.life:
             if known is not None:
                 require(known.state.closed, "invariant 8", f"{instance_id} began anew although it had not ended")
+                kept = known.state.attached and not known.gone
+                require(not kept, "derived ids", f"{instance_id} began anew although it is a child")
                 require((instance_id, life) not in self.generations, "invariant 8", f"the life {life} is used again")
             _, entries = self.store.history(instance_id, None, 0, ALL) or (0, ())
             known = self._begin(instance_id, number, life, entries[0])
@@ -386,6 +389,7 @@ class Ledger:
                 if isinstance(event, WRITING)
                 for label in event.writes
             ]
+        nets_to_zero(self)
         for instance_id, known in self.newest.items():
             head = self.store.table.get(instance_id, HEAD) or {"sequence": known.state.sequence}
             lags = head["sequence"] != known.state.sequence or self._alarms[instance_id]

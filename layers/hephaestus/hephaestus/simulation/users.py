@@ -111,7 +111,8 @@ class Outside:
             return [*(self.send,) * 5, *steer, *others, *fork]
         again: tuple[Callable[[State], object], ...] = (self.redrive,) * 3 if state.status != "completed" else ()
         restart: tuple[Callable[[State], object], ...] = (lambda _: self.restart(),) if self._starts == 1 else ()
-        return [lambda _: None, *again, *restart, *fork]
+        over: tuple[Callable[[State], object], ...] = (self.start_over,) if state.attached else ()
+        return [lambda _: None, *again, *restart, *fork, *over]
 
     # --- Calls ---
 
@@ -144,6 +145,17 @@ class Outside:
         """Start the next generation."""
         self._starts = 2
         self.start("s2")
+
+    def start_over(self, state: State) -> None:
+        """Start an instance by hand under the id of a child."""
+        name, where, initial = self._name("o"), self._dispatch(), dict(state.initial)
+
+        def start() -> str:
+            return self.runner.start_instance(
+                state.workflow, initial, id=state.instance_id, start_id=name, dispatch=where
+            )
+
+        self._call(f"start {state.instance_id} by hand", start, lambda _: True)
 
     def fork(self, state: State) -> None:
         """Start another instance from a point in this one's history."""

@@ -79,6 +79,10 @@ class Mailboxes:
             told["output"] = dict(mail.output)
         if mail.error is not None:
             told["error"] = [mail.error.type, mail.error.message]
+        if mail.stuck:
+            told["stuck"] = True
+        if mail.ended_at:
+            told["at"] = mail.ended_at
         key = mail_key(mail.life, mail.activation, mail.number)
         item: Item = {"pk": mail.to, "sk": key, "format": FORMAT, "at": at, "data": dump_value(told)}
         return {**item, **self.shards.alarm(mail.to, at)}
@@ -88,5 +92,13 @@ def _mail(item: Item) -> Mail:
     told: Mapping[str, Any] = load_value(attribute(check_format(item), "data", bytes))
     life, activation, number = read_mail_key(str(item["sk"]))
     error = Failure(*told["error"]) if "error" in told else None
-    own = (told["child"], told["life"], told["status"], told.get("output"), error)
+    own = (
+        told["child"],
+        told["life"],
+        told["status"],
+        told.get("output"),
+        error,
+        told.get("stuck", False),
+        told.get("at", 0),
+    )
     return Mail(str(item["pk"]), life, activation, number, *own)

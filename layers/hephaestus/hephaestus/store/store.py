@@ -63,6 +63,11 @@ def _leave(_closed: State) -> None:
     """Perform nothing: the default of a store on its own."""
 
 
+def may_begin_over(old: State) -> bool:
+    """Whether an instance may begin in the place of another: it has ended, and no parent may still want it."""
+    return old.closed and not old.attached
+
+
 def _leave_family(_instance_id: str) -> None:
     """Leave the children."""
 
@@ -128,7 +133,7 @@ class Store:
                 next generation begins instead, and its life may be renamed.
             first: entry number 1.
             finish: performs what the end of the closed instance may have left undone, before its life is over.
-            over: whether it may begin over a closed instance.
+            over: whether it may begin over a closed instance, but for a child that is not detached.
 
         Returns:
             The state as stored, or ``None`` where an instance has the id that it may not begin over and that was not
@@ -155,7 +160,7 @@ class Store:
                     self.endings.complete(found)
                     continue
                 old = self.reader.state(found)
-                if not old.closed or not over:
+                if not over or not may_begin_over(old):
                     self._forget(state, kept)
                     return None
                 if old.kept.unpublished or old.kept.owed:
@@ -382,17 +387,31 @@ class Store:
             return None
         newest = int(str(found.head["generation"]))
         number = newest if generation is None else generation
-        if number == newest:
-            life, first = found.life, self.reader.first_of(found.head, found.life)
-        else:
-            earlier = self.endings.earlier(found, number)
-            if earlier is None:
-                return None
-            life, first = earlier
+        known = self._life(found, number)
+        if known is None:
+            return None
+        life, first = known
         entries = [first] if after < 1 and limit > 0 else []
         if len(entries) < limit:
             entries += self.reader.page(instance_id, life, max(after, 1), limit - len(entries))
         return number, entries
+
+    def life(self, instance_id: str, generation: int) -> str:
+        """The name of the life that is this generation of an instance; ``""`` where there is none."""
+        with suppress(CorruptLog):
+            return self._life_of(instance_id, generation)
+        return self._life_of(instance_id, generation)  # it may have been deleted meanwhile
+
+    def _life_of(self, instance_id: str, generation: int) -> str:
+        found = self.reader.newest(instance_id)
+        known = None if found is None or found.ended == "deleted" else self._life(found, generation)
+        return "" if known is None else known[0]
+
+    def _life(self, found: Read, generation: int) -> tuple[str, Entry] | None:
+        """The name and the first entry of a generation."""
+        if generation == int(str(found.head["generation"])):
+            return found.life, self.reader.first_of(found.head, found.life)
+        return self.endings.earlier(found, generation)
 
     def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
         """A page of the alarms that are due at ``now`` (ms); see ``read_overdue``."""
@@ -467,7 +486,7 @@ class Store:
             StoreUnavailable: its head does not follow its log yet, and would forget it.
         """
         later = None if at is None else self.expiry(at, LONGEST_LIFE)
-        if state.kept.values:
+        if state.kept.values or state.has_spread:
             self.values.expire(state.instance_id, state.life, later)
         expires = None if at is None else self.expiry(at, DAY)
         own = Condition(equal={"life": state.life, "sequence": state.sequence})
@@ -531,7 +550,7 @@ class Store:
         goes = state.closed and not state.attached  # what has a parent goes with its root (D.11)
         kept, expires = state.kept, self.expiry(state.updated_at) if goes else None
         later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
-        if kept.values and kept.expiring is not (later is not None):
+        if (kept.values or state.has_spread) and kept.expiring is not (later is not None):
             self.values.expire(state.instance_id, state.life, later)
         changes = self.shards.changes(state, expires)
         snapshot, names = self._snapshot(state)

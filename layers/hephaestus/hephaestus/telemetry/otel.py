@@ -75,6 +75,9 @@ def detach() -> None:
     telemetry.detach(NAME)
 
 
+NOT_COMMITTED: Final = frozenset({"failed", "fenced", "outrun"})  # how an execution has ended
+
+
 @dataclass(slots=True)
 class _Execution:
     """What is open of one execution."""
@@ -136,24 +139,26 @@ class OtelHandler:
             attributes=self._attributes(metadata),
             start_time=_nanoseconds(measurements["system_time"]),
         )
-        self._executions.setdefault(metadata["instance_id"], []).append(_Execution(span))
+        self._executions.setdefault(_whose(metadata), []).append(_Execution(span))
 
     def _finish(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
-        open_ones = self._executions.get(metadata["instance_id"])
+        open_ones = self._executions.get(_whose(metadata))
         if not open_ones:
             return
         execution = open_ones.pop()
         if not open_ones:
-            del self._executions[metadata["instance_id"]]
+            del self._executions[_whose(metadata)]
         at = _nanoseconds(measurements["system_time"])
+        # What is open was not committed, as another owner took over; or it is a map whose items go on.
+        left = "lost" if metadata["outcome"] in NOT_COMMITTED else "mapping"
         for span in execution.steps.values():
-            span.set_attribute("hephaestus.outcome", "lost")  # it was not committed: another owner took over
+            span.set_attribute("hephaestus.outcome", left)
             span.end(at)
         execution.span.set_attributes(self._attributes(metadata))
         execution.span.end(at)
 
     def _current(self, metadata: Mapping[str, object]) -> _Execution | None:
-        found = self._executions.get(metadata.get("instance_id"))
+        found = self._executions.get(_whose(metadata))
         return found[-1] if found else None
 
     def _leave(self, metadata: Mapping[str, object]) -> None:
@@ -289,6 +294,11 @@ class OtelHandler:
             story["exception.stacktrace"] = str(metadata["stacktrace"] or "")
         span.add_event("exception", story)
         span.set_status(Status(StatusCode.ERROR, f"{kind}: {metadata['reason']}" if self._messages else kind))
+
+
+def _whose(metadata: Mapping[str, object]) -> tuple[object, object]:
+    """Whose execution it is: items of one map are run by several side by side."""
+    return metadata.get("instance_id"), metadata.get("items_from")
 
 
 def _nanoseconds(milliseconds: float) -> int:

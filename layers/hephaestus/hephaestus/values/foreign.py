@@ -16,7 +16,7 @@ from enum import Enum
 from functools import lru_cache, partial
 from os import PathLike
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from hephaestus.values.scalars import Unstorable
 
@@ -34,6 +34,12 @@ class Model(Protocol):
 
     def model_dump(self, *, mode: str = ...) -> Any:
         """Its fields; with ``mode="json"`` in types that JSON has."""
+
+
+class DataClass(Protocol):
+    """What an object of a data class has."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def stand_in(value: Any, kind: type) -> Any:

@@ -107,3 +107,18 @@ class GivenResults(FrozenDict):
     def _take_all(self) -> None:
         for key in self:
             self._take(key)
+
+
+class NoneGiven(GivenResults):
+    """What the item of a map reads of other steps: nothing."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Any:
+        """Say where the item finds what it needs.
+
+        Raises:
+            KeyError: always.
+        """
+        message = f"an item of a map reads no results of steps ({key!r}): give it what it needs by over= or context="
+        raise KeyError(message)

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from hephaestus.values import FrozenDict, FrozenList
-from hephaestus.values.given import GivenResults
+from hephaestus.values.given import GivenResults, NoneGiven
 
 
 @cache
@@ -25,4 +25,5 @@ def teach_yaml() -> None:
         for dumper in (dumping.SafeRepresenter, dumping.Representer):
             dumper.add_representer(FrozenDict, dumping.SafeRepresenter.represent_dict)
             dumper.add_representer(GivenResults, dumping.SafeRepresenter.represent_dict)
+            dumper.add_representer(NoneGiven, dumping.SafeRepresenter.represent_dict)
             dumper.add_representer(FrozenList, dumping.SafeRepresenter.represent_list)

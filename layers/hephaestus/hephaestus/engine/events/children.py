@@ -134,19 +134,25 @@ class ChildUndoing(OfActivation):
 class ChildEnded(OfActivation):
     """The child of ``activation`` has ended as ``status`` with its log entry ``number``, as its mail said.
 
-    Without mail it is ``lost``; ``rejected`` where another instance has its id.
+    Without mail it is ``lost``; ``rejected`` where another instance has its id. ``stuck``: it has failed, and could not
+    undo all that it did. ``ended_at`` is when it did (ms), by its own clock: of several, the last is undone first.
     """
 
     status: str
     number: int = 0
     output: Mapping[str, Any] = NOTHING
     error: Failure | None = None
+    stuck: bool = False
+    ended_at: int = 0
 
-    def changes(self, state: State, _at: int) -> dict[str, Any]:
+    def changes(self, state: State, at: int) -> dict[str, Any]:
         """What becomes of the step follows; one that asks begins its attempts anew, and has no deadline any more."""
         known, step = _open(state, self.activation), _step_of(state, self.activation)
         number = self.number or known.number
-        ended = replace(known, status=self.status, output=self.output, error=self.error, number=number)
+        began_at = state.steps[step].started_at  # what led to it ended before, whatever the child's clock says
+        ended_at = max(min(self.ended_at or at, at), began_at)
+        how = {"status": self.status, "output": self.output, "error": self.error, "stuck": self.stuck}
+        ended = replace(known, number=number, ended_at=ended_at, **how)  # type: ignore[arg-type]  # each is of its field's type
         changed: dict[str, Any] = {
             "children": added(state.children, self.activation, ended),
             "trail": Trail(state.trail, step),

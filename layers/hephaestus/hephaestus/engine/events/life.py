@@ -163,7 +163,8 @@ class Redriven(Event):
     ``reset`` are the steps of which nothing is known any more; those of them in ``again`` have been undone, led to
     ``FAIL``, have had all their rounds, or follow from one that did, so that running them is a new activation. The
     others go on with the round in which they failed. ``undo`` are the steps whose compensation failed and is tried
-    again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves.
+    again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves; one that
+    had completed before its step failed says so again.
     """
 
     status: str
@@ -204,7 +205,7 @@ class Redriven(Event):
         for one in self.children:
             known = steps[step_of(one)]
             steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
-            children[one] = child_of(state, one).reopened
+            children[one] = child_of(state, one).resumed
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
@@ -249,11 +250,12 @@ class Redriven(Event):
         }
 
 
-@event({"completed": "compensating", "cancelled": "compensating"})
+@event(dict.fromkeys(("completed", "failed", "cancelled"), "compensating"))
 class UndoRequested(Event):
-    """The parent of a completed child has it undo what it did, these ``steps`` in this order; then it is ``undone``.
+    """The parent of a child has it undo what it did, these ``steps`` in this order; then it is ``undone``.
 
-    So does that of a part of a map that was stopped.
+    The child had completed, or has failed and could not undo these steps before, or it is a part of a map that was
+    stopped.
     """
 
     steps: tuple[str, ...]
@@ -264,9 +266,11 @@ class UndoRequested(Event):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """All of it is still to be done; what an owner that died had under way when it was stopped is not."""
         return {
+            "steps": {**state.steps, **{key: _to_undo(state.steps[key]) for key in self.steps}},
             "compensation": Compensation("undone", self.steps),
             "running": (),
             "isolated": (),
+            "error": None,
             "requests": remember(state, "undo", self.request_id, ""),
         }
 
@@ -328,7 +332,9 @@ class OutputFailed(Event):
 
 
 def _to_undo(step: StepState) -> StepState:
-    """A step whose compensation failed, as it was before that."""
+    """A step whose compensation failed, as it was before that; one whose child failed at undoing itself stays."""
+    if step.status != "compensation_failed":
+        return step
     if step.mapped is not None:
         step = replace(step, mapped=replace(step.mapped, ends=step.mapped.ends.replace(NOT_UNDONE, COMPLETED)))
     begun: StepStatus = "looping" if step.mapped is None else "mapping"

@@ -19,7 +19,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolv
 
 from hephaestus.adapters.deadline import ending_in
 from hephaestus.definition.views import to_json_object
-from hephaestus.errors import CallerError, RetryLater
+from hephaestus.errors import CallerError, InstanceNotFound, RetryLater
 from hephaestus.handlers.http import prefer, problem
 from hephaestus.handlers.http.fitting import dump, fits, fitted
 from hephaestus.handlers.http.request import Request
@@ -124,7 +124,7 @@ class Api(APIGatewayRestResolver):
         if not self.preferences.wait:
             return self.answer({"id": instance_id, **known}, 202, location)
         shown = self._settle(instance_id)
-        return self.answer(to_json_object(shown), 200 if _settled(shown, self.clock.now()) else 202, location)
+        return self.answer(to_json_object(shown), 200 if self._rests(shown, self.clock.now()) else 202, location)
 
     def _settle(self, instance_id: str) -> InstanceView:
         """The instance as soon as it ends or waits, or as it is when the request's time is up."""
@@ -132,10 +132,27 @@ class Api(APIGatewayRestResolver):
         while True:
             shown = self.runner.get(instance_id)
             now = self.clock.now()
-            if _settled(shown, now) or now >= self._wait_until:
+            if now >= self._wait_until or self._rests(shown, now):
                 return shown
             self.clock.sleep(min(pause, self._wait_until - now))
             pause = min(pause * 3 // 2, LONGEST_PAUSE_MS)
+
+    def _rests(self, shown: InstanceView, now: int) -> bool:
+        """Whether nothing happens to it, nor to a child that it waits for, before somebody or some time comes."""
+        if not _settled(shown, now):
+            return False
+        waits = shown.status == "waiting" and shown.paused is None
+        children = (
+            [step.child for step in shown.steps.values() if step.child and step.status == "waiting"] if waits else ()
+        )
+        return all(self._child_rests(child, now) for child in children)
+
+    def _child_rests(self, child: str, now: int) -> bool:
+        try:
+            shown = self.runner.get(child)
+        except InstanceNotFound:
+            return False  # it is about to start
+        return not shown.closed and self._rests(shown, now)  # the end of one that is closed is on its way
 
     def problem(self, error: Exception) -> dict[str, Any]:
         """The problem document for an error, and a line in the log; only what is nobody's mistake is there in full."""

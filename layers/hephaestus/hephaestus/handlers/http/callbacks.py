@@ -140,7 +140,8 @@ def _about(link: Link) -> dict[str, Any]:
     """What the token says, which its holder may read anyway."""
     carried = {} if link.payload is None else {"payload": link.payload}
     expires = for_display(moment(link.expires_at * 1000))
-    return {"id": link.instance_id, "step": link.step, "event": link.event, "expires_at": expires, **carried}
+    item = {} if link.item is None else {"item": link.item}
+    return {"id": link.instance_id, "step": link.step, **item, "event": link.event, "expires_at": expires, **carried}
 
 
 def _guarded(api: Api, act: Callable[[], Response[str]]) -> Response[str]:

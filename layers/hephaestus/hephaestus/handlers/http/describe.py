@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.maps import Map
 
 if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
@@ -41,12 +42,14 @@ def _child(step: Step) -> dict[str, Any]:
 
 def _map(definition: Definition, key: str) -> dict[str, Any]:
     """How a map runs its items."""
-    target, spread = definition.items[key][1], definition.graph.maps[key]
+    target, spread, made = definition.items[key][1], definition.graph.maps[key], definition.steps[key]
+    assert isinstance(made, Map)  # noqa: S101 - no other step is a map
     return {
         "step": target.key,
         "concurrency": spread.concurrency,
         "tolerate": spread.tolerate if spread.share is None else f"{spread.share / 100:g}%",
         "events": list(spread.events),
+        "chunk": made.chunk,
     }
 
 

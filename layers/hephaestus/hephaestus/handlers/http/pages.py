@@ -42,14 +42,20 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[:.\d]*\+00:00")
-NAMES: Final = (("id", "For"), ("workflow", "Workflow"), ("step", "Step"), ("expires_at", "Valid until"))
+NAMES: Final = (
+    ("id", "For"),
+    ("workflow", "Workflow"),
+    ("step", "Step"),
+    ("item", "Item"),
+    ("expires_at", "Valid until"),
+)
 
 
 def confirm(known: Mapping[str, Any], confirmation: str) -> str:
     """Ask whether the event is meant, with a form that says so.
 
     Args:
-        known: ``id``, ``workflow``, ``step``, ``event``, ``expires_at`` and perhaps the link's ``payload``.
+        known: ``id``, ``workflow``, ``step``, ``event``, ``expires_at`` and perhaps ``item`` and ``payload``.
         confirmation: what the form carries to show that this page was opened.
     """
     event = escape(str(known["event"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.errors import CallerError, LineFull, RetryLater
+from hephaestus.errors import CallerError, ItemNotBegun, LineFull, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def document(error: BaseException, path: str, request_id: str) -> dict[str, Any]
         return {"type": error.problem_type(), **known, "instance": path, **error.details}
     if isinstance(error, RetryLater):
         detail = "The engine could not answer just now."
-        if isinstance(error, LineFull):
+        if isinstance(error, (LineFull, ItemNotBegun)):
             detail = f"{error}."
         detail += " Nothing is lost: repeat the call, with the same Idempotency-Key."
         known = {"title": error.title, "status": error.status, "detail": detail}

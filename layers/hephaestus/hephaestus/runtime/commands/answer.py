@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import EventReceived
-from hephaestus.engine.inbox import accept, as_results
+from hephaestus.engine.inbox import accept, as_results, check_takes_events
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import link_used
-from hephaestus.errors import LinkOutdated, LinkUsed, StepMovedOn
+from hephaestus.errors import InstanceNotFound, LinkOutdated, LinkUsed, StepMovedOn
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import PAYLOAD, Member, Payload, Rule, member, required
 from hephaestus.runtime.sizes import check_room, check_size
@@ -21,6 +22,7 @@ from hephaestus.runtime.sizes import check_room, check_size
 if TYPE_CHECKING:
     from hephaestus.callbacks.link import Link
     from hephaestus.engine.state import State
+    from hephaestus.runtime.addressing import FarItem
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
 
@@ -45,14 +47,28 @@ class Answer(Command):
         check_size(as_results(kept), instances.store.max_value_bytes, f"instance {link.instance_id}: the payload")
 
         def deliver(state: State, now: int) -> State | None:
-            check_link(instances, state, link)
             check_room(state, kept)
             line = state.line(link.step) if link.item is None else link.activation
             only = link.activation if link.item is None else ""
             received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=only)
             return instances.receive(state, going, now, received)
 
-        return instances.change(link.instance_id, deliver).instance_id
+        def route(state: State, now: int) -> State | None:
+            if (far := _far_item(instances, state, link)) is None:
+                check_link(instances, state, link)
+                return deliver(state, now)
+
+            def answered(holder: State, now: int) -> State | None:
+                _check_far(instances, state, holder, link)
+                return deliver(holder, now)
+
+            try:
+                instances.change(far.holder, answered)
+            except InstanceNotFound:
+                raise _moved_on(link) from None
+            return state
+
+        return instances.change(link.instance_id, route).instance_id
 
 
 def check_link(instances: Instances, state: State, link: Link) -> None:
@@ -63,11 +79,16 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
         UnknownWorkflow, UnknownVersion: the instance's workflow is not deployed.
     """
     named = f"instance {link.instance_id}"
-    if state.life != link.life:
-        message = f"{named} has been started again since this link was made; ask for a new link"
-        raise LinkOutdated(message)
+    _check_life(state, link)
+    if (far := _far_item(instances, state, link)) is not None:
+        holder = instances.store.load(far.holder)
+        if holder is None:
+            raise _moved_on(link)
+        _check_far(instances, state, holder, link)
+        return
     if link.item is not None:
-        _check_item_link(instances, state, link, link.item)
+        _check_item_link(state, link, link.item)
+        accept(instances.registry.definition(state).graph, state, link.event, link.step, link.item)
         return
     known, now = state.steps.get(link.step), state.activation(link.step)
     if link_used(state, link.event_id):
@@ -95,7 +116,35 @@ def check_link(instances: Instances, state: State, link: Link) -> None:
     accept(graph, state, link.event, link.step)
 
 
-def _check_item_link(instances: Instances, state: State, link: Link, item: str) -> None:
+def _check_life(state: State, link: Link) -> None:
+    if state.life != link.life:
+        message = f"instance {link.instance_id} has been started again since this link was made; ask for a new link"
+        raise LinkOutdated(message)
+
+
+def _far_item(instances: Instances, state: State, link: Link) -> FarItem | None:
+    """The item that a link is for, where another instance than its map's runs it."""
+    if link.item is None or state.life != link.life or link.activation != state.item(link.step, link.item):
+        return None
+    return far_item(instances, instances.registry.definition(state).graph, state, link.step, link.item)
+
+
+def _check_far(instances: Instances, owner: State, holder: State, link: Link) -> None:
+    """Reject a link that cannot be used on the instance that runs its item; see ``check_link``."""
+    _check_item_link(holder, link, link.item or "")
+    check_takes_events(owner)
+    if holder.closed or holder.cancel or holder.compensation:
+        raise _moved_on(link)
+    accept(instances.registry.definition(holder).graph, holder, link.event, link.step, link.item)
+
+
+def _moved_on(link: Link) -> StepMovedOn:
+    return StepMovedOn(
+        f"instance {link.instance_id}: item {link.item} of step {link.step} does not wait any more; nothing was changed"
+    )
+
+
+def _check_item_link(state: State, link: Link, item: str) -> None:
     """Reject a link of an item that cannot be used on ``state``; see ``check_link``."""
     named, now = f"instance {link.instance_id}", state.item(link.step, item)
     if link_used(state, link.event_id):
@@ -108,4 +157,3 @@ def _check_item_link(instances: Instances, state: State, link: Link, item: str) 
         how = "has been given an event already" if now in state.inbox else "does not wait any more"
         message = f"{named}: item {item} of step {link.step} {how}; nothing was changed"
         raise StepMovedOn(message)
-    accept(instances.registry.definition(state).graph, state, link.event, link.step, item)

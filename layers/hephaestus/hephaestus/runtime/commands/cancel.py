@@ -8,6 +8,7 @@ from hephaestus.engine.advance import changed, compensable
 from hephaestus.engine.events import CancelRequested, InstanceFinished
 from hephaestus.engine.fold import apply
 from hephaestus.engine.requests import repeats
+from hephaestus.engine.state import not_undone
 from hephaestus.errors import (
     InstanceClosed,
     InstanceNotFound,
@@ -61,7 +62,8 @@ class Cancel(Command):
                 return instances.go_on(state, going, now, request)
             if self.compensate:
                 graph = instances.registry.definition(state).graph
-                if compensable(graph, state) or changed(graph, apply(state, (request,), now)):
+                undoes = compensable(graph, state) or not_undone(state)
+                if undoes or changed(graph, apply(state, (request,), now)):
                     return instances.go_on(state, going, now, request)
             return instances.append(state, now, request, InstanceFinished("cancelled"))
 

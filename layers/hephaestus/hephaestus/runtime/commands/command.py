@@ -22,7 +22,8 @@ from hephaestus.runtime.commands.members import (
     required,
 )
 from hephaestus.runtime.intake import read_wire, request_digest
-from hephaestus.runtime.orphans import is_left
+from hephaestus.runtime.names import is_bulk
+from hephaestus.runtime.orphans import steered_at
 from hephaestus.values import to_wire
 
 if TYPE_CHECKING:
@@ -57,9 +58,24 @@ def check_root(state: State, who: Caller, store: Store) -> None:
         NotRoot: the instance is a child that its parent waits for, and it is not the parent that asks.
     """
     origin = state.origin
-    if origin is not None and not origin.detached and who.source != "parent" and not is_left(state, store):
-        message = f"instance {state.instance_id} is a child of {origin.instance_id}: ask at its root, {origin.root}"
+    if origin is None or origin.detached or who.source == "parent":
+        return
+    if (root := steered_at(state, store)) != state.instance_id:
+        message = f"instance {state.instance_id} is a child of {origin.public[0]}: ask at its root, {root}"
         raise NotRoot(message)
+
+
+def check_known(instance_id: str, store: Store) -> None:
+    """Reject the id of an instance that runs items of another's map: people ask at that one (C.1).
+
+    Raises:
+        NotRoot: it is one.
+    """
+    if is_bulk(instance_id):
+        state = store.load(instance_id)
+        if state is not None and state.public_id != instance_id:
+            message = f"instance {instance_id} runs items of a map of {state.public_id}: ask there"
+            raise NotRoot(message)
 
 
 @dataclass_transform(

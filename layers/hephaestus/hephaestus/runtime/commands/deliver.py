@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus import errors
 from hephaestus.engine.events import EventReceived
-from hephaestus.engine.inbox import accept, as_results
+from hephaestus.engine.inbox import accept, as_results, local_items
 from hephaestus.engine.requests import repeats
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.sizes import check_room, check_size
@@ -27,6 +28,7 @@ class Deliver(Command):
     served_by = "resume"
     raises = (
         errors.InstanceNotFound,
+        errors.NotRoot,
         errors.InstanceClosed,
         errors.UnknownStep,
         errors.UnknownWorkflow,
@@ -72,4 +74,15 @@ class Deliver(Command):
             received = EventReceived(line, self.event, self.event_id or "", kept, who.name, who.source, asked)
             return instances.receive(state, going, now, received)
 
-        return instances.change(self.instance_id, deliver).instance_id
+        def repeated(state: State) -> bool:
+            return repeats(state, "event", self.event_id, asked)
+
+        def route(state: State, now: int) -> State | None:
+            graph = instances.registry.definition(state).graph
+            others = [] if self.item is None else local_items(graph, state, self.event, self.step, self.item)
+            far = far_item(instances, graph, state, self.step, self.item, self.event, others)
+            if far is not None and far.change(instances, deliver, repeated) is not None:
+                return state
+            return deliver(state, now)
+
+        return instances.change(self.instance_id, route).instance_id

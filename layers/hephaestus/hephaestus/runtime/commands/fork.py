@@ -13,9 +13,11 @@ from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.records import COMPLETED, NOT_UNDONE, UNDONE
 from hephaestus.engine.state import evolve
+from hephaestus.engine.trees import tree_of
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.intake import check_input, digest
+from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, FrozenList
 
@@ -114,12 +116,16 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
         if not entries:
             break
         if state is None:
-            state, entries = begin(instance_id, number, entries[0]), entries[1:]
+            if not (life := instances.store.life(instance_id, number)):
+                break  # it was deleted meanwhile
+            state, entries = begin(instance_id, number, entries[0], life), entries[1:]
         if entries and entries[0].sequence != state.sequence + 1:
             lost = f"{state.sequence + 1} to {entries[0].sequence - 1}"
             message = f"instance {instance_id}: the entries {lost} of its log have expired; fork it at its newest"
             raise errors.BadRequest(message)
         state = fold(state, entries)
+    if state is None:
+        instances.load(instance_id)
     if state is None or (at is not None and state.sequence < at):
         last = state.sequence if state else 0
         message = f"instance {instance_id}: its history has no entry {at}; the last is {last}"
@@ -130,20 +136,29 @@ def _at(instances: Instances, instance_id: str, generation: int | None, at: int 
 def _with_items(instances: Instances, source: State) -> State:
     """The instance with what the items of its completed maps left: it stands in its log, which the fork does not have.
 
+    What those left that other instances ran stays with these: the fork knows where.
+
     Raises:
         BadRequest: an entry of the log has expired.
     """
     maps = [key for key, known in source.steps.items() if known.status == "completed" and known.mapped is not None]
-    if not (maps := [key for key in maps if mapped_of(source, key).left is None]):
-        return source
+    steps = dict(source.steps)
+    for key in maps:
+        if (mapped := mapped_of(source, key)).in_parts:
+            steps[key] = replace(steps[key], mapped=replace(mapped, tree=tree_of(source, key)))
+        elif mapped.child:  # the instances stay its source's, as the children of steps do
+            outputs = FrozenList(items_left(instances.store.reader, source, key))
+            own = replace(mapped, left=outputs, child="", entries=(0,) * len(mapped.ends))
+            steps[key] = replace(steps[key], mapped=own)
+    maps = [key for key in maps if not mapped_of(source, key).child]
+    maps = [key for key in maps if mapped_of(source, key).left is None and not mapped_of(source, key).in_parts]
     left: dict[str, FrozenDict] = {}
-    after = 0
+    after = 0 if maps else source.sequence
     while after < source.sequence:
         _, page = instances.history(source.instance_id, source.generation, after, HISTORY_PAGE)
         for event in (event for entry in page for event in entry.events if isinstance(event, ItemCompleted)):
             left[event.activation] = FrozenDict(event.results)
         after = page[-1].sequence if page else source.sequence
-    steps = dict(source.steps)
     for key in maps:
         mapped, limit = mapped_of(source, key), instances.store.max_value_bytes
         results = [
@@ -272,6 +287,13 @@ def _check_fits(definition: Definition, completed: Sequence[StepCompleted], take
     version = f"version {definition.version} of {definition.name}"
     unknown = [f"{done.step}: {done.event}" for done in completed if done.event not in edges[done.step]]
     maps = definition.graph.maps
+    far = [one.step for one in completed if one.mapped is not None and one.mapped.in_parts]
+    if kept := [step for step in far if step in definition.graph.compensates]:
+        message = (
+            f"{version} can undo {', '.join(kept)}, whose many items only the instance that ran them can undo: "
+            "fork from an earlier entry, so that they run again"
+        )
+        raise errors.BadRequest(message)
     unknown += [f"{done.step} as a map" for done in completed if done.mapped is not None and done.step not in maps]
     unknown += [f"{done.step} as a step" for done in completed if done.mapped is None and done.step in maps]
     unknown += dict.fromkeys(target for done in completed for target in done.taken if target not in edges)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.engine.requests import repeats
-from hephaestus.errors import InstanceClosed, InstanceNotFound, RequestIdReused
+from hephaestus.errors import InstanceClosed, InstanceNotFound, NotRoot, RequestIdReused
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import REASON, By, MaybeText, Text, caller, instance_id, member, request_id
 
@@ -22,7 +22,7 @@ class Pause(Command):
     action = "pause"
     operation = "pauseInstance"
     route = "/instances/<instance_id>/pause"
-    raises = (InstanceNotFound, InstanceClosed, RequestIdReused)
+    raises = (InstanceNotFound, NotRoot, InstanceClosed, RequestIdReused)
     said = "paused"
 
     instance_id: Text = instance_id()
@@ -53,7 +53,7 @@ class Unpause(Command):
     action = "unpause"
     operation = "unpauseInstance"
     route = "/instances/<instance_id>/unpause"
-    raises = (InstanceNotFound, InstanceClosed, RequestIdReused)
+    raises = (InstanceNotFound, NotRoot, InstanceClosed, RequestIdReused)
     said = "unpaused"
 
     instance_id: Text = instance_id()

@@ -38,7 +38,8 @@ class Redrive(Command):
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "redrive", name, ""):
                 return state
-            check_root(state, who, instances.store)
+            if state.closed or state.parked is None:  # a parked child goes on as it was
+                check_root(state, who, instances.store)
             event = redriven(instances.registry.runnable(state).graph, state)
             event = replace(event, request_id=name, by=who.name, by_source=who.source)
             return instances.go_on(state, going, now, event)

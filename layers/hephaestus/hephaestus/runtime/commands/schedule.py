@@ -11,6 +11,7 @@ from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.requests import named, repeats
+from hephaestus.runtime.addressing import far_item
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.heartbeat import check_open
@@ -31,6 +32,7 @@ class ScheduleResume(Command):
     action = "schedule_resume"
     raises = (
         errors.InstanceNotFound,
+        errors.NotRoot,
         errors.UnknownStep,
         errors.UnknownWorkflow,
         errors.UnknownVersion,
@@ -58,8 +60,11 @@ class ScheduleResume(Command):
         asked = self.digest(step, self.delay_ms, *(() if self.item is None else (self.item,)))
         what = f"r{named(self.action, self.request_id)}" if self.request_id is not None else ""
 
+        def repeated(state: State) -> bool:
+            return repeats(state, self.action, self.request_id, asked)
+
         def set_timer(state: State, now: int) -> State | None:
-            if repeats(state, self.action, self.request_id, asked):
+            if repeated(state):
                 return state
             graph = instances.registry.definition(state).graph
             check_open(state, graph, step, "nothing can be scheduled for it")
@@ -73,14 +78,25 @@ class ScheduleResume(Command):
             asking = (self.request_id or "", who.name, who.source, asked)
             return instances.append(state, now, TimerSet(own, activation, now + self.delay_ms, "timeout", *asking))
 
-        after = instances.change(self.instance_id, set_timer)
+        set_: list[State] = []
+
+        def route(state: State, now: int) -> State | None:
+            far = far_item(instances, instances.registry.definition(state).graph, state, step, self.item)
+            after = None if far is None else far.change(instances, set_timer, repeated)
+            if after is None:
+                return set_timer(state, now)
+            set_.append(after)
+            return state
+
+        after = instances.change(self.instance_id, route)
+        after = set_[-1] if set_ else after
         # A redrive moves it, token and all; whichever round of its step it is for, a request has one token.
         activation, line = _names(after, step, self.item)
         token, known = token_of(line, what), after.timers.get(activation, ())
         timer = next((one for one in reversed(known) if not what or one.token.endswith(f"#{what}")), None)
         if timer is None or after.closed:  # a repeat that comes when its deadline is over
-            return timers.name(Timeout(self.instance_id, after.life, step, token, 0))
-        return timers.schedule(Timeout(self.instance_id, after.life, step, timer.token, timer.due_at))
+            return timers.name(Timeout(after.instance_id, after.life, step, token, 0))
+        return timers.schedule(Timeout(after.instance_id, after.life, step, timer.token, timer.due_at))
 
 
 def _names(state: State, step: str, item: str | None) -> tuple[str, str]:
@@ -96,7 +112,7 @@ def _check_times_out(graph: Graph, state: State, step: str, item: str | None) ->
     Raises:
         UnexpectedEvent: the step routes no ``timeout``, or will not wait any more.
     """
-    where = f"instance {state.instance_id}: step {step}"
+    where = f"instance {state.public_id}: step {step}"
     if item is not None or step in graph.maps:
         if step not in graph.maps:
             message = f"{where} is no map, it has no items"
@@ -109,7 +125,10 @@ def _check_times_out(graph: Graph, state: State, step: str, item: str | None) ->
         else:
             return
         raise errors.UnexpectedEvent(message, accepted_events(graph, state))
-    if not is_reachable(graph, state, step):
+    child = state.children.get(state.activation(step))
+    if child is not None and (child.stopping or child.status):
+        message = f"{where}: its child {child.instance_id} is being stopped, or has ended"
+    elif not is_reachable(graph, state, step):
         message = f"{where} is {state.step_status(step)}, it will not wait any more"
     elif "timeout" not in graph.events(step):
         message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"

@@ -30,6 +30,7 @@ class Start(Command):
         errors.UnknownWorkflow,
         errors.UnknownVersion,
         errors.AlreadyRunning,
+        errors.NotRoot,
         errors.InvalidInput,
         errors.PayloadTooLarge,
         errors.RequestIdReused,

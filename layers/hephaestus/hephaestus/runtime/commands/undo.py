@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.advance import compensable
 from hephaestus.engine.events import UndoRequested
-from hephaestus.engine.plans import redriven_undo
+from hephaestus.engine.plans import left_to_undo
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed
 from hephaestus.runtime.commands.command import Command
@@ -33,21 +31,14 @@ class Undo(Command):
         who, name = self.by, self.request_id or ""
 
         def decide(state: State, now: int) -> State | None:
-            if repeats(state, "undo", name, "") or repeats(state, "redrive", name, ""):
+            if repeats(state, "undo", name, ""):
                 return state
             graph = instances.registry.runnable(state).graph
             own = (name, who.name, who.source)
-            if state.status == "completed" or (state.status == "cancelled" and _is_part(state)):
-                return instances.go_on(state, going, now, UndoRequested(compensable(graph, state), *own))
-            again = redriven_undo(graph, state)
-            if again is None:
+            steps = left_to_undo(graph, state)
+            if steps is None:
                 message = f"instance {self.instance_id} is {state.status}: there is nothing to undo"
                 raise InstanceClosed(message)
-            return instances.go_on(state, going, now, replace(again, request_id=name))
+            return instances.go_on(state, going, now, UndoRequested(steps, *own))
 
         return instances.change(self.instance_id, decide).instance_id
-
-
-def _is_part(state: State) -> bool:
-    """Whether it runs a part of a map's items, of which what has completed is undone, also if it was stopped."""
-    return state.origin is not None and state.origin.part is not None
