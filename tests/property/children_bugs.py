@@ -37,7 +37,7 @@ Execution: Final = executor._Execution  # noqa: SLF001 - made wrong on purpose
 right_owed = what_follows.owed
 
 
-def _owing(keep: Callable[[Owed, State], bool], name: str) -> Callable[[Patch], None]:
+def owing(keep: Callable[[Owed, State], bool], name: str) -> Callable[[Patch], None]:
     """A bug in what others are told of an entry: some of it is forgotten."""
 
     def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
@@ -189,19 +189,19 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     ends_before_its_children: ("invariant 12",),
     steers_what_is_not_ours: ("invariant 12", "invariant 3", "cancel"),
     output_of_a_large_child_lost: ("invariant 12",),
-    _owing(
+    owing(
         lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and state.origin is not None),
         "cancel_misses_a_grandchild",
     ): ("invariant 12",),
-    _owing(lambda one, _: not isinstance(one, StartChild) or one.started.attempt == 1, "start_forgotten"): (
+    owing(lambda one, _: not isinstance(one, StartChild) or one.started.attempt == 1, "start_forgotten"): (
         "invariant 3",
     ),
-    _owing(lambda one, state: not isinstance(one, Tell) or state.status != "cancelled", "cancelled_tell_nothing"): (
+    owing(lambda one, state: not isinstance(one, Tell) or state.status != "cancelled", "cancelled_tell_nothing"): (
         "invariant 3",
         "invariant 12",
     ),
-    _owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
-    _owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
+    owing(lambda one, _: not isinstance(one, Steer) or one.action != "undo", "undo_forgotten"): ("invariant 3",),
+    owing(lambda one, _: not isinstance(one, Steer) or one.action != "redrive", "redrive_forgotten"): ("invariant 3",),
     stale_mail_counts: ("invariant 12",),
     stuck_children_forgotten: ("compensation", "undo", "redrive"),
     stuck_children_begin_anew: ("redrive", "undo", "compensation"),

@@ -22,6 +22,7 @@ from hephaestus import (
     Workflow,
     step,
 )
+from hephaestus.definition.maps import MOST_CHUNK
 from hephaestus.definition.step import Choice, Fail, FunctionStep, Step
 from hephaestus.steps import ChildWorkflow, Map, Poll, Repeat, Wait, WaitForEvent
 
@@ -43,6 +44,8 @@ MOST_ITEMS = 4
 TOLERATED: list[int | str] = [0, 1, "50%"]
 REPEATING = 1_000_000  # the numbers from which on steps are workflows again and again
 NESTING, DEEPEST = 1_000, 2  # the numbers from which on steps are workflows; how deep
+SPREADING = 2_000_000  # the numbers from which on the items of maps are in trees of instances
+ITEMS_OF_TREES = (0, 1, 2, 3, 4, 5, 7, 10)
 WANTED, LARGE = 4, 9_000  # rounds; characters of a carry that is a value of its own
 KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pending"]
 
@@ -51,7 +54,8 @@ KINDS = ["plain"] * 5 + ["event", "event", "timer", "either", "heartbeat", "pend
 def flow(number: int, key: str = "random", level: int = 0) -> type[Workflow]:
     """The workflow of that number and key. Every path ends in one last step, so that branches always meet again."""
     draw = Random(number)
-    names = [f"s{position}" for position in range(draw.randint(1, LARGEST if level == 0 else 2))]
+    most = 2 if level or number >= SPREADING else LARGEST
+    names = [f"s{position}" for position in range(draw.randint(1, most))]
     steps = {name: _step(name, draw) for name in names}
     steps = {name: _varied(made, number, key, level) for name, made in steps.items()}
     checkpoint = _defer(steps.values(), Random(f"checkpoint {number}")) if number in DEFERRING else "steps"
@@ -82,7 +86,7 @@ def flow(number: int, key: str = "random", level: int = 0) -> type[Workflow]:
         members["timeout"] = Random(f"timeout {number}").choice([None, None, 1, 90, 5_000, 86_400])
         members["on_failure"] = step(key="oops", retry=QUICK)(_act("last", ("done",)))
         members["output"] = Random(f"output {number}").choice([None, steps["s0"], last, _summary])
-    if number >= REPEATING and level:
+    if SPREADING > number >= REPEATING and level:
         members["output"] = _handed_on(large=number % 5 == 0)
     made: type[Workflow] = type(f"{key.capitalize()}{number}", (Workflow,), members, key=key, checkpoint=checkpoint)
     return made
@@ -109,13 +113,13 @@ class Planned:
         return cls(failures, bool(dies), event, pick, bool(writes))
 
 
-def plan(draw: Random) -> Mapping[str, Any]:
+def plan(draw: Random, deadly: float = A_FEW) -> Mapping[str, Any]:
     """Start data: what every step does, whatever the interleaving."""
     return {
         name: str(
             Planned(
                 failures=draw.choice([0, 0, 0, 0, 1, 2]),
-                dies=draw.random() < A_FEW,
+                dies=draw.random() < deadly,
                 event=draw.randrange(3),
                 pick=draw.randrange(8),
                 writes=draw.random() < A_THIRD,
@@ -123,6 +127,11 @@ def plan(draw: Random) -> Mapping[str, Any]:
         )
         for name in [*(f"s{position}" for position in range(LARGEST)), "last"]
     }
+
+
+def deadly_plan(draw: Random) -> Mapping[str, Any]:
+    """Start data with which many more steps fail for good, some of them for one item alone."""
+    return plan(draw, A_FIFTH)
 
 
 def _step(name: str, draw: Random) -> Step:
@@ -152,8 +161,8 @@ def _step(name: str, draw: Random) -> Step:
 
 def _varied(made: Step, number: int, key: str, level: int) -> Step:
     """From some numbers on, steps that are not in those below."""
-    if MAPPING <= number < NESTING:
-        return _mapped(made, Random(f"map {number} {made.key}"))
+    if MAPPING <= number < NESTING or number >= SPREADING:
+        return _mapped(made, Random(f"map {number} {made.key}"), spread=number >= SPREADING)
     if number >= LOOPING:
         made = _loop(made, Random(f"loop {number} {made.key}"))
     if number >= NESTING and made.compensates and Random(f"undo {number} {made.key}").random() < A_HALF:
@@ -216,21 +225,24 @@ def _nest(made: Step, number: int, key: str, level: int) -> Step:
     )
 
 
-def _mapped(made: Step, draw: Random) -> Step:
+def _mapped(made: Step, draw: Random, *, spread: bool) -> Step:
     """Most steps of such a workflow run for a few items, which fail, wait and are undone each in its own way."""
     if draw.random() < A_FIFTH:
         return made
     name = made.key
 
     def over(ctx: StepContext) -> list[int]:
-        return list(range(_planned(name, ctx).pick % (MOST_ITEMS + 1)))
+        pick = _planned(name, ctx).pick
+        return list(range(ITEMS_OF_TREES[pick] if spread else pick % (MOST_ITEMS + 1)))
 
+    sizes = Random(f"sizes {draw.random()}") if spread else draw
     return Map(
         made,
         over=over,
         key=draw.choice([None, lambda item: f"no. {item}"]),
         tolerate=draw.choice(TOLERATED),
-        concurrency=draw.choice([1, 2, 100]),
+        concurrency=draw.choice([1, 2, 100]) if not spread else sizes.choice([1, 2, 3, 4, 100]),
+        chunk=sizes.choice([1, 2, 3]) if spread else MOST_CHUNK,
         retry=QUICK,
         context=draw.choice([None, lambda ctx: {**ctx.initial, "chosen": True}]),
         name=name,

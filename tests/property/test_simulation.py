@@ -18,8 +18,9 @@ from hephaestus.steps import Map, WaitForEvent
 from tests import engines
 from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
-from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, TABLES, flow, plan
+from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
+from tests.property.tree_bugs import BUGS as OF_TREES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -325,6 +326,130 @@ class Asked(Workflow, key="asked"):
     }
 
 
+TREES = 200  # workflows with maps whose items are in trees
+
+
+def tree(seed: int) -> tuple[type[Workflow], Any, int]:
+    """A workflow with a tree, its start data, and the seed: one of those above, or a random one."""
+    number, which = divmod(seed, 1 + len(OF_TWO_LEVELS))
+    return (OF_TWO_LEVELS[which - 1], {}, seed) if which else (flow(SPREADING + number % TREES), deadly_plan, seed)
+
+
+def of_tree(number: int) -> dict[str, Any]:
+    """How a tree is simulated: every fourth without a fault, with two or three instances below one."""
+    return {"tables": TABLES, "fan": 2 + number % 2, "faults": NO_FAULTS if number % 4 == 3 else None}
+
+
+@pytest.mark.parametrize("first", range(0, RUNS // 10, PART // 10))
+def test_the_invariants_hold_for_maps_whose_items_are_in_trees(first: int) -> None:
+    """Rules C.1, C.2, C.6, C.8, C.13, D.7, I.1 to I.3 and I.10: the sizes differ, and they are steered at any time."""
+    statuses: Counter[str] = Counter()
+    for seed in range(first, first + PART // 10):
+        own = of_tree(seed)
+        statuses += simulate(flow(SPREADING + seed % TREES), deadly_plan, seed=seed, check=exactly_once, **own).statuses
+    assert statuses.total() > PART // 10 * 3, "the instances of the trees are among them"
+    assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
+
+
+class Wide(Workflow, key="wide"):
+    """A map of two levels, some of whose items fail, wait or are repeated; then a step fails, and they are undone."""
+
+    @step(events=("done", "go", "timeout"), retry=Retry(max_attempts=3, delay=1), compensate=lambda ctx: None)
+    @staticmethod
+    def work(ctx: StepContext) -> Completed | Pending:
+        """Work for an item."""
+        if ctx.index % 4 == 1 and (ctx.attempt == 1 or ctx.index == 5):
+            raise ValueError
+        return Pending(timeout=60) if ctx.index == 2 else Completed("done", {"index": ctx.index})
+
+    fail = Asked.fail
+    every = Map(work, over=lambda ctx: list("abcdefghijk"), tolerate=1, chunk=2, concurrency=5)
+    start_at = every
+    transitions = {every: {"done": fail}, fail: {"done": DONE}}
+
+
+class Broken(Workflow, key="broken"):
+    """A map of two levels that fails early; nothing is undone, so that a redrive goes on with it."""
+
+    @step(retry=Retry(max_attempts=1))
+    @staticmethod
+    def work(ctx: StepContext) -> Completed:
+        """Work for an item, and fail for some."""
+        if ctx.item in "bdf":
+            raise ValueError
+        return Completed("done", {"index": ctx.index})
+
+    every = Map(work, over=lambda ctx: list("abcdefghi"), tolerate=1, key=str, chunk=2, concurrency=3)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+def _holds(ctx: StepContext) -> Completed | Pending:
+    if ctx.index == 1:
+        raise ValueError
+    return Pending(timeout=3_600) if ctx.index % 2 == 0 else Completed("done", {"index": ctx.index})
+
+
+class Held(Workflow, key="held"):
+    """A map of two levels, one of whose items has failed while others wait for long."""
+
+    work = step(key="work", events=("done", "go", "timeout"), retry=Retry(max_attempts=1))(_holds)
+    every = Map(work, over=lambda ctx: list("abcdef"), tolerate=1, chunk=2)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+def _tears(ctx: StepContext) -> Completed | Pending:
+    if ctx.index in {3, 4, 7}:
+        raise ValueError
+    return Pending(timeout=60) if ctx.index == 2 else Completed("done", {"index": ctx.index})
+
+
+class Torn(Workflow, key="torn"):
+    """A map of two levels that fails, and is undone."""
+
+    once = Retry(max_attempts=1)
+    work = step(key="work", events=("done", "go", "timeout"), retry=once, compensate=lambda ctx: None)(_tears)
+    every = Map(work, over=lambda ctx: list("abcdefgh"), tolerate="25%", chunk=2, concurrency=6)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+def _halts(ctx: StepContext) -> Completed | Pending:
+    if ctx.index < 2:
+        raise ValueError
+    return Pending(timeout=60) if ctx.index == 2 else Completed("done")
+
+
+class Halted(Workflow, key="halted"):
+    """A map whose first leaf fails while the next one has an item that waits and one that has not begun."""
+
+    work = step(key="work", events=("done", "go", "timeout"), retry=Retry(max_attempts=1))(_halts)
+    every = Map(work, over=lambda ctx: list("abcdef"), tolerate=1, chunk=2, concurrency=3)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
+OF_TWO_LEVELS = (Wide, Broken, Held, Torn)
+STEERED: Faults = Faults(kinds=["message late"], rates=(0.02,))
+RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
+    "cancelled_parts_are_over": (Held, STEERED),
+    "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
+    "stops_no_part": (Halted, NO_FAULTS),
+}
+
+
+@pytest.mark.parametrize("bug", OF_TREES, ids=lambda bug: bug.__name__)
+def test_a_bug_in_trees_of_maps_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks."""
+    bug(monkeypatch)
+    if bug.__name__ in RARE_IN_TREES:
+        workflow, faults = RARE_IN_TREES[bug.__name__]
+        assert rule_broken(((workflow, {}, seed) for seed in seeds(bug)), faults, fan=2) in OF_TREES[bug]
+        return
+    assert rule_broken(map(tree, seeds(bug)), faultless=8, fan=2) in OF_TREES[bug]
+
+
 class Undone(Workflow, key="undone"):
     """A step that is undone at once, and again after each redrive."""
 
@@ -408,13 +533,16 @@ def seeds(bug: Callable[[Any], None]) -> Iterator[int]:
 
 
 def rule_broken(
-    runs: Iterable[tuple[type[Workflow], Any, int]], faults: Faults | None = None, faultless: int = BUDGET
+    runs: Iterable[tuple[type[Workflow], Any, int]],
+    faults: Faults | None = None,
+    faultless: int = BUDGET,
+    **how: Any,
 ) -> str | None:
     """The first rule that a run breaks, of a workflow, with start data, from a seed; some are without faults."""
     try:
         for workflow, context, seed in runs:
             these = NO_FAULTS if seed % faultless == faultless - 1 else faults
-            simulate(workflow, context, seed=seed, tables=TABLES, faults=these, shrinking=0)
+            simulate(workflow, context, seed=seed, tables=TABLES, faults=these, shrinking=0, **how)
     except InvariantViolated as violation:
         return violation.rule
     return None

@@ -317,6 +317,20 @@ def test_the_completed_items_are_undone_with_what_they_left() -> None:
     assert first & again <= {None}
 
 
+def test_a_map_without_items_that_could_be_read_has_nothing_to_undo() -> None:
+    """Rule C.13: its ``over`` has failed, and what follows its ``error``, too."""
+
+    def over(_ctx: StepContext) -> list[str]:
+        raise ValueError
+
+    made = Map(step(key="item", compensate=_fails)(_fails), over=over, name="work", retry=ONCE)
+    fail = step(key="fail", retry=ONCE)(_fails)
+    members = {"start_at": made, "transitions": {made: {"done": fail, "error": fail}, fail: {"done": DONE}}}
+    workflow = type("Unread", (Workflow,), members, key="unread")
+    shown = LocalRuntime(workflow).start(workflow, "1", {})
+    assert (shown.status, of_map(shown).status, of_map(shown).event) == ("failed", "completed", "error")
+
+
 def test_a_fork_takes_over_a_map_with_what_its_items_left() -> None:
     """Rule C.13: its results are read, and undone, without the log of the instance that it came from."""
     undone: list[Any] = []

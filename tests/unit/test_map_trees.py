@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from hephaestus import DONE, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine.codec import dump_state, load_state
+from hephaestus.engine.events import MapBegun, PartResumed
+from hephaestus.engine.fold import apply
+from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
 from hephaestus.runtime import scanning, spreading
 from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.store.keys import mail_key
 from hephaestus.testing import LocalRuntime
+from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -265,6 +272,73 @@ def test_a_cancelled_tree_ends_as_a_whole(*, compensate: bool) -> None:
     assert sorted(item for item, _, _ in world.undone) == (ended if compensate else [])
     world.local.advance(timedelta(hours=2))
     assert len(world.seen) == len({one["item"] for one in world.seen})
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+@pytest.mark.parametrize("cancelled_after", [0, 1])
+def test_a_cancelled_map_goes_on_where_it_was(chunk: int, cancelled_after: int) -> None:
+    """Rules C.1 and C.13: in a tree as in one instance, what was tolerated stays failed, and what waits waits on."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=2), emits="done") if ctx.item % 3 == 0 else done
+
+    world = Some(chunk=chunk, concurrency=7, tolerate=3)
+    world.bad = {1, 16, 28}
+    world.start(30)
+    world.local.advance(timedelta(hours=2 * cancelled_after))
+    world.local.runner.cancel("flow::1")
+    world.local.settle()
+    ran = [one["item"] for one in world.seen]
+    world.local.runner.redrive("flow::1")
+    for _ in range(10):
+        world.local.advance(timedelta(hours=2))
+    shown = world.local.runner.get("flow::1")
+    assert shown.status == "completed"
+    assert sorted(one["item"] for one in world.seen) == list(range(30)), f"each ran once, {ran} before"
+    results = shown.steps["work"].results
+    assert (results["completed"], results["failed"], results["events"]) == (27, 3, {"done": 27})
+
+
+def test_a_part_that_was_stopped_before_it_read_its_items_goes_on_with_the_share_of_its_day() -> None:
+    """Rule C.8: not with that of its first start."""
+    world = Waiting(chunk=2, concurrency=100, tolerate="100%")
+    world.start(2 * 3 * 3)
+    leaf = list(world.states())[-1].instance_id
+    state = world.local.store.load(leaf)
+    assert state is not None
+    _, log = world.local.store.history(leaf, None, 0, 10) or (0, ())
+    begun = next(event for entry in log for event in entry.events if isinstance(event, MapBegun))
+    resumed = apply(replace(state, status="cancelled", steps={}), (PartResumed(1),), state.updated_at)
+    assert load_state(dump_state(resumed)).share == 1
+    again = apply(replace(resumed, status="running"), (begun,), state.updated_at)
+    mapped = again.steps["work"].mapped
+    assert mapped is not None
+    assert mapped.share == 1
+
+
+def test_what_a_part_reports_again_is_removed_and_has_no_one_woken() -> None:
+    """Rule D.2: also where its parent does not read it, as it is paused: else a sweep would find it every minute."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=1), emits="done") if ctx.item else done
+
+    world = Some(concurrency=4, tolerate=2)
+    world.bad = {0}
+    world.start(4)
+    state = next(world.states())
+    (activation, child), *_ = ((one, known) for one, known in state.children.items() if known.number)
+    store, life = world.local.store, state.life
+    again = Mail(state.instance_id, life, activation, child.number, child.instance_id, life, "", FrozenDict(failed=1))
+    world.local.runner.pause("flow::1")
+    world.local.settle()
+    store.mail.put(again, world.local.clock.now())
+    key = mail_key(life, activation, child.number)
+    store.tidy(state.instance_id, store.load(state.instance_id), world.local.clock.now(), [key])
+    assert store.mail.read(state.instance_id, life) == []
 
 
 def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:

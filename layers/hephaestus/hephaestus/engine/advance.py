@@ -128,10 +128,14 @@ class UndoChild:
 
 @dataclass(frozen=True, slots=True)
 class StartPart(_OfActivation):
-    """Have the part ``activation`` of a map run as an instance of its own, at most ``share`` of its items at a time."""
+    """Have the part ``activation`` of a map run as an instance of its own, at most ``share`` of its items at a time.
+
+    ``keeps``: where it goes on, whether what its items had come to stays.
+    """
 
     activation: str
     share: int
+    keeps: bool = False
 
 
 class Run(NamedTuple):
@@ -308,8 +312,13 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
         and (known.loop is not None or known.mapped is not None or _has_completed_child(state, step))
     ]
     undone = [step for step in last_first(graph, state, {*_completed(state), *begun}) if step in graph.compensates]
-    undone = [step for step in undone if state.steps[step].mapped is None or not is_undone(state, step)]
+    undone = [step for step in undone if step not in graph.maps or not _is_undone(state, step)]
     return tuple(step for step in undone if not _undid_itself(graph, state, step) and not is_stuck(state, step))
+
+
+def _is_undone(state: State, step: str) -> bool:
+    """Whether a map has nothing left to undo: no item has completed, or not even ``over`` has."""
+    return state.steps[step].mapped is None or is_undone(state, step)
 
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:
@@ -474,8 +483,8 @@ def _joins(agenda: Agenda, state: State, in_flight: Collection[str]) -> Iterator
 def _parts(agenda: Agenda, state: State) -> Iterator[StartPart]:
     """The parts of maps that are to be started."""
     for step in sorted(agenda.mapped):
-        for activation, share in due_parts(agenda.graph, state, step):
-            yield StartPart(activation, share)
+        for part in due_parts(agenda.graph, state, step):
+            yield StartPart(*part)
 
 
 def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> tuple[Command, ...]:

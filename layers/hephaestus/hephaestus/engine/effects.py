@@ -107,7 +107,8 @@ class Steer:
     """Have a child do what its parent was asked for, under a request id.
 
     ``action`` is ``cancel``, ``pause``, ``unpause``, ``redrive`` or ``undo``; ``number`` is of the entry that closed
-    the child, as far as the parent was told. A part of a map goes on by ``resume_part``, with another ``share``.
+    the child, as far as the parent was told. A part of a map goes on by ``resume_part``, with another ``share``; it
+    ``keeps`` what its items had come to where the map was cancelled.
     """
 
     child: str
@@ -117,6 +118,7 @@ class Steer:
     reason: str = ""
     number: int = 0
     share: int = 0
+    keeps: bool = False
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -266,7 +268,8 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     assert mapped is not None and place is not None  # noqa: S101, PT018 - as the event says
     if number := mapped.entries[place]:
         name, action = f"{after.life}#{entry.sequence}", "redrive" if mapped.child else "resume_part"
-        return Steer(event.child, event.activation, action, name, number=number, share=event.share)
+        asked = (event.child, event.activation, action, name)
+        return Steer(*asked, number=number, share=event.share, keeps=event.keeps)
     assert mapped.plan is not None  # noqa: S101 - it has parts
     above = None if after.origin is None else after.origin.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)

@@ -158,8 +158,8 @@ def open_parts(state: State, step: str) -> dict[str, Child]:
     return {one: child for one, child in state.children.items() if "[" in one and step_of(one) == step}
 
 
-def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]]:
-    """The parts that are to be started now, by activation, with the share of each.
+def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int, bool]]:
+    """The parts that are to be started now, by activation, with the share of each, and whether it keeps what it had.
 
     The share of an instance is at most what it can have at work itself, or what all below it can. Of items that are
     workflows, those that have ended before and go on.
@@ -182,10 +182,10 @@ def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int]
             leaves = -(-size // mapped.plan.chunk)
             share = min(left, size, leaves * mapped.plan.cap)
             left -= share
-            yield activation, share
+            yield activation, share, mapped.shares[place] > 0
 
 
-def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int]]:
+def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[str, int, bool]]:
     """The items that are workflows, have ended before, and are to go on now, each with a share of one."""
     under_way = open_parts(state, step)
     places = at_once(graph, step, mapped) - len(under_way) - len(mapped.open)
@@ -193,7 +193,7 @@ def _due_again(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterato
         activation = state.item(step, mapped.key(at))
         if places > 0 and end == NOT_ENDED and mapped.entries[at] and activation not in under_way:
             places -= 1
-            yield activation, 1
+            yield activation, 1, False
 
 
 def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str]) -> int:

@@ -373,7 +373,7 @@ class Mapped:
     def again(self) -> Mapped:
         """It, once the failed map goes on: all that has not completed is run again."""
         if self.in_parts:
-            return self._parts_again()
+            return self._parts_again(keeps=False)
         begun = [end == COMPLETED for end in self.ends]
         ends = "".join(COMPLETED if done else NOT_ENDED for done in begun)
         if self.child:
@@ -381,16 +381,27 @@ class Mapped:
         entries = tuple(entry if done else 0 for entry, done in zip(self.entries, begun, strict=True))
         return replace(self, ends=ends, entries=entries, open=NOTHING, reason="")
 
-    def _parts_again(self) -> Mapped:
-        """It, once it goes on: the instances go on whose items have not all completed."""
-        done = [
-            end == COMPLETED and counts.completed == self.part(place)[1]
-            for place, (end, counts) in enumerate(zip(self.ends, self.counts, strict=True))
-        ]
-        ends = "".join(COMPLETED if whole else NOT_ENDED for whole in done)
-        counts = tuple(Counts(one.completed) for one in self.counts)
-        shares = tuple(share if whole else 0 for share, whole in zip(self.shares, done, strict=True))
-        return replace(self, ends=ends, counts=counts, shares=shares, reason="")
+    def goes_on(self) -> Mapped:
+        """It, once the map goes on that was cancelled: failed items have failed, what was open is where it was."""
+        if self.in_parts:
+            return self._parts_again(keeps=True)
+        return replace(self, ends=self.ends.replace(CANCELLED, NOT_ENDED))
+
+    def _parts_again(self, *, keeps: bool) -> Mapped:
+        """It, once it goes on: the instances go on whose items have not all come to an end that counts.
+
+        One that keeps what its items had come to has its share still, and is told so.
+        """
+        ends, counts, shares = [], [], []
+        for place, (end, known, share) in enumerate(zip(self.ends, self.counts, self.shares, strict=True)):
+            kept = keeps and end != FAILED
+            left = Counts(known.completed, known.failed if kept else 0)
+            whole = end == COMPLETED and left.completed + left.failed == self.part(place)[1]
+            ends.append(COMPLETED if whole else NOT_ENDED)
+            counts.append(left)
+            shares.append(share if whole or kept else 0)
+        reason = self.reason if keeps else ""
+        return replace(self, ends="".join(ends), counts=tuple(counts), shares=tuple(shares), reason=reason)
 
     @property
     def _offset(self) -> int:

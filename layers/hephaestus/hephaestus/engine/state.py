@@ -186,7 +186,8 @@ class State:
     has died and until the instance suspends: ``CAREFUL`` as soon as another owner has come, who checkpoints every step.
     Events are for all rounds of a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands
     behind it.
-    ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself.
+    ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself; ``share``, of a
+    part of a map that went on after its end, how many items it may have at work.
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
@@ -218,6 +219,7 @@ class State:
     epochs: Mapping[str, int] = NOTHING
     timers: Mapping[str, tuple[Timer, ...]] = NOTHING
     timers_set: int = 0
+    share: int = 0
     inbox: Mapping[str, Received] = NOTHING
     lines: Mapping[str, tuple[Received, ...]] = NOTHING
     links: tuple[str, ...] = ()

@@ -479,8 +479,8 @@ class _Execution:
     def to_children(self, command: StopChildren | GiveUp | UndoChild | StartPart, now: int) -> Event:
         """The event that has children told something, or one left to itself unless it was reached."""
         match command:
-            case StartPart(activation, share):
-                return PartStarted(activation, part_in(self.draft, activation).instance_id, share)
+            case StartPart(activation, share, keeps):
+                return PartStarted(activation, part_in(self.draft, activation).instance_id, share, keeps)
             case StopChildren(activations, reason):
                 return ChildrenStopping(activations, reason, now + GIVE_UP_MS)
             case GiveUp(activation):

@@ -167,7 +167,7 @@ def _command(steer: Steer, parent: State) -> commands.Command:
         case "redrive":
             return commands.Redrive(instance_id=to, request_id=name, by=who)
         case "resume_part":
-            return ResumePart(instance_id=to, share=steer.share, request_id=name, by=who)
+            return ResumePart(instance_id=to, share=steer.share, keeps=steer.keeps, request_id=name, by=who)
         case _:
             return Undo(instance_id=to, request_id=name, by=who)
 

@@ -24,7 +24,9 @@ from hephaestus.engine.events import (
     ItemFailed,
     ItemWaiting,
     MapBegun,
+    MapSpread,
     OutputStarted,
+    PartStarted,
     PermitsTaken,
     RoundEnded,
     StepCompleted,
@@ -274,13 +276,22 @@ class Journal:
                 | EventsDropped()
                 | ChildrenStopping()
                 | ChildUndoing()
+                | PartStarted()
                 | PermitsTaken()
                 | StepQueued()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):
                 return self.pure(activation)
-            case StepCompleted() | StepFailed() | RoundEnded() | MapBegun() | ItemCompleted() | ItemFailed():
+            case (
+                StepCompleted()
+                | StepFailed()
+                | RoundEnded()
+                | MapBegun()
+                | MapSpread()
+                | ItemCompleted()
+                | ItemFailed()
+            ):
                 activation = event.activation
                 waits = [one.activation for one in decided if isinstance(one, (StepWaiting, ItemWaiting, ChildStarted))]
                 ran = activation in self.committed.running or activation in self.unnamed

@@ -26,6 +26,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hephaestus.definition.containment import watched_console
+from hephaestus.definition.maps import FAN
 from hephaestus.simulation.choices import Choices, shrink
 from hephaestus.simulation.faults import FAULTS, NO_FAULTS, Fault, Faults
 from hephaestus.simulation.run import Run
@@ -118,6 +119,7 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
     steer: bool = True,
     beside: Mapping[type[Workflow], Context] | None = None,
     prepare: Callable[[MemoryTables], object] | None = None,
+    fan: int = FAN,
     check: Callable[[Finished], object] | None = None,
     choices: Sequence[int] | None = None,
     shrinking: int = SHRINKING_RUNS,
@@ -136,6 +138,8 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
         steer: whether instances are also paused, cancelled, redriven, forked and started again; never without faults.
         beside: other workflows that clients start in the same world, and their start data.
         prepare: called before each run with its tables: to fill them, or to give them to what steps read.
+        fan: how many instances there are at most below one that spreads the items of a map, so that a few items are a
+            tree, too.
         check: called after each run; whatever it raises ends the simulation.
         choices: repeat one run by the choices that an ``InvariantViolated`` told.
         shrinking: how many runs are spent at most on a shorter trace.
@@ -154,7 +158,8 @@ def simulate(  # noqa: PLR0913 - what is simulated, and how
 
     def subject(number: int) -> Subject:
         others = tuple((other, data(given, number)) for other, given in (beside or {}).items())
-        return Subject(workflow, data(context, number), payloads or {}, tables or {}, limits, steer, others, prepare)
+        own = (workflow, data(context, number), payloads or {}, tables or {}, limits, steer, others)
+        return Subject(*own, prepare, fan)
 
     with _quiet(), watched_console():
         for number in range(seed, seed + runs):

@@ -6,7 +6,7 @@ The books are kept apart from the engine's state: which items there are, what ea
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.activation import Activation, parse
@@ -25,12 +25,14 @@ from hephaestus.engine.inbox import as_results
 from hephaestus.simulation.violation import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hephaestus.engine.events import EventReceived
     from hephaestus.engine.events.event import OfActivation
     from hephaestus.engine.graph import Graph, Spread
+    from hephaestus.engine.records import Part
     from hephaestus.engine.state import State
+    from hephaestus.simulation.trees import Node
 
 
 def line_of(activation: str) -> str:
@@ -45,6 +47,9 @@ class Book:
 
     Attributes:
         items: by key, what each item is given.
+        first: the place of the first of them in the whole map.
+        total: how many items the whole map has.
+        share: how many of these may be at work at a time, where they are not all.
         left: of each completed item, its event and its results.
         failed: the items that failed for good.
         undone: the completed items that are undone.
@@ -54,6 +59,9 @@ class Book:
     """
 
     items: dict[str, Any]
+    first: int = 0
+    total: int = 0
+    share: int = 0
     left: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     undone: set[str] = field(default_factory=set)
@@ -62,18 +70,19 @@ class Book:
     waiting: set[str] = field(default_factory=set)
 
     @classmethod
-    def begun(cls, event: MapBegun) -> Book:
-        """As it begins."""
-        keys = event.keys or tuple(map(str, range(len(event.over))))
-        return cls(dict(zip(keys, event.over, strict=True)))
+    def begun(cls, event: MapBegun, part: Part | None = None, share: int = 0) -> Book:
+        """As it begins, or a part of it."""
+        first, total = (0, len(event.over)) if part is None else (part.first, part.plan.total)
+        keys = event.keys or tuple(map(str, range(first, first + len(event.over))))
+        return cls(dict(zip(keys, event.over, strict=True)), first, total, share)
 
     def again(self) -> Book:
         """After a redrive: all that has not completed is run again."""
-        return Book(self.items, dict(self.left))
+        return Book(self.items, self.first, self.total, self.share, dict(self.left))
 
     def is_stopped(self, spread: Spread) -> bool:
         """Whether more items have failed than may."""
-        return len(self.failed) > spread.tolerated(len(self.items))
+        return len(self.failed) > spread.tolerated(self.total)
 
     def ended(self) -> set[str]:
         """The items that have come to an end."""
@@ -90,11 +99,28 @@ class Items:
     Attributes:
         graph: the workflow's.
         maps: by step, the maps that have begun, but for those set back.
+        nodes: the same, of those whose items are in other instances.
+        share: of an instance that runs a part of a map, how many items may be at work at a time.
+        failed_before: how many items of such an instance had failed with its newest entry that did not close it.
+        told_events: of such an instance, how many items had emitted each event when its end was told the last time.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.maps: dict[str, Book] = {}
+        self.nodes: dict[str, Node] = {}
+        self.share = 0
+        self.told_events: Counter[str] = Counter()
+        self.failed_before = 0
+
+    def busy(self, state: State, step: str, *, undo: bool, named: Iterable[str] = ()) -> set[str]:
+        """The items that run, wait or are between two attempts, with those that are about to be named."""
+        book = self.maps.get(step)
+        found = [parse(one) for one in (*state.running, *named)]
+        running = {one.item or "" for one in found if one.step == step and one.undo == undo}
+        if book is not None and not undo:
+            running |= {one for one, tries in book.tries.items() if tries and one not in book.ended()} | book.waiting
+        return running - {""}
 
     def begins(self, state: State, activations: Sequence[str]) -> None:
         """Items are named to be run, or to be undone: they may be, and they have a place."""
@@ -110,10 +136,8 @@ class Items:
                 continue
             require(found.item not in book.ended(), "invariant 2", f"{activation} starts, and it has ended")
             require(not book.is_stopped(spread), "maps", f"{activation} starts, {book.failed} have failed")
-            open_ = {one for one, tries in book.tries.items() if tries and one not in book.ended()} | book.waiting
-            running = {one.item or "" for one in map(parse, (*state.running, *activations)) if one.step == found.step}
-            busy = (open_ | running) - {""}
-            require(len(busy) <= spread.concurrency, "maps", f"{sorted(busy)} are under way, {spread} may be")
+            busy, most = self.busy(state, found.step, undo=False, named=activations), book.share or spread.concurrency
+            require(len(busy) <= most, "maps", f"{sorted(busy)} are under way, {most} of {spread} may be")
 
     def happens(self, event: OfActivation, state: State, received: EventReceived | None, due: bool) -> None:  # noqa: FBT001 - a fact
         """Something has happened to an item."""
@@ -181,12 +205,13 @@ class Items:
         running = [one for one in state.running if "[" in one and parse(one).step == event.step]
         require(not running, "maps", f"{event.step} ended while {running} ran")
         failed = isinstance(event, StepFailed) or event.failed is not None
-        require(failed == book.is_stopped(spread) or failed, "maps", f"{event.step} completed, {book.failed} failed")
-        if not failed:
+        stopped, is_part = book.is_stopped(spread), bool(book.share)
+        require(failed or is_part or not stopped, "maps", f"{event.step} completed, {book.failed} failed")
+        if not failed and not (is_part and stopped):
             left = book.items.keys() - book.ended()
             require(not left, "maps", f"{event.step} completed, but {sorted(left)} did not end")
         if isinstance(event, StepCompleted) and event.event in {"done", "error"} and "total" in event.results:
-            events = Counter(name for name, _ in book.left.values())
+            events = Counter(name for name, _ in book.left.values()) - self.told_events
             said = {name: event.results[name] for name in ("total", "completed", "failed", "events")}
             true = {"total": total, "completed": len(book.left), "failed": len(book.failed), "events": dict(events)}
             require(said == true, "maps", f"{event.step} says {said}, and it is {true}")
@@ -199,9 +224,21 @@ class Items:
 
     def is_undoable(self, step: str) -> bool:
         """Whether a completed item of a map is not undone."""
-        return step in self.maps and bool(self.maps[step].to_undo())
+        known = self.maps.get(step) or self.nodes.get(step)
+        return known is not None and bool(known.to_undo())
 
-    def redriven(self, anew: Sequence[str], reset: Sequence[str], undo: Sequence[str]) -> None:
+    def again(self, step: str, share: int, *, keeps: bool) -> None:
+        """A part goes on, with another share; it ``keeps`` what has failed, and what waits."""
+        self.share, self.failed_before = share, 0
+        if step in self.maps:
+            book = self.maps[step]
+            self.maps[step] = replace(book if keeps else book.again(), share=share)
+        if step in self.nodes:
+            self.nodes[step].again(share, keeps=keeps)
+
+    def redriven(
+        self, anew: Sequence[str], reset: Sequence[str], undo: Sequence[str], cancelled: Sequence[str]
+    ) -> None:
         """Maps begin anew, or go on with what has not completed; compensations that failed are tried again."""
         for step, book in list(self.maps.items()):
             if step in anew:
@@ -211,11 +248,20 @@ class Items:
             elif step in undo:
                 book.kept.clear()
                 book.tries.clear()
+        for step, node in list(self.nodes.items()):
+            if step in anew:
+                del self.nodes[step]
+            elif step in reset:
+                node.again(node.most, keeps=False)
+            elif step in undo:
+                node.kept.clear()
+            elif step in cancelled:
+                node.again(node.most, keeps=True)
 
     def seen(self, step: str, key: str, given: tuple[Any, str, int]) -> None:
         """What the code of an item is given: the item, its key and its place."""
         book = self.maps[step]
-        wanted = (book.items[key], key, list(book.items).index(key))
+        wanted = (book.items[key], key, book.first + list(book.items).index(key))
         require(given == wanted, "maps", f"item {key} of {step} is given {given}, not {wanted}")
 
     def left_by(self, step: str, key: str) -> Mapping[str, Any]:

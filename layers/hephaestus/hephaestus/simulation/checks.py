@@ -31,10 +31,15 @@ from hephaestus.engine.events import (
     ItemUndone,
     ItemWaiting,
     MapBegun,
+    MapSpread,
     OnFailureCompleted,
     OnFailureFailed,
     OutputFailed,
     Parked,
+    PartEnded,
+    PartReported,
+    PartResumed,
+    PartStarted,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -53,6 +58,7 @@ from hephaestus.engine.state import TIMED, is_fatal
 from hephaestus.simulation import kinship
 from hephaestus.simulation.books import Book, Items, line_of
 from hephaestus.simulation.reference import Reference
+from hephaestus.simulation.trees import part_of
 from hephaestus.simulation.violation import require
 from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
 
@@ -177,6 +183,9 @@ class Generation:
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
         self.items = Items(graph)
+        part = None if state.origin is None else state.origin.part
+        if part is not None:
+            self.epochs[part.step], self.items.share = part.epoch, part.share
 
     def settles(self, activation: str) -> None:
         """An activation has come to an end of its own, or waits."""
@@ -233,6 +242,8 @@ class Check:
                 self._happens(event)
             case MapBegun() as event:
                 self._map_begun(event)
+            case MapSpread() | PartStarted() | PartReported() | PartEnded() | PartResumed() as event:
+                self._in_tree(event)
             case ItemCompleted() | ItemFailed() | ItemWaiting() | ItemUndone() | ItemUndoFailed() as event:
                 self._item(event)
             case ChoiceStarted(activation=activation):
@@ -252,7 +263,10 @@ class Check:
             case Suspended() | HandedOver() | InstanceFinished():
                 self._leaves()
             case ChildStarted() | ChildEnded() | ChildUndoing() as event:
-                kinship.happens(self, event)
+                if isinstance(event, ChildUndoing) and "[" in event.activation:
+                    self.ledger.trees.undoes(self, event)
+                else:
+                    kinship.happens(self, event)
             case Parked(reason):
                 known.died = known.died or self.state.owner is not None
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
@@ -271,6 +285,7 @@ class Check:
             case StepCompensated(step=step):
                 kinship.undid(self, step)
                 self.known.items.undone(event)
+                self.ledger.trees.is_undone(self, step)
                 self._undone(step)
                 self.known.undone.add(step)
             case CompensationFailed(step=step, retry_at=None):
@@ -305,6 +320,8 @@ class Check:
         recorded = not known.unnamed or not self.ledger.is_by_owner(self.state, self.entry)
         require(recorded, "E.1", f"the owner leaves, and {sorted(known.unnamed)} have no outcome")
         known.careful = known.careful and isinstance(self.event, HandedOver)
+        if isinstance(self.event, Suspended):
+            self.ledger.trees.rests(self)
         if isinstance(self.event, InstanceFinished):
             kinship.ends_after_them(self)
             self._finished(self.event)
@@ -370,6 +387,7 @@ class Check:
             return
         require(state.paused is None, "pause", f"{', '.join(steps)} started although the instance is paused")
         self.known.items.begins(state, activations)
+        self.ledger.trees.begins(self, activations)
         if state.compensation is not None:
             if not all(parse(activation).undo for activation in fresh):
                 self._handles(steps)
@@ -440,7 +458,7 @@ class Check:
         if event.retry_at is None:
             known.suspects.discard(event.activation)
         if self.state.step_status(step) == "mapping":
-            known.items.ends(event, self.state)
+            self._items_end(event)
         elif event.attempt:
             right = event.attempt == self.state.attempt(step)
             require(right, "invariant 2", f"attempt {event.attempt} of {step} was not next")
@@ -505,8 +523,10 @@ class Check:
         step, known = event.step, self.known
         found = known.reference().step(step)
         require(found == "startable", "invariant 4", f"the map {step} began, but it is {found}")
-        require(step not in known.items.maps, "invariant 2", f"the map {step} began twice")
-        known.items.maps[step] = Book.begun(event)
+        begun = step in known.items.maps or step in known.items.nodes
+        require(not begun, "invariant 2", f"the map {step} began twice")
+        known.items.maps[step] = book = Book.begun(event, part_of(known), known.items.share)
+        self.ledger.trees.leaf(known, step, book)
         known.suspects.discard(event.activation)
 
     def _forked(self, event: Forked) -> None:
@@ -539,10 +559,32 @@ class Check:
         if getattr(event, "retry_at", None) is None:
             known.suspects.discard(event.activation)
 
+    def _in_tree(self, event: MapSpread | PartStarted | PartReported | PartEnded | PartResumed) -> None:
+        """Something happens in the tree of a map."""
+        trees = self.ledger.trees
+        match event:
+            case MapSpread():
+                trees.spreads(self, event)
+            case PartStarted():
+                trees.starts(self, event)
+            case PartReported():
+                trees.reports(self, event)
+            case PartEnded():
+                trees.ends(self, event)
+            case PartResumed():
+                trees.goes_on(self, event)
+
+    def _items_end(self, event: StepCompleted | StepFailed) -> None:
+        """A map has ended, in one instance or in many."""
+        if event.step in self.known.items.nodes:
+            self.ledger.trees.map_ends(self, event)
+        else:
+            self.known.items.ends(event, self.state)
+
     def _map_ended(self, event: StepCompleted) -> None:
         """A map has completed: nothing is kept for its items any more."""
         known = self.known
-        known.items.ends(event, self.state)
+        self._items_end(event)
         for line in [one for one in known.received if "[" in one and step_of(one) == event.step]:
             known.consumed[line] = [*known.consumed.get(line, []), *known.received.pop(line)]
         known.suspects = {one for one in known.suspects if step_of(one) != event.step}
@@ -662,7 +704,9 @@ class Check:
                 follows.update(target for targets in known.graph.edges[step].values() for target in targets)
         anew = follows.intersection(event.reset) if event.status == "pending" else set()
         known.consumed = {line: received for line, received in known.consumed.items() if step_of(line) not in anew}
-        known.items.redriven(sorted(anew), event.reset, event.undo)
+        goes_on = self.state.closed and event.status == "pending"
+        cancelled = [step for step, it in self.state.steps.items() if goes_on and it.status == "mapping"]
+        known.items.redriven(sorted(anew), event.reset, event.undo, cancelled)
         if event.status == "pending":
             ran = [step for step, it in self.state.steps.items() if it.status != "skipped"]
             known.epochs.update(step for step in ran if step in follows)
@@ -789,7 +833,11 @@ def check_head(state: State, head: Item) -> None:
     apart = state.status in ("failed", "cancelled", "compensating")
     listed = str(head.get("list_key", "")).rsplit("#", 1)[0]
     said = (head.get("status"), listed, str(head.get("recent_key", "")).partition("#")[0], head.get("owner"))
-    true = (state.status, f"{state.workflow}#{state.status}", "apart" if apart else "recent", state.owner)
+    lists = (f"{state.workflow}#{state.status}", "apart" if apart else "recent")
+    if state.origin is not None and state.origin.part is not None:  # no list has a part of a map (C.9)
+        lists = ("", "")
+        require("list_at" not in head, "invariant 9", "a part of a map is in a list")
+    true = (state.status, *lists, state.owner)
     require(said == true, "invariant 9", f"the head says {said}, the log {true}")
     expires = "expires" in head
     require(state.closed or not expires, "invariant 8", "an open instance expires")
@@ -840,6 +888,7 @@ def _due(state: State, graph: Graph) -> list[int]:
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     waits = [activation for activation, one in items.items() if one.retry_at is None]
+    waits += [activation for activation, child in state.children.items() if "[" in activation and child.stopping]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting or timer.activation in waits]
     times += [one.retry_at for one in items.values() if one.retry_at is not None]
     in_line = set(map(step_of, state.queued))  # who calls them wakes them

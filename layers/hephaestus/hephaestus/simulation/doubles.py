@@ -409,7 +409,7 @@ class SimulatedRegistry(Registry):
         super().__init__(workflows)
         self.world = world
         self.ledger = ledger
-        self._known: dict[tuple[str, int], Definition] = {}
+        self._known: dict[tuple[str, int, str], Definition] = {}
 
     def definition(self, state: State) -> Definition:
         """The definition that an instance runs on, its steps simulated."""
@@ -417,7 +417,8 @@ class SimulatedRegistry(Registry):
         if invocation is not None and invocation.kind == "worker" and self.world.weather.strikes("version undeployed"):
             message = f"workflow {state.workflow} has no version {state.version}"
             raise UnknownVersion(message)
-        name = (state.workflow, state.version)
+        part = None if state.origin is None else state.origin.part
+        name = (state.workflow, state.version, "" if part is None else part.step)
         if name not in self._known:
             found = super().definition(state)
             steps = {

@@ -62,7 +62,7 @@ def _ends(check: Check, event: ChildEnded) -> None:
     known.told[activation] = event.status
     child = check.ledger.child_of(check.state, activation, known.kids[activation][0])
     if event.status in ("lost", "rejected"):
-        _given_up(check, activation, child)
+        given_up_one(check, activation, child)
         return
     ended = child is not None and child.state.closed and child.state.sequence == event.number
     same = child is not None and child.state.status == event.status
@@ -128,7 +128,8 @@ def has_undone_itself(known: Generation, step: str) -> bool:
     return not any(known.kids[one][1] or known.told.get(one) in ("completed", "lost") for one in own)
 
 
-def _given_up(check: Check, activation: str, child: Generation | None) -> None:
+def given_up_one(check: Check, activation: str, child: Generation | None) -> None:
+    """A child is left only if it cannot be reached, or has ended already."""
     told = child is None or child.gone or child.state.closed or child.state.instance_id in check.ledger.unreadable
     told = told or (child is not None and bool(child.state.cancel or child.state.compensation))
     require(told, "invariant 12", f"the child of {activation} is given up, and was not asked to end")

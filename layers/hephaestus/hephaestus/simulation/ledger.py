@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from hephaestus.engine.activation import parse, step_of, text_of_item
+from hephaestus.engine.activation import name_in_life, parse, step_of, text_of_item
 from hephaestus.engine.events import (
     Forked,
     InstanceStarted,
@@ -17,6 +17,7 @@ from hephaestus.engine.events import (
     ItemUndone,
     MapBegun,
     OnFailureCompleted,
+    PartResumed,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -41,6 +42,7 @@ from hephaestus.simulation.checks import (
     needed_at,
 )
 from hephaestus.simulation.saga import nets_to_zero
+from hephaestus.simulation.trees import Trees, part_of
 from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
@@ -110,6 +112,7 @@ class Ledger:
         newest: the newest generation of each instance.
         unreadable: the instances that could not be read at some time.
         kids: the activations that children were started by, with the life of the parent, by the child's id.
+        trees: the maps whose items are in several instances.
     """
 
     def __init__(self, world: World, store: Store, definition: Callable[[State], Definition]) -> None:
@@ -121,12 +124,14 @@ class Ledger:
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
         self.turnstiles = Turnstiles(self)
+        self.trees = Trees(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
         self._retries: dict[tuple[str, str, str], int] = {}
         self._writers: dict[str, Invocation | None] = {}
         self._owners: dict[str, Invocation | None] = {}
         self._alarms: dict[str, list[int]] = {}
+        self._mail: dict[str, set[str]] = {}
         self._swept_at: int | None = None
         self._busy: Counter[Invocation] = Counter()
 
@@ -171,6 +176,8 @@ class Ledger:
         )[::-1]:
             if "ends" not in item:
                 self._add(known, self.store.reader.entry_of(item))
+        mail, self._mail[instance_id] = self._mail.get(instance_id, set()), self._mail_in(instance_id)
+        self.trees.check_mail(known, mail - self._mail[instance_id])
         self._compare(known)
         self._check_alarm(known, head)
         if head["sequence"] == known.state.sequence:
@@ -195,11 +202,11 @@ class Ledger:
 
         Whoever lives on after its time is checked no further: its commits are fenced.
         """
-        generation = self.generations[context.instance_id, context.instance.life]
-        state = generation.state
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
             return
+        generation = self._at_work(context, of)
+        state = generation.state
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
         key = context.item_key
@@ -209,6 +216,8 @@ class Ledger:
         if of:
             require(named in state.running, "invariant 2", f"{named} runs, and no commit names it")
             require(not generation.unnamed, "E.1", f"{named} runs beside {generation.unnamed}, which no commit names")
+            own = name_in_life(context.instance_id, context.instance.life, named)
+            require(context.idempotency_key == own, "idempotency keys", f"{named} has {context.idempotency_key}")
         else:
             self._is_named(generation, step.key, undo=undo)
         self._has_key(generation, line, context.idempotency_key, undo=undo)
@@ -258,12 +267,27 @@ class Ledger:
         require(late < LONGEST_MS, "E.1", f"step {step} starts {late} ms after the last commit, and none names it")
         generation.unnamed.add(activation)
 
+    def _at_work(self, context: StepContext, of: str) -> Generation:
+        """Whose step runs: of an item of a tree, the instance that has it and that this invocation owns."""
+        whole = self.generations[context.instance_id, context.instance.life]
+        if not of or of not in whole.items.nodes:
+            return whole
+        own = [
+            leaf
+            for leaf in self.generations.values()
+            if (part := part_of(leaf)) is not None
+            and (part.owner, part.life, part.step) == (context.instance_id, context.instance.life, of)
+            and self._owners.get(leaf.state.owner or "") is self.world.invocation
+        ]
+        require(len(own) == 1, "invariant 2", f"item {context.item_key} of {of} runs in no instance of its tree")
+        return own[0]
+
     def sees(self, context: StepContext, of: str, *, undo: bool) -> None:
         """An item reads ``ctx.steps``: it is empty, but has what the item left when that is undone."""
         invocation = self.world.invocation
         if invocation is None or self.world.now >= invocation.ends_at:
             return
-        known = self.generations[context.instance_id, context.instance.life].items
+        known = self._at_work(context, of).items
         left = [known.left_by(of, context.item_key)] if undo else []
         seen = list(context.steps.values())
         require(seen == left, "maps", f"item {context.item_key} of {of} sees {seen}, not {left}")
@@ -271,8 +295,9 @@ class Ledger:
     def _has_key(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
-        rounds = 0 if undo else generation.loops[step].rounds
-        work = (state.instance_id, state.life, step, generation.epochs[step_of(step)], rounds, undo)
+        rounds, part = 0 if undo else generation.loops[step].rounds, part_of(generation)
+        own = (state.instance_id, state.life) if part is None else (part.owner, part.life)
+        work = (*own, step, generation.epochs[step_of(step)], rounds, undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key
         require(alone, "idempotency keys", f"{key} is not the key of {work} alone")
 
@@ -407,7 +432,7 @@ class Ledger:
         state = known.state
         require(entry.sequence == state.sequence + 1, "invariant 1", f"entry {entry.sequence} follows {state.sequence}")
         require(entry.at >= state.updated_at, "invariant 1", "the times in the log go back")
-        goes_on = isinstance(entry.events[0], (Redriven, UndoRequested))
+        goes_on = isinstance(entry.events[0], (Redriven, UndoRequested, PartResumed))
         require(not state.closed or goes_on, "invariant 8", "a closed instance has changed")
         self._record(known, entry, entry.events)
         known.state = evolve(known.state, sequence=entry.sequence)
@@ -424,8 +449,15 @@ class Ledger:
             if isinstance(event, RoundEnded):
                 check_round_end(event, known.state)
             known.tokens.update(timer.token for timer in known.state.deadlines)
+        self.trees.recorded(known)
         check_alarm(known.state, known.graph)
         check_inbox(known)
+
+    def _mail_in(self, instance_id: str) -> set[str]:
+        """The keys of an instance's mail."""
+        if not self.newest[instance_id].items.nodes:
+            return set()
+        return {str(item["sk"]) for item in self.store.table.query(instance_id, low=MAIL, high=end_of(MAIL))}
 
     def _read_alarms(self, instance_id: str) -> list[int]:
         """What is stored as alarms of an instance (ms)."""

@@ -10,6 +10,7 @@ from hephaestus.callbacks.signer import Signer, audience_of
 from hephaestus.callbacks.signing_keys import FixedKeys
 from hephaestus.definition.views import view
 from hephaestus.engine.codec import load_events, load_state
+from hephaestus.runtime import spreading
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
@@ -88,6 +89,7 @@ class Run:
         self.tables = CountedTables(subject.tables)
         if subject.prepare is not None:
             subject.prepare(self.tables)
+        self.fan = subject.fan
         table = InMemoryTable(INDEXES, tables=self.tables, lagging=True)
         self.table = table
         # Small sizes: a snapshot or a result is a value then, as large ones are.
@@ -122,6 +124,7 @@ class Run:
         Raises:
             Violation: an invariant does not hold.
         """
+        usual, spreading.FAN = spreading.FAN, self.fan  # type: ignore[attr-defined]  # the same for all of this run
         try:
             self.outside.begin()
             self.world.run(alarm=self.ledger.alarm, sweep=self.sweep, idle=self.outside.idle)
@@ -129,6 +132,7 @@ class Run:
             if self.runner.bus is not None:
                 self.bus.check(self.ledger.generations)
         finally:
+            spreading.FAN = usual  # type: ignore[attr-defined]  # as above
             self.world.end()
         return [view(known.state, known.graph) for known in self.ledger.generations.values()]
 

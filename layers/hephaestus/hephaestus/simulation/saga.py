@@ -69,7 +69,8 @@ def _tree(ledger: Ledger, known: Generation) -> list[Generation]:
     found = [known]
     for activation, (name, detached) in known.kids.items():
         child = None if detached else ledger.child_of(known.state, activation, name)
-        by_step = parse(activation).step in known.graph.compensates - known.graph.undoes
+        is_part = parse(activation).step in known.items.nodes
+        by_step = parse(activation).step in known.graph.compensates - known.graph.undoes and not is_part
         if child is not None and not (by_step and child.state.status == "completed"):
             found += _tree(ledger, child)
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.child import with_children
+from hephaestus.definition.maps import FAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ class Subject:
         steer: whether it is also paused, cancelled, redriven, forked and started again.
         beside: other workflows of the same world, and their start data.
         prepare: is given the tables before a run.
+        fan: how many instances one has below it at most that runs a part of a map.
     """
 
     workflow: type[Workflow]
@@ -39,6 +41,7 @@ class Subject:
     steer: bool = True
     beside: tuple[tuple[type[Workflow], Mapping[str, Any] | Model], ...] = ()
     prepare: Callable[[MemoryTables], object] | None = None
+    fan: int = FAN
 
     @property
     def workflows(self) -> tuple[type[Workflow], ...]:

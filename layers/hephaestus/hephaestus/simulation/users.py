@@ -17,9 +17,10 @@ from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.values import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.runner import Runner
@@ -34,6 +35,7 @@ PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
 EXPIRY_MS: Final = 3 * 24 * 3600 * 1000
 ACTS: Final = 8
 A_LINE: Final = 3  # events
+PARTS: Final = 4  # of so many acts one may be done to a part of a map
 NOT_SENT: Final = ("timeout", "error", "exhausted")
 
 
@@ -87,6 +89,9 @@ class Outside:
         states = [known.state for known in self.ledger.newest.values()]
         if not states:
             return
+        whole = [state for state in states if state.origin is None or state.origin.part is None]
+        if len(whole) < len(states) and self.choices.below(PARTS):
+            states = whole
         state = states[self.choices.below(len(states))]
         acts = self._possible(state)
         acts[self.choices.below(len(acts))](state)
@@ -176,7 +181,7 @@ class Outside:
         lines = [step for step in takers(graph, state) if step in graph.rounds]
         lines = [step for step in lines if len(state.waiting_for(step)) < A_LINE]
         accepted = {**accepted_events(graph, state), **{step: graph.takes(step) for step in lines}}
-        items = {line: graph.maps[step].events for step in graph.maps for line in items_open(graph, state, step)}
+        items = {line: graph.maps[step].events for step in graph.maps for line in _items(graph, state, step)}
         accepted = {step: events for step, events in accepted.items() if step not in graph.maps} | items
         found = [(step, event) for step, events in accepted.items() for event in events if event not in NOT_SENT]
         found = found or [(step, event) for step, events in accepted.items() for event in events]
@@ -278,7 +283,7 @@ class Outside:
         graph = self.ledger.definition(state).graph
         timed = [step for step in graph.rounds if "timeout" in graph.edges[step]]
         waits = sorted({*graph.waits, *timed}) or list(graph.order)
-        items = [line for step in graph.maps for line in items_open(graph, state, step)]
+        items = [line for step in graph.maps for line in _items(graph, state, step)]
         step = (waits + items)[self.choices.below(len(waits + items))]
         delay = 1 + self.choices.below(3_600_000)
         request = self._name("d")
@@ -369,6 +374,13 @@ class Outside:
                 world.at(world.now + AGAIN_MS, lambda: self._call(what, call, known))
 
         world.invoke("api", work, ended, API_MS)
+
+
+def _items(graph: Graph, state: State, step: str) -> Iterator[str]:
+    """The items of a map that may be sent an event, where the instance has them itself."""
+    known = state.steps.get(step)
+    if known is not None and known.mapped is not None and not known.mapped.in_parts:
+        yield from items_open(graph, state, step)
 
 
 FAILED: Final = object()

@@ -270,12 +270,12 @@ class Store:
                 self.strip(instance_id, key)
 
     def _tidy_mail(self, instance_id: str, state: State | None, key: str, now: int) -> None:
-        life, activation, _ = read_mail_key(key)
+        life, activation, number = read_mail_key(key)
         if state is None or state.kept.ended or life != state.life:
             self.mail.expire(instance_id, key, now)
         elif state.closed:
             self.mail.quiet(instance_id, key, self.expiry(state.updated_at, LONGEST_LIFE))
-        elif (child := state.children.get(activation)) is None or child.status:
+        elif (child := state.children.get(activation)) is None or child.status or 0 < number <= child.number:
             self.table.delete(instance_id, key, ALWAYS)
 
     def delete(

@@ -189,7 +189,7 @@ class Redriven(Event):
         for key, step in state.steps.items():
             loop = step.loop and replace(step.loop, began_at=step.loop.began_at + pause)
             if key not in self.reset:
-                steps[key] = step if loop is None else replace(step, loop=loop)
+                steps[key] = self._as_it_was(state, step if loop is None else replace(step, loop=loop))
             elif loop is not None and key not in self.again:
                 steps[key] = StepState("looping", retry_at=at, loop=loop, child=step.child)
             elif step.mapped is not None and key not in self.again:
@@ -232,6 +232,13 @@ class Redriven(Event):
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
 
+    def _as_it_was(self, state: State, step: StepState) -> StepState:
+        """A step that goes on where it was; of a map, the instances go on that were cancelled with this one."""
+        open_ = step.mapped is not None and step.status == "mapping" and step.mapped.by_others
+        if not (open_ and state.closed and self.status == "pending") or step.mapped is None:
+            return step
+        return replace(step, mapped=step.mapped.goes_on())
+
     def _timers_again(self, state: State, epochs: Mapping[str, int], pause: int) -> dict[str, tuple[Timer, ...]]:
         """The timers that are still there, ``pause`` (ms) later."""
         return {
@@ -257,10 +264,12 @@ class UndoRequested(Event):
     by_source: str = ""
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """All of it is still to be done."""
+        """All of it is still to be done; what an owner that died had under way when it was stopped is not."""
         return {
             "steps": {**state.steps, **{key: _to_undo(state.steps[key]) for key in self.steps}},
             "compensation": Compensation("undone", self.steps),
+            "running": (),
+            "isolated": (),
             "error": None,
             "requests": remember(state, "undo", self.request_id, ""),
         }

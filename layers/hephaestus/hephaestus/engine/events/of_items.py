@@ -54,7 +54,7 @@ class MapBegun(OfActivation):
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
         mapped = replace(mapped, child=self.child, version=self.version)
         if part is not None:
-            mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=part.share)
+            mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=state.share or part.share)
         return _begun(state, self, mapped)
 
 
@@ -69,7 +69,7 @@ class MapSpread(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and the parts are to be started."""
         part, plan = _part_of(state), self.plan
-        first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, part.share)
+        first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, state.share or part.share)
         number = -(-size // plan.width(size))
         mapped = Mapped(None, (), None, NOT_ENDED * number, (0,) * number)
         spread = replace(mapped, plan=plan, first=first, size=size, share=share)
@@ -80,11 +80,13 @@ class MapSpread(OfActivation):
 class PartStarted(OfActivation):
     """The instance ``child`` runs a part of a map's items, at most ``share`` of them at a time.
 
-    One that has ended goes on, with what has not completed. It follows from this commit.
+    One that has ended goes on, with what has not completed; it ``keeps`` what it had come to if it was cancelled with
+    the map. It follows from this commit.
     """
 
     child: str
     share: int
+    keeps: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is waited for; the end that was told before is no news."""
@@ -157,23 +159,43 @@ class PartEnded(OfActivation):
 
 @event({"completed": "pending", "cancelled": "pending"})
 class PartResumed(Event):
-    """The parent of a part has it go on with the items that have not completed, ``share`` of them at a time."""
+    """The parent of a part has it go on with the items that have not completed, ``share`` of them at a time.
+
+    One that was cancelled with the map ``keeps`` what its items had come to: failed ones are not repeated, and those
+    that wait wait on, as long as they had left.
+    """
 
     share: int
+    keeps: bool = False
     request_id: str = ""
     by: str = ""
     by_source: str = ""
 
-    def changes(self, state: State, _at: int) -> dict[str, Any]:
+    def changes(self, state: State, at: int) -> dict[str, Any]:
         """They begin anew; what was accepted for them is still there. Events that were told are not counted twice."""
-        steps = {}
+        steps, pause = {}, at - state.updated_at
         for key, known in state.steps.items():
-            mapped = known.mapped and replace(known.mapped.again(), share=self.share, events=NOTHING)
+            left = known.mapped and (known.mapped.goes_on() if self.keeps else known.mapped.again())
+            mapped = left and replace(left, share=self.share, events=NOTHING)
             begun = known.attempt, known.started_at
             steps[key] = StepState("mapping", begun[0], started_at=begun[1], requests=known.requests, mapped=mapped)
-        ended = {"output_of": "", "output": NOTHING, "cancel": None, "paused": None, "error": None, "parked": None}
+        ended: dict[str, Any] = {"output_of": "", "output": NOTHING}
+        ended |= {"cancel": None, "paused": None, "error": None, "parked": None}
         asked = remember(state, "resume_part", self.request_id, "")
-        return {**ended, "steps": steps, "timers": NOTHING, "running": (), "requests": asked}
+        timers = {
+            one: tuple(replace(timer, due_at=timer.due_at + pause) for timer in known)
+            for one, known in state.timers.items()
+            if self.keeps
+        }
+        return {
+            **ended,
+            "share": self.share,
+            "steps": steps,
+            "timers": timers,
+            "running": (),
+            "isolated": (),
+            "requests": asked,
+        }
 
 
 @event(stays("running"), MAPPING)

@@ -11,13 +11,16 @@ from hephaestus.engine.requests import repeats
 from hephaestus.errors import InstanceClosed
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import (
+    FLAG,
     NUMBER,
     By,
+    Flag,
     MaybeText,
     Number,
     Text,
     caller,
     instance_id,
+    member,
     request_id,
     required,
 )
@@ -35,6 +38,7 @@ class ResumePart(Command):
 
     instance_id: Text = instance_id()
     share: Number = required(NUMBER, "How many of its items may be at work at a time.")
+    keeps: Flag = member(FLAG, "Whether failed items stay so, and what waits waits on.", default=False)
     request_id: MaybeText = request_id(default=None)
     by: By = caller(default=None)
 
@@ -52,6 +56,6 @@ class ResumePart(Command):
             if state.status == "failed":
                 event = redriven(instances.registry.runnable(state).graph, state)
                 return instances.go_on(state, going, now, replace(event, request_id=name))
-            return instances.go_on(state, going, now, PartResumed(self.share, *own))
+            return instances.go_on(state, going, now, PartResumed(self.share, self.keeps, *own))
 
         return instances.change(self.instance_id, decide).instance_id

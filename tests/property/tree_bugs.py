@@ -1,0 +1,290 @@
+"""Deliberate bugs in maps whose items are in trees of instances, one at a time; see ``deliberate_bugs``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.definition.context import Source
+from hephaestus.engine import advance as engine
+from hephaestus.engine import effects as what_follows
+from hephaestus.engine import map_items
+from hephaestus.engine import state as state_of_the_engine
+from hephaestus.engine.activation import name_in_life, parse, text_of_item
+from hephaestus.engine.effects import Steer, Tell
+from hephaestus.engine.events import PartEnded, PartResumed, PartStarted, Redriven, of_items
+from hephaestus.engine.records import NOT_ENDED, Counts, Mapped, Origin
+from hephaestus.runtime import family, journal
+from hephaestus.store.mailbox import Mailboxes
+from tests.property.children_bugs import owing
+from tests.property.deliberate_bugs import snapshot_loses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    import pytest
+
+    from hephaestus.engine.events import Event
+    from hephaestus.engine.graph import Graph
+    from hephaestus.engine.mail import Mail
+    from hephaestus.engine.state import State
+
+    Patch = pytest.MonkeyPatch
+
+right_counted = of_items._counted  # noqa: SLF001 - made wrong on purpose
+
+
+def end_of_a_part_counted_twice(patch: Patch) -> None:
+    """A part that has ended is open still, and so is its mail news."""
+    right = PartEnded.changes
+
+    def changes(self: PartEnded, state: State, at: int) -> dict[str, Any]:
+        changed = right(self, state, at)
+        left = replace(state.children[self.activation], number=0)
+        return {**changed, "children": {**changed["children"], self.activation: left}} if at % 2 else changed
+
+    patch.setattr(PartEnded, "changes", changes)
+    patch.setattr(Mailboxes, "delete", lambda self, mail: None)
+
+
+def failures_counted_twice(patch: Patch) -> None:
+    """What a part has reported is added to what it says at its end."""
+
+    def counted(item: Any, counts: Counts, emitted: Mapping[str, int] | None = None) -> Mapped:
+        before = item.mapped.counts[item.place] if item.mapped.counts else Counts()
+        more = replace(counts, failed=counts.failed + before.failed)
+        return right_counted(item, more, *([] if emitted is None else [emitted]))
+
+    patch.setattr(of_items, "_counted", counted)
+
+
+def share_lost_with_its_leaf(patch: Patch) -> None:
+    """The share of a part that has ended does not come back."""
+
+    def share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str]) -> int:
+        return sum(mapped.shares)
+
+    patch.setattr(map_items, "_share_of", share_of)
+
+
+def everyone_has_the_whole_share(patch: Patch) -> None:
+    """Each part has as many places as the map."""
+    right = map_items.due_parts
+
+    def due_parts(graph: Graph, state: State, step: str) -> Iterator[tuple[str, int, bool]]:
+        for activation, _, keeps in right(graph, state, step):
+            yield activation, map_items.at_once(graph, step, map_items.mapped_of(state, step)), keeps
+
+    patch.setattr(engine, "due_parts", due_parts)
+
+
+def a_part_tolerates_by_itself(patch: Patch) -> None:
+    """A leaf goes on while no more of its own items have failed than the map tolerates of as many."""
+
+    def tolerated(graph: Graph, step: str, mapped: Mapped) -> int:
+        return map_items.spread_of(graph, step).tolerated(len(mapped.ends))
+
+    patch.setattr(map_items, "tolerated", tolerated)
+
+
+def failures_above_the_tolerance_of_a_chunk(patch: Patch) -> None:
+    """A node counts the parts that have failed, and not their items."""
+    patch.setattr(Mapped, "failed", property(lambda self: self.ends.count("f")))
+
+
+def id_of_a_part_without_epoch(patch: Patch) -> None:
+    """A map that is undone and runs again has parts of the same ids."""
+    right = state_of_the_engine.place_of
+
+    def place_of(state: State, activation: str) -> tuple[str, str]:
+        found = parse(activation)
+        plain = activation if found.item is None else text_of_item(found.step, 0, found.item)
+        return right(state, plain)
+
+    patch.setattr(state_of_the_engine, "place_of", place_of)
+
+
+def resumed_part_repeats_what_has_completed(patch: Patch) -> None:
+    """A part that goes on begins all of its items anew."""
+    right = PartResumed.changes
+
+    def changes(self: PartResumed, state: State, at: int) -> dict[str, Any]:
+        changed = right(self, state, at)
+        for key, known in changed["steps"].items():
+            if known.mapped is not None and not known.mapped.in_parts:
+                anew = replace(known.mapped, ends=NOT_ENDED * len(known.mapped.ends))
+                changed["steps"][key] = replace(known, mapped=anew)
+        return changed
+
+    patch.setattr(PartResumed, "changes", changes)
+
+
+def resumed_with_the_share_of_its_first_day(patch: Patch) -> None:
+    """A part that goes on has as many places as before."""
+    right = family._command  # noqa: SLF001 - made wrong on purpose
+
+    def command(steer: Steer, parent: State) -> Any:
+        found, of = right(steer, parent), parse(steer.activation)
+        mapped = map_items.mapped_of(parent, of.step) if steer.action == "resume_part" else None
+        return right(replace(steer, share=mapped.size), parent) if mapped is not None else found
+
+    patch.setattr(family, "_command", command)
+
+
+def report_deleted_before_its_commit(patch: Patch) -> None:
+    """What a part reports while it goes on goes as it is read."""
+    right = Mailboxes.read
+
+    def read(self: Mailboxes, instance_id: str, life: str) -> Sequence[Mail]:
+        found = right(self, instance_id, life)
+        for mail in found:
+            if not mail.status:
+                self.delete(mail)
+        return found
+
+    patch.setattr(Mailboxes, "read", read)
+
+
+def failures_are_not_reported(patch: Patch) -> None:
+    """A part says only at its end how many of its items have failed."""
+    patch.setattr(what_follows, "_reported", lambda before, after, entry: None)
+
+
+def undo_forgets_the_parts_of_a_stopped_map(patch: Patch) -> None:
+    """Parts that were cancelled, as too many items had failed, are not asked to undo."""
+    right = map_items.due_part_undos
+
+    def due(graph: Graph, state: State, step: str) -> Iterator[str]:
+        mapped = map_items.mapped_of(state, step)
+        if mapped.in_parts and map_items.is_stopped(graph, state, step):
+            return
+        yield from right(graph, state, step)
+
+    patch.setattr(engine, "due_part_undos", due)
+
+
+def parts_start_in_a_paused_instance(patch: Patch) -> None:
+    """Parts that were to start do so although another writer was faster."""
+    right = journal.Journal._is_derived  # noqa: SLF001 - made wrong on purpose
+
+    def is_derived(self: Any, event: Event, decided: Sequence[Event]) -> bool:
+        return not isinstance(event, PartStarted) and right(self, event, decided)
+
+    patch.setattr(journal.Journal, "_is_derived", is_derived)
+
+
+def cancelled_parts_are_over(patch: Patch) -> None:
+    """A redrive of a cancelled instance has its maps end without what was cancelled."""
+    patch.setattr(Redriven, "_as_it_was", lambda self, state, step: step)
+
+
+def cancelled_parts_repeat_what_was_tolerated(patch: Patch) -> None:
+    """A redrive of a cancelled instance repeats the failed items of its maps, too."""
+    right = PartResumed.changes
+    patch.setattr(PartResumed, "changes", lambda self, state, at: right(replace(self, keeps=False), state, at))
+
+
+def indexes_within_a_leaf(patch: Patch) -> None:
+    """An item is told its place among those of its leaf."""
+    right = Source.own_index
+
+    def own_index(self: Source) -> int:
+        part = self.state.origin.part if self.state.origin is not None else None
+        return right(self) - (0 if part is None else part.first)
+
+    patch.setattr(Source, "own_index", own_index)
+
+
+def keys_of_the_leaf(patch: Patch) -> None:
+    """An idempotency key names the instance that happens to run the item."""
+
+    def own(self: Source) -> str:
+        return name_in_life(self.state.instance_id, self.state.life, self.activation)
+
+    patch.setattr(Source, "own_idempotency_key", own)
+
+
+def events_of_a_resumed_part_told_twice(patch: Patch) -> None:
+    """A part that goes on says at its end again what it has said before."""
+    right = PartResumed.changes
+
+    def changes(self: PartResumed, state: State, at: int) -> dict[str, Any]:
+        changed = right(self, state, at)
+        for key, known in changed["steps"].items():
+            before = state.steps[key].mapped
+            if known.mapped is not None and before is not None:
+                changed["steps"][key] = replace(known, mapped=replace(known.mapped, events=before.events))
+        return changed
+
+    patch.setattr(PartResumed, "changes", changes)
+
+
+def undone_parts_forget_what_died(patch: Patch) -> None:
+    """What a dead owner had under way when its part was stopped is taken for failed as the part is undone."""
+    from hephaestus.engine.events import UndoRequested
+
+    right = UndoRequested.changes
+
+    def changes(self: UndoRequested, state: State, at: int) -> dict[str, Any]:
+        return {**right(self, state, at), "running": state.running, "isolated": state.isolated}
+
+    patch.setattr(UndoRequested, "changes", changes)
+
+
+def stops_no_part(patch: Patch) -> None:
+    """The other parts go on after one failure too many."""
+    right = engine._stopping  # noqa: SLF001 - made wrong on purpose
+
+    def stopping(graph: Graph, state: State, open_: list[str], due: Collection[str]) -> Any:
+        found = right(graph, state, open_, due)
+        return None if found is not None and found.reason == "failures" else found
+
+    patch.setattr(engine, "_stopping", stopping)
+
+
+def _is_of_a_part(state: State) -> bool:
+    return state.origin is not None and state.origin.part is not None
+
+
+BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    end_of_a_part_counted_twice: ("invariant 12",),
+    failures_counted_twice: ("maps",),
+    share_lost_with_its_leaf: ("maps", "invariant 3"),
+    everyone_has_the_whole_share: ("maps",),
+    a_part_tolerates_by_itself: ("maps",),
+    failures_above_the_tolerance_of_a_chunk: ("maps",),
+    id_of_a_part_without_epoch: ("derived ids",),
+    resumed_part_repeats_what_has_completed: ("invariant 2",),
+    resumed_with_the_share_of_its_first_day: ("maps",),
+    report_deleted_before_its_commit: ("mail",),
+    failures_are_not_reported: ("maps",),
+    undo_forgets_the_parts_of_a_stopped_map: ("compensation",),
+    parts_start_in_a_paused_instance: ("pause", "cancel"),
+    cancelled_parts_are_over: ("maps",),
+    cancelled_parts_repeat_what_was_tolerated: ("redrive",),
+    indexes_within_a_leaf: ("maps",),
+    keys_of_the_leaf: ("idempotency keys",),
+    events_of_a_resumed_part_told_twice: ("maps",),
+    undone_parts_forget_what_died: ("invariant 9", "invariant 2", "invariant 3"),
+    stops_no_part: ("maps",),
+    owing(
+        lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and _is_of_a_part(state)),
+        "cancel_misses_a_leaf_below_a_node",
+    ): ("invariant 12", "invariant 3"),
+    owing(
+        lambda one, state: not (isinstance(one, Steer) and one.action == "undo" and _is_of_a_part(state)),
+        "undo_misses_a_leaf_below_a_node",
+    ): ("invariant 3",),
+    owing(lambda one, state: not (isinstance(one, Steer) and one.action == "resume_part"), "resumption_forgotten"): (
+        "invariant 3",
+    ),
+    owing(
+        lambda one, state: not (isinstance(one, Tell) and _is_of_a_part(state) and state.status == "cancelled"),
+        "cancelled_parts_tell_nothing",
+    ): ("invariant 3", "invariant 12"),
+    snapshot_loses(Mapped, "counts"): ("invariant 9",),
+    snapshot_loses(Mapped, "shares"): ("invariant 9",),
+    snapshot_loses(Mapped, "plan"): ("invariant 9",),
+    snapshot_loses(Mapped, "first"): ("invariant 9",),
+    snapshot_loses(Origin, "part"): ("invariant 9",),
+}
