@@ -56,6 +56,13 @@ class World:
         self.id = self.local.start(flow, "1", {}).id
         self.names = [f"k{place}" if keyed else str(place) for place in range(ITEMS)]
 
+    def cancel(self, *, undo: bool) -> None:
+        """Cancel the instance, once: what was undone begins anew, and its items are others."""
+        self.local.runner.cancel(self.id, compensate=undo)
+        self.local.settle()
+        if undo:
+            self.undone.append("")
+
     def do(self, what: Callable[[World], Any]) -> str:
         """What comes of an act: nothing, or an error's name."""
         try:
@@ -98,14 +105,14 @@ def act(dice: random.Random, place: int) -> Callable[[World], Any]:
         lambda world: world.local.advance(seconds),
         lambda world: world.local.runner.pause(world.id),
         lambda world: world.local.runner.unpause(world.id),
-        lambda world: world.local.runner.cancel(world.id, compensate=named),
-        lambda world: world.local.runner.redrive(world.id),
+        lambda world: world.cancel(undo=named),
+        lambda world: None if world.undone else world.local.runner.redrive(world.id),
         lambda world: world.local.runner.resume(world.id, "open"),
     ]
     return dice.choices(kinds, weights=(6, 4, 3, 2, 3, 4, 1, 2, 0.3, 1, 0.3))[0]
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(30))
 def test_callers_see_one_map_whatever_runs_its_items(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules C.1, C.10 and C.11: each act is answered alike, and the items, progress and summary are the same."""
     monkeypatch.setattr(spreading, "FAN", 3)

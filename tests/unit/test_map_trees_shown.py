@@ -641,3 +641,43 @@ def test_the_workflows_of_a_map_are_children_of_the_instance_that_has_it(chunk: 
         local.resume(item.child, "go")
     assert local.runner.get(shown.id).output == {"left": list(range(7))}
     assert len(local.runner.list(parent=shown.id).items) == 7
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+@pytest.mark.parametrize("target", ["steps", "workflows"])
+def test_a_cancelled_map_goes_on_where_it_was_when_it_is_redriven(chunk: int, target: str) -> None:
+    """Rules C.1 and C.13: what had ended is not repeated, what waits waits on, and nothing ends as cancelled."""
+    each: Any = WaitForEvent("go", name="each", timeout=timedelta(hours=2))
+    if target == "workflows":
+        each = ChildWorkflow(Ship, context=lambda ctx: {"n": ctx.item}, name="each")
+    made = Map(each, over=given, chunk=chunk, name="work")
+    fleet = type("Fleet", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="fleet")
+    local = LocalRuntime(fleet, Ship)
+    shown = local.start(fleet, "1", {"items": list(range(7))})
+
+    def answer(place: int) -> None:
+        if target == "workflows":
+            local.resume(every_item(local, shown.id)[place].child, "go")
+        else:
+            local.resume(shown.id, "go", item=str(place))
+
+    answer(0)
+    answer(3)
+    local.runner.cancel(shown.id)
+    local.settle()
+    assert local.runner.get(shown.id).status == "cancelled"
+    local.advance(timedelta(hours=5))
+    local.runner.redrive(shown.id)
+    local.settle()
+    again = local.runner.get(shown.id)
+    assert again.steps["work"].status == "mapping"
+    assert again.steps["work"].progress is not None
+    assert again.steps["work"].progress["completed"] == 2
+    for place in (1, 2, 4, 5, 6):
+        answer(place)
+    ended = local.runner.get(shown.id)
+    assert (ended.status, ended.steps["work"].results["completed"], ended.steps["work"].results["cancelled"]) == (
+        "completed",
+        7,
+        0,
+    )
