@@ -18,7 +18,22 @@ from hypothesis import strategies as st
 from hephaestus.engine import events as ev
 from hephaestus.engine.codec import dump_events, dump_state, load_events, load_state, size
 from hephaestus.engine.fold import begin
-from hephaestus.engine.records import Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received
+from hephaestus.engine.records import (
+    Child,
+    Counts,
+    Grant,
+    Held,
+    Loop,
+    Mapped,
+    Need,
+    OpenItem,
+    Origin,
+    Part,
+    Plan,
+    Queued,
+    Received,
+    Tree,
+)
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
 from hephaestus.values import FrozenDict, FrozenList, for_display, freeze, from_json, to_json
@@ -92,11 +107,16 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
 BY_TYPE["Received | None"] = st.none() | records(Received)
 BY_TYPE["Loop | None"] = st.none() | records(Loop)
 BY_TYPE["Mapping[str, OpenItem]"] = st.dictionaries(TEXT, records(OpenItem), max_size=2)
+BY_TYPE["tuple[Grant, ...]"] = st.tuples(records(Grant))
+BY_TYPE["tuple[Need, ...]"] = st.tuples(records(Need))
+BY_TYPE["Mapping[str, Held]"] = st.dictionaries(TEXT, records(Held), max_size=2)
+BY_TYPE["Mapping[str, Queued]"] = st.dictionaries(TEXT, records(Queued), max_size=2)
 BY_TYPE["Plan"] = records(Plan)
 BY_TYPE["Plan | None"] = st.none() | BY_TYPE["Plan"]
 BY_TYPE["Part | None"] = st.none() | records(Part)
 BY_TYPE["Counts"] = records(Counts)
 BY_TYPE["tuple[Counts, ...]"] = st.tuples(BY_TYPE["Counts"])
+BY_TYPE["Tree | None"] = st.none() | records(Tree)
 BY_TYPE["Mapped | None"] = st.none() | records(Mapped)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)
 BY_TYPE["Child | None"] = st.none() | records(Child)
