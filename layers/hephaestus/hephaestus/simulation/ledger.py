@@ -532,7 +532,8 @@ class Ledger:
             taken = done.outcome("completed", known.ended_at)
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             if taken.mapped is not None:
-                same = replace(same, mapped=replace(taken.mapped, left=known.mapped and known.mapped.left))
+                own = (known.mapped.left, known.mapped.tree) if known.mapped is not None else (None, None)
+                same = replace(same, mapped=replace(taken.mapped, left=own[0], tree=own[1]))
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")
