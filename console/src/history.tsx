@@ -269,6 +269,10 @@ function sentence(event: LogEvent): string {
       return `${event.step} runs for ${text("total")} items`;
     case "PartStarted":
       return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
+    case "PermitsTaken":
+      return `${event.step} has its permits`;
+    case "StepQueued":
+      return `${event.step} stands in line for its permits`;
     case "PartReported":
       return `${event.step}: ${text("failed")} of some items have failed`;
     case "PartResumed":

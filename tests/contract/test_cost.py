@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus import DONE, Again, Retry, Rounds, Step, StepContext, Workflow
+from hephaestus import DONE, Again, Concurrency, Retry, Rounds, Step, StepContext, Workflow
 from hephaestus import step as make_step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import EventReceived, InstanceFinished
@@ -128,6 +128,30 @@ def test_ten_steps_written_at_boundaries_cost_three_requests_and_nine_units(loca
     assert max(sizes) <= 1024, sizes
     assert spent(meter) == (["PutItem", "PutItem", "UpdateItem"], 9)
     assert runner.get("orderid::abc123").status == "completed"
+
+
+@pytest.mark.parametrize("limits", [1, 2])
+def test_a_permit_costs_two_requests_and_two_units(local: Dynamo, meter: Meter, limits: int) -> None:
+    """Rule F.1. Without contention, taking and giving back together; in a transaction, twice that for each."""
+    named = [Concurrency(f"limit{number}", 5) for number in range(limits)]
+
+    @make_step(limits=named)
+    def work(_ctx: StepContext) -> dict[str, object]:
+        return {"total": 1349}
+
+    class Limited(Workflow, key="orderid"):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    runner = runner_on(local, Limited)
+    for value, idle in (("abc123", True), ("abc124", False)):
+        meter.clear()
+        runner.start_instance(Limited, {}, id=value)
+        operations, units = spent(meter)
+        taken = ["UpdateItem"] if limits == 1 else ["TransactWriteItems"]
+        # the start, the permits, the commit that names the attempt, that of its end, the permits, the head
+        assert operations == ["PutItem", *taken, "PutItem", "PutItem", *["UpdateItem"] * (limits + 1)], idle
+        assert units == 4 + (1 if limits == 1 else 4) + 1 + 1 + limits + 4
 
 
 def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus.errors import PayloadTooLarge
-from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Condition, Filter, Position, item_bytes
+from hephaestus.errors import PayloadTooLarge, StoreUnavailable
+from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Change, Condition, Filter, Position, item_bytes
 from hephaestus.writes import ConditionFailed, Put, Update, WriteRefused
 from hephaestus.writes.rules import check_writes
 from tests.contract.tables import ADAPTERS, make_subject
@@ -162,6 +162,54 @@ def test_a_delete_happens_if_its_condition_holds(table: Table) -> None:
         assert (table.get("a", str(number)) is None) is holds
     for number, (condition, holds) in enumerate(ON_NOTHING):
         assert table.delete("b", str(number), condition) is holds, condition
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_writes_happen_together_if_all_their_conditions_hold(table: Table, others: int) -> None:
+    """One alone or several, in one partition or in two; a change makes the item that is not there."""
+    beside = [Change(pk, f"beside{number}", {"n": 1}, ABSENT) for number, pk in zip(range(others), "ac", strict=False)]
+    for number, (condition, holds) in enumerate(ON_AN_ITEM):
+        stored = {**STORED, "sk": str(number)}
+        for changes, after in (({"n": 6, "life": None}, {**stored, "n": 6}), (None, None)):
+            table.put(stored, ALWAYS)
+            assert table.change_all([*beside, Change("a", str(number), changes, condition)]) is holds, condition
+            wanted = after and {name: value for name, value in after.items() if name != "life"}
+            assert table.get("a", str(number)) == (wanted if holds else stored)
+            for one in beside:
+                assert table.get(one.pk, one.sk) == ({"pk": one.pk, "sk": one.sk, "n": 1} if holds else None)
+                table.delete(one.pk, one.sk, ALWAYS)
+    for number, (condition, holds) in enumerate(ON_NOTHING):
+        assert table.change_all([*beside, Change("b", str(number), {"n": 6, "m": None}, condition)]) is holds
+        assert table.get("b", str(number)) == ({"pk": "b", "sk": str(number), "n": 6} if holds else None)
+        for one in beside:
+            table.delete(one.pk, one.sk, ALWAYS)
+
+
+def test_writes_that_happen_together_are_in_the_indexes(table: Table) -> None:
+    moved = Change("a", "x", {"due_key": "d#2"}, PRESENT)
+    fill(table, "a", "x", "y", due_key="d#1", due_at=3)
+    assert table.change_all([moved, Change("a", "y", None, PRESENT), Change("b", "z", {"due_key": "d#2"}, ABSENT)])
+    assert keys(table.query_index("due", "d#1", low=0, high=9, limit=9).items) == []
+    assert keys(table.query_index("due", "d#2", low=0, high=9, limit=9).items) == ["x"]
+    assert keys(table.query("a", low=" ", high="~")) == ["x"]
+
+
+def test_of_writes_that_happen_together_at_once_one_wins(table: Table) -> None:
+    """Each takes the same two items: no one gets one of them."""
+
+    def take(number: int) -> bool:
+        both = [Change(pk, "x", {"by": number}, Condition(missing=("by",))) for pk in "ab"]
+        while True:
+            try:
+                return table.change_all(both[:: 1 if number % 2 else -1])
+            except StoreUnavailable:  # held by the others for too long
+                continue
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = list(threads.map(take, range(8)))
+    assert sum(taken) == 1
+    winner = taken.index(True)
+    assert [table.get(pk, "x") for pk in "ab"] == [{"pk": pk, "sk": "x", "by": winner} for pk in "ab"]
 
 
 def test_only_removals_make_an_update(table: Table) -> None:

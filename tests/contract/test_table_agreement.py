@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hephaestus.adapters.memory.table import InMemoryTable
-from hephaestus.store.table import Condition, Filter
+from hephaestus.store.table import Change, Condition, Filter
 from tests.contract.tables import ADAPTERS, INDEXES, make_subject
 
 if TYPE_CHECKING:
@@ -55,9 +55,16 @@ def drawn_condition(random: Random, depth: int = 1) -> Condition:
     return Condition(**chosen)  # type: ignore[arg-type]  # its own fields
 
 
+def drawn_together(random: Random) -> list[Change]:
+    """Writes of some items, all of them or none."""
+    keys = random.sample([(pk, sk) for pk in PARTITIONS for sk in SORT_KEYS], random.randint(1, 3))
+    changes = [drawn_changes(random) if random.random() < 0.7 else None for _ in keys]
+    return [Change(*key, one, drawn_condition(random)) for key, one in zip(keys, changes, strict=True)]
+
+
 def operate(table: Table, random: Random) -> object:
     """One random operation, and its answer."""
-    match random.choice(("put", "put", "update", "update", "delete", "query", "due", "named")):
+    match random.choice(("put", "put", "update", "update", "delete", "together", "query", "due", "named")):
         case "put":
             return table.put(drawn_item(random), drawn_condition(random))
         case "update":
@@ -65,15 +72,22 @@ def operate(table: Table, random: Random) -> object:
             return table.update(*key, drawn_changes(random), drawn_condition(random))
         case "delete":
             return table.delete(random.choice(PARTITIONS), random.choice(SORT_KEYS), drawn_condition(random))
-        case "query":
-            low, high = sorted(random.choices(SORT_KEYS, k=2))
-            limit, descending = random.choice((None, 1, 2)), random.random() < 0.5
-            found = table.query(random.choice(PARTITIONS), low=low, high=high, limit=limit, descending=descending)
-            return [dict(item) for item in found]
-        case "due":
-            return every_page(table, "due", "d", (random.randrange(3), 3), random)
-        case _:
-            return every_page(table, "named", "k", ("x", random.choice("yz")), random)
+        case "together":
+            return table.change_all(drawn_together(random))
+        case what:
+            return read(table, random, what)
+
+
+def read(table: Table, random: Random, what: str) -> list[Item]:
+    """The items of a range of a partition, or of an index."""
+    if what == "due":
+        return every_page(table, "due", "d", (random.randrange(3), 3), random)
+    if what == "named":
+        return every_page(table, "named", "k", ("x", random.choice("yz")), random)
+    low, high = sorted(random.choices(SORT_KEYS, k=2))
+    limit, descending = random.choice((None, 1, 2)), random.random() < 0.5
+    found = table.query(random.choice(PARTITIONS), low=low, high=high, limit=limit, descending=descending)
+    return [dict(item) for item in found]
 
 
 def every_page(

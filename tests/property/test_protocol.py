@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.property.protocol import instance, mailbox, restart
+from tests.property.protocol import instance, mailbox, permits, restart
 from tests.property.protocol.explore import explore
 
 
@@ -259,3 +259,45 @@ def test_rule_5_holds_in_large_scenes(name: str) -> None:
 def test_rule_6_holds_in_large_scenes(name: str) -> None:
     rules, scene = LARGE_RULE_6[name]
     assert (found := explore(restart.Restart(rules, scene))).wrong is None, found
+
+
+LIMITS: Final = (
+    permits.Scene(1, repeats=1),
+    permits.Scene(2, repeats=1),
+    permits.Scene(1, leave=2),
+    permits.Scene(2, contenders=4, leave=1),
+    permits.Scene(1, deaths=1, leave=1),
+    permits.Scene(2, deaths=2),
+    permits.Scene(3, contenders=4),
+)
+
+
+@pytest.mark.parametrize("scene", LIMITS, ids=str)
+def test_permits_are_never_more_than_there_are_and_everyone_is_called(scene: permits.Scene) -> None:
+    """Rules F.1 and F.4."""
+    assert (found := explore(permits.Permits(permits.Rules(), scene))).wrong is None, found
+
+
+@pytest.mark.parametrize("scene", LIMITS[2:5], ids=str)
+def test_a_mark_without_a_line_is_removed_by_who_gives_back(scene: permits.Scene) -> None:
+    """Where two that leave do not notice each other: the rule costs nothing, and keeps the mark exact."""
+    assert (found := explore(permits.Permits(permits.Rules(leaving=False), scene))).wrong is None, found
+
+
+WRONG_LIMITS: Final = {
+    "joining reads, then writes": (permits.Rules(joins="read, write"), LIMITS[0]),
+    "taking reads, then writes": (permits.Rules(takes="read, write"), LIMITS[0]),
+    "giving back frees, and calls no one": (permits.Rules(gives="frees"), LIMITS[0]),
+    "who empties the line does not look who joined": (permits.Rules(empties=False), LIMITS[0]),
+    "no sweep frees what the dead hold": (permits.Rules(sweeps=False), LIMITS[5]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LIMITS)
+def test_without_one_of_the_rules_of_limits_someone_waits_for_ever(name: str) -> None:
+    """Or too many run."""
+    rules, scene = WRONG_LIMITS[name]
+    assert explore(permits.Permits(permits.Rules(), scene)).wrong is None
+    found = explore(permits.Permits(rules, scene))
+    assert found.wrong is not None
+    assert found.trace

@@ -92,6 +92,16 @@ def shown(local: LocalRuntime) -> InstanceView:
     return local.runner.get("p::1")
 
 
+def test_an_event_that_a_child_takes_names_the_child_when_it_is_sent_to_the_parent() -> None:
+    """The parent takes none; once the child has ended, it is not named any more."""
+    local = run(ChildWorkflow(Slow, name="slow"), Slow)
+    (child,) = local.runner.list(parent="p::1").items
+    with pytest.raises(UnexpectedEvent, match=f"It waits for {child.id}: events for a child are sent to the child"):
+        local.resume("p::1", "go")
+    local.resume(child.id, "go")
+    assert shown(local).status == "completed"
+
+
 def kid(local: LocalRuntime, path: str = "ship", key: str = "shipping") -> str:
     """The id of a child."""
     state = local.store.load("p::1")

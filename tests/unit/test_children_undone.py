@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hephaestus import DONE, Choice, NonRetryable, Rounds, Workflow, step
-from hephaestus.steps import ChildWorkflow, Repeat, WaitForEvent
+from hephaestus import DONE, Choice, NonRetryable, Retry, Rounds, Workflow, step
+from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.test_children import Book, line, shown
 
@@ -209,3 +209,49 @@ def test_a_child_that_completed_and_has_nothing_to_undo_is_not_repeated(*, large
     redrive(local)
     assert (shown(local).status, dict(shown(local).output or {})) == ("completed", left)
     assert len(done) == 1
+
+
+def test_a_fork_from_where_a_child_was_being_undone_starts_another() -> None:
+    """Rule D.9: what was undone, or is about to be, runs anew."""
+    book = Book()
+    book.refuses.add("z")
+    below = line("below", book.step("b"))
+    top = line("p", ChildWorkflow(below, name="kid"), book.step("z"))
+    local = LocalRuntime(top, below)
+    local.start(top, "1", {})
+    local.settle()
+    entries = local.runner.history("p::1").items
+    at = next(one.sequence for one in entries if any(event["type"] == "ChildUndoing" for event in one.events))
+    assert net(book) == {"b": 0}
+    book.refuses.clear()
+    local.runner.fork("p::1", at, new_id="2")
+    local.settle()
+    assert (local.runner.get("p::2").status, net(book)) == ("completed", {"b": 1})
+
+
+def test_a_fork_of_a_map_that_is_being_undone_has_no_tries_of_that() -> None:
+    """Its own compensations begin with their first attempt."""
+    tries: list[tuple[str, int]] = []
+
+    def undo(ctx: Any) -> None:
+        tries.append((ctx.instance_id, ctx.attempt))
+        if ctx.attempt < 3:
+            raise ValueError
+
+    twice = Retry(max_attempts=3, delay=3_600, jitter="none", backoff="constant")
+    act = step(key="act", compensate=undo, compensate_retry=twice)(lambda ctx: "done")
+    every = Map(act, over=lambda ctx: [1])
+
+    @step
+    def fails(ctx: Any) -> str:
+        raise NonRetryable
+
+    routes: Any = {every: {"done": fails}, fails: {"done": DONE}}
+    top = type("P", (Workflow,), {"start_at": every, "transitions": routes}, key="p")
+    local = LocalRuntime(top)
+    local.start(top, "1", {})
+    local.settle()
+    assert tries == [("p::1", 1)]
+    local.runner.fork("p::1", new_id="2")
+    local.settle()
+    assert tries == [("p::1", 1), ("p::2", 1)]

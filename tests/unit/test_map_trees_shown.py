@@ -598,3 +598,46 @@ def test_items_that_cannot_be_stored_are_not_stored_in_part() -> None:
     assert shown.status == "failed"
     found = local.store.table.query(shown.id, low="value#", high="value$")
     assert [item["sk"] for item in found if "#map" in str(item["sk"])] == []
+
+
+class Ship(Workflow, key="ship"):
+    """What an item may be: it waits, and leaves what it was started with."""
+
+    gate = WaitForEvent("go", name="gate")
+    start_at = gate
+    transitions = {gate: {"go": DONE}}
+    output = lambda ctx: dict(ctx.initial)  # noqa: E731 - as users write it
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+def test_the_workflows_of_a_map_are_children_of_the_instance_that_has_it(chunk: int) -> None:
+    """Rules C.1 and C.9: wherever they are started; they are listed as its children, and tell of no other parent."""
+    made = Map(
+        ChildWorkflow(Ship, context=lambda ctx: {"n": ctx.item}, name="ship"), over=given, chunk=chunk, name="work"
+    )
+    after = step(key="after")(lambda ctx: {"left": [one["n"] for one in ctx.results("work")]})
+    members = {"start_at": made, "transitions": {made: {"done": after}, after: {"done": DONE}}}
+    fleet = type("Fleet", (Workflow,), members, key="fleet")
+    local = LocalRuntime(fleet, Ship)
+    shown = local.start(fleet, "1", {"items": list(range(7))}, tags=["t"])
+    found = local.runner.list(parent=shown.id).items
+    items = every_item(local, shown.id)
+    assert {one.id for one in found} == {item.child for item in items}
+    assert len(found) == 7
+    assert {item.status for item in items} == {"running"}
+    assert local.runner.list(parent=shown.id, status="completed").items == []
+    for item in items:
+        kid = local.runner.get(item.child)
+        assert (kid.parent, kid.root, kid.path) == (shown.id, shown.id, f"work[{item.key}]")
+        with pytest.raises(NotRoot, match=f"is a child of {shown.id}: ask at its root, {shown.id}"):
+            local.runner.cancel(kid.id)
+    local.runner.pause(shown.id, "for now")
+    local.settle()
+    local.runner.unpause(shown.id)
+    local.settle()
+    told = str([local.runner.history(item.child, limit=200) for item in items])
+    assert ("'origin'" in told, "hephaestus-map" in told) == (True, False)
+    for item in items:
+        local.resume(item.child, "go")
+    assert local.runner.get(shown.id).output == {"left": list(range(7))}
+    assert len(local.runner.list(parent=shown.id).items) == 7

@@ -23,8 +23,8 @@ WIDE: Final = {
     # Public, and all of it given by name: a user writes what is needed of it.
     "client/synchronous.py Client.list": 9,
     "definition/maps.py Map.__init__": 10,
-    "definition/step.py FunctionStep.__init__": 10,
-    "definition/step.py step": 10,
+    "definition/step.py FunctionStep.__init__": 11,
+    "definition/step.py step": 11,
     "definition/workflow.py Workflow.__init_subclass__": 10,
     "runtime/runner.py Runner.__init__": 9,
     "runtime/runner.py Runner.fork": 10,

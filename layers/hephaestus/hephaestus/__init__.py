@@ -6,6 +6,7 @@ AWS nor the network. Built-in steps are in ``hephaestus.steps``, tests' tools in
 
 from typing import TYPE_CHECKING, Any
 
+from hephaestus.definition.concurrency import Concurrency
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.item_sources import InvalidItems, Items
@@ -80,6 +81,7 @@ __all__ = [
     "Check",
     "Choice",
     "Completed",
+    "Concurrency",
     "ConditionFailed",
     "CorruptLog",
     "DefinitionError",

@@ -193,6 +193,8 @@ class Poll(Step):
             wrong.add(f"ends_on is {shown(ends_on)}", f"Write a tuple: ends_on=({ends_on!r},)")
         elif not isinstance(ends_on, (tuple, list)):
             wrong.add(f"ends_on is {shown(ends_on)}", "Write a tuple of events: ends_on=('delivered',)")
+        if getattr(check, "limits", ()):
+            wrong.add("its check is a step with limits", "Give the function, and the limits to no one: a poll has none")
         wrong.report("step")
         self.check, self.backoff, self.rounds = check, backoff, rounds
         self.ends_on = tuple(ends_on)

@@ -17,7 +17,7 @@ from hephaestus.store.table import item_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hephaestus.store.table import Condition, Index, Item, Key, Value
+    from hephaestus.store.table import Change, Condition, Index, Item, Key, Value
     from hephaestus.writes import Write
 
 KB: Final = 1024
@@ -89,6 +89,17 @@ class CountingTable(InMemoryTable):
         before = self._known({"pk": pk, "sk": sk})
         written = super().delete(pk, sk, condition)
         self.tally.write("DeleteItem", write_units(before, {} if written else before))
+        return written
+
+    def change_all(self, changes: Sequence[Change]) -> bool:
+        """Write several items together."""
+        keys = [{"pk": change.pk, "sk": change.sk} for change in changes]
+        before = [self._known(key) for key in keys]
+        written = super().change_all(changes)
+        alone, pairs = len(changes) == 1, zip(before, map(self._known, keys), strict=True)
+        units = sum(write_units(old, new, twice=not alone) for old, new in pairs)
+        alike = "DeleteItem" if changes[0].changes is None else "UpdateItem"
+        self.tally.write(alike if alone else "TransactWriteItems", units)
         return written
 
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:

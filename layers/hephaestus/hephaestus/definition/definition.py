@@ -18,6 +18,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.rounds import Rounds
@@ -81,11 +82,12 @@ class Declared:
     pure: bool
     compensates: bool
     checkpoint: bool | None = None
+    limits: tuple[Concurrency, ...] = ()
 
     @property
     def is_kept(self) -> bool:
         """Whether its result is always written when it has ended."""
-        return self.compensates or self.semantics == "at_most_once" or self.rounds is not None
+        return self.compensates or self.semantics == "at_most_once" or self.rounds is not None or bool(self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Definition:
     """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work.
 
     ``output`` makes the output; without it, that is a step's results, as the graph says. ``items`` are, by map, the
-    step that it runs for each item, and what that declares.
+    step that it runs for each item, and what that declares. ``limited`` are the steps that name limits.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Definition:
     failure_config: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint = "steps"
     items: Mapping[str, tuple[Step, Declared]] = NOTHING
+    limited: frozenset[str] = frozenset()
     parts: dict[str, Definition] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of_part(self, step: str) -> Definition:
@@ -140,6 +143,7 @@ class Definition:
                 timeout=None,
                 failure_config={},
                 items={step: self.items[step]},
+                limited=frozenset(),
             )
         return self.parts[step]
 

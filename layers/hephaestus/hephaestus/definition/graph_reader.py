@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.concurrency import clashes, limits_of
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.maps import Map
@@ -63,6 +64,9 @@ class Reader:
         for key in graphed if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
+        every = [(key, limit) for key, one in self.declared.items() for limit in limits_of(one)]
+        for owner, problem, fix in clashes(every):
+            self.wrong(owner, problem, fix)
         output = self.output()
         edges, ends = edges_of({key: self.routes.get(key, {}) for key in graphed})
         if first in edges:
@@ -86,6 +90,7 @@ class Reader:
             items=self.items,
             timeout=self.timeout(),
             checkpoint=self.cls.checkpoint,
+            limited=frozenset(key for key, one in self.declared.items() if one.limits),
         )
 
     def graph(
@@ -152,18 +157,17 @@ class Reader:
             )
         else:
             declared = self.declared[key]
-            if declared.waits is True:
-                self.wrong(key, "is on_failure and waits", "Give a step that only runs")
-            if declared.rounds is not None:
-                self.wrong(key, "is on_failure and has rounds", "Give a step that runs once")
-            if declared.checkpoint is False:
-                self.wrong(key, "is on_failure and has checkpoint=False", "Drop it: it is always checkpointed")
-            if key in self.items:
-                self.wrong(key, "is on_failure and a map", "Give a step that runs once")
-            if isinstance(self.steps[key], ChildWorkflow):
-                self.wrong(key, "is on_failure and starts a workflow", "Give a step that runs")
-            if declared.compensates is True:
-                self.wrong(key, "is on_failure and has a compensation", "Drop it: nothing is undone after on_failure")
+            for has, problem, fix in (
+                (declared.waits is True, "waits", "Give a step that only runs"),
+                (declared.rounds is not None, "has rounds", "Give a step that runs once"),
+                (declared.limits != (), "has limits", "Drop the limits: it runs at once"),
+                (declared.checkpoint is False, "has checkpoint=False", "Drop it: it is always checkpointed"),
+                (key in self.items, "a map", "Give a step that runs once"),
+                (isinstance(self.steps[key], ChildWorkflow), "starts a workflow", "Give a step that runs"),
+                (declared.compensates is True, "has a compensation", "Drop it: nothing is undone after on_failure"),
+            ):
+                if has:
+                    self.wrong(key, f"is on_failure and {problem}", fix)
             self.routes[key] = {event: Route((), ends=True) for event in _listed(declared.events)}
         return key, config
 

@@ -9,8 +9,11 @@ from inspect import unwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.bodies import step_body_wrong
+from hephaestus.definition.child import ChildWorkflow
+from hephaestus.definition.concurrency import limits_wrong
 from hephaestus.definition.definition import Declared
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
+from hephaestus.definition.maps import Map
 from hephaestus.definition.results import Again
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
@@ -40,6 +43,8 @@ def read_declared(step: Step) -> Declared:
     del read["execute"], read["compensate"]
     if isinstance(read["events"], (list, tuple)):
         read["events"] = tuple(str.__str__(one) if isinstance(one, str) else one for one in read["events"])
+    if isinstance(read["limits"], list):
+        read["limits"] = tuple(read["limits"])
     between = isinstance(read["rounds"], Rounds) and isinstance(read["ends_on"], tuple)
     read["ends_on"] = read["ends_on"] if between else None
     for name in ("key", "semantics"):
@@ -77,7 +82,19 @@ def step_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     yield from _checkpoint_wrong(declared)
     yield from _policies_wrong(declared)
     yield from _rounds_wrong(step, declared)
+    yield from _limits_wrong(step, declared)
     yield from _functions_wrong(step)
+
+
+def _limits_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
+    """What is wrong with the limits of a step: they are for what runs a user's code."""
+    if declared.limits == ():
+        return
+    yield from limits_wrong(declared.limits)
+    if declared.waits is True or declared.pure is True:
+        yield ("has limits and only waits", "Drop the limits: a wait takes no permit")
+    elif isinstance(step, (Map, ChildWorkflow)):
+        yield ("has limits and runs other instances", "Give the limits to the steps that run")
 
 
 def _checkpoint_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
@@ -89,6 +106,7 @@ def _checkpoint_wrong(declared: Declared) -> Iterator[tuple[str, str]]:
             "a compensation": declared.compensates is True,
             "at_most_once semantics": is_one_of(declared.semantics, ["at_most_once"]),
             "rounds": declared.rounds is not None,
+            "limits": declared.limits != (),
         }
         if found := [what for what, has in why.items() if has]:
             yield (f"has checkpoint=False and {' and '.join(found)}", "Drop checkpoint=False")

@@ -15,6 +15,7 @@ from hephaestus.engine.events import (
     EVENTS,
     ChildrenStopping,
     ChildUndoing,
+    InstanceStarted,
     MapSpread,
     PartEnded,
     PartReported,
@@ -322,6 +323,11 @@ def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
 def _told(event: Event) -> dict[str, Any]:
     """The fields of an event; the instances that run the items of a map are told as parts of it, by their places."""
     fields = asdict(event)
+    if isinstance(event, InstanceStarted) and event.origin is not None:
+        parent, path = event.origin.public
+        known = {**fields["origin"], "instance_id": parent, "path": path}
+        hidden = ("shown_parent", "shown_path", "part", *(("life",) if parent != event.origin.instance_id else ()))
+        fields["origin"] = {name: value for name, value in known.items() if name not in hidden}
     if isinstance(event, MapSpread):
         return {**fields, "plan": None, "total": event.plan.total, "chunk": event.plan.chunk}
     if isinstance(event, (PartStarted, PartReported, PartEnded)) and _is_of_part(event):

@@ -244,7 +244,7 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     if alone:
         return alone
     runs = _runs(agenda, state, now, in_flight)
-    return runs if runs or in_flight else (_rest(agenda, state),)
+    return runs if runs or in_flight else (_rest(agenda, state, now),)
 
 
 def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
@@ -448,6 +448,8 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
     if state.children and (asked := {step_of(one) for one, child in state.children.items() if child.asked}):
         due += [step for step in agenda.graph.order if step in asked and step in agenda.waiting]
     due_now = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
+    if state.queued:
+        due_now = [(activation, step) for activation, step in due_now if activation not in state.queued]
     runs = [Run(activation, state.attempt(step)) for activation, step in due_now]
     for step in sorted(agenda.mapped, key=agenda.graph.place.__getitem__):
         runs += [Run(*one) for one in due_items(agenda.graph, state, step, now, in_flight)]
@@ -653,7 +655,9 @@ def _undone(state: State, undoing: Compensation) -> Close:
     return Close("failed", Failure("CompensationFailed", story))
 
 
-def _rest(agenda: Agenda, state: State) -> Close | Sleep:
+def _rest(agenda: Agenda, state: State, now: int) -> Close | Sleep:
+    if state.queued:  # the times of what stands in line have passed
+        return Sleep(earlier(agenda.next_time(now), state.deadline))
     if agenda.waiting or agenda.timed or agenda.mapped:
         return Sleep(earlier(agenda.next_time(0), state.deadline))
     if agenda.pending:

@@ -16,7 +16,23 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from hephaestus.engine import events as ev
-from hephaestus.engine.records import NOTHING, Child, Counts, Loop, Mapped, OpenItem, Origin, Part, Plan, Received, Tree
+from hephaestus.engine.records import (
+    NOTHING,
+    Child,
+    Counts,
+    Grant,
+    Held,
+    Loop,
+    Mapped,
+    Need,
+    OpenItem,
+    Origin,
+    Part,
+    Plan,
+    Queued,
+    Received,
+    Tree,
+)
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
 from hephaestus.values import adopt, from_json, to_json
@@ -110,6 +126,10 @@ _NAMES: Final = {
     "Mapped": Mapped,
     "OpenItem": OpenItem,
     "Counts": Counts,
+    "Grant": Grant,
+    "Held": Held,
+    "Need": Need,
+    "Queued": Queued,
     "Part": Part,
     "Plan": Plan,
     "Tree": Tree,

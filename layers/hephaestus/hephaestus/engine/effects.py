@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from hephaestus.engine.events import Entry, Event
-    from hephaestus.engine.records import Child, Origin
+    from hephaestus.engine.records import Child, Held, Origin, Queued
     from hephaestus.engine.state import State, Timer
 
 
@@ -140,6 +140,45 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Stand:
+    """Have an attempt stand in line for its permits, or take them."""
+
+    activation: str
+    queued: Queued
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it is about."""
+        return tuple([need.limit for need in self.queued.needs])
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Give back the permits of an attempt."""
+
+    activation: str
+    held: Held
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it is about."""
+        return tuple([grant.limit for grant in self.held.grants])
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Have an attempt leave the line, and give back what was granted to it there."""
+
+    activation: str
+    queued: Queued
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it is about."""
+        return tuple([need.limit for need in self.queued.needs])
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
@@ -148,7 +187,8 @@ LONGEST_REASON: Final = 256  # characters of the first failure of a part, as its
 TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
 
-Owed: TypeAlias = StartChild | Tell | Steer | Keep
+OfLimits: TypeAlias = Stand | GiveBack | Leave
+Owed: TypeAlias = StartChild | Tell | Steer | Keep | OfLimits
 Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head | Owed
 
 
@@ -181,9 +221,10 @@ def again(state: State, now: int) -> tuple[Effect, ...]:
 def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
     related = before.children is not NOTHING or after.children is not NOTHING or after.origin is not None
-    if not related and not (before.closed or after.closed):
+    limited = before.permits or before.queued or after.queued
+    if not related and not limited and not (before.closed or after.closed):
         return ()
-    found: list[Owed] = []
+    found: list[Owed] = list(_of_limits(before, after)) if limited else []
     for event in entry.events:
         match event:
             case ChildStarted():
@@ -201,6 +242,22 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     if (reported := _reported(before, after, entry)) is not None:
         found.append(reported)
     return tuple(found)
+
+
+def _of_limits(before: State, after: State) -> Iterator[OfLimits]:
+    """What becomes of permits and of places in lines: they are given back, left and taken."""
+    for activation, held in before.permits.items():
+        if after.permits.get(activation) != held:
+            yield GiveBack(activation, held)
+    for activation, queued in before.queued.items():
+        if after.queued.get(activation) == queued:
+            continue
+        now = after.permits.get(activation)
+        if now is None or now.order != queued.order:
+            yield Leave(activation, queued)
+    for activation, queued in after.queued.items():
+        if before.queued.get(activation) != queued:
+            yield Stand(activation, queued)
 
 
 def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -> StartChild | Steer:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from hephaestus.engine.alarms import wake_at
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.event import status_after
+from hephaestus.engine.holding import holding
+from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
 
@@ -65,6 +67,8 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
         changes = event.changes(state, at)
         changes["status"], changes["updated_at"] = status, at
         after = evolve(state, changes)
+        if after.permits is not NOTHING or after.queued is not NOTHING:
+            after = evolve(after, holding(state, after))
         alarm = wake_at(state, event, at, after)
         state = after if alarm == after.wake_at else evolve(after, wake_at=alarm)
     return state

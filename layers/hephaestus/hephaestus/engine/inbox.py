@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.advance import reachable
 from hephaestus.engine.map_items import is_item_waiting, is_stopped
 from hephaestus.engine.records import NOT_ENDED
@@ -71,7 +72,16 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
     message = f"instance {state.public_id} takes no event {event!r}{whom} now; it would take {listing}"
     if earlier := "; ".join(_answered(graph, state, graph.takers.get(event, ()) if step is None else (step,))):
         message = f"{message}. {earlier}"
+    if children := ", ".join(_children(graph, state)):
+        message = f"{message}. It waits for {children}: events for a child are sent to the child"
     raise UnexpectedEvent(message, accepted)
+
+
+def _children(graph: Graph, state: State) -> list[str]:
+    """The children that it waits for, as their ids; what runs a map's items is none of them."""
+    known = ((step_of(one), child) for one, child in state.children.items() if "[" not in one)
+    open_ = [child for step, child in known if step in graph.children and not child.status and not child.detached]
+    return [child.instance_id for child in open_[:MOST_NAMED]]
 
 
 def check_takes_events(state: State) -> None:

@@ -429,6 +429,61 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """A limit that an attempt needs a permit of: its name, with the value of ``per``, and how many permits it has."""
+
+    limit: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permit that was granted: of which limit, which of its permits, and when (ms)."""
+
+    limit: str
+    slot: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The permits that an activation holds.
+
+    Attributes:
+        attempt: which of its attempts took them.
+        grants: the permits.
+        whole: whether they are held until the step's outcome, waits and retries included.
+        order: where it stood in line for them (ms); 0 where it did not.
+        owner: who took them, where it did not.
+    """
+
+    attempt: int
+    grants: tuple[Grant, ...]
+    whole: bool = False
+    order: int = 0
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What stands in line: an attempt that holds none of the permits that it needs.
+
+    Attributes:
+        attempt: which of the attempts.
+        needs: the limits.
+        order: where in the line (ms): when it joined, less 60 s for each unit of priority.
+        whole: see ``Held``.
+        at: when it joined (ms).
+    """
+
+    attempt: int
+    needs: tuple[Need, ...]
+    order: int
+    whole: bool = False
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """Data that a fork was given in place of what its source had.
 

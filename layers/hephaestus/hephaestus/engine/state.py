@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Failure, Loop, Mapped, OpenItem, Origin, Received, Replacement
+    from hephaestus.engine.records import Failure, Held, Loop, Mapped, OpenItem, Origin, Queued, Received, Replacement
 
 T = TypeVar("T")
 Status: TypeAlias = Literal[
@@ -188,6 +188,7 @@ class State:
     behind it.
     ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself; ``share``, of a
     part of a map that went on after its end, how many items it may have at work.
+    ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -243,6 +244,8 @@ class State:
     graph: str = ""
     origin: Origin | None = None
     children: Mapping[str, Child] = NOTHING
+    permits: Mapping[str, Held] = NOTHING
+    queued: Mapping[str, Queued] = NOTHING
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 

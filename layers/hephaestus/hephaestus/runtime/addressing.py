@@ -175,21 +175,22 @@ def far_item(  # noqa: PLR0913, PLR0917 - what a request names
         return None
     found = []
     open_ = far_maps(graph, state, step, event)
-    for key in open_ or _over(graph, state, step, event):
+    for key in open_ or _over(graph, state, step):
         plan = mapped_of(state, key).plan
         place = None if plan is None else place_of_key(instances.store, (state.instance_id, state.life), plan, item)
         if place is not None:
             found.append(FarItem(state, key, item, place, goes_on=bool(open_)))
     named = [*others, *(f"{one.step}[{item}]" for one in found)]
+    if not open_ and len(named) > 1:
+        return None
     if found and len(named) > 1:
         message = f"instance {state.instance_id}: this could be for {', '.join(named)}; name the step that is meant"
         raise AmbiguousEvent(message, named)
     return found[0] if found else None
 
 
-def _over(graph: Graph, state: State, step: str | None, event: str | None) -> list[str]:
-    """The maps with items in other instances that do not go on."""
+def _over(graph: Graph, state: State, step: str | None) -> list[str]:
+    """The maps with items in other instances that do not go on, or not with this event."""
     every = ((key, state.steps.get(key)) for key in graph.maps if step in {None, key})
     known = [(key, one.mapped) for key, one in every if one is not None and one.mapped is not None]
-    found = [key for key, mapped in known if mapped.in_parts and mapped.tree is None]
-    return [key for key in found if event is None or event in graph.maps[key].events]
+    return [key for key, mapped in known if mapped.in_parts and mapped.tree is None]

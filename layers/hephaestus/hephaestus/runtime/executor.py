@@ -77,11 +77,13 @@ from hephaestus.engine.state import CAREFUL, child_in, is_other, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
-from hephaestus.runtime.attempt import Attempt, InvalidResult, Outcome, StepTimedOut
+from hephaestus.runtime.attempt import Attempt, Interrupted, InvalidResult, Outcome, StepTimedOut
 from hephaestus.runtime.error_text import failure
+from hephaestus.runtime.gate import Gate
 from hephaestus.runtime.items_left import items_left
 from hephaestus.runtime.journal import Fenced, Journal, Outrun
 from hephaestus.runtime.limits import Limits
+from hephaestus.runtime.lines import is_called
 from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.orphans import (
     ended_by,
@@ -150,7 +152,8 @@ class Executor:
         """Claim an instance and run it as far as it goes now; see ``_run``.
 
         A child's first claim reads its parent (D.5). An owner of children reads its mailbox again when it has given
-        up, and claims again if there is any mail: only so may a message be dropped that met it (D.2).
+        up, and claims again if there is any mail: only so may a message be dropped that met it (D.2). So does one of
+        which something stands in line.
         """
         if state.origin is not None and state.status == "pending" and not state.steps:
             instead = orphaned_by(state, opening, self.commits.store)
@@ -158,18 +161,22 @@ class Executor:
                 return self._append(state, instead)
         done = self._run(state, opening, definition, budget)
         for _ in range(LOOKS):
-            has_children = definition.graph.children or definition.graph.maps
-            if not has_children or done is None or not self._has_mail(done):
+            if done is None or not (self._has_mail(done, definition) or self._is_called(done)):
                 return done
             claim = Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
             done = self._run(done, (claim,), definition, budget) or self.commits.store.load(done.instance_id)
         return done
 
-    def _has_mail(self, state: State) -> bool:
+    def _has_mail(self, state: State, definition: Definition) -> bool:
         """Whether an instance without an owner has mail."""
-        if state.closed or state.owner is not None or not state.children:
+        has_children = definition.graph.children or definition.graph.maps
+        if not has_children or state.closed or state.owner is not None or not state.children:
             return False
         return bool(unread(state, self.commits.store))
+
+    def _is_called(self, state: State) -> bool:
+        """Whether what stood in line in an instance without an owner has its permits: a message may have met it."""
+        return bool(state.queued) and state.owner is None and is_called(state, self.commits.store)
 
     def _append(self, state: State, events: tuple[Event, ...]) -> State | None:
         after, entry = following(state, self.clock.unique(), max(self.clock.now(), state.updated_at), events)
@@ -201,9 +208,11 @@ class Executor:
             outcome = execution.draft.status
         except Outrun:
             outcome = "outrun"
+            execution.permits.drop(everything=True)
             return None
         except Fenced:
             outcome = "fenced"
+            execution.permits.drop(everything=True)
             _logger.info("instance %s: another invocation took over, stopping", state.public_id)
         finally:
             tell(EXECUTION_STOP, execution.draft, {"system_time": self.clock.now()}, outcome=outcome)
@@ -249,6 +258,8 @@ class _Execution:
             tell_commit(before, entry, after, pure, self.ended)
             if self.mail:
                 self.drop_mail(entry)
+            if self.permits.taken:
+                self.permits.committed(after)
 
         self.journal = Journal(executor.commits, executor.clock, state, opening, self.is_pure, give_up_at, told)
         self.judge = Judge(
@@ -258,6 +269,7 @@ class _Execution:
         self.exact = state.careful == CAREFUL
         self.isolated = state.isolated
         self.interrupted = tuple(dict.fromkeys((*state.running, *state.choosing))) if opening else ()
+        self.permits = Gate(self.journal, definition, executor.commits.store, executor.clock, self.context)
         self.took_over = bool(opening) and state.owner is not None
         self.left: tuple[list[Event], int] = [], 0
         self.looks = 0
@@ -280,6 +292,7 @@ class _Execution:
         """Decide, act, record, until there is nothing more to do here."""
         self.recover()
         self.take_mail()
+        self.permits.take_up()
         while True:
             now = self.journal.now()
             commands, noted = self.look(now)
@@ -490,15 +503,47 @@ class _Execution:
         """Start what fits, after a commit that says so; wait for what runs. Whether the execution is over."""
         fitting = self.fitting(runs, now)
         if not fitting and not self.in_flight:
+            self.permits.drop()
             return self.commit(HandedOver())
+        if self.definition.limited and fitting:
+            if self.permits.frees() and not self.flush():
+                return False
+            try:
+                fitting = self.admitted(fitting, now)
+            except LookAgain:
+                return False
+            if not fitting and not self.in_flight:
+                return False
         if not self.defers(fitting, now):
             self.name(run.activation for run in fitting)
-            if not self.journal.flush():
+            if not self.journal.flush() or not self.permits.are_held(fitting):
                 return False
         self.launch(fitting, now)
         if self.in_flight:
             self.collect(now)
         return False
+
+    def admitted(self, runs: Sequence[Run], now: int) -> list[Run]:
+        """Those that have the permits that they need; the others stand in line, or have failed."""
+        found = []
+        for run in runs:
+            error = self.permits.ask(run, self.may_ask)
+            if error is not None:
+                outcome, final = Outcome(run.activation, run.attempt, now, error=error), type(error) is Interrupted
+                self.journal.decide(self.within_room(self.judge.failed(outcome, error, final=final)))
+            elif self.permits.admits(run):
+                found.append(run)
+        return found
+
+    def may_ask(self, activation: str) -> bool:
+        """Whether a limit's ``per`` may be called: where an owner has died, perhaps of it, it is counted.
+
+        Raises:
+            LookAgain: another writer was faster.
+        """
+        if self.journal.opening and not self.flush():
+            raise LookAgain
+        return not self.took_over or self.may_choose(activation)
 
     def defers(self, runs: Sequence[Run], now: int) -> bool:
         """Whether ``runs`` may start before what has ended is committed, and before a commit names them."""
@@ -624,7 +669,7 @@ class _Execution:
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""
         assert self.workers is not None  # noqa: S101 - something is in flight
-        waiting = is_any_waiting(self.graph, self.draft)
+        waiting = is_any_waiting(self.graph, self.draft) or bool(self.draft.queued)
         times = [now + self.limits.peek_ms] if waiting else []
         times += [self.late_at] if self.journal.decided else []
         # What was due before this has been started, or cannot be while these run.
@@ -635,6 +680,7 @@ class _Execution:
             self.journal.peek()
             with suppress(RetryLater):
                 self.take_mail()
+                self.permits.take_up()
 
     def expects(self, outcome: Outcome) -> bool:
         """Whether an outcome is that of an attempt in flight: one that had too long may still come to its end."""
@@ -743,19 +789,22 @@ class _Execution:
         if isinstance(event, RoundEnded):
             now = self.journal.now()
             runs = [run for run in advance(self.graph, self.draft, now, self.in_flight) if isinstance(run, Run)]
-            if begins := tuple(run.activation for run in self.fitting(runs, now) if run.step == event.step):
+            fitting = [run for run in self.fitting(runs, now) if self.permits.may_name(run.activation)]
+            if begins := tuple(run.activation for run in fitting if run.step == event.step):
                 self.journal.decide(StepsStarted(begins))
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
         match commands:
             case [Close() as end]:
+                self.permits.drop()
                 return self.close(end)
             case [Sleep()] if any(isinstance(event, PartStarted) for event in self.journal.decided):
                 # Still as the owner: whoever is woken by a part that ends at once would start the others once more.
                 self.flush()
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
+                    self.permits.drop()
                     return not self.more_mail() and self.commit(Suspended(wake_at))
                 self.name_retries(wake_at)
                 if self.flush():
@@ -795,6 +844,7 @@ class _Execution:
         else:
             due = [run.activation for run in advance(self.graph, state, at) if isinstance(run, Run)]
             due = due[: self.limits.concurrency]
+        due = [one for one in due if self.permits.may_name(one)]
         if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 

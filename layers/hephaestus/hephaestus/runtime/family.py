@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.effects import Keep, Owed, StartChild, Steer, Tell, mail_of
+from hephaestus.engine.effects import GiveBack, Keep, Leave, Owed, Stand, StartChild, Steer, Tell, mail_of
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
@@ -25,7 +25,7 @@ from hephaestus.errors import (
     RequestIdReused,
     RetryLater,
 )
-from hephaestus.runtime import commands
+from hephaestus.runtime import commands, lines
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.resume_part import ResumePart
 from hephaestus.runtime.commands.undo import Undo
@@ -72,6 +72,9 @@ class Family:
                 self._steer(effect, state)
             case Keep(children, at):
                 self._keep(state, children, at)
+            case Stand() | GiveBack() | Leave():
+                own = self._instances
+                lines.perform(effect, state, own.store, own.clock, own.queue)
 
     def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
         """Start a child; the same start made again is one. An id that another has comes back as mail."""

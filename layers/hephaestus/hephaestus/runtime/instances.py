@@ -233,4 +233,5 @@ class Instances:
 def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event, ...]:
     """The first step, as about to start: of an instance that begins, everybody knows what runs first."""
     start = definition.graph.start
-    return () if len(beginning) > 1 or definition.declared[start].pure else (StepsStarted((text_of(start),)),)
+    declared = definition.declared[start]
+    return () if len(beginning) > 1 or declared.pure or declared.limits else (StepsStarted((text_of(start),)),)

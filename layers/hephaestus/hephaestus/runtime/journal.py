@@ -27,9 +27,11 @@ from hephaestus.engine.events import (
     MapSpread,
     OutputStarted,
     PartStarted,
+    PermitsTaken,
     RoundEnded,
     StepCompleted,
     StepFailed,
+    StepQueued,
     StepsSkipped,
     StepsStarted,
     StepWaiting,
@@ -275,6 +277,8 @@ class Journal:
                 | ChildrenStopping()
                 | ChildUndoing()
                 | PartStarted()
+                | PermitsTaken()
+                | StepQueued()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):

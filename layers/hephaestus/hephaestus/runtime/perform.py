@@ -10,7 +10,20 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hephaestus.engine.effects import Head, Keep, Notify, Schedule, StartChild, Steer, Tell, Unschedule, Wake
+from hephaestus.engine.effects import (
+    GiveBack,
+    Head,
+    Keep,
+    Leave,
+    Notify,
+    Schedule,
+    Stand,
+    StartChild,
+    Steer,
+    Tell,
+    Unschedule,
+    Wake,
+)
 from hephaestus.engine.state import evolve
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.ports import Timeout
@@ -65,7 +78,7 @@ class Performer:
         others: set[str] = set()  # who could not be told: what each is told keeps its order
         for effect in effects:
             match effect:
-                case StartChild() | Tell() | Steer() | Keep():
+                case StartChild() | Tell() | Steer() | Keep() | Stand() | GiveBack() | Leave():
                     if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state, blocked):
                         left.append(effect)
                         others.update(effect.others)

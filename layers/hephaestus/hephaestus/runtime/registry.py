@@ -6,6 +6,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
+from hephaestus.definition.concurrency import clashes, limits_of
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import changed, missing
@@ -205,4 +206,17 @@ def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
                 'Take another key, or share it: scope="global" in both',
             )
             raise DefinitionError(workflow.name, [problem])
+    _check_limits(by_name.values())
     return by_name
+
+
+def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
+    """Reject one limit that has two numbers (F.8).
+
+    Raises:
+        DefinitionError: there is one.
+    """
+    versions = [(flow.name, flow.definition(version)) for flow in workflows for version in flow.versions]
+    every = [(name, limit) for name, one in versions for step in one.declared.values() for limit in limits_of(step)]
+    if problems := [Problem(*clash) for clash in clashes(every)]:
+        raise DefinitionError(problems[0].step, problems)

@@ -15,9 +15,11 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.runtime.lines import is_called, sweep
 from hephaestus.runtime.names import said_id
 from hephaestus.runtime.orphans import unread
 from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
+from hephaestus.store.permits import LIMIT, is_limit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -56,6 +58,10 @@ class Waker:
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
+        if is_limit(instance_id):
+            own = self._instances
+            sweep(instance_id.removeprefix(LIMIT), own.store, own.clock, own.queue)
+            return
         try:
             self._wake(instance_id, budget, alarms, gone)
         except CorruptLog as error:
@@ -97,8 +103,9 @@ class Waker:
         return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
     def _has_mail(self, state: State) -> bool:
-        """Whether a child may have told of its end."""
-        return bool(state.children and unread(state, self._instances.store))
+        """Whether a child may have told of its end, or a permit has been granted."""
+        store = self._instances.store
+        return bool(state.children and unread(state, store)) or bool(state.queued and is_called(state, store))
 
     def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
         """Make up for what a crash left undone."""

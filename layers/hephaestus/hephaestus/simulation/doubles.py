@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.world import Actor, World
     from hephaestus.store.overdue import Wakeup
-    from hephaestus.store.table import Condition, Filter, Item, Key, Page, Position, Value
+    from hephaestus.store.table import Change, Condition, Filter, Item, Key, Page, Position, Value
     from hephaestus.writes import Write
 
 LATE_MS: Final = 5_000  # how long a request may be under way after its caller gave up
@@ -144,6 +144,16 @@ class SimulatedTable:
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item."""
         return self._write("delete", {"pk": pk, "sk": sk}, lambda: self.inner.delete(pk, sk, condition))
+
+    def change_all(self, changes: Sequence[Change]) -> bool:
+        """Write several items together."""
+
+        def write() -> bool:
+            written, check = self.ledger.turnstiles.change(changes, lambda: self.inner.change_all(changes))
+            guarded(self.world, check)
+            return written
+
+        return self.calls.write(f"change {', '.join(change.sk for change in changes)}", write)
 
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
         """Put an item with a step's writes."""

@@ -43,9 +43,11 @@ from hephaestus.simulation.checks import (
 )
 from hephaestus.simulation.saga import nets_to_zero
 from hephaestus.simulation.trees import Trees, part_of
+from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
+from hephaestus.store.permits import is_limit
 from hephaestus.store.reader import Reader
 from hephaestus.store.values import Values
 
@@ -121,6 +123,7 @@ class Ledger:
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
+        self.turnstiles = Turnstiles(self)
         self.trees = Trees(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
@@ -146,6 +149,9 @@ class Ledger:
         Raises:
             Violation: an invariant does not hold.
         """
+        if is_limit(instance_id):
+            self.turnstiles.look(instance_id)
+            return
         known = self.newest.get(instance_id)
         head = self.store.table.get(instance_id, HEAD)
         self._alarms[instance_id] = self._read_alarms(instance_id)
@@ -237,6 +243,8 @@ class Ledger:
         name = (key, line, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
+        if step.limits and not undo:
+            self.turnstiles.begins(generation, step, context, invocation)
         if step.semantics == "at_most_once" and not undo:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:
@@ -327,12 +335,15 @@ class Ledger:
 
     def ends(self, step: Step) -> None:
         """A step's own code has come to its end."""
+        if step.limits and self.world.invocation is not None:
+            self.turnstiles.ends(self.world.invocation, step)
         if step.timeout is None and self.world.invocation is not None:
             self._busy[self.world.invocation] -= 1
 
     def swept(self) -> None:
         """A sweep begins: what was due at the one before must be on its way, if nothing goes wrong any more."""
         before, self._swept_at = self._swept_at, None if self.world.weather.stormy else self.world.now
+        self.turnstiles.swept(calm=before is not None and self.world.over())
         if before is None or not self.world.over():
             return
         for known in self.newest.values():
@@ -363,7 +374,8 @@ class Ledger:
 
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever."""
-        return min((at for alarms in self._alarms.values() for at in alarms), default=None)
+        of_limits = self.turnstiles.due()
+        return min([at for alarms in (*self._alarms.values(), of_limits) for at in alarms], default=None)
 
     # --- Checks ---
 
@@ -374,6 +386,7 @@ class Ledger:
             writes: what happened to the tables of steps, as ``Put orders``.
         """
         committed: list[str] = []
+        self.turnstiles.finish()
         for (instance_id, _), known in self.generations.items():
             found = None if known.gone else self.store.history(instance_id, known.state.generation, 0, ALL)
             require(
@@ -534,6 +547,11 @@ class Ledger:
             if taken.mapped is not None:
                 own = (known.mapped.left, known.mapped.tree) if known.mapped is not None else (None, None)
                 same = replace(same, mapped=replace(taken.mapped, left=own[0], tree=own[1]))
+                known = replace(known, mapped=known.mapped and replace(known.mapped, open=NOTHING))
+            undoing = [one for one, child in state.children.items() if child.stopping == "undo"]
+            require(
+                done.step not in map(step_of, undoing), "fork", f"the fork takes over {done.step}, it is being undone"
+            )
             require(same == known, "fork", f"the fork takes over {done.step} as {same}, it was {known}")
             epoch = epochs.get(done.step, 0)
             require(parse(done.activation).epoch == epoch, "fork", f"{done.activation} was of epoch {epoch}")

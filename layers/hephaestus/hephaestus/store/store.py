@@ -20,7 +20,9 @@ from hephaestus.store.items import FORMAT
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, life_name, log_key, read_log_key, read_mail_key
 from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances, list_named
 from hephaestus.store.mailbox import Mailboxes
+from hephaestus.store.offspring import children_of
 from hephaestus.store.overdue import read_overdue
+from hephaestus.store.permits import Permits
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
@@ -106,6 +108,7 @@ class Store:
         self.shards = Shards(wake_shards, list_shards)
         self.retention = None if retention_days is None else retention_days * DAY
         self.mail = Mailboxes(table, self.shards)
+        self.permits = Permits(table, self.shards)
         self.endings = Endings(self)
         self._others = OtherWorkflows(table, list_shards)
 
@@ -428,8 +431,8 @@ class Store:
         if wanted.parent is None:
             return list_instances(self.table, self.shards.listing, Wanted(wanted, limit, known), cursor)
         parent = self.load(wanted.parent)
-        ids = () if parent is None else (*[child.instance_id for child in parent.offspring.values()], *parent.kin)
-        return list_named(self.table, list(dict.fromkeys(ids)), wanted, limit, cursor)
+        ids = [] if parent is None else children_of(self.load, parent)
+        return list_named(self.table, ids, wanted, limit, cursor)
 
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of workflows that have instances and are not among ``known``, sorted.

@@ -87,6 +87,30 @@ PRESENT: Final = Condition(present=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One write of several that happen together.
+
+    Attributes:
+        pk, sk: the item.
+        changes: attributes of it, ``None`` for those that go, at least one; the item is made if there is none.
+            ``None`` in their place removes the item.
+        condition: what must be true of it.
+    """
+
+    pk: str
+    sk: str
+    changes: Mapping[str, Value | None] | None
+    condition: Condition
+
+    def applied(self, item: Item | None) -> Item | None:
+        """What ``item``, ``None`` for none, becomes."""
+        if self.changes is None:
+            return None
+        changed = {"pk": self.pk, "sk": self.sk, **(item or {}), **self.changes}
+        return {name: value for name, value in changed.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """An index over all items, sparse and eventually consistent.
 
@@ -234,6 +258,16 @@ class Table(Protocol):
 
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item, if it is there; whether the condition held."""
+
+    def change_all(self, changes: Sequence[Change]) -> bool:
+        """Do all of these writes or none; whether all conditions held, and so they were done.
+
+        Args:
+            changes: of different items, 1 to 100.
+
+        Raises:
+            PayloadTooLarge: an item would be larger than ``max_item_bytes``.
+        """
 
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
         """Put an item and do a step's writes on the user's own tables: all, or nothing; whether it was done.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from botocore.session import Session
 
-    from hephaestus.store.table import Condition, Filter, Index, Item, Key, Value
+    from hephaestus.store.table import Change, Condition, Filter, Index, Item, Key, Value
     from hephaestus.writes import Write
 
 PAY_PER_REQUEST: Final = "PAY_PER_REQUEST"
@@ -152,6 +152,32 @@ class DynamoTable:
         expression = condition_expression(condition)
         with translated():
             return conditional(lambda: self.connection.delete_item(self.name, pk, sk, condition=expression))
+
+    def change_all(self, changes: Sequence[Change]) -> bool:
+        """Do several writes together; see ``Table``. One alone is a plain write, which costs half."""
+        if len(changes) == 1:
+            return self._change(changes[0])
+        deletes: list[dict[str, Any]] = []
+        updates: list[dict[str, Any]] = []
+        for change in changes:
+            asked: dict[str, Any] = {"condition": condition_expression(change.condition)}
+            if change.changes is not None:
+                asked["actions"] = update_actions(change.changes)
+            into = deletes if change.changes is None else updates
+            into.append(self.connection.get_operation_kwargs(self.name, change.pk, change.sk, **asked))
+        with translated():
+            return conditional(lambda: self.connection.transact_write_items((), deletes, (), updates))
+
+    def _change(self, change: Change) -> bool:
+        if change.changes is None:
+            return self.delete(change.pk, change.sk, change.condition)
+        expression, actions = condition_expression(change.condition), update_actions(change.changes)
+        with translated():
+            return conditional(
+                lambda: self.connection.update_item(
+                    self.name, change.pk, change.sk, actions=actions, condition=expression
+                )
+            )
 
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
         """Put an item with a step's writes; see ``Table``."""

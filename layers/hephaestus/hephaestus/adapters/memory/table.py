@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, check_size
@@ -16,7 +17,7 @@ from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, che
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hephaestus.store.table import Filter, Index, Item, Key, Position, Value
+    from hephaestus.store.table import Change, Filter, Index, Item, Key, Position, Value
     from hephaestus.writes import Write
     from hephaestus.writes.memory_tables import MemoryTables
 
@@ -120,6 +121,25 @@ class InMemoryTable:
                 self._changed((pk, sk), found, None)
         return True
 
+    def change_all(self, changes: Sequence[Change]) -> bool:
+        """Do several writes together; see ``Table``."""
+        names = sorted({change.pk for change in changes})
+        partitions = {pk: self._partitions.get(pk) or self._partitions.setdefault(pk, _Partition()) for pk in names}
+        with ExitStack() as held:
+            for partition in partitions.values():
+                held.enter_context(partition.lock)
+            found = [partitions[change.pk].items.get(change.sk) for change in changes]
+            if not all(change.condition.holds(item) for change, item in zip(changes, found, strict=True)):
+                return False
+            after = [change.applied(item) for change, item in zip(changes, found, strict=True)]
+            for item in after:
+                if item is not None:
+                    check_size(item, self.max_item_bytes)
+            for change, before, item in zip(changes, found, after, strict=True):
+                self._replace(partitions[change.pk], change.sk, before, item)
+                self._changed((change.pk, change.sk), before, item)
+        return True
+
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:  # noqa: ARG002 - an answer is never lost here
         """Put an item with a step's writes; see ``Table``."""
         return self._put(item, condition, writes)
@@ -192,6 +212,15 @@ class InMemoryTable:
                 insort(partition.keys, sk)
             self._changed((pk, sk), found, kept)
         return True
+
+    @staticmethod
+    def _replace(partition: _Partition, sk: str, before: Item | None, after: Item | None) -> None:
+        if after is not None:
+            partition.items[sk] = after
+            if before is None:
+                insort(partition.keys, sk)
+        elif before is not None:
+            del partition.items[sk], partition.keys[bisect_left(partition.keys, sk)]
 
     def _write(self, writes: Sequence[Write]) -> None:
         from hephaestus.writes.memory_tables import MemoryTables  # noqa: PLC0415 - most tests write nothing

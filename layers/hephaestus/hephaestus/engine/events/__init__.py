@@ -33,6 +33,7 @@ from hephaestus.engine.events.of_items import (
     PartResumed,
     PartStarted,
 )
+from hephaestus.engine.events.of_limits import PermitsTaken, StepQueued
 from hephaestus.engine.events.requested import (
     CancelRequested,
     EventReceived,
@@ -100,12 +101,14 @@ __all__ = (
     "PartResumed",
     "PartStarted",
     "Paused",
+    "PermitsTaken",
     "Redriven",
     "Replacement",
     "RoundEnded",
     "StepCompensated",
     "StepCompleted",
     "StepFailed",
+    "StepQueued",
     "StepWaiting",
     "StepsIsolated",
     "StepsSkipped",

@@ -132,6 +132,8 @@ def _far_item(instances: Instances, state: State, link: Link) -> FarItem | None:
 def _check_far(instances: Instances, owner: State, holder: State, link: Link) -> None:
     """Reject a link that cannot be used on the instance that runs its item; see ``check_link``."""
     _check_item_link(holder, link, link.item or "")
+    if owner.step_status(link.step) != "mapping":
+        raise _moved_on(link)
     check_takes_events(owner)
     if holder.closed or holder.cancel or holder.compensation:
         raise _moved_on(link)

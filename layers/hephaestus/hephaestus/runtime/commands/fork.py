@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from hephaestus import errors
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.step import DONE
+from hephaestus.engine.activation import step_of
 from hephaestus.engine.events import Forked, InstanceStarted, ItemCompleted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.map_items import mapped_of
-from hephaestus.engine.records import COMPLETED, NOT_UNDONE, UNDONE
+from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING, UNDONE
 from hephaestus.engine.state import evolve
 from hephaestus.engine.trees import tree_of
 from hephaestus.runtime.commands import members
@@ -210,7 +211,7 @@ def _fork(
     for step in graph.order:
         if step == graph.start or all(one in taken for one in graph.predecessors[step]):
             known = source.steps.get(step)
-            if known is not None and known.status in ("completed", "skipped") and _is_whole(known):
+            if known is not None and known.status in ("completed", "skipped") and _is_whole(source, step, known):
                 taken[step] = known.status
     _check_results(source, definition, results, taken)
     given = Replacement(by.name, f"{source.instance_id}#{source.generation}#{source.sequence}", by.source)
@@ -228,7 +229,7 @@ def _fork(
             ended_at=known.ended_at or 0,
             rounds=known.rounds,
             loop=known.loop,
-            mapped=known.mapped,
+            mapped=known.mapped and replace(known.mapped, open=NOTHING),  # without the tries at undoing it
         )
         for key, known in source.steps.items()
         if taken.get(key) == "completed"
@@ -246,10 +247,11 @@ def _fork(
     )
 
 
-def _is_whole(known: StepState) -> bool:
-    """Whether what a step did counts in a fork: it did not lead to ``FAIL``, and no item of the map is undone."""
+def _is_whole(source: State, step: str, known: StepState) -> bool:
+    """Whether what a step did counts in a fork: it did not lead to ``FAIL``, and no item or child of it is undone."""
     undone = known.mapped is not None and not {UNDONE, NOT_UNDONE}.isdisjoint(known.mapped.ends)
-    return known.fail is None and not undone
+    asked = any(child.stopping == "undo" for one, child in source.children.items() if step_of(one) == step)
+    return known.fail is None and not undone and not asked
 
 
 def _check_results(

@@ -1,0 +1,135 @@
+"""How many may run at once: the limits that a step names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+
+from hephaestus.definition.durations import is_one_of, shown
+from hephaestus.definition.mistakes import Mistakes
+from hephaestus.definition.signatures import call_problem
+from hephaestus.errors import NonRetryable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hephaestus.definition.context import StepContext
+    from hephaestus.definition.definition import Declared
+
+Holds: TypeAlias = Literal["attempt", "step"]
+HOLDS: Final[tuple[str, ...]] = get_args(Holds)
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+MOST_PERMITS: Final = 8
+MOST_LIMITS: Final = 8  # of one step
+MOST_PRIORITY: Final = 10
+LONGEST_PER: Final = 128  # characters
+PRIORITY_MS: Final = 60_000  # what a unit of priority is worth in line
+
+
+class InvalidPer(NonRetryable):
+    """What the ``per`` of a limit gave names no limit; giving it again would not help."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Concurrency:
+    """At most so many attempts at once, over all instances and workflows that name the limit.
+
+    An attempt takes a permit before it starts, and gives it back when it has ended. While there is none left, its step
+    stands in line, and the instance runs nothing and costs nothing.
+
+    Attributes:
+        name: the limit's name: up to 64 letters, digits, ``_``, ``.`` and ``-``, a letter or ``_`` first.
+        n: how many permits it has, 0 to 8; with 0, nothing that names it runs.
+        per: takes the context and gives a text of 1 to 128 characters; each has permits of its own.
+        held: ``"attempt"``, or ``"step"``: from the first attempt to the step's outcome, waits and retries included.
+        priority: -10 to 10; a unit is worth a minute in line.
+
+    Raises:
+        DefinitionError: one of these is none.
+    """
+
+    name: str
+    n: int
+    per: Callable[[StepContext], str] | None
+    held: Holds
+    priority: int
+
+    def __init__(
+        self,
+        name: str,
+        n: int,
+        *,
+        per: Callable[[StepContext], str] | None = None,
+        held: Holds = "attempt",
+        priority: int = 0,
+    ) -> None:
+        """Check it."""
+        wrong = Mistakes(name)
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            fix = "Use up to 64 letters, digits, '_', '.' and '-', a letter or '_' first"
+            wrong.add(f"the name {shown(name)} is invalid", fix)
+        if not _is_whole(n) or not 0 <= n <= MOST_PERMITS:
+            wrong.add(f"n is {shown(n)}", f"Give a whole number from 0 to {MOST_PERMITS}")
+        if per is not None and (problem := call_problem(per, "context", coroutines=False)):
+            wrong.add(f"its per {problem}", "Give a plain function that takes the context and returns a text")
+        if not is_one_of(held, HOLDS):
+            wrong.add(f"held is {shown(held)}", f"Use one of {', '.join(HOLDS)}")
+        if not _is_whole(priority) or not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
+            wrong.add(f"priority is {shown(priority)}", f"Give a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}")
+        wrong.report("limit")
+        object.__setattr__(self, "name", str.__str__(name))
+        object.__setattr__(self, "n", int.__int__(n))
+        object.__setattr__(self, "per", per)
+        object.__setattr__(self, "held", held)
+        object.__setattr__(self, "priority", int.__int__(priority))
+
+    def key(self, context: StepContext) -> str:
+        """The limit's name, with the value of ``per``.
+
+        Raises:
+            NonRetryable: what ``per`` gave is no text of 1 to 128 characters.
+        """
+        if self.per is None:
+            return self.name
+        value = self.per(context)
+        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_PER or not value.isprintable():
+            message = f"the per of limit {self.name} gave {shown(value)}: give 1 to {LONGEST_PER} printable characters"
+            raise InvalidPer(message)
+        return f"{self.name}#{str.__str__(value)}"
+
+
+def _is_whole(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
+
+
+def limits_wrong(limits: object) -> Iterator[tuple[str, str]]:
+    """What is wrong with the limits that a step names."""
+    if not isinstance(limits, tuple) or any(not isinstance(one, Concurrency) for one in limits):
+        yield (f"limits is {shown(limits)}", 'Give a list of limits, as in limits=[Concurrency("stripe", 5)]')
+        return
+    names = [one.name for one in limits]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield (f"names the limit {twice[0]!r} twice", "Name each limit once")
+    if len(limits) > MOST_LIMITS:
+        yield (f"names {len(limits)} limits", f"Name at most {MOST_LIMITS}")
+
+
+def limits_of(declared: Declared) -> tuple[Concurrency, ...]:
+    """The limits that a step names, as far as they are some."""
+    named = declared.limits
+    return tuple(one for one in named if isinstance(one, Concurrency)) if isinstance(named, tuple) else ()
+
+
+def clashes(limits: list[tuple[str, Concurrency]]) -> Iterator[tuple[str, str, str]]:
+    """Two declarations of one limit that differ: who has the second one, what is wrong, and what to do (F.8).
+
+    Args:
+        limits: each with who names it.
+    """
+    known: dict[str, tuple[str, Concurrency]] = {}
+    for owner, limit in limits:
+        other, first = known.setdefault(limit.name, (owner, limit))
+        if first.n != limit.n:
+            problem = f"its limit {limit.name!r} has {limit.n} permits, and {first.n} in {other}"
+            yield (owner, problem, "Declare the limit once, and name it in both")

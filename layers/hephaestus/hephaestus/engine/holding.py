@@ -1,0 +1,54 @@
+"""Which permits are held after an event, and who still stands in line: whatever ends an attempt ends its hold.
+
+It is decided in this one place for all events, so that none of them can forget a permit (F.1 in the docs).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.records import NOTHING
+
+if TYPE_CHECKING:
+    from hephaestus.engine.records import Held
+    from hephaestus.engine.state import State
+
+OVER: Final = frozenset({"completed", "failed", "skipped", "compensated", "compensation_failed"})
+
+
+def holding(before: State, after: State) -> dict[str, Any]:
+    """The permits that are still held after an event, and who still stands in line, where that has changed."""
+    permits = {one: held for one, held in after.permits.items() if _is_held(before, after, one, held)}
+    queued = {one: place for one, place in after.queued.items() if _is_open(after, one) and may_start(after)}
+    found: dict[str, Any] = {}
+    if len(permits) != len(after.permits):
+        found["permits"] = permits or NOTHING
+    if len(queued) != len(after.queued):
+        found["queued"] = queued or NOTHING
+    return found
+
+
+def may_start(state: State) -> bool:
+    """Whether the instance starts anything that is not under way: not while it is held, or comes to its end."""
+    ends = state.closed or state.cancel is not None or state.verdict is not None or state.compensation is not None
+    return not ends and state.paused is None
+
+
+def _is_held(before: State, after: State, activation: str, held: Held) -> bool:
+    if after.closed or not _is_open(after, activation):
+        return False
+    if activation in after.running:
+        return True
+    if held.whole:
+        return after.compensation is None
+    return activation not in before.running and may_start(after)  # taken, and about to start
+
+
+def _is_open(state: State, activation: str) -> bool:
+    """Whether an activation is its step's newest, and the step has not come to its end."""
+    found = parse(activation)
+    step = state.steps.get(found.step)
+    if found.epoch != state.epochs.get(found.step, 0) or found.round != (1 if step is None else step.round):
+        return False
+    return state.step_status(step_of(activation)) not in OVER

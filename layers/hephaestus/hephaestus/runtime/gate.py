@@ -1,0 +1,184 @@
+"""What an owner does about limits: its attempts take permits before a commit names them, or stand in line.
+
+A permit that was taken is given back where the step is not to start after all: the state has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.definition.concurrency import PRIORITY_MS
+from hephaestus.definition.containment import contain
+from hephaestus.engine.events import PermitsTaken, StepQueued
+from hephaestus.engine.records import Need
+from hephaestus.errors import RetryLater
+from hephaestus.runtime.attempt import Interrupted
+from hephaestus.runtime.lines import holding, in_line
+from hephaestus.store.permits import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.definition.context import StepContext
+    from hephaestus.definition.definition import Definition
+    from hephaestus.engine.advance import Run
+    from hephaestus.engine.records import Grant, Held
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.journal import Journal
+    from hephaestus.runtime.ports import Clock
+    from hephaestus.store.store import Store
+
+NONCE: Final = 8  # characters of an owner's name: enough for those that claim one attempt
+FRESH_MS: Final = 30_000  # half of what a permit is left to who does not name it
+
+
+class Gate:
+    """The limits of one execution.
+
+    Args:
+        journal: its side of the log.
+        definition: the workflow version.
+        store: where the limits are.
+        clock: time and names.
+        context: gives what a step is given, which ``per`` is asked with.
+
+    Attributes:
+        taken: the permits that it has taken and no commit has named yet, by activation.
+        named: the activations whose permits are named by the commit that comes.
+        needs: which permits the next attempts need.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        definition: Definition,
+        store: Store,
+        clock: Clock,
+        context: Callable[[str, int], StepContext],
+    ) -> None:
+        self.journal = journal
+        self.definition = definition
+        self.store = store
+        self.clock = clock
+        self.context = context
+        self.taken: dict[str, tuple[Holder, tuple[Grant, ...]]] = {}
+        self.named: set[str] = set()
+        self.needs: dict[str, tuple[Need, ...]] = {}
+
+    def may_name(self, activation: str) -> bool:
+        """Whether an attempt may be named without taking any permit."""
+        held = self.journal.draft.permits.get(activation)
+        return not self.definition.declared_of(activation).limits or (held is not None and held.whole)
+
+    def take_up(self) -> None:
+        """See what stood in line: note what has its permits now, and have it stand there if it does not any more.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        for activation, queued in tuple(self.journal.draft.queued.items()):
+            name = in_line(self.journal.draft, activation, queued)
+            found = self.store.permits.find(name, queued.needs)
+            if found is None:
+                found = self.store.permits.stand(name, queued.needs, self.clock.now(), self.clock.unique())
+            if found:
+                self.named.add(activation)
+                self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))
+
+    def ask(self, run: Run, may_ask: Callable[[str], bool]) -> BaseException | None:
+        """Find out which permits an attempt needs, of what names limits; why that failed, if it did.
+
+        Args:
+            run: the attempt.
+            may_ask: whether the step's ``per``, which is a user's code, may be called.
+        """
+        activation = run.activation
+        limits = self.definition.declared_of(activation).limits
+        self.needs.pop(activation, None)
+        if run.undo or not limits or self._has_permits(run):
+            return None
+        asks = any(limit.per is not None for limit in limits)
+        if asks and not may_ask(activation):
+            who = f"instance {self.journal.draft.instance_id}: step {run.step}"
+            return Interrupted(f"{who}: the Lambda that asked for the per of its limits ended each time before it did")
+
+        def needs() -> None:
+            context = self.context(activation, run.attempt)
+            self.needs[activation] = tuple(Need(limit.key(context), limit.n) for limit in limits)
+
+        return contain(needs, lambda error: error)
+
+    def admits(self, run: Run) -> bool:
+        """Whether an attempt has the permits that it needs; else it stands in line from the next commit on.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        state, activation, needs = self.journal.draft, run.activation, self.needs.pop(run.activation, ())
+        if not needs:
+            return True
+        limits = self.definition.declared_of(activation).limits
+        by, now = (self.journal.owner or "")[-NONCE:], self.clock.now()
+        name = Holder(state.instance_id, state.life, activation, run.attempt, owner=by)
+        whole = any(limit.held == "step" for limit in limits)
+        found = self.store.permits.take(name, needs, now)
+        if isinstance(found, str):
+            order = now - PRIORITY_MS * max(limit.priority for limit in limits)
+            self.journal.decide(StepQueued(activation, run.attempt, needs, order, whole))
+            return False
+        self.taken[activation] = name, found
+        self.named.add(activation)
+        self.journal.decide(PermitsTaken(activation, run.attempt, found, whole, owner=by))
+        return True
+
+    def _has_permits(self, run: Run) -> bool:
+        held = self.journal.draft.permits.get(run.activation)
+        return held is not None and (held.whole or held.attempt == run.attempt)
+
+    def are_held(self, runs: Sequence[Run]) -> bool:
+        """Whether what was just named has its permits: who took long to commit may have lost them to the sweep."""
+        now, state, lost = self.clock.now(), self.journal.draft, False
+        for activation in [run.activation for run in runs if run.activation in self.named]:
+            held = state.permits.get(activation)
+            late = held is not None and any(now - grant.at >= FRESH_MS for grant in held.grants)
+            if held is None or not late or self._are_its(activation, held):
+                self.named.discard(activation)
+                continue
+            needs = tuple(Need(grant.limit, self._number(activation, grant.limit)) for grant in held.grants)
+            self.journal.decide(StepQueued(activation, held.attempt, needs, now, held.whole))
+            lost = True
+        return not lost
+
+    def _are_its(self, activation: str, held: Held) -> bool:
+        return self.store.permits.confirm(holding(self.journal.draft, activation, held), held.grants)
+
+    def _number(self, activation: str, limit: str) -> int:
+        """How many permits a limit has."""
+        name = limit.partition("#")[0]
+        return next((one.n for one in self.definition.declared_of(activation).limits if one.name == name), 0)
+
+    def frees(self) -> bool:
+        """Whether what is decided gives permits back once it is committed: others, and the next step, wait for them."""
+        left = self.journal.draft.permits
+        return any(left.get(one) != held for one, held in self.journal.committed.permits.items())
+
+    def committed(self, state: State) -> None:
+        """Forget what a commit has named: from now on the log says who gives it back."""
+        for activation, (_, grants) in tuple(self.taken.items()):
+            held = state.permits.get(activation)
+            if held is not None and held.grants == grants:
+                del self.taken[activation]
+
+    def drop(self, *, everything: bool = False) -> None:
+        """Give back what was taken for steps that do not start; what is left of it the sweep finds.
+
+        Args:
+            everything: whether nothing starts any more, as another owns the instance.
+        """
+        for activation, (name, grants) in tuple(self.taken.items()):
+            held = self.journal.draft.permits.get(activation)
+            if everything or held is None or held.grants != grants:
+                del self.taken[activation]
+                with suppress(RetryLater):
+                    self.store.permits.give_back(name, grants, self.clock.now(), self.clock.unique())

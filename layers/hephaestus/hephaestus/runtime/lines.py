@@ -1,0 +1,98 @@
+"""Permits of limits, for the instances that need them: effects, looks at what was granted, and the sweep of a limit."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hephaestus.engine.effects import GiveBack, Leave, Stand
+from hephaestus.errors import CorruptLog, RetryLater
+from hephaestus.store.permits import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hephaestus.engine.effects import OfLimits
+    from hephaestus.engine.records import Grant, Held, Queued
+    from hephaestus.engine.state import State
+    from hephaestus.runtime.ports import Clock, WorkQueue
+    from hephaestus.store.store import Store
+
+_logger = logging.getLogger("hephaestus.permits")
+
+
+def holding(state: State, activation: str, held: Held) -> Holder:
+    """The name under which an attempt has its permits."""
+    return Holder(state.instance_id, state.life, activation, held.attempt, held.order, held.owner)
+
+
+def in_line(state: State, activation: str, queued: Queued) -> Holder:
+    """The name under which an attempt stands in line."""
+    return Holder(state.instance_id, state.life, activation, queued.attempt, queued.order)
+
+
+def is_called(state: State, store: Store) -> bool:
+    """Whether something that stood in line has its permits, or does not stand there any more."""
+    if state.closed or state.paused is not None:
+        return False
+    places = state.queued.items()
+    return any(store.permits.find(in_line(state, one, queued), queued.needs) != () for one, queued in places)
+
+
+def perform(effect: OfLimits, state: State, store: Store, clock: Clock, queue: WorkQueue) -> None:
+    """Do what follows from a commit, for the instance ``state``.
+
+    Raises:
+        StoreUnavailable: it is still to be done.
+    """
+    now, unique, woken = clock.now(), clock.unique(), list[str]()
+    match effect:
+        case Stand(activation, queued):
+            # Only while the log says so: what is done again later may not stand in line any more.
+            if state.queued.get(activation) == queued:
+                name = in_line(state, activation, queued)
+                woken = [state.instance_id] if store.permits.stand(name, queued.needs, now, unique) else []
+        case GiveBack(activation, held):
+            woken = store.permits.give_back(holding(state, activation, held), held.grants, now, unique)
+        case Leave(activation, queued):
+            woken = store.permits.leave(in_line(state, activation, queued), queued.needs, now, unique)
+    wake(woken, queue)
+
+
+def wake(woken: Iterable[str], queue: WorkQueue) -> None:
+    """Send a message to each instance that was granted a permit; the sweep makes up for one that is not sent."""
+    for instance_id in dict.fromkeys(woken):
+        try:
+            queue.wake(instance_id)
+        except RetryLater:
+            _logger.warning("instance %s: it has a permit and was not woken; the sweep does it", instance_id)
+
+
+def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
+    """Free what no one holds of a limit with a line, and wake who has a permit and does not run.
+
+    Raises:
+        StoreUnavailable: the store did not answer; send the message again.
+    """
+    known: dict[str, State | None] = {}
+
+    def stands(who: Holder, grant: Grant | None) -> str:
+        if who.instance_id not in known:
+            known[who.instance_id] = store.load(who.instance_id)
+        state = known[who.instance_id]
+        if state is None or state.life != who.life:
+            return "gone"
+        held, queued = state.permits.get(who.activation), state.queued.get(who.activation)
+        if grant is not None and held is not None and grant in held.grants:
+            return "holds"
+        waits = queued is not None and (queued.attempt, queued.order) == (who.attempt, who.order)
+        return "waits" if waits else "gone"
+
+    def surely(who: Holder, grant: Grant | None) -> str:
+        try:
+            return stands(who, grant)
+        except CorruptLog:
+            _logger.exception("instance %s cannot be read: what it holds of %s stays held", who.instance_id, limit)
+            return "holds" if grant is not None else "waits"
+
+    wake(store.permits.sweep(limit, clock.now(), surely, clock.unique()), queue)

@@ -1,0 +1,162 @@
+"""What must hold of limits: who runs has its permits, who has them is left them, and lines are kept (invariant 10).
+
+Every change of a limit is seen as it is stored, before and after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.engine.activation import parse
+from hephaestus.simulation.violation import require
+from hephaestus.store.keys import end_of
+from hephaestus.store.permits import LINE, MOST, PERMITS, holder_of, is_limit, limit_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.definition.context import StepContext
+    from hephaestus.definition.step import Step
+    from hephaestus.simulation.checks import Generation
+    from hephaestus.simulation.ledger import Ledger
+    from hephaestus.simulation.world import Invocation
+    from hephaestus.store.table import Change, Item
+
+RULE: Final = "invariant 10"
+
+
+class Turnstiles:
+    """The books of all limits of a run.
+
+    Attributes:
+        numbers: how many permits each limit has, as steps that ran have said.
+        alarms: of each limit, when the sweep looks at it (ms).
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.numbers: dict[str, int] = {}
+        self.alarms: dict[str, int] = {}
+        self._running: dict[tuple[str, int], tuple[Invocation, str]] = {}
+        self._idle: set[str] = set()
+
+    def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation) -> None:
+        """A step's own code is about to run: it has a permit of each limit, and so has no one else."""
+        state = known.state
+        held = state.permits.get(state.activation(step.key))
+        for limit in step.limits:
+            name = limit.key(context)
+            self.numbers[name] = limit.n
+            mine = [grant for grant in held.grants if grant.limit == name] if held is not None else []
+            require(bool(mine), RULE, f"step {step.key} runs, and its log names no permit of {name}")
+            (grant,) = mine
+            item = self._item(name)
+            owner = item.get(f"s{grant.slot}")
+            is_its = isinstance(owner, str) and holder_of(owner)[:2] == (state.instance_id, state.life)
+            require(is_its, RULE, f"step {step.key} runs, and permit {grant.slot} of {name} is {owner!r}")
+            require(grant.slot < limit.n, RULE, f"{name} has {limit.n} permits, and number {grant.slot} is held")
+            self._running[name, grant.slot] = invocation, str(owner)
+
+    def ends(self, invocation: Invocation, step: Step) -> None:
+        """A step's own code has come to its end."""
+        names = {limit.name for limit in step.limits}
+        over = [
+            place
+            for place, (by, _) in self._running.items()
+            if by is invocation and place[0].partition("#")[0] in names
+        ]
+        for place in over:
+            del self._running[place]
+
+    def change(self, changes: Sequence[Change], do: Callable[[], bool]) -> tuple[bool, Callable[[], None]]:
+        """Change limits, and give what checks that."""
+        limits = sorted({change.pk for change in changes if is_limit(change.pk)})
+        before = {limit: (self._item(limit), self._line(limit)) for limit in limits}
+        written = do()
+
+        def check() -> None:
+            for limit, (item, line) in before.items():
+                self._check(limit, item, line)
+
+        return written, check if written else lambda: None
+
+    def _check(self, limit: str, before: Item, line: Sequence[Item]) -> None:
+        """No one who runs has lost its permit, and who was called was the first in line."""
+        after, left = self._item(limit), [item["sk"] for item in self._line(limit)]
+        self.look(limit)
+        for slot in range(MOST):
+            old, new = before.get(f"s{slot}"), after.get(f"s{slot}")
+            if old != new and old is not None:
+                self._is_over(limit, slot, str(old))
+            if new not in {old, None} and line and (place := holder_of(str(new)).place) not in left:
+                called = next((item["sk"] for item in line), "")
+                require(place == called, RULE, f"of the line of {limit}, {place} is called, and {called!r} is first")
+        if bool(left) != ("line" in after):
+            require(not left, RULE, f"{left[:1]!r} stands in the line of {limit}, and its item says that there is none")
+
+    def _is_over(self, limit: str, slot: int, old: str) -> None:
+        place = limit.removeprefix("limit#"), slot
+        running = self._running.get(place)
+        if running is None or running[1] != old:
+            return
+        del self._running[place]
+        invocation, holder = running[0], holder_of(old)
+        known = self.ledger.newest.get(holder.instance_id)
+        alive = invocation.alive and self.ledger.world.now < invocation.ends_at
+        named = known is not None and known.state.life == holder.life and holder.activation in known.state.running
+        attempt = known is not None and known.state.attempt(parse(holder.activation).step) == holder.attempt
+        lost = alive and named and attempt
+        require(not lost, RULE, f"{holder.activation} of {holder.instance_id} runs, and has lost its permit")
+
+    def look(self, limit: str) -> None:
+        """Note when the sweep looks at a limit."""
+        at = self._item(limit).get("wake_at")
+        if isinstance(at, int):
+            self.alarms[limit] = at
+        else:
+            self.alarms.pop(limit, None)
+
+    def due(self) -> list[int]:
+        """When the sweep finds something to do at limits (ms): what holds a permit rightly may do so for ever."""
+        return [at for limit, at in self.alarms.items() if not self._is_in_order(limit)]
+
+    def _is_in_order(self, limit: str) -> bool:
+        """Whether all who have a permit, or stand in line, are named by their logs, and no permit is free."""
+        item, name = self._item(limit), limit.removeprefix("limit#")
+        slots = [slot for slot in range(MOST) if f"s{slot}" in item]
+        if len(slots) < self.numbers.get(name, 0):
+            return False
+        for slot in slots:
+            who = holder_of(str(item[f"s{slot}"]))
+            known = self.ledger.newest.get(who.instance_id)
+            held = None if known is None or known.state.life != who.life else known.state.permits.get(who.activation)
+            if held is None or all((grant.limit, grant.slot) != (name, slot) for grant in held.grants):
+                return False
+        places = [holder_of(str(place["name"])) for place in self._line(limit)]
+        return all(
+            (known := self.ledger.newest.get(who.instance_id)) is not None and who.activation in known.state.queued
+            for who in places
+        )
+
+    def swept(self, *, calm: bool) -> None:
+        """A sweep begins: no permit that was free at the one before is free while someone stands in line."""
+        before, self._idle = self._idle, set()
+        for limit in self.alarms if calm else ():
+            number = self.numbers.get(limit.removeprefix("limit#"), 0)
+            item, line = self._item(limit), self._line(limit)
+            if line and any(f"s{slot}" not in item for slot in range(number)):
+                require(limit not in before, RULE, f"{limit} has a free permit and a line, and two sweeps left it so")
+                self._idle.add(limit)
+
+    def finish(self) -> None:
+        """All is over: no one stands in line."""
+        for limit in self.alarms:
+            line = [str(item["name"]) for item in self._line(limit)]
+            require(not line, RULE, f"all is over, and {line} stand in the line of {limit}")
+
+    def _item(self, limit: str) -> Item:
+        key = limit if is_limit(limit) else limit_key(limit)
+        return self.ledger.store.table.get(key, PERMITS) or {}
+
+    def _line(self, limit: str) -> Sequence[Item]:
+        return self.ledger.store.table.query(limit, low=LINE, high=end_of(LINE))

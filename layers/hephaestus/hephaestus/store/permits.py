@@ -1,0 +1,501 @@
+"""Limits: who holds a permit of one, and the line of those who wait for one. The rules are F.1 to F.6 in the docs.
+
+A limit is a partition of its own, which no instance has. Its item ``permits`` has the permits, each by its holder's
+name and the time that it was granted at; each place in its line is an item, in the order of joining.
+
+* A permit is taken by one conditional update: its place is free, and no one stands in line.
+* Joining the line is one transaction: the limit is full, or has a line; and the place in the line.
+* Giving back hands the permit to the first in line, in its name: one transaction, which removes the place.
+* So a limit with a line has no free permit, and one without a line has the mark ``line`` no more.
+
+``joined`` is another text after each joining, ``left`` after each leaving: who empties a line is sure that it saw all
+of it. A permit that was granted and that its holder's log does not name is freed by the sweep after ``GRACE_MS``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from hephaestus.engine.records import Grant, Need
+from hephaestus.errors import StoreUnavailable
+from hephaestus.store.items import FORMAT, check_format
+from hephaestus.store.keys import end_of
+from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Change, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hephaestus.store.heads import Shards
+    from hephaestus.store.table import Item, Table, Value
+
+LIMIT: Final = "limit#"
+PERMITS: Final = "permits"
+LINE: Final = "line#"
+MOST: Final = 8  # permits of one item; F.6
+GRACE_MS: Final = 60_000
+IDLE: Final = 400 * 24 * 3600  # seconds after its last use, a limit is forgotten
+TRIES: Final = 50
+LOOKED_AT: Final = 10  # places in a line, by one sweep
+_SLOTS: Final = tuple(f"s{number}" for number in range(MOST))
+_NO_LINE: Final[Mapping[str, None]] = dict.fromkeys(("line", "joined", "left", "wake_shard", "wake_at"))
+
+
+class Holder(NamedTuple):
+    """Who holds a permit, or stands in line for it: an attempt of an instance.
+
+    Attributes:
+        instance_id, life, activation, attempt: the attempt.
+        order: where it stands, or stood, in line (ms); 0 where it was never in one.
+        owner: of one that was never in a line, who took it: of two that claim the instance at once, one gives back.
+    """
+
+    instance_id: str
+    life: str
+    activation: str
+    attempt: int
+    order: int = 0
+    owner: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name, which no other has."""
+        return f"{self.life} {self.attempt} {self.order}/{self.owner} {self.activation} {self.instance_id}"
+
+    @property
+    def place(self) -> str:
+        """The sort key of its place in a line."""
+        return f"{LINE}{self.order:015d}#{self.life}#{self.attempt}#{self.activation}"
+
+
+def holder_of(name: str) -> Holder:
+    """The holder that has this name."""
+    life, attempt, by, activation, instance_id = name.split(" ", 4)
+    order, _, owner = by.partition("/")
+    return Holder(instance_id, life, activation, int(attempt), int(order), owner)
+
+
+class Permit(NamedTuple):
+    """A permit that is held: whose it is, which one, since when (ms), and whether it was confirmed, see ``confirm``."""
+
+    holder: Holder
+    grant: Grant
+    confirmed: bool = False
+
+
+class Usage(NamedTuple):
+    """What is known of a limit.
+
+    Attributes:
+        limit: its name.
+        permits: those that are held.
+        line: who stands in line, the first one first.
+    """
+
+    limit: str
+    permits: tuple[Permit, ...]
+    line: tuple[Holder, ...]
+
+
+def limit_key(limit: str) -> str:
+    """The partition of a limit."""
+    return f"{LIMIT}{limit}"
+
+
+def is_limit(key: str) -> bool:
+    """Whether the partition ``key`` is a limit's, and not an instance's."""
+    return key.startswith(LIMIT)
+
+
+class Permits:
+    """The permits and lines of all limits of a table.
+
+    Args:
+        table: the table.
+        shards: of its index of alarms.
+    """
+
+    def __init__(self, table: Table, shards: Shards) -> None:
+        self.table = table
+        self.shards = shards
+
+    # --- Taking -------------------------------------------------------------------------------------------------------
+
+    def take(self, holder: Holder, needs: Sequence[Need], now: int) -> tuple[Grant, ...] | str:
+        """Take a permit of each limit, or none.
+
+        Returns:
+            What was taken, or the name of a limit that has none left.
+
+        Raises:
+            StoreUnavailable: others change the same limits all the time.
+        """
+        first = crc32(holder.name.encode())
+        places = {need.limit: first % need.number if need.number else 0 for need in needs}
+        known: dict[str, Item | None] = {}
+        for _ in range(TRIES):
+            if not all(need.number for need in needs):
+                return next(need.limit for need in needs if not need.number)
+            changes = [self._taking(holder, need, places[need.limit], now, known.get(need.limit)) for need in needs]
+            if self.table.change_all(changes):
+                return tuple(
+                    _granted(need.limit, places[need.limit], change)
+                    for need, change in zip(needs, changes, strict=True)
+                )
+            for need in needs:
+                item = known[need.limit] = self._read(need.limit)
+                own = _slot_of(item, holder)
+                free = own if own is not None else _free(item, need.number)
+                if free is None:
+                    return need.limit
+                places[need.limit] = free
+        raise _contended(needs[0].limit)
+
+    def _taking(self, holder: Holder, need: Need, slot: int, now: int, known: Item | None) -> Change:
+        """The write that takes a permit; one that is the holder's already stays as it is."""
+        name, since = _SLOTS[slot], f"g{slot}"
+        changes: dict[str, Value | None] = {name: holder.name, since: now, "format": FORMAT, EXPIRES: _idle(now)}
+        if known is not None and known.get(name) == holder.name:  # the answer to an earlier try was lost
+            changes[since] = _since(known, slot)
+            own: dict[str, Value] = {name: holder.name, since: _since(known, slot)}
+            condition = Condition(equal=own)
+        else:
+            condition = Condition(missing=("line", name, *_SLOTS[need.number :]))
+        return Change(limit_key(need.limit), PERMITS, changes, condition)
+
+    def stand(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> tuple[Grant, ...]:
+        """Take a permit of each limit, or stand in the line of one of them; doing it again changes nothing.
+
+        Args:
+            holder: whose place it is, by its ``order``.
+            needs: the limits.
+            now: the time, in ms.
+            unique: a text that no other call has.
+
+        Returns:
+            What was taken, or nothing: then it stands in a line.
+        """
+        for _ in range(TRIES):
+            if (found := self.find(holder, needs)) is not None:
+                return found
+            taken = self.take(holder, needs, now)
+            if not isinstance(taken, str):
+                return taken
+            need = next(need for need in needs if need.limit == taken)
+            changes = self._joining(holder, needs, need, now, unique)
+            if changes is not None and self.table.change_all(changes):
+                return ()
+        raise _contended(needs[0].limit)
+
+    def find(self, holder: Holder, needs: Sequence[Need]) -> tuple[Grant, ...] | None:
+        """What a holder has been granted, of all limits that it needs; nothing while it stands in a line.
+
+        Returns:
+            ``None`` where it neither stands in a line nor has all of its permits.
+        """
+        # Where it has a place is read first: what takes the place away grants the permits, in one transaction.
+        if any(self.table.get(limit_key(need.limit), holder.place) is not None for need in needs):
+            return ()
+        grants = []
+        for need in needs:
+            item = self._read(need.limit)
+            if item is None or (slot := _slot_of(item, holder)) is None:
+                return None
+            grants.append(Grant(need.limit, slot, _since(item, slot)))
+        return tuple(grants)
+
+    def confirm(self, holder: Holder, grants: Sequence[Grant]) -> bool:
+        """Whether permits are still the holder's, whose log has named them late: from now on it is noted that it has.
+
+        A sweep that has looked at the log before, and did not see that, does not free them any more.
+        """
+        changes = []
+        for grant in grants:
+            own: dict[str, Value] = {_SLOTS[grant.slot]: holder.name, f"g{grant.slot}": grant.at}
+            noted = {f"c{grant.slot}": 1}
+            changes.append(Change(limit_key(grant.limit), PERMITS, noted, Condition(equal=own)))
+        return self.table.change_all(changes)
+
+    # --- Giving back --------------------------------------------------------------------------------------------------
+
+    def give_back(
+        self, holder: Holder, grants: Sequence[Grant], now: int, unique: str, *, unconfirmed: bool = False
+    ) -> list[str]:
+        """Give permits back, each to the first in its line; what is not the holder's any more is left as it is.
+
+        Args:
+            holder, grants: the permits.
+            now: the time, in ms.
+            unique: a text that no other call has.
+            unconfirmed: whether only those are given back that were not confirmed.
+
+        Returns:
+            The instances that were granted a permit by it: they are to be woken.
+        """
+        woken: list[str] = []
+        for grant in grants:
+            held: dict[str, Value] = {_SLOTS[grant.slot]: holder.name, f"g{grant.slot}": grant.at}
+            kept = (f"c{grant.slot}",) if unconfirmed else ()
+            condition = Condition(equal=held, missing=("line", *kept))
+            free = Change(limit_key(grant.limit), PERMITS, _freed(grant.slot), condition)
+            if not self.table.change_all([free]):
+                woken += self._hand(grant, holder.name, now, unique, kept)
+        return woken
+
+    def leave(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> list[str]:
+        """Leave the line, and give back what was granted to this place in it.
+
+        Returns:
+            The instances that are to be woken; see ``give_back``.
+        """
+        woken: list[str] = []
+        for need in needs:
+            for _ in range(TRIES):
+                item = self._read(need.limit)
+                if item is None:
+                    break
+                if (slot := _slot_of(item, holder)) is not None:
+                    woken += self.give_back(holder, [Grant(need.limit, slot, _since(item, slot))], now, unique)
+                    break
+                line = self._line(need.limit, 2)
+                if self.table.get(limit_key(need.limit), holder.place) is None:
+                    if _slot_of(self._read(need.limit), holder) is None:
+                        break
+                    continue
+                if self.table.change_all(self._leaving(item, holder, line, unique)):
+                    break
+            else:
+                raise _contended(need.limit)
+        return woken
+
+    def _hand(self, grant: Grant, old: str | None, now: int, unique: str, missing: tuple[str, ...] = ()) -> list[str]:
+        """Hand a permit to the first in line; free it where there is none.
+
+        Args:
+            grant: which one; of one that is held also since when.
+            old: its holder; ``None`` where it is free.
+            now: the time, in ms.
+            unique: a text that no other call has.
+            missing: what the limit's item must not have.
+
+        Returns:
+            The instance that has it now, if any.
+        """
+        name = _SLOTS[grant.slot]
+        for number in range(TRIES):
+            item = self._read(grant.limit)
+            if item is None or item.get(name) != old or any(kept in item for kept in missing):
+                return []
+            if old is not None and _since(item, grant.slot) != grant.at:
+                return []
+            line = self._line(grant.limit, 2) if "line" in item else []
+            changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}", missing)
+            if not changes:
+                return []
+            if self.table.change_all(changes):
+                if woken or not line:
+                    return [woken] if woken else []
+                if changes[0].changes == _freed(grant.slot):  # it is none any more, or not yet
+                    return self._fill(grant.limit, now, f"{unique}:{number}")
+        raise _contended(grant.limit)
+
+    def _handing(  # noqa: PLR0913, PLR0917 - what was read, and what is handed
+        self, item: Item, grant: Grant, line: Sequence[Item], now: int, unique: str, missing: tuple[str, ...]
+    ) -> tuple[list[Change], str]:
+        """The writes that hand a permit on, and to whom; where another limit is full, they have the first stand there.
+
+        ``line`` are the first two places, read after ``item``.
+        """
+        limit, name, since = str(item["pk"]), _SLOTS[grant.slot], f"g{grant.slot}"
+        old = item.get(name)
+        mine = Condition(missing=(name,))
+        if old is not None:
+            mine = Condition(equal={name: old, since: grant.at}, missing=missing)
+        freed = _freed(grant.slot)
+        if not line:
+            gone: dict[str, Value | None] = {**freed, **_NO_LINE}
+            return [Change(limit, PERMITS, gone, _seen(item, mine, last=True))], ""
+        first, needs = holder_of(str(line[0]["name"])), _needs(line[0])
+        own = next(need for need in needs if limit_key(need.limit) == limit)
+        if grant.slot >= own.number or any(f in item for f in _SLOTS[own.number :] if f != name):
+            return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
+        others = [need for need in needs if need is not own]
+        known = {need.limit: self._read(need.limit) for need in others}
+        leaving = self._leaving(item, first, line, unique)
+        for need in others:
+            if _free(known[need.limit], need.number) is None:
+                joining = self._joining(first, needs, need, now, unique, known[need.limit])
+                return ([*leaving, *joining] if joining else []), ""
+        granted: dict[str, Value | None] = {name: first.name, since: now, f"c{grant.slot}": None}
+        at_limit = next(change for change in leaving if change.sk == PERMITS)
+        changes = [change for change in leaving if change is not at_limit]
+        condition = Condition(
+            equal={**at_limit.condition.equal, **mine.equal}, missing=(*at_limit.condition.missing, *mine.missing)
+        )
+        changes.append(Change(limit, PERMITS, {**(at_limit.changes or {}), **granted}, condition))
+        for need in others:
+            slot = _free(known[need.limit], need.number)
+            assert slot is not None  # noqa: S101 - as seen above
+            changes.append(self._taking(first, need, slot, now, None))
+        return changes, first.instance_id
+
+    # --- The line -----------------------------------------------------------------------------------------------------
+
+    def _joining(  # noqa: PLR0913, PLR0917 - a place in a line
+        self,
+        holder: Holder,
+        needs: Sequence[Need],
+        need: Need,
+        now: int,
+        unique: str,
+        known: Item | None = None,
+    ) -> list[Change] | None:
+        """The writes that put a holder in the line of ``need``; ``None`` where that is not full and has no line."""
+        limit, item = limit_key(need.limit), known or self._read(need.limit)
+        changes: dict[str, Value | None] = {"joined": unique, EXPIRES: _idle(now)}
+        if item is not None and "line" in item:
+            condition = Condition(equal={"line": 1})
+        elif need.number and _free(item, need.number) is not None:
+            return None
+        else:
+            held = {name: item[name] for name in _SLOTS if item is not None and name in item}
+            condition = Condition(equal=held, missing=("line",))
+            changes |= {"line": 1, "left": unique, "format": FORMAT, **self.shards.alarm(limit, now + GRACE_MS)}
+        place: dict[str, Value | None] = {
+            "format": FORMAT,
+            "name": holder.name,
+            "needs": tuple(f"{need.number} {need.limit}" for need in needs),
+            "at": now,
+        }
+        return [Change(limit, PERMITS, changes, condition), Change(limit, holder.place, place, ABSENT)]
+
+    def _leaving(self, item: Item, holder: Holder, line: Sequence[Item], unique: str) -> list[Change]:
+        """The writes that take a holder out of a line, of which ``line`` are the first two places."""
+        last = len(line) == 1
+        changes: Mapping[str, Value | None] = _NO_LINE if last else {"left": unique}
+        return [
+            Change(str(item["pk"]), PERMITS, changes, _seen(item, Condition(), last=last)),
+            Change(str(item["pk"]), holder.place, None, PRESENT),
+        ]
+
+    def _line(self, limit: str, most: int | None) -> Sequence[Item]:
+        return self.table.query(limit_key(limit), low=LINE, high=end_of(LINE), limit=most)
+
+    def _read(self, limit: str) -> Item | None:
+        item = self.table.get(limit_key(limit), PERMITS)
+        return None if item is None else check_format(item)
+
+    # --- Looking at ---------------------------------------------------------------------------------------------------
+
+    def usage(self, limit: str, most: int | None = None) -> Usage:
+        """Who holds what of a limit, and the first ``most`` in its line."""
+        item = self._read(limit)
+        permits = []
+        for slot, name in enumerate(_SLOTS if item is not None else ()):
+            if item is not None and name in item:
+                grant = Grant(limit, slot, _since(item, slot))
+                permits.append(Permit(holder_of(str(item[name])), grant, f"c{slot}" in item))
+        line = self._line(limit, most) if item is not None and "line" in item else ()
+        return Usage(limit, tuple(permits), tuple(holder_of(str(place["name"])) for place in line))
+
+    def sweep(self, limit: str, now: int, stands: Callable[[Holder, Grant | None], str], unique: str) -> list[str]:
+        """Free what no one holds, and grant what is free, of a limit with a line.
+
+        Args:
+            limit: its name.
+            now: the time, in ms.
+            stands: says of a holder what its instance's log says: it ``holds`` the permit, it ``waits`` for one, or
+                neither.
+            unique: a text that no other call has.
+
+        Returns:
+            The instances that are to be woken.
+        """
+        usage = self.usage(limit, LOOKED_AT)
+        woken: list[str] = []
+        for number, (holder, grant, confirmed) in enumerate(usage.permits):
+            says = stands(holder, grant)
+            if says == "waits":
+                woken.append(holder.instance_id)
+            if says != "holds" and now - grant.at >= GRACE_MS:
+                woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
+        for number, holder in enumerate(usage.line):
+            if now - holder.order >= GRACE_MS and stands(holder, None) != "waits":
+                woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}")
+        woken += self._fill(limit, now, unique)
+        if (item := self._read(limit)) is not None and "line" in item:
+            self.table.update(limit_key(limit), PERMITS, {"wake_at": now + GRACE_MS}, Condition(equal={"line": 1}))
+        return woken
+
+    def _fill(self, limit: str, now: int, unique: str) -> list[str]:
+        """Grant what is free to those in line."""
+        woken: list[str] = []
+        for number in range(MOST):
+            item, line = self._read(limit), self._line(limit, 1)
+            if item is None or "line" not in item:
+                return woken
+            own = next((need for need in _needs(line[0]) if need.limit == limit), None) if line else None
+            slot = _free(item, own.number if own else MOST, in_line=True)
+            if slot is None:
+                return woken
+            granted = self._hand(Grant(limit, slot, 0), None, now, f"{unique}+{number}")
+            if not granted:
+                return woken
+            woken += granted
+        return woken
+
+
+def _needs(place: Item) -> list[Need]:
+    """The limits that who stands at a place needs."""
+    found = place["needs"]
+    assert isinstance(found, tuple)  # noqa: S101 - as it was written
+    pairs = [text.split(" ", 1) for text in found]
+    return [Need(limit, int(number)) for number, limit in pairs]
+
+
+def _slot_of(item: Item | None, holder: Holder) -> int | None:
+    """Which permit a holder has."""
+    own = holder.name
+    return next((slot for slot, name in enumerate(_SLOTS) if item is not None and item.get(name) == own), None)
+
+
+def _free(item: Item | None, number: int, *, in_line: bool = False) -> int | None:
+    """A permit that may be taken of a limit of ``number``: not while one above that is held, or there is a line."""
+    if not number:
+        return None
+    if item is None:
+        return 0
+    if ("line" in item and not in_line) or any(name in item for name in _SLOTS[number:]):
+        return None
+    return next((slot for slot, name in enumerate(_SLOTS[:number]) if name not in item), None)
+
+
+def _granted(limit: str, slot: int, change: Change) -> Grant:
+    """The permit that a write has granted."""
+    at = (change.changes or {}).get(f"g{slot}")
+    assert isinstance(at, int)  # noqa: S101 - as it was written
+    return Grant(limit, slot, at)
+
+
+def _since(item: Item, slot: int) -> int:
+    found = item.get(f"g{slot}")
+    return found if isinstance(found, int) else 0
+
+
+def _freed(slot: int) -> dict[str, Value | None]:
+    return {_SLOTS[slot]: None, f"g{slot}": None, f"c{slot}": None}
+
+
+def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:
+    """A condition, and that no one has left the line since it was seen; where it is left empty, nor joined it."""
+    names = ("left", "joined") if last else ("left",)
+    equal = {**condition.equal, **{name: item[name] for name in names if name in item}}
+    return Condition(equal=equal, missing=condition.missing)
+
+
+def _idle(now: int) -> int:
+    return now // 1000 + IDLE
+
+
+def _contended(limit: str) -> StoreUnavailable:
+    return StoreUnavailable(f"the limit {limit} is being changed by many at once; nothing is lost, try again")

@@ -1,0 +1,249 @@
+"""Permits and lines of limits, on every adapter (rules F.1, F.3 and F.4)."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hephaestus.engine.records import Grant, Need
+from hephaestus.errors import StoreUnavailable
+from hephaestus.store.heads import Shards
+from hephaestus.store.permits import Holder, Permits, holder_of
+from tests.contract.tables import ADAPTERS, make_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hephaestus.store.table import Table
+
+NOW = 1_764_000_000_000
+ONE, TWO = (Need("one", 1),), (Need("one", 2),)
+_texts = itertools.count()
+
+
+def unique() -> str:
+    """A text that no other call has."""
+    return f"u{next(_texts)}"
+
+
+def one(name: str, order: int = 0) -> Holder:
+    """An attempt of an instance."""
+    return Holder(f"orderid::{name}", "0123456789abcdef012", "charge", 1, order)
+
+
+@pytest.fixture(params=ADAPTERS)
+def table(request: pytest.FixtureRequest) -> Table:
+    """An empty table, of each of the adapters."""
+    return make_subject(request, request.param).table
+
+
+@pytest.fixture
+def permits(table: Table) -> Permits:
+    """The permits on it."""
+    return Permits(table, Shards(2, 2))
+
+
+def names(permits: Permits, limit: str = "one") -> tuple[list[str], list[str]]:
+    """Who holds a permit, and who stands in line."""
+    usage = permits.usage(limit)
+    held = [permit.holder.instance_id.removeprefix("orderid::") for permit in usage.permits]
+    return held, [who.instance_id.removeprefix("orderid::") for who in usage.line]
+
+
+def standing(permits: Permits, *names_: str, needs: tuple[Need, ...] = ONE) -> list[Holder]:
+    """Those that join, a second after each other."""
+    found = [one(name, NOW + 1000 * number) for number, name in enumerate(names_)]
+    for who in found:
+        permits.stand(who, needs, NOW, unique())
+    return found
+
+
+def test_a_name_says_whose_it_is() -> None:
+    assert holder_of(one("a b", 5).name) == one("a b", 5)
+    assert holder_of(one("a")._replace(owner="f00").name) == one("a")._replace(owner="f00")
+
+
+def test_permits_are_taken_while_there_are_some(permits: Permits) -> None:
+    grants = permits.take(one("a"), TWO, NOW)
+    assert isinstance(grants, tuple)
+    assert permits.take(one("b"), TWO, NOW) != "one"
+    assert permits.take(one("c"), TWO, NOW) == "one"
+    assert sorted(names(permits)[0]) == ["a", "b"]
+    assert permits.give_back(one("a"), grants, NOW, unique()) == []
+    assert names(permits)[0] == ["b"]
+    assert permits.give_back(one("a"), grants, NOW, unique()) == [], "once more changes nothing"
+    assert isinstance(permits.take(one("c"), TWO, NOW), tuple)
+
+
+def test_taking_again_after_the_answer_was_lost_takes_one(permits: Permits) -> None:
+    """And who claims the instance at the same time has another name: what it gives back is its own."""
+    first = permits.take(one("a"), TWO, NOW)
+    assert permits.take(one("a"), TWO, NOW + 1) == first
+    other = one("a")._replace(owner="b")
+    second = permits.take(other, TWO, NOW)
+    assert isinstance(second, tuple)
+    assert names(permits)[0] == ["a", "a"]
+    permits.give_back(other, second, NOW, unique())
+    assert isinstance(first, tuple)
+    assert (permits.confirm(one("a"), first), permits.confirm(other, second)) == (True, False)
+
+
+def test_a_permit_is_handed_down_the_line(permits: Permits) -> None:
+    """In order; no one else is admitted meanwhile."""
+    a, b, c = standing(permits, "a", "b", "c")
+    assert permits.take(one("x"), ONE, NOW) == "one"
+    for who, after in ((a, b), (b, c)):
+        grants = permits.find(who, ONE)
+        assert grants
+        assert permits.find(after, ONE) == ()
+        assert permits.give_back(who, grants, NOW + 5, unique()) == [after.instance_id]
+        assert permits.find(who, ONE) is None
+        assert permits.find(after, ONE) == (Grant("one", 0, NOW + 5),)
+    grants = permits.find(c, ONE)
+    assert grants
+    assert permits.give_back(c, grants, NOW, unique()) == []
+    assert isinstance(permits.take(one("x"), ONE, NOW), tuple), "the line is no more"
+
+
+def test_standing_twice_is_standing_once(permits: Permits) -> None:
+    _, b = standing(permits, "a", "b")
+    assert permits.stand(b, ONE, NOW, unique()) == ()
+    assert names(permits)[1] == ["b"]
+
+
+@pytest.mark.parametrize("leaves", ["b", "c", "d"])
+def test_who_leaves_the_line_is_not_called(permits: Permits, leaves: str) -> None:
+    a, *others = standing(permits, "a", "b", "c", "d")
+    gone = next(who for who in others if who.instance_id == f"orderid::{leaves}")
+    assert permits.leave(gone, ONE, NOW, unique()) == []
+    assert permits.leave(gone, ONE, NOW, unique()) == []
+    for who in (a, *(who for who in others if who != gone)):
+        grants = permits.find(who, ONE)
+        assert grants
+        permits.give_back(who, grants, NOW, unique())
+    assert names(permits) == ([], [])
+    assert isinstance(permits.take(one("x"), ONE, NOW), tuple)
+
+
+def test_who_leaves_after_it_was_called_gives_its_permit_to_the_next(permits: Permits) -> None:
+    a, b, c = standing(permits, "a", "b", "c")
+    grants = permits.find(a, ONE)
+    assert grants
+    permits.give_back(a, grants, NOW, unique())
+    assert permits.leave(b, ONE, NOW, unique()) == [c.instance_id]
+    assert permits.find(c, ONE)
+
+
+def test_of_several_limits_all_are_taken_or_none(permits: Permits) -> None:
+    """Whoever is first in one line goes to that of the other limit, and stands there by its own time."""
+    both = (Need("one", 1), Need("two", 1))
+    grants = permits.take(one("a"), ONE, NOW)
+    held = permits.take(one("b"), (Need("two", 1),), NOW)
+    assert permits.take(one("c"), both, NOW) == "one"
+    assert permits.stand(one("c", NOW), both, NOW, unique()) == ()
+    assert permits.stand(one("d", NOW + 1), ONE, NOW, unique()) == ()
+    assert isinstance(grants, tuple)
+    assert isinstance(held, tuple)
+    assert permits.give_back(one("a"), grants, NOW, unique()) == ["orderid::d"]
+    assert names(permits) == (["d"], [])
+    assert [who.instance_id for who in permits.usage("two").line] == ["orderid::c"]
+    given = permits.find(one("d", NOW + 1), ONE)
+    assert given
+    assert permits.give_back(one("d", NOW + 1), given, NOW, unique()) == []
+    assert permits.give_back(one("b"), held, NOW, unique()) == ["orderid::c"]
+    assert [grant.limit for grant in permits.find(one("c", NOW), both) or ()] == ["one", "two"]
+
+
+def test_a_lower_number_grants_nothing_before_enough_are_given_back(permits: Permits) -> None:
+    """And a higher one is granted by the sweep."""
+    held = {name: permits.take(one(name), (Need("one", 3),), NOW) for name in "abc"}
+    b = one("x", NOW)
+    assert permits.stand(b, ONE, NOW, unique()) == ()
+    for number, name in enumerate(sorted(held, key=lambda name: held[name][0].slot)):  # type: ignore[union-attr]  # all were taken
+        assert permits.find(b, ONE) == (), number
+        permits.give_back(one(name), held[name], NOW, unique())  # type: ignore[arg-type]
+    assert permits.find(b, ONE)
+
+
+@pytest.mark.parametrize("says", ["gone", "waits", "holds"])
+def test_the_sweep_frees_what_no_log_names(permits: Permits, says: str) -> None:
+    """Rule F.1: after a minute; who waits is woken, and what is held stays."""
+    a, b = standing(permits, "a", "b")
+
+    def stands(who: Holder, _grant: Grant | None) -> str:
+        return says if who == a else "waits"
+
+    early = permits.sweep("one", NOW + 59_999, stands, unique())
+    assert early == ([a.instance_id] if says == "waits" else [])
+    late = permits.sweep("one", NOW + 60_000, stands, unique())
+    freed = {"gone": [b.instance_id], "waits": [a.instance_id, b.instance_id], "holds": []}
+    assert late == freed[says]
+    assert bool(permits.find(b, ONE)) is (says != "holds")
+
+
+def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -> None:
+    """Rule F.1: its holder's log has named it late, between the sweep's look and its write."""
+    a, b = standing(permits, "a", "b")
+    grants = permits.find(a, ONE)
+    assert grants
+
+    def stands(who: Holder, _grant: Grant | None) -> str:
+        if who == a:
+            assert permits.confirm(a, grants)
+            return "gone"
+        return "waits"
+
+    assert permits.sweep("one", NOW + 100_000, stands, unique()) == []
+    assert permits.find(b, ONE) == ()
+    assert permits.sweep("one", NOW + 100_000, lambda who, _: "gone" if who == a else "waits", unique())
+    assert permits.find(b, ONE)
+
+
+def test_the_sweep_takes_out_of_the_line_who_does_not_wait_any_more(permits: Permits) -> None:
+    a, b, c = standing(permits, "a", "b", "c")
+    permits.sweep("one", NOW + 200_000, lambda who, _: {a: "holds", c: "waits"}.get(who, "gone"), unique())
+    assert permits.find(b, ONE) is None
+    assert permits.find(c, ONE) == ()
+
+
+def again(call: Callable[[], object]) -> object:
+    """What a call gives that is tried again where others change the same items."""
+    while True:
+        try:
+            return call()
+        except StoreUnavailable:
+            time.sleep(0.002)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(permits: Permits, number: int) -> None:
+    """Rules F.3 and F.4. Each waits until it is called, without any sweep."""
+    needs, seen, lock, most = (Need("one", number),), Counter[str](), Lock(), [0]
+
+    def go(name: int) -> None:
+        who = one(str(name), NOW + name)
+        grants = again(lambda: permits.stand(who, needs, NOW, unique()))
+        while not grants:
+            time.sleep(0.002)
+            grants = permits.find(who, needs)
+        assert isinstance(grants, tuple)
+        with lock:
+            seen["held"] += 1
+            most[0] = max(most[0], seen["held"])
+        time.sleep(0.001)
+        with lock:
+            seen["held"] -= 1
+            seen["done"] += 1
+        again(lambda: permits.give_back(who, grants, NOW, unique()))
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(go, range(18)))
+    assert (seen["done"], most[0] <= number) == (18, True)
+    assert isinstance(permits.take(one("last"), needs, NOW), tuple)
+    assert not permits.usage("one").line
