@@ -15,6 +15,7 @@ from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
 from hephaestus.runtime import scanning, spreading
+from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.store.keys import mail_key
@@ -316,6 +317,25 @@ def test_a_part_that_was_stopped_before_it_read_its_items_goes_on_with_the_share
     mapped = again.steps["work"].mapped
     assert mapped is not None
     assert mapped.share == 1
+
+
+def test_parts_that_were_about_to_go_on_are_undone() -> None:
+    """Rule C.13: a redriven map that is cancelled with compensation before its instances went on."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            return Pending(timedelta(hours=2), emits="done") if ctx.item % 3 == 0 else done
+
+    world = Some()
+    world.start(30)
+    world.local.runner.cancel("flow::1")
+    world.local.settle()
+    world.local.runner.redrive("flow::1", dispatch=Enqueue())
+    world.local.runner.cancel("flow::1", compensate=True, dispatch=Enqueue())
+    world.local.settle()
+    assert world.local.runner.get("flow::1").status == "cancelled"
+    assert sorted(item for item, _, _ in world.undone) == [one for one in range(30) if one % 3]
 
 
 def test_what_a_part_reports_again_is_removed_and_has_no_one_woken() -> None:

@@ -200,7 +200,8 @@ def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str
     """What the parts under way have of a map's places."""
     if not mapped.in_parts:
         return len(under_way)
-    return sum(share for place, share in enumerate(mapped.shares) if state.item(step, mapped.key(place)) in under_way)
+    parts = enumerate(mapped.ends)
+    return sum(mapped.share_of(place) for place, _ in parts if state.item(step, mapped.key(place)) in under_way)
 
 
 def due_part_undos(graph: Graph, state: State, step: str) -> Iterator[str]:
@@ -208,9 +209,9 @@ def due_part_undos(graph: Graph, state: State, step: str) -> Iterator[str]:
     mapped = mapped_of(state, step)
     under_way = open_parts(state, step)
     left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
-    for place, end in enumerate(mapped.ends):
-        activation, share = state.item(step, mapped.key(place)), mapped.shares[place] if mapped.in_parts else 1
-        if end == COMPLETED and mapped.has_completed(place) and activation not in under_way:
+    for place in range(len(mapped.ends)):
+        activation, share = state.item(step, mapped.key(place)), mapped.share_of(place) if mapped.in_parts else 1
+        if mapped.is_to_undo(place) and activation not in under_way:
             if share > left and under_way:
                 return
             left -= share
@@ -244,7 +245,7 @@ def next_undo(state: State, step: str) -> int | None:
 def is_undone(state: State, step: str) -> bool:
     """Whether no completed item is left that is to be undone."""
     mapped = mapped_of(state, step)
-    return not any(end == COMPLETED and mapped.has_completed(place) for place, end in enumerate(mapped.ends))
+    return mapped.tree is not None or not any(map(mapped.is_to_undo, range(len(mapped.ends))))
 
 
 def items_not_undone(state: State, step: str) -> tuple[str, ...]:

@@ -359,9 +359,15 @@ class Mapped:
         width = self.plan.width(self.size)
         return self.first + place * width, min(width, self.size - place * width)
 
-    def has_completed(self, place: int) -> bool:
-        """Whether what has ended at a place has completed an item: a part may have ended without."""
-        return not self.in_parts or self.counts[place].completed > 0
+    def is_to_undo(self, place: int) -> bool:
+        """Whether what is at a place has completed: a part may have ended without, and may have been about to go on."""
+        if not self.in_parts:
+            return self.ends[place] == COMPLETED
+        return self.ends[place] in (COMPLETED, NOT_ENDED) and self.counts[place].completed > 0
+
+    def share_of(self, place: int) -> int:
+        """How many items of a part may be at work; of one that was about to go on, at most as many as it has."""
+        return self.shares[place] or self.part(place)[1]
 
     def over(self) -> Mapped:
         """It, once the map has ended: what was open is cancelled."""

@@ -536,7 +536,7 @@ class Check:
         for done in event.completed:
             self._take(done, done.ended_at)
             known.epochs[done.step] = parse(done.activation).epoch
-            if done.mapped is not None:
+            if done.mapped is not None and not done.mapped.in_parts:
                 known.items.maps[done.step] = self.ledger.book_of(event, done)
             if done.loop is not None:
                 known.loops[done.step] = Looped(done.loop.rounds, done.loop.carry, began_at=done.loop.began_at)

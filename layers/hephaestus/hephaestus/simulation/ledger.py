@@ -545,7 +545,8 @@ class Ledger:
             taken = done.outcome("completed", known.ended_at)
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             if taken.mapped is not None:
-                same = replace(same, mapped=replace(taken.mapped, left=known.mapped and known.mapped.left))
+                own = (known.mapped.left, known.mapped.tree) if known.mapped is not None else (None, None)
+                same = replace(same, mapped=replace(taken.mapped, left=own[0], tree=own[1]))
                 known = replace(known, mapped=known.mapped and replace(known.mapped, open=NOTHING))
             undoing = [one for one, child in state.children.items() if child.stopping == "undo"]
             require(

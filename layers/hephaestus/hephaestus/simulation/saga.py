@@ -118,7 +118,9 @@ def _done(known: Generation, event: Event) -> Iterator[str]:
 def _taken_over(known: Generation, done: StepCompleted) -> Iterator[str]:
     """What a fork takes over with a step, and so undoes itself."""
     graph, epoch = known.graph, parse(done.activation).epoch
-    if (mapped := done.mapped) is not None:
+    if (mapped := done.mapped) is not None and mapped.tree is not None:
+        return  # its instances stay where they are
+    if mapped is not None:
         places = [place for place, end in enumerate(mapped.ends) if end == COMPLETED]
         yield from (text_of_item(done.step, epoch, mapped.key(place)) for place in places)
     elif done.step not in graph.undoes and (done.step not in graph.children or done.event not in NOT_DONE):

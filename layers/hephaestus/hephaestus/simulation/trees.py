@@ -95,7 +95,7 @@ class Node:
 
     def to_undo(self) -> set[str]:
         """The parts that have something to undo."""
-        return {one for one in self.ended if self.told[one].completed} - self.undone - self.kept
+        return {one for one, told in self.told.items() if told.completed} - self.undone - self.kept
 
     def is_stopped(self) -> bool:
         """Whether more items are known to have failed than may."""
