@@ -28,7 +28,8 @@ from hephaestus.errors import (
 )
 from hephaestus.runtime import item_pages, map_trees, spreading, telemetry
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
-from hephaestus.store.table import EXPIRES
+from hephaestus.store.keys import HEAD
+from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -681,3 +682,22 @@ def test_a_cancelled_map_goes_on_where_it_was_when_it_is_redriven(chunk: int, ta
         7,
         0,
     )
+
+
+def test_why_some_items_do_not_go_on_is_said_of_the_owner() -> None:
+    """Rule C.1: what runs them is parked, and no one knows it; one that cannot be read hides nothing of the others."""
+    other = step(key="other")(lambda _: "done")
+    without = type("Flow", (Workflow,), {"start_at": other, "transitions": {other: {"done": DONE}}}, key="flow")
+    local, shown = waiting(7, timeout=timedelta(hours=1))
+    later = LocalRuntime(without, store=local.store)
+    later.clock.move_to(local.clock.now() + 7_200_000)
+    part = parts_in(local, shown)[-1]
+    later.runner.wake(part, budget=later.budget())
+    found = local.runner.get(shown.id)
+    assert found.parked is not None
+    assert f"instance {shown.id}: version 1 of workflow Flow is deployed without the map 'work'" in found.parked
+    local.store.table.update(part, HEAD, {"snapshot": b"?", "snapshot_at": None}, ALWAYS)
+    found = local.runner.get(shown.id)
+    assert "cannot be read" in (found.parked or "")
+    assert found.steps["work"].progress is not None
+    assert found.steps["work"].progress["waiting"] == 6

@@ -8,7 +8,7 @@ from hephaestus.definition.item_views import ITEM_STATUSES, ItemStatus, counted,
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.records import NOT_ENDED, NOT_UNDONE, UNDONE
 from hephaestus.engine.trees import below, id_of, top, tree_of
-from hephaestus.errors import InstanceNotFound
+from hephaestus.errors import CorruptLog, InstanceNotFound
 from hephaestus.runtime.items_left import is_of
 
 if TYPE_CHECKING:
@@ -96,11 +96,13 @@ def gone(state: State, tree: Tree) -> InstanceNotFound:
     return InstanceNotFound(message)
 
 
-def progress_of(store: Store, state: State, step: str, most: int | None = None) -> dict[str, int]:
+def progress_of(
+    store: Store, state: State, step: str, most: int | None = None, parked: list[str] | None = None
+) -> dict[str, int]:
     """How many items a map in parts has, and how many of them are in which status.
 
     At most ``most`` instances are read for it, by default ``MOST_READ``: the first of those that are under way. Of the
-    others it is known what has failed.
+    others it is known what has failed. Why one of them is parked, or cannot be read, is added to ``parked``.
     """
     plan = mapped_of(state, step).plan
     assert plan is not None  # noqa: S101 - it is in parts
@@ -117,8 +119,10 @@ def progress_of(store: Store, state: State, step: str, most: int | None = None) 
                     unknown.append(part)
         level = []
         for part in unknown:
-            found = store.load(id_of(tree, part.node)) if left > 0 else None
+            found, why = _read(store, id_of(tree, part.node)) if left > 0 else (None, None)
             left -= 1
+            if why and parked is not None:
+                parked.append(why)
             if found is None or not is_of(tree, found):
                 _add(counts, part.known)
             elif mapped_of(found, step).in_parts:
@@ -126,6 +130,15 @@ def progress_of(store: Store, state: State, step: str, most: int | None = None) 
             else:
                 _add(counts, counted(found, step, mapped_of(found, step)))
     return progress(plan.total, counts)
+
+
+def _read(store: Store, name: str) -> tuple[State | None, str | None]:
+    """An instance of the tree, if it is there and can be read, and why it is parked."""
+    try:
+        state = store.load(name)
+    except CorruptLog:
+        return None, "what is stored of some of a map's items cannot be read: the log says where, and why"
+    return state, None if state is None else state.parked
 
 
 def _add(counts: dict[ItemStatus, int], more: Mapping[ItemStatus, int]) -> None:

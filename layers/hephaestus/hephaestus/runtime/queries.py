@@ -44,11 +44,14 @@ class Queries:
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._load(instance_id)
-        far = self._far(state)
+        parked: list[str] = []
+        far = self._far(state, parked=parked)
         try:
             shown = view(state, self._instances.registry.definition(state).graph, far)
         except (UnknownWorkflow, UnknownVersion):
             shown = view(state, None, far)
+        if parked and shown.parked is None and not state.closed:
+            shown = replace(shown, parked=parked[0])  # it waits for an instance that no one knows
         return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
 
     def _load(self, instance_id: str) -> State:
@@ -56,10 +59,10 @@ class Queries:
         check_known(check_id(instance_id), self._store)
         return self._instances.load(check_id(instance_id))
 
-    def _far(self, state: State, most: int | None = None) -> dict[str, dict[str, int]]:
+    def _far(self, state: State, most: int | None = None, parked: list[str] | None = None) -> dict[str, dict[str, int]]:
         """How far the maps have come whose items other instances run, ``most`` of which are read."""
         maps = [key for key, step in state.steps.items() if step.mapped is not None and step.mapped.in_parts]
-        return {key: progress_of(self._store, state, key, most) for key in maps}
+        return {key: progress_of(self._store, state, key, most, parked) for key in maps}
 
     def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
         """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
