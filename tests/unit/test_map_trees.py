@@ -618,6 +618,54 @@ def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.Mo
     assert scans == sorted(scans)
 
 
+def test_a_redrive_reads_an_object_that_was_put_right() -> None:
+    """Rule C.4: what failed for good is not gone on with; no item ran, so the map begins with what is there now."""
+    work = step(key="work")(lambda ctx: {"n": ctx.item["n"]})
+    made = Map(work, over=Items.s3("uploads", "lines.jsonl"))
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    local.objects.put("uploads", "lines.jsonl", lines(1) + "{nonsense\n")
+    shown = local.start(flow, "1", {})
+    assert "lines.jsonl, line 2 is not JSON" in str(shown.error)
+    local.objects.put("uploads", "lines.jsonl", lines(3))
+    local.runner.redrive(shown.id)
+    local.settle()
+    shown = local.runner.get(shown.id)
+    assert (shown.status, shown.output and shown.output["completed"]) == ("completed", 3)
+
+
+def test_a_scan_that_was_cut_begins_anew_where_other_code_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.3: what another ``chunk`` or another format found is of no use."""
+    seen: list[Any] = []
+    work = step(key="work")(lambda ctx: seen.append(ctx.item["n"]) or "done")  # type: ignore[func-returns-value]  # on purpose
+    again = Retry(max_attempts=2, backoff="constant", delay=60)
+
+    def with_chunk(chunk: int, key: str) -> Any:
+        made = Map(work, over=Items.s3("uploads", key), chunk=chunk, name="map", retry=again)
+        return type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+
+    local, other = LocalRuntime(with_chunk(3, "a.jsonl")), LocalRuntime(with_chunk(2, "b.csv"))
+    local.runner.sources = lambda: Sources(local.objects, block=1, longest_line=16)
+    local.objects.put("uploads", "a.jsonl", lines(50))
+    local.objects.put("uploads", "b.csv", "n\n" + "".join(f"{number}\n" for number in range(9)))
+    monkeypatch.setattr(scanning, "SCANNED", 1)
+    scan = Sources.scan
+
+    def cut(self: Sources, at: Scan, goes_on: Callable[[int], bool]) -> Any:
+        if at.total:
+            message = "the time is up"
+            raise scanning.ScanGoesOn(message)
+        return scan(self, at, goes_on)
+
+    with monkeypatch.context() as while_cut:
+        while_cut.setattr(Sources, "scan", cut)
+        shown = local.start("Flow", "1", {})
+    local.runner.registry = other.runner.registry
+    local.advance(timedelta(minutes=5))
+    assert local.runner.get(shown.id).status == "completed"
+    assert sorted(seen) == [str(number) for number in range(9)]
+
+
 @pytest.mark.parametrize("chunk", [2, 100])
 def test_the_version_of_a_maps_workflows_is_decided_once(chunk: int) -> None:
     """Rule C.15: by the workflow's ``version_for``, asked once for all of them."""

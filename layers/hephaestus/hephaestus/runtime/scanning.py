@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.maps import Spreads
 from hephaestus.engine.codec import load_value
+from hephaestus.errors import NonRetryable
 from hephaestus.runtime.sources import GROUP, Leaf, Scan, Source
 from hephaestus.runtime.spreading import digest, plan_of, shared, write
 from hephaestus.values import FrozenList
@@ -35,6 +36,7 @@ def of_object(given: Spreads, source: Items, step: Map, of: ItemsOf) -> Spreads:
 
     How far the scan has come is stored, too: an attempt that ran out of time, or died, is gone on with by the next.
     What it finds has names that the object's pin is part of, so that two attempts write the same or beside each other.
+    Of what fails for good nothing is gone on with: a redrive reads the object that is there then.
 
     Raises:
         InvalidItems, UnreadableObject: the object has no such lines, or is not there.
@@ -43,10 +45,23 @@ def of_object(given: Spreads, source: Items, step: Map, of: ItemsOf) -> Spreads:
     """
     sources, mark = of.sources(), f"map{digest(of.activation, 16)}-scan"
     owner = (of.context.instance.id, of.context.instance.life)
+    try:
+        return _spread_over(given, source, step, of, sources, mark)
+    except NonRetryable:  # a redrive finds another object, or the same one put right: it begins anew
+        of.store.values.remove(*owner, (mark,))
+        raise
+
+
+def _spread_over(  # noqa: PLR0913, PLR0917 - as above
+    given: Spreads, source: Items, step: Map, of: ItemsOf, sources: Sources, mark: str
+) -> Spreads:
+    owner = (of.context.instance.id, of.context.instance.life)
     found = of.store.values.find(*owner, (mark,))
-    scan = Scan.from_json(load_value(found[mark])) if mark in found else sources.begin(source, step.chunk)
+    scan = Scan.from_json(load_value(found[mark])) if mark in found else None
+    if scan is None or scan.source.items != source or scan.chunk != step.chunk:  # other code was deployed meanwhile
+        scan = sources.begin(source, step.chunk)
     pin = scan.source.pin
-    name = f"map{digest(f'{of.activation} {pin.etag} {pin.version_id}', 16)}"
+    name = f"map{digest(f'{of.activation} {source!r} {step.chunk} {pin.etag} {pin.version_id}', 16)}"
     while not scan.done:
         if of.context.remaining_time() < LEAST_TIME:
             message = f"step {step.key}: {source.uri} is scanned up to byte {scan.at:,} of {pin.size:,}"
