@@ -425,6 +425,19 @@ def test_progress_reads_no_more_instances_than_it_may(monkeypatch: pytest.Monkey
     assert 0 < found["waiting"] < 12
 
 
+def test_items_of_a_map_that_was_cancelled_before_they_began_are_shown() -> None:
+    """Rule C.10: an instance that ended before its part of the map began has items like any other."""
+    made = Map(work, over=given, chunk=2)
+    local = LocalRuntime(kind := flow(made))
+    name = local.runner.start_instance(kind, {"items": [0, 1, 2, 3, 4]}, id="1")
+    for due in local.queue.pop_due(local.clock.now()):
+        local.runner.wake(due.instance_id, budget=local.budget(), alarms=due.alarms)
+    local.runner.cancel(name)
+    local.settle()
+    page = local.runner.items(name, "work")
+    assert [(one.key, one.status, one.item) for one in page.items] == [(str(n), "pending", n) for n in range(5)]
+
+
 @pytest.mark.parametrize("undone", [False, True])
 def test_items_that_stopped_or_were_undone_are_shown_so(undone: bool) -> None:
     """Rules C.6 and C.13: as of a map in one instance."""

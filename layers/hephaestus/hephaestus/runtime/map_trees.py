@@ -81,7 +81,7 @@ def _held(  # noqa: PLR0913, PLR0917 - as above, at a place of the tree
             continue
         found = store.load(id_of(tree, of)) if part.begun else None
         if found is None or not is_of(tree, found):
-            if not part.open and part.begun:
+            if found is None and not part.open and _has_had_some(part):
                 raise gone(state, tree)
             yield Held(of.first, of.size, None)
         elif mapped_of(found, step).in_parts:
@@ -163,6 +163,11 @@ def _known(mapped: Mapped, place: int, size: int) -> dict[ItemStatus, int]:
     completed: ItemStatus = "compensated" if end == UNDONE else "completed"
     rest = size - one.completed - one.failed - one.cancelled
     return {completed: one.completed, "failed": one.failed, "cancelled": one.cancelled, "pending": rest}
+
+
+def _has_had_some(part: _Part) -> bool:
+    """Whether items of a part have come to an end; one that was cancelled before its map began has had none."""
+    return any(number for name, number in part.known.items() if name != "pending")
 
 
 def _may_have(part: _Part, status: str) -> bool:
