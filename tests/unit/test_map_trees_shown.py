@@ -425,6 +425,19 @@ def test_progress_reads_no_more_instances_than_it_may(monkeypatch: pytest.Monkey
     assert 0 < found["waiting"] < 12
 
 
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_an_instance_is_shown_whose_map_was_renamed_under_the_same_version(chunk: int) -> None:
+    """It is parked, and no event is for its items; who looks for the reason must see it."""
+    ask = WaitForEvent("yes", name="ask")
+    local = LocalRuntime(before := flow(Map(ask, over=given, chunk=chunk, name="work")))
+    shown = local.start(before, "1", {"items": [0, 1, 2, 3, 4]})
+    renamed = flow(Map(ask, over=given, chunk=chunk, name="other"))
+    local.runner.registry = LocalRuntime(renamed).runner.registry
+    shown = local.runner.get(shown.id)
+    assert (shown.accepts, (shown.steps["work"].progress or {}).get("waiting")) == ({}, 5)
+    assert len(local.runner.items(shown.id, "work").items) == 5
+
+
 def test_items_of_a_map_that_was_cancelled_before_they_began_are_shown() -> None:
     """Rule C.10: an instance that ended before its part of the map began has items like any other."""
     made = Map(work, over=given, chunk=2)

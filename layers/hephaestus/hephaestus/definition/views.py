@@ -212,8 +212,9 @@ def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]]
     open_ = not state.closed and not state.cancel and state.compensation is None
     accepts = accepted_events(graph, state) if graph and open_ else {}
     for step, known in (far or {}).items():
-        if graph and open_ and known.get("waiting") and state.step_status(step) == "mapping":
-            accepts[step] = graph.maps[step].events
+        spread = graph.maps.get(step) if graph and open_ else None  # it may have been renamed under the same version
+        if spread is not None and known.get("waiting") and state.step_status(step) == "mapping":
+            accepts[step] = spread.events
     return InstanceView(
         id=state.instance_id,
         key=key_of(state.instance_id),
