@@ -618,6 +618,22 @@ def test_a_tree_goes_with_its_root_and_with_it_the_items(key: Any) -> None:
     assert [row for row in rows(local) if not row[2]] == []
 
 
+def test_a_smaller_chunk_has_room_for_larger_items() -> None:
+    """Rule C.4: what is bounded is what one instance has, and what is too large is no error that goes away."""
+    large = ["".join(hashlib.sha256(f"{n} {m}".encode()).hexdigest() for m in range(1_000)) for n in range(3)]
+    shown = {}
+    for chunk in (1, 2, 100):
+        measure = step(key="work")(lambda ctx: {"size": len(ctx.item)})
+        made = Map(measure, over=lambda _: large, chunk=chunk)
+        kind = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+        shown[chunk] = LocalRuntime(kind).start(kind, "1", {})
+    assert shown[1].output is not None
+    assert shown[1].output["completed"] == 3
+    for chunk in (2, 100):
+        assert (shown[chunk].status, shown[chunk].steps["work"].attempt) == ("failed", 1)
+        assert "bytes compressed; at most 65536 are stored" in str(shown[chunk].error)
+
+
 def test_items_that_cannot_be_stored_are_not_stored_in_part() -> None:
     """Rule C.4: nothing is written before all of them are known to fit."""
     large = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(4_000))

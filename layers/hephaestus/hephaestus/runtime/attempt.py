@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
-from hephaestus.definition.maps import MOST_CHUNK, Spreads
+from hephaestus.definition.maps import Spreads
 from hephaestus.definition.results import Again, Completed, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
@@ -191,8 +191,10 @@ class Attempt:
         if type(result) not in RESULTS and inspect.isawaitable(result):
             result = self._awaited(result)
         if type(result) is Spreads:
-            self._check_items(result)
-            return self._spread(cast("Map", step), result)  # nothing else gives them
+            try:
+                return self._spread(cast("Map", step), result)  # nothing else gives them
+            except PayloadTooLarge as error:
+                raise InvalidResult(str(error)) from error
         try:
             read = self._read_undone(result) if undo else self._read(result, key)
         except (TypeError, ValueError, NotSerializable, PayloadTooLarge, CallerError) as error:
@@ -217,6 +219,7 @@ class Attempt:
             InvalidItems, PayloadTooLarge, UnreadableObject: they cannot be stored, or read.
             StoreUnavailable: store or object did not answer.
         """
+        self._check_size("context", spreads.initial)
         if isinstance(made.target, ChildWorkflow):
             spreads = self._of_workflow(made.target, spreads)
         if spreads.source is not None or len(spreads.items) > made.chunk:
@@ -225,6 +228,8 @@ class Attempt:
             name = f"{self.number}.{self.started_at}"
             of = ItemsOf(self.store, self.context, self.activation, name, self.at_once, self.sources)
             spreads = spread(spreads, made, of)
+        else:
+            self._check_size("items", spreads.items)
         return Outcome(self.activation, self.number, self.started_at, spreads=spreads)
 
     def _of_workflow(self, target: ChildWorkflow, spreads: Spreads) -> Spreads:
@@ -240,18 +245,13 @@ class Attempt:
         opts = {"context": self.context.initial, "id": "", "tags": list(flow.tags)}
         return replace(spreads, child=flow.business_key.name, version=version_for(flow, opts))
 
-    def _check_items(self, spreads: Spreads) -> None:
-        """Reject items that cannot be stored.
+    def _check_size(self, what: str, value: Any) -> None:
+        """Reject what a map cannot store.
 
         Raises:
-            InvalidResult: they are too large.
+            PayloadTooLarge: it is too large.
         """
-        try:
-            inside = spreads.items if len(spreads.items) <= MOST_CHUNK else ()
-            for what, value in (("items", inside), ("context", spreads.initial)):
-                check_size(value, self.store.max_value_bytes, f"step {self.step}: its {what}")
-        except PayloadTooLarge as error:
-            raise InvalidResult(str(error)) from error
+        check_size(value, self.store.max_value_bytes, f"step {self.step}: its {what}")
 
     def _failed(self, error: BaseException) -> Outcome:
         return Outcome(self.activation, self.number, self.started_at, error=error, story=failure(error, self.step))
