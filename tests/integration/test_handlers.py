@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus import DONE, Schedule, StepContext, Workflow, step
 from hephaestus.errors import (
     BadRequest,
     CorruptLog,
@@ -616,6 +616,23 @@ class TestSweep:
         assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Hephaestus"
         deployment.pump()
         assert deployment.runner.get(SAMPLE).status == "waiting"
+
+    def test_the_first_sweeps_have_the_schedules_of_the_code_known(self, deployment: Deployment) -> None:
+        """The sweep knows no workflows: it asks the resume function, again and again, as the first may be older."""
+
+        class Timed(Workflow, key="timed"):
+            start_at = swell
+            transitions: ClassVar = {swell: {"done": DONE}}
+            schedules: ClassVar = [Schedule("nightly", "0 2 * * *")]
+
+        deployment.runner.registry = Registry([Timed], deployment=7)
+        asked = []
+        for _ in range(4):
+            deployment.invoke("sweep", sample("sweep"))
+            asked.append(deployment.pump())
+        assert asked[0] >= 1
+        assert [shown.schedule for shown in deployment.runner.schedules()] == ["Timed.nightly"]
+        assert deployment.runner.get("hephaestus-schedule::Timed.nightly").status == "waiting"
 
 
 class TestBadInput:

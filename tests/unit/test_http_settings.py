@@ -44,7 +44,8 @@ def test_everything_can_be_set() -> None:
     optional["HEPHAESTUS_STEP_VARIABLES"] = "ORDERS=o\n\n QUERY=a=b \n"
     callbacks = ("secret:key", "https://api.test", "stack", "0a1b.")
     optional["HEPHAESTUS_BULK_QUEUE_URL"] = "https://bulk"
-    outside = ("default", "shop", "https://dead", "https://bulk", {"ORDERS": "o", "QUERY": "a=b"})
+    optional["HEPHAESTUS_DEPLOYMENT"] = "arn:aws:lambda:eu-south-1:123456789012:layer:shop-workflows:41"
+    outside = ("default", "shop", "https://dead", "https://bulk", 41, {"ORDERS": "o", "QUERY": "a=b"})
     expected = ("arn:dlq", ("orders", "returns"), "b", 8, 2, 30, True, *callbacks, *outside)
     assert Settings.read({**NEEDED, **optional}) == Settings(
         "t", "https://queue", "g", "arn:role", "arn:resume", *expected

@@ -36,7 +36,7 @@ BODIES = [
     for operation in methods.values()
     if "requestBody" in operation and operation.get("security") != []  # what a link takes is any JSON
 ]
-PATHS = {"instance_id": "k::1", "workflow": "OrderFlow"}
+PATHS = {"instance_id": "k::1", "workflow": "OrderFlow", "schedule": "Report.nightly"}
 READERS: dict[str, Any] = {
     command.operation: partial(
         command.read, **{name: PATHS[name] for name in in_path(command)}, **{command.named_by or "by": None, "by": None}

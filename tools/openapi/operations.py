@@ -97,6 +97,7 @@ def of_command(command: type[Command]) -> Operation:
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/openapi.json"): Operation("getDocument", "This document", {200: "Document"}),
     ("GET", "/workflows"): Operation("listWorkflows", "What is deployed", {200: "Workflows"}),
+    ("GET", "/schedules"): Operation("listSchedules", "List schedules, with their next times", {200: "Schedules"}),
     ("GET", "/instances"): Operation(
         "listInstances",
         "List instances, newest start first",

@@ -12,6 +12,7 @@ from hephaestus.definition.definition import FORKS
 from hephaestus.definition.incoming import ON
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemView
 from hephaestus.definition.references import ByStep
+from hephaestus.definition.schedule_views import ScheduleView
 from hephaestus.definition.views import HistoryEntry, InstanceView, StepView
 from hephaestus.engine.state import STATUSES, StepStatus
 from hephaestus.runtime.commands import Command
@@ -24,6 +25,7 @@ NAMED: Final[Mapping[type[Any], str]] = {
     StepView: "Step",
     HistoryEntry: "LogEntry",
     ItemView: "Item",
+    ScheduleView: "Schedule",
 }
 EVENT: Final[Schema] = {
     "type": "object",
@@ -34,9 +36,10 @@ EVENT: Final[Schema] = {
         "by": {"type": "string", "description": "Who asked for it; how that is known is in `by_source`."},
         "by_source": {
             "type": "string",
-            "enum": ["api", "claim", "link"],
+            "enum": ["api", "claim", "link", "parent"],
             "description": "`api`: the identity that API Gateway authorized, without `by` where it asks for none. "
-            "`claim`: what the caller says of itself. `link`: whoever held this callback link.",
+            "`claim`: what the caller says of itself. `link`: whoever held this callback link. "
+            "`parent`: the instance that has this one as a child, or its schedule.",
         },
     },
 }
@@ -153,6 +156,12 @@ def components() -> dict[str, Schema]:
             "additionalProperties": False,
         },
         "Workflow": workflow(),
+        "Schedules": {
+            "type": "object",
+            "required": ["items"],
+            "properties": {"items": {"type": "array", "items": {"$ref": "#/components/schemas/Schedule"}}},
+            "additionalProperties": False,
+        },
         "Link": link(),
         "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
         "Problem": problem(),

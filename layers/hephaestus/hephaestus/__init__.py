@@ -13,6 +13,7 @@ from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
+from hephaestus.definition.schedules import Schedule
 from hephaestus.definition.step import DONE, FAIL, Choice, Done, Fail, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (
@@ -123,6 +124,7 @@ __all__ = [
     "Retry",
     "RetryLater",
     "Rounds",
+    "Schedule",
     "Step",
     "StepContext",
     "StepMovedOn",

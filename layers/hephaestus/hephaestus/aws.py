@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hephaestus.store.store import Store
 
 MAX_SHARDS: Final = 64
+MOST_DIGITS: Final = 15  # of a deployment's number
 NUMBERS: Final = ("wake_shards", "list_shards", "retention_days")
 RUNS: Final = (
     *("table", "queue_url", "schedule_group", "schedule_prefix", "schedule_role_arn", "resume_arn"),
@@ -70,6 +71,8 @@ class Settings:
         resume_arn: the resume function [HEPHAESTUS_RESUME_ARN].
         schedule_dlq_arn: where a schedule's call goes that cannot be delivered [HEPHAESTUS_SCHEDULE_DLQ_ARN].
         workflows: the modules that hold the workflows, separated by commas [HEPHAESTUS_WORKFLOWS].
+        deployment: the number at the end of what the deployment is named by, as the ARN of its workflows' layer: an
+            older one's schedules never take the place of a newer one's [HEPHAESTUS_DEPLOYMENT].
         step_variables: environment variables of the steps, one ``NAME=value`` a line [HEPHAESTUS_STEP_VARIABLES].
         bucket: where large values go; without it they are refused [HEPHAESTUS_BUCKET].
         wake_shards: shards of the index of alarms, 1 to 64 [HEPHAESTUS_WAKE_SHARDS].
@@ -108,6 +111,7 @@ class Settings:
     stack: str = ""
     ingest_dlq_url: str | None = None
     bulk_queue_url: str | None = None
+    deployment: int = 0
     step_variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -125,6 +129,7 @@ class Settings:
             workflows=tuple(
                 name.strip() for name in (reader.optional("WORKFLOWS") or "workflows").split(",") if name.strip()
             ),
+            deployment=reader.ending("DEPLOYMENT"),
             bucket=reader.optional("BUCKET"),
             wake_shards=reader.number("WAKE_SHARDS", MAX_SHARDS) or 4,
             list_shards=reader.number("LIST_SHARDS", MAX_SHARDS) or 4,
@@ -195,6 +200,11 @@ class _Reader:
         self._wrong(name, f"is {value[:40]!r}: it must be a whole number from 1 to {most}")
         return None
 
+    def ending(self, name: str) -> int:
+        """The number after the last colon of what a variable says; 0 where there is none."""
+        number = (self.optional(name) or "").rpartition(":")[2]
+        return int(number) if number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS else 0
+
     def variables(self, name: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for line in filter(None, map(str.strip, (self.optional(name) or "").splitlines())):
@@ -231,7 +241,9 @@ def runner_from_environment() -> Runner:
         BadSettings: naming every variable that is missing or malformed, those of links aside.
     """
     settings = settings_from_environment().check(*RUNS)
-    return build_runner(settings, Registry.load(settings.workflows), signer=signer_from_environment)
+    return build_runner(
+        settings, Registry.load(settings.workflows, settings.deployment), signer=signer_from_environment
+    )
 
 
 @cache
@@ -246,7 +258,7 @@ def answerer_from_environment() -> Runner:
 
     settings, place = settings_from_environment().check(*ANSWERS), Account()
     queue = _queue(settings, place)
-    registry = Registry.load(settings.workflows)
+    registry = Registry.load(settings.workflows, settings.deployment)
     store, timers = _store(settings, place), QueuedTimers(queue)
     runner = Runner(store, timers, queue, registry, signer=signer_from_environment)
     runner.bus = QueuedBus(queue) if settings.event_bus else None
@@ -261,7 +273,7 @@ def reader_from_environment() -> Runner:
         BadSettings: naming every variable that reading needs and that is missing or malformed.
     """
     settings = settings_from_environment().check(*READS)
-    return build_runner(settings, Registry.load(settings.workflows))
+    return build_runner(settings, Registry.load(settings.workflows, settings.deployment))
 
 
 def build_runner(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryStore, MemoryTimers
 from hephaestus.adapters.memory.objects import MemoryObjects
@@ -148,7 +148,9 @@ def _check_workflows(workflows: Sequence[object]) -> None:
 
 
 class LocalRuntime:
-    """A whole runtime in memory: a runner, and the queue, schedules and sweeps that call it.
+    """A whole runtime in memory: a runner, and the queue, timers and sweeps that call it.
+
+    Schedules that the workflows declare begin with it; ``advance`` has their occurrences start, each at its time.
 
     ``local.objects.put("bucket", "key", "...")`` puts an object there that ``Items.s3`` reads.
 
@@ -163,6 +165,8 @@ class LocalRuntime:
     Raises:
         TypeError: no workflow was given, or something that is none.
     """
+
+    starts_schedules: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -185,7 +189,7 @@ class LocalRuntime:
             self.store,
             self.timers,
             self.queue,
-            Registry(workflows),
+            Registry(workflows, deployment=self.clock.now()),
             clock=self.clock,
             dispatch=Enqueue(),
             limits=limits,
@@ -196,6 +200,9 @@ class LocalRuntime:
         self.objects = MemoryObjects()
         self.runner.sources = lambda: Sources(self.objects)
         self.sweeper = Sweeper(self.store, self.queue, self.clock)
+        if self.starts_schedules and any(flow.schedules for flow in workflows):
+            self.runner.declare_schedules()
+            self.settle()
 
     def start(  # noqa: PLR0913 - as `start_instance` has them
         self,

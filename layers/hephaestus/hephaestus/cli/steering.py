@@ -35,6 +35,7 @@ Wait = Annotated[
 Watch = Annotated[bool, typer.Option("--watch", help="Stay, and show every change until it ends.")]
 RequestId = Annotated[str | None, typer.Option(help="A name for this request: made twice under one name, it is one.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in its history.")]
+Named = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The workflow and the schedule, as Report.nightly.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -46,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Steer")(redrive)
     app.command(rich_help_panel="Steer")(fork)
     for command in ROUTED:
-        if command not in OWN:
+        if command not in OWN and "instance_id" in command.members:
             app.command(command.action, help=command.__doc__, rich_help_panel="Steer")(made_of(command))
 
 
@@ -67,7 +68,7 @@ def start(
     context = read_object(data, input, "the start data")
     start = Start(workflow=workflow, id=value, context=context, version=version, tags=tag or (), start_id=request_id)
     done = session.connection.do(start, wait=wait)
-    _tell(session, done, "started", wait=wait, watch=watch)
+    tell(session, done, "started", wait=wait, watch=watch)
 
 
 def resume(
@@ -90,7 +91,7 @@ def resume(
     sent = None if payload is NOTHING else payload
     deliver = Deliver(instance_id=instance_id, event=event, payload=sent, step=step, item=item, event_id=request_id)
     done = session.connection.do(deliver, wait=wait)
-    _tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
+    tell(session, done, f"{event} delivered to", wait=wait, watch=watch)
 
 
 def cancel(
@@ -111,7 +112,7 @@ def cancel(
     _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
     asked = Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=request_id)
     done = session.connection.do(asked, wait=wait)
-    _tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
+    tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
 
 
 def redrive(
@@ -135,7 +136,7 @@ def redrive(
         return
     _ask(session, f"Redrive {instance_id}?", yes=yes)
     done = session.connection.do(Redrive(instance_id=instance_id, request_id=request_id), wait=wait)
-    _tell(session, done, Redrive.said, wait=wait, watch=watch)
+    tell(session, done, Redrive.said, wait=wait, watch=watch)
 
 
 def fork(
@@ -174,12 +175,13 @@ def fork(
         start_id=request_id,
     )
     done = session.connection.do(asked, wait=wait)
-    _tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
+    tell(session, done, f"forked from {instance_id}:", wait=wait, watch=watch)
 
 
 def made_of(command: type[Command]) -> Callable[..., None]:
     """A command of the command line that asks for ``command``, with an option for each of its members."""
-    waits = command.answers == "status"
+    subject = "instance_id" if "instance_id" in command.members else "schedule"
+    waits = command.answers == "status" and subject == "instance_id"
 
     def act(ctx: typer.Context, **options: Any) -> None:
         session: Session = ctx.obj
@@ -188,14 +190,17 @@ def made_of(command: type[Command]) -> Callable[..., None]:
         if command.named_by:
             options[command.named_by] = options.pop("request_id")
         asked = command(**options)
-        _ask(session, f"{command.action.capitalize()} {options['instance_id']}?", yes=yes)
-        _tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
+        _ask(session, f"{command.action.partition('_')[0].capitalize()} {options[subject]}?", yes=yes)
+        tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
 
-    elsewhere = {"instance_id", "by", command.named_by}
+    elsewhere = {subject, "by", command.named_by}
     own = {name: member for name, member in command.members.items() if name not in elsewhere}
     defaults = {name: member.default for name, member in own.items() if member.default is not REQUIRED}
     defaults |= {"request_id": None, "wait": None, "watch": False, "yes": False}
-    parameters: dict[str, Any] = {"ctx": typer.Context, "instance_id": InstanceId}
+    parameters: dict[str, Any] = {
+        "ctx": typer.Context,
+        subject: InstanceId if waits or subject != "schedule" else Named,
+    }
     parameters |= {name: _option(member) for name, member in own.items()}
     parameters |= {"request_id": RequestId} if command.named_by else {}
     parameters |= {"wait": Wait, "watch": Watch} if waits else {}
@@ -227,7 +232,7 @@ def _ask(session: Session, question: str, *, yes: bool) -> None:
         raise BadRequest(message)
 
 
-def _tell(
+def tell(
     session: Session, done: Json, what: str, *, wait: int | None, watch: bool, ended_well: tuple[str, ...] = ()
 ) -> None:
     """Say what was done; with ``wait`` how far it came, with ``watch`` how it goes on."""

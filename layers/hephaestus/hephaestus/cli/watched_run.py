@@ -76,6 +76,8 @@ class SkippingClock(VirtualClock):
 class Stage(LocalRuntime):
     """A ``LocalRuntime`` whose steps take their time; its links are signed, and lead nowhere (``--event`` answers)."""
 
+    starts_schedules = False  # one instance is watched
+
     def __init__(self, workflow: type[Workflow], *, real: bool) -> None:
         super().__init__(*with_children((workflow,)))
         self.clock = self.time = SkippingClock(real=real)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.outputs import OutputT
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.schedules import CatchUp, Overlap
     from hephaestus.operations.http_client import Api
     from hephaestus.values.foreign import Model
 
@@ -228,6 +229,46 @@ class Client:
     def workflows(self) -> Sequence[Mapping[str, Any]]:
         """What is deployed, as ``GET /workflows`` describes it."""
         return self._api.workflows()
+
+    def schedules(self) -> Sequence[Mapping[str, Any]]:
+        """All schedules, with their next times; see the API's document."""
+        return self._api.schedules()
+
+    def create_schedule(  # noqa: PLR0913 - as ``hephaestus.Schedule``
+        self,
+        schedule: str,
+        cron: str,
+        *,
+        timezone: str = "UTC",
+        context: Mapping[str, Any] | Model | None = None,
+        overlap: Overlap = "skip",
+        catch_up: CatchUp = "last",
+        jitter: int = 0,
+        request_id: str | None = None,
+    ) -> str:
+        """Create a schedule that no code declares, as ``Report.nightly``; see ``hephaestus.Schedule``.
+
+        Returns:
+            The id of the instance that it is.
+        """
+        given = {"timezone": timezone, "context": context, "overlap": overlap, "catch_up": catch_up, "jitter": jitter}
+        return self._do("create_schedule", request_id, schedule=schedule, cron=cron, **given)
+
+    def pause_schedule(self, schedule: str, reason: str = "", *, request_id: str | None = None) -> None:
+        """Pause a schedule, as ``Report.nightly``: occurrences that fall into the pause never start."""
+        self._do("pause_schedule", request_id, schedule=schedule, reason=reason)
+
+    def unpause_schedule(self, schedule: str, *, request_id: str | None = None) -> None:
+        """Have a paused schedule go on, from now."""
+        self._do("unpause_schedule", request_id, schedule=schedule)
+
+    def trigger_schedule(self, schedule: str, *, request_id: str | None = None) -> Handle[Any]:
+        """Start an occurrence of a schedule now, and return a handle on it."""
+        return self.handle(self._do("trigger_schedule", request_id, schedule=schedule))
+
+    def delete_schedule(self, schedule: str, *, request_id: str | None = None) -> None:
+        """Delete a schedule that the code does not declare."""
+        self._do("delete_schedule", request_id, schedule=schedule)
 
     def wait(self, instance_id: str, timeout: Duration | None = None) -> InstanceView:
         """Wait until an instance has ended, however it ended: look at its ``status``.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current", "checkpoint")
 WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout", "example")
-TRIGGERS: Final = "triggers"  # which an umbrella has, too
+SHARED: Final = ("triggers", "schedules")  # which an umbrella has, too
 STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry", "rounds", "checkpoint")
 STEP_METHODS: Final = ("execute", "compensate")
 
@@ -29,7 +29,7 @@ def body_wrong(workflow: type, root: type) -> Iterator[tuple[str, str]]:
             yield (f"sets {name} in its body, where it has no effect", fix)
     if "start" in body and not hasattr(workflow, "start_at"):
         yield ("sets start, which is what starts an instance", "Write start_at")
-    yield from _misspelt(body, root, (*WORKFLOW, TRIGGERS))
+    yield from _misspelt(body, root, (*WORKFLOW, *SHARED))
 
 
 def step_body_wrong(step: type, root: type) -> Iterator[tuple[str, str]]:

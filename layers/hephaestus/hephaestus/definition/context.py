@@ -252,6 +252,11 @@ class Source(NamedTuple):
         child = self.state.children.get(self.activation)
         return child if child is not None and child.asked else None
 
+    def own_scheduled_for(self) -> datetime | None:
+        """The time that the occurrence is for."""
+        time = self.state.scheduled_for
+        return datetime.fromtimestamp(time / 1000, UTC) if time else None
+
     def own_event(self) -> str:
         """The name of the event that began the round."""
         received = self._received()
@@ -351,6 +356,7 @@ class StepContext(_OfInput[InputT]):
         item: of a map's item, what ``over`` gave; elsewhere ``None``.
         item_key: its key; elsewhere empty.
         index: its place, from 0; elsewhere 0.
+        scheduled_for: of an occurrence of a schedule, the time that it is for, in UTC; elsewhere ``None``.
         results_of: what ``results`` calls; a test may pass ``lambda name: iter([...])``.
         error: in a workflow's ``on_failure``, why the instance fails: ``type`` and ``message``; elsewhere empty.
         links: what makes links; a test may pass ``hephaestus.testing.links``.
@@ -375,6 +381,7 @@ class StepContext(_OfInput[InputT]):
     item_key: str = ""
     index: int = 0
     results_of: Callable[[str], Iterator[Any]] = _no_maps
+    scheduled_for: datetime | None = None
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # for a type checker, it has the attributes above and no others

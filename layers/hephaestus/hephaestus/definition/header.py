@@ -40,13 +40,18 @@ def check_header(cls: type[Workflow], key: object, scope: object, current: objec
     return [Problem(cls.__name__, problem, fix) for problem, fix in found]
 
 
-def _names_wrong(cls: type[Workflow], key: object, scope: object, current: object) -> Iterator[tuple[str, str]]:
+def _names_wrong(  # noqa: C901 - one rule after the other
+    cls: type[Workflow], key: object, scope: object, current: object
+) -> Iterator[tuple[str, str]]:
     fix = "Use up to 64 letters, digits, '_' and '-', a letter first"
+    own = cls.__module__.startswith("hephaestus.")
     if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
         yield (f"the name {shown(cls.name)} is invalid", fix)
+    elif cls.name.startswith(RESERVED) and not own:
+        yield (f"the name {shown(cls.name)} is reserved", f"Names that begin with '{RESERVED}' are the library's")
     if key is not None and (not isinstance(key, str) or not NAME.fullmatch(key)):
         yield (f"the business key {shown(key)} is invalid", fix)
-    elif key is not None and key.startswith(RESERVED):
+    elif key is not None and key.startswith(RESERVED) and not own:
         yield (f"the business key {shown(key)} is reserved", f"Keys that begin with '{RESERVED}' are the library's")
     if not is_one_of(scope, SCOPES):
         yield (f"the scope {shown(scope)} is unknown", f"Use one of {', '.join(SCOPES)}")

@@ -71,5 +71,10 @@ class Spawn:
     context: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A schedule looks at the time: what its only step returns."""
+
+
 Checked: TypeAlias = "bool | Mapping[str, Any] | Model"  # what a poll is answered
 Result: TypeAlias = "str | Completed | Pending | Again | Mapping[str, Any] | Model"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.durations import Duration
 
 MOST_ROUNDS: Final = 10_000_000
+ENDLESS: Final = 2**62
 ONE: Final = timedelta(milliseconds=1)
 
 
@@ -51,6 +52,13 @@ class Rounds:
         object.__setattr__(self, "at_most", int.__int__(at_most))
         object.__setattr__(self, "within", limit)
         object.__setattr__(self, "again_on", plain_events(again_on))
+
+    @classmethod
+    def endless(cls, again_on: Sequence[str]) -> Rounds:
+        """The bounds of a loop of the engine's own, which never ends by itself (B.1)."""
+        made = cls(MOST_ROUNDS, again_on=again_on)
+        object.__setattr__(made, "at_most", ENDLESS)
+        return made
 
     @property
     def bounds(self) -> Bounds:

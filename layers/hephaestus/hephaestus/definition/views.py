@@ -358,6 +358,7 @@ def _is_of_part(event: PartStarted | PartReported | PartEnded) -> bool:
 
 HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "mapped", "ends"})
 COUNTS: Final = frozenset({"round", "rounds"})
+TIMES: Final = ("_at", "_until", "_ms", "_for")
 
 
 def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
@@ -365,7 +366,7 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in fields.items():
         empty = value in (None, "", (), {}, []) and name not in ("taken", "fail")
-        never = value == 0 and name.endswith(("_at", "_until", "_ms"))
+        never = value == 0 and name.endswith(TIMES)
         if empty or never or value is None or name in HIDDEN or (name in COUNTS and not value):
             continue  # that a step led nowhere is worth showing, and that it led to FAIL, whatever the reason
         if name == "activation":
@@ -382,7 +383,9 @@ def _shown(fields: dict[str, Any], *, traces: bool) -> dict[str, Any]:
             shown[name] = {part: text for part, text in value.items() if text}
         elif name == "completed":
             shown[name] = [_shown(done, traces=traces) for done in value]
-        elif name.endswith(("_at", "_until")):
+        elif name == "starts":
+            shown[name] = [_shown(one, traces=traces) for one in value]
+        elif name.endswith(("_at", "_until", "_for")):
             shown[name] = moment(value)
         else:
             shown[name] = value

@@ -13,6 +13,7 @@ from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.incoming import read_triggers
 from hephaestus.definition.outputs import OfOutput, OutputT, output_type, read_output
 from hephaestus.definition.retries import Retry
+from hephaestus.definition.schedules import Schedule, read_schedules, schedules_wrong
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
 from hephaestus.values.scalars import plain_name
@@ -63,6 +64,8 @@ class Workflow(OfOutput[OutputT]):
         Input: a pydantic model that the start data must fit, or ``None``.
         triggers: which events from outside start and resume instances (``hephaestus.triggers``); those of an umbrella
             are its own and its current version's.
+        schedules: when instances start by themselves (``hephaestus.Schedule``); those of an umbrella are its own and
+            its current version's.
         output: what a completed instance leaves: the results of this step, or what a plain function of the context
             returns (a mapping, a model, a data class, or ``None``); by default the results of the step completed last.
             A function is quick and without effects, as it may be called again; where it raises, the instance fails.
@@ -81,6 +84,7 @@ class Workflow(OfOutput[OutputT]):
     retry: ClassVar[Retry] = Retry()
     Input: ClassVar[type[Any] | None] = None
     triggers: ClassVar[Sequence[Trigger]] = ()
+    schedules: ClassVar[Sequence[Schedule]] = ()
     output: ClassVar[OutputLike | None] = None
     on_failure: ClassVar[StepLike | Configured | None] = None
     timeout: ClassVar[Duration | None] = None
@@ -127,6 +131,8 @@ class Workflow(OfOutput[OutputT]):
         problems += check_header(cls, key, scope, current if versions is None else None)
         own_triggers, wrong = read_triggers(cls, cls.triggers)
         problems += wrong
+        own_schedules, wrong = read_schedules(cls, cls.schedules)
+        problems += wrong
         if versions is not None:
             problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)
         else:
@@ -141,6 +147,9 @@ class Workflow(OfOutput[OutputT]):
         if problems:
             raise DefinitionError(cls.name, problems)
         current_one = cls.versions[cls.current]
+        cls.schedules = own_schedules if current_one is cls else (*own_schedules, *current_one.schedules)
+        if problems := list(schedules_wrong(cls, cls.schedules, cls.definitions[cls.current])):
+            raise DefinitionError(cls.name, problems)
         cls.triggers = own_triggers if current_one is cls else (*own_triggers, *current_one.triggers)
 
     @classmethod

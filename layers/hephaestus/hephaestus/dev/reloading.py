@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -42,7 +43,7 @@ class Modules:
         for name in self._own():
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        registry = Registry.load(self.names)
+        registry = Registry.load(self.names, time.time_ns() // 1_000_000)
         registry.names()
         self._folders |= {Path(str(sys.modules[name].__file__)).parent for name in self._own()}
         self._seen = {**self._signature(), **before}  # what was changed meanwhile counts as changed

@@ -16,6 +16,7 @@ from hephaestus.console.embedded import LocalConnection
 from hephaestus.definition.default import use
 from hephaestus.dev.front import Front
 from hephaestus.embedded import Embedded
+from hephaestus.runtime.names import DECLARATIONS
 from hephaestus.store.items import INDEXES
 from hephaestus.store.store import Store
 
@@ -109,6 +110,7 @@ def _watch(modules: Modules, embedded: Embedded, until_the_end: ExitStack) -> No
                 if changed := modules.changed():
                     _logger.info("%s changed: importing again", ", ".join(changed))
                     embedded.runner.registry = registry = modules.load()
+                    embedded.queue.wake(DECLARATIONS)
                     _logger.info("workflows: %s", ", ".join(registry.names()) or "none")
                     embedded.unpark("hephaestus dev")
             except Exception:

@@ -16,6 +16,7 @@ from hephaestus.errors import HephaestusError, no_signer
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.limits import LONGEST_MS
+from hephaestus.runtime.names import DECLARATIONS
 from hephaestus.runtime.runner import Runner
 from hephaestus.runtime.sweeper import PAGE, Sweeper
 from hephaestus.runtime.waking import LONGEST_PARK_MS
@@ -59,6 +60,7 @@ class Embedded:
     def start(self) -> Self:
         """Serve queue, schedules and sweeps from now on."""
         self.queue.serve(self._do)
+        self.queue.wake(DECLARATIONS)
         self._sweeping.start()
         return self
 

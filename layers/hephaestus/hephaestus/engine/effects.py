@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from hephaestus.engine.events import Entry, Event
-    from hephaestus.engine.records import Child, Held, Origin, Queued
+    from hephaestus.engine.records import Child, Held, Occurrence, Origin, Queued
     from hephaestus.engine.state import State, Timer
 
 
@@ -88,6 +88,19 @@ class StartChild:
     def others(self) -> tuple[str, ...]:
         """The instances that it is about."""
         return (self.started.child,)
+
+
+@dataclass(frozen=True, slots=True)
+class StartOccurrence:
+    """Start an occurrence of the schedule that ``decided`` it at a time (ms)."""
+
+    occurrence: Occurrence
+    decided: int
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The instances that it is about."""
+        return (self.occurrence.child,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +201,7 @@ TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
 
 OfLimits: TypeAlias = Stand | GiveBack | Leave
-Owed: TypeAlias = StartChild | Tell | Steer | Keep | OfLimits
+Owed: TypeAlias = StartChild | StartOccurrence | Tell | Steer | Keep | OfLimits
 Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head | Owed
 
 
@@ -222,9 +235,12 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
     related = before.children is not NOTHING or after.children is not NOTHING or after.origin is not None
     limited = before.permits or before.queued or after.queued
-    if not related and not limited and not (before.closed or after.closed):
-        return ()
     found: list[Owed] = list(_of_limits(before, after)) if limited else []
+    for event in entry.events:
+        if isinstance(event, RoundEnded) and event.starts:
+            found += [StartOccurrence(one, entry.at) for one in event.starts]
+    if not related and not limited and not (before.closed or after.closed):
+        return tuple(found)
     for event in entry.events:
         match event:
             case ChildStarted():

@@ -184,6 +184,29 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An instance that a schedule starts, with all that it starts with: an effect of the commit that names it.
+
+    Attributes:
+        child: its id.
+        scheduled_for: the time that it is for (ms).
+        start_id: the name of its start.
+        workflow, version, initial, tags, metadata, graph, timeout_ms: see ``InstanceStarted``.
+    """
+
+    child: str
+    scheduled_for: int
+    start_id: str
+    workflow: str
+    version: int
+    initial: Mapping[str, Any] = NOTHING
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = NOTHING
+    graph: str = ""
+    timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
     """A child that a step waits for.
 

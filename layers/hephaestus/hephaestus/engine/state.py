@@ -187,7 +187,8 @@ class State:
     Events are for all rounds of a step (see ``line``): ``inbox`` has the next one of each step, ``lines`` what stands
     behind it.
     ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself; ``share``, of a
-    part of a map that went on after its end, how many items it may have at work.
+    part of a map that went on after its end, how many items it may have at work; ``scheduled_for``, of an occurrence of
+    a schedule, for which time (ms) it was started.
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
@@ -246,6 +247,7 @@ class State:
     children: Mapping[str, Child] = NOTHING
     permits: Mapping[str, Held] = NOTHING
     queued: Mapping[str, Queued] = NOTHING
+    scheduled_for: int = 0
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 

@@ -73,6 +73,12 @@ def _serve_others(api: Api) -> None:
         items = [describe(workflow) for workflow in runner.registry]
         return api.answer({"items": items, "unavailable": runner.registry.unavailable()})
 
+    @api.get("/schedules")
+    def schedules() -> Response[str]:
+        """All schedules."""
+        api.incoming.takes()
+        return api.answer({"items": [to_json_object(one) for one in runner.schedules()]})
+
     @api.get("/openapi.json")
     def document() -> Response[str]:
         """The API's document, for where it is asked for."""

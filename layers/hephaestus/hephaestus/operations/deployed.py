@@ -64,6 +64,13 @@ class Connection:
         """What is deployed, as ``GET /workflows`` describes it."""
         return self._deployed().workflows()
 
+    def schedules(self) -> list[Json]:
+        """All schedules, with their next times."""
+        if self.runner is None:
+            return self._deployed().schedules()
+        with explained(self.account):
+            return [to_json_object(one) for one in self.runner.schedules()]
+
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """An instance as it is now, with its tree where that is asked for."""
         if self.runner is None:

@@ -58,6 +58,11 @@ class Api:
         modules: list[str] = self._get("/workflows")["unavailable"]
         return modules
 
+    def schedules(self) -> list[Json]:
+        """All schedules, as ``GET /schedules`` has them."""
+        items: list[Json] = self._get("/schedules")["items"]
+        return items
+
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """One instance as it is now, with its tree where that is asked for."""
         return self._get(_instance(instance_id), tree="true" if tree else None)

@@ -35,6 +35,7 @@ from hephaestus.engine.events.steps import MOST_QUICK
 from hephaestus.engine.state import is_fatal
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime import telemetry
+from hephaestus.runtime.names import SCHEDULE_KEY
 from hephaestus.runtime.telemetry import tell
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -120,6 +121,7 @@ class _Telling:
         ended: Mapping[str, Running],
     ) -> None:
         self.entry = entry
+        self.before = before
         self.after = after
         self.pure = pure
         self.ended = ended
@@ -206,6 +208,7 @@ class _Telling:
         if isinstance(event, RoundEnded):
             loop = self.after.steps[event.step].loop
             fields["slowed"] = loop is not None and loop.quick > MOST_QUICK
+            fields |= _of_schedule(event, self.before, self.after) if self.after.workflow == SCHEDULE_KEY else {}
         emitted = "again" if isinstance(event, RoundEnded) else "compensated" if undo else getattr(event, "event", "")
         self.stopped(event, emitted, transitions_to=(), compensation=undo, **fields)
 
@@ -343,3 +346,15 @@ def _who(activation: str) -> str:
 
 def _story(failure: Failure) -> dict[str, object]:
     return {"kind": failure.type, "reason": failure.message, "stacktrace": failure.trace or None}
+
+
+def _of_schedule(event: RoundEnded, before: State, after: State) -> dict[str, object]:
+    """How many occurrences a schedule left out, how late those are that it started (ms), and of which workflow."""
+    known = before.loop(event.step)
+    left_out = event.carry.get("skipped", 0) - (known.carry.get("skipped", 0) if known is not None else 0)
+    declared = event.carry.get("declared", {})
+    fields: dict[str, object] = {"schedule_of": declared.get("workflow", ""), "left_out": max(left_out, 0)}
+    on_time = [one for one in event.starts if ".manual-" not in one.start_id]
+    if on_time:
+        fields["late_ms"] = max(after.updated_at - one.scheduled_for for one in on_time)
+    return fields

@@ -11,7 +11,7 @@ from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
 from hephaestus.definition.maps import Spreads
-from hephaestus.definition.results import Again, Completed, Pending, Spawn
+from hephaestus.definition.results import Again, Completed, Look, Pending, Spawn
 from hephaestus.definition.step import read_result
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.errors import CallerError, NonRetryable, PayloadTooLarge
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.maps import Map
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.events import Failure
-    from hephaestus.engine.records import Part
+    from hephaestus.engine.records import Occurrence, Part
     from hephaestus.runtime.sources import Sources
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
@@ -50,7 +50,7 @@ __all__ = [
 
 NOWHERE: Final = Taken()
 EMPTY: Final = FrozenDict()
-RESULTS: Final = frozenset({str, dict, Completed, Pending, Again, Spawn})
+RESULTS: Final = frozenset({str, dict, Completed, Pending, Again, Spawn, Look})
 LONGEST_PAUSE: Final = timedelta(days=366)  # between two rounds
 
 
@@ -85,6 +85,7 @@ class Ended(NamedTuple):
     carry: Mapping[str, Any]
     after: timedelta
     writes: Sequence[Write] = ()
+    starts: tuple[Occurrence, ...] = ()
 
 
 class Spawned(NamedTuple):
@@ -132,7 +133,8 @@ class Outcome(NamedTuple):
         return step_of(self.activation)
 
 
-def _anything(workflow: type[Workflow]) -> object:
+def anything(workflow: str | type[Workflow]) -> Any:
+    """Every workflow, as if it were deployed."""
     return workflow
 
 
@@ -147,7 +149,7 @@ class Attempt:
         context: what the step is given.
         started_at: when it starts, in milliseconds.
         store: what its results must fit.
-        deployed: raises where a child's workflow is not deployed.
+        deployed: gives a workflow; raises where it is not deployed.
         part: which items of a map its instance runs, if it runs another's.
         at_once: how many of a map's items one instance runs at a time at most.
         version: of the workflow that an item is; 0 where it is a step.
@@ -160,7 +162,7 @@ class Attempt:
     context: StepContext
     started_at: int
     store: Store
-    deployed: Callable[[type[Workflow]], object] = _anything
+    deployed: Callable[[str | type[Workflow]], type[Workflow]] = anything
     part: Part | None = None
     at_once: int = 16
     version: int = 0
@@ -285,6 +287,10 @@ class Attempt:
 
             step = self.definition.step_of(self.activation)
             return spawned(step, result, self.store.max_value_bytes, self.deployed, self.version)
+        if type(result) is Look:
+            from hephaestus.runtime.recurring import looked  # noqa: PLC0415 - only where schedules are
+
+            return looked(self.context, self.started_at, self.store, self.deployed)
         events = self.definition.events_of(self.activation)
         if not isinstance(result, (str, dict, Completed, Pending, Again)) and _has_fields(result):
             result = freeze(result, f"step {key}: its result")

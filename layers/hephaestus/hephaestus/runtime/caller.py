@@ -8,7 +8,7 @@ source    the name is
 ``api``   the identity that API Gateway authorized; empty where the API asks for no authorization
 ``claim`` what the caller says of itself: nothing checked it
 ``link``  the callback link that was used: whoever held it
-``parent`` the instance that has this one as a child; no caller is taken for one
+``parent`` the instance that has this one as a child, or its schedule; no caller is taken for one
 ========  =============================================================================================
 
 Without a name and a source, the caller said nothing of itself.

@@ -77,7 +77,7 @@ from hephaestus.engine.state import CAREFUL, child_in, is_other, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
-from hephaestus.runtime.attempt import Attempt, Interrupted, InvalidResult, Outcome, StepTimedOut
+from hephaestus.runtime.attempt import Attempt, Interrupted, InvalidResult, Outcome, StepTimedOut, anything
 from hephaestus.runtime.error_text import failure
 from hephaestus.runtime.gate import Gate
 from hephaestus.runtime.items_left import items_left
@@ -145,7 +145,7 @@ class Executor:
     limits: Limits = field(default_factory=Limits)
     workers: Callable[[], Workers] = ThreadWorkers
     signer: Callable[[], Signer] = no_signer
-    deployed: Callable[[type[Workflow]], object] = lambda workflow: workflow
+    deployed: Callable[[str | type[Workflow]], type[Workflow]] = anything
     sources: Callable[[], Sources] = no_sources
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:

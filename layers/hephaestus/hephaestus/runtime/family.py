@@ -10,7 +10,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.effects import GiveBack, Keep, Leave, Owed, Stand, StartChild, Steer, Tell, mail_of
+from hephaestus.engine.effects import (
+    GiveBack,
+    Keep,
+    Leave,
+    Owed,
+    Stand,
+    StartChild,
+    StartOccurrence,
+    Steer,
+    Tell,
+    mail_of,
+)
 from hephaestus.engine.events import Entry, InstanceStarted
 from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
@@ -24,8 +35,11 @@ from hephaestus.errors import (
     NotRedrivable,
     RequestIdReused,
     RetryLater,
+    UnknownVersion,
+    UnknownWorkflow,
 )
 from hephaestus.runtime import commands, lines
+from hephaestus.runtime.announce import tell_start
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.resume_part import ResumePart
 from hephaestus.runtime.commands.undo import Undo
@@ -33,6 +47,7 @@ from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.names import said_id
 from hephaestus.runtime.starts import start_commit
 from hephaestus.store.keys import life_name
+from hephaestus.store.store import LATEST_START_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +81,8 @@ class Family:
         match effect:
             case StartChild(started, part):
                 self._start(started, state, part)
+            case StartOccurrence():
+                self._start_occurrence(effect, state)
             case Tell(mail):
                 self._tell(mail)
             case Steer():
@@ -90,6 +107,27 @@ class Family:
             error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
             own_mail = (parent.instance_id, parent.life, started.activation, 0, started.child)
             self._tell(Mail(*own_mail, "", REJECTED, error=error))
+
+    def _start_occurrence(self, effect: StartOccurrence, schedule: State) -> None:
+        """Start an occurrence of a schedule; the same start made again is one (G.2).
+
+        As long as this may be done late, the head of one that has ended is kept, so that it does not start twice.
+        """
+        instances, one = self._instances, effect.occurrence
+        now = instances.clock.now()
+        if now - effect.decided > LATEST_START_MS:
+            _logger.error("schedule %s: %s was not started within two weeks", schedule.instance_id, one.child)
+            return
+        own = (one.workflow, one.version, one.initial, one.tags, one.metadata, one.start_id, schedule.instance_id)
+        first = InstanceStarted(*own, "parent", one.graph, one.timeout_ms, scheduled_for=one.scheduled_for)
+        entry = Entry(1, start_commit(one.child, "InstanceStarted", one.start_id), now, (first,))
+        fresh = begin(one.child, 1, entry, life_name(now, instances.clock.unique()))
+        started = instances.commits.start(fresh, entry, over=False)
+        if started is None:
+            _logger.error("schedule %s: another instance has the id %s", schedule.instance_id, one.child)
+        elif started[1] and started[0].created_at == now:
+            with suppress(UnknownVersion, UnknownWorkflow):
+                tell_start(started[0], instances.registry.definition(started[0]).graph.start)
 
     def _tell(self, mail: Mail) -> None:
         """Put mail, then send its wake: should that not come, the mail has an alarm."""

@@ -16,6 +16,8 @@ SCHEDULE_NAME: Final = re.compile(r"[0-9a-zA-Z-_.]{1,64}")  # EventBridge Schedu
 MAX_PREFIX: Final = 32
 PREFIX: Final = re.compile(rf"[0-9a-zA-Z-_.]{{0,{MAX_PREFIX}}}")
 MAX_READABLE: Final = 39
+SCHEDULE_KEY: Final = "hephaestus-schedule"  # the business key of schedules, and the name of their workflow
+DECLARATIONS: Final = f"{SCHEDULE_KEY}::.declare"  # no instance has this id: its message has the code's schedules known
 
 
 def is_bulk(instance_id: str) -> bool:
@@ -26,6 +28,16 @@ def is_bulk(instance_id: str) -> bool:
 def said_id(instance_id: str) -> str:
     """An instance as logs name it: those of a map's tree are no one's to look at (C.1)."""
     return "(of a map's tree)" if is_bulk(instance_id) else instance_id
+
+
+def is_schedule(instance_id: str) -> bool:
+    """Whether an instance is a schedule."""
+    return instance_id.startswith(f"{SCHEDULE_KEY}::")
+
+
+def schedule_id(workflow: str, name: str) -> str:
+    """The id of a workflow's schedule."""
+    return f"{SCHEDULE_KEY}::{workflow}.{name}"
 
 
 def schedule_name(timeout: Timeout, prefix: str = "") -> str:

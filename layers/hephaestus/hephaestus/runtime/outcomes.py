@@ -154,7 +154,8 @@ class Judge:
         if quick_rounds(loop, next_at - outcome.started_at) > MOST_QUICK:
             next_at = max(next_at, outcome.started_at + QUICK_MS)
         labels = tuple(map(label, ended.writes))
-        return RoundEnded(outcome.activation, next_at, ended.carry, self._began_at(outcome), outcome.attempt, labels)
+        own = (outcome.activation, next_at, ended.carry, self._began_at(outcome), outcome.attempt, labels)
+        return RoundEnded(*own, starts=ended.starts)
 
     def _began_at(self, outcome: Outcome) -> int:
         """When the attempt began (ms), or the one that started the child whose end it is asked about."""

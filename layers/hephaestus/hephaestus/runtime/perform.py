@@ -19,6 +19,7 @@ from hephaestus.engine.effects import (
     Schedule,
     Stand,
     StartChild,
+    StartOccurrence,
     Steer,
     Tell,
     Unschedule,
@@ -26,6 +27,7 @@ from hephaestus.engine.effects import (
 )
 from hephaestus.engine.state import evolve
 from hephaestus.errors import RetryLater
+from hephaestus.runtime.names import is_schedule
 from hephaestus.runtime.ports import Timeout
 from hephaestus.runtime.quarantine import reason_of
 from hephaestus.runtime.status_events import status_event
@@ -78,7 +80,7 @@ class Performer:
         others: set[str] = set()  # who could not be told: what each is told keeps its order
         for effect in effects:
             match effect:
-                case StartChild() | Tell() | Steer() | Keep() | Stand() | GiveBack() | Leave():
+                case StartChild() | StartOccurrence() | Tell() | Steer() | Keep() | Stand() | GiveBack() | Leave():
                     if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state, blocked):
                         left.append(effect)
                         others.update(effect.others)
@@ -144,7 +146,7 @@ class Performer:
 
     def _publish(self, news: State, silent: set[str]) -> None:
         """Publish a status event, or have the queue do it, which tries it until it is a dead letter."""
-        if self.bus is None:
+        if self.bus is None or is_schedule(news.instance_id):
             return
         event = status_event(news)
         if not self._attempt("bus", silent, news, partial(self.bus.publish, event)):

@@ -15,6 +15,7 @@ from hephaestus.engine.state import OF_ROOTS, STATUSES, is_part
 from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
+from hephaestus.runtime.declarations import carry_of, known_schedules
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
 from hephaestus.runtime.map_trees import progress_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.item_views import ItemView
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.schedule_views import ScheduleView
     from hephaestus.engine.state import State
     from hephaestus.runtime.instances import Instances
     from hephaestus.store.listing import Listed
@@ -130,6 +132,15 @@ class Queries:
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
         return Page([_listed(item) for item in listing.items], bind(listing.cursor, filters))
+
+    def schedules(self) -> Sequence[ScheduleView]:
+        """All schedules that have not ended, by their names."""
+        from hephaestus.definition.schedule_views import view_schedule  # noqa: PLC0415 - only where schedules are
+
+        now = self._instances.clock.now()
+        found = [(name, self._store.load(name)) for name in known_schedules(self._store)]
+        open_ = [(name, state) for name, state in found if state is not None and not state.closed]
+        return [view_schedule(name, carry_of(state), now) for name, state in sorted(open_, key=lambda one: one[0])]
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status."""

@@ -18,6 +18,7 @@ from hephaestus.errors import (
     UnknownWorkflow,
     WorkflowUnavailable,
 )
+from hephaestus.runtime.names import SCHEDULE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,20 +38,24 @@ class Registry:
     Args:
         workflows: workflows.
         modules: modules of workflows, imported on first use.
+        deployment: the number of the deployment: what an older one declares never takes the place of what a newer did.
 
     Raises (any method):
         DefinitionError: two of ``workflows`` have one name, or share a business key without ``scope="global"``.
     """
 
-    def __init__(self, workflows: Iterable[type[Workflow]] = (), *, modules: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workflows: Iterable[type[Workflow]] = (), *, modules: Sequence[str] = (), deployment: int = 0
+    ) -> None:
+        self.deployment = deployment
         self._given = tuple(workflows)
         self._unloaded = tuple(modules)
         self._by_name: dict[str, type[Workflow]] | None = None
 
     @classmethod
-    def load(cls, modules: Sequence[str]) -> Registry:
+    def load(cls, modules: Sequence[str], deployment: int = 0) -> Registry:
         """All workflows that ``modules`` hold; the modules are imported on first use."""
-        return cls(modules=modules)
+        return cls(modules=modules, deployment=deployment)
 
     def get(self, name: str) -> type[Workflow]:
         """The workflow of that name.
@@ -60,6 +65,10 @@ class Registry:
             WorkflowUnavailable: it may be in a module that is broken; the log says what is wrong with it.
         """
         found = self._find(name)
+        if found is None and name == SCHEDULE_KEY:
+            from hephaestus.runtime.recurring import ScheduleWorkflow  # noqa: PLC0415 - only where schedules are
+
+            return ScheduleWorkflow
         if found is None:
             deployed = ", ".join(self.names()) or "none"
             message = f"there is no workflow {str(name)[:64]!r}; deployed workflows: {deployed}"
@@ -78,6 +87,9 @@ class Registry:
             UnknownWorkflow: it is not deployed: another class of that name is, or an umbrella of which it is a version.
         """
         if not isinstance(workflow, type):
+            if workflow == SCHEDULE_KEY:
+                message = f"{workflow} is the library's: declare schedules in a workflow's class, or create them"
+                raise UnknownWorkflow(message)
             return self.get(workflow)
         found = self._find(getattr(workflow, "name", ""))
         if found is workflow:
@@ -190,6 +202,7 @@ def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
     members = {member for workflow in workflows for member in workflow.versions.values() if member is not workflow}
     by_name: dict[str, type[Workflow]] = {}
     owners: dict[str, type[Workflow]] = {}
+    timed: dict[tuple[str, str], type[Workflow]] = {}
     for workflow in workflows:
         if workflow in members:
             continue
@@ -206,6 +219,12 @@ def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
                 'Take another key, or share it: scope="global" in both',
             )
             raise DefinitionError(workflow.name, [problem])
+        for one in workflow.schedules:
+            owner = timed.setdefault((key.name, one.name), workflow)
+            if owner is not workflow:
+                twice = f"its schedule {one.name!r} has the name of one of {owner.name}, which shares its key"
+                fix = "Give each a name of its own: the ids of their occurrences begin alike"
+                raise DefinitionError(workflow.name, [Problem(workflow.name, twice, fix)])
     _check_limits(by_name.values())
     return by_name
 

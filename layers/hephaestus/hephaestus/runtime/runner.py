@@ -25,7 +25,7 @@ from hephaestus.runtime.commands import (
     Unpause,
 )
 from hephaestus.runtime.commands.answer import check_link
-from hephaestus.runtime.commands.command import check_known
+from hephaestus.runtime.commands.command import check_known, check_schedule
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.executor import Executor
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.item_views import ItemView
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.schedule_views import ScheduleView
     from hephaestus.definition.views import HistoryEntry, InstanceView, Page
     from hephaestus.definition.workflow import Workflow
     from hephaestus.runtime.caller import Caller
@@ -116,7 +117,7 @@ class Runner:
         """What reads users' objects, as it was set last."""
         return self.sources()
 
-    def _deployed(self, workflow: type[Workflow]) -> type[Workflow]:
+    def _deployed(self, workflow: str | type[Workflow]) -> type[Workflow]:
         return self.registry.deployed(workflow)
 
     @property
@@ -137,6 +138,20 @@ class Runner:
     def registry(self, registry: Registry) -> None:
         self.instances.registry = registry
 
+    def schedules(self) -> Sequence[ScheduleView]:
+        """All schedules, by workflow and name, with their next times; ``do`` takes what changes them."""
+        return self._queries.schedules()
+
+    def declare_schedules(self) -> None:
+        """Have the schedules that the deployed workflows declare come true; see ``hephaestus.runtime.declarations``.
+
+        Raises:
+            StoreUnavailable: the store did not answer; do it again.
+        """
+        from hephaestus.runtime.declarations import declare  # noqa: PLC0415 - few processes do it
+
+        declare(self.instances, self.dispatch)
+
     def do(self, command: Command, *, dispatch: Dispatch | None = None) -> str:
         """Do what a caller asks for.
 
@@ -151,6 +166,7 @@ class Runner:
             CallerError: as the runner's method of the same name.
         """
         check_known(getattr(command, "instance_id", ""), self.store)
+        check_schedule(command)
         return command.perform(self.instances, dispatch or self.dispatch)
 
     def start_instance(  # noqa: PLR0913 - the family's contract

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def spawned(
-    step: Any, asked: Spawn, limit: int | None, deployed: Callable[[type[Workflow]], object], version: int = 0
+    step: Any,
+    asked: Spawn,
+    limit: int | None,
+    deployed: Callable[[str | type[Workflow]], type[Workflow]],
+    version: int = 0,
 ) -> Spawned:
     """The start of a child.
 

@@ -48,7 +48,7 @@ FIELDS: Final = frozenset(
         *("instance_id", "workflow", "workflow_version", "version", "generation", "created_at"),
         *("initial_step", "context_keys", "runner", "forked_from", "status", "completed_steps", "failed_step"),
         *("kind", "reason", "stacktrace", "error", "step", "step_key", "attempt", "compensation", "concurrent"),
-        *("active_steps_count", "item", "round", "slowed"),
+        *("active_steps_count", "item", "round", "slowed", "schedule_of", "left_out", "late_ms"),
         *("event", "has_context_updates", "has_metadata_updates", "transitions_to", "will_retry", "retry_at"),
         *("instance_status", "resume_event", "source", "from_step", "targets", "fan_out", "status_before"),
         *("status_after", "iteration", "name", "storage", "pid", "outcome"),

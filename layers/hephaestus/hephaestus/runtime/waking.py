@@ -15,8 +15,9 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
+from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.lines import is_called, sweep
-from hephaestus.runtime.names import said_id
+from hephaestus.runtime.names import DECLARATIONS, said_id
 from hephaestus.runtime.orphans import unread
 from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
 from hephaestus.store.permits import LIMIT, is_limit
@@ -58,6 +59,11 @@ class Waker:
         Raises:
             StoreUnavailable: the store did not answer; send the message again.
         """
+        if instance_id == DECLARATIONS:
+            from hephaestus.runtime.declarations import declare  # noqa: PLC0415 - the sweep asks for it now and then
+
+            declare(self._instances, Enqueue())
+            return
         if is_limit(instance_id):
             own = self._instances
             sweep(instance_id.removeprefix(LIMIT), own.store, own.clock, own.queue)

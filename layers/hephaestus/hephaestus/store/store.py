@@ -58,6 +58,7 @@ MAX_REASON: Final = 1_000
 TRIES: Final = 8
 DAY: Final = 24 * 3600
 LONGEST_LIFE: Final = 366 * DAY
+LATEST_START_MS: Final = 14 * DAY * 1000  # until then an occurrence may be started again, which must find the first
 _UNALARMED: Final = tuple(status for status in STATUSES if status not in CLOSED and status != "waiting")
 
 
@@ -551,7 +552,8 @@ class Store:
     def _write_head(self, state: State) -> Kept:
         """Have the head follow; what is known of it afterwards, whether it was this call that wrote it or not."""
         goes = state.closed and not state.attached  # what has a parent goes with its root (D.11)
-        kept, expires = state.kept, self.expiry(state.updated_at) if goes else None
+        late = LATEST_START_MS // 1000 if state.scheduled_for else 0  # its schedule may start it again (G.2)
+        kept, expires = state.kept, self.expiry(state.updated_at, late) if goes else None
         later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
         if (kept.values or state.has_spread) and kept.expiring is not (later is not None):
             self.values.expire(state.instance_id, state.life, later)

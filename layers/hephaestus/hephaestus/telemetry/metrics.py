@@ -63,8 +63,7 @@ class MetricsHandler:
                 self._time("StepDuration", measurements.get("duration"), metadata, step=True)
             case "hephaestus.step.stop":
                 self._time("StepDuration", measurements.get("duration"), metadata, step=True)
-                if metadata.get("slowed"):
-                    self._count("RoundsSlowed", metadata, step=True)
+                self._ended_a_round(metadata)
             case "hephaestus.step.async" | "hephaestus.step.isolated":
                 self._count(COUNTED[event], metadata, step=True)
             case "hephaestus.step.resume":
@@ -78,6 +77,19 @@ class MetricsHandler:
         for provider in providers:
             if provider.metric_set:
                 provider.flush_metrics()
+
+    def _ended_a_round(self, metadata: Mapping[str, object]) -> None:
+        """Count what was slowed; of a schedule, for its workflow, what was left out, and time how late it was."""
+        if metadata.get("slowed"):
+            self._count("RoundsSlowed", metadata, step=True)
+        if "schedule_of" not in metadata:
+            return
+        own = {"workflow": metadata["schedule_of"]}
+        left_out, late = metadata.get("left_out"), metadata.get("late_ms")
+        if isinstance(left_out, int) and left_out:
+            self._of(own, step=False).add_metric("OccurrencesSkipped", MetricUnit.Count, left_out)
+        if isinstance(late, int):
+            self._time("OccurrenceDelay", late, own)
 
     def _ended(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Count an end; a child that is undone was counted when it completed."""

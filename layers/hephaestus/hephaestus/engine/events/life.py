@@ -26,7 +26,10 @@ ENDS: Final = "completed|failed|cancelled"
 
 @event()
 class InstanceStarted(Event):
-    """The first event of a generation, which has ``timeout_ms`` to end, if that is not 0; ``origin``: of a child."""
+    """The first event of a generation, which has ``timeout_ms`` to end, if that is not 0; ``origin``: of a child.
+
+    An occurrence of a schedule is ``scheduled_for`` a time (ms).
+    """
 
     workflow: str
     version: int
@@ -39,6 +42,7 @@ class InstanceStarted(Event):
     graph: str = ""
     timeout_ms: int = 0
     origin: Origin | None = None
+    scheduled_for: int = 0
 
     @staticmethod
     def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
@@ -70,6 +74,7 @@ class InstanceStarted(Event):
             timeout_ms=first.timeout_ms,
             origin=first.origin,
             epochs={part.step: part.epoch} if part is not None and part.epoch else NOTHING,
+            scheduled_for=first.scheduled_for,
             deadline=entry.at + first.timeout_ms if first.timeout_ms else None,
         )
 

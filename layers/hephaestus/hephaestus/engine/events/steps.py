@@ -25,7 +25,7 @@ from hephaestus.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hephaestus.engine.records import Child, Failure, Mapped, Received, Replacement
+    from hephaestus.engine.records import Child, Failure, Mapped, Occurrence, Received, Replacement
     from hephaestus.engine.state import State, StepStatus
 
 TRIED: Final = ("pending", "retrying", "looping")  # what may be running
@@ -165,7 +165,8 @@ class RoundEnded(OfActivation):
     """A round of ``step`` is over and leaves ``carry`` for the next, which begins at ``next_at``.
 
     If it waited, ``event`` is what ended the wait: the first in its line, which the next round is given. ``writes``
-    names the writes to the user's own tables that were committed with this entry, as ``Put orders``.
+    names the writes to the user's own tables that were committed with this entry, as ``Put orders``. ``starts`` are the
+    occurrences of a schedule that start as an effect of this commit.
     """
 
     next_at: int
@@ -174,6 +175,7 @@ class RoundEnded(OfActivation):
     attempt: int = 1
     writes: tuple[str, ...] = ()
     event: str = ""
+    starts: tuple[Occurrence, ...] = ()
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """Attempts begin anew; what had a time for the old round has none any more. The other events stay in line."""
@@ -196,7 +198,7 @@ class RoundEnded(OfActivation):
         return changed
 
     def _taken(self, state: State, step: str) -> Received | None:
-        """The event that ended the wait.
+        """The event that ended the wait; ``None`` where its time did.
 
         Raises:
             CorruptLog: the step does not wait, or another event is the first in its line.
@@ -205,6 +207,8 @@ class RoundEnded(OfActivation):
         first = state.inbox.get(state.line(step))
         if not waits and not self.event:
             return None
+        if waits and any(timer.emits == self.event for timer in state.timers.get(self.activation, ())):
+            return first if first is not None and first.event == self.event else None
         if not waits or first is None or first.event != self.event:
             message = f"instance {state.instance_id}: {self.activation} is not given {self.event!r}"
             raise CorruptLog(message)

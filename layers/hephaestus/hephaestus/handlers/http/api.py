@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/openapi.json": ("GET",),
     "/workflows": ("GET",),
+    "/schedules": ("GET",),
     "/instances": ("GET",),
     "/instances/<instance_id>": ("GET",),
     "/instances/<instance_id>/history": ("GET",),

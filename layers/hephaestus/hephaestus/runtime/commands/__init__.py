@@ -14,6 +14,13 @@ from hephaestus.runtime.commands.heartbeat import Heartbeat
 from hephaestus.runtime.commands.pause import Pause, Unpause
 from hephaestus.runtime.commands.redrive import Redrive
 from hephaestus.runtime.commands.schedule import ScheduleResume
+from hephaestus.runtime.commands.schedules import (
+    CreateSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    TriggerSchedule,
+    UnpauseSchedule,
+)
 from hephaestus.runtime.commands.start import Start
 
 CATALOGUE: Final[tuple[type[Command], ...]] = (
@@ -28,6 +35,11 @@ CATALOGUE: Final[tuple[type[Command], ...]] = (
     Delete,
     ScheduleResume,
     Answer,
+    CreateSchedule,
+    PauseSchedule,
+    UnpauseSchedule,
+    TriggerSchedule,
+    DeleteSchedule,
 )
 ROUTED: Final[tuple[type[Command], ...]] = tuple(one for one in CATALOGUE if one.route)
 """Those that the API takes at a route of their own."""
@@ -39,13 +51,18 @@ __all__ = [
     "Answer",
     "Cancel",
     "Command",
+    "CreateSchedule",
     "Delete",
+    "DeleteSchedule",
     "Deliver",
     "Fork",
     "Heartbeat",
     "Pause",
+    "PauseSchedule",
     "Redrive",
     "ScheduleResume",
     "Start",
+    "TriggerSchedule",
     "Unpause",
+    "UnpauseSchedule",
 ]

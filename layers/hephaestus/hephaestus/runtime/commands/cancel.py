@@ -30,6 +30,7 @@ class Cancel(Command):
     """Cancel an instance."""
 
     action = "cancel"
+    of_schedules = True
     operation = "cancelInstance"
     route = "/instances/<instance_id>/cancel"
     raises = (InstanceNotFound, InstanceClosed, NotRoot, UnknownWorkflow, UnknownVersion, RequestIdReused)

@@ -22,7 +22,7 @@ from hephaestus.runtime.commands.members import (
     required,
 )
 from hephaestus.runtime.intake import read_wire, request_digest
-from hephaestus.runtime.names import is_bulk
+from hephaestus.runtime.names import is_bulk, is_schedule
 from hephaestus.runtime.orphans import steered_at
 from hephaestus.values import to_wire
 
@@ -78,6 +78,18 @@ def check_known(instance_id: str, store: Store) -> None:
             raise NotRoot(message)
 
 
+def check_schedule(command: Command) -> None:
+    """Reject what cannot be done to a schedule: it has commands of its own.
+
+    Raises:
+        BadRequest: it is asked of one.
+    """
+    instance_id = getattr(command, "instance_id", "")
+    if is_schedule(instance_id) and not command.of_schedules:
+        message = f"{instance_id} is a schedule: {command.action} is for instances; see hephaestus schedules --help"
+        raise BadRequest(message)
+
+
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(member, required, instance_id, request_id, caller)
 )
@@ -96,6 +108,7 @@ class Command:
         logged: the members that log lines have.
         asks: whether a person is asked before it is done.
         said: what a person is told when it is done.
+        of_schedules: whether the instance may be a schedule.
     """
 
     action: ClassVar[str]
@@ -108,6 +121,7 @@ class Command:
     logged: ClassVar[tuple[str, ...]] = ("instance_id",)
     asks: ClassVar[bool] = False
     said: ClassVar[str] = ""
+    of_schedules: ClassVar[bool] = False
     members: ClassVar[Mapping[str, Declared]] = {}
 
     def __init_subclass__(cls) -> None:

@@ -28,6 +28,7 @@ class Delete(Command):
     """
 
     action = "delete"
+    of_schedules = True
     operation = "deleteInstance"
     route = "/instances/<instance_id>/delete"
     raises = (InstanceNotFound, AlreadyRunning, NotRoot)

@@ -21,6 +21,7 @@ class Redrive(Command):
     """Have an instance go on from where it stopped."""
 
     action = "redrive"
+    of_schedules = True
     operation = "redriveInstance"
     route = "/instances/<instance_id>/redrive"
     raises = (InstanceNotFound, NotRedrivable, NotRoot, UnknownWorkflow, UnknownVersion, RequestIdReused)
