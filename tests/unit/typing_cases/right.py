@@ -260,6 +260,10 @@ class Orders(Workflow, versions={1: OrderV1, 2: OrderV2}, current=2):
         return max(versions) if "vip" in opts["tags"] else None
 
 
+every_order = Map(Orders, over=lambda ctx: ctx.initial["orders"], chunk=10, name="every_order")
+each = Map(ChildWorkflow(Orders, context=lambda ctx: {"mail": ctx.item}), over=lambda _: ["a"], name="each")
+
+
 class Outputs(Workflow, key="outputs"):
     """A function in a class is its output."""
 
