@@ -12,7 +12,7 @@ import pytest
 from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
 from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.engine.map_items import mapped_of
-from hephaestus.engine.trees import Node, below, id_of, top, tree_of, way_to
+from hephaestus.engine.nodes import Node, below, id_of, top, tree_of, way_to
 from hephaestus.errors import (
     AmbiguousEvent,
     BadRequest,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from hephaestus.engine.activation import parse
 from hephaestus.engine.inbox import far_maps
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.nodes import id_of, tree_of, way_to
 from hephaestus.engine.records import COMPLETED, NOT_ENDED
-from hephaestus.engine.trees import id_of, tree_of, way_to
 from hephaestus.errors import AmbiguousEvent, InstanceNotFound, ItemNotBegun
 from hephaestus.runtime.spreading import place_of_key
 from hephaestus.values.lazy_dataclass import dataclass
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hephaestus.engine.graph import Graph
+    from hephaestus.engine.nodes import Node
     from hephaestus.engine.records import Plan, Tree
     from hephaestus.engine.state import State
-    from hephaestus.engine.trees import Node
     from hephaestus.runtime.instances import Instances
 
 

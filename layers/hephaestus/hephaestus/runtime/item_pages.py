@@ -8,8 +8,8 @@ from hephaestus.definition.item_views import ITEM_STATUSES, ItemView, item_statu
 from hephaestus.definition.views import Page, moment
 from hephaestus.engine.events import ItemCompleted, ItemFailed
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.nodes import tree_of
 from hephaestus.engine.state import left_by, part_in
-from hephaestus.engine.trees import tree_of
 from hephaestus.errors import BadRequest, UnknownStep
 from hephaestus.runtime.map_trees import Held, gone, held
 from hephaestus.runtime.spreading import stored_items

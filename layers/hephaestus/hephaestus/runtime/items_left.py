@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events import ItemCompleted
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.nodes import below, id_of, top, tree_of
 from hephaestus.engine.records import COMPLETED, NOT_UNDONE, UNDONE
 from hephaestus.engine.state import left_by, part_in
-from hephaestus.engine.trees import below, id_of, top, tree_of
 from hephaestus.errors import NoResults
 from hephaestus.values import FrozenDict
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hephaestus.engine.events import Event
+    from hephaestus.engine.nodes import Node
     from hephaestus.engine.records import Mapped, Tree
     from hephaestus.engine.state import State
-    from hephaestus.engine.trees import Node
     from hephaestus.store.reader import Reader
 
 _COMPLETED = frozenset({COMPLETED, UNDONE, NOT_UNDONE})

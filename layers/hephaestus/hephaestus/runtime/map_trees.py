@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemStatus, counted, progress
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.nodes import below, id_of, top, tree_of
 from hephaestus.engine.records import NOT_ENDED, NOT_UNDONE, UNDONE
-from hephaestus.engine.trees import below, id_of, top, tree_of
 from hephaestus.errors import CorruptLog, InstanceNotFound
 from hephaestus.runtime.items_left import is_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from hephaestus.engine.nodes import Node
     from hephaestus.engine.records import Mapped, Tree
     from hephaestus.engine.state import State
-    from hephaestus.engine.trees import Node
     from hephaestus.store.store import Store
 
 MOST_READ: Final = 100  # instances, for the progress of a map

@@ -12,9 +12,9 @@ from hephaestus.engine.activation import step_of
 from hephaestus.engine.events import Forked, InstanceStarted, ItemCompleted, Replacement, StepCompleted
 from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.map_items import mapped_of
+from hephaestus.engine.nodes import tree_of
 from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING, UNDONE
 from hephaestus.engine.state import evolve
-from hephaestus.engine.trees import tree_of
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.intake import check_input, digest
