@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hephaestus import DONE, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus import DONE, FAIL, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.events import MapBegun, PartResumed
 from hephaestus.engine.fold import apply
@@ -695,3 +695,52 @@ def test_the_version_of_a_maps_workflows_is_decided_once(chunk: int) -> None:
     flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
     assert LocalRuntime(flow, kid).start(flow, "1", {}).status == "completed"
     assert (len(asked), ran) == (1, [1] * 9)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+@pytest.mark.parametrize("how", ["cancelled", "only cancelled", "failed"])
+def test_the_open_workflows_of_a_map_are_stopped_as_its_instance_is(chunk: int, how: str) -> None:
+    """Rule C.13: at every size they undo what they did where their root does, and a redrive does nothing twice."""
+    net: dict[int, int] = {}
+
+    def by(number: int) -> Callable[[StepContext], None]:
+        def count(ctx: StepContext) -> None:
+            net[ctx.initial["n"]] = net.get(ctx.initial["n"], 0) + number
+
+        return count
+
+    book = step(key="book", retry=ONCE, compensate=by(-1))(by(1))
+    waits, side, begin, after = WaitForEvent("go"), WaitForEvent("ok", "bad", name="side"), _nothing("a"), _nothing("b")
+    routes: dict[Any, Any] = {book: {"done": waits}, waits: {"go": DONE}}
+    kid = type("Kid", (Workflow,), {"start_at": book, "transitions": routes}, key="kid")
+    made = Map(kid, over=lambda _: [{"n": number} for number in range(6)], chunk=chunk, name="work")
+    routes = {
+        begin: {"done": [made, side]},
+        made: {"done": after},
+        side: {"ok": after, "bad": FAIL},
+        after: {"done": DONE},
+    }
+    flow = type("Flow", (Workflow,), {"start_at": begin, "transitions": routes}, key="flow")
+    local = LocalRuntime(flow, kid)
+    name = local.start(flow, "1", {}).id
+    local.resume(str(local.runner.items(name, "work").items[0].child), "go")
+    if how == "failed":
+        local.resume(name, "bad")
+    else:
+        local.runner.cancel(name, compensate=how == "cancelled")
+    local.settle()
+    assert local.runner.get(name).status == how.removeprefix("only ")
+    assert net == dict.fromkeys(range(6), 1 if how == "only cancelled" else 0)
+    local.runner.redrive(name)
+    local.settle()
+    for one in local.runner.items(name, "work").items:
+        if one.status == "running":
+            local.resume(str(one.child), "go")
+    if local.runner.get(name).accepts.get("side"):
+        local.resume(name, "ok")
+    assert local.runner.get(name).steps["work"].status == "completed"
+    assert net == dict.fromkeys(range(6), 1)
+
+
+def _nothing(name: str) -> Any:
+    return step(key=name)(lambda _: "done")

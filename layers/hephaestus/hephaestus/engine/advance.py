@@ -35,7 +35,7 @@ from hephaestus.engine.map_items import (
     summary,
 )
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_fatal, is_part, is_stuck, not_undone, undone_from
+from hephaestus.engine.state import is_fatal, is_part, is_stuck, not_undone, undoes_at_cancel, undone_from
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -381,7 +381,7 @@ def missing(graph: Graph, state: State) -> tuple[str, ...]:
     Going on without them would end the instance as if they had been skipped. A step that is still to be undone is
     missing, too, where it has no compensation any more. An instance that is only cancelled needs none.
     """
-    if state.cancel is not None and not state.cancel.compensate and state.compensation is None:
+    if state.cancel is not None and not undoes_at_cancel(state) and state.compensation is None:
         return ()
     found: dict[str, None] = {}
     for key, step in state.steps.items():
@@ -417,7 +417,7 @@ def changed(graph: Graph, state: State) -> tuple[str, ...]:
         return ()
     done = [step for step, known in state.steps.items() if known.status == "completed" and step in graph.place]
     if state.cancel is not None:
-        return tuple(graph.changed(state.graph, (), done if state.cancel.compensate else ()))
+        return tuple(graph.changed(state.graph, (), done if undoes_at_cancel(state) else ()))
     left = reachable(graph, state, graph.order)
     left += [step for step, known in state.steps.items() if known.status == "failed" and step in graph.place]
     found = dict.fromkeys(graph.changed(state.graph, left, done, ending=True))
@@ -591,7 +591,7 @@ def _why(key: str, step: StepState) -> Failure:
 def _compensate(graph: Graph, state: State, ending: Close) -> Compensate | None:
     """What happens before ``ending``: a failure undoes all and runs ``on_failure``, a cancellation does as it asks."""
     failed = ending.status == "failed"
-    undoes = failed or (state.cancel is not None and state.cancel.compensate)
+    undoes = failed or undoes_at_cancel(state)
     steps = compensable(graph, state) if undoes else ()
     then = graph.on_failure if failed else ""
     stuck = undoes and not_undone(state)

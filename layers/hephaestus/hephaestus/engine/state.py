@@ -479,6 +479,12 @@ def left_by(closed: State) -> Mapping[str, Any]:
     return closed.steps[closed.output_of].results if closed.output_of else closed.output
 
 
+def undoes_at_cancel(state: State) -> bool:
+    """Whether a cancelled instance undoes what it did. What a part of a map did is undone with the map."""
+    is_other = state.origin is not None and state.origin.part is not None
+    return state.cancel is not None and state.cancel.compensate and not is_other
+
+
 def is_part(state: State, activation: str) -> bool:
     """Whether an activation is that of a part of a map, and not of a step or an item."""
     mapped = _mapped(state, activation)

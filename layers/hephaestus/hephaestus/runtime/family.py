@@ -27,7 +27,6 @@ from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Failure, Origin
-from hephaestus.engine.state import is_part
 from hephaestus.errors import (
     HephaestusError,
     InstanceClosed,
@@ -192,11 +191,14 @@ def _is_ours(child: State, parent: State, activation: str) -> bool:
 
 
 def _command(steer: Steer, parent: State) -> commands.Command:
-    """What a child is asked for, in its parent's name. What a part of a map did is undone with the map."""
+    """What a child is asked for, in its parent's name.
+
+    A part of a map hands on whether the workflows that are its items undo themselves: those that had not completed.
+    """
     who, name, to = Caller(parent.public_id, "parent"), steer.request_id, steer.child
     match steer.action:
         case "cancel":
-            undone = not is_part(parent, steer.activation) and (parent.cancel is None or parent.cancel.compensate)
+            undone = parent.cancel is None or parent.cancel.compensate
             return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=undone)
         case "pause":
             return commands.Pause(instance_id=to, request_id=name, by=who, reason=steer.reason)

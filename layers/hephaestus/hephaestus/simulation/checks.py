@@ -54,7 +54,7 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.inbox import LONGEST_LINE
 from hephaestus.engine.records import COMPLETED
-from hephaestus.engine.state import TIMED, is_fatal
+from hephaestus.engine.state import TIMED, is_fatal, undoes_at_cancel
 from hephaestus.simulation import kinship
 from hephaestus.simulation.books import Book, Items, line_of
 from hephaestus.simulation.reference import Reference
@@ -762,7 +762,7 @@ class Check:
         elif status == "cancelled":
             orphan = state.origin is not None and not self.known.begun
             require(orphan or state.cancel is not None, "cancel", "it was cancelled, but nobody asked for it")
-        if status in ("failed", "undone") or (state.cancel is not None and state.cancel.compensate):
+        if status in ("failed", "undone") or undoes_at_cancel(state):
             left = sorted(self._undoable())
             require(not left and not self.known.undo, "compensation", f"{left} were not undone")
             hidden = stuck and status != "failed"

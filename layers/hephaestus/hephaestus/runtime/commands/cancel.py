@@ -8,7 +8,7 @@ from hephaestus.engine.advance import changed, compensable
 from hephaestus.engine.events import CancelRequested, InstanceFinished
 from hephaestus.engine.fold import apply
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import not_undone
+from hephaestus.engine.state import not_undone, undoes_at_cancel
 from hephaestus.errors import (
     InstanceClosed,
     InstanceNotFound,
@@ -61,7 +61,7 @@ class Cancel(Command):
                 return instances.append(state, now, request)
             if state.children:
                 return instances.go_on(state, going, now, request)
-            if self.compensate:
+            if undoes_at_cancel(apply(state, (request,), now)):
                 graph = instances.registry.definition(state).graph
                 undoes = compensable(graph, state) or not_undone(state)
                 if undoes or changed(graph, apply(state, (request,), now)):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.engine.requests import repeats
+from hephaestus.engine.state import undoes_at_cancel
 from hephaestus.errors import InstanceClosed, InstanceNotFound, NotRoot, RequestIdReused
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import REASON, By, MaybeText, Text, caller, instance_id, member, request_id
@@ -38,7 +39,7 @@ class Pause(Command):
         def decide(state: State, now: int) -> State | None:
             if repeats(state, "pause", name, asked) or (state.paused and not name):
                 return state
-            if state.closed or (state.cancel and not state.cancel.compensate):
+            if state.closed or (state.cancel and not undoes_at_cancel(state)):
                 status = state.status if state.closed else "being cancelled"
                 message = f"instance {self.instance_id} is {status}: nothing to pause"
                 raise InstanceClosed(message)
