@@ -745,3 +745,50 @@ def test_the_open_workflows_of_a_map_are_stopped_as_its_instance_is(chunk: int, 
 
 def _nothing(name: str) -> Any:
     return step(key=name)(lambda _: "done")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+@pytest.mark.parametrize("tolerate", [0, 1])
+def test_a_workflow_of_a_map_that_could_not_undo_itself_is_undone_by_a_redrive(chunk: int, tolerate: int) -> None:
+    """Rule D.9: it is not left as it is while the map begins anew."""
+    net = [0, 0, 0]
+    broken = True
+
+    def undo(ctx: StepContext) -> None:
+        if broken and ctx.initial["n"] == 1:
+            raise NonRetryable
+        net[ctx.initial["n"]] -= 1
+
+    @step(retry=ONCE, compensate=undo)
+    def book(ctx: StepContext) -> str:
+        net[ctx.initial["n"]] += 1
+        return "done"
+
+    @step(retry=ONCE)
+    def check(ctx: StepContext) -> str:
+        if broken and ctx.initial["n"] == 1:
+            raise NonRetryable
+        return "done"
+
+    @step(retry=ONCE)
+    def after(_: StepContext) -> str:
+        if broken:
+            raise NonRetryable
+        return "done"
+
+    routes: dict[Any, Any] = {book: {"done": check}, check: {"done": DONE}}
+    kid = type("Kid", (Workflow,), {"start_at": book, "transitions": routes}, key="kid")
+    made = Map(kid, over=lambda _: [{"n": n} for n in range(3)], chunk=chunk, name="work", tolerate=tolerate)
+    routes = {made: {"done": after}, after: {"done": DONE}}
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": routes}, key="flow")
+    local = LocalRuntime(flow, kid)
+    shown = local.start(flow, "1", {})
+    assert (shown.status, net) == ("failed", [0, 1, 0])
+    assert shown.steps["work"].status == "compensation_failed"
+    broken = False
+    local.runner.redrive(shown.id)
+    local.settle()
+    assert (local.runner.get(shown.id).status, net) == ("failed", [0, 0, 0])
+    local.runner.redrive(shown.id)
+    local.settle()
+    assert (local.runner.get(shown.id).status, net) == ("completed", [1, 1, 1])

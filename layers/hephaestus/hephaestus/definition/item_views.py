@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from hephaestus.engine.activation import parse
-from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_UNDONE, UNDONE
+from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_UNDONE, STUCK, UNDONE
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ ITEM_STATUSES: Final[tuple[ItemStatus, ...]] = get_args(ItemStatus)
 _ENDS: Final[dict[str, ItemStatus]] = {
     COMPLETED: "completed",
     FAILED: "failed",
+    STUCK: "failed",
     CANCELLED: "cancelled",
     UNDONE: "compensated",
     NOT_UNDONE: "compensation_failed",

@@ -374,6 +374,8 @@ def what_became(closed: State, part: Part) -> Mapping[str, Any]:
         return FrozenDict()
     counts = counts_of(known.mapped)
     told: dict[str, Any] = {"completed": counts.completed, "failed": counts.failed, "cancelled": counts.cancelled}
+    if counts.stuck:
+        told["stuck"] = counts.stuck
     if known.mapped.reason:
         told["reason"] = known.mapped.reason[:LONGEST_REASON]
     return FrozenDict(told, events=FrozenDict(known.mapped.events))

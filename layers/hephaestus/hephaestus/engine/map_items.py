@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.graph import Spread
-from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_ENDED, NOT_UNDONE, Counts
+from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_ENDED, NOT_UNDONE, STUCK, Counts
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -137,12 +137,14 @@ def counts_of(mapped: Mapped) -> Counts:
     """What has become of the items of a map that has ended, those of its parts included."""
     if not mapped.in_parts:
         ends = mapped.over().ends
-        every = (COMPLETED, FAILED, CANCELLED, NOT_ENDED)
-        return Counts(*map(ends.count, every))
+        stuck = ends.count(STUCK)
+        failed = ends.count(FAILED) + stuck
+        return Counts(ends.count(COMPLETED), failed, ends.count(CANCELLED), ends.count(NOT_ENDED), stuck)
     found = mapped.counts
     completed, failed = sum(one.completed for one in found), sum(one.failed for one in found)
     cancelled = sum(one.cancelled for one in found)
-    return Counts(completed, failed, cancelled, mapped.size - completed - failed - cancelled)
+    stuck = sum(one.stuck for one in found)
+    return Counts(completed, failed, cancelled, mapped.size - completed - failed - cancelled, stuck)
 
 
 def size_of_part(state: State, activation: str) -> int:

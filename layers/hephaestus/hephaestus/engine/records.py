@@ -278,6 +278,7 @@ class OpenItem:
 NOT_ENDED: Final = "."
 COMPLETED: Final = "c"
 FAILED: Final = "f"
+STUCK: Final = "s"  # a workflow that has failed, and could not undo all that it did
 CANCELLED: Final = "x"
 UNDONE: Final = "u"
 NOT_UNDONE: Final = "n"
@@ -304,12 +305,16 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What has become of the items of a part of a map, as far as its instance has said."""
+    """What has become of the items of a part of a map, as far as its instance has said.
+
+    Of those that have failed, ``stuck`` are workflows that could not undo all that they did.
+    """
 
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
     not_started: int = 0
+    stuck: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +379,9 @@ class Mapped:
     @property
     def failed(self) -> int:
         """How many items have failed, as far as is known."""
-        return sum(one.failed for one in self.counts) if self.in_parts else self.ends.count(FAILED)
+        if self.in_parts:
+            return sum(one.failed for one in self.counts)
+        return self.ends.count(FAILED) + self.ends.count(STUCK)
 
     def part(self, place: int) -> tuple[int, int]:
         """Which items the part at ``place`` has: the place of the first in the whole map, and how many."""
@@ -383,10 +390,14 @@ class Mapped:
         return self.first + place * width, min(width, self.size - place * width)
 
     def is_to_undo(self, place: int) -> bool:
-        """Whether what is at a place has completed: a part may have ended without, and may have been about to go on."""
-        if not self.in_parts:
-            return self.ends[place] == COMPLETED
-        return self.ends[place] in (COMPLETED, NOT_ENDED) and self.counts[place].completed > 0
+        """Whether something is to be undone at a place: of a part, of some of its items, also if it was to go on.
+
+        A workflow that has failed undid itself, unless it is stuck. What a fork has taken over is undone by its source.
+        """
+        if self.in_parts:
+            counts = self.counts[place]
+            return self.ends[place] in (COMPLETED, NOT_ENDED) and counts.completed + counts.stuck > 0
+        return self.ends[place] == COMPLETED or (bool(self.child) and self.ends[place] == STUCK)
 
     def share_of(self, place: int) -> int:
         """How many items of a part may be at work; of one that was about to go on, at most as many as it has."""

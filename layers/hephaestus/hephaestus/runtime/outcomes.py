@@ -294,7 +294,8 @@ class Judge:
         """A part of a map has ended: what it ``said`` of its items is counted; of one that could not, all failed."""
         if not is_part(state, mail.activation):
             return self._item_of_child_ended(mail, state)
-        counts = Counts(said.get("completed", 0), said.get("failed", 0), said.get("cancelled", 0))
+        became = [said.get(name, 0) for name in ("completed", "failed", "cancelled")]
+        counts = Counts(*became, stuck=said.get("stuck", 0))
         reason = said.get("reason")
         error = mail.error if not reason else Failure("ItemsFailed", str(reason))
         if mail.status not in ("completed", "cancelled", "undone"):
@@ -313,7 +314,7 @@ class Judge:
             why = "took too long"
         item = parse(mail.activation).item
         error = Failure(mail.error.type if mail.error else "ChildCancelled", f"item {item}: its workflow {why}")
-        return PartEnded(mail.activation, mail.status, mail.number, error=error)
+        return PartEnded(mail.activation, mail.status, mail.number, error=error, stuck=mail.stuck)
 
     def _item_delivered(self, command: Deliver, state: State) -> Event:
         """A waiting item gets its event, with which it completes, or fails where its step does not declare it."""

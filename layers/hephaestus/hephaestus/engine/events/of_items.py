@@ -15,6 +15,7 @@ from hephaestus.engine.records import (
     NOT_ENDED,
     NOT_UNDONE,
     NOTHING,
+    STUCK,
     UNDONE,
     Child,
     Counts,
@@ -121,7 +122,8 @@ class PartReported(OfActivation):
 class PartEnded(OfActivation):
     """A part has ended as ``status`` with its log entry ``number``, as its mail said.
 
-    ``counts`` say what has become of its items, ``emitted`` how many emitted each event.
+    ``counts`` say what has become of its items, ``emitted`` how many emitted each event. A workflow that is
+    ``stuck`` could not undo all that it did.
     """
 
     status: str
@@ -129,6 +131,7 @@ class PartEnded(OfActivation):
     counts: Counts = Counts()
     emitted: Mapping[str, int] = NOTHING
     error: Failure | None = None
+    stuck: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is not waited for any more; of one that was to be undone, what is left is known."""
@@ -146,7 +149,8 @@ class PartEnded(OfActivation):
             end = COMPLETED if self.status in ("completed", "cancelled") else FAILED
             if mapped.child:
                 stopped = child.stopping != "timeout" and self.status == "cancelled"
-                end = CANCELLED if stopped else COMPLETED if self.status == "completed" else FAILED
+                failed = STUCK if self.stuck else FAILED
+                end = CANCELLED if stopped else COMPLETED if self.status == "completed" else failed
             found = found._replace(mapped=_counted(found, self.counts, self.emitted))
         ended = _ended(found, end, self.number or child.number)
         if self.error is not None:
