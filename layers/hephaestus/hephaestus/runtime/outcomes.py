@@ -294,7 +294,7 @@ class Judge:
         """A part of a map has ended: what it ``said`` of its items is counted; of one that could not, all failed."""
         if not is_part(state, mail.activation):
             return self._item_of_child_ended(mail, state)
-        became = [said.get(name, 0) for name in ("completed", "failed", "cancelled")]
+        became = (said.get("completed", 0), said.get("failed", 0), said.get("cancelled", 0))
         counts = Counts(*became, stuck=said.get("stuck", 0))
         reason = said.get("reason")
         error = mail.error if not reason else Failure("ItemsFailed", str(reason))

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
-from hephaestus.definition.schedules import CATCH_UPS, MOST_CAUGHT_UP, OVERLAPS, Schedule
+from hephaestus.definition.recurrences import CATCH_UPS, MOST_CAUGHT_UP, OVERLAPS, Schedule
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.cancel import Cancel
 from hephaestus.runtime.commands.command import Command
