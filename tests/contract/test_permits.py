@@ -18,7 +18,7 @@ from hephaestus.store.permits import Holder, Permits, holder_of
 from tests.contract.tables import ADAPTERS, make_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hephaestus.store.table import Table
 
@@ -176,8 +176,8 @@ def test_the_sweep_frees_what_no_log_names(permits: Permits, says: str) -> None:
     """Rule F.1: after a minute; who waits is woken, and what is held stays."""
     a, b = standing(permits, "a", "b")
 
-    def stands(who: Holder, _grant: Grant | None) -> str:
-        return says if who == a else "waits"
+    def stands(who: Holder, _grant: Grant | None) -> Sequence[Need] | None:
+        return {"gone": (), "waits": ONE, "holds": None}[says] if who == a else ONE
 
     early = permits.sweep("one", NOW + 59_999, stands, unique())
     assert early == ([a.instance_id] if says == "waits" else [])
@@ -185,6 +185,9 @@ def test_the_sweep_frees_what_no_log_names(permits: Permits, says: str) -> None:
     freed = {"gone": [b.instance_id], "waits": [a.instance_id, b.instance_id], "holds": []}
     assert late == freed[says]
     assert bool(permits.find(b, ONE)) is (says != "holds")
+    assert permits.find(a, ONE) == {"gone": None, "waits": (), "holds": (Grant("one", 0, NOW),)}[says]
+    if says == "waits":
+        assert permits.give_back(b, permits.find(b, ONE) or (), NOW, unique()) == [a.instance_id], "it is first again"
 
 
 def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -> None:
@@ -193,21 +196,21 @@ def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -
     grants = permits.find(a, ONE)
     assert grants
 
-    def stands(who: Holder, _grant: Grant | None) -> str:
+    def stands(who: Holder, _grant: Grant | None) -> Sequence[Need]:
         if who == a:
             assert permits.confirm(a, grants)
-            return "gone"
-        return "waits"
+            return ()
+        return ONE
 
     assert permits.sweep("one", NOW + 100_000, stands, unique()) == []
     assert permits.find(b, ONE) == ()
-    assert permits.sweep("one", NOW + 100_000, lambda who, _: "gone" if who == a else "waits", unique())
+    assert permits.sweep("one", NOW + 100_000, lambda who, _: () if who == a else ONE, unique())
     assert permits.find(b, ONE)
 
 
 def test_the_sweep_takes_out_of_the_line_who_does_not_wait_any_more(permits: Permits) -> None:
     a, b, c = standing(permits, "a", "b", "c")
-    permits.sweep("one", NOW + 200_000, lambda who, _: {a: "holds", c: "waits"}.get(who, "gone"), unique())
+    permits.sweep("one", NOW + 200_000, lambda who, _: {a: None, c: ONE}.get(who, ()), unique())
     assert permits.find(b, ONE) is None
     assert permits.find(c, ONE) == ()
 

@@ -18,6 +18,8 @@ from hephaestus.steps import Map, WaitForEvent
 from tests import engines
 from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
+from tests.property.limit_bugs import BUGS as OF_LIMITS
+from tests.property.limit_bugs import FLOWS as LIMITED
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
@@ -546,6 +548,35 @@ def rule_broken(
     except InvariantViolated as violation:
         return violation.rule
     return None
+
+
+def limited(seed: int, faults: Faults | None = None) -> Report:
+    """A run of workflows that contend for limits; every fourth one calm, or with little that can go wrong."""
+    own = LIMITED[seed % len(LIMITED)]
+    others: dict[type[Workflow], Any] = {flow: {} for flow in LIMITED if flow is not own}
+    mild = (None, None, NO_FAULTS, Faults(kinds=("step too long", "message late"), rates=(0.3,)))[seed % 4]
+    return simulate(own, {}, seed=seed, beside=others, faults=faults or mild, shrinking=0)
+
+
+def test_invariant_10_holds_for_workflows_that_contend_for_limits() -> None:
+    """Rules F.1, F.3 and F.4: who runs has its permits, lines keep their order, and everyone is called."""
+    for seed in range(PART // 8):
+        limited(seed)
+
+
+@pytest.mark.parametrize("bug", OF_LIMITS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_limits_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By invariant 10, or as someone waits for ever."""
+    bug(monkeypatch)
+    rules = set()
+    for seed in seeds(bug):
+        try:
+            limited(seed)
+        except InvariantViolated as violation:
+            rules.add(violation.rule)
+            break
+    assert rules
+    assert rules <= OF_LIMITS[bug]
 
 
 @pytest.mark.parametrize("known", CORPUS, ids=lambda known: known["found"])

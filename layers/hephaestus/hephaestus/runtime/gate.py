@@ -45,7 +45,6 @@ class Gate:
 
     Attributes:
         taken: the permits that it has taken and no commit has named yet, by activation.
-        named: the activations whose permits are named by the commit that comes.
         needs: which permits the next attempts need.
     """
 
@@ -63,7 +62,6 @@ class Gate:
         self.clock = clock
         self.context = context
         self.taken: dict[str, tuple[Holder, tuple[Grant, ...]]] = {}
-        self.named: set[str] = set()
         self.needs: dict[str, tuple[Need, ...]] = {}
 
     def may_name(self, activation: str) -> bool:
@@ -83,7 +81,6 @@ class Gate:
             if found is None:
                 found = self.store.permits.stand(name, queued.needs, self.clock.now(), self.clock.unique())
             if found:
-                self.named.add(activation)
                 self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))
 
     def ask(self, run: Run, may_ask: Callable[[str], bool]) -> BaseException | None:
@@ -128,7 +125,6 @@ class Gate:
             self.journal.decide(StepQueued(activation, run.attempt, needs, order, whole))
             return False
         self.taken[activation] = name, found
-        self.named.add(activation)
         self.journal.decide(PermitsTaken(activation, run.attempt, found, whole, owner=by))
         return True
 
@@ -137,17 +133,19 @@ class Gate:
         return held is not None and (held.whole or held.attempt == run.attempt)
 
     def are_held(self, runs: Sequence[Run]) -> bool:
-        """Whether what was just named has its permits: who took long to commit may have lost them to the sweep."""
+        """Whether what is about to run has its permits: where it was named late, the sweep may have freed them.
+
+        What has lost them stands in line anew.
+        """
         now, state, lost = self.clock.now(), self.journal.draft, False
-        for activation in [run.activation for run in runs if run.activation in self.named]:
-            held = state.permits.get(activation)
-            late = held is not None and any(now - grant.at >= FRESH_MS for grant in held.grants)
-            if held is None or not late or self._are_its(activation, held):
-                self.named.discard(activation)
+        for run in runs:
+            held = None if run.undo else state.permits.get(run.activation)
+            if held is None or all(now - grant.at < FRESH_MS for grant in held.grants):
                 continue
-            needs = tuple(Need(grant.limit, self._number(activation, grant.limit)) for grant in held.grants)
-            self.journal.decide(StepQueued(activation, held.attempt, needs, now, held.whole))
-            lost = True
+            if not self._are_its(run.activation, held):
+                needs = tuple(Need(grant.limit, self._number(run.activation, grant.limit)) for grant in held.grants)
+                self.journal.decide(StepQueued(run.activation, held.attempt, needs, now, held.whole))
+                lost = True
         return not lost
 
     def _are_its(self, activation: str, held: Held) -> bool:

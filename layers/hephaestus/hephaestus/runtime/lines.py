@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from hephaestus.engine.effects import GiveBack, Leave, Stand
+from hephaestus.engine.records import Need
 from hephaestus.errors import CorruptLog, RetryLater
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from hephaestus.engine.effects import OfLimits
     from hephaestus.engine.records import Grant, Held, Queued
@@ -68,6 +69,11 @@ def wake(woken: Iterable[str], queue: WorkQueue) -> None:
             _logger.warning("instance %s: it has a permit and was not woken; the sweep does it", instance_id)
 
 
+def newest(store: Store, instance_id: str) -> State | None:
+    """The state of a holder, from its head and its log."""
+    return store.load(instance_id)
+
+
 def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
     """Free what no one holds of a limit with a line, and wake who has a permit and does not run.
 
@@ -76,23 +82,23 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
     """
     known: dict[str, State | None] = {}
 
-    def stands(who: Holder, grant: Grant | None) -> str:
+    def stands(who: Holder, grant: Grant | None) -> Sequence[Need] | None:
         if who.instance_id not in known:
-            known[who.instance_id] = store.load(who.instance_id)
+            known[who.instance_id] = newest(store, who.instance_id)
         state = known[who.instance_id]
         if state is None or state.life != who.life:
-            return "gone"
+            return ()
         held, queued = state.permits.get(who.activation), state.queued.get(who.activation)
         if grant is not None and held is not None and grant in held.grants:
-            return "holds"
+            return None
         waits = queued is not None and (queued.attempt, queued.order) == (who.attempt, who.order)
-        return "waits" if waits else "gone"
+        return queued.needs if queued is not None and waits else ()
 
-    def surely(who: Holder, grant: Grant | None) -> str:
+    def surely(who: Holder, grant: Grant | None) -> Sequence[Need] | None:
         try:
             return stands(who, grant)
         except CorruptLog:
-            _logger.exception("instance %s cannot be read: what it holds of %s stays held", who.instance_id, limit)
-            return "holds" if grant is not None else "waits"
+            _logger.exception("instance %s cannot be read: what it has of %s stays its own", who.instance_id, limit)
+            return None if grant is not None else (Need(limit, 1),)
 
     wake(store.permits.sweep(limit, clock.now(), surely, clock.unique()), queue)

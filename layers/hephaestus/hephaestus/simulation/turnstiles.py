@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import parse
+from hephaestus.simulation.faults import FAULTS
 from hephaestus.simulation.violation import require
 from hephaestus.store.keys import end_of
 from hephaestus.store.permits import LINE, MOST, PERMITS, holder_of, is_limit, limit_key
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from hephaestus.store.table import Change, Item
 
 RULE: Final = "invariant 10"
+SOON_MS: Final = 1_000
+DISTURBING: Final = frozenset(FAULTS) - {
+    "step too long",
+    "clocks differ",
+    "message late",
+    "message twice",
+    "schedule late",
+}
 
 
 class Turnstiles:
@@ -124,7 +133,8 @@ class Turnstiles:
         """Whether all who have a permit, or stand in line, are named by their logs, and no permit is free."""
         item, name = self._item(limit), limit.removeprefix("limit#")
         slots = [slot for slot in range(MOST) if f"s{slot}" in item]
-        if len(slots) < self.numbers.get(name, 0):
+        places = [holder_of(str(place["name"])) for place in self._line(limit)]
+        if places and len(slots) < self.numbers.get(name, 0):
             return False
         for slot in slots:
             who = holder_of(str(item[f"s{slot}"]))
@@ -132,7 +142,6 @@ class Turnstiles:
             held = None if known is None or known.state.life != who.life else known.state.permits.get(who.activation)
             if held is None or all((grant.limit, grant.slot) != (name, slot) for grant in held.grants):
                 return False
-        places = [holder_of(str(place["name"])) for place in self._line(limit)]
         return all(
             (known := self.ledger.newest.get(who.instance_id)) is not None and who.activation in known.state.queued
             for who in places
@@ -141,6 +150,8 @@ class Turnstiles:
     def swept(self, *, calm: bool) -> None:
         """A sweep begins: no permit that was free at the one before is free while someone stands in line."""
         before, self._idle = self._idle, set()
+        if self.ledger.world.weather.kinds.isdisjoint(DISTURBING):
+            self._is_exact()
         for limit in self.alarms if calm else ():
             number = self.numbers.get(limit.removeprefix("limit#"), 0)
             item, line = self._item(limit), self._line(limit)
@@ -148,10 +159,28 @@ class Turnstiles:
                 require(limit not in before, RULE, f"{limit} has a free permit and a line, and two sweeps left it so")
                 self._idle.add(limit)
 
+    def _is_exact(self) -> None:
+        """Where no one dies and every answer comes, no permit and no line waits for a sweep (F.4)."""
+        for known in self.ledger.newest.values():
+            if known.state.owner is not None or self.ledger.world.now - known.state.updated_at < SOON_MS:
+                return
+        for limit in self.alarms:
+            name, item, line = limit.removeprefix("limit#"), self._item(limit), self._line(limit)
+            free = [slot for slot in range(self.numbers.get(name, 0)) if f"s{slot}" not in item]
+            require(not (line and free), RULE, f"{limit} has a free permit and a line, which only a sweep will find")
+            slots = [str(item[f"s{slot}"]) for slot in range(MOST) if f"s{slot}" in item]
+            for who in map(holder_of, [*slots, *(str(place["name"]) for place in line)]):
+                found = self.ledger.newest.get(who.instance_id)
+                its = found is not None and who.life == found.state.life
+                named = its and found is not None and {*found.state.permits, *found.state.queued}
+                require(
+                    bool(named) and who.activation in (named or ()), RULE, f"{who} is in {limit}, and no log says so"
+                )
+
     def finish(self) -> None:
         """All is over: no one stands in line."""
         for limit in self.alarms:
-            line = [str(item["name"]) for item in self._line(limit)]
+            line = [str(item["name"]) for item in self._line(limit)]  # what is over keeps an alarm until a sweep
             require(not line, RULE, f"all is over, and {line} stand in the line of {limit}")
 
     def _item(self, limit: str) -> Item:

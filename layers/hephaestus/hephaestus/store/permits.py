@@ -10,11 +10,14 @@ name and the time that it was granted at; each place in its line is an item, in 
 
 ``joined`` is another text after each joining, ``left`` after each leaving: who empties a line is sure that it saw all
 of it. A permit that was granted and that its holder's log does not name is freed by the sweep after ``GRACE_MS``.
+
+The item has an alarm from the first joining on, until a sweep finds no line, and each permit named by its holder's log:
+so who was called is woken, whatever became of the message.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from hephaestus.engine.records import Grant, Need
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from hephaestus.store.heads import Shards
     from hephaestus.store.table import Item, Table, Value
 
+Stands: TypeAlias = "Callable[[Holder, Grant | None], Sequence[Need] | None]"
+
 LIMIT: Final = "limit#"
 PERMITS: Final = "permits"
 LINE: Final = "line#"
@@ -38,7 +43,7 @@ IDLE: Final = 400 * 24 * 3600  # seconds after its last use, a limit is forgotte
 TRIES: Final = 50
 LOOKED_AT: Final = 10  # places in a line, by one sweep
 _SLOTS: Final = tuple(f"s{number}" for number in range(MOST))
-_NO_LINE: Final[Mapping[str, None]] = dict.fromkeys(("line", "joined", "left", "wake_shard", "wake_at"))
+_NO_LINE: Final[Mapping[str, None]] = dict.fromkeys(("line", "joined", "left"))
 
 
 class Holder(NamedTuple):
@@ -319,8 +324,8 @@ class Permits:
         own = next(need for need in needs if limit_key(need.limit) == limit)
         if grant.slot >= own.number or any(f in item for f in _SLOTS[own.number :] if f != name):
             return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
-        others = [need for need in needs if need is not own]
-        known = {need.limit: self._read(need.limit) for need in others}
+        known = {need.limit: self._read(need.limit) for need in needs if need is not own}
+        others = [need for need in needs if need is not own and _slot_of(known[need.limit], first) is None]
         leaving = self._leaving(item, first, line, unique)
         for need in others:
             if _free(known[need.limit], need.number) is None:
@@ -361,13 +366,8 @@ class Permits:
             held = {name: item[name] for name in _SLOTS if item is not None and name in item}
             condition = Condition(equal=held, missing=("line",))
             changes |= {"line": 1, "left": unique, "format": FORMAT, **self.shards.alarm(limit, now + GRACE_MS)}
-        place: dict[str, Value | None] = {
-            "format": FORMAT,
-            "name": holder.name,
-            "needs": tuple(f"{need.number} {need.limit}" for need in needs),
-            "at": now,
-        }
-        return [Change(limit, PERMITS, changes, condition), Change(limit, holder.place, place, ABSENT)]
+        place = Change(limit, holder.place, _place(holder, needs, now), ABSENT)
+        return [Change(limit, PERMITS, changes, condition), place]
 
     def _leaving(self, item: Item, holder: Holder, line: Sequence[Item], unique: str) -> list[Change]:
         """The writes that take a holder out of a line, of which ``line`` are the first two places."""
@@ -398,14 +398,14 @@ class Permits:
         line = self._line(limit, most) if item is not None and "line" in item else ()
         return Usage(limit, tuple(permits), tuple(holder_of(str(place["name"])) for place in line))
 
-    def sweep(self, limit: str, now: int, stands: Callable[[Holder, Grant | None], str], unique: str) -> list[str]:
-        """Free what no one holds, and grant what is free, of a limit with a line.
+    def sweep(self, limit: str, now: int, stands: Stands, unique: str) -> list[str]:
+        """Free what no one holds, and grant what is free, of a limit that has, or had, a line.
 
         Args:
             limit: its name.
             now: the time, in ms.
-            stands: says of a holder what its instance's log says: it ``holds`` the permit, it ``waits`` for one, or
-                neither.
+            stands: says of a holder what its instance's log says: ``None`` where it has the permit, what it needs
+                where it waits, nothing otherwise.
             unique: a text that no other call has.
 
         Returns:
@@ -413,19 +413,55 @@ class Permits:
         """
         usage = self.usage(limit, LOOKED_AT)
         woken: list[str] = []
+        named = True
         for number, (holder, grant, confirmed) in enumerate(usage.permits):
-            says = stands(holder, grant)
-            if says == "waits":
+            needs = stands(holder, grant)
+            named = named and needs is None
+            if needs:
                 woken.append(holder.instance_id)
-            if says != "holds" and now - grant.at >= GRACE_MS:
+            late = now - grant.at >= GRACE_MS
+            if needs and late:
+                woken += self._put_back(holder, grant, needs, now, f"{unique}.{number}")
+            elif needs is not None and late:
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
-            if now - holder.order >= GRACE_MS and stands(holder, None) != "waits":
+            if now - holder.order >= GRACE_MS and not stands(holder, None):
                 woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}")
         woken += self._fill(limit, now, unique)
-        if (item := self._read(limit)) is not None and "line" in item:
-            self.table.update(limit_key(limit), PERMITS, {"wake_at": now + GRACE_MS}, Condition(equal={"line": 1}))
+        self._look_later(usage, now, again=bool(woken) or not named)
         return woken
+
+    def _put_back(self, holder: Holder, grant: Grant, needs: Sequence[Need], now: int, unique: str) -> list[str]:
+        """Have who was called and does not come stand in line once more, if others stand there: the next is called."""
+        item = self._read(grant.limit)
+        if item is None or "line" not in item or item.get(_SLOTS[grant.slot]) != holder.name:
+            return []
+        changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, ())
+        if not woken:
+            return []
+        marked: dict[str, Value | None] = {"line": 1, "joined": unique, "left": unique}
+        changes = [
+            Change(change.pk, change.sk, {**(change.changes or {}), **marked}, change.condition)
+            if (change.pk, change.sk) == (item["pk"], PERMITS)
+            else change
+            for change in changes
+        ]
+        place = Change(limit_key(grant.limit), holder.place, _place(holder, needs, now), ABSENT)
+        return [woken] if self.table.change_all([*changes, place]) else []
+
+    def _look_later(self, usage: Usage, now: int, *, again: bool) -> None:
+        """Have the sweep look again in a minute, unless no one stands in line, and all is as it was seen."""
+        item = self._read(usage.limit)
+        if item is None or "wake_at" not in item:
+            return
+        quiet: dict[str, Value | None] = {"wake_shard": None, "wake_at": None}
+        later: dict[str, Value | None] = {"wake_at": now + GRACE_MS}
+        held: dict[str, Value] = {_SLOTS[grant.slot]: holder.name for holder, grant, _ in usage.permits}
+        seen = Condition(equal=held, missing=("line", *(name for name in _SLOTS if name not in held)))
+        over = not again and "line" not in item
+        if over and self.table.update(limit_key(usage.limit), PERMITS, quiet, seen):
+            return
+        self.table.update(limit_key(usage.limit), PERMITS, later, Condition(equal={"wake_at": item["wake_at"]}))
 
     def _fill(self, limit: str, now: int, unique: str) -> list[str]:
         """Grant what is free to those in line."""
@@ -443,6 +479,12 @@ class Permits:
                 return woken
             woken += granted
         return woken
+
+
+def _place(holder: Holder, needs: Sequence[Need], now: int) -> dict[str, Value | None]:
+    """What stands at a place in a line."""
+    texts = tuple(f"{need.number} {need.limit}" for need in needs)
+    return {"format": FORMAT, "name": holder.name, "needs": texts, "at": now}
 
 
 def _needs(place: Item) -> list[Need]:
