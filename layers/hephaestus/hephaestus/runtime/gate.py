@@ -79,6 +79,8 @@ class Gate:
             name = in_line(self.journal.draft, activation, queued)
             found = self.store.permits.find(name, queued.needs)
             if found is None:
+                if self.journal.opening:  # another may have taken it up, and be through: only an owner stands anew
+                    self.journal.flush()
                 found = self.store.permits.stand(name, queued.needs, self.clock.now(), self.clock.unique())
             if found:
                 self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))

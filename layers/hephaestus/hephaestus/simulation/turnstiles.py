@@ -25,13 +25,8 @@ if TYPE_CHECKING:
 
 RULE: Final = "invariant 10"
 SOON_MS: Final = 1_000
-DISTURBING: Final = frozenset(FAULTS) - {
-    "step too long",
-    "clocks differ",
-    "message late",
-    "message twice",
-    "schedule late",
-}
+MILD: Final = frozenset({"step too long", "clocks differ", "message late", "message twice", "schedule late"})
+DISTURBING: Final = frozenset(FAULTS) - MILD
 
 
 class Turnstiles:
@@ -172,10 +167,8 @@ class Turnstiles:
             for who in map(holder_of, [*slots, *(str(place["name"]) for place in line)]):
                 found = self.ledger.newest.get(who.instance_id)
                 its = found is not None and who.life == found.state.life
-                named = its and found is not None and {*found.state.permits, *found.state.queued}
-                require(
-                    bool(named) and who.activation in (named or ()), RULE, f"{who} is in {limit}, and no log says so"
-                )
+                named = {*found.state.permits, *found.state.queued} if its and found is not None else set()
+                require(who.activation in named, RULE, f"{who} is in {limit}, and no log says so")
 
     def finish(self) -> None:
         """All is over: no one stands in line."""

@@ -199,13 +199,12 @@ class Permits:
             ``None`` where it neither stands in a line nor has all of its permits.
         """
         # Where it has a place is read first: what takes the place away grants the permits, in one transaction.
-        if any(self.table.get(limit_key(need.limit), holder.place) is not None for need in needs):
-            return ()
+        in_line = any(self.table.get(limit_key(need.limit), holder.place) is not None for need in needs)
         grants = []
         for need in needs:
             item = self._read(need.limit)
             if item is None or (slot := _slot_of(item, holder)) is None:
-                return None
+                return () if in_line else None
             grants.append(Grant(need.limit, slot, _since(item, slot)))
         return tuple(grants)
 
@@ -321,6 +320,8 @@ class Permits:
             gone: dict[str, Value | None] = {**freed, **_NO_LINE}
             return [Change(limit, PERMITS, gone, _seen(item, mine, last=True))], ""
         first, needs = holder_of(str(line[0]["name"])), _needs(line[0])
+        if _slot_of(item, first) is not None:
+            return self._leaving(item, first, line, unique), ""  # called already: two owners had it stand twice
         own = next(need for need in needs if limit_key(need.limit) == limit)
         if grant.slot >= own.number or any(f in item for f in _SLOTS[own.number :] if f != name):
             return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
@@ -358,13 +359,14 @@ class Permits:
         """The writes that put a holder in the line of ``need``; ``None`` where that is not full and has no line."""
         limit, item = limit_key(need.limit), known or self._read(need.limit)
         changes: dict[str, Value | None] = {"joined": unique, EXPIRES: _idle(now)}
+        held = {name: item[name] for name in _SLOTS if item is not None and name in item}
+        free = tuple(name for name in _SLOTS if name not in held)  # it may have been called since
         if item is not None and "line" in item:
-            condition = Condition(equal={"line": 1})
+            condition = Condition(equal={"line": 1, **held}, missing=free)
         elif need.number and _free(item, need.number) is not None:
             return None
         else:
-            held = {name: item[name] for name in _SLOTS if item is not None and name in item}
-            condition = Condition(equal=held, missing=("line",))
+            condition = Condition(equal=held, missing=("line", *free))
             changes |= {"line": 1, "left": unique, "format": FORMAT, **self.shards.alarm(limit, now + GRACE_MS)}
         place = Change(limit, holder.place, _place(holder, needs, now), ABSENT)
         return [Change(limit, PERMITS, changes, condition), place]
@@ -438,6 +440,8 @@ class Permits:
             return []
         changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, ())
         if not woken:
+            if changes:
+                self.table.change_all(changes)
             return []
         marked: dict[str, Value | None] = {"line": 1, "joined": unique, "left": unique}
         changes = [
