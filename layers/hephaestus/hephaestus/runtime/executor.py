@@ -269,7 +269,8 @@ class _Execution:
         self.exact = state.careful == CAREFUL
         self.isolated = state.isolated
         self.interrupted = tuple(dict.fromkeys((*state.running, *state.choosing))) if opening else ()
-        self.permits = Gate(self.journal, definition, executor.commits.store, executor.clock, self.context)
+        performer = executor.commits.performer
+        self.permits = Gate(self.journal, definition, performer, executor.clock, self.context)
         self.took_over = bool(opening) and state.owner is not None
         self.left: tuple[list[Event], int] = [], 0
         self.looks = 0

@@ -14,7 +14,7 @@ from hephaestus.engine.events import PermitsTaken, StepQueued
 from hephaestus.engine.records import Need
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.attempt import Interrupted
-from hephaestus.runtime.lines import holding, in_line
+from hephaestus.runtime.lines import holding, in_line, stand, wake
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hephaestus.engine.records import Grant, Held
     from hephaestus.engine.state import State
     from hephaestus.runtime.journal import Journal
+    from hephaestus.runtime.perform import Performer
     from hephaestus.runtime.ports import Clock
-    from hephaestus.store.store import Store
 
 NONCE: Final = 8  # characters of an owner's name: enough for those that claim one attempt
 FRESH_MS: Final = 30_000  # half of what a permit is left to who does not name it
@@ -39,7 +39,7 @@ class Gate:
     Args:
         journal: its side of the log.
         definition: the workflow version.
-        store: where the limits are.
+        performer: has the store where the limits are, and the queue by which who is called is woken.
         clock: time and names.
         context: gives what a step is given, which ``per`` is asked with.
 
@@ -52,14 +52,15 @@ class Gate:
         self,
         journal: Journal,
         definition: Definition,
-        store: Store,
+        performer: Performer,
         clock: Clock,
         context: Callable[[str, int], StepContext],
     ) -> None:
         self.journal = journal
         self.definition = definition
-        self.store = store
+        self.store = performer.store
         self.clock = clock
+        self.queue = performer.queue
         self.context = context
         self.taken: dict[str, tuple[Holder, tuple[Grant, ...]]] = {}
         self.needs: dict[str, tuple[Need, ...]] = {}
@@ -81,7 +82,9 @@ class Gate:
             if found is None:
                 if self.journal.opening:  # another may have taken it up, and be through: only an owner stands anew
                     self.journal.flush()
-                found = self.store.permits.stand(name, queued.needs, self.clock.now(), self.clock.unique())
+                if activation not in self.journal.committed.queued:
+                    continue
+                found = stand(self.journal.committed, activation, self.store, self.clock, self.queue)
             if found:
                 self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))
 
@@ -181,4 +184,5 @@ class Gate:
             if everything or held is None or held.grants != grants:
                 del self.taken[activation]
                 with suppress(RetryLater):
-                    self.store.permits.give_back(name, grants, self.clock.now(), self.clock.unique())
+                    woken = self.store.permits.give_back(name, grants, self.clock.now(), self.clock.unique())
+                    wake(woken, self.queue)

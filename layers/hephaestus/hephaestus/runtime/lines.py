@@ -40,6 +40,24 @@ def is_called(state: State, store: Store) -> bool:
     return any(store.permits.find(in_line(state, one, queued), queued.needs) != () for one, queued in places)
 
 
+def stand(state: State, activation: str, store: Store, clock: Clock, queue: WorkQueue) -> tuple[Grant, ...]:
+    """Have what the log of ``state`` says stand in line, or take its permits; those, if it has them.
+
+    A pause may have come since, and have left the line before this joined it: so the log is read once more.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
+    """
+    queued = state.queued[activation]
+    name, now = in_line(state, activation, queued), clock.now()
+    found = store.permits.stand(name, queued.needs, now, clock.unique())
+    newer = store.tail(state)
+    if newer is not None and newer.queued.get(activation) != queued and activation not in newer.permits:
+        wake(store.permits.leave(name, queued.needs, now, clock.unique()), queue)
+        return ()
+    return found
+
+
 def perform(effect: OfLimits, state: State, store: Store, clock: Clock, queue: WorkQueue) -> None:
     """Do what follows from a commit, for the instance ``state``.
 
@@ -51,8 +69,7 @@ def perform(effect: OfLimits, state: State, store: Store, clock: Clock, queue: W
         case Stand(activation, queued):
             # Only while the log says so: what is done again later may not stand in line any more.
             if state.queued.get(activation) == queued:
-                name = in_line(state, activation, queued)
-                woken = [state.instance_id] if store.permits.stand(name, queued.needs, now, unique) else []
+                woken = [state.instance_id] if stand(state, activation, store, clock, queue) else []
         case GiveBack(activation, held):
             woken = store.permits.give_back(holding(state, activation, held), held.grants, now, unique)
         case Leave(activation, queued):
