@@ -507,7 +507,8 @@ class _Execution:
             self.permits.drop()
             return self.commit(HandedOver())
         if self.definition.limited and fitting:
-            if self.permits.frees() and not self.flush():
+            anew = any(isinstance(event, Redriven) for event in self.journal.opening)  # its time begins with its commit
+            if (anew or self.permits.frees()) and not self.flush():
                 return False
             try:
                 fitting = self.admitted(fitting, now)

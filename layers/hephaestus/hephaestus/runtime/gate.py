@@ -124,7 +124,7 @@ class Gate:
         by, now = (self.journal.owner or "")[-NONCE:], self.clock.now()
         name = Holder(state.instance_id, state.life, activation, run.attempt, owner=by)
         whole = any(limit.held == "step" for limit in limits)
-        found = self.store.permits.take(name, needs, now)
+        found = self._taken_before(activation, needs) or self.store.permits.take(name, needs, now)
         if isinstance(found, str):
             order = now - PRIORITY_MS * max(limit.priority for limit in limits)
             self.journal.decide(StepQueued(activation, run.attempt, needs, order, whole))
@@ -132,6 +132,14 @@ class Gate:
         self.taken[activation] = name, found
         self.journal.decide(PermitsTaken(activation, run.attempt, found, whole, owner=by))
         return True
+
+    def _taken_before(self, activation: str, needs: Sequence[Need]) -> tuple[Grant, ...]:
+        """What was taken for an attempt, where another writer was faster than the commit that named it."""
+        name, grants = self.taken.pop(activation, (None, ()))
+        if name is None or [grant.limit for grant in grants] == [need.limit for need in needs]:
+            return grants
+        wake(self.store.permits.give_back(name, grants, self.clock.now(), self.clock.unique()), self.queue)
+        return ()
 
     def _has_permits(self, run: Run) -> bool:
         held = self.journal.draft.permits.get(run.activation)

@@ -246,8 +246,15 @@ class Permits:
                 woken += self._hand(grant, holder.name, now, unique, kept)
         return woken
 
-    def leave(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> list[str]:
+    def leave(self, holder: Holder, needs: Sequence[Need], now: int, unique: str, *, called: bool = True) -> list[str]:
         """Leave the line, and give back what was granted to this place in it.
+
+        Args:
+            holder: who leaves.
+            needs: the limits.
+            now: the time, in ms.
+            unique: a text that no other call has.
+            called: whether what was granted is given back; otherwise it stays, as what is known of it may be old.
 
         Returns:
             The instances that are to be woken; see ``give_back``.
@@ -259,6 +266,8 @@ class Permits:
                 if item is None:
                     break
                 if (slot := _slot_of(item, holder)) is not None:
+                    if not called:
+                        break
                     woken += self.give_back(holder, [Grant(need.limit, slot, _since(item, slot))], now, unique)
                     break
                 line = self._line(need.limit, 2)
@@ -428,7 +437,7 @@ class Permits:
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
             if now - holder.order >= GRACE_MS and not stands(holder, None):
-                woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}")
+                woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}", called=False)
         woken += self._fill(limit, now, unique)
         self._look_later(usage, now, again=bool(woken) or not named)
         return woken
