@@ -41,7 +41,7 @@ def test_years_are_those_of_a_reference_that_looks_at_every_minute(expression: s
 @pytest.mark.parametrize("zone", [*ZONES, "America/Santiago", "Antarctica/Troll", "Africa/Casablanca"])
 def test_random_expressions_are_those_of_the_reference_wherever_it_begins(zone: str) -> None:
     draw = random.Random(zone)
-    for _ in range(30):
+    for _ in range(10):
         low, high = sorted(draw.sample(range(24), 2))
         minutes = draw.choice(["*", "*/5", "*/17", f"{draw.randrange(60)}", "0-40/10", "5,35"])
         hours = draw.choice(["*", "*/3", f"{low}", f"{low}-{high}", "1,2,3", "2"])
@@ -49,7 +49,7 @@ def test_random_expressions_are_those_of_the_reference_wherever_it_begins(zone: 
         weekdays = draw.choice(["*", "*", "0", "1-5", "7"])
         expression = f"{minutes} {hours} {days} * {weekdays}"
         begin = SINCE + timedelta(minutes=draw.randrange(60 * 24 * 365), seconds=draw.randrange(60))
-        until = begin + timedelta(days=60)
+        until = begin + timedelta(days=40)
         midnight = begin.replace(hour=0, minute=0, second=0) - timedelta(days=1)
         expected = [at for at in due(expression, zone, midnight, until) if at > begin]
         assert _found(expression, zone, begin, until) == expected, (expression, begin)

@@ -210,10 +210,10 @@ class Connected:
 
 def test_the_command_line_has_schedules(local: LocalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "connection", Connected(local))
-    from hephaestus.cli import timetable
+    from hephaestus.cli import recurring_work
 
     group = __import__("typer").Typer()
-    timetable.add_to(group)
+    recurring_work.add_to(group)
 
     def run(*args: str) -> str:
         done = CliRunner().invoke(group, ["schedules", *args], obj=Session(Place(), json=False))

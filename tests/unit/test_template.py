@@ -617,6 +617,7 @@ def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     for event in HEARD:
         for status in ("completed", "failed", "cancelled"):
             about = {"workflow": "Orders", "step": "ship", "status": status, "attempt": 2}
+            about |= {"schedule_of": "Orders", "left_out": 1, "late_ms": 1}
             handler(event, {"duration": 1.0, "wait_duration": 1.0}, about)
     handler.flush()
     written = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in capsys.readouterr().out.splitlines()]

@@ -10,10 +10,10 @@ from hephaestus.definition.concurrency import Concurrency
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.item_sources import InvalidItems, Items
-from hephaestus.definition.recurrences import Schedule
 from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
+from hephaestus.definition.schedules import Schedule
 from hephaestus.definition.step import DONE, FAIL, Choice, Done, Fail, Step, step
 from hephaestus.definition.workflow import Workflow
 from hephaestus.errors import (

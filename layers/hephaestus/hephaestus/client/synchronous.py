@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.outputs import OutputT
-    from hephaestus.definition.recurrences import CatchUp, Overlap
     from hephaestus.definition.references import StepRef, WorkflowRef
+    from hephaestus.definition.schedules import CatchUp, Overlap
     from hephaestus.operations.http_client import Api
     from hephaestus.values.foreign import Model
 

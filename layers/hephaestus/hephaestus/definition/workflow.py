@@ -12,8 +12,8 @@ from hephaestus.definition.graph_reader import Reader
 from hephaestus.definition.header import FIRST, check_header
 from hephaestus.definition.incoming import read_triggers
 from hephaestus.definition.outputs import OfOutput, OutputT, output_type, read_output
-from hephaestus.definition.recurrences import Schedule, read_schedules, schedules_wrong
 from hephaestus.definition.retries import Retry
+from hephaestus.definition.schedules import Schedule, read_schedules, schedules_wrong
 from hephaestus.definition.umbrella import read_umbrella
 from hephaestus.errors import BadRequest, DefinitionError, InstanceNotFound, Problem, UnknownVersion
 from hephaestus.values.scalars import plain_name

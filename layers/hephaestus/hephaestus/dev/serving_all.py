@@ -88,6 +88,7 @@ def serving(folder: Folder, modules: Modules, *, port: int, console_port: int | 
         until_the_end.callback(use, None)
         embedded.recover()
         until_the_end.enter_context(embedded)
+        embedded.queue.wake(DECLARATIONS)
         for server in (front, console):
             _serve(server, until_the_end)
         _watch(modules, embedded, until_the_end)

@@ -60,7 +60,8 @@ class Embedded:
     def start(self) -> Self:
         """Serve queue, schedules and sweeps from now on."""
         self.queue.serve(self._do)
-        self.queue.wake(DECLARATIONS)
+        if any(flow.schedules for flow in self.runner.registry):
+            self.queue.wake(DECLARATIONS)
         self._sweeping.start()
         return self
 

@@ -354,7 +354,10 @@ def _of_schedule(event: RoundEnded, before: State, after: State) -> dict[str, ob
     left_out = event.carry.get("skipped", 0) - (known.carry.get("skipped", 0) if known is not None else 0)
     declared = event.carry.get("declared", {})
     fields: dict[str, object] = {"schedule_of": declared.get("workflow", ""), "left_out": max(left_out, 0)}
-    on_time = [one for one in event.starts if ".manual-" not in one.start_id]
-    if on_time:
-        fields["late_ms"] = max(after.updated_at - one.scheduled_for for one in on_time)
+    queued = known.carry.get("queued") if known is not None else None
+    timed = [one.scheduled_for for one in event.starts if ".manual-" not in one.start_id]
+    if timed := [time for time in timed if time != queued]:
+        from hephaestus.definition.occurrences import starts_at  # noqa: PLC0415 - only where schedules are
+
+        fields["late_ms"] = max(after.updated_at - starts_at(declared, time) for time in timed)
     return fields

@@ -82,9 +82,11 @@ def tell(  # noqa: PLR0913, PLR0917 - an event, and who sends it
     Raises:
         CallerError: it is not there, or has ended.
     """
-    from hephaestus.runtime.commands.deliver import Deliver  # noqa: PLC0415 - commands are made of this module
+    from hephaestus.runtime import commands  # noqa: PLC0415 - they are made of this module
 
-    Deliver(instance_id=name, event=event, payload=payload, event_id=event_id, by=who).perform(instances, going)
+    commands.Deliver(instance_id=name, event=event, payload=payload, event_id=event_id, by=who).perform(
+        instances, going
+    )
 
 
 def _declare(instances: Instances, going: Dispatch, name: str, declared: FrozenDict) -> None:

@@ -11,16 +11,16 @@ from hephaestus.runtime.commands.delete import Delete
 from hephaestus.runtime.commands.deliver import Deliver
 from hephaestus.runtime.commands.fork import Fork
 from hephaestus.runtime.commands.heartbeat import Heartbeat
-from hephaestus.runtime.commands.pause import Pause, Unpause
-from hephaestus.runtime.commands.redrive import Redrive
-from hephaestus.runtime.commands.schedule import ScheduleResume
-from hephaestus.runtime.commands.schedules import (
+from hephaestus.runtime.commands.of_schedules import (
     CreateSchedule,
     DeleteSchedule,
     PauseSchedule,
     TriggerSchedule,
     UnpauseSchedule,
 )
+from hephaestus.runtime.commands.pause import Pause, Unpause
+from hephaestus.runtime.commands.redrive import Redrive
+from hephaestus.runtime.commands.schedule import ScheduleResume
 from hephaestus.runtime.commands.start import Start
 
 CATALOGUE: Final[tuple[type[Command], ...]] = (

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
-from hephaestus.definition.recurrences import CATCH_UPS, MOST_CAUGHT_UP, OVERLAPS, Schedule
+from hephaestus.definition.schedules import CATCH_UPS, MOST_CAUGHT_UP, OVERLAPS, Schedule
+from hephaestus.runtime import commands
 from hephaestus.runtime.commands import members
-from hephaestus.runtime.commands.cancel import Cancel
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.declarations import begin, carry_of, tell
 from hephaestus.runtime.intake import check_text, digest
@@ -251,5 +251,7 @@ class DeleteSchedule(Command):
         if "stamp" in known and not known.get("removed"):
             message = f"schedule {self.schedule} is declared by the code: pause it, or remove it there"
             raise errors.BadRequest(message)
-        ended = Cancel(instance_id=_id(self.schedule), reason="deleted", request_id=self.request_id, by=self.by)
+        ended = commands.Cancel(
+            instance_id=_id(self.schedule), reason="deleted", request_id=self.request_id, by=self.by
+        )
         return ended.perform(instances, going)
