@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Completed, Pending, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Completed, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.nodes import Node, below, id_of, top, tree_of, way_to
@@ -423,6 +423,28 @@ def test_progress_reads_no_more_instances_than_it_may(monkeypatch: pytest.Monkey
     found = counts(local, shown.id)
     assert found["total"] == sum(number for name, number in found.items() if name != "total")
     assert 0 < found["waiting"] < 12
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_why_the_workflow_of_an_item_failed_is_shown_where_it_cannot_tell(chunk: int) -> None:
+    """It took too long, or never began: what tolerates failures says this nowhere else."""
+    waits = WaitForEvent("go")
+    kid = type("Kid", (Workflow,), {"start_at": waits, "transitions": {waits: {"go": DONE}}}, key="kid")
+
+    def start_data(ctx: StepContext) -> dict[str, Any]:
+        if ctx.item == "bad":
+            message = "no such parcel"
+            raise NonRetryable(message)
+        return {"item": ctx.item}
+
+    child = ChildWorkflow(kid, context=start_data, timeout=600)
+    local = LocalRuntime(kind := flow(Map(child, over=given, chunk=chunk, name="work", tolerate="100%")), kid)
+    name = local.start(kind, "1", {"items": ["bad", 1, 2]}).id
+    local.advance(timedelta(hours=1))
+    shown = local.runner.items(name, "work", status="failed").items
+    errors = [(one.error or {}).get("message") for one in shown]
+    assert [bool(one.child) for one in shown] == [False, True, True]
+    assert errors == ["no such parcel", *[f"item {n}: its workflow took too long" for n in (1, 2)]]
 
 
 @pytest.mark.parametrize("chunk", [2, 100])

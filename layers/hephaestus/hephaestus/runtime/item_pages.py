@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemView, item_status, under_way
 from hephaestus.definition.views import Page, moment
-from hephaestus.engine.events import ItemCompleted, ItemFailed
+from hephaestus.engine.events import ItemCompleted, ItemFailed, PartEnded
 from hephaestus.engine.map_items import mapped_of
 from hephaestus.engine.nodes import tree_of
 from hephaestus.engine.state import left_by, part_in
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_DIGITS: Final = 9
 MOST_INSTANCES: Final = 200  # that are read for a page
+MOST_ENTRIES: Final = 500  # in which the reasons are looked for that items do not tell
 
 
 def read_place(cursor: str | None) -> int:
@@ -130,7 +132,8 @@ class _Found:
             if self.status is None or item_status(mapped, place, running) == self.status
         ][: most - len(self.items)]
         if mapped.child:
-            self.items += [_workflow(self.store, state, step, mapped, place, running) for place in places]
+            views = [_workflow(self.store, state, step, mapped, place, running) for place in places]
+            self.items += _with_errors(self.store, state, step, views)
             return
         numbers = {mapped.entries[place] for place in places} - {0}
         entries = (
@@ -174,6 +177,25 @@ def _workflow(  # noqa: PLR0913, PLR0917 - what is known of it
         if child is not None and child.error is not None and status == "failed":
             shown["error"] = {"type": child.error.type, "message": child.error.message}
     return ItemView(key, mapped.first + place, status, **shown)
+
+
+def _with_errors(store: Store, state: State, step: str, views: list[ItemView]) -> list[ItemView]:
+    """Items that are workflows, with the errors that no instance of theirs tells: it took too long, or never began.
+
+    They stand in the newest entries of the log, which are read only where there is such an item.
+    """
+    if not any(one.status == "failed" and one.error is None for one in views):
+        return views
+    numbers = range(max(2, state.sequence + 1 - MOST_ENTRIES), state.sequence + 1)
+    entries = store.reader.entries(state.instance_id, state.life, numbers)
+    events = (event for _, entry in sorted(entries.items()) for event in entry.events)
+    ended = (event for event in events if isinstance(event, (ItemFailed, PartEnded)))
+    why = {event.activation: event.error for event in ended if event.error is not None}
+    found = []
+    for one in views:
+        error = why.get(state.item(step, one.key)) if one.status == "failed" and one.error is None else None
+        found.append(one if error is None else replace(one, error={"type": error.type, "message": error.message}))
+    return found
 
 
 def _item(  # noqa: PLR0913, PLR0917 - what is known of it
