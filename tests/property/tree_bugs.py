@@ -256,7 +256,7 @@ def _is_of_a_part(state: State) -> bool:
 
 
 BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
-    end_of_a_part_counted_twice: ("invariant 12",),
+    end_of_a_part_counted_twice: ("invariant 12", "invariant 9"),
     failures_counted_twice: ("maps",),
     share_lost_with_its_leaf: ("maps", "invariant 3"),
     everyone_has_the_whole_share: ("maps",),
