@@ -1,0 +1,60 @@
+"""Instances that contend for a limit, in real time, by threads, on every adapter."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from hephaestus import DONE, Concurrency, StepContext, Workflow, step
+from hephaestus.embedded import Embedded
+from hephaestus.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from hephaestus.store.store import Store
+
+INSTANCES, PERMITS, PATIENCE = 24, 3, 120
+
+
+class Record:
+    """Who runs, kept apart from the engine."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.running = 0
+        self.most = 0
+        self.ran: list[str] = []
+
+    def work(self, ctx: StepContext) -> str:
+        """Run for a moment."""
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.ran.append(ctx.instance_id)
+        time.sleep(0.01)
+        with self.lock:
+            self.running -= 1
+        return "done"
+
+
+def test_invariant_10_no_more_run_at_once_than_there_are_permits_and_all_come_to_their_end(store: Store) -> None:
+    """Rules F.1 and F.4: by an independent record, with no sweep's help; each runs once."""
+    record = Record()
+    limited = step(key="limited", limits=[Concurrency("few", PERMITS)])(record.work)
+
+    class Limited(Workflow, key="limited"):
+        start_at = limited
+        transitions = {limited: {"done": DONE}}
+
+    with Embedded(store, Registry([Limited])) as embedded:
+        ids = [embedded.runner.start_instance(Limited, {}, id=str(number)) for number in range(INSTANCES)]
+        until = time.monotonic() + PATIENCE
+        left = list(ids)
+        while left and time.monotonic() < until:
+            left = [one for one in left if embedded.runner.get(one).status != "completed"]
+            time.sleep(0.05)
+        assert left == []
+    assert record.most <= PERMITS
+    assert sorted(record.ran) == sorted(ids)
+    usage = store.permits.usage("few")
+    assert (usage.permits, usage.line) == ((), ())
