@@ -1,11 +1,15 @@
 """A soak: thousands of instances at the highest rate that the machine gives, with everything that can go wrong.
 
     python benchmarks/soak.py [--instances N] [--seed N] [--workers N] [--engine memory|dynamodb-local|emulator] …
+    python benchmarks/soak.py --children 100 --instances 400
 
 Starts that come twice, rival starts, early and doubled events, deadlines, cancellations, pauses, failing and slow
 steps, sagas undone and redriven, schedules that never fire, messages that come twice, and worker processes that are
 killed. The runner, the executor, the sweeper and the store are the real ones; the queue and the schedules are this
 soak's own, shared by its processes.
+
+With ``--children`` the instances are parents, whose children end at once, and maps in trees of instances, in turn: each
+end must be counted once, no child may be left open, and the results must be right.
 
 Ends with a report, and with the status 1 if anything was lost, doubled or broken; 2 if the engine is not there.
 """
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     given = vars(parser.parse_args(arguments))
     file: Path | None = given.pop("json")
+    if given["children"] and given["engine"] == "memory":
+        parser.error("--children needs an engine that all processes reach themselves: dynamodb-local or emulator")
     try:
         report = Conductor(Settings(**given)).run()
     except (

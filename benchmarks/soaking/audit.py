@@ -47,11 +47,12 @@ def read(store: Store, script: Script, answers: Sequence[Sequence[str]]) -> Acco
     state = store.load(script.instance_id)
     if state is None:
         return Account(script, answers, None)
-    logs = [_log(store, script.instance_id, generation) for generation in range(1, state.generation + 1)]
+    logs = [log_of(store, script.instance_id, generation) for generation in range(1, state.generation + 1)]
     return Account(script, answers, state, logs)
 
 
-def _log(store: Store, instance_id: str, generation: int) -> list[Entry]:
+def log_of(store: Store, instance_id: str, generation: int) -> list[Entry]:
+    """A generation's log, from its beginning."""
     entries: list[Entry] = []
     while page := store.history(instance_id, generation, len(entries), PAGE):
         if not page[1]:
@@ -75,7 +76,7 @@ def audit(accounts: Iterable[Account], effects: Mapping[str, int], runs: Mapping
         if account.state is None:
             findings.lost.append(f"{account.script.instance_id} ({account.script.kind}): there is no such instance")
             continue
-        _check_end(account, findings)
+        check_end(account, findings)
         _check_events(account, findings)
         for generation, log in enumerate(account.logs, 1):
             newest = generation == len(account.logs)
@@ -94,7 +95,7 @@ def audit(accounts: Iterable[Account], effects: Mapping[str, int], runs: Mapping
     return findings
 
 
-def _check_end(account: Account, findings: Findings) -> None:
+def check_end(account: Account, findings: Findings) -> None:
     """Whether each generation ended as its script says."""
     script = account.script
     name = f"{script.instance_id} ({script.kind})"

@@ -11,6 +11,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.soaking import families
 from benchmarks.soaking.audit import audit, read
 from benchmarks.soaking.engines import place
 from benchmarks.soaking.exchange import Exchange
@@ -42,6 +43,8 @@ class Settings:
         sweep_every: between two sweeps.
         kill_every: between two kills; 0 for none.
         patience: for so long nothing at all may happen before the soak is given up.
+        children: if not 0, the instances are in turn parents of so many children, which end at once, and maps of 2.5
+            times as many items in a tree of instances. Children count as open instances.
     """
 
     engine: Engine = "dynamodb-local"
@@ -54,6 +57,7 @@ class Settings:
     sweep_every: float = 2.0
     kill_every: float = 3.0
     patience: float = 60.0
+    children: int = 0
 
 
 @dataclass(slots=True)
@@ -74,7 +78,8 @@ class Conductor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.random = Random(settings.seed)
-        scripts = [write(number, self.random) for number in range(settings.instances)]
+        self.room = max(settings.side_by_side // max(settings.children, 1), 1)
+        scripts = [self.script(number) for number in range(settings.instances)]
         self.waiting = iter([Progress(script) for script in scripts])
         self.begun: dict[str, Progress] = {}
         self.open: dict[str, Progress] = {}
@@ -83,13 +88,21 @@ class Conductor:
         self.turn = threading.RLock()
         self.moved_at = time.monotonic()
         self.calls = 0
+        self.met: set[str] = set()
         self.exchange = Exchange(Random(self.random.random()), settings.invocation + 2, self.answered)
+
+    def script(self, number: int) -> Script:
+        """What is asked of an instance."""
+        children = self.settings.children
+        return families.write(number, children) if children else write(number, self.random)
 
     def run(self) -> Report:
         """From the engine's start to the report."""
         settings = self.settings
         with place(settings.engine) as where, serving(self.exchange, where) as (address, authkey):
-            orders = Orders(address, authkey, where.endpoint, settings.threads, settings.invocation)
+            orders = Orders(
+                address, authkey, where.endpoint, settings.threads, settings.invocation, children=settings.children
+            )
             workers = Workers(orders, settings.workers, Random(self.random.random()))
             begun = time.monotonic()
             try:
@@ -112,6 +125,7 @@ class Conductor:
                 sweep_at = now + self.settings.sweep_every
             if kill_at and now >= kill_at:
                 workers.kill()
+                self.met.update(self.open)
                 kill_at = now + self.settings.kill_every
             workers.replace_dead()
             self.look(store, now)
@@ -119,7 +133,7 @@ class Conductor:
 
     def admit(self) -> bool:
         """Begin scripts for as long as there is room; whether more are left."""
-        while len(self.open) < self.settings.side_by_side:
+        while len(self.open) < self.room:
             progress = next(self.waiting, None)
             if progress is None:
                 return False
@@ -177,7 +191,10 @@ class Conductor:
         with ThreadPoolExecutor(4) as pool:
             accounts = list(pool.map(lambda one: read(store, one.script, one.answers), self.begun.values()))
         counts, runs, oldest_ms = self.exchange.tally()
-        findings = audit(accounts, where.effects(), runs)
+        if self.settings.children:
+            findings = families.audit(accounts, store, where.effects())
+        else:
+            findings = audit(accounts, where.effects(), runs)
         findings.broken += workers.deaths
         overdue = store.overdue(int(time.time() * 1000), 1_000).items
         findings.lost += [f"{one.instance_id} is still overdue at the end" for one in overdue]
@@ -192,6 +209,7 @@ class Conductor:
             kinds=Counter(progress.script.kind for progress in self.begun.values()),
             calls=self.calls,
             kills=workers.kills,
+            met=len(self.met),
             oldest_ms=oldest_ms,
             schedules_left=self.exchange.schedules(),
             seconds=seconds,

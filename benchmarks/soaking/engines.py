@@ -19,13 +19,10 @@ from hephaestus.values import FrozenDict, FrozenList
 from hephaestus.writes.memory_tables import MemoryTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
-    from hephaestus.store.filters import ListFilter
-    from hephaestus.store.listing import Listing
-    from hephaestus.store.overdue import OverduePage
     from hephaestus.writes import Write
 
 Engine: TypeAlias = Literal["memory", "dynamodb-local", "emulator"]
@@ -123,15 +120,13 @@ class Watched:
         self.max_value_bytes = max_value_bytes
         self.own_table = own_table
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
     def create(self, state: State, first: Entry, _finish: object, *, over: bool = True) -> State | None:
         """Start a generation; see ``Store``. There is no bus, so nothing is unpublished."""
         created: State | None = self._store.create(state, first, over=over)
         return created
-
-    def load(self, instance_id: str) -> State | None:
-        """The newest state; see ``Store``."""
-        found: State | None = self._store.load(instance_id)
-        return found
 
     def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Write an entry; see ``Store``."""
@@ -141,52 +136,11 @@ class Watched:
         self._counts["commit_us"] = self._counts.get("commit_us", 0) + int((time.monotonic() - begun) * 1e6)
         return written
 
-    def settle(self, state: State) -> State:
-        """Have the head follow; see ``Store``."""
-        settled: State = self._store.settle(state)
-        return settled
-
-    def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str] = ()) -> None:
-        """Finish what a crash left undone; see ``Store``."""
-        self._store.tidy(instance_id, state, now, alarms)
-
-    def tail(self, state: State) -> State | None:
-        """What is new; see ``Store``."""
-        found: State | None = self._store.tail(state)
-        return found
-
-    def history(
-        self, instance_id: str, generation: int | None, after: int, limit: int
-    ) -> tuple[int, Sequence[Entry]] | None:
-        """A page of a log; see ``Store``."""
-        found: tuple[int, Sequence[Entry]] | None = self._store.history(instance_id, generation, after, limit)
-        return found
-
-    def overdue(self, now: int, limit: int, cursor: str | None = None) -> OverduePage:
-        """What the alarms say; see ``Store``."""
-        page: OverduePage = self._store.overdue(now, limit, cursor)
-        return page
-
     def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
         """Put off an alarm: a soak has no reason for it, so it is counted; see ``Store``."""
         self._count("quarantined")
         done: bool = self._store.quarantine(instance_id, reason, now=now, until=until, alarms=alarms)
         return done
-
-    def list(self, wanted: ListFilter, *, limit: int, cursor: str | None = None, known: Sequence[str] = ()) -> Listing:
-        """A page of instances; see ``Store``."""
-        listing: Listing = self._store.list(wanted, limit=limit, cursor=cursor, known=known)
-        return listing
-
-    def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
-        """The names of other workflows that have instances; see ``Store``."""
-        found: Sequence[str] = self._store.other_workflows(known)
-        return found
-
-    def counts(self, workflows: Sequence[str], statuses: Sequence[str], *, most: int) -> Mapping[tuple[str, str], int]:
-        """How many instances there are; see ``Store``."""
-        found: Mapping[tuple[str, str], int] = self._store.counts(workflows, statuses, most=most)
-        return found
 
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1

@@ -116,7 +116,7 @@ class Exchange:
         now = time.monotonic()
         with self._turn:
             due = [entry.message for entry in self._heap if entry.message is not None and entry.at <= now]
-        return sum((kind == "wake" and is_bulk(about)) == bulk for kind, about, *_ in due)
+        return sum((message[0] == "wake" and is_bulk(message[1])) == bulk for message in due)
 
     # -- schedules -------------------------------------------------------------------------------------------------
 

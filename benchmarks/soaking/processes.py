@@ -34,6 +34,7 @@ class Orders:
         threads: how many invocations it runs at once.
         seconds: how long an invocation may take.
         seed: of its own choices.
+        children: of the parents that it runs; 0 where there are none.
     """
 
     address: str
@@ -42,6 +43,7 @@ class Orders:
     threads: int
     seconds: float
     seed: float = 0.0
+    children: int = 0
 
 
 class Workers:

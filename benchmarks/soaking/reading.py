@@ -102,7 +102,7 @@ class Reading:
                 return
         self.findings.counts["log entries"] += len(log)
         if status(log) == "completed" and self.state is not None:
-            left = set(STEPS[self.state.workflow]) - self.decided
+            left = set(STEPS.get(self.state.workflow, ())) - self.decided
             if left:
                 self.findings.lost.append(
                     f"{self.name} completed, and nothing was decided of {', '.join(sorted(left))}"

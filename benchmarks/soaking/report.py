@@ -23,6 +23,7 @@ class Report:
         kinds: how many instances were of which kind.
         calls: calls made.
         kills: workers killed.
+        met: instances that were open at a kill.
         oldest_ms: how long the most overdue instance had been waiting when a sweep found it, in milliseconds.
         schedules_left: schedules that nobody needs any more and that will still fire.
         seconds: from the first call to the last instance's end.
@@ -37,6 +38,7 @@ class Report:
     kinds: Mapping[str, int]
     calls: int
     kills: int
+    met: int
     oldest_ms: int
     schedules_left: int
     seconds: float
@@ -68,6 +70,7 @@ class Report:
             "conflicts": self.counts.get("conflicts", 0),
             "retries": found.counts["retries"],
             "kills": self.kills,
+            "met_a_kill": self.met,
             "oldest_wakeup_seconds": self.oldest_ms / 1000,
             "latest_deadline_seconds": found.late_ms / 1000,
             "schedules_left": self.schedules_left,
@@ -101,7 +104,8 @@ class Report:
         yield _line("calls", f"{self.calls}, some of them twice, early or while a worker died")
         yield _line(
             "kills",
-            f"{self.kills} workers; {inside['take-overs']} instances taken over from the dead, "
+            f"{self.kills} workers, with {self.met} instances open at one; "
+            f"{inside['take-overs']} instances taken over from the dead, "
             f"{inside['interrupted attempts']} attempts spent",
         )
         yield _line("conflicts", f"{conflicts} of {commits + conflicts} commits; {per_commit:.1f} ms a commit")

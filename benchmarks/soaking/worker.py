@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from multiprocessing.managers import BaseManager
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.soaking import flows
+from benchmarks.soaking import families, flows
 from benchmarks.soaking.engines import Watched, dynamo_store
 from benchmarks.soaking.processes import Orders
 from benchmarks.soaking.scripts import NOT_YET, OK, Request
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.soaking.exchange import Message
+    from hephaestus import Workflow
     from hephaestus.runtime.ports import Timeout
     from hephaestus.runtime.status_events import StatusEvent
     from hephaestus.store.overdue import Wakeup
@@ -99,6 +101,7 @@ class Invocations:
     """One thread's invocations, one after the other.
 
     Args:
+        workflows: what it runs.
         exchange: where its messages come from.
         store: a store, or a proxy of one.
         own_table: the engine's table, if it has one.
@@ -106,22 +109,34 @@ class Invocations:
         random: decides whether a call runs in place.
     """
 
-    def __init__(self, exchange: Any, store: Any, own_table: str | None, seconds: float, random: Random) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what a Lambda has
+        self,
+        workflows: Sequence[type[Workflow]],
+        exchange: Any,
+        store: Any,
+        own_table: str | None,
+        seconds: float,
+        random: Random,
+    ) -> None:
         self.exchange = exchange
         self.milliseconds = int(seconds * 1000)
         self.random = random
         self.counts: Counter[str] = Counter()
         queue = Queue(exchange)
         watched: Any = Watched(store, self.counts, max_value_bytes=64 * 1024, own_table=own_table)
-        self.runner = Runner(watched, queue, queue, Registry(flows.WORKFLOWS), limits=LIMITS)
+        self.runner = Runner(watched, queue, queue, Registry(workflows), limits=LIMITS)
         self.sweeper = Sweeper(watched, queue, SystemClock(), margin_ms=500)
 
     def serve(self) -> None:
-        """Take messages for as long as the process lives."""
-        while True:
-            taken = self.exchange.take(1.0)
-            if taken is not None:
-                self.invoke(*taken)
+        """Take messages for as long as the process lives; an unexpected error ends it, as a thread less goes unseen."""
+        try:
+            while True:
+                taken = self.exchange.take(1.0)
+                if taken is not None:
+                    self.invoke(*taken)
+        except BaseException:
+            _logger.exception("an invocation ended in an error")
+            os._exit(1)
 
     def invoke(self, receipt: int, message: Message) -> None:
         """Do what a message says."""
@@ -216,9 +231,10 @@ def main() -> None:
     )
     store: Any = dynamo_store(orders.endpoint) if orders.endpoint else proxies.store()  # type: ignore[attr-defined]  # as above
     own_table = store.own_table if orders.endpoint else None
+    workflows = families.workflows(orders.children) if orders.children else flows.WORKFLOWS
     random = Random(orders.seed)
     for _ in range(orders.threads):
-        invocations = Invocations(exchange, store, own_table, orders.seconds, Random(random.random()))
+        invocations = Invocations(workflows, exchange, store, own_table, orders.seconds, Random(random.random()))
         threading.Thread(target=invocations.serve, daemon=True).start()
     sys.stdin.read()
 

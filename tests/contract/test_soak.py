@@ -296,6 +296,14 @@ def test_a_message_that_was_taken_and_not_finished_comes_back() -> None:
     assert exchange.take(0.1) is None
 
 
+def test_the_depth_of_a_queue_counts_messages_of_every_kind() -> None:
+    """A sweep that waits is one of them; what wakes a part of a map waits in the other lane."""
+    exchange = Exchange(Never(), 60, lambda *_: None)
+    for message in (("sweep",), ("wake", "parcel::1"), ("wake", "hephaestus-map::1"), ("call", 7, "Parcel")):
+        exchange.send(message)
+    assert [exchange.depth(bulk) for bulk in (False, True)] == [3, 1]
+
+
 def test_a_schedule_fires_once_and_one_that_is_removed_does_not() -> None:
     exchange = Exchange(Never(), 60, lambda *_: None)
     timeout = Timeout("parcel::1", "e64892557ff01234567", "pickup", "pickup.1", 0)
