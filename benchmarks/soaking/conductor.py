@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.store.store import Store
 
 TICK: Final = 0.05  # seconds
+BETWEEN: Final = 20  # messages that are finished between two kills at least, so that slow workers get somewhere
 LOOK: Final = 5.0  # seconds after which an instance is looked at of which nothing is heard
 
 
@@ -41,7 +42,7 @@ class Settings:
         side_by_side: instances that are open at once at most.
         invocation: how long an invocation may take.
         sweep_every: between two sweeps.
-        kill_every: between two kills; 0 for none.
+        kill_every: between two kills at least; 0 for none.
         patience: for so long nothing at all may happen before the soak is given up.
         children: if not 0, the instances are in turn parents of so many children, which end at once, and maps of 2.5
             times as many items in a tree of instances. Children count as open instances.
@@ -114,6 +115,7 @@ class Conductor:
     def conduct(self, store: Store, workers: Workers) -> None:
         """Until every instance has ended, or nothing happens any more."""
         sweep_at = kill_at = 0.0
+        kill_from = BETWEEN
         if self.settings.kill_every:
             kill_at = time.monotonic() + self.settings.kill_every
         while self.admit() or self.open:
@@ -123,10 +125,10 @@ class Conductor:
             if now >= sweep_at:
                 self.exchange.send(("sweep",))
                 sweep_at = now + self.settings.sweep_every
-            if kill_at and now >= kill_at:
+            if kill_at and now >= kill_at and self.exchange.finished >= kill_from:
                 workers.kill()
                 self.met.update(self.open)
-                kill_at = now + self.settings.kill_every
+                kill_at, kill_from = now + self.settings.kill_every, self.exchange.finished + BETWEEN
             workers.replace_dead()
             self.look(store, now)
             time.sleep(TICK)

@@ -55,6 +55,7 @@ class Exchange:
         self.counts: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
         self.oldest_ms = 0
+        self.finished = 0
         self.closed: set[str] = set()
         self._mended: set[str] = set()
         self._schedules: set[str] = set()
@@ -100,6 +101,7 @@ class Exchange:
         with self._turn:
             message = self._taken.pop(receipt, None)
             self.counts.update(counts)
+            self.finished += 1
         if answer is not None and message is not None:
             self.answered(message[1], answer)
 

@@ -7,17 +7,17 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from benchmarks import soak
-from benchmarks.soaking import engines, flows
-from benchmarks.soaking.audit import Account, audit, read
+from benchmarks.soaking import engines, families, flows
+from benchmarks.soaking.audit import Account, audit, log_of, read
 from benchmarks.soaking.conductor import Conductor, Settings
 from benchmarks.soaking.exchange import Exchange
 from benchmarks.soaking.scripts import OK, Request, Script, write
-from hephaestus.engine.events import Claimed, Entry, EventReceived, StepCompleted
+from hephaestus.engine.events import ChildEnded, Claimed, Entry, EventReceived, ItemCompleted, PartEnded, StepCompleted
 from hephaestus.runtime.ports import Timeout
 from hephaestus.testing import LocalRuntime
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.soaking.reading import Findings
+    from hephaestus.engine.events import Event
 
 SMALL: Final = Settings(instances=30, invocation=3, kill_every=1.5, sweep_every=1, workers=2, threads=6, patience=600)
 
@@ -39,6 +40,24 @@ def test_a_small_soak_loses_and_doubles_nothing(engine: engines.Engine) -> None:
     assert report.started == SMALL.instances
     assert report.findings.counts["effects"] > SMALL.instances / 2
     assert f"{SMALL.instances} started of {SMALL.instances}" in report.text()
+
+
+def test_a_small_soak_of_children_and_trees_counts_each_end_once() -> None:
+    """Real processes, real kills: parents of 6 children, and maps of 15 items in two instances, in turn."""
+    settings = replace(SMALL, instances=4, children=6, kill_every=0.1, seed=12)
+    report = Conductor(settings).run()
+    assert report.good, report.text()
+    assert report.kills > 0
+    assert report.met > 0
+    assert report.kinds == {"family": 2, "map": 2}
+    counts = report.findings.counts
+    assert (counts["effects"], counts["ends counted"], counts["items"]) == (2 * (6 + 15), 2 * (6 + 2), 2 * 15)
+
+
+def test_a_soak_of_children_needs_an_engine_outside_of_its_process(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        soak.main(["--children", "2", "--engine", "memory"])
+    assert "--children needs an engine" in capsys.readouterr().err
 
 
 def test_a_soak_that_finds_something_ends_with_status_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,6 +149,94 @@ def test_what_went_well_is_found_good(soaked: Soaked, witness: Counting) -> None
     assert findings.ended == {"completed": 1, "failed": 1}
     assert findings.counts["effects"] == 6
     assert findings.counts["retries"] == 2
+
+
+class Trees:
+    """A parent of 6 children and a map of 15 items, as a soak that went well leaves them."""
+
+    def __init__(self) -> None:
+        local = LocalRuntime(*families.workflows(6), tables={flows.EFFECTS: ("pk",)})
+        scripts = [families.write(number, 6) for number in range(2)]
+        for script in scripts:
+            local.start(script.workflow, script.value, script.stages[0][0].given["context"])
+        local.advance(timedelta(minutes=1))
+        self.store = local.store
+        self.accounts = [read(local.store, script, [[OK]]) for script in scripts]
+        self.effects = _effects(local)
+
+    def audit(self) -> Findings:
+        """What is found."""
+        return families.audit(self.accounts, self.store, self.effects)
+
+    def change(self, monkeypatch: pytest.MonkeyPatch, kind: type[Event], times: int) -> None:
+        """Have every log say so many times what it says of such events."""
+
+        def many(events: Sequence[Event]) -> tuple[Event, ...]:
+            return tuple(one for one in events for _ in range(times if type(one) is kind else 1))
+
+        def changed(*about: Any) -> list[Entry]:
+            return [replace(entry, events=many(entry.events)) for entry in log_of(*about)]
+
+        monkeypatch.setattr(families, "log_of", changed)
+
+
+@pytest.fixture
+def trees() -> Trees:
+    return Trees()
+
+
+def test_trees_that_went_well_are_found_good(trees: Trees) -> None:
+    """The end of 6 children and of 2 parts, and 15 items."""
+    findings = trees.audit()
+    assert findings.good, findings
+    assert (findings.counts["ends counted"], findings.counts["items"], findings.counts["effects"]) == (8, 15, 21)
+
+
+@pytest.mark.parametrize("kind", [ChildEnded, PartEnded, ItemCompleted])
+def test_an_end_that_is_counted_twice_is_doubled(
+    monkeypatch: pytest.MonkeyPatch, trees: Trees, kind: type[Event]
+) -> None:
+    """The first; a log is read up to what cannot follow."""
+    trees.change(monkeypatch, kind, 2)
+    assert any("was counted 2 times" in one for one in trees.audit().doubled)
+
+
+@pytest.mark.parametrize(("kind", "number"), [(ChildEnded, 6), (PartEnded, 2)])
+def test_an_end_that_is_not_counted_is_lost(
+    monkeypatch: pytest.MonkeyPatch, trees: Trees, kind: type[Event], number: int
+) -> None:
+    trees.change(monkeypatch, kind, 0)
+    assert sum("was not counted" in one for one in trees.audit().lost) == number
+
+
+def test_the_effect_of_a_child_or_an_item_is_lost_or_doubled(trees: Trees) -> None:
+    child, item = (next(one for one in trees.effects if one.startswith(name)) for name in ("leaf::", "batch::"))
+    del trees.effects[child]
+    trees.effects[item] += 1
+    findings = trees.audit()
+    assert findings.lost == [f"the effect {child} happened 0 times, and is owed 1 times"]
+    assert findings.doubled == [f"the effect {item} happened 2 times, and is owed 1 times"]
+
+
+def test_a_child_that_is_gone_or_open_is_lost(monkeypatch: pytest.MonkeyPatch, trees: Trees) -> None:
+    monkeypatch.setattr(families, "status", lambda _: "open")
+    assert sum("it is open below family::0" in one for one in trees.audit().lost) == 6
+    load = trees.store.load
+    monkeypatch.setattr(trees.store, "load", lambda name: None if name.startswith("leaf::") else load(name))
+    assert sum("there is no instance leaf::" in one for one in trees.audit().lost) == 6
+
+
+def test_a_parent_with_another_result_or_fewer_children_is_lost(trees: Trees) -> None:
+    trees.accounts[0] = replace(trees.accounts[0], script=families.write(0, 7))
+    found = [
+        f"family::0 (family): its {what}, not {right}"
+        for what, right in (
+            ("instances are 6", "7"),
+            ("effects are 6", "7"),
+            ("results are {'sum': 15}", "{'sum': 21}"),
+        )
+    ]
+    assert trees.audit().lost == found
 
 
 def test_an_instance_that_is_gone_is_lost(soaked: Soaked, witness: Counting) -> None:
