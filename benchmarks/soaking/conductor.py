@@ -113,12 +113,12 @@ class Conductor:
             return self.report(where, workers, time.monotonic() - begun)
 
     def conduct(self, store: Store, workers: Workers) -> None:
-        """Until every instance has ended, or nothing happens any more."""
+        """Until every instance has ended and sweeps find nothing, or nothing happens any more."""
         sweep_at = kill_at = 0.0
         kill_from = BETWEEN
         if self.settings.kill_every:
             kill_at = time.monotonic() + self.settings.kill_every
-        while self.admit() or self.open:
+        while self.admit() or self.open or overdue(store):
             now = time.monotonic()
             if now - self.moved_at > self.settings.patience:
                 return
@@ -198,8 +198,7 @@ class Conductor:
         else:
             findings = audit(accounts, where.effects(), runs)
         findings.broken += workers.deaths
-        overdue = store.overdue(int(time.time() * 1000), 1_000).items
-        findings.lost += [f"{one.instance_id} is still overdue at the end" for one in overdue]
+        findings.lost += [f"{one} is still overdue at the end" for one in overdue(store)]
         left = sum(1 for _ in self.waiting)
         if left:
             findings.lost.append(f"{left} instances were never begun: nothing happened for {self.settings.patience} s")
@@ -218,3 +217,8 @@ class Conductor:
             counts=dict(counts),
             findings=findings,
         )
+
+
+def overdue(store: Store) -> list[str]:
+    """The instances that a sweep would find now; one that a kill has left is found by the next."""
+    return [one.instance_id for one in store.overdue(int(time.time() * 1000), 1_000).items]
