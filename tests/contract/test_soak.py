@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from benchmarks import soak
-from benchmarks.soaking import engines, families, flows
+from benchmarks.soaking import conductor, engines, families, flows
 from benchmarks.soaking.audit import Account, audit, log_of, read
 from benchmarks.soaking.conductor import Conductor, Settings
 from benchmarks.soaking.exchange import Exchange
@@ -58,6 +58,36 @@ def test_a_soak_of_children_needs_an_engine_outside_of_its_process(capsys: pytes
     with pytest.raises(SystemExit):
         soak.main(["--children", "2", "--engine", "memory"])
     assert "--children needs an engine" in capsys.readouterr().err
+
+
+class Idle:
+    """Workers that do nothing."""
+
+    def __init__(self) -> None:
+        self.kills = 0
+
+    def kill(self) -> None:
+        self.kills += 1
+
+    def replace_dead(self) -> None:
+        """None is dead."""
+
+
+def test_a_soak_goes_on_until_sweeps_find_nothing_and_kills_no_worker_that_got_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a kill left at the very end is not lost: the next sweep finds it. After 20 messages there may be a kill."""
+    store: Any = LocalRuntime(*flows.WORKFLOWS, tables={flows.EFFECTS: ("pk",)}).store
+    for finished, kills in ((0, 0), (conductor.BETWEEN, 1)):
+        workers: Any = Idle()
+        left = [["parcel::1"], ["parcel::1"], []]
+        monkeypatch.setattr(conductor, "overdue", lambda _, left=left: left.pop(0))
+        soaking = Conductor(Settings(instances=0, kill_every=0.001))
+        soaking.exchange.finished = finished
+        soaking.conduct(store, workers)
+        taken = soaking.exchange.take(1)
+        assert taken is not None
+        assert (left, taken[1], workers.kills) == ([], ("sweep",), kills)
 
 
 def test_a_soak_that_finds_something_ends_with_status_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
