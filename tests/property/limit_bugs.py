@@ -12,6 +12,7 @@ from hephaestus.engine.events import PermitsTaken
 from hephaestus.engine.records import Grant
 from hephaestus.runtime import executor, gate, lines, waking
 from hephaestus.runtime.gate import Gate
+from hephaestus.simulation import Faults
 from hephaestus.steps import WaitForEvent
 from hephaestus.store import permits
 from hephaestus.store.permits import PERMITS, Permits, limit_key
@@ -156,7 +157,6 @@ def one_name_for_two_owners(patch: Patch) -> None:
 def lost_permits_not_noticed(patch: Patch) -> None:
     """Who took long to name its permits does not look whether they were freed meanwhile."""
     patch.setattr(Gate, "are_held", lambda self, runs: True)
-    patch.setattr(permits, "GRACE_MS", 2_000)
 
 
 def handed_to_the_last_in_line(patch: Patch) -> None:
@@ -190,3 +190,9 @@ BUGS: Final[dict[Callable[[Patch], None], set[str]]] = {
     handed_to_the_last_in_line: {"invariant 10"},
     taken_past_the_line: {"invariant 10"},
 }
+
+SHOWN_BY: Final[dict[str, Faults]] = {
+    "no_alarm_for_the_last_in_line": Faults(kinds=["message lost"], rates=(0.3, 0.6)),
+    "lost_permits_not_noticed": Faults(kinds=["zombie"], rates=(0.1, 0.3)),
+}
+"""The faults that show a bug soonest."""

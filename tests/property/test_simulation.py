@@ -20,6 +20,7 @@ from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
 from tests.property.limit_bugs import BUGS as OF_LIMITS
 from tests.property.limit_bugs import FLOWS as LIMITED
+from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
@@ -571,7 +572,7 @@ def test_a_bug_in_limits_is_found(bug: Callable[[Any], None], monkeypatch: pytes
     rules = set()
     for seed in seeds(bug):
         try:
-            limited(seed)
+            limited(seed, SHOWS_LIMITS.get(bug.__name__))
         except InvariantViolated as violation:
             rules.add(violation.rule)
             break
