@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hephaestus import DONE, FAIL, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus import DONE, FAIL, InstanceNotFound, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.codec import dump_state, load_state
-from hephaestus.engine.events import MapBegun, PartResumed
+from hephaestus.engine.events import MapBegun, PartResumed, PartStarted
 from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
+from hephaestus.errors import EngineSignal
 from hephaestus.runtime import scanning, spreading
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.store.keys import mail_key
+from hephaestus.store.store import Store
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenDict
+from tests.unit.test_endings import Interposed, Killed, kill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -374,6 +379,89 @@ def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:
     world.local.runner.unpause("flow::1")
     world.local.advance(timedelta(hours=1))
     assert {state.instance_id for state in world.states()} > before
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_parts_that_were_to_start_as_their_instance_was_paused_start_after(earlier: int) -> None:
+    """Rule D.1: that they start is decided again on top of the pause that came in before the commit."""
+    world = Waiting(concurrency=1)
+    commit, begun = world.local.store.commit, [0]
+
+    def races(after: State, entry: Any, writes: Any = ()) -> Any:
+        starts = any(isinstance(event, PartStarted) for event in entry.events)
+        if starts and after.instance_id == "flow::1":
+            if len(begun) == 1 + earlier:
+                world.local.runner.pause("flow::1")
+            begun.append(len(parts_of(after, "work")))
+        return commit(after, entry, writes)
+
+    world.local.store.commit = races  # type: ignore[method-assign]  # a pause at the worst moment
+    world.start(30)
+    world.local.advance(timedelta(hours=20))
+    root = next(world.states())
+    assert root.paused is not None
+    assert len(parts_of(root, "work")) == begun[earlier]
+    world.local.runner.unpause("flow::1")
+    world.local.advance(timedelta(hours=40))
+    assert world.local.runner.get("flow::1").steps["work"].results["events"] == {"timeout": 30}
+
+
+class Gone(EngineSignal):
+    """The process is gone."""
+
+
+def test_a_part_whose_owner_had_died_when_it_was_stopped_is_undone() -> None:
+    """Rules C.13 and E.1: what was under way is neither undone nor taken for failed; what had completed is undone."""
+
+    class Some(World):
+        def _work(self, ctx: StepContext) -> Any:
+            done = super()._work(ctx)
+            if ctx.item == 3:
+                raise Gone
+            return done
+
+    world = Some(concurrency=1)
+    with pytest.raises(Gone):
+        world.start(30)
+    world.local.runner.cancel("flow::1", compensate=True, dispatch=Enqueue())
+    world.local.settle()
+    assert [state.running for state in world.states() if state.cancel and state.owner] == [("work[3]",)]
+    world.local.clock.sleep(16 * 60_000)
+    for _ in range(3):
+        world.local.sweep()
+        world.local.settle()
+    assert world.local.runner.get("flow::1").status == "cancelled"
+    assert sorted(item for item, _, _ in world.undone) == [0, 1, 2]
+    assert [one["item"] for one in world.seen] == [0, 1, 2, 3]
+    assert all(state.closed for state in world.states())
+
+
+class Cut(World):
+    """Something else may happen before any call of its table."""
+
+    def made(self) -> LocalRuntime:
+        self.table = Interposed()
+        return LocalRuntime(self.flow, store=Store(self.table))
+
+
+def test_a_deletion_that_was_cut_off_below_its_root_is_finished_by_the_next() -> None:
+    """Rule D.11: what is acknowledged is gone at once, and not when a sweep has come."""
+    for number in count():
+        world = Cut()
+        world.start(7)
+        names = [state.instance_id for state in world.states()]
+        world.table.before(number, kill)
+        try:
+            world.local.runner.delete("flow::1")
+        except Killed:
+            with suppress(InstanceNotFound):
+                world.local.runner.delete("flow::1")
+        else:
+            break
+        left = [item for name in names for item in world.table.query(name, low="", high="~")]
+        assert {item.get("ends") for item in left} == {"deleted"}, f"cut off before call {number}"
+        assert not any("data" in item for item in left)
+    assert number > 10 * len(names)
 
 
 @WORLDS

@@ -323,6 +323,12 @@ class Store:
         message = f"instance {instance_id} is being changed by many callers at once; try again"
         raise StoreUnavailable(message)
 
+    def finish_deletion(self, instance_id: str) -> None:
+        """Remove what a deletion that was cut off has left of an instance, if there is one."""
+        found = self.reader.newest(instance_id)
+        if found is not None and found.ended == "deleted":
+            self.endings.complete(found)
+
     def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
         """Put off the alarms of an instance that cannot be read, and note why, without reading it or its log.
 

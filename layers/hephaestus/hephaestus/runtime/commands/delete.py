@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +62,10 @@ class Delete(Command):
         store = instances.store
         for name in dict.fromkeys(children_in_log(store, parent)):
             child = _readable(store, name)
-            if child is not None and child.origin is not None and child.origin.instance_id == parent:
+            if child is None:
+                with suppress(CorruptLog):
+                    store.finish_deletion(name)  # another request may have been cut off in it
+            elif child.origin is not None and child.origin.instance_id == parent:
                 family = partial(self._delete_children, instances)
                 store.delete(name, instances.clock.now(), instances.commits.finish, family)
 
