@@ -157,10 +157,7 @@ class Ledger:
         self._alarms[instance_id] = self._read_alarms(instance_id)
         if head is None:
             if known is not None and not known.gone:
-                require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
-                for (name, _), it in self.generations.items():
-                    it.gone = it.gone or name == instance_id
-                self._writers.pop(known.entries[0].commit_id, None)  # the same start, made again, has the same name
+                self._is_gone(known)
             return
         number, life = int(str(head["generation"])), str(head["life"])
         if known is None or life != known.state.life:
@@ -176,12 +173,23 @@ class Ledger:
         )[::-1]:
             if "ends" not in item:
                 self._add(known, self.store.reader.entry_of(item))
+            elif item["ends"] == "deleted":
+                require(known.state.closed, "invariant 8", f"{instance_id} is deleted although it had not ended")
+                return
         mail, self._mail[instance_id] = self._mail.get(instance_id, set()), self._mail_in(instance_id)
         self.trees.check_mail(known, mail - self._mail[instance_id])
         self._compare(known)
         self._check_alarm(known, head)
         if head["sequence"] == known.state.sequence:
             check_head(known.state, head)
+
+    def _is_gone(self, known: Generation) -> None:
+        """An instance was deleted, or has expired."""
+        instance_id = known.state.instance_id
+        require(known.state.closed, "invariant 8", f"{instance_id} is gone although it had not ended")
+        for (name, _), it in self.generations.items():
+            it.gone = it.gone or name == instance_id
+        self._writers.pop(known.entries[0].commit_id, None)  # the same start, made again, has the same name
 
     def put_off(self, instance_id: str, reason: str) -> None:
         """An instance was put off because it could not be read."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.callbacks.link import Link
+from hephaestus.definition.maps import FAN
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events, items_open, takers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.runner import Runner
+    from hephaestus.simulation.checks import Generation
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.subject import Subject
     from hephaestus.simulation.world import World
@@ -112,7 +114,8 @@ class Outside:
         again: tuple[Callable[[State], object], ...] = (self.redrive,) * 3 if state.status != "completed" else ()
         restart: tuple[Callable[[State], object], ...] = (lambda _: self.restart(),) if self._starts == 1 else ()
         over: tuple[Callable[[State], object], ...] = (self.start_over,) if state.attached else ()
-        return [lambda _: None, *again, *restart, *fork, *over]
+        delete: tuple[Callable[[State], object], ...] = (self.delete,) if self.subject.fan != FAN else ()
+        return [lambda _: None, *again, *restart, *fork, *over, *delete]
 
     # --- Calls ---
 
@@ -270,6 +273,21 @@ class Outside:
         """Redrive."""
         self._steer(state, "redrive", lambda **by: self.runner.redrive(state.instance_id, **by))
 
+    def delete(self, state: State) -> None:
+        """Delete an instance that has ended, with all of its tree."""
+        of_tree: list[Generation] = []
+
+        def call() -> None:
+            every = self.ledger.generations.items()
+            known = [it for (name, _), it in every if state.instance_id in {name, _root_of(it.state)}]
+            of_tree[:] = [it for it in known if it.state.closed]
+            self.runner.delete(state.instance_id)
+
+        def is_gone(_: object) -> bool:  # of what cannot be read, the children are not known
+            return bool(self.ledger.unreadable) or all(it.gone for it in of_tree)
+
+        self._call(f"delete {state.instance_id}", call, is_gone)
+
     def heartbeat(self, state: State) -> None:
         """Send a heartbeat."""
         items = [one for one in state.timers if "[" in one and any(timer.heartbeat_ms for timer in state.timers[one])]
@@ -374,6 +392,11 @@ class Outside:
                 world.at(world.now + AGAIN_MS, lambda: self._call(what, call, known))
 
         world.invoke("api", work, ended, API_MS)
+
+
+def _root_of(state: State) -> str:
+    """The root of the tree that an instance goes with."""
+    return state.origin.root if state.origin is not None and state.attached else state.instance_id
 
 
 def _items(graph: Graph, state: State, step: str) -> Iterator[str]:
