@@ -536,12 +536,12 @@ class Ledger:
         return book
 
     def _source(self, event: Forked) -> Generation:
-        """What an instance was forked from."""
-        return next(
-            it
-            for (name, _), it in reversed(self.generations.items())
-            if name == event.instance_id and it.state.generation == event.generation
-        )
+        """What an instance was forked from: after a deletion, another life may have the same number."""
+        named = (event.instance_id, event.generation)
+        every = [it for (name, _), it in reversed(self.generations.items()) if (name, it.state.generation) == named]
+        began = min([done.started_at for done in event.completed if done.started_at], default=None)
+        older = [it for it in every if began is None or it.entries[0].at <= began]
+        return (older or every)[0]
 
     def takes_over(self, event: Forked) -> None:
         """A fork begins: what it takes over is what the other instance had come to."""
