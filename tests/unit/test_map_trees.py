@@ -12,7 +12,7 @@ import pytest
 
 from hephaestus import DONE, FAIL, InstanceNotFound, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.codec import dump_state, load_state
-from hephaestus.engine.events import MapBegun, PartResumed, PartStarted
+from hephaestus.engine.events import MapBegun, PartResumed, PartStarted, UndoRequested
 from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import parts_of
@@ -434,6 +434,16 @@ def test_a_part_whose_owner_had_died_when_it_was_stopped_is_undone() -> None:
     assert sorted(item for item, _, _ in world.undone) == [0, 1, 2]
     assert [one["item"] for one in world.seen] == [0, 1, 2, 3]
     assert all(state.closed for state in world.states())
+
+
+def test_what_a_dead_owner_had_under_way_is_not_when_its_part_is_undone() -> None:
+    """Rule C.13: what was to run alone does not hold up what is undone, nor is it taken for failed."""
+    world = Waiting(concurrency=100)
+    world.start(4)
+    leaf = list(world.states())[-1]
+    died = replace(leaf, status="cancelled", running=("work[2]",), isolated=("work[3]",))
+    undoing = apply(died, (UndoRequested(("work",)),), leaf.updated_at)
+    assert (undoing.status, undoing.running, undoing.isolated) == ("compensating", (), ())
 
 
 class Cut(World):
