@@ -228,18 +228,6 @@ def events_of_a_resumed_part_told_twice(patch: Patch) -> None:
     patch.setattr(PartResumed, "changes", changes)
 
 
-def undone_parts_forget_what_died(patch: Patch) -> None:
-    """What a dead owner had under way when its part was stopped is taken for failed as the part is undone."""
-    from hephaestus.engine.events import UndoRequested
-
-    right = UndoRequested.changes
-
-    def changes(self: UndoRequested, state: State, at: int) -> dict[str, Any]:
-        return {**right(self, state, at), "running": state.running, "isolated": state.isolated}
-
-    patch.setattr(UndoRequested, "changes", changes)
-
-
 def stops_no_part(patch: Patch) -> None:
     """The other parts go on after one failure too many."""
     right = engine._stopping  # noqa: SLF001 - made wrong on purpose
@@ -275,7 +263,6 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     indexes_within_a_leaf: ("maps",),
     keys_of_the_leaf: ("idempotency keys",),
     events_of_a_resumed_part_told_twice: ("maps",),
-    undone_parts_forget_what_died: ("invariant 9", "invariant 2", "invariant 3"),
     stops_no_part: ("maps",),
     owing(
         lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and _is_of_a_part(state)),
