@@ -28,7 +28,7 @@ from tests.property.tree_bugs import BUGS as OF_TREES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-RUNS = 20_000 if engines.in_ci() else 2_000
+RUNS = 12_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
 FLOWS = 600  # a sixth of them with loops, another with maps, a fifth with results that are left to boundaries
 FEWER_FLOWS = 60
