@@ -403,7 +403,7 @@ def test_no_route_takes_a_query_that_it_does_not_know(
     """What is misspelt would not be heard, and the call do something else than was meant."""
     token = asked(deployment)["approved"]
     before, listed = log_length(deployment), len(deployment.runner.list().items)
-    parts = {"workflow": "OrderFlow", "instance_id": SAMPLE, "token": token}
+    parts = {"workflow": "OrderFlow", "instance_id": SAMPLE, "token": token, "schedule": "OrderFlow.nightly"}
     path = re.sub(r"<(\w+)>", lambda part: parts[part[1]], route)
     event = sample("api-callback-show")
     event.update(path=path, httpMethod=method, body="{}" if method == "POST" else None, headers=JSON)

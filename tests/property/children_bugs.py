@@ -53,7 +53,7 @@ def owing(keep: Callable[[Owed, State], bool], name: str) -> Callable[[Patch], N
 
 def mailbox_not_read_again(patch: Patch) -> None:
     """An owner that has given up does not look whether mail has come meanwhile."""
-    patch.setattr(executor.Executor, "_has_mail", lambda self, state: False)
+    patch.setattr(executor.Executor, "_has_mail", lambda self, *_: False)
 
 
 def mail_deleted_before_its_commit(patch: Patch) -> None:

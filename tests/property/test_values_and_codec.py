@@ -26,6 +26,7 @@ from hephaestus.engine.records import (
     Loop,
     Mapped,
     Need,
+    Occurrence,
     OpenItem,
     Origin,
     Part,
@@ -112,6 +113,7 @@ BY_TYPE["tuple[Need, ...]"] = st.tuples(records(Need))
 BY_TYPE["Mapping[str, Held]"] = st.dictionaries(TEXT, records(Held), max_size=2)
 BY_TYPE["Mapping[str, Queued]"] = st.dictionaries(TEXT, records(Queued), max_size=2)
 BY_TYPE["Plan"] = records(Plan)
+BY_TYPE["tuple[Occurrence, ...]"] = st.tuples(records(Occurrence))
 BY_TYPE["Plan | None"] = st.none() | BY_TYPE["Plan"]
 BY_TYPE["Part | None"] = st.none() | records(Part)
 BY_TYPE["Counts"] = records(Counts)

@@ -16,6 +16,7 @@ from hephaestus.engine.state import STATUSES
 from hephaestus.handlers.http.api import MAX_LIMIT
 from hephaestus.handlers.http.request import MAX_PARAMETER
 from hephaestus.runtime.commands import ROUTED, Command
+from hephaestus.runtime.commands.of_schedules import SCHEDULE
 from hephaestus.runtime.intake import MAX_NUMBER
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 NOT_FOUND: Final = (errors.InstanceNotFound,)
 NOT_DEPLOYED: Final = (errors.UnknownWorkflow, errors.UnknownVersion)
 
-PATH: Final[Mapping[str, Schema]] = {"id": INSTANCE_ID, "workflow": WORKFLOW}
+PATH: Final[Mapping[str, Schema]] = {"id": INSTANCE_ID, "workflow": WORKFLOW, "schedule": SCHEDULE.schema}
 LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
 FLAG: Final[Schema] = {"type": "string", "enum": ["true", "1", "false", "0"]}
 CURSOR: Final[Schema] = {

@@ -264,7 +264,7 @@ def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Co
         return ended
     given_up = {timer.activation: timer.due_at for timer in state.deadlines if timer.emits == LOST}
     stopping = [activation for activation, child in children if child.stopping]
-    if lost := tuple(GiveUp(activation) for activation in stopping if given_up.get(activation, LATEST) <= now):
+    if lost := tuple(GiveUp(activation) for activation in stopping if given_up.get(activation, now + 1) <= now):
         return lost
     left = [activation for activation, child in children if not child.stopping]
     if ending and left:

@@ -319,7 +319,8 @@ class Ledger:
         state = generation.state
         invocation = self.world.invocation
         known = state.steps.get(step)
-        given_up = known is not None and (known.round, state.attempt(step)) > (context.round, context.attempt)
+        attempt = state.attempt(step) if known is None else max(state.attempt(step), known.attempt)
+        given_up = known is not None and (known.round, attempt) > (context.round, context.attempt)
         if invocation is None or self.world.now >= invocation.ends_at or given_up:
             return
         owner = self._owners.get(state.owner or "")
