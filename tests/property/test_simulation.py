@@ -21,9 +21,11 @@ from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOI
 from tests.property.limit_bugs import BUGS as OF_LIMITS
 from tests.property.limit_bugs import FLOWS as LIMITED
 from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
+from tests.property.map_flows import of_run, of_workflows
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
+from tests.property.tree_bugs import OF_WORKFLOWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -451,6 +453,23 @@ def test_a_bug_in_trees_of_maps_is_found(bug: Callable[[Any], None], monkeypatch
         assert rule_broken(((workflow, {}, seed) for seed in seeds(bug)), faults, fan=2) in OF_TREES[bug]
         return
     assert rule_broken(map(tree, seeds(bug)), faultless=8, fan=2) in OF_TREES[bug]
+
+
+def test_the_invariants_hold_for_maps_whose_items_are_workflows() -> None:
+    """Rules C.6, C.8, C.13, C.15, D.7 and D.9: in one instance and in trees, steered at any time."""
+    statuses: Counter[str] = Counter()
+    for seed in range(PART // 20):
+        statuses += simulate(of_workflows(seed), {}, seed=seed, **of_run(seed)).statuses
+    assert statuses.total() > PART // 20 * 3, "the items' instances are among them"
+    assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
+
+
+@pytest.mark.parametrize("bug", OF_WORKFLOWS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_maps_of_workflows_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks; every fourth run without a fault."""
+    bug(monkeypatch)
+    runs: Iterator[tuple[type[Workflow], Any, int]] = ((of_workflows(seed), {}, seed) for seed in seeds(bug))
+    assert rule_broken(runs, faultless=4, fan=2) in OF_WORKFLOWS[bug]
 
 
 class Undone(Workflow, key="undone"):

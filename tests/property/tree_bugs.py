@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.context import Source
 from hephaestus.engine import advance as engine
+from hephaestus.engine import agenda, map_items
 from hephaestus.engine import effects as what_follows
-from hephaestus.engine import map_items
 from hephaestus.engine import state as state_of_the_engine
 from hephaestus.engine.activation import name_in_life, parse, text_of_item
 from hephaestus.engine.effects import Steer, Tell
 from hephaestus.engine.events import PartEnded, PartResumed, PartStarted, Redriven, of_items
 from hephaestus.engine.records import COMPLETED, NOT_ENDED, Counts, Mapped, Origin
-from hephaestus.runtime import family, journal
+from hephaestus.runtime import executor, family, journal
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.children_bugs import owing
 from tests.property.deliberate_bugs import snapshot_loses
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.events import Event
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.mail import Mail
+    from hephaestus.engine.records import Child
     from hephaestus.engine.state import State
 
     Patch = pytest.MonkeyPatch
@@ -154,11 +155,11 @@ def undo_forgets_the_parts_of_a_stopped_map(patch: Patch) -> None:
     """Parts that were cancelled, as too many items had failed, are not asked to undo."""
     right = map_items.due_part_undos
 
-    def due(graph: Graph, state: State, step: str) -> Iterator[str]:
+    def due(graph: Graph, state: State, step: str, *, stuck: bool = False) -> Iterator[str]:
         mapped = map_items.mapped_of(state, step)
         if mapped.in_parts and map_items.is_stopped(graph, state, step):
             return
-        yield from right(graph, state, step)
+        yield from right(graph, state, step, stuck=stuck)
 
     patch.setattr(engine, "due_part_undos", due)
 
@@ -239,6 +240,77 @@ def stops_no_part(patch: Patch) -> None:
     patch.setattr(engine, "_stopping", stopping)
 
 
+def end_of_an_items_workflow_counted_twice(patch: Patch) -> None:
+    """An item whose workflow has ended is open still, and so is its mail news."""
+    end_of_a_part_counted_twice(patch)
+
+
+def stuck_workflow_taken_for_undone(patch: Patch) -> None:
+    """An item whose workflow could not undo what it did has failed like any other."""
+    right = PartEnded.changes
+    patch.setattr(PartEnded, "changes", lambda self, state, at: right(replace(self, stuck=False), state, at))
+
+
+def open_workflows_of_leaves_only_cancelled(patch: Patch) -> None:
+    """A part is cancelled without compensation, and what its workflows have done so far is left."""
+    right = family._command  # noqa: SLF001 - made wrong on purpose
+
+    def command(steer: Steer, parent: State) -> Any:
+        is_part = steer.action == "cancel" and state_of_the_engine.is_part(parent, steer.activation)
+        return right(steer, parent) if not is_part else only(right(steer, parent))
+
+    def only(asked: Any) -> Any:
+        own = {"instance_id": asked.instance_id, "request_id": asked.request_id, "by": asked.by}
+        return type(asked)(**own, reason=asked.reason, compensate=False)
+
+    patch.setattr(family, "_command", command)
+
+
+def redriven_item_has_another_id(patch: Patch) -> None:
+    """An item that goes on is another instance."""
+    right = state_of_the_engine.part_in
+
+    def part_in(state: State, activation: str) -> Child:
+        found = right(state, activation)
+        return replace(found, instance_id=f"{found.instance_id}x") if found.number else found
+
+    patch.setattr(executor, "part_in", part_in)
+
+
+def open_workflows_have_no_place(patch: Patch) -> None:
+    """An item whose workflow is open leaves its place to another."""
+    right, right_at_once, more = map_items.due_items, map_items.at_once, [0]
+
+    def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Any:
+        more[0] = len(map_items.open_parts(state, step))
+        found = list(right(graph, state, step, now, in_flight))
+        more[0] = 0
+        return found
+
+    patch.setattr(map_items, "at_once", lambda graph, step, mapped: right_at_once(graph, step, mapped) + more[0])
+    patch.setattr(engine, "due_items", due_items)
+
+
+def deadlines_of_workflows_are_no_alarms(patch: Patch) -> None:
+    """Nothing but their schedules wakes an instance whose items are workflows with a deadline."""
+    right = agenda._times_of_items  # noqa: SLF001 - made wrong on purpose
+    patch.setattr(
+        agenda,
+        "_times_of_items",
+        lambda graph, state, step, mapped: right(graph, state, step, replace(mapped, child="")),
+    )
+
+
+def stuck_workflows_left_to_a_compensation_of_its_own(patch: Patch) -> None:
+    """A workflow that could not undo itself is not asked again where its step has a compensation."""
+    right = map_items.due_part_undos
+
+    def due(graph: Graph, state: State, step: str, *, stuck: bool = False) -> Iterator[str]:
+        return iter(()) if stuck else right(graph, state, step)
+
+    patch.setattr(engine, "due_part_undos", due)
+
+
 def _is_of_a_part(state: State) -> bool:
     return state.origin is not None and state.origin.part is not None
 
@@ -285,3 +357,14 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     snapshot_loses(Mapped, "first"): ("invariant 9",),
     snapshot_loses(Origin, "part"): ("invariant 9",),
 }
+
+OF_WORKFLOWS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
+    end_of_an_items_workflow_counted_twice: ("invariant 12", "invariant 9"),
+    stuck_workflow_taken_for_undone: ("maps",),
+    open_workflows_of_leaves_only_cancelled: ("saga",),
+    redriven_item_has_another_id: ("derived ids",),
+    open_workflows_have_no_place: ("maps",),
+    deadlines_of_workflows_are_no_alarms: ("invariant 3", "alarm"),
+    stuck_workflows_left_to_a_compensation_of_its_own: ("invariant 3", "compensation"),
+}
+"""The same, in maps whose items are workflows."""

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from hephaestus import DONE, FAIL, InstanceNotFound, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine.advance import next_wake
 from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.events import MapBegun, PartResumed, PartStarted, UndoRequested
 from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
-from hephaestus.engine.state import parts_of
-from hephaestus.errors import EngineSignal
+from hephaestus.engine.records import Counts, Mapped, OpenItem, Plan
+from hephaestus.engine.state import evolve, parts_of
+from hephaestus.errors import BadRequest, EngineSignal, UnexpectedEvent
 from hephaestus.runtime import scanning, spreading
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.sources import Sources
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.store.keys import mail_key
+from hephaestus.store.reader import Reader
 from hephaestus.store.store import Store
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenDict
@@ -571,6 +575,67 @@ def test_a_workflow_that_takes_too_long_has_failed(chunk: int) -> None:
     assert {state.status for state in world.states() if state.workflow == "Kid"} == {"cancelled"}
 
 
+def test_a_fork_is_told_of_a_workflow_that_is_not_kept_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.13: what it left cannot be taken over; that is the caller's to know, and no fault of the engine."""
+    world = PlainWorkflows(chunk=100)
+    assert world.start(3).status == "completed"
+    kept = Reader.load
+    monkeypatch.setattr(Reader, "load", lambda self, name: None if name.startswith("kid::") else kept(self, name))
+    number = world.local.runner.history("flow::1", limit=200).items[-1].sequence
+    with pytest.raises(BadRequest, match="is not kept any more"):
+        world.local.runner.fork("flow::1", number, new_id="2")
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_the_deadlines_of_workflows_are_alarms(chunk: int) -> None:
+    """Rule C.12: the timeout of a map's workflow wakes the instance that waits for it, its schedule or not."""
+
+    class Late(Slow):
+        def _step(self) -> Any:
+            super()._step()
+            context = lambda ctx: {"item": ctx.item, "index": ctx.index}  # noqa: E731 - one line
+            return ChildWorkflow(self.child, context=context, timeout=timedelta(minutes=1))
+
+    world = Late(chunk=chunk)
+    world.start(5)
+    waiting = [one for one in world.states() if any("[" in key and one.timers.get(key) for key in one.children)]
+    assert waiting
+    for state in waiting:
+        assert state.wake_at == min(timer.due_at for timer in state.deadlines)
+
+
+def test_a_stopped_map_that_waits_for_a_workflow_is_not_woken_to_start_another() -> None:
+    """Rule C.6: an item whose start was to be tried again is cancelled with the map, and has no time before that."""
+    world = Slow(chunk=100, concurrency=1)
+    world.start(3)
+    state = next(one for one in world.states() if one.workflow != "Kid")
+    graph, known = Registry([world.flow]).definition(state).graph, state.steps["work"]
+    assert known.mapped is not None
+    mapped = replace(known.mapped, open={"1": OpenItem(1, 0, 5_000)})
+    steps = {**state.steps, "work": replace(known, mapped=mapped)}
+    assert next_wake(graph, evolve(state, steps=steps)) == 5_000
+    stopped = replace(mapped, ends=f"{mapped.ends[:2]}f")
+    steps = {**state.steps, "work": replace(known, mapped=stopped)}
+    assert next_wake(graph, evolve(state, steps=steps)) is None
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_an_item_that_is_a_workflow_takes_no_event(chunk: int) -> None:
+    """Rule C.11: it would be kept for ever; what is for the workflow is sent to its instance."""
+    world = Slow(chunk=chunk)
+    world.start(5)
+    with pytest.raises(UnexpectedEvent):
+        world.local.runner.resume("flow::1", "done", step="work", item="3")
+
+
+def test_what_could_not_be_undone_is_still_known_as_a_cancelled_map_goes_on() -> None:
+    """Rule C.13: a part that keeps its failures keeps those that are stuck, until it has said more."""
+    plan = Plan("p", 4, 2, 2, 4, 2)
+    counts = Counts(failed=1, cancelled=1, stuck=1), Counts()
+    parts = Mapped(None, ends="c.", entries=(4, 0), plan=plan, size=4, counts=counts, shares=(1, 1))
+    assert parts.goes_on().is_to_undo(0)
+
+
 @pytest.mark.parametrize("chunk", [2, 100])
 def test_a_mapping_that_is_none_fails_its_item(chunk: int) -> None:
     """Rule C.4: what a workflow cannot start with is said with the item's key."""
@@ -839,6 +904,42 @@ def test_the_open_workflows_of_a_map_are_stopped_as_its_instance_is(chunk: int, 
         local.resume(name, "ok")
     assert local.runner.get(name).steps["work"].status == "completed"
     assert net == dict.fromkeys(range(6), 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_a_compensation_of_its_own_leaves_out_workflows_that_could_not_undo_themselves(chunk: int) -> None:
+    """Rule D.9: it is for those that have completed; the others are asked again, and the instance comes to its end."""
+    undone: list[int] = []
+    broken = True
+
+    def unbook(_: StepContext) -> None:
+        if broken:
+            raise NonRetryable
+
+    @step(retry=ONCE, compensate=unbook)
+    def book(_: StepContext) -> str:
+        return "done"
+
+    @step(retry=ONCE)
+    def check(ctx: StepContext) -> str:
+        if ctx.initial["n"] == 1:
+            raise NonRetryable
+        return "done"
+
+    @step(retry=ONCE)
+    def after(_: StepContext) -> str:
+        raise NonRetryable
+
+    routes: dict[Any, Any] = {book: {"done": check}, check: {"done": DONE}}
+    kid = type("Kid", (Workflow,), {"start_at": book, "transitions": routes}, key="kid")
+    own = ChildWorkflow(kid, context=lambda ctx: ctx.item, compensate=lambda ctx: undone.append(ctx.index))
+    made = Map(own, over=lambda _: [{"n": n} for n in range(3)], chunk=chunk, name="work", tolerate=1)
+    routes = {made: {"done": after}, after: {"done": DONE}}
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": routes}, key="flow")
+    local = LocalRuntime(flow, kid)
+    shown = local.start(flow, "1", {})
+    assert (shown.status, sorted(undone)) == ("failed", [0, 2])
+    assert shown.steps["work"].status == "compensation_failed"
 
 
 def _nothing(name: str) -> Any:

@@ -492,10 +492,12 @@ def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Coll
     mapped = mapped_of(state, step)
     if mapped.in_parts or (mapped.child and step in graph.undoes):
         return _undo_parts(graph, state, step)
+    if mapped.child and (asked := tuple(map(UndoChild, due_part_undos(graph, state, step, stuck=True)))):
+        return asked
     runs = tuple(Run(*one) for one in due_undos(graph, state, step, now, in_flight))
     if runs or in_flight:
         return _alone(state, runs, in_flight) if state.isolated else runs
-    if not is_undone(state, step):
+    if open_parts(state, step) or not is_undone(state, step):
         return (Sleep(next_undo(state, step)),)
     failed = ", ".join(items_not_undone(state, step))
     error = Failure("ItemsNotUndone", f"these items could not be undone: {failed}") if failed else None

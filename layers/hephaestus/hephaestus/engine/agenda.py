@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from hephaestus.engine.activation import step_of
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.events.steps import stale_events
+from hephaestus.engine.map_items import is_stopped
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import TIMED
 
@@ -175,7 +176,7 @@ class Agenda:
             self._held.add(step)
         else:
             self._held.discard(step)
-        self._set_times(step, _times_of(state, step, known))
+        self._set_times(step, _times_of(self.graph, state, step, known))
 
     def _decide(self, step: str, before: StepState | None, after: StepState | None) -> None:
         """``step`` does not decide its outgoing edges as it did before, but as it does after."""
@@ -225,12 +226,12 @@ class Agenda:
             insort(self._times, time)
 
 
-def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
+def _times_of(graph: Graph, state: State, step: str, known: StepState | None) -> tuple[tuple[int, str, str], ...]:
     """The times that a step waits for or is tried again at."""
     if known is None or known.status not in OPEN:
         return ()
     if known.mapped is not None:
-        return tuple(_times_of_items(state, step, known.mapped))
+        return tuple(_times_of_items(graph, state, step, known.mapped))
     if known.status in TIMED:
         return () if known.retry_at is None else ((known.retry_at, "", step),)
     timers, child = state.timers.get(state.activation(step), ()), state.children.get(state.activation(step))
@@ -239,13 +240,21 @@ def _times_of(state: State, step: str, known: StepState | None) -> tuple[tuple[i
     return tuple((timer.due_at, timer.token, step) for timer in timers)
 
 
-def _times_of_items(state: State, step: str, mapped: Mapped) -> Iterator[tuple[int, str, str]]:
-    """The times that items wait for or are tried again at, the earliest first."""
+def _times_of_items(graph: Graph, state: State, step: str, mapped: Mapped) -> Iterator[tuple[int, str, str]]:
+    """The times that items wait for or are tried again at, the earliest first.
+
+    A map that is stopped waits for the workflows that are open, and tries to start none again.
+    """
     if mapped.in_parts:
         every = (one for timers in state.timers.values() for one in timers if one.step == step)
         yield from sorted((timer.due_at, timer.token, step) for timer in every)
         return
     times = [(one.retry_at, "", step) for one in mapped.open.values() if one.retry_at is not None]
+    if mapped.child:
+        times = [] if is_stopped(graph, state, step) else times
+        every = (one for timers in state.timers.values() for one in timers if one.step == step)
+        yield from sorted([*times, *((timer.due_at, timer.token, step) for timer in every)])
+        return
     for key, one in mapped.open.items() if state.timers else ():
         if one.retry_at is None:
             times += [(timer.due_at, timer.token, step) for timer in state.timers.get(state.item(step, key), ())]

@@ -122,8 +122,8 @@ def items_open(graph: Graph, state: State, step: str, item: str | None = None) -
     if known is None or known.mapped is None or known.status != "mapping" or is_stopped(graph, state, step):
         return
     mapped = known.mapped
-    if mapped.in_parts:
-        return
+    if mapped.by_others:
+        return  # what is for a workflow is sent to its instance
     places = range(len(mapped.ends)) if item is None else (mapped.place(item),)
     for place in places:
         if place is not None and mapped.ends[place] == NOT_ENDED:

@@ -206,14 +206,18 @@ def _share_of(state: State, step: str, mapped: Mapped, under_way: Collection[str
     return sum(mapped.share_of(place) for place, _ in parts if state.item(step, mapped.key(place)) in under_way)
 
 
-def due_part_undos(graph: Graph, state: State, step: str) -> Iterator[str]:
-    """The parts that are to be asked now to undo what their items did, by activation."""
+def due_part_undos(graph: Graph, state: State, step: str, *, stuck: bool = False) -> Iterator[str]:
+    """The parts that are to be asked now to undo what their items did, by activation; the ``stuck`` workflows alone.
+
+    Where their step has a compensation, that is for those that have completed.
+    """
     mapped = mapped_of(state, step)
     under_way = open_parts(state, step)
     left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
     for place in range(len(mapped.ends)):
         activation, share = state.item(step, mapped.key(place)), mapped.share_of(place) if mapped.in_parts else 1
-        if mapped.is_to_undo(place) and activation not in under_way:
+        due = mapped.ends[place] == STUCK if stuck else mapped.is_to_undo(place)
+        if due and activation not in under_way:
             if share > left and under_way:
                 return
             left -= share

@@ -435,7 +435,7 @@ class Mapped:
         ends, counts, shares = [], [], []
         for place, (end, known, share) in enumerate(zip(self.ends, self.counts, self.shares, strict=True)):
             kept = keeps and end != FAILED
-            left = Counts(known.completed, known.failed if kept else 0)
+            left = Counts(known.completed, known.failed, stuck=known.stuck) if kept else Counts(known.completed)
             whole = end == COMPLETED and left.completed + left.failed == self.part(place)[1]
             ends.append(COMPLETED if whole else NOT_ENDED)
             counts.append(left)

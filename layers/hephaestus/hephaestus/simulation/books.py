@@ -56,6 +56,12 @@ class Book:
         kept: the completed items that could not be undone.
         tries: how many attempts of each item have failed, at running or, once it has completed, at undoing it.
         waiting: the items that wait.
+        workflow, version: where each item is an instance of a workflow, of which.
+        open, undoing: the items whose instances are under way, and those that are asked to undo what they did.
+        stuck: of those that have failed, the instances that could not undo all that they did.
+        cancelled: the items whose instances were cancelled with the map.
+        tried: of those that are stuck, the ones that could not undo it either when their map was undone.
+        numbers: of each item the number that its end was told with the last time.
     """
 
     items: dict[str, Any]
@@ -68,17 +74,27 @@ class Book:
     kept: set[str] = field(default_factory=set)
     tries: Counter[str] = field(default_factory=Counter)
     waiting: set[str] = field(default_factory=set)
+    workflow: str = ""
+    version: int = 0
+    open: set[str] = field(default_factory=set)
+    undoing: set[str] = field(default_factory=set)
+    stuck: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def begun(cls, event: MapBegun, part: Part | None = None, share: int = 0) -> Book:
         """As it begins, or a part of it."""
         first, total = (0, len(event.over)) if part is None else (part.first, part.plan.total)
         keys = event.keys or tuple(map(str, range(first, first + len(event.over))))
-        return cls(dict(zip(keys, event.over, strict=True)), first, total, share)
+        items = dict(zip(keys, event.over, strict=True))
+        return cls(items, first, total, share, workflow=event.child, version=event.version)
 
     def again(self) -> Book:
         """After a redrive: all that has not completed is run again."""
-        return Book(self.items, self.first, self.total, self.share, dict(self.left))
+        of = {"workflow": self.workflow, "version": self.version, "numbers": self.numbers}
+        return Book(self.items, self.first, self.total, self.share, dict(self.left), **of)  # type: ignore[arg-type]  # each is of its field's type
 
     def is_stopped(self, spread: Spread) -> bool:
         """Whether more items have failed than may."""
@@ -88,9 +104,13 @@ class Book:
         """The items that have come to an end."""
         return self.failed | self.left.keys()
 
+    def over(self) -> set[str]:
+        """The same, with those that were cancelled."""
+        return self.ended() | self.cancelled
+
     def to_undo(self) -> set[str]:
-        """The completed items that are still to be undone."""
-        return self.left.keys() - self.undone - self.kept
+        """The items that are still to be undone: those that have completed, and workflows that are stuck."""
+        return (self.left.keys() | self.stuck) - self.undone - self.kept
 
 
 class Items:
@@ -102,6 +122,7 @@ class Items:
         nodes: the same, of those whose items are in other instances.
         share: of an instance that runs a part of a map, how many items may be at work at a time.
         failed_before: how many items of such an instance had failed with its newest entry that did not close it.
+        of_workflows: the maps, also those set back, whose items are workflows.
         told_events: of such an instance, how many items had emitted each event when its end was told the last time.
     """
 
@@ -112,6 +133,7 @@ class Items:
         self.share = 0
         self.told_events: Counter[str] = Counter()
         self.failed_before = 0
+        self.of_workflows: set[str] = set()
 
     def busy(self, state: State, step: str, *, undo: bool, named: Iterable[str] = ()) -> set[str]:
         """The items that run, wait or are between two attempts, with those that are about to be named."""
@@ -120,6 +142,8 @@ class Items:
         running = {one.item or "" for one in found if one.step == step and one.undo == undo}
         if book is not None and not undo:
             running |= {one for one, tries in book.tries.items() if tries and one not in book.ended()} | book.waiting
+        if book is not None:
+            running |= book.undoing if undo else book.open
         return running - {""}
 
     def begins(self, state: State, activations: Sequence[str]) -> None:
@@ -134,7 +158,8 @@ class Items:
             if found.undo:
                 require(found.item in book.to_undo(), "compensation", f"{activation} starts, it is not to be undone")
                 continue
-            require(found.item not in book.ended(), "invariant 2", f"{activation} starts, and it has ended")
+            over = found.item in book.over() | book.open
+            require(not over, "invariant 2", f"{activation} starts, and it has ended, or its instance has begun")
             require(not book.is_stopped(spread), "maps", f"{activation} starts, {book.failed} have failed")
             busy, most = self.busy(state, found.step, undo=False, named=activations), book.share or spread.concurrency
             require(len(busy) <= most, "maps", f"{sorted(busy)} are under way, {most} of {spread} may be")
@@ -203,12 +228,13 @@ class Items:
             return  # it had not begun
         spread, total = self.graph.maps[event.step], len(book.items)
         running = [one for one in state.running if "[" in one and parse(one).step == event.step]
+        running += sorted(book.open)
         require(not running, "maps", f"{event.step} ended while {running} ran")
         failed = isinstance(event, StepFailed) or event.failed is not None
         stopped, is_part = book.is_stopped(spread), bool(book.share)
         require(failed or is_part or not stopped, "maps", f"{event.step} completed, {book.failed} failed")
         if not failed and not (is_part and stopped):
-            left = book.items.keys() - book.ended()
+            left = book.items.keys() - book.over()
             require(not left, "maps", f"{event.step} completed, but {sorted(left)} did not end")
         if isinstance(event, StepCompleted) and event.event in {"done", "error"} and "total" in event.results:
             events = Counter(name for name, _ in book.left.values()) - self.told_events
@@ -225,6 +251,8 @@ class Items:
     def is_undoable(self, step: str) -> bool:
         """Whether a completed item of a map is not undone."""
         known = self.maps.get(step) or self.nodes.get(step)
+        if isinstance(known, Book) and step in self.graph.undoes and not known.workflow:
+            return False  # a fork has taken it over, and the instances are its source's
         return known is not None and bool(known.to_undo())
 
     def again(self, step: str, share: int, *, keeps: bool) -> None:
@@ -233,29 +261,38 @@ class Items:
         if step in self.maps:
             book = self.maps[step]
             self.maps[step] = replace(book if keeps else book.again(), share=share)
+            self.maps[step].cancelled.clear()
         if step in self.nodes:
             self.nodes[step].again(share, keeps=keeps)
+
+    def again_to_undo(self, steps: Iterable[str]) -> None:
+        """What could not be undone is to be undone once more."""
+        for step in steps:
+            if step in self.maps:
+                self.maps[step].tried |= self.maps[step].kept & self.maps[step].stuck
+                self.maps[step].kept.clear()
+                self.maps[step].tries.clear()
+            if step in self.nodes:
+                self.nodes[step].kept.clear()
 
     def redriven(
         self, anew: Sequence[str], reset: Sequence[str], undo: Sequence[str], cancelled: Sequence[str]
     ) -> None:
         """Maps begin anew, or go on with what has not completed; compensations that failed are tried again."""
+        self.again_to_undo(undo)
         for step, book in list(self.maps.items()):
             if step in anew:
                 del self.maps[step]
             elif step in reset:
                 self.maps[step] = book.again()
-            elif step in undo:
-                book.kept.clear()
-                book.tries.clear()
+            elif step in cancelled:
+                book.cancelled.clear()
         for step, node in list(self.nodes.items()):
             if step in anew:
                 del self.nodes[step]
             elif step in reset:
                 node.again(node.most, keeps=False)
-            elif step in undo:
-                node.kept.clear()
-            elif step in cancelled:
+            elif step in cancelled and step not in undo:
                 node.again(node.most, keeps=True)
 
     def seen(self, step: str, key: str, given: tuple[Any, str, int]) -> None:

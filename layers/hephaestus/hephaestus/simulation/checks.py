@@ -55,7 +55,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.inbox import LONGEST_LINE
 from hephaestus.engine.records import COMPLETED
 from hephaestus.engine.state import TIMED, is_fatal, undoes_at_cancel
-from hephaestus.simulation import kinship
+from hephaestus.simulation import kinship, of_workflows
 from hephaestus.simulation.books import Book, Items, line_of
 from hephaestus.simulation.reference import Reference
 from hephaestus.simulation.trees import part_of
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.events import Entry, Event, Failure
     from hephaestus.engine.graph import Bounds, Graph
+    from hephaestus.engine.records import Mapped
     from hephaestus.engine.state import Compensation, State
     from hephaestus.simulation.ledger import Ledger, Reads
     from hephaestus.simulation.reference import Outcome
@@ -263,15 +264,21 @@ class Check:
             case Suspended() | HandedOver() | InstanceFinished():
                 self._leaves()
             case ChildStarted() | ChildEnded() | ChildUndoing() as event:
-                if isinstance(event, ChildUndoing) and "[" in event.activation:
-                    self.ledger.trees.undoes(self, event)
-                else:
-                    kinship.happens(self, event)
+                self._of_child(event)
             case Parked(reason):
                 known.died = known.died or self.state.owner is not None
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
+
+    def _of_child(self, event: ChildStarted | ChildEnded | ChildUndoing) -> None:
+        """Something happens to a child, to a part of a map, or to an item that is a workflow."""
+        if isinstance(event, ChildUndoing) and "[" in event.activation:
+            self.ledger.trees.undoes(self, event)
+        elif isinstance(event, ChildStarted) and "[" in event.activation:
+            of_workflows.begins(self, event)
+        else:
+            kinship.happens(self, event)
 
     def _undoes(self, event: CompensationStarted | StepCompensated | CompensationFailed | UndoRequested) -> None:
         """What was done is undone, or cannot be."""
@@ -281,6 +288,7 @@ class Check:
             case UndoRequested(steps=steps):
                 kinship.is_undone(self)
                 self._undo({*self._undoable(), *self._not_undone()}, steps)
+                self.known.items.again_to_undo(steps)
                 self.known.begun = {name for name in self.known.begun if step_of(name[1]) not in steps}
             case StepCompensated(step=step):
                 kinship.undid(self, step)
@@ -379,6 +387,7 @@ class Check:
 
     def _started(self, activations: Sequence[str]) -> None:
         kinship.has_parent(self)
+        of_workflows.has_map(self)
         state, fresh = self.state, [one for one in activations if one not in self.known.unnamed]
         steps = [step_of(activation) for activation in fresh]
         self._run_alone(activations)
@@ -526,6 +535,8 @@ class Check:
         begun = step in known.items.maps or step in known.items.nodes
         require(not begun, "invariant 2", f"the map {step} began twice")
         known.items.maps[step] = book = Book.begun(event, part_of(known), known.items.share)
+        if book.workflow:
+            known.items.of_workflows.add(step)
         self.ledger.trees.leaf(known, step, book)
         known.suspects.discard(event.activation)
 
@@ -650,7 +661,8 @@ class Check:
         looped |= {step for step in statuses if told.get(step) == "completed" and statuses[step] not in over}
         done = [step for step, status in statuses.items() if status == "completed" and step not in self.graph.maps]
         done = [step for step in statuses if step in done or step in looped]
-        own = [step for step in done if step not in self.graph.undoes or kinship.left_to_undo(self.known, step)]
+        by_child = self.graph.undoes - self.graph.maps.keys()
+        own = [step for step in done if step not in by_child or kinship.left_to_undo(self.known, step)]
         gone = kinship.stuck(self.ledger, self.known)
         gone |= {step for step in self.graph.children if kinship.has_undone_itself(self.known, step)}
         return [step for step in own if step not in gone]
@@ -884,7 +896,8 @@ def _due(state: State, graph: Graph) -> list[int]:
     if stopping := _stopping(state):
         return [timer.due_at for timer in state.deadlines if timer.activation in stopping]
     mapped = [(step, known.mapped) for step, known in state.steps.items() if known.mapped and known.status == "mapping"]
-    items = {state.item(step, key): one for step, known in mapped for key, one in known.open.items()}
+    going = [one for one in mapped if not (one[1].child and _is_stopped(graph, *one))]
+    items = {state.item(step, key): one for step, known in going for key, one in known.open.items()}
     waiting = [step for step, known in state.steps.items() if known.status == "waiting"]
     own = [] if state.deadline is None else [state.deadline if state.verdict is None else state.updated_at]
     waits = [activation for activation, one in items.items() if one.retry_at is None]
@@ -899,6 +912,12 @@ def _due(state: State, graph: Graph) -> list[int]:
     if state.status == "pending" or any(line in state.inbox for line in lines):
         times.append(state.updated_at)
     return times + own
+
+
+def _is_stopped(graph: Graph, step: str, mapped: Mapped) -> bool:
+    """Whether a map of workflows only waits for those that are open, as too many have failed."""
+    total, spread = len(mapped.ends) if mapped.plan is None else mapped.plan.total, graph.maps[step]
+    return mapped.failed > spread.tolerated(total)
 
 
 def _stopping(state: State) -> list[str]:

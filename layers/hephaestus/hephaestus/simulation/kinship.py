@@ -52,7 +52,7 @@ def _leaves_nothing(check: Check, activation: str) -> None:
     for one, (name, _) in known.kids.items():
         if parse(one).step == began.step and parse(one).epoch < began.epoch and known.told.get(one) == "failed":
             child = ledger.child_of(check.state, one, name)
-            left = child is not None and (_could_not(child) or bool(stuck(ledger, child)))
+            left = child is not None and is_stuck(ledger, child)
             require(not left, "undo", f"{activation} starts a child, the one of {one} could not undo what it did")
 
 
@@ -108,9 +108,14 @@ def stuck(ledger: Ledger, known: Generation) -> set[str]:
     for activation, (name, _) in known.kids.items():
         if known.told.get(activation) == "failed" and known.state.activation(step_of(activation)) == activation:
             child = ledger.child_of(known.state, activation, name)
-            if child is not None and (_could_not(child) or stuck(ledger, child)):
+            if child is not None and is_stuck(ledger, child):
                 found.add(step_of(activation))
     return found
+
+
+def is_stuck(ledger: Ledger, known: Generation) -> bool:
+    """Whether an instance could not undo all that it did."""
+    return _could_not(known) or bool(stuck(ledger, known))
 
 
 def _could_not(known: Generation) -> bool:
@@ -187,7 +192,7 @@ def ends_after_them(check: Check) -> None:
 def undid(check: Check, step: str) -> None:
     """What a child that had completed did is undone before its step counts as undone (D.9)."""
     known = check.known
-    if step in check.graph.undoes:
+    if step in check.graph.undoes and step not in check.graph.maps:
         asked = [one for one in known.undoing if parse(one).step == step and parse(one).epoch == known.epochs[step]]
         told = {one: known.told.get(one) for one in (*asked, *left_to_undo(known, step))}
         require(set(told.values()) == {"undone"}, "undo", f"{step} counts as undone, its children are {told}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from hephaestus.engine.activation import name_in_life, parse, step_of, text_of_item
 from hephaestus.engine.events import (
@@ -17,6 +17,7 @@ from hephaestus.engine.events import (
     ItemUndone,
     MapBegun,
     OnFailureCompleted,
+    PartEnded,
     PartResumed,
     Redriven,
     RoundEnded,
@@ -27,7 +28,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import State, evolve
+from hephaestus.engine.state import State, evolve, left_by
 from hephaestus.errors import CorruptLog
 from hephaestus.simulation import kinship
 from hephaestus.simulation.books import Book
@@ -52,7 +53,7 @@ from hephaestus.store.reader import Reader
 from hephaestus.store.values import Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
@@ -378,7 +379,9 @@ class Ledger:
             if known.state.closed or known.state.owner is not None:
                 continue
             for item in self.store.table.query(instance_id, low=MAIL, high=end_of(MAIL)):
-                late = self.world.now - int(str(item["at"])) > SOON_MS
+                late = self.world.now - int(str(item["at"])) > SOON_MS and not self.trees.was_taken(
+                    known, str(item["sk"])
+                )
                 require(not late, "mail", f"{instance_id} has mail that only a sweep will find")
 
     def alarm(self) -> int | None:
@@ -527,7 +530,9 @@ class Ledger:
         for entry in source.entries[: event.sequence]:
             for one in entry.events:
                 if isinstance(one, MapBegun) and one.activation == done.activation:
-                    book = Book.begun(one)
+                    book = replace(Book.begun(one), workflow="")
+                elif isinstance(one, PartEnded) and one.step == done.step and one.status == "completed":
+                    book.left[parse(one.activation).item or ""] = "done", self._output(source, one)
                 elif isinstance(one, ItemCompleted) and one.step == done.step:
                     book.left[parse(one.activation).item or ""] = one.event, one.results
                 elif isinstance(one, Forked) and (earlier := [it for it in one.completed if it.step == done.step]):
@@ -535,6 +540,13 @@ class Ledger:
         left = [book.left.get(key, ("", None))[1] for key in book.items]
         require(list(mapped.left) == left, "fork", f"the items of {done.step} left {left}, not {mapped.left}")
         return book
+
+    def _output(self, source: Generation, event: PartEnded) -> Mapping[str, Any]:
+        """What the workflow of an item has left."""
+        child = self.child_of(source.state, event.activation, source.kids[event.activation][0])
+        assert child is not None  # noqa: S101 - it has ended
+        first, *later = child.entries[: event.number]
+        return left_by(fold(begin(child.state.instance_id, child.state.generation, first), later))
 
     def _source(self, event: Forked) -> Generation:
         """What an instance was forked from: after a deletion, another life may have the same number."""
@@ -555,7 +567,10 @@ class Ledger:
             same = replace(taken, results=known.results, replaced=known.replaced, requests=known.requests)
             if taken.mapped is not None:
                 own = (known.mapped.left, known.mapped.tree) if known.mapped is not None else (None, None)
-                same = replace(same, mapped=replace(taken.mapped, left=own[0], tree=own[1]))
+                mapped = replace(taken.mapped, left=own[0], tree=own[1])
+                if known.mapped is not None and known.mapped.child:  # its instances stay where they are
+                    mapped = replace(mapped, child=known.mapped.child, entries=known.mapped.entries)
+                same = replace(same, mapped=mapped)
                 known = replace(known, mapped=known.mapped and replace(known.mapped, open=NOTHING))
             undoing = [one for one, child in state.children.items() if child.stopping == "undo"]
             require(

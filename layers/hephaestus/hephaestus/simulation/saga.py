@@ -15,6 +15,7 @@ from hephaestus.engine.events import (
     Forked,
     ItemCompleted,
     ItemUndone,
+    PartEnded,
     RoundEnded,
     StepCompensated,
     StepCompleted,
@@ -92,9 +93,15 @@ def _books(known: Generation) -> tuple[set[str], Counter[str]]:
     undone: Counter[str] = Counter()
     for event in _events(known):
         done.update(map(_of_epoch, _done(known, event)))
-        if isinstance(event, ItemUndone) or (isinstance(event, StepCompensated) and event.step not in graph.maps):
-            undone[_of_epoch(event.activation)] += 1
+        of_item = isinstance(event, ItemUndone) or (isinstance(event, PartEnded) and _is_undone(known, event))
+        if of_item or (isinstance(event, StepCompensated) and event.step not in graph.maps):
+            undone[_of_epoch(event.activation)] += 1  # type: ignore[attr-defined]  # each of these has one
     return {one for one in done if parse(one).step in graph.compensates}, undone
+
+
+def _is_undone(known: Generation, event: PartEnded) -> bool:
+    """Whether the workflow of an item has undone what it did."""
+    return event.step in known.items.of_workflows and event.status == "undone"
 
 
 def _done(known: Generation, event: Event) -> Iterator[str]:
@@ -110,6 +117,9 @@ def _done(known: Generation, event: Event) -> Iterator[str]:
             yield from (activation,) if step not in graph.children else ()
         case ItemCompleted(activation=activation):
             yield activation
+        case PartEnded(step=step, activation=activation, status=status, stuck=stuck):
+            left = step in known.items.of_workflows and (stuck or status in ("completed", LOST))
+            yield from (activation,) if left else ()
         case Forked(completed=completed):
             for one in completed:
                 yield from _taken_over(known, one)

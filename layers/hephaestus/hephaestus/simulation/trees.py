@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from hephaestus.engine.activation import parse
 from hephaestus.engine.codec import load_value
 from hephaestus.engine.records import Counts
-from hephaestus.simulation import kinship
+from hephaestus.simulation import kinship, of_workflows
 from hephaestus.simulation.violation import require
 from hephaestus.store.keys import read_mail_key
 
@@ -95,7 +95,7 @@ class Node:
 
     def to_undo(self) -> set[str]:
         """The parts that have something to undo."""
-        return {one for one, told in self.told.items() if told.completed} - self.undone - self.kept
+        return {one for one, told in self.told.items() if told.completed + told.stuck} - self.undone - self.kept
 
     def is_stopped(self) -> bool:
         """Whether more items are known to have failed than may."""
@@ -110,7 +110,7 @@ class Node:
         self.most, self.stopped_at = most, None
         for one, told in self.told.items():
             kept = keeps and one not in self.broken
-            self.told[one] = Counts(told.completed, told.failed if kept else 0)
+            self.told[one] = Counts(told.completed, *((told.failed, 0, 0, told.stuck) if kept else ()))
         again = {one for one in self.ended if sum(_ends(self.told[one])) < self.size_of(one)}
         begun = again | self.repeated.keys()
         self.repeated = {one: not keeps or one in self.broken or self.repeated.get(one, False) for one in begun}
@@ -255,6 +255,9 @@ class Trees:
     def starts(self, check: Check, event: PartStarted) -> None:
         """A part begins, or goes on: one that has not completed, with a share, while the map is not stopped."""
         known, state, activation = check.known, check.state, event.activation
+        if of_workflows.book_of(known, activation) is not None:
+            of_workflows.goes_on(check, event)
+            return
         node = self._node(check, activation)
         require(activation not in node.shares, "invariant 12", f"{activation} is under way, and starts")
         require(activation not in node.ended, "redrive", f"{activation} starts, {node.told.get(activation)}")
@@ -286,6 +289,9 @@ class Trees:
     def ends(self, check: Check, event: PartEnded) -> None:
         """A part has ended: once, as it did, and with what has become of its items."""
         known, activation = check.known, event.activation
+        if of_workflows.book_of(known, activation) is not None:
+            of_workflows.ends(check, event)
+            return
         node = self._node(check, activation)
         undoing = activation in known.undoing
         require(activation in node.shares, "invariant 12", f"the end of {activation} was told twice")
@@ -309,7 +315,7 @@ class Trees:
             require(below is not None, "invariant 12", f"{activation} was told to be {event.status}, it never was")
             assert below is not None  # noqa: S101 - as required
             true, emitted = _counts(below), _emitted(below)
-            right = (counts.completed, counts.failed) == true and dict(event.emitted) == emitted
+            right = (counts.completed, counts.failed, counts.stuck) == true and dict(event.emitted) == emitted
             below.items.told_events = Counter(_all_emitted(below))
             require(right, "maps", f"{activation} says {counts} and {event.emitted}, it is {true} and {emitted}")
             known_before, quiet = node.told.get(activation, Counts()).failed, not check.ledger.world.weather.kinds
@@ -334,6 +340,7 @@ class Trees:
 
     def recorded(self, known: Generation) -> None:
         """An entry is recorded: while a part goes on, it tells how many of its items have failed."""
+        of_workflows.check_letters(known)
         if part_of(known) is not None and not known.state.closed:
             known.items.failed_before = _failed(known)
 
@@ -349,8 +356,18 @@ class Trees:
             taken = not current or node is None or node.numbers.get(activation, 0) >= number
             require(taken, "mail", f"what entry {number} of {activation} told is gone, and was not taken")
 
+    def was_taken(self, known: Generation, key: str) -> bool:
+        """Whether mail of a part is there once more that had been taken: it has no effect, and a sweep removes it."""
+        _, activation, number = read_mail_key(key)
+        node = known.items.nodes.get(parse(activation).step)
+        return node is not None and node.numbers.get(activation, 0) >= number
+
     def undoes(self, check: Check, event: ChildUndoing) -> None:
         """A part is asked to undo what its items did: one that has completed items, with its share, once."""
+        if of_workflows.book_of(check.known, event.activation) is not None:
+            of_workflows.undoes(check, event)
+            self.begins(check, ())
+            return
         node, activation = self._node(check, event.activation), event.activation
         require(check.known.undo[:1] == [event.step], "compensation", f"{activation} is undone out of order")
         require(activation in node.to_undo(), "compensation", f"{activation} is undone, it is not to be")
@@ -470,14 +487,14 @@ def _failed(known: Generation) -> int:
     return len(known.items.maps[part.step].failed) if part.step in known.items.maps else 0
 
 
-def _counts(known: Generation) -> tuple[int, int]:
-    """How many items of a part have completed, and how many have failed."""
+def _counts(known: Generation) -> tuple[int, int, int]:
+    """How many items of a part have completed, how many have failed, and how many of these are stuck."""
     part = part_of(known)
     assert part is not None  # noqa: S101 - it is one
     if (node := known.items.nodes.get(part.step)) is not None:
-        return node.known("completed"), node.known("failed")
+        return node.known("completed"), node.known("failed"), node.known("stuck")
     book = known.items.maps.get(part.step)
-    return (0, 0) if book is None else (len(book.left), len(book.failed))
+    return (0, 0, 0) if book is None else (len(book.left), len(book.failed), len(book.stuck))
 
 
 def _all_emitted(known: Generation) -> dict[str, int]:

@@ -148,7 +148,10 @@ def _with_items(instances: Instances, source: State) -> State:
         if (mapped := mapped_of(source, key)).in_parts:
             steps[key] = replace(steps[key], mapped=replace(mapped, tree=tree_of(source, key)))
         elif mapped.child:  # the instances stay its source's, as the children of steps do
-            outputs = FrozenList(items_left(instances.store.reader, source, key))
+            try:
+                outputs = FrozenList(items_left(instances.store.reader, source, key))
+            except errors.NoResults as error:
+                raise errors.BadRequest(str(error)) from error
             own = replace(mapped, left=outputs, child="", entries=(0,) * len(mapped.ends))
             steps[key] = replace(steps[key], mapped=own)
     maps = [key for key in maps if not mapped_of(source, key).child]
