@@ -23,7 +23,7 @@ ACTIVATIONS = st.builds(Activation, KEYS, epoch=NUMBERS, item=st.none() | KEYS, 
 @example(Activation("", item=""))
 @example(Activation("a", round=0))
 def test_every_activation_has_a_text_that_is_parsed_back(activation: Activation) -> None:
-    """Total and invertible, so injective, whatever the keys are; it is printable ASCII without white space."""
+    """Rule A.1: total and invertible, so injective, whatever the keys are; printable ASCII without white space."""
     text = activation.text
     assert parse(text) == activation
     assert step_of(text) == activation.step
