@@ -942,6 +942,36 @@ def test_a_compensation_of_its_own_leaves_out_workflows_that_could_not_undo_them
     assert shown.steps["work"].status == "compensation_failed"
 
 
+def test_a_fork_leaves_the_workflows_of_a_map_to_its_source() -> None:
+    """Rule C.13: what they did is undone with the source, and not by a fork that fails."""
+    undone: list[int] = []
+
+    @step(compensate=lambda ctx: undone.append(ctx.initial["n"]))
+    def book(_: StepContext) -> str:
+        return "done"
+
+    @step(retry=ONCE)
+    def check(ctx: StepContext) -> str:
+        if ctx.instance.id.endswith("::2"):
+            raise NonRetryable
+        return "done"
+
+    kid = type("Kid", (Workflow,), {"start_at": book, "transitions": {book: {"done": DONE}}}, key="kid")
+    made = Map(kid, over=lambda _: [{"n": n} for n in range(3)], name="work")
+    wait = WaitForEvent("go")
+    routes: dict[Any, Any] = {made: {"done": wait}, wait: {"go": check}, check: {"done": DONE}}
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": routes}, key="flow")
+    local = LocalRuntime(flow, kid)
+    shown = local.start(flow, "1", {})
+    number = local.runner.history(shown.id, limit=200).items[-1].sequence
+    forked = local.runner.fork(shown.id, number, new_id="2")
+    local.settle()
+    assert local.resume(forked, "go").status == "failed"
+    assert local.runner.get(forked).steps["work"].status == "completed"
+    assert undone == []
+    assert local.resume(shown.id, "go").status == "completed"
+
+
 def _nothing(name: str) -> Any:
     return step(key=name)(lambda _: "done")
 

@@ -312,13 +312,17 @@ def compensable(graph: Graph, state: State) -> tuple[str, ...]:
         and (known.loop is not None or known.mapped is not None or _has_completed_child(state, step))
     ]
     undone = [step for step in last_first(graph, state, {*_completed(state), *begun}) if step in graph.compensates]
-    undone = [step for step in undone if step not in graph.maps or not _is_undone(state, step)]
+    undone = [step for step in undone if step not in graph.maps or not _is_undone(graph, state, step)]
     return tuple(step for step in undone if not _undid_itself(graph, state, step) and not is_stuck(state, step))
 
 
-def _is_undone(state: State, step: str) -> bool:
-    """Whether a map has nothing left to undo: no item has completed, or not even ``over`` has."""
-    return state.steps[step].mapped is None or is_undone(state, step)
+def _is_undone(graph: Graph, state: State, step: str) -> bool:
+    """Whether a map has nothing left to undo: no item has completed, or not even ``over`` has.
+
+    Of workflows that undo themselves, a fork has none: they are its source's.
+    """
+    mapped = state.steps[step].mapped
+    return mapped is None or (step in graph.undoes and not mapped.by_others) or is_undone(state, step)
 
 
 def _undid_itself(graph: Graph, state: State, step: str) -> bool:

@@ -758,7 +758,7 @@ class Check:
         failed = [step for step, it in state.steps.items() if it.status in broken or step in self.known.fatal]
         failed = [step for step in failed if step != handler] or list(self.known.dead)
         stuck = kinship.stuck(self.ledger, self.known)
-        self.ledger.closes(self.entry)
+        self.ledger.closes(self.state, self.entry)
         if status == "completed":
             require(not failed and not self.known.broken, "invariant 4", f"completed, but {failed or 'it'} did not")
             left = [step for step in self.graph.rounds if step in self.known.outcomes and self.known.received[step]]

@@ -589,10 +589,11 @@ class Ledger:
                 return known
         return None
 
-    def closes(self, entry: Entry) -> None:
+    def closes(self, state: State, entry: Entry) -> None:
         """An instance ends; steps that had too long are left to themselves."""
         writer = self._writers.get(entry.commit_id)
-        busy = writer is not None and writer.alive and self._busy[writer] > 0
+        owns = self.is_by_owner(state, entry)  # who cancels a child may run steps of its own
+        busy = owns and writer is not None and writer.alive and self._busy[writer] > 0
         require(not busy, "invariant 4", "the instance ended while steps of it were running")
 
 

@@ -128,7 +128,7 @@ def _done(known: Generation, event: Event) -> Iterator[str]:
 def _taken_over(known: Generation, done: StepCompleted) -> Iterator[str]:
     """What a fork takes over with a step, and so undoes itself."""
     graph, epoch = known.graph, parse(done.activation).epoch
-    if (mapped := done.mapped) is not None and mapped.tree is not None:
+    if (mapped := done.mapped) is not None and (mapped.tree is not None or done.step in graph.undoes):
         return  # its instances stay where they are
     if mapped is not None:
         places = [place for place, end in enumerate(mapped.ends) if end == COMPLETED]
