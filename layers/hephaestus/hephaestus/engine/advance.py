@@ -498,10 +498,12 @@ def _undo_items(graph: Graph, state: State, step: str, now: int, in_flight: Coll
         return _undo_parts(graph, state, step)
     if mapped.child and (asked := tuple(map(UndoChild, due_part_undos(graph, state, step, stuck=True)))):
         return asked
+    if mapped.child and open_parts(state, step):
+        return (Sleep(None),)  # the compensations of its own have the places after that
     runs = tuple(Run(*one) for one in due_undos(graph, state, step, now, in_flight))
     if runs or in_flight:
         return _alone(state, runs, in_flight) if state.isolated else runs
-    if open_parts(state, step) or not is_undone(state, step):
+    if not is_undone(state, step):
         return (Sleep(next_undo(state, step)),)
     failed = ", ".join(items_not_undone(state, step))
     error = Failure("ItemsNotUndone", f"these items could not be undone: {failed}") if failed else None
