@@ -133,3 +133,14 @@ def test_waits_that_time_out_are_no_failures() -> None:
     shown = local.runner.get("waiting::1")
     assert (shown.status, shown.steps["wait"].event, shown.steps["wait"].error) == ("completed", "timeout", None)
     assert "failed" not in str(LocalConnection(local.runner).history("waiting::1"))
+
+
+def test_a_step_that_stands_in_line_is_said_to() -> None:
+    """With the limits that it waits for, and nothing raw."""
+    about = {"sequence": 2, "at": "2026-01-01T00:00:00Z"}
+    needs = [{"limit": "stripe", "number": 1}, {"limit": "bank", "number": 2}]
+    queued = {"type": "StepQueued", "step": "charge", "attempt": 1, "needs": needs}
+    taken = {"type": "PermitsTaken", "step": "charge", "attempt": 1, "grants": []}
+    said = rendered(*Timeline(120).lines({**about, "events": [queued, taken]}))
+    assert "charge stands in line for stripe, bank" in said
+    assert "charge has its permits" in said

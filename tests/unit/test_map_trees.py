@@ -750,6 +750,9 @@ def test_a_malformed_line_fails_the_items_that_are_read_with_it() -> None:
     shown = local.start(flow, "1", {})
     assert shown.status == "failed"
     assert "lines.jsonl, line 9" in str(shown.error)
+    items = local.runner.items("flow::1", "work", status="failed").items
+    assert [(one.index, "line 9" in str(one.error)) for one in items] == [(8, True), (9, True)]
+    assert len(local.runner.items("flow::1", "work").items) == 12
 
 
 def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

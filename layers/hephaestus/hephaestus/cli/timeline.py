@@ -213,6 +213,15 @@ def _part_started(event: Json, _at: datetime) -> Text:
     return Text.assemble((safe(event["step"]), "bold"), " begins some of its items, ", (share, "dim"))
 
 
+def _permits(event: Json, _at: datetime) -> Text:
+    return Text.assemble((safe(event["step"]), "bold"), (" has its permits", "dim"))
+
+
+def _queued(event: Json, _at: datetime) -> Text:
+    limits = ", ".join(safe(one.get("limit", "")) for one in event.get("needs", ()))
+    return Text.assemble((safe(event["step"]), "bold"), f" stands in line for {limits}")
+
+
 def _part_reported(event: Json, _at: datetime) -> Text:
     failed = event.get("failed", 0)
     return Text.assemble((safe(event["step"]), "bold"), (f" {failed:,} of some items have failed", "red"))
@@ -383,6 +392,8 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "MapSpread": ("mapping", _map_spread),
     "PartStarted": ("mapping", _part_started),
     "PartReported": ("failed", _part_reported),
+    "PermitsTaken": ("", _permits),
+    "StepQueued": ("waiting", _queued),
     "PartEnded": ("mapping", _part_ended),
     "ItemCompleted": ("completed", _item_completed),
     "ItemWaiting": ("waiting", _waiting),

@@ -119,6 +119,13 @@ class _Found:
 
     def take(self, some: Held, most: int) -> None:
         """Take those that are wanted, until there are ``most``."""
+        if some.error is not None:
+            if self.status in {None, "failed"}:
+                told = {"type": some.error.type, "message": some.error.message}
+                from_ = max(self.first, some.first)
+                until = min(some.first + some.size, from_ + most - len(self.items))
+                self.items += [ItemView(str(at), at, "failed", error=told) for at in range(from_, until)]
+            return
         if some.state is None:
             if self.status in {None, "pending"}:
                 self._take_pending(some, most)

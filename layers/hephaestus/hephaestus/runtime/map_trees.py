@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hephaestus.engine.nodes import Node
-    from hephaestus.engine.records import Mapped, Tree
+    from hephaestus.engine.records import Failure, Mapped, Tree
     from hephaestus.engine.state import State
     from hephaestus.store.store import Store
 
@@ -28,11 +28,13 @@ class Held(NamedTuple):
     Attributes:
         first, size: which.
         state: the instance that runs them; ``None`` where none does yet.
+        error: why none of them ran, where their instance could not read them.
     """
 
     first: int
     size: int
     state: State | None
+    error: Failure | None = None
 
 
 class _Part(NamedTuple):
@@ -84,6 +86,8 @@ def _held(  # noqa: PLR0913, PLR0917 - as above, at a place of the tree
             if found is None and not part.open and _has_had_some(part):
                 raise gone(state, tree)
             yield Held(of.first, of.size, None)
+        elif found.steps[step].mapped is None:
+            yield Held(of.first, of.size, None, found.steps[step].error)
         elif mapped_of(found, step).in_parts:
             yield from _held(store, tree, found, step, of, status, first)
         else:
@@ -123,7 +127,7 @@ def progress_of(
             left -= 1
             if why and parked is not None:
                 parked.append(why)
-            if found is None or not is_of(tree, found):
+            if found is None or not is_of(tree, found) or found.steps[step].mapped is None:
                 _add(counts, part.known)
             elif mapped_of(found, step).in_parts:
                 level.append((found, part.node))

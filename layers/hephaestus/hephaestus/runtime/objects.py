@@ -24,7 +24,7 @@ class UnreadableObject(NonRetryable):
         """The error where another one has taken its place, or it was deleted."""
         return cls(
             f"s3://{bucket}/{key}: the object was replaced or deleted while it was read; "
-            "a bucket with versioning keeps the version that is read"
+            "start another instance for the new one; a bucket with versioning keeps the version that is read"
         )
 
 
@@ -49,7 +49,10 @@ def no_sources() -> NoReturn:
     Raises:
         UnreadableObject: always.
     """
-    message = "this runtime reads no objects in S3: its runner was given no sources"
+    message = (
+        "this runtime reads no objects in S3, as `hephaestus run` and `hephaestus dev` do not: "
+        "try it in a test, with LocalRuntime's objects"
+    )
     raise UnreadableObject(message)
 
 
