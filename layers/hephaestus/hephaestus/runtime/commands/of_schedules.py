@@ -63,10 +63,14 @@ SCHEDULE: Final = members.Rule(
     str, _read_name, {"type": "string", "pattern": f"^{NAMED.pattern}$", "examples": ["Report.nightly"]}
 )
 CRON: Final = members.Rule(
-    str, check_text, {"type": "string", "minLength": 1, "maxLength": 100, "examples": ["30 2 * * 1-5"]}
+    str,
+    check_text,
+    {"type": "string", "format": "printable", "minLength": 1, "maxLength": 100, "examples": ["30 2 * * 1-5"]},
 )
 ZONE: Final = members.Rule(
-    str, check_text, {"type": "string", "minLength": 1, "maxLength": 64, "examples": ["Europe/Rome"]}
+    str,
+    check_text,
+    {"type": "string", "format": "printable", "minLength": 1, "maxLength": 64, "examples": ["Europe/Rome"]},
 )
 OVERLAP: Final = members.Rule(str, _read_overlap, {"type": "string", "enum": list(OVERLAPS)})
 CATCH_UP: Final = members.Rule(
