@@ -24,6 +24,7 @@ from hephaestus.runtime.commands import (
     TriggerSchedule,
     UnpauseSchedule,
 )
+from hephaestus.runtime.commands.of_schedules import CATCH_UP
 from hephaestus.steps import WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.test_new_command import Context
@@ -233,3 +234,10 @@ def test_the_command_line_has_schedules(local: LocalRuntime, monkeypatch: pytest
     assert local.runner.get("report::nightly.manual-r1").status == "waiting"
     run("delete", "Report.hourly", "--yes")
     assert "Report.hourly" not in run("list")
+
+
+def test_a_number_with_nothing_behind_its_point_is_a_whole_one() -> None:
+    """To JSON Schema, 31.0 is an integer."""
+    assert CATCH_UP.read("catch_up", 31.0) == 31
+    with pytest.raises(BadRequest, match="a number from 1 to 100"):
+        CATCH_UP.read("catch_up", 31.5)

@@ -35,6 +35,8 @@ def _read_name(name: str, given: Any) -> str:
 
 
 def _read_catch_up(name: str, given: Any) -> str | int:
+    if type(given) is float and given.is_integer():  # to JSON Schema, 31.0 is an integer
+        given = int(given)
     if type(given) is int and 1 <= given <= MOST_CAUGHT_UP:
         return given
     if type(given) is str and given in CATCH_UPS:
