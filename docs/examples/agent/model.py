@@ -94,9 +94,9 @@ class Bedrock:
                 **more,
             )
         except of_aws.ClientError as error:
-            told = error.response["Error"]
-            said = f"{self.model_id}: {told['Code']}: {told.get('Message', '')}"
-            raise (ModelBusy if told["Code"] in TRANSIENT else NonRetryable)(said) from error
+            reported = error.response["Error"]
+            message = f"{self.model_id}: {reported['Code']}: {reported.get('Message', '')}"
+            raise (ModelBusy if reported["Code"] in TRANSIENT else NonRetryable)(message) from error
         except (of_aws.ConnectionError, of_aws.HTTPClientError) as error:
             raise ModelBusy(f"{self.model_id}: {error}") from error  # noqa: EM102, TRY003 - one sentence
         usage = answer["usage"]

@@ -58,7 +58,7 @@ class Talk(BaseModel):
         person: who decides.
         budget: tokens until the person is asked.
         window: tokens that the model reads before older messages are summed up.
-        say: what the model is told next; empty once it is kept as a message.
+        say: what is sent to the model next; empty once it is kept as a message.
         since: the number of the first message that the model still reads.
         messages: how many there are.
         context: tokens that the model has read in the last turn.
@@ -139,16 +139,16 @@ def compact(ctx: StepContext[Talk]) -> Completed:
 def think(ctx: StepContext[Talk]) -> Completed:
     """Ask the model, and keep what it says in the transaction that records this step."""
     talk = so_far(ctx)
-    told = [plain(talk.say)] if talk.say else []
+    asked = [plain(talk.say)] if talk.say else []
     specs = [tool.spec(name) for name, tool in services.tools.items()]
-    reply = services.model.converse(SYSTEM, joined([*read(talk), *told]), specs)
+    reply = services.model.converse(SYSTEM, joined([*read(talk), *asked]), specs)
     wanted = calls_of(reply.message)
     event = "stuck"  # what was cut off, blocked or malformed is not kept
     if reply.stop == "tool_use" and wanted:
         event = "dangerous" if any(call["dangerous"] for call in wanted) else "calls"
     elif reply.stop in {"end_turn", "stop_sequence"}:
         event = "answered"
-    new = told if event == "stuck" else [*told, reply.message]
+    new = asked if event == "stuck" else [*asked, reply.message]
     state = event if event in {"answered", "stuck"} else "working"
     text = {"answered": text_of(reply.message), "stuck": f"the model stopped: {reply.stop}"}.get(event, "")
     changed = {"say": "", "state": state, "text": text, "turns": talk.turns + 1, "context": reply.context}

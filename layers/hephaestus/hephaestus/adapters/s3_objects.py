@@ -2,7 +2,7 @@
 
 From the service's API reference: ``IfMatch`` is answered with 412 where the object has another ETag, and ``VersionId``
 reads a version whatever has come after it (GetObject). An object from before its bucket had versioning has no version,
-or that of the name ``null``, which can be overwritten: then the ETag alone tells it from others. A HEAD request that
+or that of the name ``null``, which can be overwritten: then the ETag alone distinguishes it. A HEAD request that
 fails has a status and no code.
 """
 
@@ -48,7 +48,7 @@ class S3Objects:
         Raises:
             UnreadableObject: there is none, it may not be read, or not in parts.
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 refused the request for another reason.
+            EngineError: S3 rejected the request for another reason.
         """
         try:
             found = self.client.get().head_object(Bucket=bucket, Key=key)
@@ -71,7 +71,7 @@ class S3Objects:
         Raises:
             UnreadableObject: it is another one now, is gone, or may not be read.
             StoreUnavailable: S3 throttled, did not answer, or broke off.
-            EngineError: S3 refused the request for another reason.
+            EngineError: S3 rejected the request for another reason.
         """
         last = offset + length - 1
         asked: dict[str, Any] = {"Range": f"bytes={offset}-{last}", "IfMatch": pin.etag}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.references import StepRef
-    from hephaestus.engine.records import Child, Mapped, Part, Received
+    from hephaestus.engine.records import Child, Mapped, Received
     from hephaestus.engine.state import State
 
 A_WEEK: Final = timedelta(days=7)
@@ -160,10 +160,6 @@ class Source(NamedTuple):
         place = None if mapped is None or found.item is None else mapped.place(found.item)
         return None if mapped is None or place is None else (mapped, place)
 
-    def _part(self) -> Part | None:
-        """Which items of another instance's map it runs, if it does."""
-        return None if self.state.origin is None else self.state.origin.part
-
     def _initial(self) -> Mapping[str, Any]:
         """The start data: of an item what its map's ``context`` chose, where it has one."""
         item = self._item()
@@ -220,7 +216,7 @@ class Source(NamedTuple):
     def own_config(self) -> Mapping[str, Any]:
         """The configuration."""
         known = self.state.steps
-        if self._part() is not None:
+        if self.state.part is not None:
             mapped = known[self.step].mapped if self.step in known else None
             return own_mapping(NO_CARRY if mapped is None else mapped.config)
         before = self.definition.graph.predecessors.get(self.step, ())
@@ -275,7 +271,7 @@ class Source(NamedTuple):
 
     def own_instance(self) -> Instance:
         """Whose step it is."""
-        state, part = self.state, self._part()
+        state, part = self.state, self.state.part
         whose = (state.instance_id, state.generation, state.life)
         name, generation, life = whose if part is None else (part.owner, part.generation, part.life)
         metadata = own_mapping(state.metadata)
@@ -283,7 +279,7 @@ class Source(NamedTuple):
 
     def own_idempotency_key(self) -> str:
         """The name of the activation: of an item, it is the same in whichever instance it runs."""
-        part = self._part()
+        part = self.state.part
         owner = (self.state.instance_id, self.state.life) if part is None else (part.owner, part.life)
         return name_in_life(*owner, self.activation)
 

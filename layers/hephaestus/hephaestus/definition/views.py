@@ -322,7 +322,7 @@ def view_entry(entry: Entry, *, traces: bool = False) -> HistoryEntry:
 
 
 def _told(event: Event) -> dict[str, Any]:
-    """The fields of an event; the instances that run the items of a map are told as parts of it, by their places."""
+    """The fields of an event; the instances that run the items of a map are shown as parts of it, by their places."""
     fields = asdict(event)
     if isinstance(event, InstanceStarted) and event.origin is not None:
         parent, path = event.origin.public

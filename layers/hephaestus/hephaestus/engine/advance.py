@@ -479,8 +479,8 @@ def _joins(agenda: Agenda, state: State, in_flight: Collection[str]) -> Iterator
     for step in sorted(agenda.mapped):
         if has_ended(agenda.graph, state, step, in_flight):
             results = summary(agenda.graph, state, step)
-            is_whole = state.origin is None or state.origin.part is None
-            error = Failure("ItemsFailed", results["reason"]) if results["reason"] and is_whole else None
+            failed = results["reason"] and state.part is None
+            error = Failure("ItemsFailed", results["reason"]) if failed else None
             yield Join(state.activation(step), results, error)
 
 

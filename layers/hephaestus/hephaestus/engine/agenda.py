@@ -245,12 +245,8 @@ def _times_of_items(graph: Graph, state: State, step: str, mapped: Mapped) -> It
 
     A map that is stopped waits for the workflows that are open, and tries to start none again.
     """
-    if mapped.in_parts:
-        every = (one for timers in state.timers.values() for one in timers if one.step == step)
-        yield from sorted((timer.due_at, timer.token, step) for timer in every)
-        return
     times = [(one.retry_at, "", step) for one in mapped.open.values() if one.retry_at is not None]
-    if mapped.child:
+    if mapped.by_others:
         times = [] if is_stopped(graph, state, step) else times
         every = (one for timers in state.timers.values() for one in timers if one.step == step)
         yield from sorted([*times, *((timer.due_at, timer.token, step) for timer in every)])

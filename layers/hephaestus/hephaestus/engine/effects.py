@@ -120,7 +120,7 @@ class Steer:
     """Have a child do what its parent was asked for, under a request id.
 
     ``action`` is ``cancel``, ``pause``, ``unpause``, ``redrive`` or ``undo``; ``number`` is of the entry that closed
-    the child, as far as the parent was told. A part of a map goes on by ``resume_part``, with another ``share``; it
+    the child, as far as was reported. A part of a map goes on by ``resume_part``, with another ``share``; it
     ``keeps`` what its items had come to where the map was cancelled.
     """
 
@@ -287,7 +287,7 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
         asked = (event.child, event.activation, action, name)
         return Steer(*asked, number=number, share=event.share, keeps=event.keeps)
     assert mapped.plan is not None  # noqa: S101 - it has parts
-    above = None if after.origin is None else after.origin.part
+    above = after.part
     owner = (after.instance_id, after.life, after.generation, step, after.epochs.get(step, 0), mapped.plan)
     of = owner if above is None else (above.owner, above.life, above.generation, above.step, above.epoch, above.plan)
     began_at = after.created_at if above is None else above.began_at

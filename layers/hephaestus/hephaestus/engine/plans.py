@@ -109,8 +109,7 @@ def cancel_undoes(graph: Graph, state: State) -> tuple[str, ...]:
 def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:
     """The steps that a closed child undoes when it is asked to, in this order; ``None`` where it cannot undo any."""
     stuck = not_undone(state)
-    is_part = state.origin is not None and state.origin.part is not None
-    if state.status == "completed" or (state.status == "cancelled" and is_part):
+    if state.status == "completed" or (state.status == "cancelled" and state.part is not None):
         return tuple(last_first(graph, state, {*compensable(graph, state), *stuck}))
     return tuple(last_first(graph, state, stuck)) if stuck and state.status == "failed" else None
 

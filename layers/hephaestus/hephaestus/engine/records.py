@@ -323,7 +323,7 @@ class Mapped:
 
     A map with a ``plan`` has its items in several instances. One that has some of them itself is a leaf of the tree.
     Of the others what is said here of an item is meant of a part, which is an instance of its own: ``COMPLETED`` of one
-    that has ended, ``FAILED`` of one that could not, and ``entries`` has the number that its end was told with.
+    that has ended, ``FAILED`` of one that could not, and ``entries`` has the number that its end was reported with.
 
     Attributes:
         items: what its step runs for, in their order.
@@ -342,7 +342,7 @@ class Mapped:
         counts, shares: of each part what has become of its items, and its share; 0 where it has not begun.
         config: the configuration of the map, where it is another instance's.
         child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
-            ``entries`` has the number that its end was told with.
+            ``entries`` has the number that its end was reported with.
         tree: where a fork has taken over a map in parts, whose tree that is: its instances stay where they are.
     """
 
@@ -430,7 +430,7 @@ class Mapped:
     def _parts_again(self, *, keeps: bool) -> Mapped:
         """It, once it goes on: the instances go on whose items have not all come to an end that counts.
 
-        One that keeps what its items had come to has its share still, and is told so.
+        One that keeps what its items had come to has its share still, and gets it again.
         """
         ends, counts, shares = [], [], []
         for place, (end, known, share) in enumerate(zip(self.ends, self.counts, self.shares, strict=True)):

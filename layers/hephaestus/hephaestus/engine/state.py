@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from hephaestus.engine.agenda import Agenda
     from hephaestus.engine.effects import Owed
     from hephaestus.engine.events import CancelRequested, Paused
-    from hephaestus.engine.records import Failure, Held, Loop, Mapped, OpenItem, Origin, Queued, Received, Replacement
+    from hephaestus.engine.records import (
+        Failure,
+        Held,
+        Loop,
+        Mapped,
+        OpenItem,
+        Origin,
+        Part,
+        Queued,
+        Received,
+        Replacement,
+    )
 
 T = TypeVar("T")
 Status: TypeAlias = Literal[
@@ -260,8 +271,13 @@ class State:
     @property
     def public_id(self) -> str:
         """The id that people know it by: of one that runs a part of a map's items, that of the map's owner (C.1)."""
-        part = None if self.origin is None else self.origin.part
+        part = self.part
         return self.instance_id if part is None else part.owner
+
+    @property
+    def part(self) -> Part | None:
+        """Which items of another instance's map it runs, if it does."""
+        return None if self.origin is None else self.origin.part
 
     @property
     def attached(self) -> bool:
@@ -291,7 +307,7 @@ class State:
     @property
     def has_spread(self) -> bool:
         """Whether it has the items of a map as values, which no entry names one by one."""
-        if self.origin is not None and self.origin.part is not None:
+        if self.part is not None:
             return False
         every = (step.mapped for step in self.steps.values())
         return any(mapped is not None and mapped.in_parts and mapped.tree is None for mapped in every)
@@ -481,8 +497,7 @@ def left_by(closed: State) -> Mapping[str, Any]:
 
 def undoes_at_cancel(state: State) -> bool:
     """Whether a cancelled instance undoes what it did. What a part of a map did is undone with the map."""
-    is_other = state.origin is not None and state.origin.part is not None
-    return state.cancel is not None and state.cancel.compensate and not is_other
+    return state.cancel is not None and state.cancel.compensate and state.part is None
 
 
 def is_part(state: State, activation: str) -> bool:

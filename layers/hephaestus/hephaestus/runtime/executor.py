@@ -643,7 +643,7 @@ class _Execution:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
         context = self.context(run.activation, run.attempt)
         own = (self.executor.commits.store, self.executor.deployed)
-        part = None if self.draft.origin is None else self.draft.origin.part
+        part = self.draft.part
         mapped = self.draft.steps[run.step].mapped if "[" in run.activation else None
         at_once, version = self.limits.concurrency, 0 if mapped is None else mapped.version
         made = Attempt(self.definition, run.activation, run.attempt, context, now, *own, part)
@@ -802,7 +802,7 @@ class _Execution:
                 self.permits.drop()
                 return self.close(end)
             case [Sleep()] if any(isinstance(event, PartStarted) for event in self.journal.decided):
-                # Still as the owner: whoever is woken by a part that ends at once would start the others once more.
+                # Still as the owner: an invocation woken by a part that ends at once would start the others once more.
                 self.flush()
             case [Sleep(wake_at)]:
                 if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:

@@ -97,7 +97,7 @@ def _left_below(reader: Reader, tree: Tree, mapped: Mapped, node: Node) -> Itera
 
 def is_of(tree: Tree, state: State) -> bool:
     """Whether an instance runs some of the items of this very tree, and has begun to."""
-    part = None if state.origin is None else state.origin.part
+    part = state.part
     return part is not None and (part.owner, part.life) == (tree.owner, tree.life) and tree.step in state.steps
 
 

@@ -114,9 +114,9 @@ def told_by_part(mail: Mail, store: Store) -> Mapping[str, Any]:
     if mail.output is not None or not mail.child_life:
         return mail.output or NOTHING
     child = read_other(mail.child, store)
-    if child is None or child.life != mail.child_life or child.origin is None or child.origin.part is None:
+    if child is None or child.life != mail.child_life or child.part is None:
         return NOTHING
-    return what_became(child, child.origin.part)
+    return what_became(child, child.part)
 
 
 def is_read(state: State, mail: Mail, store: Store) -> bool:

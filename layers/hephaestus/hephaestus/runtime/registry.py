@@ -116,7 +116,7 @@ class Registry:
             UnknownWorkflow, UnknownVersion: it is not deployed (any more).
         """
         found = self.get(state.workflow).definition(state.version)
-        part = None if state.origin is None else state.origin.part
+        part = state.part
         if part is None:
             return found
         if part.step not in found.items:

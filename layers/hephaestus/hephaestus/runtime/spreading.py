@@ -49,7 +49,7 @@ class ItemsOf(NamedTuple):
 
 
 def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
-    """The plan of a map's items, which are stored; what fits one instance stays as it is.
+    """The plan of a map's items, which are stored; those of an object that fit one instance stay as they are.
 
     Raises:
         PayloadTooLarge: the items of a leaf cannot be stored.
@@ -60,8 +60,6 @@ def spread(given: Spreads, step: Map, of: ItemsOf) -> Spreads:
 
         return of_object(given, given.source, step, of)
     total = len(given.items)
-    if total <= step.chunk:
-        return given
     name = f"map{digest(f'{of.activation} {of.attempt}', 16)}"
     plan = replace(plan_of(name, total, step, of), keyed=bool(given.keys))
     for first in range(0, total, step.chunk):

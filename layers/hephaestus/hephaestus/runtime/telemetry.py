@@ -90,7 +90,7 @@ def heard(*events: str) -> bool:
 def about(state: State) -> dict[str, object]:
     """What every event says of an instance: its caller's metadata, and the engine's own fields."""
     caller = {name: own(value) for name, value in state.metadata.items() if name not in FIELDS}
-    part = None if state.origin is None else state.origin.part
+    part = state.part
     began = (state.generation, state.created_at) if part is None else (part.generation, part.began_at)
     return {
         **caller,
@@ -121,7 +121,7 @@ def tell(event: str, state: State, measurements: Mapping[str, float], /, **field
     """
     if event not in _wanted:
         return
-    if state.origin is not None and state.origin.part is not None and "item" not in fields and event not in OF_ALL:
+    if state.part is not None and "item" not in fields and event not in OF_ALL:
         return
     emit(event, measurements, {**about(state), **fields})
 

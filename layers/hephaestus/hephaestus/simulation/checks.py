@@ -58,7 +58,6 @@ from hephaestus.engine.state import TIMED, is_fatal, undoes_at_cancel
 from hephaestus.simulation import kinship, of_workflows
 from hephaestus.simulation.books import Book, Items, line_of
 from hephaestus.simulation.reference import Reference
-from hephaestus.simulation.trees import part_of
 from hephaestus.simulation.violation import require
 from hephaestus.simulation.world import MAX_SKEW_MS, NEVER
 
@@ -184,7 +183,7 @@ class Generation:
         self.gone = False
         self.compared: tuple[State, Reads] | None = None
         self.items = Items(graph)
-        part = None if state.origin is None else state.origin.part
+        part = state.part
         if part is not None:
             self.epochs[part.step], self.items.share = part.epoch, part.share
 
@@ -534,7 +533,7 @@ class Check:
         require(found == "startable", "invariant 4", f"the map {step} began, but it is {found}")
         begun = step in known.items.maps or step in known.items.nodes
         require(not begun, "invariant 2", f"the map {step} began twice")
-        known.items.maps[step] = book = Book.begun(event, part_of(known), known.items.share)
+        known.items.maps[step] = book = Book.begun(event, known.state.part, known.items.share)
         if book.workflow:
             known.items.of_workflows.add(step)
         self.ledger.trees.leaf(known, step, book)
@@ -846,7 +845,7 @@ def check_head(state: State, head: Item) -> None:
     listed = str(head.get("list_key", "")).rsplit("#", 1)[0]
     said = (head.get("status"), listed, str(head.get("recent_key", "")).partition("#")[0], head.get("owner"))
     lists = (f"{state.workflow}#{state.status}", "apart" if apart else "recent")
-    if state.origin is not None and state.origin.part is not None:  # no list has a part of a map (C.9)
+    if state.part is not None:  # no list has a part of a map (C.9)
         lists = ("", "")
         require("list_at" not in head, "invariant 9", "a part of a map is in a list")
     true = (state.status, *lists, state.owner)

@@ -417,7 +417,7 @@ class SimulatedRegistry(Registry):
         if invocation is not None and invocation.kind == "worker" and self.world.weather.strikes("version undeployed"):
             message = f"workflow {state.workflow} has no version {state.version}"
             raise UnknownVersion(message)
-        part = None if state.origin is None else state.origin.part
+        part = state.part
         name = (state.workflow, state.version, "" if part is None else part.step)
         if name not in self._known:
             found = super().definition(state)

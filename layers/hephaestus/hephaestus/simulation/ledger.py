@@ -43,7 +43,7 @@ from hephaestus.simulation.checks import (
     needed_at,
 )
 from hephaestus.simulation.saga import nets_to_zero
-from hephaestus.simulation.trees import Trees, part_of
+from hephaestus.simulation.trees import Trees
 from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
@@ -284,7 +284,7 @@ class Ledger:
         own = [
             leaf
             for leaf in self.generations.values()
-            if (part := part_of(leaf)) is not None
+            if (part := leaf.state.part) is not None
             and (part.owner, part.life, part.step) == (context.instance_id, context.instance.life, of)
             and self._owners.get(leaf.state.owner or "") is self.world.invocation
         ]
@@ -304,7 +304,7 @@ class Ledger:
     def _has_key(self, generation: Generation, step: str, key: str, *, undo: bool) -> None:
         """An idempotency key stands for one piece of work, and a piece of work has one key, over all lives."""
         state = generation.state
-        rounds, part = 0 if undo else generation.loops[step].rounds, part_of(generation)
+        rounds, part = 0 if undo else generation.loops[step].rounds, generation.state.part
         own = (state.instance_id, state.life) if part is None else (part.owner, part.life)
         work = (*own, step, generation.epochs[step_of(step)], rounds, undo)
         alone = self._keys.setdefault(key, work) == work and self._works.setdefault(work, key) == key

@@ -130,7 +130,7 @@ def has_map(check: Check) -> None:
     key = parse(origin.activation).item or ""
     waits = key in book.open or key in book.undoing or above.told.get(origin.activation) in LEFT
     require(waits, "invariant 12", f"it runs, and {origin.activation} has ended")
-    part = above.state.origin.part if above.state.origin is not None else None
+    part = above.state.part
     if part is not None and not check.ledger.trees.is_lost(above):
         owner = check.ledger.generations[part.owner, part.life]
         require(not owner.state.closed, "invariant 12", f"it runs although {part.owner} has ended, whose map it is of")

@@ -140,7 +140,7 @@ class Trees:
 
     def spreads(self, check: Check, event: MapSpread) -> None:
         """The items are recorded: by the owner of the map, once, or as one that is below it was told."""
-        known, step, part = check.known, event.step, part_of(check.known)
+        known, step, part = check.known, event.step, check.known.state.part
         found = known.reference().step(step)
         require(found == "startable", "invariant 4", f"the map {step} began, but it is {found}")
         begun = step in known.items.maps or step in known.items.nodes
@@ -172,7 +172,7 @@ class Trees:
 
     def leaf(self, known: Generation, step: str, book: Book) -> None:
         """A leaf has read its items: those that are its own of the whole map."""
-        part = part_of(known)
+        part = known.state.part
         if part is None:
             return
         tree = self.of(known)
@@ -183,7 +183,7 @@ class Trees:
 
     def of(self, known: Generation) -> Tree:
         """The tree that an instance is part of."""
-        part = part_of(known)
+        part = known.state.part
         assert part is not None  # noqa: S101 - it is asked of these alone
         found = self._known.get((part.owner, part.life, part.step, part.epoch))
         require(found is not None, "maps", f"there is no map {part.step} in epoch {part.epoch} of {part.owner}")
@@ -220,7 +220,7 @@ class Trees:
 
     def begins(self, check: Check, activations: Iterable[str]) -> None:
         """Items of a leaf start: not more than may in the whole tree."""
-        known, part = check.known, part_of(check.known)
+        known, part = check.known, check.known.state.part
         if part is None or self.is_lost(known):
             return
         owner = self._ledger.generations[part.owner, part.life]
@@ -341,7 +341,7 @@ class Trees:
     def recorded(self, known: Generation) -> None:
         """An entry is recorded: while a part goes on, it tells how many of its items have failed."""
         of_workflows.check_letters(known)
-        if part_of(known) is not None and not known.state.closed:
+        if known.state.part is not None and not known.state.closed:
             known.items.failed_before = _failed(known)
 
     def check_mail(self, known: Generation, gone: Iterable[str]) -> None:
@@ -378,7 +378,7 @@ class Trees:
 
     def goes_on(self, check: Check, event: PartResumed) -> None:
         """A part goes on with what has not completed, as the one above it has asked."""
-        known, part = check.known, part_of(check.known)
+        known, part = check.known, check.known.state.part
         origin = check.state.origin
         assert part is not None and origin is not None  # noqa: S101, PT018 - only these resume
         above = self._ledger.generations[origin.instance_id, origin.life]
@@ -411,7 +411,7 @@ class Trees:
     def map_ends(self, check: Check, event: StepCompleted | StepFailed) -> None:
         """A map in parts has ended: all of its parts have, and what it says of them is so."""
         known, step = check.known, event.step
-        node, part = known.items.nodes[step], part_of(known)
+        node, part = known.items.nodes[step], known.state.part
         require(not node.shares, "invariant 12", f"{step} ended while {sorted(node.shares)} were under way")
         failed = _is_failure(event)
         stopped = node.is_stopped()
@@ -468,11 +468,6 @@ class Trees:
         return node
 
 
-def part_of(known: Generation) -> Part | None:
-    """Which items of another's map an instance runs, if it does."""
-    return None if known.state.origin is None else known.state.origin.part
-
-
 def _ends(told: Counts) -> tuple[int, int]:
     """How many items have completed or failed."""
     return told.completed, told.failed
@@ -480,7 +475,7 @@ def _ends(told: Counts) -> tuple[int, int]:
 
 def _failed(known: Generation) -> int:
     """How many items of a part have failed, as far as its instance knows."""
-    part = part_of(known)
+    part = known.state.part
     assert part is not None  # noqa: S101 - it is one
     if part.step in known.items.nodes:
         return known.items.nodes[part.step].known("failed")
@@ -489,7 +484,7 @@ def _failed(known: Generation) -> int:
 
 def _counts(known: Generation) -> tuple[int, int, int]:
     """How many items of a part have completed, how many have failed, and how many of these are stuck."""
-    part = part_of(known)
+    part = known.state.part
     assert part is not None  # noqa: S101 - it is one
     if (node := known.items.nodes.get(part.step)) is not None:
         return node.known("completed"), node.known("failed"), node.known("stuck")
@@ -499,7 +494,7 @@ def _counts(known: Generation) -> tuple[int, int, int]:
 
 def _all_emitted(known: Generation) -> dict[str, int]:
     """How often the items of a part emitted each event, in all."""
-    part = part_of(known)
+    part = known.state.part
     assert part is not None  # noqa: S101 - it is one
     if (node := known.items.nodes.get(part.step)) is not None:
         return dict(node.emitted)

@@ -91,7 +91,7 @@ class Outside:
         states = [known.state for known in self.ledger.newest.values()]
         if not states:
             return
-        whole = [state for state in states if state.origin is None or state.origin.part is None]
+        whole = [state for state in states if state.part is None]
         if len(whole) < len(states) and self.choices.below(PARTS):
             states = whole
         state = states[self.choices.below(len(states))]

@@ -105,7 +105,7 @@ class Shards:
 
 def is_hidden(state: State) -> bool:
     """Whether an instance is in no list: it runs a part of another's map (C.9)."""
-    return state.origin is not None and state.origin.part is not None
+    return state.part is not None
 
 
 def room(head: Item, most: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
@@ -29,9 +29,10 @@ from hephaestus.errors import CorruptLog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hephaestus.engine.records import Failure, Part, Plan
+    from hephaestus.engine.records import Failure, Plan
     from hephaestus.engine.state import State
 
+T = TypeVar("T")
 MAPPING: Final = {"mapping": "mapping"}
 UNDOING: Final = {status: status for status in ("mapping", "completed", "failed")}
 
@@ -51,7 +52,7 @@ class MapBegun(OfActivation):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and its items are to be run."""
-        number, part = len(self.over), _part_of(state)
+        number, part = len(self.over), state.part
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
         mapped = replace(mapped, child=self.child, version=self.version)
         if part is not None:
@@ -69,7 +70,7 @@ class MapSpread(OfActivation):
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and the parts are to be started."""
-        part, plan = _part_of(state), self.plan
+        part, plan = state.part, self.plan
         first, size, share = (0, plan.total, 0) if part is None else (part.first, part.size, state.share or part.share)
         number = -(-size // plan.width(size))
         mapped = Mapped(None, (), None, NOT_ENDED * number, (0,) * number)
@@ -90,11 +91,11 @@ class PartStarted(OfActivation):
     keeps: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """It is waited for; the end that was told before is no news."""
+        """It is waited for; the end that was reported before is no news."""
         item = _item(state, self, NOT_ENDED)
         mapped, place = item.mapped, item.place
         if mapped.in_parts:
-            mapped = replace(mapped, shares=(*mapped.shares[:place], self.share, *mapped.shares[place + 1 :]))
+            mapped = replace(mapped, shares=_put(mapped.shares, place, self.share))
         child = Child(self.child, number=mapped.entries[place])
         changed = _noted(state, self, item, mapped)
         return {**changed, "children": added(state.children, self.activation, child)}
@@ -176,7 +177,7 @@ class PartResumed(Event):
     by_source: str = ""
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """They begin anew; what was accepted for them is still there. Events that were told are not counted twice."""
+        """They begin anew; what was accepted for them is still there. Events are not reported twice."""
         steps, pause = {}, at - state.updated_at
         for key, known in state.steps.items():
             left = known.mapped and (known.mapped.goes_on() if self.keeps else known.mapped.again())
@@ -326,11 +327,6 @@ class ItemUndoFailed(OfActivation):
         return _noted(state, self, item, mapped, goes_on=True)
 
 
-def _part_of(state: State) -> Part | None:
-    """Which items of another's map the instance runs, if it does."""
-    return None if state.origin is None else state.origin.part
-
-
 def _begun(state: State, about: OfActivation, mapped: Mapped) -> dict[str, Any]:
     """What changes once the items of a map are recorded."""
     step = step_now(state, about.activation)
@@ -341,7 +337,7 @@ def _begun(state: State, about: OfActivation, mapped: Mapped) -> dict[str, Any]:
 
 def _counted(item: _Item, counts: Counts, emitted: Mapping[str, int] = NOTHING) -> Mapped:
     """What is known of a map with the counts of one part."""
-    every = item.mapped.counts and (*item.mapped.counts[: item.place], counts, *item.mapped.counts[item.place + 1 :])
+    every = item.mapped.counts and _put(item.mapped.counts, item.place, counts)
     events = dict(item.mapped.events)
     for name, number in emitted.items():
         events[name] = events.get(name, 0) + number
@@ -381,7 +377,7 @@ def _ended(item: _Item, end: str, entry: int) -> Mapped:
     """What is known of a map once one more item has come to an end."""
     place, mapped = item.place, item.mapped
     ends = f"{mapped.ends[:place]}{end}{mapped.ends[place + 1 :]}"
-    entries = (*mapped.entries[:place], entry, *mapped.entries[place + 1 :])
+    entries = _put(mapped.entries, place, entry)
     return replace(mapped, ends=ends, entries=entries, open=without(mapped.open, item.key))
 
 
@@ -390,6 +386,11 @@ def _noted(state: State, about: OfActivation, item: _Item, mapped: Mapped, *, go
     steps = added(state.steps, item.step, replace(item.known, mapped=mapped))
     changed = {"steps": steps, "trail": Trail(state.trail, item.step), **_left(state, about)}
     return {**changed, "isolated": state.isolated} if goes_on else changed
+
+
+def _put(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
+    """``values`` with another one at a place."""
+    return (*values[:place], value, *values[place + 1 :])
 
 
 def _left(state: State, about: OfActivation) -> dict[str, Any]:
