@@ -641,13 +641,21 @@ class _Execution:
 
     def attempt(self, run: Run, now: int) -> Attempt:
         """One attempt of a step or of its compensation, ready to be called in any thread."""
-        context = self.context(run.activation, run.attempt)
-        own = (self.executor.commits.store, self.executor.deployed)
-        part = self.draft.part
+        executor = self.executor
         mapped = self.draft.steps[run.step].mapped if "[" in run.activation else None
-        at_once, version = self.limits.concurrency, 0 if mapped is None else mapped.version
-        made = Attempt(self.definition, run.activation, run.attempt, context, now, *own, part)
-        return replace(made, at_once=at_once, version=version, sources=self.executor.sources)
+        return Attempt(
+            self.definition,
+            run.activation,
+            run.attempt,
+            self.context(run.activation, run.attempt),
+            now,
+            executor.commits.store,
+            executor.deployed,
+            part=self.draft.part,
+            at_once=self.limits.concurrency,
+            version=0 if mapped is None else mapped.version,
+            sources=executor.sources,
+        )
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""
