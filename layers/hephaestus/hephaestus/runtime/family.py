@@ -94,15 +94,11 @@ class Family:
 
     def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
         """Start a child; the same start made again is one. An id that another has comes back as mail."""
-        instances = self._instances
         origin = replace(origin_of(parent, started, of_map=part is not None), part=part)
         name = f"{parent.life}:{started.activation}"
         own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
-        now = instances.clock.now()
-        entry = Entry(1, start_commit(started.child, "InstanceStarted", name), now, (first,))
-        fresh = begin(started.child, 1, entry, life_name(now, instances.clock.unique()))
-        if instances.commits.start(fresh, entry, over=False) is None and not started.detached:
+        if self._begin(started.child, first, self._instances.clock.now()) is None and not started.detached:
             error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
             own_mail = (parent.instance_id, parent.life, started.activation, 0, started.child)
             self._tell(Mail(*own_mail, "", REJECTED, error=error))
@@ -119,14 +115,18 @@ class Family:
             return
         own = (one.workflow, one.version, one.initial, one.tags, one.metadata, one.start_id, schedule.instance_id)
         first = InstanceStarted(*own, "parent", one.graph, one.timeout_ms, scheduled_for=one.scheduled_for)
-        entry = Entry(1, start_commit(one.child, "InstanceStarted", one.start_id), now, (first,))
-        fresh = begin(one.child, 1, entry, life_name(now, instances.clock.unique()))
-        started = instances.commits.start(fresh, entry, over=False)
+        started = self._begin(one.child, first, now)
         if started is None:
             _logger.error("schedule %s: another instance has the id %s", schedule.instance_id, one.child)
         elif started[1] and started[0].created_at == now:
             with suppress(UnknownVersion, UnknownWorkflow):
                 tell_start(started[0], instances.registry.definition(started[0]).graph.start)
+
+    def _begin(self, name: str, first: InstanceStarted, now: int) -> tuple[State, bool] | None:
+        """Put an instance that another starts, unless its id is taken; see ``Commits.start``. Its start has a name."""
+        entry = Entry(1, start_commit(name, "InstanceStarted", first.start_id), now, (first,))
+        fresh = begin(name, 1, entry, life_name(now, self._instances.clock.unique()))
+        return self._instances.commits.start(fresh, entry, over=False)
 
     def _tell(self, mail: Mail) -> None:
         """Put mail, then send its wake: should that not come, the mail has an alarm."""
