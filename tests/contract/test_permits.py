@@ -167,7 +167,7 @@ def test_a_lower_number_grants_nothing_before_enough_are_given_back(permits: Per
     assert permits.stand(b, ONE, NOW, unique()) == ()
     for number, name in enumerate(sorted(held, key=lambda name: held[name][0].slot)):  # type: ignore[union-attr]  # all were taken
         assert permits.find(b, ONE) == (), number
-        permits.give_back(one(name), held[name], NOW, unique())  # type: ignore[arg-type]
+        permits.give_back(one(name), held[name], NOW, unique())  # type: ignore[arg-type]  # it holds them
     assert permits.find(b, ONE)
 
 

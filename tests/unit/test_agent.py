@@ -156,7 +156,7 @@ def test_what_no_person_has_allowed_does_not_run(
 ) -> None:
     """The model is told so, and goes on; other calls of the message run."""
     ran: list[str] = []
-    tools = {**TOOLS, "refund": Tool(OrderId, lambda wanted, key: ran.append(key) or "", dangerous=True)}  # type: ignore[func-returns-value]
+    tools = {**TOOLS, "refund": Tool(OrderId, lambda wanted, key: ran.append(key) or "", dangerous=True)}  # type: ignore[func-returns-value]  # it notes and gives nothing
     monkeypatch.setattr(services, "tools", tools)
     both = calls(("refund", {"order": "A-1"}), ("look_up", {"order": "A-1"}))
     world = World(monkeypatch, after(both, says("Then not.")))

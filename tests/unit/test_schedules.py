@@ -368,14 +368,14 @@ def test_a_schedule_is_not_started_as_an_instance() -> None:
         (lambda: Schedule("x", "0 0 2 * * *"), "which has 6 fields"),
         (lambda: Schedule("x", "0 0 2 * * * 2026"), "which has 7 fields"),
         (lambda: Schedule("x", "0 2 * * *", timezone="Europe/Roma"), "timezone is 'Europe/Roma', which is unknown"),
-        (lambda: Schedule("x", "0 2 * * *", overlap="never"), "overlap is 'never'"),  # type: ignore[arg-type]
-        (lambda: Schedule("x", "0 2 * * *", catch_up="all"), "catch_up is 'all'"),  # type: ignore[arg-type]
+        (lambda: Schedule("x", "0 2 * * *", overlap="never"), "overlap is 'never'"),  # type: ignore[arg-type]  # as a user may write it
+        (lambda: Schedule("x", "0 2 * * *", catch_up="all"), "catch_up is 'all'"),  # type: ignore[arg-type]  # as a user may write it
         (lambda: Schedule("x", "0 2 * * *", catch_up=0), "catch_up is 0"),
         (lambda: Schedule("x", "0 2 * * *", catch_up=True), "catch_up is True"),
         (lambda: Schedule("x", "0 2 * * *", jitter=timedelta(hours=2)), "jitter is 2:00:00"),
-        (lambda: Schedule("x", "0 2 * * *", context=lambda one, two: {}), "its context has the signature"),  # type: ignore[arg-type,misc]
+        (lambda: Schedule("x", "0 2 * * *", context=lambda one, two: {}), "its context has the signature"),  # type: ignore[arg-type,misc]  # as a user may write it
         (lambda: Schedule("x", "0 2 * * *", context={"a": object()}), "context"),
-        (lambda: Schedule("x", "0 2 * * *", context=[1]), "context is [1]"),  # type: ignore[arg-type]
+        (lambda: Schedule("x", "0 2 * * *", context=[1]), "context is [1]"),  # type: ignore[arg-type]  # as a user may write it
     ],
 )
 def test_a_malformed_schedule_is_a_definition_error(make: Callable[[], Schedule], part: str) -> None:
@@ -397,7 +397,7 @@ def test_schedules_of_a_workflow_are_checked_together() -> None:
         class Text(Workflow, key="text"):
             start_at = work
             transitions: ClassVar = {work: {"done": DONE}}
-            schedules: ClassVar = ["0 2 * * *"]  # type: ignore[list-item]
+            schedules: ClassVar = ["0 2 * * *"]  # type: ignore[list-item]  # as a user may write it
 
     with pytest.raises(DefinitionError, match="Write schedules"):
 
