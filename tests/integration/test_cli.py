@@ -15,6 +15,7 @@ from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.errors import CorruptLog, StoreUnavailable
+from hephaestus.operations import Connection, bulk
 from hephaestus.runtime.commands import Cancel, Deliver
 from tests.integration.deployment import sample
 from tests.integration.outside import ANN
@@ -22,7 +23,6 @@ from tests.integration.outside import ANN
 if TYPE_CHECKING:
     from typer.testing import Result
 
-    from hephaestus.operations import Connection
     from tests.integration.deployment import Deployment
 
 CONTEXT = json.dumps(sample("direct-start")["context"])
@@ -287,6 +287,76 @@ def test_a_person_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer("get", "orderid::o-1")["status"] == "waiting"
     call("cancel", "orderid::o-1", "--wait", "5", stdin="y\n")
     assert answer("get", "orderid::o-1")["status"] == "cancelled"
+
+
+def test_many_are_steered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run first; then a line now and then, a report, and the exit status of what it came to."""
+    monkeypatch.setattr(bulk, "WORKERS", 1)
+    for number in range(3):
+        order(f"o-{number}", "--tag", "eu")
+    order("o-3")
+    said = call("bulk", "cancel", "--tag", "eu").stdout
+    assert said.startswith("would cancel 3 instances\n  ◷ waiting  orderid::o-2\n")
+    assert "nothing was done; --yes does it" in said
+    dry = answer("bulk", "cancel", "--tag", "eu")
+    first = [{"id": f"orderid::o-{number}", "status": "waiting"} for number in (2, 1, 0)]
+    assert dry == {"action": "cancel", "dry_run": True, "found": 3, "first": first}
+    assert answer("get", "orderid::o-0")["status"] == "waiting"
+
+    done = call("bulk", "cancel", "--tag", "eu", "--yes", "--reason", "over", "--rate", "1000/s", "--operation", "stop")
+    assert done.stdout == "3 done, 0 skipped, 0 failed\n"
+    assert "3 of 3: 3 done, 0 skipped, 0 failed" in done.stderr
+    assert {answer("get", f"orderid::o-{number}")["status"] for number in range(3)} == {"cancelled"}
+    assert answer("get", "orderid::o-3")["status"] == "waiting"
+    assert "over" in call("history", "orderid::o-0").stdout
+
+    def fails(self: Connection, command: Any, **_: Any) -> Any:
+        raise CorruptLog(NASTY)
+
+    monkeypatch.setattr(Connection, "do", fails)
+    report = answer("bulk", "pause", "--workflow", "OrderFlow", "--yes", "--operation", "night", code=1)
+    failed = [{"id": "orderid::o-3", "why": NASTY}]
+    known = {"action": "pause", "dry_run": False, "operation": "night", "found": 1, "done": 0, "left": 0}
+    assert report == {**known, "skipped": [], "failed": failed, "ended": "", "cursor": None}
+    assert "failed orderid::o-3: <b>&" in call("bulk", "pause", "--workflow", "OrderFlow", "--yes", code=1).stdout
+
+
+def test_a_bulk_operation_that_is_cut_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "WORKERS", 1)
+    for number in range(2):
+        order(f"o-{number}")
+
+    class Pressed:
+        """Ctrl-C is pressed in the first pause."""
+
+        monotonic = time.monotonic
+
+        @staticmethod
+        def sleep(_: float) -> None:
+            monkeypatch.setattr(bulk, "time", time)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "time", Pressed)
+    asked = ("bulk", "pause", "--workflow", "OrderFlow", "--yes", "--operation", "night")
+    done = call(*asked, code=130)
+    assert "go on: the same command with --operation night" in done.stderr
+    assert {answer("get", f"orderid::o-{number}").get("paused") for number in range(2)} == {None, ""}
+    assert call(*asked).stdout.startswith("1 done, 1 skipped, 0 failed\n  skipped orderid::o-1: it is paused already")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["bulk", "cancel"], 2, "this would be for every instance"),
+        (["bulk", "cancel", "--workflow", "Nothing"], 3, "no workflow 'Nothing'"),
+        (["bulk", "redrive", "--tag", "eu", "--rate", "many"], 2, "is no rate"),
+        (["bulk", "pause", "--tag", "eu", "--reason", "x" * 2000], 2, "reason"),
+        (["bulk", "pause", "--tag", "eu", "--cursor", "nonsense"], 2, "cursor"),
+        (["bulk", "unpause", "--until", "soon", "--tag", "eu"], 2, "is no time"),
+    ],
+)
+def test_what_is_wrong_with_a_bulk_operation_is_said_at_once(arguments: list[str], code: int, said: str) -> None:
+    assert said in " ".join(call(*arguments, code=code).stderr.split())
 
 
 def test_the_command_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,8 @@ from hephaestus.store.filters import EVERY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hephaestus.store.filters import ListFilter
+
 Json = dict[str, Any]
 PAGE: Final = 200
 WATCH_SECONDS: Final = 1.0
@@ -164,21 +166,13 @@ def list_(
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every page.")] = False,
     columns: Annotated[str, typer.Option("--columns", "-c", help=f"Any of {', '.join(COLUMNS)}.")] = USUAL,
+    until: Annotated[str | None, typer.Option(help="Started before then; written as --since is.")] = None,
 ) -> None:
     """List instances, newest first."""
     session: Session = ctx.obj
     wanted = _columns(columns)
-    statuses = [str(one) for one in status] if status else None
-    since_then = read_time(since) if since else None
-    asked = read_filter(
-        workflow=workflow,
-        status=statuses,
-        version=version,
-        tag=tag,
-        since=since_then,
-        children=children,
-        parent=parent,
-    )
+    own: Json = {"workflow": workflow, "status": status, "version": version, "tag": tag, "since": since, "until": until}
+    asked = filter_of(**own, children=children, parent=parent)
     page = session.connection.list(asked, limit=PAGE if every else limit, cursor=cursor)
     items = list(page["items"])
     while page["cursor"] and (every or len(items) < limit):
@@ -194,6 +188,16 @@ def list_(
     session.say(_table(items, wanted, datetime.now(UTC)))
     if page["cursor"]:
         session.say(Text(f"more: --cursor '{safe(page['cursor'])}' or --all", style="dim"))
+
+
+def filter_of(*, status: list[Status] | None, since: str | None, until: str | None, **others: Any) -> ListFilter:
+    """What the options of ``list`` ask for."""
+    return read_filter(
+        status=[str(one) for one in status] if status else None,
+        since=read_time(since) if since else None,
+        until=read_time(until) if until else None,
+        **others,
+    )
 
 
 def _columns(columns: str) -> list[str]:

@@ -19,7 +19,7 @@ from hephaestus.runtime.commands import ROUTED, Cancel, Command, Deliver, Fork, 
 from hephaestus.runtime.commands.members import REQUIRED, Declared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Json = dict[str, Any]
 MAX_WAIT: Final = 25
@@ -193,15 +193,13 @@ def made_of(command: type[Command]) -> Callable[..., None]:
         _ask(session, f"{command.action.partition('_')[0].capitalize()} {options[subject]}?", yes=yes)
         tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
 
-    elsewhere = {subject, "by", command.named_by}
-    own = {name: member for name, member in command.members.items() if name not in elsewhere}
-    defaults = {name: member.default for name, member in own.items() if member.default is not REQUIRED}
+    own, defaults = options_of(command, without=(subject, "by", command.named_by))
     defaults |= {"request_id": None, "wait": None, "watch": False, "yes": False}
     parameters: dict[str, Any] = {
         "ctx": typer.Context,
         subject: InstanceId if waits or subject != "schedule" else Named,
     }
-    parameters |= {name: _option(member) for name, member in own.items()}
+    parameters |= own
     parameters |= {"request_id": RequestId} if command.named_by else {}
     parameters |= {"wait": Wait, "watch": Watch} if waits else {}
     parameters |= {"yes": Yes} if command.asks else {}
@@ -218,6 +216,13 @@ def made_of(command: type[Command]) -> Callable[..., None]:
         ]
     )
     return act
+
+
+def options_of(command: type[Command], without: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options for the members of a command, ``without`` some, and the defaults of those that have one."""
+    own = {name: member for name, member in command.members.items() if name not in without}
+    defaults = {name: member.default for name, member in own.items() if member.default is not REQUIRED}
+    return {name: _option(member) for name, member in own.items()}, defaults
 
 
 def _option(own: Declared) -> Any:

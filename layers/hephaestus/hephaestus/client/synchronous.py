@@ -216,13 +216,21 @@ class Client:
         since: datetime | None = None,
         children: bool = False,
         parent: str | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """A page of instances, newest start first; see ``Runner.list``."""
         name = None if workflow is None else _name(workflow)
         wanted = read_filter(
-            workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
+            workflow=name,
+            status=status,
+            version=version,
+            tag=tag,
+            since=since,
+            children=children,
+            parent=parent,
+            until=until,
         )
         return _instances(self._api.list(wanted, limit=limit, cursor=cursor))
 

@@ -59,7 +59,7 @@ class Service:
         return self._deployed[1]
 
     def list(self, query: Mapping[str, str]) -> Json:
-        """A page of instances: ``workflow``, ``version``, ``tag``, ``since``, ``limit``, ``cursor``, and ``status``.
+        """A page: ``workflow``, ``version``, ``tag``, ``since``, ``until``, ``limit``, ``cursor``, and ``status``.
 
         Several statuses stand with commas, as in ``failed,cancelled``. With ``children`` those that have a parent are
         among them; of a ``parent`` its children are shown.
@@ -70,7 +70,8 @@ class Service:
             status=status.split(",") if status else None,
             version=_number(query, "version", 0) or None,
             tag=query.get("tag"),
-            since=_time(query.get("since")),
+            since=_time(query.get("since"), "since"),
+            until=_time(query.get("until"), "until"),
             children="children" in query,
             parent=query.get("parent"),
         )
@@ -178,11 +179,11 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _time(text: str | None) -> datetime | None:
+def _time(text: str | None, name: str) -> datetime | None:
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        message = f"since is {text[:40]!r}: it must be a time, as in 2026-01-31T12:00:00Z"
+        message = f"{name} is {text[:40]!r}: it must be a time, as in 2026-01-31T12:00:00Z"
         raise BadRequest(message) from error

@@ -50,6 +50,7 @@ class Runs(Protocol):
         version: int | None,
         tag: str | None,
         since: datetime | None,
+        until: datetime | None,
         limit: int,
         cursor: str | None,
     ) -> Page[InstanceView]: ...

@@ -241,12 +241,20 @@ class Workflow(OfOutput[OutputT]):
         version: int | None = None,
         tag: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
         """List this workflow's instances, newest first; see ``Runner.list``."""
         return default_runner().list(
-            workflow=cls.name, status=status, version=version, tag=tag, since=since, limit=limit, cursor=cursor
+            workflow=cls.name,
+            status=status,
+            version=version,
+            tag=tag,
+            since=since,
+            until=until,
+            limit=limit,
+            cursor=cursor,
         )
 
     @classmethod

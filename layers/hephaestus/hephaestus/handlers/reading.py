@@ -90,13 +90,14 @@ def _serve_others(api: Api) -> None:
 
 def _wanted(asked: Request) -> ListFilter:
     """Which instances a request asks for."""
-    asked.takes("workflow", "status", "version", "tag", "since", "children", "parent", "limit", "cursor")
+    asked.takes("workflow", "status", "version", "tag", "since", "until", "children", "parent", "limit", "cursor")
     return read_filter(
         workflow=asked.query("workflow"),
         status=asked.several("status"),
         version=asked.number("version", None, MAX_NUMBER),
         tag=asked.query("tag"),
         since=asked.time("since"),
+        until=asked.time("until"),
         children=asked.flag("children"),
         parent=asked.query("parent"),
     )

@@ -89,11 +89,11 @@ class Api:
         """A page of instances: ``items`` and ``cursor``."""
         check_number("limit", limit, MAX_LIMIT)
         check_filter("the cursor", "-" if cursor is None else cursor)
-        since = None if wanted.since is None else datetime.fromtimestamp(wanted.since / 1000, UTC).isoformat()
+        times = {"since": _time(wanted.since), "until": _time(wanted.until)}
         statuses = None if wanted.statuses is None else ",".join(wanted.statuses)
         filters = {"workflow": wanted.workflow, "status": statuses, "version": wanted.version, "tag": wanted.tag}
         filters |= {"children": "true" if wanted.children else None, "parent": wanted.parent}
-        return self._get("/instances", **filters, since=since, limit=limit, cursor=cursor)
+        return self._get("/instances", **filters, **times, limit=limit, cursor=cursor)
 
     def do(self, command: Command, *, wait: int | None = None) -> Json:
         """Send a command; under the same request id, it happens once."""
@@ -113,6 +113,10 @@ class Api:
             raise errors.PayloadTooLarge(message)
         headers = {"Idempotency-Key": written(key or uuid.uuid4().hex), **({"Prefer": f"wait={wait}"} if wait else {})}
         return _read(self.transport.call("POST", path, query={}, body=body, headers=headers))
+
+
+def _time(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
 
 
 def _instance(instance_id: str, *rest: str) -> str:

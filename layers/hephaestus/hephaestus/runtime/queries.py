@@ -123,7 +123,7 @@ class Queries:
         limit = check_number("limit", limit, MAX_LIMIT)
         for name in wanted.workflows or ():
             self.name_of(name, children=wanted.children)
-        # Not since: it ends a listing, and changes nothing of what comes before that.
+        # Not since and until: they end and begin a listing, and change nothing of what is between.
         filters = {"workflow": wanted.workflow, "status": wanted.statuses, "version": wanted.version, "tag": wanted.tag}
         filters |= {"children": wanted.children or None, "parent": wanted.parent}
         # To find a status it helps to know the workflows that most instances are of.
@@ -188,24 +188,37 @@ def read_filter(  # noqa: PLR0913 - a listing's filters
     since: datetime | None = None,
     children: bool = False,
     parent: str | None = None,
+    until: datetime | None = None,
 ) -> ListFilter:
     """What a caller narrows a listing down by; see ``Runner.list``.
 
     Raises:
         BadRequest: a filter is malformed.
     """
-    if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
-        message = "since must be a time with a time zone, as in 2026-01-31T12:00:00Z"
-        raise BadRequest(message)
     return ListFilter(
         None if workflow is None else [plain_name(workflow)],
         _statuses(status),
         None if version is None else check_number("version", version),
         None if tag is None else check_filter("tag", tag),
-        None if since is None else int(since.timestamp() * 1000),
+        _milliseconds("since", since),
         check_flag("children", children),
         None if parent is None else check_id(parent),
+        _milliseconds("until", until),
     )
+
+
+def _milliseconds(name: str, at: datetime | None) -> int | None:
+    """A time that is asked for, in ms.
+
+    Raises:
+        BadRequest: it is none, or has no zone.
+    """
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        message = f"{name} must be a time with a time zone, as in 2026-01-31T12:00:00Z"
+        raise BadRequest(message)
+    return int(at.timestamp() * 1000)
 
 
 def _statuses(status: str | Collection[str] | None) -> Sequence[str] | None:

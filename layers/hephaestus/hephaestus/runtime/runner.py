@@ -606,6 +606,7 @@ class Runner:
         since: datetime | None = None,
         children: bool = False,
         parent: str | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[InstanceView]:
@@ -620,8 +621,10 @@ class Runner:
             since: started at or after this time only (an aware ``datetime``).
             children: whether children that are not detached are listed, too.
             parent: the children of this instance only, detached ones included.
+            until: started before this time only (an aware ``datetime``).
             limit: at most this many, 1 to 200.
-            cursor: where the page before ended, which had the same filters (``since`` and ``limit`` may change).
+            cursor: where the page before ended, which had the same filters (``since``, ``until`` and ``limit`` may
+                change).
 
         Returns:
             A page. It may be short, or empty, and still have a cursor, where few instances pass the filters.
@@ -636,7 +639,14 @@ class Runner:
             else self._queries.name_of(workflow, children=children)
         )
         wanted = read_filter(
-            workflow=name, status=status, version=version, tag=tag, since=since, children=children, parent=parent
+            workflow=name,
+            status=status,
+            version=version,
+            tag=tag,
+            since=since,
+            children=children,
+            parent=parent,
+            until=until,
         )
         return self.find(wanted, limit=limit, cursor=cursor)
 

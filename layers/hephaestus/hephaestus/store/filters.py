@@ -20,6 +20,7 @@ class ListFilter:
         version: of their workflow.
         tag: one that they have.
         since: when they were started at the earliest, in ms.
+        until: before when they were started, in ms.
         children: whether those are among them that have a parent which waits for them.
         parent: whose children they are, detached ones included.
     """
@@ -31,6 +32,7 @@ class ListFilter:
     since: int | None = None
     children: bool = False
     parent: str | None = None
+    until: int | None = None
 
     @property
     def workflow(self) -> str | None:

@@ -122,6 +122,7 @@ class Wanted:
 def list_instances(table: Table, shards: int, wanted: Wanted, cursor: str | None) -> Listing:
     """A page of instances; see ``Store.list``."""
     exact, before = (False, LAST) if cursor is None else _read_cursor(cursor)
+    before = _end(wanted.filter, before)
     earliest, pairs = list_time(wanted.filter.since or 0), wanted.pairs
     if before <= earliest or pairs == [] or (wanted.filter.statuses is not None and not wanted.filter.statuses):
         return Listing((), None)
@@ -209,7 +210,7 @@ def _by_start(table: Table, keys: Sequence[str], wanted: Wanted, earliest: str, 
 def list_named(table: Table, ids: Sequence[str], wanted: ListFilter, limit: int, cursor: str | None) -> Listing:
     """A page of those of these instances that are ``wanted``, newest first."""
     exact = cursor is not None and _read_cursor(cursor)
-    before = exact[1] if exact else LAST
+    before = _end(wanted, exact[1] if exact else LAST)
     heads: list[Item] = []
     for start in range(0, len(ids), SHARES):
         heads += table.get_many([(one, HEAD) for one in ids[start : start + SHARES]], ("list_at", *LISTED, DATED))
@@ -246,6 +247,11 @@ class OtherWorkflows:
             self._found.update(str(item["workflow"]) for item in items if "workflow" in item)
             self._before[key] = until or LAST
         return sorted(self._found.difference(known))
+
+
+def _end(wanted: ListFilter, before: str) -> str:
+    """The ``list_at`` below which a page begins that would begin below ``before``."""
+    return before if wanted.until is None else min(before, list_time(wanted.until))
 
 
 def _keys(pairs: Sequence[tuple[str, str]], shards: Sequence[int | str]) -> list[str]:
