@@ -410,6 +410,22 @@ def _tears(ctx: StepContext) -> Completed | Pending:
     return Pending(timeout=60) if ctx.index == 2 else Completed("done", {"index": ctx.index})
 
 
+def _early(ctx: StepContext) -> Completed | Pending:
+    if ctx.index % 3 and (ctx.attempt == 1 or ctx.index == 4):
+        raise ValueError
+    return Pending() if ctx.index % 3 else Completed("done", {"index": ctx.index})
+
+
+class Early(Workflow, key="early"):
+    """A map of which items are given events before they wait for them; then one fails, and all are undone."""
+
+    often = Retry(max_attempts=2, delay=20, jitter="none")
+    work = step(key="work", events=("done", "go"), retry=often, compensate=lambda ctx: None)(_early)
+    every = Map(work, over=lambda ctx: list("abcdef"), chunk=2)
+    start_at = every
+    transitions = {every: {"done": DONE}}
+
+
 class Torn(Workflow, key="torn"):
     """A map of two levels that fails, and is undone."""
 
@@ -440,8 +456,15 @@ STEERED: Faults = Faults(kinds=["message late"], rates=(0.02,))
 RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
     "cancelled_parts_are_over": (Held, STEERED),
     "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
+    "events_end_with_their_part": (Early, STEERED),
+    "events_of_undone_items_left_behind": (Early, STEERED),
     "stops_no_part": (Halted, NO_FAULTS),
 }
+
+
+def test_events_are_there_for_items_that_run_again() -> None:
+    """Invariant 5: the items of a tree that goes on, or begins anew, have what was accepted for them before."""
+    simulate(Early, {}, runs=60, faults=STEERED, fan=2)
 
 
 @pytest.mark.parametrize("bug", OF_TREES, ids=lambda bug: bug.__name__)

@@ -34,6 +34,7 @@ from hephaestus.engine.records import (
     Queued,
     Received,
     Tree,
+    Undelivered,
 )
 from hephaestus.engine.state import Compensation, State, StepState, Timer
 from hephaestus.errors import CorruptLog
@@ -118,6 +119,7 @@ BY_TYPE["Plan | None"] = st.none() | BY_TYPE["Plan"]
 BY_TYPE["Part | None"] = st.none() | records(Part)
 BY_TYPE["Counts"] = records(Counts)
 BY_TYPE["tuple[Counts, ...]"] = st.tuples(BY_TYPE["Counts"])
+BY_TYPE["Mapping[str, Undelivered]"] = st.dictionaries(TEXT, records(Undelivered), max_size=2)
 BY_TYPE["Tree | None"] = st.none() | records(Tree)
 BY_TYPE["Mapped | None"] = st.none() | records(Mapped)
 BY_TYPE["Replacement | None"] = st.none() | records(ev.Replacement)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.step import StepLike
     from hephaestus.definition.workflow import Workflow
-    from hephaestus.engine.records import Plan
+    from hephaestus.engine.records import Plan, Received
 
 MOST_ITEMS: Final = 100_000
 MOST_CHUNK: Final = 100  # items of one instance
@@ -48,6 +48,7 @@ class Spreads:
         plan: how the items are spread over instances, in place of the items themselves; their values are stored.
         config: the configuration of the map, where it is another instance's.
         child, version: where it runs a workflow, the key of the instances' ids, and its version.
+        received: by key, the events that were accepted for them before the map began anew.
     """
 
     items: FrozenList
@@ -58,6 +59,7 @@ class Spreads:
     config: Mapping[str, Any] = NOTHING
     child: str = ""
     version: int = 0
+    received: Mapping[str, Received] = NOTHING
 
 
 class Map(Step):

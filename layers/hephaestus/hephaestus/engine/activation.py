@@ -102,6 +102,15 @@ def step_of(text: str) -> str:
     return parse(text).step
 
 
+def is_item(text: str, step: str) -> bool:
+    """Whether an activation is of an item, or a part, of the map ``step``.
+
+    Raises:
+        ValueError: no activation has the text.
+    """
+    return "[" in text and step_of(text) == step
+
+
 def token_of(activation: str, what: str) -> str:
     """What a timer of an activation is called: each has a name of its own within its life."""
     return f"{activation}#{what}"

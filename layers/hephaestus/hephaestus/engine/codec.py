@@ -33,6 +33,7 @@ from hephaestus.engine.records import (
     Queued,
     Received,
     Tree,
+    Undelivered,
 )
 from hephaestus.engine.state import State
 from hephaestus.errors import CorruptLog, PayloadTooLarge
@@ -135,6 +136,7 @@ _NAMES: Final = {
     "Part": Part,
     "Plan": Plan,
     "Tree": Tree,
+    "Undelivered": Undelivered,
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.engine.activation import parse, step_of, token_of
+from hephaestus.engine.activation import is_item, parse, step_of, token_of
 from hephaestus.engine.events import (
     LONGEST_MESSAGE_MS,
     NOTHING,
@@ -18,6 +18,8 @@ from hephaestus.engine.events import (
     HandedOver,
     HeartbeatReceived,
     InstanceFinished,
+    MapBegun,
+    MapSpread,
     PartStarted,
     Paused,
     Redriven,
@@ -29,7 +31,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import counts_of
 from hephaestus.engine.records import Part
-from hephaestus.engine.state import left_by, not_undone
+from hephaestus.engine.state import left_by, not_undone, parts_before
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
@@ -234,6 +236,7 @@ def again(state: State, now: int) -> tuple[Effect, ...]:
 def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
     related = before.children is not NOTHING or after.children is not NOTHING or after.origin is not None
+    related = related or bool(before.undelivered)
     limited = before.permits or before.queued or after.queued
     found: list[Owed] = list(_of_limits(before, after)) if limited else []
     for event in entry.events:
@@ -242,15 +245,7 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     if not related and not limited and not (before.closed or after.closed):
         return tuple(found)
     for event in entry.events:
-        match event:
-            case ChildStarted():
-                found.append(StartChild(event))
-            case PartStarted():
-                found.append(_part_begun(event, before, after, entry))
-            case InstanceFinished():
-                found += _told_at_the_end(after, entry)
-            case Redriven() if before.closed:
-                found += _kept_again(before, event, after, entry.at)
+        found += _of_family(event, before, entry, after)
         action, activations = _asked(event, before)
         reason, name = getattr(event, "reason", ""), f"{after.life}#{entry.sequence}"
         steered = _open_children(before, after, activations)
@@ -258,6 +253,21 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     if (reported := _reported(before, after, entry)) is not None:
         found.append(reported)
     return tuple(found)
+
+
+def _of_family(event: Event, before: State, entry: Entry, after: State) -> Iterator[Owed]:
+    """What follows for the instances below and above."""
+    match event:
+        case ChildStarted():
+            yield StartChild(event)
+        case PartStarted():
+            yield _part_begun(event, before, after, entry)
+        case MapBegun(step=step) | MapSpread(step=step) if step in before.undelivered:
+            yield Keep(tuple(parts_before(before, step)), entry.at)  # what they kept has been taken over
+        case InstanceFinished():
+            yield from _told_at_the_end(after, entry)
+        case Redriven() if before.closed:
+            yield from _kept_again(before, event, after, entry.at)
 
 
 def _of_limits(before: State, after: State) -> Iterator[OfLimits]:
@@ -376,6 +386,8 @@ def what_became(closed: State, part: Part) -> Mapping[str, Any]:
     told: dict[str, Any] = {"completed": counts.completed, "failed": counts.failed, "cancelled": counts.cancelled}
     if counts.stuck:
         told["stuck"] = counts.stuck
+    if kept := counts.kept or sum(is_item(line, part.step) for line in closed.inbox):
+        told["kept"] = kept
     if known.mapped.reason:
         told["reason"] = known.mapped.reason[:LONGEST_REASON]
     return FrozenDict(told, events=FrozenDict(known.mapped.events))

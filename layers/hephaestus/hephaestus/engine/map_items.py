@@ -143,8 +143,8 @@ def counts_of(mapped: Mapped) -> Counts:
     found = mapped.counts
     completed, failed = sum(one.completed for one in found), sum(one.failed for one in found)
     cancelled = sum(one.cancelled for one in found)
-    stuck = sum(one.stuck for one in found)
-    return Counts(completed, failed, cancelled, mapped.size - completed - failed - cancelled, stuck)
+    stuck, kept = sum(one.stuck for one in found), sum(one.kept for one in found)
+    return Counts(completed, failed, cancelled, mapped.size - completed - failed - cancelled, stuck, kept)
 
 
 def size_of_part(state: State, activation: str) -> int:

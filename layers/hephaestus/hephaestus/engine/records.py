@@ -102,6 +102,7 @@ class Plan:
         keyed: whether the items have keys of their own, and not their indexes.
         of_object: whether the items are lines of an object, and only where they are is stored.
         graph: the fingerprint of the graph that the instances run.
+        carried: whether events are stored with the items, which were accepted for them before the map began anew.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Plan:
     keyed: bool = False
     graph: str = ""
     of_object: bool = False
+    carried: bool = False
 
     def width(self, size: int) -> int:
         """How many items each instance has that ``size`` items are divided among."""
@@ -304,10 +306,26 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A map in parts that is to begin anew, and for whose items events were accepted that none has taken.
+
+    Attributes:
+        epoch: in which it ran.
+        plan: how its items were spread.
+        parts: the places of those right below its owner that keep such events.
+    """
+
+    epoch: int
+    plan: Plan
+    parts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What has become of the items of a part of a map, as far as its instance has said.
 
-    Of those that have failed, ``stuck`` are workflows that could not undo all that they did.
+    Of those that have failed, ``stuck`` are workflows that could not undo all that they did. For ``kept`` of those that
+    have not completed, an event was accepted that they have not taken.
     """
 
     completed: int = 0
@@ -315,6 +333,7 @@ class Counts:
     cancelled: int = 0
     not_started: int = 0
     stuck: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +454,8 @@ class Mapped:
         ends, counts, shares = [], [], []
         for place, (end, known, share) in enumerate(zip(self.ends, self.counts, self.shares, strict=True)):
             kept = keeps and end != FAILED
-            left = Counts(known.completed, known.failed, stuck=known.stuck) if kept else Counts(known.completed)
+            left = Counts(known.completed, kept=known.kept)
+            left = replace(left, failed=known.failed, stuck=known.stuck) if kept else left
             whole = end == COMPLETED and left.completed + left.failed == self.part(place)[1]
             ends.append(COMPLETED if whole else NOT_ENDED)
             counts.append(left)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Queued,
         Received,
         Replacement,
+        Undelivered,
     )
 
 T = TypeVar("T")
@@ -201,6 +202,7 @@ class State:
     part of a map that went on after its end, how many items it may have at work; ``scheduled_for``, of an occurrence of
     a schedule, for which time (ms) it was started.
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation.
+    ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
     counts calls of what makes its output. Of a completed one ``output_of`` is the step whose results are the output,
@@ -259,6 +261,7 @@ class State:
     permits: Mapping[str, Held] = NOTHING
     queued: Mapping[str, Queued] = NOTHING
     scheduled_for: int = 0
+    undelivered: Mapping[str, Undelivered] = NOTHING
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 
@@ -299,7 +302,7 @@ class State:
     @property
     def has_kin(self) -> bool:
         """Whether it has children that are not detached, or parts of a map."""
-        if any(not child.detached for child in self.offspring.values()):
+        if self.undelivered or any(not child.detached for child in self.offspring.values()):
             return True
         every = (step.mapped for step in self.steps.values())
         return any(mapped is not None and mapped.by_others and mapped.tree is None for mapped in every)
@@ -309,6 +312,8 @@ class State:
         """Whether it has the items of a map as values, which no entry names one by one."""
         if self.part is not None:
             return False
+        if self.undelivered:
+            return True
         every = (step.mapped for step in self.steps.values())
         return any(mapped is not None and mapped.in_parts and mapped.tree is None for mapped in every)
 
@@ -326,6 +331,8 @@ class State:
                     found += [child_in(self, step, one).instance_id for one in rounds]
         for step in self.steps:
             found += [part.instance_id for part in parts_of(self, step).values()]
+        for step in self.undelivered:
+            found += parts_before(self, step)
         return tuple(dict.fromkeys(found))
 
     @property
@@ -488,6 +495,17 @@ def parts_of(state: State, step: str) -> dict[str, Child]:
         return {}
     every = [(state.item(step, mapped.key(place)), number) for place, number in enumerate(mapped.entries)]
     return {one: part_in(state, one) for one, number in every if number or one in state.children}
+
+
+def parts_before(state: State, step: str) -> list[str]:
+    """The ids of the instances that are kept for the events of a map that begins anew; see ``Undelivered``.
+
+    Where events were stored with its items, those that have taken them are among these.
+    """
+    left = state.undelivered[step]
+    every = range(-(-left.plan.total // left.plan.width(left.plan.total))) if left.plan.carried else left.parts
+    texts = [text_of_item(step, left.epoch, str(place)) for place in every]
+    return [f"{PARTS}::{derived(*place_of(state, text))}" for text in texts]
 
 
 def left_by(closed: State) -> Mapping[str, Any]:

@@ -154,6 +154,7 @@ class Attempt:
         at_once: how many of a map's items one instance runs at a time at most.
         version: of the workflow that an item is; 0 where it is a step.
         sources: gives what reads users' objects.
+        undelivered: gives items the events that were accepted for them before their map began anew, if there are any.
     """
 
     definition: Definition
@@ -167,6 +168,7 @@ class Attempt:
     at_once: int = 16
     version: int = 0
     sources: Callable[[], Sources] = no_sources
+    undelivered: Callable[[Spreads], Spreads] | None = None
 
     @property
     def step(self) -> str:
@@ -232,6 +234,8 @@ class Attempt:
             spreads = spread(spreads, made, of)
         else:
             self._check_size("items", spreads.items)
+        if self.undelivered is not None:
+            spreads = self.undelivered(spreads)
         return Outcome(self.activation, self.number, self.started_at, spreads=spreads)
 
     def _of_workflow(self, target: ChildWorkflow, spreads: Spreads) -> Spreads:

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.containment import watched_console
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.maps import Spreads
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.advance import Command
     from hephaestus.engine.events import Entry
@@ -655,7 +657,17 @@ class _Execution:
             at_once=self.limits.concurrency,
             version=0 if mapped is None else mapped.version,
             sources=executor.sources,
+            undelivered=self.undelivered(run),
         )
+
+    def undelivered(self, run: Run) -> Callable[[Spreads], Spreads] | None:
+        """What gives the items of a map that begins anew the events that were accepted for them before."""
+        state = self.draft
+        if not (state.undelivered or state.inbox) or run.step not in self.graph.maps or "[" in run.activation:
+            return None
+        from hephaestus.runtime.undelivered import has_some, with_events  # noqa: PLC0415 - few maps have any
+
+        return partial(with_events, self.executor.commits.store, state, run.step) if has_some(state, run.step) else None
 
     def context(self, activation: str, attempt: int) -> StepContext:
         """What a step is given."""

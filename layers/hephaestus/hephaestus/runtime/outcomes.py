@@ -99,7 +99,8 @@ class Judge:
                 graph = self.definition.of_part(outcome.step).graph.fingerprint
                 return MapSpread(outcome.activation, replace(begun.plan, graph=graph), *begins)
             event = MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins)
-            return replace(event, config=begun.config, child=begun.child, version=begun.version)
+            event = replace(event, config=begun.config, child=begun.child, version=begun.version)
+            return replace(event, received=begun.received) if begun.received else event
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)
         if outcome.spawned is not None:
@@ -295,7 +296,7 @@ class Judge:
         if not is_part(state, mail.activation):
             return self._item_of_child_ended(mail, state)
         became = (said.get("completed", 0), said.get("failed", 0), said.get("cancelled", 0))
-        counts = Counts(*became, stuck=said.get("stuck", 0))
+        counts = Counts(*became, stuck=said.get("stuck", 0), kept=said.get("kept", 0))
         reason = said.get("reason")
         error = mail.error if not reason else Failure("ItemsFailed", str(reason))
         if mail.status not in ("completed", "cancelled", "undone"):

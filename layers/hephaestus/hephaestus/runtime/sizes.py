@@ -32,7 +32,7 @@ from hephaestus.values.weight import MAX_HELD, MAX_VALUE, PART, weigh
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import Event
-    from hephaestus.engine.records import Mapped
+    from hephaestus.engine.records import Mapped, Received
     from hephaestus.engine.state import State
 
 STEP: Final = 768  # bytes for what is known of a step beside its values and texts: its times, its key in other places
@@ -111,6 +111,10 @@ def _failure_room(error: Failure) -> int:
     return PART + weigh(error.type, error.message, error.trace)
 
 
+def _received_room(received: Received) -> int:
+    return PART + weigh(received.event, received.event_id, as_results(received.payload))
+
+
 def added(event: Event) -> int:  # noqa: PLR0911 - a line for each kind of event
     """The room that a step's outcome takes beside what the instance holds, or more where it replaces something."""
     match event:
@@ -123,7 +127,8 @@ def added(event: Event) -> int:  # noqa: PLR0911 - a line for each kind of event
         case RoundEnded():
             return STEP + weigh(event.carry)
         case MapBegun():
-            return STEP + ITEM * len(event.over) + weigh(event.over, event.initial, *event.keys)
+            room = STEP + ITEM * len(event.over) + weigh(event.over, event.initial, *event.keys)
+            return room + sum(_received_room(one) for one in event.received.values())
         case OnFailureCompleted():
             return STEP + weigh(event.results) + weigh(event.metadata)
         case StepFailed() | CompensationFailed() | OnFailureFailed() | ItemFailed():

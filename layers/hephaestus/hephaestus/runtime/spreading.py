@@ -101,6 +101,10 @@ def part_items(store: Store, part: Part, sources: Callable[[], Sources]) -> Spre
     else:
         items, keys = stored_items(store, owner, plan, number)
     of_all = {"config": FrozenDict(shared["config"]), "child": shared["child"], "version": shared["version"]}
+    if plan.carried:
+        from hephaestus.runtime.undelivered import stored_with  # noqa: PLC0415 - few maps have such events
+
+        of_all["received"] = stored_with(store, owner, plan, number)
     return Spreads(items, keys, FrozenDict(shared["initial"]), **of_all)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.activation import is_item, parse, step_of
 from hephaestus.engine.events import (
     CancelRequested,
     ChildEnded,
@@ -537,6 +537,7 @@ class Check:
         if book.workflow:
             known.items.of_workflows.add(step)
         self.ledger.trees.leaf(known, step, book)
+        self.ledger.trees.gives(known, event, book)
         known.suspects.discard(event.activation)
 
     def _forked(self, event: Forked) -> None:
@@ -595,7 +596,8 @@ class Check:
         """A map has completed: nothing is kept for its items any more."""
         known = self.known
         self._items_end(event)
-        for line in [one for one in known.received if "[" in one and step_of(one) == event.step]:
+        lines = [one for one in known.received if is_item(one, event.step)]
+        for line in lines if known.state.part is None else ():  # a part may go on with what has failed
             known.consumed[line] = [*known.consumed.get(line, []), *known.received.pop(line)]
         known.suspects = {one for one in known.suspects if step_of(one) != event.step}
 
@@ -716,6 +718,7 @@ class Check:
         anew = follows.intersection(event.reset) if event.status == "pending" else set()
         known.consumed = {line: received for line, received in known.consumed.items() if step_of(line) not in anew}
         goes_on = self.state.closed and event.status == "pending"
+        self.ledger.trees.begins_anew(known, sorted(anew))
         cancelled = [step for step, it in self.state.steps.items() if goes_on and it.status == "mapping"]
         known.items.redriven(sorted(anew), event.reset, event.undo, cancelled)
         if event.status == "pending":
@@ -797,7 +800,7 @@ def check_inbox(known: Generation) -> None:
         Violation: it is lost, or there once more.
     """
     state = known.state
-    if state.status != "completed":
+    if state.status != "completed" or state.part is not None:
         lines = {line: (received, *state.lines.get(line, ())) for line, received in state.inbox.items()}
         there = {line: [received.event_id for received in events] for line, events in lines.items()}
         expected = {

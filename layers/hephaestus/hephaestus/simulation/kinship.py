@@ -204,7 +204,7 @@ def is_undone(check: Check) -> None:
     parent = None if origin is None else check.ledger.generations[origin.instance_id, origin.life]
     waits = parent is not None and origin is not None and origin.activation in parent.state.children
     require(waits, "invariant 8", "it is undone, and no parent waits for that")
-    if check.state.status == "completed":
+    if check.state.status == "completed" and check.state.part is None:
         check.known.received.clear()  # no step waits any more
 
 

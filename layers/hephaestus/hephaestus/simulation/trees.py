@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import Activation, is_item, parse
 from hephaestus.engine.codec import load_value
 from hephaestus.engine.records import Counts
 from hephaestus.simulation import kinship, of_workflows
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from hephaestus.engine.events import (
         ChildUndoing,
+        EventReceived,
+        MapBegun,
         MapSpread,
         PartEnded,
         PartReported,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from hephaestus.simulation.ledger import Ledger
 
     Name: TypeAlias = tuple[str, str, str, int]
+    Owner: TypeAlias = tuple[str, str, str]
 
 ENDED: Final = ("completed", "cancelled")  # how a part ends that has not failed itself
 LEFT: Final = ("lost", "rejected")
@@ -137,6 +140,8 @@ class Trees:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[Name, Tree] = {}
+        self._carried: dict[Owner, dict[str, EventReceived]] = {}
+        self._apart: dict[Owner, set[str]] = {}
 
     def spreads(self, check: Check, event: MapSpread) -> None:
         """The items are recorded: by the owner of the map, once, or as one that is below it was told."""
@@ -156,6 +161,40 @@ class Trees:
         require(right, "maps", f"{plan} does not fit {spread}")
         known.items.nodes[step] = Node(plan, 0, plan.total, spread.concurrency)
         self._known[self._name_of(check.known, step)] = Tree(self._read(check, plan))
+        carried = self._carried.setdefault((known.state.instance_id, known.state.life, step), {})
+        for line in [one for one in known.received if is_item(one, step)]:
+            carried.update({parse(line).item or "": one for one in known.received.pop(line)})
+
+    def begins_anew(self, known: Generation, steps: Iterable[str]) -> None:
+        """Maps in parts begin anew: what was accepted for their items, and not taken, is for those that come."""
+        for step in steps:
+            owner = (known.state.instance_id, known.state.life, step)
+            if step not in known.items.nodes or known.state.steps[step].event is not None:
+                continue
+            for leaf in self.leaves_of(known, step):
+                kept = {parse(line).item or "": one for line, every in leaf.received.items() for one in every}
+                if self.is_apart(leaf):
+                    self._apart.setdefault(owner, set()).update(one.event_id for one in kept.values())
+                else:
+                    self._carried.setdefault(owner, {}).update(kept)
+
+    def gives(self, known: Generation, event: MapBegun, book: Book) -> None:
+        """The items of a map have the events that were accepted for them before it began anew (invariant 5)."""
+        part, step = known.state.part, event.step
+        own = (known.state.instance_id, known.state.life)
+        owner = (*(own if part is None else (part.owner, part.life)), step)
+        carried = self._carried.get(owner, {})
+        meant = [key for key in carried if part is None or key in book.items]
+        wanted = {key: carried.pop(key) for key in meant}
+        apart = self._apart.get(owner, set())
+        given = {key: one.event_id for key, one in event.received.items()}
+        right = {key: one.event_id for key, one in wanted.items()}
+        missing = {key: one for key, one in right.items() if given.get(key) != one}
+        more = {key: one for key, one in given.items() if key not in right and one not in apart}
+        require(not missing and not more, "invariant 5", f"{event.activation} has the events {given}, not {right}")
+        for key, one in wanted.items():
+            known.received[Activation(step, item=key).text].append(one)
+            known.events[one.event_id] = one
 
     def _read(self, check: Check, plan: Plan) -> dict[str, Any]:
         """The items as they are stored."""

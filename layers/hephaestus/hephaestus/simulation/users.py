@@ -11,7 +11,7 @@ from hephaestus.callbacks.link import Link
 from hephaestus.definition.maps import FAN
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import TimerSet
-from hephaestus.engine.inbox import accepted_events, items_open, takers
+from hephaestus.engine.inbox import accepted_events, far_maps, items_open, takers
 from hephaestus.engine.requests import repeats
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
@@ -184,7 +184,7 @@ class Outside:
         lines = [step for step in takers(graph, state) if step in graph.rounds]
         lines = [step for step in lines if len(state.waiting_for(step)) < A_LINE]
         accepted = {**accepted_events(graph, state), **{step: graph.takes(step) for step in lines}}
-        items = {line: graph.maps[step].events for step in graph.maps for line in _items(graph, state, step)}
+        items = {line: graph.maps[step].events for step in graph.maps for line in self._items(graph, state, step)}
         accepted = {step: events for step, events in accepted.items() if step not in graph.maps} | items
         found = [(step, event) for step, events in accepted.items() for event in events if event not in NOT_SENT]
         found = found or [(step, event) for step, events in accepted.items() for event in events]
@@ -205,14 +205,24 @@ class Outside:
         return True
 
     def _send_item(self, state: State, line: str, event: str) -> None:
-        """Send an event to an item, or use its link."""
-        step, key = step_of(line), parse(line).item
+        """Send an event to an item, or use its link; of one in a tree, people know the instance that has the map."""
+        step, key, owner = step_of(line), parse(line).item, state.public_id
         if state.waits(line) and self.choices.below(3) == 1:
-            link = Link(f"{line} {event}", state.instance_id, state.life, step, event, 0, line)
+            life = state.life if state.part is None else state.part.life
+            link = Link(f"{line} {event}", owner, life, step, event, 0, line)
             self._follow(link, f"follow the link to {event} of {line}")
             return
-        self._sent.append((state.instance_id, event, self._name("e"), step, key))
+        self._sent.append((owner, event, self._name("e"), step, key))
         self._resume(self._sent[-1], self.subject.payloads.get(event), again=True)
+
+    def _items(self, graph: Graph, state: State, step: str) -> Iterator[str]:
+        """The items of a map that may be sent an event, also of those that other instances run."""
+        yield from _items(graph, state, step)
+        if step in far_maps(graph, state):
+            known = self.ledger.generations[state.instance_id, state.life]
+            for leaf in self.ledger.trees.leaves_of(known, step):
+                if not (leaf.state.closed or leaf.state.cancel or leaf.state.compensation):
+                    yield from _items(leaf.graph, leaf.state, step)
 
     def reuse(self, _state: State) -> None:
         """Send another event under an id that has been used, or the same again: never is it dropped."""

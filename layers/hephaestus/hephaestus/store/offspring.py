@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.state import parts_of
+from hephaestus.engine.state import PARTS, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,8 @@ def _add(load: Callable[[str], State | None], parent: State, found: dict[str, No
     """Add the children of an instance; return whether it can have any."""
     steps = [(step, known.mapped) for step, known in parent.steps.items() if known.mapped is not None]
     hidden = {step: parts_of(parent, step).values() for step, mapped in steps if mapped.in_parts}
-    parts = {child.instance_id for children in hidden.values() for child in children}
     own = (*(child.instance_id for child in parent.offspring.values()), *parent.kin)
-    found.update(dict.fromkeys(name for name in own if name not in parts))
+    found.update(dict.fromkeys(name for name in own if not name.startswith(f"{PARTS}::")))
     for children in hidden.values():
         for child in children:
             state = load(child.instance_id) if len(found) < MOST_CHILDREN else None

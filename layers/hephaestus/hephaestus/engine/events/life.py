@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
-from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING
+from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING, Undelivered
 from hephaestus.engine.requests import NAME, remember
 from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, asked_for, child_of
 from hephaestus.errors import CorruptLog
@@ -234,8 +234,22 @@ class Redriven(Event):
             **({"verdict": None, "output_tries": 0} if self.status == "pending" else {}),
             **({"deadline": at + state.timeout_ms} if state.timeout_ms and state.closed else {}),
             "parked": None,
+            "undelivered": self._undelivered(state),
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
+
+    def _undelivered(self, state: State) -> Mapping[str, Undelivered]:
+        """Of maps that begin anew and had not completed, where the events are that were accepted for their items."""
+        found = dict(state.undelivered)
+        for key in self.again:
+            known = state.steps.get(key)
+            mapped = None if known is None or known.event is not None else known.mapped
+            if mapped is None or mapped.plan is None or not mapped.in_parts:
+                continue
+            parts = tuple(place for place, counts in enumerate(mapped.counts) if counts.kept)
+            if parts or mapped.plan.carried:
+                found[key] = Undelivered(state.epochs.get(key, 0), mapped.plan, parts)
+        return found or NOTHING
 
     def _as_it_was(self, state: State, step: StepState) -> StepState:
         """A step that goes on where it was; of a map, the instances go on that were cancelled with this one."""
@@ -292,13 +306,14 @@ class InstanceFinished(Event):
     output_of: str = ""
     output: Mapping[str, Any] = NOTHING
 
-    def changes(self, _state: State, _at: int) -> dict[str, Any]:
+    def changes(self, state: State, _at: int) -> dict[str, Any]:
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
         ended = {"owner": None, "lease_until": 0, "careful": 0, "paused": None, "parked": None, "error": self.error}
         if self.status != "completed":
             return ended
-        left = {"output_of": self.output_of, "output": self.output, "output_tries": 0}
-        return {**ended, **left, "running": (), "isolated": (), "timers": NOTHING, "inbox": NOTHING, "lines": NOTHING}
+        left = {"output_of": self.output_of, "output": self.output, "output_tries": 0, "undelivered": NOTHING}
+        inbox = NOTHING if state.part is None else state.inbox  # a part may go on with what has failed
+        return {**ended, **left, "running": (), "isolated": (), "timers": NOTHING, "inbox": inbox, "lines": NOTHING}
 
 
 @event(stays("running"))

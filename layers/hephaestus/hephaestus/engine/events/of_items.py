@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.activation import is_item, parse, step_of
 from hephaestus.engine.events.event import Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.events.steps import requests_of
 from hephaestus.engine.records import (
@@ -29,7 +29,7 @@ from hephaestus.errors import CorruptLog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hephaestus.engine.records import Failure, Plan
+    from hephaestus.engine.records import Failure, Plan, Received
     from hephaestus.engine.state import State
 
 T = TypeVar("T")
@@ -39,7 +39,10 @@ UNDOING: Final = {status: status for status in ("mapping", "completed", "failed"
 
 @event(stays("running"), dict.fromkeys(("pending", "retrying"), "mapping"))
 class MapBegun(OfActivation):
-    """The items of a map are recorded: none ran before. See ``Mapped`` for what is known of them."""
+    """The items of a map are recorded: none ran before. See ``Mapped`` for what is known of them.
+
+    ``received`` are by key the events that were accepted for them before the map began anew, in other instances.
+    """
 
     over: Any
     keys: tuple[str, ...] = ()
@@ -49,15 +52,25 @@ class MapBegun(OfActivation):
     config: Mapping[str, Any] = NOTHING
     child: str = ""
     version: int = 0
+    received: Mapping[str, Received] = NOTHING
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
-        """Its only attempt has ended, and its items are to be run."""
+        """Its only attempt has ended, and its items are to be run; what was accepted for them is there."""
         number, part = len(self.over), state.part
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
         mapped = replace(mapped, child=self.child, version=self.version)
         if part is not None:
             mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=state.share or part.share)
-        return _begun(state, self, mapped)
+        changed = _begun(state, self, mapped)
+        return {**changed, **self._accepted(state)} if self.received else changed
+
+    def _accepted(self, state: State) -> dict[str, Any]:
+        """Its events, and that they were accepted: the same event sent again is none."""
+        inbox, requests = dict(state.inbox), state.requests
+        for key, received in self.received.items():
+            inbox[state.item(self.step, key)] = received
+            requests = remember(state, "event", received.event_id, "", requests)
+        return {"inbox": inbox, "requests": requests}
 
 
 @event(stays("running"), dict.fromkeys(("pending", "retrying"), "mapping"))
@@ -75,7 +88,10 @@ class MapSpread(OfActivation):
         number = -(-size // plan.width(size))
         mapped = Mapped(None, (), None, NOT_ENDED * number, (0,) * number)
         spread = replace(mapped, plan=plan, first=first, size=size, share=share)
-        return _begun(state, self, replace(spread, counts=(Counts(),) * number, shares=(0,) * number))
+        changed = _begun(state, self, replace(spread, counts=(Counts(),) * number, shares=(0,) * number))
+        if part is None and plan.carried:  # what was accepted for the items is stored with them
+            changed["inbox"] = {one: kept for one, kept in state.inbox.items() if not is_item(one, self.step)}
+        return changed
 
 
 @event(stays("running"), MAPPING)
@@ -332,7 +348,8 @@ def _begun(state: State, about: OfActivation, mapped: Mapped) -> dict[str, Any]:
     step = step_now(state, about.activation)
     began, attempt = about.started_at, about.attempt  # type: ignore[attr-defined]  # such an event has them
     known = StepState(step_after(state, step, about), attempt, started_at=began, mapped=mapped)
-    return {"steps": added(state.steps, step, known), "trail": Trail(state.trail, step), **_left(state, about)}
+    changed = {"steps": added(state.steps, step, known), "trail": Trail(state.trail, step), **_left(state, about)}
+    return {**changed, "undelivered": without(state.undelivered, step)} if state.undelivered else changed
 
 
 def _counted(item: _Item, counts: Counts, emitted: Mapping[str, int] = NOTHING) -> Mapped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import step_of
+from hephaestus.engine.activation import is_item, step_of
 from hephaestus.engine.events.event import LONGEST_MESSAGE_MS, Event, OfActivation, event, stays, step_after, step_now
 from hephaestus.engine.records import NOTHING, Loop
 from hephaestus.engine.requests import NAME, WINDOW, named, short
@@ -124,7 +124,7 @@ class StepCompleted(OfActivation):
             done = replace(done, loop=replace(known.loop, received=None))
         steps[step] = done
         if known is not None and known.mapped is not None:
-            used = (*known.requests, *_used_by_items(state, step))
+            used = (*known.requests, *(_used_by_items(state, step) if state.part is None else ()))
             steps[step] = replace(done, mapped=known.mapped.over(), requests=used)
             timers, received = None, None
         changed = _stopped(state, activation)
@@ -434,7 +434,7 @@ def _handled(state: State, event: OfActivation, known: StepState) -> dict[str, A
 def _used_by_items(state: State, step: str) -> Iterator[str]:
     """The requests that were for items of a map and that no item has consumed, as they are remembered."""
     for line in dict.fromkeys((*state.timers, *state.inbox)):
-        if "[" in line and step_of(line) == step:
+        if is_item(line, step):
             yield from requests_of(state.timers.get(line, ()), state.inbox.get(line))
 
 
@@ -445,16 +445,13 @@ def _none_under_way(changed: Mapping[str, Any], step: str) -> dict[str, Any]:
 
 
 def _without_items(state: State, step: str) -> dict[str, Any]:
-    """Nothing is kept any more for the items of a map that has completed."""
-    items = {one for one in (*state.timers, *state.inbox) if step_of(one) == step and "[" in one}
-    return (
-        {
-            "timers": {one: timers for one, timers in state.timers.items() if one not in items},
-            "inbox": {one: received for one, received in state.inbox.items() if one not in items},
-        }
-        if items
-        else {}
-    )
+    """Nothing is kept any more for the items of a map that has completed; a part of one may go on with its events."""
+    items = {one for one in (*state.timers, *state.inbox) if is_item(one, step)}
+    if not items:
+        return {}
+    inbox = {one: received for one, received in state.inbox.items() if one not in items}
+    timers = {one: timers for one, timers in state.timers.items() if one not in items}
+    return {"timers": timers, "inbox": inbox if state.part is None else state.inbox}
 
 
 def _stopped(state: State, activation: str) -> dict[str, Any]:
