@@ -116,11 +116,7 @@ export function InstancePage({ id, about, tell }: Props) {
           {text}
         </p>
       ))}
-      {instance.parked && <p class="notice">{`Parked: ${instance.parked}`}</p>}
-      {instance.paused !== undefined && <p class="notice">{`Paused${instance.paused ? `: ${instance.paused}` : ""}`}</p>}
-      {instance.cancel_requested !== undefined && !CLOSED.has(instance.status) && (
-        <p class="notice">{`Being cancelled${instance.cancel_requested ? `: ${instance.cancel_requested}` : ""}`}</p>
-      )}
+      <Why instance={instance} />
 
       <section class="panel" aria-label="Graph">
         <h2>Steps</h2>
@@ -179,6 +175,25 @@ function Crumbs({ instance }: { instance: Instance }) {
       ))}
       {instance.path && <span class="note">{` › ${instance.path}`}</span>}
     </nav>
+  );
+}
+
+/** What holds the instance, and what each open step waits for. */
+function Why({ instance }: { instance: Instance }) {
+  const steps = Object.entries(instance.steps ?? {}).filter(([, step]) => step.why && step.status !== "running");
+  if (!instance.why?.length && !steps.length) return null;
+  return (
+    <section class="why" aria-label="Why it does not go on">
+      {(instance.why ?? []).map((text) => (
+        <p key={text} class="notice">{`It ${text}`}</p>
+      ))}
+      {steps.map(([key, step]) => (
+        <p key={key}>
+          <strong>{key}</strong>
+          {` ${step.why}`}
+        </p>
+      ))}
+    </section>
   );
 }
 

@@ -1,6 +1,6 @@
 // An instance's history, read page by page, and then only what is new: a log only grows.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Problem, query, read } from "./api";
 import type { Entry, Instance, Page } from "./types";
 
@@ -19,12 +19,14 @@ export function useLog(instance: Instance | undefined): Log {
   const id = instance?.id ?? "";
   const generation = instance?.generation ?? 0;
   const name = `${id}#${generation}`;
+  // Sentences of how long something waits change as time goes by; the history does not.
+  const changed = useMemo(() => JSON.stringify(instance, (member, value) => (member === "why" ? undefined : value)), [instance]);
   const [state, setState] = useState<{ name: string; log: Log }>({ name, log: NOTHING });
   const log = state.name === name ? state.log : NOTHING;
   const current = useRef({ name, log });
   current.current = { name, log };
   useEffect(() => {
-    if (!instance) return;
+    if (changed === undefined) return;
     let stopped = false;
     let timer = 0;
     const readOn = async () => {
@@ -57,6 +59,6 @@ export function useLog(instance: Instance | undefined): Log {
       stopped = true;
       clearTimeout(timer);
     };
-  }, [instance, id, generation, name]);
+  }, [changed, id, generation, name]);
   return log;
 }

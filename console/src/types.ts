@@ -103,6 +103,8 @@ export interface StepView {
   in_line?: number;
   /** The instance that it started. */
   child?: string;
+  /** What it waits for, in a sentence. */
+  why?: string;
   large?: { [name: string]: number };
 }
 
@@ -138,6 +140,8 @@ export interface Instance extends Listed {
   redrive?: { runs_again?: string[]; waits_again?: string[]; waits_on?: string[]; undoes?: string[]; kept?: string[] };
   cancel_undoes?: string[];
   parked?: string;
+  /** What holds it as a whole, in sentences. */
+  why?: string[];
   error?: Failure;
   large?: { [name: string]: number };
 }

@@ -72,7 +72,7 @@ def test_an_order_from_its_start_to_its_end() -> None:
     """What is said first is what to do next."""
     said = call("start", "OrderFlow", "o-1", "--data", CONTEXT, "--tag", "web", "--wait", "20").stdout
     assert said.startswith("orderid::o-1  ◷ waiting  OrderFlow v1\n")
-    assert "waits at approval for approved or rejected or timeout, until " in said
+    assert "approval waits for `approved` or `rejected` (for " in said
     assert "→ hephaestus resume orderid::o-1 approved" in said
     assert "tags sales, web" in said
     said = call("resume", "orderid::o-1", "approved", "--input", "-", "--wait", "20", stdin='{"by": "Ann"}').stdout
@@ -85,7 +85,7 @@ def test_who_does_not_wait_is_told_that_it_was_taken(deployment: Deployment) -> 
     assert call("start", "OrderFlow", "o-1", "--data", CONTEXT).stdout == "✓ started orderid::o-1\n"
     deployment.pump()
     assert call("pause", "orderid::o-1", "--reason", "night").stdout == "✓ paused orderid::o-1\n"
-    assert "paused night" in call("get", "orderid::o-1").stdout
+    assert "is paused by user/ann for 0 s: night" in call("get", "orderid::o-1").stdout
     assert "→ hephaestus unpause orderid::o-1" in call("get", "orderid::o-1").stdout
     assert call("unpause", "orderid::o-1").stdout == "✓ unpaused orderid::o-1\n"
     assert call("cancel", "orderid::o-1", "--compensate", "-r", "oops").stdout == "✓ cancelling orderid::o-1\n"

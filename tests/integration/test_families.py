@@ -251,10 +251,10 @@ class TestCommandLine:
         assert said.startswith(f"{TOP}  ◷ waiting\n└── loading  ◷ waiting  {loading}")
         (child,) = answer("get", TOP, "--tree")["children"]
         assert child["id"] == loading
-        assert f"waits at loading for the child {loading}" in call("get", TOP).replace("\n", " ")
+        assert f"loading waits for the child {loading} (for " in call("get", TOP).replace("\n", " ")
         assert f"→ hephaestus get {TOP} --tree" in call("get", TOP)
         shown = " ".join(call("get", loading).split())
-        assert "waits at load for loaded or timeout with 20 of 25 items" in shown
+        assert "load 5 of 25 items have ended, 5 of them failed; 20 waiting for `loaded` " in shown
         assert f"→ hephaestus items {loading} load --status failed" in shown
         assert f"→ hephaestus resume {loading} loaded --step load --item KEY" in shown
         assert f"child of {TOP}, at loading of {TOP}" in shown

@@ -139,6 +139,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "delete": {"instance_id": "odd::a"},
     "answer": {},
     "get": {"instance_id": "odd::a"},
+    "why": {"instance_id": "odd::a"},
     "history": {"instance_id": "odd::a"},
     "items": {"instance_id": "odd::a", "step": "each"},
     "list": {},

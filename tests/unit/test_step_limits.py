@@ -11,7 +11,6 @@ from hephaestus import DONE, Again, Concurrency, DefinitionError, Pending, Retry
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime.dispatch import Budget, InPlace
-from hephaestus.runtime.lines import waits_for
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import Map, Poll, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -361,20 +360,6 @@ def test_a_workflow_that_times_out_leaves_the_line() -> None:
     assert line(local) == ["short::s"]
     local.advance(timedelta(minutes=3))
     assert (local.runner.get("short::s").status, line(local)) == ("failed", [])
-
-
-def test_what_stands_in_line_says_for_what_and_behind_whom() -> None:
-    local = LocalRuntime(flow(waiting(whole(n=2))))
-    for name in "abcd":
-        local.start("Flow", name)
-        local.advance(timedelta(seconds=20))
-    state = local.store.load("flow::d")
-    assert state is not None
-    said = waits_for(state, local.store, local.clock.now())
-    assert said == {"work": "waits for one (2 of 2 held), place 2 in line, oldest holder flow::a for 80 s"}
-    first = local.store.load("flow::a")
-    assert first is not None
-    assert waits_for(first, local.store, local.clock.now()) == {}
 
 
 def test_a_limit_of_zero_stops_what_names_it() -> None:

@@ -137,6 +137,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         NOT_FOUND,
         query={"tree": {**FLAG, "description": "true or 1: show its children, and theirs."}},
     ),
+    ("GET", "/instances/{id}/why"): Operation(
+        "whyInstance",
+        "Say why an instance does not go on, and why what it waits for does not",
+        {200: "Reasons"},
+        NOT_FOUND,
+    ),
     ("GET", "/instances/{id}/history"): Operation(
         "getHistory",
         "Show what happened to an instance, oldest first",

@@ -11,6 +11,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.incoming import ON
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemView
+from hephaestus.definition.reasons import Reasons
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.schedule_views import ScheduleView
 from hephaestus.definition.views import HistoryEntry, InstanceView, StepView
@@ -26,6 +27,7 @@ NAMED: Final[Mapping[type[Any], str]] = {
     HistoryEntry: "LogEntry",
     ItemView: "Item",
     ScheduleView: "Schedule",
+    Reasons: "Reasons",
 }
 EVENT: Final[Schema] = {
     "type": "object",

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import console, definitions, deployment, dev, in_bulk, recurring_work, repository, steering
+from hephaestus.cli import console, definitions, deployment, dev, in_bulk, recurring_work, repository, steering, why_view
 from hephaestus.cli import looking as instances
 from hephaestus.cli import watched_run as local
 from hephaestus.cli.failures import document, words
@@ -133,6 +133,7 @@ def everywhere(
 
 repository.add_to(app)
 instances.add_to(app)
+why_view.add_to(app)
 steering.add_to(app)
 in_bulk.add_to(app)
 recurring_work.add_to(app)

@@ -100,31 +100,12 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
         facts.append(f"times out {until(shown['deadline'], now)}")
     yield Text(" · ".join(facts), style="dim")
     for key, step in shown.get("steps", {}).items():
-        waits = step["status"] == "waiting" or step.get("progress", {}).get("waiting")
-        if waits and shown["status"] not in CLOSED:
-            yield _waiting(key, step, now)
-
-
-def _waiting(key: str, step: Json, now: datetime) -> Text:
-    line = Text.assemble(("waits", "yellow"), " at ", (safe(key), "bold"))
-    if step.get("child"):
-        line.append(" for the child ").append(safe(step["child"]))
-    if step.get("accepts"):
-        line.append(" for ").append(" or ".join(map(safe, step["accepts"])))
-    if step.get("progress"):
-        line.append(f" with {step['progress']['waiting']} of {step['progress']['total']} items")
-    if step.get("deadline"):
-        line.append(f", until {until(step['deadline'], now)}", style="dim")
-    return line
+        if step.get("why") and step["status"] != "running":
+            yield Text.assemble((safe(key), "bold"), " ", (safe(step["why"]), "yellow"))
 
 
 def _troubles(shown: Json) -> Iterator[Text]:
-    if "paused" in shown:
-        yield Text.assemble(("paused", "bold yellow"), f" {safe(shown['paused'])}".rstrip())
-    if shown.get("cancel_requested") is not None and shown["status"] != "cancelled":
-        yield Text.assemble(("is being cancelled", "magenta"), f" {safe(shown['cancel_requested'])}".rstrip())
-    if shown.get("parked"):
-        yield Text.assemble(("parked", "bold red"), " ", safe(shown["parked"]))
+    yield from (Text(safe(text), style="yellow") for text in shown.get("why", ()))
     for what, replaced in _replaced(shown):
         by = asked_by(replaced)
         story = f"{by and f' {by}'} to the fork of {safe(replaced['forked_from'])}, in place of its own"

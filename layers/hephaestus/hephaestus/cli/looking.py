@@ -136,11 +136,20 @@ def _changes(session: Session, instance_id: str, *, always: bool = False) -> Ite
             time.sleep(WATCH_SECONDS)
             continue
         silent = 0
-        if always or shown != before:
+        if always or before is None or _lasting(shown) != _lasting(before):
             yield shown
         before = shown
         if shown["status"] not in CLOSED:
             time.sleep(WATCH_SECONDS)
+
+
+def _lasting(shown: Json) -> Json:
+    """An instance without what changes as time goes by."""
+    steps = {
+        key: {name: value for name, value in step.items() if name != "why"}
+        for key, step in shown.get("steps", {}).items()
+    }
+    return {**shown, "why": None, "steps": steps}
 
 
 def end_with(shown: Json) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hephaestus.client.synchronous import Handle
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.outputs import OutputT
+    from hephaestus.definition.reasons import Reasons
     from hephaestus.definition.references import StepRef
     from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
@@ -81,6 +82,7 @@ class AsyncClient:
     trigger_schedule = _handled(Client.trigger_schedule)
     delete_schedule = _in_thread(Client.delete_schedule)
     get = _in_thread(Client.get)
+    why = _in_thread(Client.why)
     history = _in_thread(Client.history)
     items = _in_thread(Client.items)
     list = _in_thread(Client.list)
@@ -120,6 +122,10 @@ class AsyncHandle(Generic[HandleT]):
     async def get(self) -> InstanceView:
         """The instance as it is now."""
         return await self.client.get(self.id)
+
+    async def why(self) -> Reasons:
+        """Why it does not go on; see ``Client.why``."""
+        return await self.client.why(self.id)
 
     async def wait(self, timeout: Duration | None = None) -> InstanceView:  # noqa: ASYNC109 - as `Client.wait`
         """Wait until it has ended; see ``Client.wait``."""

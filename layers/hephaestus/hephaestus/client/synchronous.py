@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 from hephaestus.definition import durations
 from hephaestus.definition.item_views import ItemView
 from hephaestus.definition.outputs import read_output
+from hephaestus.definition.reasons import Reasons
 from hephaestus.definition.references import ByStep, step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, StepView
 from hephaestus.definition.workflow import Workflow
@@ -177,6 +178,14 @@ class Client:
         """
         return _instance(self._api.get(instance_id))
 
+    def why(self, instance_id: str) -> Reasons:
+        """Why an instance does not go on, and why the children that it waits for do not; see ``Runner.why``.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+        """
+        return Reasons(**_members(Reasons, self._api.why(instance_id)))
+
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
     ) -> Page[HistoryEntry]:
@@ -330,6 +339,10 @@ class Handle(Generic[HandleT]):
         """The instance as it is now."""
         return self.client.get(self.id)
 
+    def why(self) -> Reasons:
+        """Why it does not go on; see ``Client.why``."""
+        return self.client.why(self.id)
+
     def wait(self, timeout: Duration | None = None) -> InstanceView:
         """Wait until it has ended; see ``Client.wait``."""
         return self.client.wait(self.id, timeout)
@@ -424,7 +437,8 @@ def _instance(shown: Mapping[str, Any]) -> InstanceView:
     """An instance; members that a newer deployment has beside those of this release are left out."""
     members = _members(InstanceView, shown)
     steps = {key: StepView(**_members(StepView, step)) for key, step in shown.get("steps", {}).items()}
-    return InstanceView(**{**members, "steps": ByStep(steps), "tags": tuple(shown.get("tags", ()))})
+    texts = {name: tuple(shown.get(name, ())) for name in ("tags", "why")}
+    return InstanceView(**{**members, "steps": ByStep(steps), **texts})
 
 
 def _instances(page: Mapping[str, Any]) -> Page[InstanceView]:

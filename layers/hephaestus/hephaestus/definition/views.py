@@ -62,6 +62,7 @@ class StepView:
         error: ``type`` and ``message`` of its last failure; a completed step has one where its transitions route the
             failure.
         fail: where its event led to ``FAIL``: the reason, or an empty text.
+        why: what it waits for, in a sentence, while it is open; see ``hephaestus why``.
         replaced: where its results were given to a fork instead of those that the step had: ``by`` whom, if known, and
             where that fork began (``forked_from``).
     """
@@ -85,6 +86,7 @@ class StepView:
     in_line: int | None = None
     child: str | None = None
     progress: Mapping[str, int] | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class InstanceView:
             ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
         cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
         left_out: what is not shown, as it was too large for an answer of the API; ``None`` where nothing is.
+        why: sentences that say what holds it as a whole, while it is open; a step's say what that waits for.
     """
 
     id: str
@@ -154,6 +157,7 @@ class InstanceView:
     root: str | None = None
     path: str | None = None
     children: Sequence[Mapping[str, Any]] = ()
+    why: Sequence[str] = ()
 
     @property
     def closed(self) -> bool:
@@ -275,7 +279,8 @@ def _steps(
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
     running = [step_of(one) for one in state.running if not parse(one).undo and "[" not in one and not state.closed]
     isolated = () if state.closed else tuple([step_of(one) for one in state.isolated if "[" not in one])
-    known = {**dict.fromkeys((*running, *isolated), StepState("pending")), **state.steps}
+    queued = () if state.closed else tuple([step_of(one) for one in state.queued if "[" not in one])
+    known = {**dict.fromkeys((*running, *isolated, *queued), StepState("pending")), **state.steps}
     return {
         key: StepView(
             status="running" if key in running else step.status,

@@ -35,6 +35,12 @@ def _serve_one(api: Api) -> None:
         tree = api.incoming.flag("tree")
         return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)), tree=tree)))
 
+    @api.get("/instances/<instance_id>/why")
+    def why(instance_id: str) -> Response[str]:
+        """Why it does not go on."""
+        api.incoming.takes()
+        return api.answer(to_json_object(runner.why(check_id(api.part(instance_id)))))
+
     @api.get("/instances/<instance_id>/history")
     def history(instance_id: str) -> Response[str]:
         """A page of its log, oldest first."""

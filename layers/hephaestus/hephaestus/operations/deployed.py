@@ -78,6 +78,13 @@ class Connection:
         with explained(self.account):
             return to_json_object(self.runner.get(instance_id, tree=tree))
 
+    def why(self, instance_id: str) -> Json:
+        """Why an instance does not go on, and why what it waits for does not."""
+        if self.runner is None:
+            return self._deployed().why(instance_id)
+        with explained(self.account):
+            return to_json_object(self.runner.why(instance_id))
+
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
     ) -> Json:

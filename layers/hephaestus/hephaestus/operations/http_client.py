@@ -67,6 +67,10 @@ class Api:
         """One instance as it is now, with its tree where that is asked for."""
         return self._get(_instance(instance_id), tree="true" if tree else None)
 
+    def why(self, instance_id: str) -> Json:
+        """Why it does not go on, and why what it waits for does not."""
+        return self._get(_instance(instance_id, "why"))
+
     def history(
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
     ) -> Json:

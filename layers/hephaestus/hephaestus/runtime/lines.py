@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from hephaestus.definition.reasons import lasting, ordinal
 from hephaestus.engine.effects import GiveBack, Leave, Stand
 from hephaestus.engine.records import Need
 from hephaestus.errors import CorruptLog, RetryLater
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from hephaestus.engine.records import Grant, Held, Queued
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock, WorkQueue
+    from hephaestus.store.permits import Usage
     from hephaestus.store.store import Store
+
+MOST_LOOKED_AT: Final = 200  # places in a line, for one sentence
 
 _logger = logging.getLogger("hephaestus.permits")
 
@@ -89,23 +93,34 @@ def wake(woken: Iterable[str], queue: WorkQueue) -> None:
 def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
     """For people: what each activation that stands in line waits for.
 
-    As in ``waits for stripe (5 of 5 held), place 3 in line, oldest holder order::17 for 41 s``.
+    As in ``waits for `stripe` (5 of 5 held), third in line, oldest holder order::17 for 41 s``.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
     """
     found = {}
     for activation, queued in state.queued.items():
         name = in_line(state, activation, queued)
+        limits = " and ".join(f"`{need.limit}`" for need in queued.needs)
+        found[activation] = f"waits for {limits}, and is about to have it or to stand in line"
         for need in queued.needs:
-            usage = store.permits.usage(need.limit)
-            if name not in usage.line:
-                continue
-            oldest = min(usage.permits, key=lambda permit: permit.grant.at, default=None)
-            held = f"{len(usage.permits)} of {need.number} held"
-            text = f"waits for {need.limit} ({held}), place {usage.line.index(name) + 1} in line"
-            if oldest is not None:
-                seconds = max(now - oldest.grant.at, 0) // 1000
-                text += f", oldest holder {oldest.holder.instance_id} for {seconds} s"
-            found[activation] = text
+            usage = store.permits.usage(need.limit, MOST_LOOKED_AT)
+            if name in usage.line or len(usage.line) == MOST_LOOKED_AT:
+                found[activation] = _behind(name, need, usage, now)
+                break
     return found
+
+
+def _behind(name: Holder, need: Need, usage: Usage, now: int) -> str:
+    """Where in the line of a limit one stands, and behind whom."""
+    place = f"behind more than {len(usage.line)}"
+    if name in usage.line:
+        place = ordinal(usage.line.index(name) + 1)
+    text = f"waits for `{need.limit}` ({len(usage.permits)} of {need.number} held), {place} in line"
+    oldest = min(usage.permits, key=lambda permit: permit.grant.at, default=None)
+    if oldest is not None:
+        text += f", oldest holder {oldest.holder.instance_id} for {lasting(now - oldest.grant.at)}"
+    return text
 
 
 def newest(store: Store, instance_id: str) -> State | None:

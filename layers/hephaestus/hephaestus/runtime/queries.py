@@ -16,9 +16,11 @@ from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWor
 from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.declarations import carry_of, known_schedules
+from hephaestus.runtime.explaining import reasons, with_reasons
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
 from hephaestus.runtime.map_trees import progress_of
+from hephaestus.runtime.quarantine import reason_of
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hephaestus.definition.item_views import ItemView
+    from hephaestus.definition.reasons import Reasons
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.schedule_views import ScheduleView
     from hephaestus.engine.state import State
@@ -46,15 +49,26 @@ class Queries:
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._load(instance_id)
+        shown = self._view(state)
+        return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+
+    def why(self, instance_id: str) -> Reasons:
+        """Why an instance does not go on, and why what it waits for does not."""
+        return reasons(self._view, self._load(instance_id), self._store, self._instances.clock.now())
+
+    def _view(self, state: State) -> InstanceView:
+        """An instance with its reasons."""
         parked: list[str] = []
+        lacks = ""
         far = self._far(state, parked=parked)
         try:
             shown = view(state, self._instances.registry.definition(state).graph, far)
-        except (UnknownWorkflow, UnknownVersion):
+        except (UnknownWorkflow, UnknownVersion) as error:
             shown = view(state, None, far)
+            lacks = "" if error.__cause__ is not None else reason_of(error)  # what is deployed is known
         if parked and shown.parked is None and not state.closed:
             shown = replace(shown, parked=parked[0])  # it waits for an instance that no one knows
-        return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+        return with_reasons(shown, state, self._store, self._instances.clock.now(), lacks)
 
     def _load(self, instance_id: str) -> State:
         """An instance that people know."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.link import Link
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.item_views import ItemView
+    from hephaestus.definition.reasons import Reasons
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.schedule_views import ScheduleView
     from hephaestus.definition.views import HistoryEntry, InstanceView, Page
@@ -544,6 +545,17 @@ class Runner:
             InstanceNotFound: there is no such instance.
         """
         return self._queries.get(instance_id, tree=tree)
+
+    def why(self, instance_id: str) -> Reasons:
+        """Say why an instance does not go on, and why the children that it waits for do not.
+
+        Args:
+            instance_id: the instance.
+
+        Raises:
+            InstanceNotFound: there is no such instance.
+        """
+        return self._queries.why(instance_id)
 
     def history(
         self,

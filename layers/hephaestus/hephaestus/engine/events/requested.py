@@ -137,11 +137,12 @@ class Paused(Event):
     by: str = ""
     by_source: str = ""
     digest: str = ""
+    paused_at: int = 0  # known of what a state holds, not of what the log does
 
-    def changes(self, state: State, _at: int) -> dict[str, Any]:
+    def changes(self, state: State, at: int) -> dict[str, Any]:
         """The first one counts."""
         requests = remember(state, "pause", self.request_id, self.digest)
-        return {"paused": state.paused or self, "requests": requests}
+        return {"paused": state.paused or replace(self, paused_at=at), "requests": requests}
 
 
 @event(stays(*OPEN))

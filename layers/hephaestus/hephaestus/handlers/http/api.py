@@ -39,6 +39,7 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/schedules": ("GET",),
     "/instances": ("GET",),
     "/instances/<instance_id>": ("GET",),
+    "/instances/<instance_id>/why": ("GET",),
     "/instances/<instance_id>/history": ("GET",),
     "/instances/<instance_id>/items": ("GET",),
     **{command.route: ("POST",) for command in ROUTED},
