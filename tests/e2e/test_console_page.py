@@ -226,6 +226,8 @@ def test_a_wait_says_until_when(browser: Browser) -> None:
         )
         step(page, "approval").click()
         expect(page.get_by_role("complementary", name="Step approval")).to_contain_text("waits until")
+        why = page.get_by_role("region", name="Why it does not go on")
+        expect(why).to_have_text(re.compile(r"^approval waits for `approved` or `rejected` .*until its timeout at "))
 
 
 def test_resume_offers_exactly_the_events_it_waits_for_and_sends_the_payload(page: Page, memory: Embedded) -> None:
