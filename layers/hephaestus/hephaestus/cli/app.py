@@ -11,7 +11,17 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from hephaestus.cli import console, definitions, deployment, dev, in_bulk, recurring_work, repository, steering, why_view
+from hephaestus.cli import (
+    console,
+    definitions,
+    deployment,
+    dev,
+    in_bulk,
+    recurring_work,
+    repository,
+    steering,
+    why_view,
+)
 from hephaestus.cli import looking as instances
 from hephaestus.cli import watched_run as local
 from hephaestus.cli.failures import document, words
