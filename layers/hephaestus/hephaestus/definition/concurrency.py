@@ -1,10 +1,10 @@
-"""How many may run at once: the limits that a step names."""
+"""How many may run at once: the limits that a step, or a workflow, names."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.mistakes import Mistakes
@@ -12,10 +12,11 @@ from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import NonRetryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Declared
+    from hephaestus.definition.workflow import Workflow
 
 Holds: TypeAlias = Literal["attempt", "step"]
 HOLDS: Final[tuple[str, ...]] = get_args(Holds)
@@ -33,16 +34,18 @@ class InvalidPer(NonRetryable):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Concurrency:
-    """At most so many attempts at once, over all instances and workflows that name the limit.
+    """At most so many attempts, or instances, at once: over all that name the limit.
 
-    An attempt takes a permit before it starts, and gives it back when it has ended. While there is none left, its step
-    stands in line, and the instance runs nothing and costs nothing.
+    An attempt takes a permit before it starts, and gives it back when it has ended; an instance of a workflow with
+    ``limits=`` takes one before its first step, and gives it back when it has ended. While there is none left, it
+    stands in line, and the instance runs nothing and costs nothing. A name is a limit of steps or of workflows.
 
     Attributes:
         name: the limit's name: up to 64 letters, digits, ``_``, ``.`` and ``-``, a letter or ``_`` first.
         n: how many permits it has, 0 to 8; with 0, nothing that names it runs.
         per: takes the context and gives a text of 1 to 128 characters; each has permits of its own.
-        held: ``"attempt"``, or ``"step"``: from the first attempt to the step's outcome, waits and retries included.
+        held: of a step: ``"attempt"``, or ``"step"``: from the first attempt to the step's outcome, waits and retries
+            included.
         priority: -10 to 10; a unit is worth a minute in line.
 
     Raises:
@@ -103,8 +106,8 @@ def _is_whole(given: object) -> bool:
     return isinstance(given, int) and not isinstance(given, bool)
 
 
-def limits_wrong(limits: object) -> Iterator[tuple[str, str]]:
-    """What is wrong with the limits that a step names."""
+def limits_wrong(limits: object, *, of_workflow: bool = False) -> Iterator[tuple[str, str]]:
+    """What is wrong with the limits that a step, or a workflow, names."""
     if not isinstance(limits, tuple) or any(not isinstance(one, Concurrency) for one in limits):
         yield (f"limits is {shown(limits)}", 'Give a list of limits, as in limits=[Concurrency("stripe", 5)]')
         return
@@ -113,23 +116,38 @@ def limits_wrong(limits: object) -> Iterator[tuple[str, str]]:
         yield (f"names the limit {twice[0]!r} twice", "Name each limit once")
     if len(limits) > MOST_LIMITS:
         yield (f"names {len(limits)} limits", f"Name at most {MOST_LIMITS}")
+    for one in limits:
+        if of_workflow and one.held != "attempt":
+            yield (f"names the limit {one.name!r} with held={one.held!r}", "Drop held: it is held until the end")
 
 
-def limits_of(declared: Declared) -> tuple[Concurrency, ...]:
-    """The limits that a step names, as far as they are some."""
-    named = declared.limits
+def limits_of(declared: Declared | type[Workflow]) -> tuple[Concurrency, ...]:
+    """The limits that a step or a workflow names, as far as they are some."""
+    named: object = declared.limits
     return tuple(one for one in named if isinstance(one, Concurrency)) if isinstance(named, tuple) else ()
 
 
-def clashes(limits: list[tuple[str, Concurrency]]) -> Iterator[tuple[str, str, str]]:
-    """Two declarations of one limit that differ: who has the second one, what is wrong, and what to do (F.8).
+class Named(NamedTuple):
+    """A limit, who names it, and whether that is a workflow."""
+
+    owner: str
+    limit: Concurrency
+    whole: bool = False
+
+
+def clashes(limits: Iterable[Named]) -> Iterator[tuple[str, str, str]]:
+    """Two declarations of one limit that do not go together: who has the second, what is wrong, what to do (F.3, F.8).
 
     Args:
-        limits: each with who names it.
+        limits: all of them.
     """
-    known: dict[str, tuple[str, Concurrency]] = {}
-    for owner, limit in limits:
-        other, first = known.setdefault(limit.name, (owner, limit))
+    known: dict[str, Named] = {}
+    for owner, limit, whole in limits:
+        other, first, of_workflow = known.setdefault(limit.name, Named(owner, limit, whole))
+        if of_workflow != whole:
+            kinds = ("workflow", "step") if whole else ("step", "workflow")
+            problem = f"its limit {limit.name!r} is a {kinds[0]}'s, and a {kinds[1]}'s in {other}"
+            yield (owner, problem, "Give one of the two another name: they are held for different times")
         if first.n != limit.n:
             problem = f"its limit {limit.name!r} has {limit.n} permits, and {first.n} in {other}"
             yield (owner, problem, "Declare the limit once, and name it in both")

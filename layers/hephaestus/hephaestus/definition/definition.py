@@ -95,7 +95,8 @@ class Definition:
     """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work.
 
     ``output`` makes the output; without it, that is a step's results, as the graph says. ``items`` are, by map, the
-    step that it runs for each item, and what that declares. ``limited`` are the steps that name limits.
+    step that it runs for each item, and what that declares. ``limited`` are the steps that name limits, and ``limits``
+    are the workflow's own: an instance has a permit of each from before its first step until it is closed.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Definition:
     checkpoint: Checkpoint = "steps"
     items: Mapping[str, tuple[Step, Declared]] = NOTHING
     limited: frozenset[str] = frozenset()
+    limits: tuple[Concurrency, ...] = ()
     parts: dict[str, Definition] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of_part(self, step: str) -> Definition:
@@ -144,6 +146,7 @@ class Definition:
                 failure_config={},
                 items={step: self.items[step]},
                 limited=frozenset(),
+                limits=(),
             )
         return self.parts[step]
 

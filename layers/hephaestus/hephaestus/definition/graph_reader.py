@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.child import ChildWorkflow
-from hephaestus.definition.concurrency import clashes, limits_of
+from hephaestus.definition.concurrency import Named, clashes, limits_of
 from hephaestus.definition.definition import Definition, Route, edges_of
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown, shown_error
 from hephaestus.definition.maps import Map
@@ -64,7 +64,8 @@ class Reader:
         for key in graphed if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
-        every = [(key, limit) for key, one in self.declared.items() for limit in limits_of(one)]
+        every = [Named(self.cls.__name__, limit, whole=True) for limit in limits_of(self.cls)]
+        every += [Named(key, limit) for key, one in self.declared.items() for limit in limits_of(one)]
         for owner, problem, fix in clashes(every):
             self.wrong(owner, problem, fix)
         output = self.output()
@@ -91,6 +92,7 @@ class Reader:
             timeout=self.timeout(),
             checkpoint=self.cls.checkpoint,
             limited=frozenset(key for key, one in self.declared.items() if one.limits),
+            limits=self.cls.limits,
         )
 
     def graph(
@@ -117,6 +119,7 @@ class Reader:
             children=frozenset(children),
             undoes=frozenset(key for key, step in self.steps.items() if _undone_by_child(step)),
             maps={key: step.spread(self.items[key][1]) for key, step in self.steps.items() if isinstance(step, Map)},
+            limits=tuple(limit.name for limit in self.cls.limits),
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, RESERVED, SCOPES
+from hephaestus.definition.concurrency import limits_wrong
 from hephaestus.definition.definition import CHECKPOINTS, FORKS
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
@@ -36,7 +37,8 @@ def check_header(cls: type[Workflow], key: object, scope: object, current: objec
 
     ``current`` is that of a class without ``versions``, for which it means nothing.
     """
-    found = [*_names_wrong(cls, key, scope, current), *_values_wrong(cls)]
+    limits = () if cls.limits == () else limits_wrong(cls.limits, of_workflow=True)
+    found = [*_names_wrong(cls, key, scope, current), *_values_wrong(cls), *limits]
     return [Problem(cls.__name__, problem, fix) for problem, fix in found]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.default import Runs
     from hephaestus.definition.definition import Checkpoint, Definition, Forks
     from hephaestus.definition.durations import Duration
@@ -56,6 +57,9 @@ class Workflow(OfOutput[OutputT]):
         current: the version that new instances of an umbrella take; by default the highest.
         checkpoint: ``steps``, or ``boundaries``: a step's result is left to the next commit, unless the step says
             otherwise, has ``compensate`` or ``rounds``, or runs at most once. Cheaper; it may run again instead.
+        limits: how many instances of it, and of what else names the same limits, may be under way at once, as in
+            ``[Concurrency("sync", 2)]``: an instance has a permit from before its first step until it has ended, and
+            runs nothing while it stands in line for one.
 
     Attributes:
         start_at: the first step.
@@ -96,6 +100,7 @@ class Workflow(OfOutput[OutputT]):
     business_key: ClassVar[BusinessKey]
     forks: ClassVar[Forks]
     checkpoint: ClassVar[Checkpoint]
+    limits: ClassVar[tuple[Concurrency, ...]]
     tags: ClassVar[tuple[str, ...]]
     metadata: ClassVar[Mapping[str, Any]]
     definitions: ClassVar[Mapping[int, Definition]]
@@ -115,6 +120,7 @@ class Workflow(OfOutput[OutputT]):
         versions: Mapping[int, type[Workflow]] | None = None,
         current: int | None = None,
         checkpoint: Checkpoint = "steps",
+        limits: Sequence[Concurrency] = (),
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
@@ -125,6 +131,7 @@ class Workflow(OfOutput[OutputT]):
         cls.version = version
         cls.forks = forks
         cls.checkpoint = checkpoint
+        cls.limits = tuple(limits) if isinstance(limits, list) else limits  # type: ignore[assignment]  # reported below
         cls.tags = tuple(map(plain_name, tags)) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]

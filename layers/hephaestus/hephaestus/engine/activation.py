@@ -22,6 +22,7 @@ _KEY: Final = r"(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})*"
 _NUMBER: Final = r"0|[1-9][0-9]*"
 _TEXT: Final = re.compile(rf"({_KEY})(?:~({_NUMBER}))?(?:\[({_KEY})\])?(?:@({_NUMBER}))?(!undo)?", re.ASCII)
 KNOWN: Final = 16_384  # texts whose activations are kept
+INSTANCE: Final = ""  # in an activation's place: the instance itself, which has the permits of its workflow's limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from hephaestus.engine.activation import parse, step_of, text_of
+from hephaestus.engine.activation import INSTANCE, parse, step_of, text_of
 from hephaestus.engine.agenda import OPEN, Agenda, ask
 from hephaestus.engine.events import Failure
 from hephaestus.engine.events.children import LOST
@@ -197,6 +197,11 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Enter:
+    """Nothing runs before the instance has a permit of each limit of its workflow: take them, or stand in line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Nothing can happen before an event arrives or ``wake_at`` (ms) comes."""
 
@@ -204,7 +209,8 @@ class Sleep:
 
 
 OfChildren: TypeAlias = Settle | StopChildren | GiveUp | UndoChild | StartPart
-Command: TypeAlias = Skip | Drop | Exhaust | Join | Deliver | Run | TimeOut | Compensate | Close | Sleep | OfChildren
+Ends: TypeAlias = TimeOut | Compensate | Close
+Command: TypeAlias = Skip | Drop | Exhaust | Join | Deliver | Run | Ends | Enter | Sleep | OfChildren
 
 
 def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = ()) -> tuple[Command, ...]:
@@ -230,7 +236,10 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     if dead := agenda.dead():
         return (Skip(dead),)
     ending = _ending(agenda, state)
-    if state.children and (found := _children(agenda.graph, state, now, ending=ending is not None)):
+    found = () if ending is not None else _before_entering(agenda.graph, state, now)
+    if not found and state.children:
+        found = _children(agenda.graph, state, now, ending=ending is not None)
+    if found:
         return found if not in_flight or not isinstance(found[0], Sleep) else ()
     if ending is not None:
         return () if in_flight else (_compensate(agenda.graph, state, ending) or ending,)
@@ -247,6 +256,24 @@ def _follows(agenda: Agenda, state: State, now: int, in_flight: Collection[str])
     return runs if runs or in_flight else (_rest(agenda, state, now),)
 
 
+def own_limits(graph: Graph, state: State) -> tuple[str, ...]:
+    """The names of the limits of which an instance has permits of its own: what descends from a holder has its."""
+    if not graph.limits or state.part is not None:
+        return ()
+    above = () if state.origin is None else state.origin.limits
+    return tuple([name for name in graph.limits if name not in above])
+
+
+def _before_entering(graph: Graph, state: State, now: int) -> tuple[Command, ...]:
+    """What is done as long as an instance has no permit of its workflow's limits."""
+    queued = INSTANCE in state.queued
+    if not queued and (INSTANCE in state.permits or not (state.resuming or own_limits(graph, state))):
+        return ()
+    if state.deadline is not None and state.deadline <= now:
+        return (TimeOut(_timed_out(state)),)
+    return (Sleep(state.deadline) if queued else Enter(),)
+
+
 def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Command, ...]:
     """What is to be done about the children that steps wait for: an instance that ends ends after them (D.7).
 
@@ -257,7 +284,7 @@ def _children(graph: Graph, state: State, now: int, *, ending: bool) -> tuple[Co
     children = [
         (activation, child)
         for activation, child in state.children.items()
-        if child.status not in stopped and not child.asked
+        if child.status not in stopped and not child.asked and activation not in state.resuming
         if not child.status or step_of(activation) in graph.place
     ]
     if ended := tuple(Settle(activation) for activation, child in children if child.status or child.detached):

@@ -22,6 +22,7 @@ from hephaestus.engine.events import (
     MapSpread,
     PartStarted,
     Paused,
+    PermitsTaken,
     Redriven,
     RoundEnded,
     Suspended,
@@ -329,12 +330,12 @@ def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
         case ChildrenStopping(activations=activations):
             known = before.children
             return "cancel", [one for one in activations if one not in known or not known[one].stopping]
-        case Paused() if before.paused is None:
-            return "pause", before.children
-        case Unpaused() if before.paused is not None:
-            return "unpause", before.children
-        case Redriven(children=activations):
+        case Paused() | Unpaused() if (before.paused is None) == isinstance(event, Paused):
+            return "pause" if isinstance(event, Paused) else "unpause", before.children
+        case Redriven(children=activations, later=False):
             return "redrive", activations
+        case PermitsTaken(activation="") if before.resuming:
+            return "redrive", before.resuming
         case ChildUndoing(activation=activation):
             return "undo", (activation,)
     return "", ()

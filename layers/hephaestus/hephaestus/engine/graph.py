@@ -69,8 +69,9 @@ class Graph:
     that are no steps, as ``(step, event, "FAIL")``. ``rounds`` are the bounds of the steps that run in rounds; those in
     ``ends_on`` take these events alone, also between two attempts. ``children`` are the steps that start a child and
     take no event from outside; what those in ``undoes`` did is undone by the child. ``maps`` are the steps that run
-    another for each of their items. Derived: ``order`` has each step
-    after its predecessors, ``place`` where in it a step is, and ``takers`` the steps that each event is declared by.
+    another for each of their items. ``limits`` are the names of the limits of which an instance has a permit before
+    anything of it runs. Derived: ``order`` has each step after its predecessors, ``place`` where in it a step is, and
+    ``takers`` the steps that each event is declared by.
     ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
     text, with marks of what is undone and of how an instance ends, or one for all if many.
     """
@@ -87,6 +88,7 @@ class Graph:
     children: frozenset[str] = frozenset()
     undoes: frozenset[str] = frozenset()
     maps: Mapping[str, Spread] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
     order: tuple[str, ...] = field(init=False)
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)

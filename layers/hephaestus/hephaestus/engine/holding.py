@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.activation import INSTANCE, parse, step_of
 from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def may_start(state: State) -> bool:
 
 
 def _is_held(before: State, after: State, activation: str, held: Held) -> bool:
+    if activation == INSTANCE:
+        return not after.closed
     if after.closed or not _is_open(after, activation):
         return False
     if activation in after.running:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import step_of
-from hephaestus.engine.advance import compensable, last_first
+from hephaestus.engine.advance import compensable, last_first, own_limits
 from hephaestus.engine.events import Redriven
 from hephaestus.engine.graph import reachable
 from hephaestus.engine.state import TIMED, not_undone
@@ -141,4 +141,5 @@ def redriven(graph: Graph, state: State) -> Redriven:
     reset = [step for step in graph.order if step in state.steps and (step in undone or statuses[step] == "failed")]
     go_on = tuple(state.activation(step) for step in children if step not in undone)
     reset = [step for step in reset if step in undone or step not in children]
-    return Redriven("pending", (*reset, *handler), (*again, *handler), children=go_on)
+    later = bool(go_on and own_limits(graph, state))
+    return Redriven("pending", (*reset, *handler), (*again, *handler), children=go_on, later=later)

@@ -163,6 +163,7 @@ class Origin:
         part: where it runs some of the items of a map, which ones.
         shown_parent, shown_path: the parent and the path as people know them, where these differ: they do not know the
             instances that run the items of a map, but the one that has it. Both empty: it is a root's.
+        limits: the names of the limits of which those above it have a permit: what descends from a holder has it.
     """
 
     instance_id: str
@@ -177,6 +178,7 @@ class Origin:
     part: Part | None = None
     shown_parent: str | None = None
     shown_path: str | None = None
+    limits: tuple[str, ...] = ()
 
     @property
     def public(self) -> tuple[str, str]:
@@ -516,6 +518,11 @@ class Held:
     whole: bool = False
     order: int = 0
     owner: str = ""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The names of their limits."""
+        return tuple([grant.limit.partition("#")[0] for grant in self.grants])
 
 
 @dataclass(frozen=True, slots=True)

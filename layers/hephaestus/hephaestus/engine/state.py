@@ -201,7 +201,8 @@ class State:
     ``children`` are those that steps wait for, by activation; ``origin`` says whose child it is itself; ``share``, of a
     part of a map that went on after its end, how many items it may have at work; ``scheduled_for``, of an occurrence of
     a schedule, for which time (ms) it was started.
-    ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation.
+    ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation; the
+    instance's own are under ``INSTANCE``. ``resuming`` are the activations whose children go on once it has them.
     ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
@@ -260,6 +261,7 @@ class State:
     children: Mapping[str, Child] = NOTHING
     permits: Mapping[str, Held] = NOTHING
     queued: Mapping[str, Queued] = NOTHING
+    resuming: tuple[str, ...] = ()
     scheduled_for: int = 0
     undelivered: Mapping[str, Undelivered] = NOTHING
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)

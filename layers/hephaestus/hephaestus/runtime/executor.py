@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.context import Source, context_of
-from hephaestus.engine.activation import parse, step_of, text_of
+from hephaestus.engine.activation import INSTANCE, parse, step_of, text_of
 from hephaestus.engine.advance import (
     Close,
     Compensate,
     Deliver,
     Drop,
+    Enter,
     Exhaust,
     GiveUp,
     Join,
@@ -53,6 +54,7 @@ from hephaestus.engine.events import (
     InstanceFinished,
     ItemCompleted,
     ItemUndone,
+    LimitsFailed,
     MapBegun,
     OnFailureCompleted,
     OutputFailed,
@@ -60,6 +62,7 @@ from hephaestus.engine.events import (
     PartEnded,
     PartReported,
     PartStarted,
+    PermitsTaken,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -274,6 +277,7 @@ class _Execution:
         performer = executor.commits.performer
         self.permits = Gate(self.journal, definition, performer, executor.clock, self.context)
         self.took_over = bool(opening) and state.owner is not None
+        self.permits.unsure = self.took_over and INSTANCE in state.permits
         self.left: tuple[list[Event], int] = [], 0
         self.looks = 0
         self.look_until: int | None = None
@@ -384,7 +388,8 @@ class _Execution:
                 and the wait itself may be one that was decided and is to be decided again.
         """
         begins = ChoiceStarted(activation)
-        if self.draft.choosing.get(activation, 0) >= self.definition.policy(activation).max_attempts:
+        policy = self.definition.retry if activation == INSTANCE else self.definition.policy(activation)
+        if self.draft.choosing.get(activation, 0) >= policy.max_attempts:
             return False
         journal, ran = self.journal, (activation,) if activation in self.journal.unnamed else ()
         self.name(ran)
@@ -392,7 +397,7 @@ class _Execution:
         while not self.flush():
             if any(event is begins for event in journal.decided):
                 continue  # the commit was too large for one entry, and this part of it is still to come
-            if self.is_pure(activation) or not (ran or activation in self.draft.running):
+            if activation == INSTANCE or self.is_pure(activation) or not (ran or activation in self.draft.running):
                 raise LookAgain
             self.name(ran)
             journal.decide(begins)
@@ -507,7 +512,7 @@ class _Execution:
         fitting = self.fitting(runs, now)
         if not fitting and not self.in_flight:
             self.permits.drop()
-            return self.commit(HandedOver())
+            return self.is_in() and self.commit(HandedOver())
         if self.definition.limited and fitting:
             anew = any(isinstance(event, Redriven) for event in self.journal.opening)  # its time begins with its commit
             if (anew or self.permits.frees()) and not self.flush():
@@ -520,12 +525,28 @@ class _Execution:
                 return False
         if not self.defers(fitting, now):
             self.name(run.activation for run in fitting)
-            if not self.journal.flush() or not self.permits.are_held(fitting):
+            if not self.journal.flush() or not self.permits.is_in() or not self.permits.are_held(fitting):
                 return False
         self.launch(fitting, now)
         if self.in_flight:
             self.collect(now)
         return False
+
+    def is_in(self) -> bool:
+        """Whether the instance has the permits of its workflow for sure; see ``Gate.is_in``."""
+        return not self.permits.unsure or (self.flush() and self.permits.is_in())
+
+    def enter(self) -> None:
+        """Take the permits of the workflow, or stand in line; where ``per`` fails, so does the instance."""
+        run = Run(INSTANCE, 1)
+        try:
+            error = self.permits.ask(run, self.may_ask)
+        except LookAgain:
+            return
+        if error is not None:
+            self.journal.decide(LimitsFailed(failure(error)))
+        elif self.permits.admits(run) and not self.draft.permits.get(INSTANCE):
+            self.journal.decide(PermitsTaken(INSTANCE, run.attempt, ()))  # its workflow has no limits any more
 
     def admitted(self, runs: Sequence[Run], now: int) -> list[Run]:
         """Those that have the permits that they need; the others stand in line, or have failed."""
@@ -817,6 +838,11 @@ class _Execution:
 
     def rest(self, commands: tuple[Command, ...], now: int) -> bool:
         """Nothing runs and nothing can: end, suspend, or wait a moment in place. Whether the execution is over."""
+        if commands == (Enter(),):
+            self.enter()
+            return False
+        if not self.is_in():
+            return False
         match commands:
             case [Close() as end]:
                 self.permits.drop()

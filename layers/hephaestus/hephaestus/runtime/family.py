@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.activation import INSTANCE
 from hephaestus.engine.effects import (
     GiveBack,
     Keep,
@@ -213,7 +214,17 @@ def _command(steer: Steer, parent: State) -> commands.Command:
 
 
 def origin_of(parent: State, started: ChildStarted, *, of_map: bool = False) -> Origin:
-    """Where a child is in its tree; ``of_map``: it runs items of a map of its parent, or of that map's owner."""
+    """Where a child is in its tree; ``of_map``: it runs items of a map of its parent, or of that map's owner.
+
+    What descends from an instance has the permits that it holds for its workflow (F.2).
+    """
+    held, found = parent.permits.get(INSTANCE), _origin_of(parent, started, of_map=of_map)
+    above = () if parent.origin is None else parent.origin.limits
+    limits = () if started.detached else (*above, *(() if held is None else held.limits))
+    return replace(found, limits=limits) if limits else found
+
+
+def _origin_of(parent: State, started: ChildStarted, *, of_map: bool) -> Origin:
     own = (parent.instance_id, parent.life, started.activation)
     above = parent.origin
     if above is None:

@@ -1,5 +1,6 @@
 """What an owner does about limits: its attempts take permits before a commit names them, or stand in line.
 
+So does the instance itself before anything of it runs, where its workflow has limits.
 A permit that was taken is given back where the step is not to start after all: the state has changed meanwhile.
 """
 
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.concurrency import PRIORITY_MS
 from hephaestus.definition.containment import contain
+from hephaestus.engine.activation import INSTANCE
+from hephaestus.engine.advance import own_limits
 from hephaestus.engine.events import PermitsTaken, StepQueued
 from hephaestus.engine.records import Need
 from hephaestus.errors import RetryLater
@@ -20,6 +23,7 @@ from hephaestus.store.permits import Holder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.advance import Run
@@ -46,6 +50,7 @@ class Gate:
     Attributes:
         taken: the permits that it has taken and no commit has named yet, by activation.
         needs: which permits the next attempts need.
+        unsure: whether the permits of the instance itself may have been named late, see ``is_in``.
     """
 
     def __init__(
@@ -64,11 +69,19 @@ class Gate:
         self.context = context
         self.taken: dict[str, tuple[Holder, tuple[Grant, ...]]] = {}
         self.needs: dict[str, tuple[Need, ...]] = {}
+        self.unsure = False
+
+    def limits_of(self, activation: str) -> Sequence[Concurrency]:
+        """The limits of which an activation needs permits; those of the instance are its workflow's."""
+        if activation != INSTANCE:
+            return self.definition.declared_of(activation).limits
+        own = own_limits(self.definition.graph, self.journal.draft)
+        return [limit for limit in self.definition.limits if limit.name in own]
 
     def may_name(self, activation: str) -> bool:
         """Whether an attempt may be named without taking any permit."""
         held = self.journal.draft.permits.get(activation)
-        return not self.definition.declared_of(activation).limits or (held is not None and held.whole)
+        return not self.limits_of(activation) or (held is not None and held.whole)
 
     def take_up(self) -> None:
         """See what stood in line: note what has its permits now, and have it stand there if it does not any more.
@@ -86,6 +99,7 @@ class Gate:
                     continue
                 found = stand(self.journal.committed, activation, self.store, self.clock, self.queue)
             if found:
+                self.unsure = self.unsure or activation == INSTANCE
                 self.journal.decide(PermitsTaken(activation, queued.attempt, found, queued.whole, queued.order))
 
     def ask(self, run: Run, may_ask: Callable[[str], bool]) -> BaseException | None:
@@ -96,13 +110,13 @@ class Gate:
             may_ask: whether the step's ``per``, which is a user's code, may be called.
         """
         activation = run.activation
-        limits = self.definition.declared_of(activation).limits
+        limits = self.limits_of(activation)
         self.needs.pop(activation, None)
         if run.undo or not limits or self._has_permits(run):
             return None
         asks = any(limit.per is not None for limit in limits)
         if asks and not may_ask(activation):
-            who = f"instance {self.journal.draft.instance_id}: step {run.step}"
+            who = f"instance {self.journal.draft.instance_id}" + (f": step {run.step}" * bool(run.step))
             return Interrupted(f"{who}: the Lambda that asked for the per of its limits ended each time before it did")
 
         def needs() -> None:
@@ -120,10 +134,10 @@ class Gate:
         state, activation, needs = self.journal.draft, run.activation, self.needs.pop(run.activation, ())
         if not needs:
             return True
-        limits = self.definition.declared_of(activation).limits
+        limits, self.unsure = self.limits_of(activation), self.unsure or activation == INSTANCE
         by, now = (self.journal.owner or "")[-NONCE:], self.clock.now()
         name = Holder(state.instance_id, state.life, activation, run.attempt, owner=by)
-        whole = any(limit.held == "step" for limit in limits)
+        whole = activation == INSTANCE or any(limit.held == "step" for limit in limits)
         found = self._taken_before(activation, needs) or self.store.permits.take(name, needs, now)
         if isinstance(found, str):
             order = now - PRIORITY_MS * max(limit.priority for limit in limits)
@@ -150,16 +164,36 @@ class Gate:
 
         What has lost them stands in line anew.
         """
-        now, state, lost = self.clock.now(), self.journal.draft, False
+        state, lost = self.journal.draft, False
         for run in runs:
             held = None if run.undo else state.permits.get(run.activation)
-            if held is None or all(now - grant.at < FRESH_MS for grant in held.grants):
+            if held is None or self._is_fresh(held):
                 continue
             if not self._are_its(run.activation, held):
                 needs = tuple(Need(grant.limit, self._number(run.activation, grant.limit)) for grant in held.grants)
-                self.journal.decide(StepQueued(run.activation, held.attempt, needs, now, held.whole))
+                self.journal.decide(StepQueued(run.activation, held.attempt, needs, self.clock.now(), held.whole))
                 lost = True
         return not lost
+
+    def is_in(self) -> bool:
+        """Whether the instance still has its own permits, now that a commit has named them; else it stands in line.
+
+        It is asked before anything else is done, by the owner that has named them; and by one that comes after an
+        owner that died, perhaps before it had asked.
+        """
+        state, held = self.journal.draft, self.journal.draft.permits.get(INSTANCE)
+        unsure, self.unsure = self.unsure, False
+        if not unsure or held is None or state.compensation is not None or self._is_fresh(held):
+            return True
+        if self._are_its(INSTANCE, held):
+            return True
+        needs = tuple(Need(grant.limit, self._number(INSTANCE, grant.limit)) for grant in held.grants)
+        self.journal.decide(StepQueued(INSTANCE, held.attempt, needs, self.clock.now(), held.whole))
+        return False
+
+    def _is_fresh(self, held: Held) -> bool:
+        now = self.clock.now()
+        return all(now - grant.at < FRESH_MS for grant in held.grants)
 
     def _are_its(self, activation: str, held: Held) -> bool:
         return self.store.permits.confirm(holding(self.journal.draft, activation, held), held.grants)
@@ -167,7 +201,7 @@ class Gate:
     def _number(self, activation: str, limit: str) -> int:
         """How many permits a limit has."""
         name = limit.partition("#")[0]
-        return next((one.n for one in self.definition.declared_of(activation).limits if one.name == name), 0)
+        return next((one.n for one in self.limits_of(activation) if one.name == name), 0)
 
     def frees(self) -> bool:
         """Whether what is decided gives permits back once it is committed: others, and the next step, wait for them."""

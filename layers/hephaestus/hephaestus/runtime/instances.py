@@ -234,4 +234,5 @@ def _named(definition: Definition, beginning: tuple[Event, ...]) -> tuple[Event,
     """The first step, as about to start: of an instance that begins, everybody knows what runs first."""
     start = definition.graph.start
     declared = definition.declared[start]
-    return () if len(beginning) > 1 or declared.pure or declared.limits else (StepsStarted((text_of(start),)),)
+    waits = declared.pure or declared.limits or definition.limits
+    return () if len(beginning) > 1 or waits else (StepsStarted((text_of(start),)),)

@@ -23,6 +23,7 @@ from hephaestus.engine.events import (
     ItemCompleted,
     ItemFailed,
     ItemWaiting,
+    LimitsFailed,
     MapBegun,
     MapSpread,
     OutputStarted,
@@ -279,6 +280,7 @@ class Journal:
                 | PartStarted()
                 | PermitsTaken()
                 | StepQueued()
+                | LimitsFailed()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):

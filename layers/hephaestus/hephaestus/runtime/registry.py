@@ -6,7 +6,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
-from hephaestus.definition.concurrency import clashes, limits_of
+from hephaestus.definition.concurrency import Named, clashes, limits_of
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import changed, missing
@@ -230,12 +230,15 @@ def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
 
 
 def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
-    """Reject one limit that has two numbers (F.8).
+    """Reject one limit that has two numbers, or is a workflow's and a step's (F.3, F.8).
 
     Raises:
         DefinitionError: there is one.
     """
     versions = [(flow.name, flow.definition(version)) for flow in workflows for version in flow.versions]
-    every = [(name, limit) for name, one in versions for step in one.declared.values() for limit in limits_of(step)]
+    every = [Named(name, limit, whole=True) for name, one in versions for limit in one.limits]
+    every += [
+        Named(name, limit) for name, one in versions for step in one.declared.values() for limit in limits_of(step)
+    ]
     if problems := [Problem(*clash) for clash in clashes(every)]:
         raise DefinitionError(problems[0].step, problems)

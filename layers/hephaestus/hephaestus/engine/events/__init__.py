@@ -33,7 +33,7 @@ from hephaestus.engine.events.of_items import (
     PartResumed,
     PartStarted,
 )
-from hephaestus.engine.events.of_limits import PermitsTaken, StepQueued
+from hephaestus.engine.events.of_limits import LimitsFailed, PermitsTaken, StepQueued
 from hephaestus.engine.events.requested import (
     CancelRequested,
     EventReceived,
@@ -89,6 +89,7 @@ __all__ = (
     "ItemUndoFailed",
     "ItemUndone",
     "ItemWaiting",
+    "LimitsFailed",
     "MapBegun",
     "MapSpread",
     "OnFailureCompleted",

@@ -169,7 +169,7 @@ class Redriven(Event):
     ``FAIL``, have had all their rounds, or follow from one that did, so that running them is a new activation. The
     others go on with the round in which they failed. ``undo`` are the steps whose compensation failed and is tried
     again. ``children`` are the activations whose children have failed or were cancelled, and go on themselves; one that
-    had completed before its step failed says so again.
+    had completed before its step failed says so again. ``later``: once the instance has the permits of its workflow.
     """
 
     status: str
@@ -181,6 +181,7 @@ class Redriven(Event):
     by_source: str = ""
     digest: str = ""
     children: tuple[str, ...] = ()
+    later: bool = False
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
         """Time stood still while the generation was closed: its waits last as long as they would have.
@@ -210,7 +211,8 @@ class Redriven(Event):
         for one in self.children:
             known = steps[step_of(one)]
             steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
-            children[one] = child_of(state, one).resumed
+            children[one] = child_of(state, one) if self.later else child_of(state, one).resumed
+        resumed = () if self.later else self.children
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
             undoing = replace(state.compensation, left=self.undo or state.compensation.left, attempt=0, retry_at=None)
@@ -221,11 +223,12 @@ class Redriven(Event):
             "lines": {_moved(one, epochs): line for one, line in state.lines.items()},
             "running": tuple(one for one in state.running if step_of(one) not in self.reset),
             "children": children,
+            "resuming": self.children if self.later else () if state.closed else state.resuming,
             "choosing": {},  # the request asks for another try
             "isolated": () if state.closed else state.isolated,
             "timers": {
                 **self._timers_again(state, epochs, pause),
-                **{one: timers for one in self.children if (timers := deadline(one, children[one], at))},
+                **{one: timers for one in resumed if (timers := deadline(one, children[one], at))},
             },
             "compensation": undoing,
             "cancel": None if state.closed and undoing is None else state.cancel,
