@@ -16,7 +16,7 @@ interface Line {
 }
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
-const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed", "ItemFailed", "ItemUndoFailed"]);
+const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed", "LimitsFailed", "ItemFailed", "ItemUndoFailed"]);
 const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
 
 interface Props {
@@ -270,9 +270,11 @@ function sentence(event: LogEvent): string {
     case "PartStarted":
       return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
     case "PermitsTaken":
-      return `${event.step} has its permits`;
+      return event.step ? `${event.step} has its permits` : "the instance has the permits of its workflow";
     case "StepQueued":
-      return `${event.step} stands in line for its permits`;
+      return event.step ? `${event.step} stands in line for its permits` : "the instance stands in line for the permits of its workflow";
+    case "LimitsFailed":
+      return `the limits of the workflow could not be read: ${event.error?.message ?? ""}`;
     case "PartReported":
       return `${event.step}: ${text("failed")} of some items have failed`;
     case "PartResumed":

@@ -154,6 +154,28 @@ def test_a_permit_costs_two_requests_and_two_units(local: Dynamo, meter: Meter, 
         assert units == 4 + (1 if limits == 1 else 4) + 1 + 1 + limits + 4
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_workflows_permit_costs_two_requests_and_two_units(local: Dynamo, meter: Meter, asks: bool) -> None:
+    """Rule F.2. Without contention; a ``per`` is asked after a commit of its own, by which its deaths are counted."""
+    work = make_step(key="work")(lambda ctx: {"total": 1349})
+    per = (lambda ctx: str(ctx.initial["tenant"])) if asks else None
+
+    class Limited(Workflow, key="orderid", limits=[Concurrency("whole", 5, per=per)]):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    runner = runner_on(local, Limited)
+    for value in ("abc123", "abc124"):
+        meter.clear()
+        runner.start_instance(Limited, {"tenant": "t"}, id=value)
+        # the start, the permit, the commit that names it and the first attempt, that of the end, the permit, the head
+        assert spent(meter) == (
+            ["PutItem", "UpdateItem", "PutItem", "PutItem", "UpdateItem", "UpdateItem"],
+            4 + 1 + 1 + 1 + 1 + 4,
+        )
+        assert runner.get(f"orderid::{value}").status == "completed"
+
+
 def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:
     """Rule B.2: the end of a round and the beginning of the next are one write; the last of ten closes."""
 

@@ -190,6 +190,22 @@ def test_the_sweep_frees_what_no_log_names(permits: Permits, says: str) -> None:
         assert permits.give_back(b, permits.find(b, ONE) or (), NOW, unique()) == [a.instance_id], "it is first again"
 
 
+def test_who_was_put_back_in_two_lines_leaves_one_of_them(permits: Permits) -> None:
+    """It was called with permits of both, and did not come; then one of them is free and the other is not."""
+    both = (Need("one", 1), Need("two", 1))
+    (who,) = standing(permits, "a", needs=both)
+    others = [one(name, NOW + 1000) for name in ("b", "c")]
+    for limit, other in zip(both, others, strict=True):
+        assert permits.stand(other, (limit,), NOW, unique()) == ()
+        assert permits.sweep(limit.limit, NOW + 60_000, lambda one_, _: both if one_ == who else ONE, unique())
+    assert names(permits) == (["b"], ["a"])
+    assert names(permits, "two") == (["c"], ["a"])
+    permits.give_back(others[1], permits.find(others[1], both[1:]) or (), NOW, unique())
+    assert names(permits, "two") == ([], [])
+    assert permits.give_back(others[0], permits.find(others[0], ONE) or (), NOW, unique()) == [who.instance_id]
+    assert len(permits.find(who, both) or ()) == len(both)
+
+
 def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -> None:
     """Rule F.1: its holder's log has named it late, between the sweep's look and its write."""
     a, b = standing(permits, "a", "b")

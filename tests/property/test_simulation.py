@@ -26,6 +26,10 @@ from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SP
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
 from tests.property.tree_bugs import OF_WORKFLOWS
+from tests.property.workflow_limit_bugs import BUGS as OF_WHOLE_LIMITS
+from tests.property.workflow_limit_bugs import FLOWS as WHOLE_LIMITED
+from tests.property.workflow_limit_bugs import SHOWN_BY as SHOWS_WHOLE_LIMITS
+from tests.property.workflow_limit_bugs import Kid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -620,6 +624,36 @@ def test_a_bug_in_limits_is_found(bug: Callable[[Any], None], monkeypatch: pytes
             break
     assert rules
     assert rules <= OF_LIMITS[bug]
+
+
+def limited_whole(seed: int, faults: Faults | None = None) -> Report:
+    """A run of workflows whose instances contend for limits, and that run each other; see ``limited``."""
+    own = WHOLE_LIMITED[seed % len(WHOLE_LIMITED)]
+    others: dict[type[Workflow], Any] = {flow: {} for flow in (*WHOLE_LIMITED, Kid) if flow is not own}
+    turn = seed // len(WHOLE_LIMITED) % 4
+    mild = (None, None, NO_FAULTS, Faults(kinds=("step too long", "message late"), rates=(0.3,)))[turn]
+    return simulate(own, {}, seed=seed, beside=others, faults=faults or mild, shrinking=0)
+
+
+def test_invariant_10_holds_for_workflows_with_limits_of_their_own() -> None:
+    """Rules F.1 to F.4: no more are under way than there are permits, and those below a holder have its own."""
+    for seed in range(PART // 8):
+        limited_whole(seed)
+
+
+@pytest.mark.parametrize("bug", OF_WHOLE_LIMITS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_limits_of_workflows_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule that it breaks."""
+    bug(monkeypatch)
+    rules = set()
+    for seed in seeds(bug):
+        try:
+            limited_whole(seed, SHOWS_WHOLE_LIMITS.get(bug.__name__))
+        except InvariantViolated as violation:
+            rules.add(violation.rule)
+            break
+    assert rules
+    assert rules <= OF_WHOLE_LIMITS[bug]
 
 
 @pytest.mark.parametrize("known", CORPUS, ids=lambda known: known["found"])

@@ -25,7 +25,7 @@ WIDE: Final = {
     "definition/maps.py Map.__init__": 10,
     "definition/step.py FunctionStep.__init__": 11,
     "definition/step.py step": 11,
-    "definition/workflow.py Workflow.__init_subclass__": 10,
+    "definition/workflow.py Workflow.__init_subclass__": 12,
     "runtime/runner.py Runner.__init__": 9,
     "runtime/runner.py Runner.fork": 10,
     "runtime/runner.py Runner.list": 10,

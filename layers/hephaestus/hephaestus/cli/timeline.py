@@ -28,7 +28,7 @@ FRAME: Final = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<f
 OURS: Final = re.compile(r"[/\\]hephaestus[/\\](runtime|definition)[/\\]")  # frames that traces begin with
 ROOTS: Final = re.compile(r"^(?:/opt/python|/var/task|.*[/\\]layer_\d+[/\\]python)[/\\]")  # of a function's code
 ATTEMPTS: Final = frozenset(
-    {"StepFailed", "StepCompleted", "CompensationFailed", "OnFailureFailed", "OutputFailed"}
+    {"StepFailed", "StepCompleted", "CompensationFailed", "OnFailureFailed", "OutputFailed", "LimitsFailed"}
 )  # later events repeat their error
 
 
@@ -214,12 +214,12 @@ def _part_started(event: Json, _at: datetime) -> Text:
 
 
 def _permits(event: Json, _at: datetime) -> Text:
-    return Text.assemble((safe(event["step"]), "bold"), (" has its permits", "dim"))
+    return Text.assemble((safe(event.get("step") or "the instance"), "bold"), (" has its permits", "dim"))
 
 
 def _queued(event: Json, _at: datetime) -> Text:
     limits = ", ".join(safe(one.get("limit", "")) for one in event.get("needs", ()))
-    return Text.assemble((safe(event["step"]), "bold"), f" stands in line for {limits}")
+    return Text.assemble((safe(event.get("step") or "the instance"), "bold"), f" stands in line for {limits}")
 
 
 def _part_reported(event: Json, _at: datetime) -> Text:
@@ -413,5 +413,6 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "InstanceFinished": ("■", _finished),
     "OutputStarted": ("", lambda _event, _at: Text("makes the output", style="dim")),
     "OutputFailed": ("failed", _broken("the output could not be made")),
+    "LimitsFailed": ("failed", _broken("the limits of the workflow could not be read")),
     "TimedOut": ("failed", _broken("its time is up")),
 }

@@ -131,7 +131,7 @@ class Workflow(OfOutput[OutputT]):
         cls.version = version
         cls.forks = forks
         cls.checkpoint = checkpoint
-        cls.limits = tuple(limits) if isinstance(limits, list) else limits  # type: ignore[assignment]  # reported below
+        cls.limits = tuple(limits) if isinstance(limits, list) else limits  # type: ignore[assignment]  # as above
         cls.tags = tuple(map(plain_name, tags)) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]
@@ -144,13 +144,7 @@ class Workflow(OfOutput[OutputT]):
             problems += read_umbrella(cls, key, scope, versions, current, sound=not problems)
         else:
             named = "" if key is None else key if isinstance(key, str) else "invalid"  # which is reported already
-            cls.business_key = BusinessKey(named, scope)
-            definition = Reader(cls).read(problems)
-            if definition is not None:
-                cls.version = definition.version
-                cls.definitions = {cls.version: definition}
-                cls.versions = {cls.version: cls}
-                cls.current = cls.version
+            cls._read_graph(BusinessKey(named, scope), problems)
         if problems:
             raise DefinitionError(cls.name, problems)
         current_one = cls.versions[cls.current]
@@ -158,6 +152,17 @@ class Workflow(OfOutput[OutputT]):
         if problems := list(schedules_wrong(cls, cls.schedules, cls.definitions[cls.current])):
             raise DefinitionError(cls.name, problems)
         cls.triggers = own_triggers if current_one is cls else (*own_triggers, *current_one.triggers)
+
+    @classmethod
+    def _read_graph(cls, key: BusinessKey, problems: list[Problem]) -> None:
+        """Read the graph of a class that is no umbrella, and add what is wrong with it to ``problems``."""
+        cls.business_key = key
+        definition = Reader(cls).read(problems)
+        if definition is not None:
+            cls.version = definition.version
+            cls.definitions = {cls.version: definition}
+            cls.versions = {cls.version: cls}
+            cls.current = cls.version
 
     @classmethod
     def version_for(cls, versions: Mapping[int, type[Workflow]], opts: Mapping[str, Any]) -> int | None:  # noqa: ARG003 - for overriding

@@ -35,7 +35,7 @@ from hephaestus.engine.map_items import (
     summary,
 )
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import is_fatal, is_part, is_stuck, not_undone, undoes_at_cancel, undone_from
+from hephaestus.engine.state import above_of, is_fatal, is_part, is_stuck, not_undone, undoes_at_cancel, undone_from
 from hephaestus.errors import InvariantBroken
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -260,7 +260,7 @@ def own_limits(graph: Graph, state: State) -> tuple[str, ...]:
     """The names of the limits of which an instance has permits of its own: what descends from a holder has its."""
     if not graph.limits or state.part is not None:
         return ()
-    above = () if state.origin is None else state.origin.limits
+    above = () if state.alone else above_of(state)
     return tuple([name for name in graph.limits if name not in above])
 
 

@@ -202,7 +202,8 @@ class State:
     part of a map that went on after its end, how many items it may have at work; ``scheduled_for``, of an occurrence of
     a schedule, for which time (ms) it was started.
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation; the
-    instance's own are under ``INSTANCE``. ``resuming`` are the activations whose children go on once it has them.
+    instance's own are under ``INSTANCE``. ``resuming`` are the activations whose children go on once it has them;
+    ``alone``: it was left by its parent and redriven by itself, and has no permit but its own.
     ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
@@ -262,6 +263,7 @@ class State:
     permits: Mapping[str, Held] = NOTHING
     queued: Mapping[str, Queued] = NOTHING
     resuming: tuple[str, ...] = ()
+    alone: bool = False
     scheduled_for: int = 0
     undelivered: Mapping[str, Undelivered] = NOTHING
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
@@ -438,6 +440,11 @@ def evolve(state: State, changes: dict[str, Any] | None = None, /, **named: Any)
 
 
 _TRAILED: Final = frozenset({"steps", "timers", "inbox", "lines"})
+
+
+def above_of(state: State) -> tuple[str, ...]:
+    """The names of the limits of which those above an instance had a permit as they started it."""
+    return () if state.origin is None else state.origin.limits
 
 
 def child_of(state: State, activation: str) -> Child:

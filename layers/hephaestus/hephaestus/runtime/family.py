@@ -28,6 +28,7 @@ from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Failure, Origin
+from hephaestus.engine.state import above_of
 from hephaestus.errors import (
     HephaestusError,
     InstanceClosed,
@@ -219,7 +220,7 @@ def origin_of(parent: State, started: ChildStarted, *, of_map: bool = False) -> 
     What descends from an instance has the permits that it holds for its workflow (F.2).
     """
     held, found = parent.permits.get(INSTANCE), _origin_of(parent, started, of_map=of_map)
-    above = () if parent.origin is None else parent.origin.limits
+    above = () if parent.alone else above_of(parent)
     limits = () if started.detached else (*above, *(() if held is None else held.limits))
     return replace(found, limits=limits) if limits else found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import is_item, parse, step_of
+from hephaestus.engine.activation import INSTANCE, is_item, parse, step_of
 from hephaestus.engine.events import (
     CancelRequested,
     ChildEnded,
@@ -30,6 +30,7 @@ from hephaestus.engine.events import (
     ItemUndoFailed,
     ItemUndone,
     ItemWaiting,
+    LimitsFailed,
     MapBegun,
     MapSpread,
     OnFailureCompleted,
@@ -40,6 +41,7 @@ from hephaestus.engine.events import (
     PartReported,
     PartResumed,
     PartStarted,
+    PermitsTaken,
     Redriven,
     RoundEnded,
     StepCompensated,
@@ -258,7 +260,7 @@ class Check:
                 self._redriven(event)
             case OnFailureCompleted(step=step) | OnFailureFailed(step=step, retry_at=None):
                 self._handled(step)
-            case TimedOut() | OutputFailed() as event:
+            case TimedOut() | OutputFailed() | LimitsFailed() as event:
                 self._breaks(event)
             case Suspended() | HandedOver() | InstanceFinished():
                 self._leaves()
@@ -267,6 +269,9 @@ class Check:
             case Parked(reason):
                 known.died = known.died or self.state.owner is not None
                 require("defect of the engine" not in reason, "the engine's own rules", reason)
+            case PermitsTaken(activation=""):
+                for activation in self.state.resuming:
+                    del known.told[activation]
             case CancelRequested():
                 require(not self.state.closed, "invariant 8", "a closed instance was cancelled")
 
@@ -487,10 +492,12 @@ class Check:
         self._handles([step])
         self.known.handled = True
 
-    def _breaks(self, event: TimedOut | OutputFailed) -> None:
+    def _breaks(self, event: TimedOut | OutputFailed | LimitsFailed) -> None:
         """It will fail, although no step did: its time is up, or all ran and the output could not be made."""
         if isinstance(event, TimedOut):
             self._times_out()
+        elif isinstance(event, LimitsFailed):
+            require(INSTANCE not in self.state.permits, "invariant 10", "it has its permits, and says that it has none")
         else:
             self._all_ran()
         self.known.broken = True
@@ -895,6 +902,8 @@ def _due(state: State, graph: Graph) -> list[int]:
         handler = state.steps.get(state.compensation.then)
         retry_at = handler.retry_at if handler and not state.compensation.left else state.compensation.retry_at
         return [retry_at or state.updated_at]
+    if INSTANCE in state.queued:
+        return [] if state.deadline is None else [state.deadline]
     if stopping := _stopping(state):
         return [timer.due_at for timer in state.deadlines if timer.activation in stopping]
     mapped = [(step, known.mapped) for step, known in state.steps.items() if known.mapped and known.status == "mapping"]

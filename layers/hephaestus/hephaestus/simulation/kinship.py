@@ -154,13 +154,14 @@ def go_on(check: Check, event: Redriven) -> None:
     """Children that failed or were cancelled are redriven with their parent, and will end once more."""
     told = check.known.told
     for activation in event.children:
-        ended = told.pop(activation, None)
+        ended = told.get(activation) if event.later else told.pop(activation, None)
         done = ended == "completed" and check.state.step_status(parse(activation).step) == "failed"
         require(
             done or ended in ("failed", "cancelled"), "redrive", f"the child of {activation} goes on, it is {ended}"
         )
     stopped = {step for step, it in check.state.steps.items() if it.status in ("failed", "waiting")}
     kids = [check.state.activation(step) for step in stopped & check.graph.children if step not in event.again]
+    kids = [one for one in kids if not (event.later and one in event.children)]
     left = [one for one in kids if event.status == "pending" and told.get(one) in ("failed", "cancelled")]
     left += [one for one in kids if told.get(one) == "completed" and check.state.step_status(step_of(one)) == "failed"]
     require(not left, "redrive", f"the children of {left} do not go on")

@@ -42,6 +42,7 @@ from hephaestus.simulation.checks import (
     defers,
     needed_at,
 )
+from hephaestus.simulation.entrances import Entrances
 from hephaestus.simulation.saga import nets_to_zero
 from hephaestus.simulation.trees import Trees
 from hephaestus.simulation.turnstiles import Turnstiles
@@ -125,6 +126,7 @@ class Ledger:
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
         self.turnstiles = Turnstiles(self)
+        self.entrances = Entrances(self)
         self.trees = Trees(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
@@ -252,6 +254,7 @@ class Ledger:
         name = (key, line, context.attempt)
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
+        self.entrances.begins(generation)
         if step.limits and not undo:
             self.turnstiles.begins(generation, step, context, invocation)
         if step.semantics == "at_most_once" and not undo:
@@ -462,6 +465,7 @@ class Ledger:
                 check_round_end(event, known.state)
             known.tokens.update(timer.token for timer in known.state.deadlines)
         self.trees.recorded(known)
+        self.entrances.recorded(known)
         check_alarm(known.state, known.graph)
         check_inbox(known)
 

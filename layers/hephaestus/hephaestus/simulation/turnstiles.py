@@ -100,6 +100,7 @@ class Turnstiles:
 
     def _is_over(self, limit: str, slot: int, old: str) -> None:
         place = limit.removeprefix("limit#"), slot
+        self.ledger.entrances.is_over(place[0], holder_of(old))
         running = self._running.get(place)
         if running is None or running[1] != old:
             return

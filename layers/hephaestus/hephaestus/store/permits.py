@@ -339,6 +339,9 @@ class Permits:
         leaving = self._leaving(item, first, line, unique)
         for need in others:
             if _free(known[need.limit], need.number) is None:
+                if self.table.get(limit_key(need.limit), first.place) is not None:  # called, and put back, in both
+                    stays = Change(limit_key(need.limit), first.place, {"format": FORMAT}, PRESENT)
+                    return [*leaving, stays], ""
                 joining = self._joining(first, needs, need, now, unique, known[need.limit])
                 return ([*leaving, *joining] if joining else []), ""
         granted: dict[str, Value | None] = {name: first.name, since: now, f"c{grant.slot}": None}

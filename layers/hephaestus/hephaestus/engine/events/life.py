@@ -10,14 +10,14 @@ from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING, Undelivered
 from hephaestus.engine.requests import NAME, remember
-from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, asked_for, child_of
+from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, above_of, asked_for, child_of
 from hephaestus.errors import CorruptLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.engine.events.steps import StepCompleted
-    from hephaestus.engine.records import Failure, Origin, Replacement
+    from hephaestus.engine.records import Child, Failure, Origin, Replacement
     from hephaestus.engine.state import StepStatus, Timer
 
 OPEN: Final = ("pending", "running", "waiting", "compensating")
@@ -207,11 +207,7 @@ class Redriven(Event):
         consumed.update(name for loop in loops for name in loop.requests)
         requests = tuple(one for one in state.requests if one[:NAME] not in consumed)
         steps |= {key: _to_undo(steps[key]) for key in self.undo}
-        children = {one: known for one, known in state.children.items() if step_of(one) not in self.reset}
-        for one in self.children:
-            known = steps[step_of(one)]
-            steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
-            children[one] = child_of(state, one) if self.later else child_of(state, one).resumed
+        children = self._children_again(state, steps)
         resumed = () if self.later else self.children
         undoing = None
         if state.compensation is not None and (self.status == "compensating" or not state.closed):
@@ -238,8 +234,18 @@ class Redriven(Event):
             **({"deadline": at + state.timeout_ms} if state.timeout_ms and state.closed else {}),
             "parked": None,
             "undelivered": self._undelivered(state),
+            "alone": self.by_source != "parent" and bool(above_of(state)) if self.status else state.alone,
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
+
+    def _children_again(self, state: State, steps: dict[str, StepState]) -> dict[str, Child]:
+        """The children that are still there; in ``steps``, those of children that go on wait for these."""
+        children = {one: known for one, known in state.children.items() if step_of(one) not in self.reset}
+        for one in self.children:
+            known = steps[step_of(one)]
+            steps[step_of(one)] = StepState("waiting", known.attempt, started_at=known.started_at, loop=known.loop)
+            children[one] = child_of(state, one) if self.later else child_of(state, one).resumed
+        return children
 
     def _undelivered(self, state: State) -> Mapping[str, Undelivered]:
         """Of maps that begin anew and had not completed, where the events are that were accepted for their items."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.engine.plans import redriven
 from hephaestus.engine.requests import repeats
+from hephaestus.engine.state import evolve
 from hephaestus.errors import InstanceNotFound, NotRedrivable, NotRoot, RequestIdReused, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands.command import Command, check_root
 from hephaestus.runtime.commands.members import By, MaybeText, Text, caller, instance_id, request_id
@@ -41,7 +42,8 @@ class Redrive(Command):
                 return state
             if state.closed or state.parked is None:  # a parked child goes on as it was
                 check_root(state, who, instances.store)
-            event = redriven(instances.registry.runnable(state).graph, state)
+            known = state if who.source == "parent" else evolve(state, alone=True)
+            event = redriven(instances.registry.runnable(state).graph, known)
             event = replace(event, request_id=name, by=who.name, by_source=who.source)
             return instances.go_on(state, going, now, event)
 
