@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hephaestus import DONE, Concurrency, DefinitionError, NonRetryable, Rounds, StepContext, Workflow, step
+from hephaestus import DONE, Concurrency, DefinitionError, NonRetryable, Retry, Rounds, StepContext, Workflow, step
+from hephaestus.errors import EngineSignal
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -341,6 +342,32 @@ def test_an_error_of_per_fails_the_instance(per: Callable[[StepContext], str], w
     assert shown.error is not None
     assert (shown.status, ran) == ("failed", ["a told"])
     assert f"{shown.error['type']}: {shown.error['message']}".startswith(words)
+
+
+class Killed(EngineSignal):
+    """The process is gone."""
+
+
+def test_invariant_14_a_per_that_kills_its_process_fails_the_instance() -> None:
+    """Rule F.9. As often as the workflow's own policy says."""
+    asked = []
+
+    def per(ctx: StepContext) -> str:
+        asked.append(ctx.instance_id)
+        raise Killed
+
+    local = LocalRuntime(flow(Concurrency("sync", 1, per=per), retry=Retry(max_attempts=3)))
+    local.runner.start_instance("Sync", {}, id="a")
+    for _ in range(20):
+        try:
+            local.advance(timedelta(minutes=20))
+            local.sweep()
+        except Killed:
+            continue
+    shown = local.runner.get("sync::a")
+    assert (shown.status, len(asked) <= 4) == ("failed", True)
+    assert shown.error is not None
+    assert "the per of its limits" in shown.error["message"]
 
 
 def test_limits_that_are_taken_out_of_the_code_hold_no_one_up() -> None:
