@@ -88,6 +88,9 @@ def test_an_instance_in_line_costs_nothing() -> None:
     assert (before.status, before.owner, before.wake_at, dict(before.steps)) == ("waiting", None, None, {})
     local.advance(timedelta(days=3))
     assert local.store.load("sync::b") == before
+    shown = local.runner.get("sync::b")
+    assert shown.why == ("waits for `sync` (1 of 1 held), first in line, oldest holder sync::a for 3 days",)
+    assert dict(shown.steps) == {}
     local.resume("sync::b", "go")
     local.resume("sync::a", "go")
     assert status(local, "b") == "completed"

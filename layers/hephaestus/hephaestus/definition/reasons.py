@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.references import ByStep
+from hephaestus.engine.activation import INSTANCE
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ def explained(shown: InstanceView, state: State, now: int, lines: Mapping[str, s
         shown: the view of ``state``.
         state: the state.
         now: the time (ms).
-        lines: of each step that stands in line for a limit, or waits for a time of its own, the sentence.
+        lines: of each step that stands in line for a limit, or waits for a time of its own, the sentence; that of an
+            instance which itself stands in line is under ``INSTANCE``.
     """
     known = shown.steps.items()
     steps = {key: replace(step, why=lines.get(key) or _of_step(state, key, step, now)) for key, step in known}
-    return replace(shown, why=tuple(_of_instance(state, now)), steps=ByStep(steps))
+    own = [lines[INSTANCE]] if INSTANCE in lines else []
+    return replace(shown, why=(*own, *_of_instance(state, now)), steps=ByStep(steps))
 
 
 def lasting(milliseconds: int) -> str:
