@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, BadRequest, DefinitionError, Retry, UnknownVersion, Workflow, step
+from hephaestus import DONE, BadRequest, Concurrency, DefinitionError, Retry, UnknownVersion, Workflow, step
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def test_the_version_of_an_umbrella_is_its_current_one() -> None:
         ({}, {"key": True}, "the business key True is invalid"),
         ({}, {"key": "other"}, "its versions have different business keys"),
         ({}, {"scope": "none"}, "its versions have different business keys"),
+        ({}, {"limits": [Concurrency("one", 1)]}, "has limits= beside versions="),
         ({}, {"forks": "some"}, "forks is 'some'. Use one of any, unchanged, none"),
         ({}, {"tags": [str(number) for number in range(19)]}, "has 21 tags together with the umbrella"),
     ],

@@ -128,6 +128,11 @@ def components() -> dict[str, Schema]:
                 "id": INSTANCE_ID,
                 "status": {"type": "string", "const": "pending"},
                 "event": {"type": "string"},
+                "used": {
+                    "type": "boolean",
+                    "description": "Nothing was started: the workflow says that a start uses "
+                    "the instance that is open.",
+                },
             },
             "additionalProperties": False,
         },

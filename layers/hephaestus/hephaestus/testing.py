@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -24,6 +25,7 @@ from hephaestus.adapters.memory.objects import MemoryObjects
 from hephaestus.definition.context import Instance
 from hephaestus.definition.durations import read_duration, read_moment, shown
 from hephaestus.definition.references import step_key
+from hephaestus.runtime.commands.command import Used
 from hephaestus.runtime.dispatch import Budget, Enqueue
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
@@ -221,7 +223,7 @@ class LocalRuntime:
             workflow, context, id=value, version=version, tags=tags, telemetry_metadata=metadata, start_id=start_id
         )
         self.settle()
-        return self.runner.get(instance_id)
+        return replace(self.runner.get(instance_id), used=isinstance(instance_id, Used))
 
     def resume(  # noqa: PLR0913 - as the runner has it
         self,

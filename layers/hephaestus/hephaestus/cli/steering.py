@@ -68,7 +68,7 @@ def start(
     context = read_object(data, input, "the start data")
     start = Start(workflow=workflow, id=value, context=context, version=version, tags=tag or (), start_id=request_id)
     done = session.connection.do(start, wait=wait)
-    tell(session, done, "started", wait=wait, watch=watch)
+    tell(session, done, "was open, and is used:" if done.get("used") else "started", wait=wait, watch=watch)
 
 
 def resume(

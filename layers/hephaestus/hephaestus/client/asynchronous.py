@@ -119,6 +119,11 @@ class AsyncHandle(Generic[HandleT]):
         """The instance's id."""
         return self.handle.id
 
+    @property
+    def used(self) -> bool:
+        """Whether the start has started nothing, and uses this one, which was open."""
+        return self.handle.used
+
     async def get(self) -> InstanceView:
         """The instance as it is now."""
         return await self.client.get(self.id)

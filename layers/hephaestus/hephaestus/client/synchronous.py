@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic
 
@@ -109,7 +109,8 @@ class Client:
             start_id: the start's request id.
         """
         given = {"workflow": _name(workflow), "id": value, "context": context, "version": version, "tags": tags}
-        return self.handle(self._do("start", start_id, **given, metadata=metadata), workflow)
+        done = self._done("start", start_id, **given, metadata=metadata)
+        return replace(self.handle(str(done["id"]), workflow), used=bool(done.get("used")))
 
     def handle(self, instance_id: str, workflow: str | type[Workflow[OutputT]] = "") -> Handle[OutputT]:
         """A handle on an instance by its id; nothing is asked. ``output`` is of the type that ``workflow`` has."""
@@ -309,16 +310,20 @@ class Client:
 
     def _do(self, action: str, request: str | None, **members: Any) -> str:
         """Have a command done; return the id of the instance that it is about, or made."""
+        return str(self._done(action, request, **members)["id"])
+
+    def _done(self, action: str, request: str | None, **members: Any) -> Mapping[str, Any]:
+        """Have a command done; return what is answered."""
         kind = ACTIONS[action]
         if kind.named_by:
             members[kind.named_by] = uuid.uuid4().hex if request is None else request
         command = kind(**members)
         for pause in AGAIN:
             try:
-                return str(self._api.do(command)["id"])
+                return self._api.do(command)
             except RetryLater:
                 time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - so that callers do not come back together
-        return str(self._api.do(command)["id"])
+        return self._api.do(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,11 +334,13 @@ class Handle(Generic[HandleT]):
         client: the client.
         id: the instance's id.
         workflow: its class, if this program has it: the output is of the type that the class says.
+        used: whether the start that gave the handle has started nothing, and uses this one, which was open.
     """
 
     client: Client
     id: str
     workflow: type[Workflow[HandleT]] | None = None
+    used: bool = False
 
     def get(self) -> InstanceView:
         """The instance as it is now."""

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 
 Forks: TypeAlias = Literal["any", "unchanged", "none"]
+IfRunning: TypeAlias = Literal["reject", "use"]
 Checkpoint: TypeAlias = Literal["steps", "boundaries"]
 CHECKPOINTS: Final[tuple[str, ...]] = get_args(Checkpoint)
+IF_RUNNING: Final[tuple[str, ...]] = get_args(IfRunning)
 FORKS: Final[tuple[str, ...]] = get_args(Forks)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, RESERVED, SCOPES
 from hephaestus.definition.concurrency import limits_wrong
-from hephaestus.definition.definition import CHECKPOINTS, FORKS
+from hephaestus.definition.definition import CHECKPOINTS, FORKS, IF_RUNNING
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem
@@ -61,6 +61,10 @@ def _names_wrong(  # noqa: C901 - one rule after the other
         yield (f"forks is {shown(cls.forks)}", f"Use one of {', '.join(FORKS)}")
     if not is_one_of(cls.checkpoint, CHECKPOINTS):
         yield (f"checkpoint is {shown(cls.checkpoint)}", f"Use one of {', '.join(CHECKPOINTS)}")
+    if not is_one_of(cls.if_running, IF_RUNNING):
+        yield (f"if_running is {shown(cls.if_running)}", f"Use one of {', '.join(IF_RUNNING)}")
+    elif cls.if_running == "use" and scope == "none":
+        yield ('has if_running="use" and scope="none"', "Drop one of them: each start has an id of its own")
     if isinstance(cls.version, bool) or not isinstance(cls.version, int) or not 1 <= cls.version <= MAX_VERSION:
         yield (f"the version {shown(cls.version)} is invalid", "Use a whole number of at least 1")
     if problem := call_problem(cls.version_for, "versions", "opts", coroutines=False):

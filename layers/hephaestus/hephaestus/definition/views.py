@@ -124,6 +124,7 @@ class InstanceView:
         cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
         left_out: what is not shown, as it was too large for an answer of the API; ``None`` where nothing is.
         why: sentences that say what holds it as a whole, while it is open; a step's say what that waits for.
+        used: in the answer to a start alone: it has started nothing, and uses this one, which was open.
     """
 
     id: str
@@ -158,6 +159,7 @@ class InstanceView:
     path: str | None = None
     children: Sequence[Mapping[str, Any]] = ()
     why: Sequence[str] = ()
+    used: bool = False
 
     @property
     def closed(self) -> bool:

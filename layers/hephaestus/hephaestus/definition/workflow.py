@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.default import Runs
-    from hephaestus.definition.definition import Checkpoint, Definition, Forks
+    from hephaestus.definition.definition import Checkpoint, Definition, Forks, IfRunning
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.incoming import Trigger
     from hephaestus.definition.references import StepRef
@@ -60,6 +60,8 @@ class Workflow(OfOutput[OutputT]):
         limits: how many instances of it, and of what else names the same limits, may be under way at once, as in
             ``[Concurrency("sync", 2)]``: an instance has a permit from before its first step until it has ended, and
             runs nothing while it stands in line for one.
+        if_running: what a start does whose id another instance of the workflow has that is open: ``reject`` it
+            (``AlreadyRunning``), or ``use`` that one: the start gives its id, and its own start data are dropped.
 
     Attributes:
         start_at: the first step.
@@ -101,6 +103,7 @@ class Workflow(OfOutput[OutputT]):
     forks: ClassVar[Forks]
     checkpoint: ClassVar[Checkpoint]
     limits: ClassVar[tuple[Concurrency, ...]]
+    if_running: ClassVar[IfRunning]
     tags: ClassVar[tuple[str, ...]]
     metadata: ClassVar[Mapping[str, Any]]
     definitions: ClassVar[Mapping[int, Definition]]
@@ -121,6 +124,7 @@ class Workflow(OfOutput[OutputT]):
         current: int | None = None,
         checkpoint: Checkpoint = "steps",
         limits: Sequence[Concurrency] = (),
+        if_running: IfRunning = "reject",
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
@@ -132,6 +136,7 @@ class Workflow(OfOutput[OutputT]):
         cls.forks = forks
         cls.checkpoint = checkpoint
         cls.limits = tuple(limits) if isinstance(limits, list) else limits  # type: ignore[assignment]  # as above
+        cls.if_running = if_running
         cls.tags = tuple(map(plain_name, tags)) if isinstance(tags, (list, tuple)) else tags  # type: ignore[assignment]  # reported below
         cls.metadata = {} if metadata is None else metadata
         problems = [Problem(cls.__name__, problem, fix) for problem, fix in ignored]

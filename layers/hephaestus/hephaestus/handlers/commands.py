@@ -8,6 +8,7 @@ from hephaestus.errors import BadRequest
 from hephaestus.handlers.observability import note
 from hephaestus.handlers.triggers import in_place
 from hephaestus.runtime.commands import CATALOGUE
+from hephaestus.runtime.commands.command import Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ def do_directly(runner: Runner, function: str, event: Mapping[str, Any], context
     call = _asked(function, event).read(event)
     done = _do(runner, call, in_place(context, runner.clock))
     if call.answers == "status":
-        return {"id": done, "status": runner.get(done).status}
+        return {"id": done, "status": runner.get(done).status, **_used(done)}
     return {call.answers: done}
 
 
@@ -56,7 +57,12 @@ def _route(api: Api, command: type[Command]) -> None:
             known[command.named_by] = incoming.idempotency_key
         call = command.read(incoming.body(), **known, by=incoming.caller)
         done = _do(api.runner, call, api.dispatch)
-        return api.answer({"id": done}) if call.answers == "id" else api.accepted(done, call.accepted())
+        return api.answer({"id": done}) if call.answers == "id" else api.accepted(done, _used(done) or call.accepted())
+
+
+def _used(done: str) -> dict[str, bool]:
+    """What an answer says where a start uses an instance that was open."""
+    return {"used": True} if isinstance(done, Used) else {}
 
 
 def _asked(function: str, event: Mapping[str, Any]) -> type[Command]:

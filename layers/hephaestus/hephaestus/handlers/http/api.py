@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -125,7 +126,7 @@ class Api(APIGatewayRestResolver):
         location = {"Location": f"{self.incoming.base}/instances/{quote(instance_id, safe=':')}"}
         if not self.preferences.wait:
             return self.answer({"id": instance_id, **known}, 202, location)
-        shown = self._settle(instance_id)
+        shown = replace(self._settle(instance_id), used=bool(known.get("used")))
         return self.answer(to_json_object(shown), 200 if self._rests(shown, self.clock.now()) else 202, location)
 
     def _settle(self, instance_id: str) -> InstanceView:

@@ -90,6 +90,12 @@ def check_schedule(command: Command) -> None:
         raise BadRequest(message)
 
 
+class Used(str):
+    """The id of an instance that was open already: a start uses it, and has started nothing."""
+
+    __slots__ = ()
+
+
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(member, required, instance_id, request_id, caller)
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
 from hephaestus.engine.events import InstanceStarted
 from hephaestus.runtime.commands import members
-from hephaestus.runtime.commands.command import Command
+from hephaestus.runtime.commands.command import Command, Used
 from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
 from hephaestus.runtime.starts import version_for
@@ -17,6 +17,8 @@ from hephaestus.values.given import own
 if TYPE_CHECKING:
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
+
+TRIES: Final = 5
 
 
 class Start(Command):
@@ -85,5 +87,16 @@ class Start(Command):
         name = self.start_id or instances.clock.unique()
         known = (flow.name, definition.version, initial, tags, metadata, name, who.name, who.source)
         started = InstanceStarted(*known, graph=definition.graph.fingerprint, timeout_ms=definition.timeout_ms)
-        instances.create(made, definition, (started,), asked, going)
-        return made
+        for _ in range(TRIES):
+            try:
+                instances.create(made, definition, (started,), asked, going)
+            except errors.AlreadyRunning:
+                other = instances.store.load(made)
+                if flow.if_running != "use" or (other is not None and other.workflow != flow.name):
+                    raise
+                if other is not None and not other.closed:
+                    return Used(made)
+            else:
+                return made
+        message = f"instance {made} ends and begins all the time; this call changed nothing, try again"
+        raise errors.TooBusy(message)
