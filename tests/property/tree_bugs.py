@@ -13,7 +13,7 @@ from hephaestus.engine import state as state_of_the_engine
 from hephaestus.engine.activation import name_in_life, parse, text_of_item
 from hephaestus.engine.effects import Steer, Tell
 from hephaestus.engine.events import InstanceFinished, PartEnded, PartResumed, PartStarted, Redriven, of_items
-from hephaestus.engine.records import COMPLETED, NOT_ENDED, Counts, Mapped, Origin
+from hephaestus.engine.records import COMPLETED, NOT_ENDED, NOT_UNDONE, Counts, Mapped, Origin
 from hephaestus.runtime import executor, family, journal
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.children_bugs import owing
@@ -327,6 +327,11 @@ def stuck_workflows_left_to_a_compensation_of_its_own(patch: Patch) -> None:
     patch.setattr(engine, "due_part_undos", due)
 
 
+def stuck_once_more_taken_for_completed(patch: Patch) -> None:
+    """A workflow that could not undo itself twice has completed, and its step's compensation is for it."""
+    patch.setattr(Mapped, "to_undo_again", lambda self: replace(self, ends=self.ends.replace(NOT_UNDONE, COMPLETED)))
+
+
 def _is_of_a_part(state: State) -> bool:
     return state.origin is not None and state.origin.part is not None
 
@@ -384,5 +389,6 @@ OF_WORKFLOWS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     open_workflows_have_no_place: ("maps",),
     deadlines_of_workflows_are_no_alarms: ("invariant 3", "alarm"),
     stuck_workflows_left_to_a_compensation_of_its_own: ("invariant 3", "compensation"),
+    stuck_once_more_taken_for_completed: ("maps",),
 }
 """The same, in maps whose items are workflows."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from hephaestus import DONE, FAIL, InstanceNotFound, Items, NonRetryable, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine import advance
 from hephaestus.engine.advance import next_wake
 from hephaestus.engine.codec import dump_state, load_state
 from hephaestus.engine.events import MapBegun, PartResumed, PartStarted, UndoRequested
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.definition.views import InstanceView
+    from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
     from hephaestus.runtime.sources import Scan
 
@@ -943,6 +945,16 @@ def test_a_compensation_of_its_own_leaves_out_workflows_that_could_not_undo_them
     shown = local.start(flow, "1", {})
     assert (shown.status, sorted(undone)) == ("failed", [0, 2])
     assert shown.steps["work"].status == "compensation_failed"
+    for _ in range(2):  # it cannot undo itself once more: that does not make it one that has completed
+        local.runner.redrive(shown.id)
+        local.settle()
+        assert local.runner.get(shown.id).steps["work"].status == "compensation_failed"
+        assert sorted(undone) == [0, 2]
+    broken = False
+    local.runner.redrive(shown.id)
+    local.settle()
+    assert local.runner.get(shown.id).steps["work"].status == "compensated"
+    assert sorted(undone) == [0, 2]
 
 
 def test_a_fork_leaves_the_workflows_of_a_map_to_its_source() -> None:
@@ -1024,3 +1036,55 @@ def test_a_workflow_of_a_map_that_could_not_undo_itself_is_undone_by_a_redrive(c
     local.runner.redrive(shown.id)
     local.settle()
     assert (local.runner.get(shown.id).status, net) == ("completed", [1, 1, 1])
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_a_workflow_that_is_set_back_is_undone_if_it_does_not_begin_again(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule D.9: it could not undo itself, and as its map failed nothing could be undone; it waits for a place."""
+    booked: set[int] = set()
+    broken = first = True
+
+    def unbook(ctx: StepContext) -> None:
+        if broken and ctx.initial["n"] == 3:
+            raise NonRetryable
+        booked.discard(ctx.initial["n"])
+
+    @step(retry=ONCE, compensate=unbook)
+    def book(ctx: StepContext) -> str:
+        booked.add(ctx.initial["n"])
+        return "done"
+
+    @step(retry=ONCE, events=("go",))
+    def check(ctx: StepContext) -> str | Pending:
+        if not first:
+            return Pending()
+        if ctx.initial["n"] >= 2:
+            raise NonRetryable
+        return "go"
+
+    routes: dict[Any, Any] = {book: {"done": check}, check: {"go": DONE}}
+    kid = type("Kid", (Workflow,), {"start_at": book, "transitions": routes}, key="kid")
+    made = Map(kid, over=lambda _: [{"n": n} for n in range(4)], chunk=chunk, name="work", tolerate=1, concurrency=1)
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow, kid)
+    right, shown_as = advance.compensable, "Flow"
+
+    def none(graph: Graph, state: State) -> tuple[str, ...]:
+        return () if state.workflow == shown_as else right(graph, state)
+
+    monkeypatch.setattr(advance, "compensable", none)
+    shown = local.start(flow, "1", {})
+    local.settle()
+    assert (local.runner.get(shown.id).status, booked) == ("failed", {0, 1, 3})
+    monkeypatch.undo()
+    monkeypatch.setattr(spreading, "FAN", 3)
+    first = False
+    local.runner.redrive(shown.id)
+    local.settle()
+    assert booked == {0, 1, 2, 3}
+    broken = False
+    local.runner.cancel(shown.id, compensate=True)
+    local.settle()
+    assert (local.runner.get(shown.id).status, booked) == ("cancelled", set())

@@ -312,6 +312,8 @@ def _reported(before: State, after: State, entry: Entry) -> Tell | None:
     origin = after.origin
     if origin is None or origin.part is None or after.closed or origin.part.plan.tolerated >= origin.part.plan.total:
         return None
+    if after.compensation is not None:
+        return None
     now, was = _failed(after, origin.part.step), _failed(before, origin.part.step)
     if now <= was:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.graph import Spread
-from hephaestus.engine.records import CANCELLED, COMPLETED, FAILED, NOT_ENDED, NOT_UNDONE, STUCK, Counts
+from hephaestus.engine.records import CANCELLED, COMPLETED, NOT_ENDED, NOT_UNDONE, Counts
 from hephaestus.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def counts_of(mapped: Mapped) -> Counts:
     """What has become of the items of a map that has ended, those of its parts included."""
     if not mapped.in_parts:
         ends = mapped.over().ends
-        stuck = ends.count(STUCK)
-        failed = ends.count(FAILED) + stuck
+        failed = mapped.failed
+        stuck = sum(map(mapped.is_stuck, range(len(ends)))) if mapped.child else 0
         return Counts(ends.count(COMPLETED), failed, ends.count(CANCELLED), ends.count(NOT_ENDED), stuck)
     found = mapped.counts
     completed, failed = sum(one.completed for one in found), sum(one.failed for one in found)
@@ -216,7 +216,7 @@ def due_part_undos(graph: Graph, state: State, step: str, *, stuck: bool = False
     left = at_once(graph, step, mapped) - _share_of(state, step, mapped, under_way)
     for place in range(len(mapped.ends)):
         activation, share = state.item(step, mapped.key(place)), mapped.share_of(place) if mapped.in_parts else 1
-        due = mapped.ends[place] == STUCK if stuck else mapped.is_to_undo(place)
+        due = mapped.is_stuck(place) if stuck else mapped.is_to_undo(place)
         if due and activation not in under_way:
             if share > left and under_way:
                 return

@@ -365,6 +365,8 @@ class Mapped:
         child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
             ``entries`` has the number that its end was reported with.
         tree: where a fork has taken over a map in parts, whose tree that is: its instances stay where they are.
+        stuck: the places of workflows that could not undo themselves, where the letter does not say so: of those that
+            are to go on, and of those that could not be undone once more.
     """
 
     items: Any
@@ -386,6 +388,7 @@ class Mapped:
     child: str = ""
     version: int = 0
     tree: Tree | None = None
+    stuck: tuple[int, ...] = ()
 
     @property
     def by_others(self) -> bool:
@@ -418,7 +421,27 @@ class Mapped:
         if self.in_parts:
             counts = self.counts[place]
             return self.ends[place] in (COMPLETED, NOT_ENDED) and counts.completed + counts.stuck > 0
-        return self.ends[place] == COMPLETED or (bool(self.child) and self.ends[place] == STUCK)
+        return self.ends[place] == COMPLETED or self.is_stuck(place)
+
+    def is_stuck(self, place: int) -> bool:
+        """Whether an item is a workflow that has failed, and has not undone all that it did, also if it is to go on."""
+        return self.ends[place] == STUCK or (self.ends[place] == NOT_ENDED and place in self.stuck)
+
+    def begins_again(self, place: int) -> Mapped:
+        """It, once what is at a place goes on: what comes of that is told with its end."""
+        return replace(self, stuck=tuple([one for one in self.stuck if one != place])) if self.stuck else self
+
+    def not_undone(self, place: int) -> Mapped:
+        """It, as what is at a place could not be undone: whether it had completed is still known."""
+        known = not self.is_stuck(place) or place in self.stuck
+        return self if known else replace(self, stuck=(*self.stuck, place))
+
+    def to_undo_again(self) -> Mapped:
+        """It, once what could not be undone is to be undone once more."""
+        ends = [
+            end if end != NOT_UNDONE else STUCK if at in self.stuck else COMPLETED for at, end in enumerate(self.ends)
+        ]
+        return replace(self, ends="".join(ends))
 
     def share_of(self, place: int) -> int:
         """How many items of a part may be at work; of one that was about to go on, at most as many as it has."""
@@ -438,7 +461,8 @@ class Mapped:
         begun = [end == COMPLETED for end in self.ends]
         ends = "".join(COMPLETED if done else NOT_ENDED for done in begun)
         if self.child:
-            return replace(self, ends=ends, open=NOTHING, reason="")
+            stuck = tuple([place for place in range(len(ends)) if self.is_stuck(place)])
+            return replace(self, ends=ends, open=NOTHING, reason="", stuck=stuck)
         entries = tuple(entry if done else 0 for entry, done in zip(self.entries, begun, strict=True))
         return replace(self, ends=ends, entries=entries, open=NOTHING, reason="")
 
@@ -456,8 +480,8 @@ class Mapped:
         ends, counts, shares = [], [], []
         for place, (end, known, share) in enumerate(zip(self.ends, self.counts, self.shares, strict=True)):
             kept = keeps and end != FAILED
-            left = Counts(known.completed, kept=known.kept)
-            left = replace(left, failed=known.failed, stuck=known.stuck) if kept else left
+            left = Counts(known.completed, stuck=known.stuck, kept=known.kept)
+            left = replace(left, failed=known.failed) if kept else left
             whole = end == COMPLETED and left.completed + left.failed == self.part(place)[1]
             ends.append(COMPLETED if whole else NOT_ENDED)
             counts.append(left)

@@ -60,7 +60,7 @@ class Book:
         open, undoing: the items whose instances are under way, and those that are asked to undo what they did.
         stuck: of those that have failed, the instances that could not undo all that they did.
         cancelled: the items whose instances were cancelled with the map.
-        tried: of those that are stuck, the ones that could not undo it either when their map was undone.
+        set_back: of those that were stuck, the ones that are to go on.
         numbers: of each item the number that its end was told with the last time.
     """
 
@@ -80,7 +80,7 @@ class Book:
     undoing: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
-    tried: set[str] = field(default_factory=set)
+    set_back: set[str] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -94,6 +94,7 @@ class Book:
     def again(self) -> Book:
         """After a redrive: all that has not completed is run again."""
         of = {"workflow": self.workflow, "version": self.version, "numbers": self.numbers}
+        of["set_back"] = self.stuck | self.set_back
         return Book(self.items, self.first, self.total, self.share, dict(self.left), **of)  # type: ignore[arg-type]  # each is of its field's type
 
     def is_stopped(self, spread: Spread) -> bool:
@@ -110,7 +111,7 @@ class Book:
 
     def to_undo(self) -> set[str]:
         """The items that are still to be undone: those that have completed, and workflows that are stuck."""
-        return (self.left.keys() | self.stuck) - self.undone - self.kept
+        return (self.left.keys() | self.stuck | self.set_back) - self.undone - self.kept
 
 
 class Items:
@@ -269,7 +270,6 @@ class Items:
         """What could not be undone is to be undone once more."""
         for step in steps:
             if step in self.maps:
-                self.maps[step].tried |= self.maps[step].kept & self.maps[step].stuck
                 self.maps[step].kept.clear()
                 self.maps[step].tries.clear()
             if step in self.nodes:

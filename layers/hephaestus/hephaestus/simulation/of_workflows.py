@@ -62,6 +62,7 @@ def goes_on(check: Check, event: PartStarted) -> None:
     require(state.paused is None, "pause", f"{activation} goes on although the instance is paused")
     known.told.pop(activation, None)
     book.open.add(key)
+    book.set_back.discard(key)
     check.ledger.trees.begins(check, ())
 
 
@@ -163,7 +164,7 @@ def _letter(book: Book, key: str) -> str:
         return NOT_UNDONE
     if key in book.undone:
         return UNDONE
-    if key in book.left or key in book.tried:
+    if key in book.left:
         return COMPLETED
     if key in book.failed:
         return STUCK if key in book.stuck else FAILED

@@ -113,7 +113,7 @@ class Node:
         self.most, self.stopped_at = most, None
         for one, told in self.told.items():
             kept = keeps and one not in self.broken
-            self.told[one] = Counts(told.completed, *((told.failed, 0, 0, told.stuck) if kept else ()))
+            self.told[one] = Counts(told.completed, told.failed if kept else 0, stuck=told.stuck)
         again = {one for one in self.ended if sum(_ends(self.told[one])) < self.size_of(one)}
         begun = again | self.repeated.keys()
         self.repeated = {one: not keeps or one in self.broken or self.repeated.get(one, False) for one in begun}
@@ -528,7 +528,7 @@ def _counts(known: Generation) -> tuple[int, int, int]:
     if (node := known.items.nodes.get(part.step)) is not None:
         return node.known("completed"), node.known("failed"), node.known("stuck")
     book = known.items.maps.get(part.step)
-    return (0, 0, 0) if book is None else (len(book.left), len(book.failed), len(book.stuck))
+    return (0, 0, 0) if book is None else (len(book.left), len(book.failed), len(book.stuck | book.set_back))
 
 
 def _all_emitted(known: Generation) -> dict[str, int]:

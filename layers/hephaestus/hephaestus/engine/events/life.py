@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
-from hephaestus.engine.records import COMPLETED, NOT_UNDONE, NOTHING, Undelivered
+from hephaestus.engine.records import NOTHING, Undelivered
 from hephaestus.engine.requests import NAME, remember
 from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, above_of, asked_for, child_of
 from hephaestus.errors import CorruptLog
@@ -365,7 +365,7 @@ def _to_undo(step: StepState) -> StepState:
     if step.status != "compensation_failed":
         return step
     if step.mapped is not None:
-        step = replace(step, mapped=replace(step.mapped, ends=step.mapped.ends.replace(NOT_UNDONE, COMPLETED)))
+        step = replace(step, mapped=step.mapped.to_undo_again())
     begun: StepStatus = "looping" if step.mapped is None else "mapping"
     return replace(step, status="completed" if step.event is not None else begun, error=None)
 

@@ -112,6 +112,7 @@ class PartStarted(OfActivation):
         mapped, place = item.mapped, item.place
         if mapped.in_parts:
             mapped = replace(mapped, shares=_put(mapped.shares, place, self.share))
+        mapped = mapped.begins_again(place)
         child = Child(self.child, number=mapped.entries[place])
         changed = _noted(state, self, item, mapped)
         return {**changed, "children": added(state.children, self.activation, child)}
@@ -162,6 +163,7 @@ class PartEnded(OfActivation):
         found = _Item(step, known, mapped, place, item)
         if child.stopping == "undo":
             end = UNDONE if self.status == "undone" else NOT_UNDONE
+            found = found._replace(mapped=mapped if end == UNDONE else mapped.not_undone(place))
         else:
             end = COMPLETED if self.status in ("completed", "cancelled") else FAILED
             if mapped.child:
