@@ -204,6 +204,7 @@ class State:
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation; the
     instance's own are under ``INSTANCE``. ``resuming`` are the activations whose children go on once it has them;
     ``alone``: it was left by its parent and redriven by itself, and has no permit but its own.
+    An ``orphan`` was started when its parent had ended, or was gone, and has run nothing.
     ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``
@@ -266,6 +267,7 @@ class State:
     alone: bool = False
     scheduled_for: int = 0
     undelivered: Mapping[str, Undelivered] = NOTHING
+    orphan: bool = False
     kept: Kept = field(default=Kept(), init=False, compare=False, repr=False)
     trail: Trail = field(default_factory=Trail, init=False, compare=False, repr=False)
 
@@ -290,6 +292,11 @@ class State:
     def attached(self) -> bool:
         """Whether it is a child that its parent waits for: it is steered, and goes, with the root of its tree."""
         return self.origin is not None and not self.origin.detached
+
+    @property
+    def stays(self) -> bool:
+        """Whether it does not expire by itself: what has a parent goes with its root (D.11)."""
+        return not self.closed or (self.attached and not self.orphan)
 
     @property
     def offspring(self) -> dict[str, Child]:

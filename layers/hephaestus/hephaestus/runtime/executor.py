@@ -91,6 +91,7 @@ from hephaestus.runtime.lines import is_called
 from hephaestus.runtime.objects import no_sources
 from hephaestus.runtime.orphans import (
     ended_by,
+    forget,
     is_ending,
     is_read,
     is_unread,
@@ -163,7 +164,10 @@ class Executor:
         if state.origin is not None and state.status == "pending" and not state.steps:
             instead = orphaned_by(state, opening, self.commits.store)
             if instead is not None:
-                return self._append(state, instead)
+                ended = self._append(state, instead)
+                if ended is not None and ended.orphan:
+                    forget(ended, self.clock.now(), self.commits.store, self.commits.finish)
+                return ended
         done = self._run(state, opening, definition, budget)
         for _ in range(LOOKS):
             if done is None or not (self._has_mail(done, definition) or self._is_called(done)):

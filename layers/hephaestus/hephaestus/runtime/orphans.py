@@ -13,7 +13,7 @@ from hephaestus.engine.state import is_other, left_by, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.mail import Mail
@@ -38,10 +38,25 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     alive = parent is not None and not parent.closed and not parent.kept.ended and parent.life == origin.life
     child = parent.children.get(origin.activation) if alive and parent is not None else None
     if child is None or child.status or child.stopping or child.instance_id != state.instance_id:
-        return (*opening, InstanceFinished("cancelled"))
+        return (*opening, InstanceFinished("cancelled", orphan=not alive))
     if parent is not None and parent.paused is not None and state.paused is None:
         return (*[event for event in opening if not isinstance(event, Claimed)], Paused("its parent is paused"))
     return None
+
+
+def forget(orphan: State, now: int, store: Store, finish: Callable[[State], object]) -> None:
+    """Delete a child that a worker started after its parent was deleted: nothing is left that would name it (D.11).
+
+    One whose parent has ended expires by itself.
+
+    Raises:
+        StoreUnavailable: the store did not answer; it expires in the end.
+    """
+    origin = orphan.origin
+    assert origin is not None  # noqa: S101 - it is a child
+    parent = read_other(origin.instance_id, store)
+    if parent is None or (parent.life != origin.life and not store.reader.page(parent.instance_id, origin.life, 1, 1)):
+        store.delete(orphan.instance_id, now, finish)
 
 
 def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bool:

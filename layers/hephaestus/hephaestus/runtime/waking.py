@@ -18,7 +18,7 @@ from hephaestus.errors import (
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.lines import is_called, sweep
 from hephaestus.runtime.names import DECLARATIONS, said_id
-from hephaestus.runtime.orphans import unread
+from hephaestus.runtime.orphans import forget, unread
 from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
 from hephaestus.store.permits import LIMIT, is_limit
 
@@ -118,6 +118,8 @@ class Waker:
         if state.kept.settled < state.sequence and not state.kept.ended and not state.kept.blocked:
             state = self._perform(state, now)
         self._instances.store.tidy(state.instance_id, state, now, alarms)
+        if state.orphan:
+            forget(state, now, self._instances.store, self._instances.commits.finish)
         return state
 
     def _perform(self, state: State, now: int) -> State:

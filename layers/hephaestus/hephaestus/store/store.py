@@ -526,7 +526,7 @@ class Store:
         return data, frozenset(names_in(apart))
 
     def _write_values(self, state: State, apart: Mapping[str, bytes], known: frozenset[str]) -> None:
-        goes = state.closed and not state.attached  # as with its head
+        goes = not state.stays  # as with its head
         expires = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
         for place, value in apart.items():
             (name,) = names_in((place,))
@@ -557,7 +557,7 @@ class Store:
 
     def _write_head(self, state: State) -> Kept:
         """Have the head follow; what is known of it afterwards, whether it was this call that wrote it or not."""
-        goes = state.closed and not state.attached  # what has a parent goes with its root (D.11)
+        goes = not state.stays
         late = LATEST_START_MS // 1000 if state.scheduled_for else 0  # its schedule may start it again (G.2)
         kept, expires = state.kept, self.expiry(state.updated_at, late) if goes else None
         later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None

@@ -235,6 +235,7 @@ class Redriven(Event):
             "parked": None,
             "undelivered": self._undelivered(state),
             "alone": self.by_source != "parent" and bool(above_of(state)) if self.status else state.alone,
+            "orphan": False,
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
         }
 
@@ -307,19 +308,21 @@ class UndoRequested(Event):
 class InstanceFinished(Event):
     """The last event of a generation; ``status`` is ``completed``, ``failed``, ``cancelled`` or ``undone``.
 
-    The output of a completed one is ``output``, or the results of the step ``output_of``.
+    The output of a completed one is ``output``, or the results of the step ``output_of``. An ``orphan`` is a child that
+    was started when its parent had ended, or was gone, and has run nothing.
     """
 
     status: str
     error: Failure | None = None
     output_of: str = ""
     output: Mapping[str, Any] = NOTHING
+    orphan: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """An end but ``completed`` may be followed by a redrive, which needs what was still open."""
         ended = {"owner": None, "lease_until": 0, "careful": 0, "paused": None, "parked": None, "error": self.error}
         if self.status != "completed":
-            return ended
+            return {**ended, "orphan": True} if self.orphan else ended
         left = {"output_of": self.output_of, "output": self.output, "output_tries": 0, "undelivered": NOTHING}
         inbox = NOTHING if state.part is None else state.inbox  # a part may go on with what has failed
         return {**ended, **left, "running": (), "isolated": (), "timers": NOTHING, "inbox": inbox, "lines": NOTHING}

@@ -203,7 +203,7 @@ class PartResumed(Event):
             begun = known.attempt, known.started_at
             steps[key] = StepState("mapping", begun[0], started_at=begun[1], requests=known.requests, mapped=mapped)
         ended: dict[str, Any] = {"output_of": "", "output": NOTHING}
-        ended |= {"cancel": None, "paused": None, "error": None, "parked": None}
+        ended |= {"cancel": None, "paused": None, "error": None, "parked": None, "orphan": False}
         asked = remember(state, "resume_part", self.request_id, "")
         timers = {
             one: tuple(replace(timer, due_at=timer.due_at + pause) for timer in known)

@@ -1,0 +1,110 @@
+"""Children that a worker starts late, when their parents are over or gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus.runtime.family import Family
+from hephaestus.steps import ChildWorkflow, Map
+from hephaestus.store.keys import HEAD
+from hephaestus.store.table import ALWAYS
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ran: list[str] = []
+
+
+@step
+def work(ctx: StepContext) -> str:
+    """Work."""
+    ran.append(ctx.instance.id)
+    return "done"
+
+
+class Kid(Workflow, key="kid"):
+    """A child."""
+
+    start_at = work
+    transitions = {work: {"done": DONE}}
+
+
+def parent_of(made: Any) -> type[Workflow]:
+    """A workflow of one step."""
+    return type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+
+
+MADE: dict[str, Callable[[], Any]] = {
+    "child": lambda: ChildWorkflow(Kid, context=lambda _: {"secret": 1}),
+    "item": lambda: Map(Kid, over=lambda _: [{"n": 1}], name="map"),
+    "part": lambda: Map(step(key="item")(lambda _: "done"), over=lambda _: range(3), chunk=2, name="map"),
+}
+
+
+class Frozen:
+    """Remembers the starts of children, and repeats them as a worker does that was frozen in the middle of one."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._starts: list[tuple[Any, ...]] = []
+        right = Family._start  # noqa: SLF001 - where a worker is frozen
+
+        def start(family: Family, *given: Any) -> None:
+            self._starts.append((family, *given))
+            right(family, *given)
+
+        patch.setattr(Family, "_start", start)
+        self._right = right
+
+    def thaw(self) -> list[str]:
+        """Start them once more; their ids."""
+        for given in self._starts:
+            self._right(*given)
+        return [given[1].child for given in self._starts]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("kind", MADE)
+def test_a_child_that_is_started_after_its_tree_was_deleted_goes_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch, *, restarted: bool
+) -> None:
+    """Rule D.11: it runs nothing, and nothing of it is left, its start data included."""
+    frozen, flow = Frozen(monkeypatch), parent_of(MADE[kind]())
+    local = LocalRuntime(flow, Kid)
+    shown = local.start(flow, "1", {})
+    assert shown.status == "completed"
+    local.runner.delete(shown.id)
+    local.advance(timedelta(days=3))
+    if restarted:
+        monkeypatch.undo()
+        local.start(flow, "1", {})
+    ran.clear()
+    names = frozen.thaw()
+    assert any(local.store.table.get(name, HEAD) for name in names), "else the test proves nothing"
+    local.advance(timedelta(minutes=10))
+    left = [item for name in names for item in local.store.table.query(name, low="", high="~")]
+    assert {item.get("ends") for item in left} == {"deleted"}
+    assert all("expires" in item and "data" not in item for item in left)
+    assert not ran
+
+
+def test_a_child_that_is_started_after_its_parent_has_ended_does_not_outlive_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rule D.11: its parent's time has been given to its tree already, so it expires by itself."""
+    frozen, flow = Frozen(monkeypatch), parent_of(MADE["child"]())
+    local = LocalRuntime(flow, Kid)
+    local.store.retention = 30 * 24 * 3600
+    local.start(flow, "1", {})
+    for name in [given[1].child for given in frozen._starts]:  # noqa: SLF001 - it has expired meanwhile
+        for item in local.store.table.query(name, low="", high="~"):
+            local.store.table.delete(name, str(item["sk"]), ALWAYS)
+    (name,) = frozen.thaw()
+    local.advance(timedelta(minutes=10))
+    head = local.store.table.get(name, HEAD)
+    assert head is not None
+    assert (head["status"], "expires" in head) == ("cancelled", True)
