@@ -135,7 +135,7 @@ def test_a_map_that_many_instances_run_is_one_line(monkeypatch: pytest.MonkeyPat
     assert "hephaestus-map" not in tree
     said = call("history", "long::1")
     assert "ask runs for 12 items" in said
-    assert "ask begins some of its items, at most 2 at a time" in said
+    assert "ask begins some of its items in 6 parts, at most 12 at a time" in said
     assert "hephaestus-map" not in said
     for item in range(1, 11):
         local.resume("long::1", "yes", item=str(item))

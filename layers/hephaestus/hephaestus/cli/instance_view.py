@@ -9,19 +9,25 @@ from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from hephaestus.cli import styles
 from hephaestus.cli.text import ago, asked_by, brief, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from rich.console import RenderableType
 
 Json = dict[str, Any]
 LEAST: Final = 12
+BAD: Final = ("failed", "compensation_failed")  # statuses of items that a person looks for
+ENDED_OTHERWISE: Final = {
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "compensated": "undone",
+    "compensation_failed": "not undone",
+}
 
 
 def instance(
@@ -47,40 +53,18 @@ def instance(
     return Group(*parts)
 
 
-def family_tree(shown: Json) -> Tree:
-    """An instance and all below it."""
-    top = Tree(Text.assemble((safe(shown["id"]), "bold"), "  ", styles.status(shown["status"])), guide_style="dim")
-    maps = {key: step["progress"] for key, step in shown.get("steps", {}).items() if step.get("progress")}
-    _add_maps(top, maps)
-    _add_children(top, shown.get("children", ()))
-    return top
-
-
-def _add_maps(to: Tree, maps: Json) -> None:
-    """A map is a line, however many instances run its items."""
-    for key, counts in maps.items():
-        to.add(Text.assemble((safe(key), "bold"), f"  {said_progress(counts)}"))
-
-
 def said_progress(counts: Json) -> str:
     """How far a map has come, in words."""
-    failed = f", {counts['failed']:,} failed" if counts.get("failed") else ""
     under_way = sum(counts.get(name, 0) for name in ("running", "waiting", "retrying"))
     left = f", {under_way:,} under way" if under_way else ""
-    return f"{counts['completed']:,} of {counts['total']:,} items{failed}{left}"
+    return f"{counts['completed']:,} of {counts['total']:,} items{''.join(_ended_otherwise(counts))}{left}"
 
 
-def _add_children(to: Tree, children: Iterable[Json]) -> None:
-    for child in children:
-        line = Text.assemble((safe(child["step"]), "bold"), "  ", styles.status(child["status"]), "  ")
-        line.append(safe(child["id"]), "dim")
-        if child.get("detached"):
-            line.append("  detached", "dim")
-        if child.get("error"):
-            line.append(f"\n{safe(child['error']['message'])}", "red")
-        own = to.add(line)
-        _add_maps(own, child.get("maps", {}))
-        _add_children(own, child.get("children", ()))
+def _ended_otherwise(counts: Json) -> Iterator[str]:
+    """How many items have ended other than by completing, and were undone."""
+    for name, words in ENDED_OTHERWISE.items():
+        if counts.get(name):
+            yield f", {counts[name]:,} {words}"
 
 
 def _head(shown: Json, now: datetime) -> Iterator[Text]:
@@ -146,8 +130,7 @@ def _counted(step: Json) -> str:
     """How often it was tried, and which round it is at."""
     tried = f" ×{step['attempt']}" if step.get("attempt", 0) > 1 else ""
     if counts := step.get("progress"):
-        failed = f", {counts['failed']} failed" if counts["failed"] else ""
-        return f"{tried} {counts['completed']}/{counts['total']}{failed}"
+        return f"{tried} {counts['completed']}/{counts['total']}{''.join(_ended_otherwise(counts))}"
     return tried + (
         f" round {step['round']}" + (f"/{step['rounds']}" if step.get("rounds") else "") if step.get("round") else ""
     )
@@ -189,36 +172,54 @@ REDRIVE: Final = {
 }
 
 
+def repeated_items(shown: Json) -> dict[str, int]:
+    """How many items a redrive would repeat, of each map that goes on: of a cancelled one, what failed stays so."""
+    plan, found = shown.get("redrive") or {}, {}
+    for key in plan.get("runs_again", ()):
+        step = shown.get("steps", {}).get(key, {})
+        if (counts := step.get("progress")) and key not in plan.get("anew", ()):
+            kept = ("completed", "failed") if step["status"] == "mapping" else ("completed",)
+            found[key] = counts["total"] - sum(counts.get(name, 0) for name in kept)
+    return found
+
+
 def redrive_lines(shown: Json) -> list[Text]:
     """What a redrive would do to an instance, step by step."""
     plan = shown.get("redrive") or {}
     if not plan and shown["status"] not in ("failed", "cancelled") and not shown.get("parked"):
         return [Text(f"{safe(shown['id'])} is {shown['status']}: there is nothing to redrive", style="yellow")]
-    lines = [
-        Text.assemble(f"{words}: ", (", ".join(map(safe, plan[name])), "bold"))
-        for name, words in REDRIVE.items()
-        if plan.get(name)
-    ]
+    repeated = repeated_items(shown)
+    lines = []
+    for name, words in REDRIVE.items():
+        if plan.get(name):
+            line = Text(f"{words}: ")
+            for number, step in enumerate(plan[name]):
+                line.append(", " if number else "").append(safe(step), "bold")
+                if name == "runs_again" and step in repeated:
+                    line.append(f" ({repeated[step]:,} of {shown['steps'][step]['progress']['total']:,} items)")
+                elif name == "runs_again" and step in plan.get("anew", ()):
+                    line.append(" (anew, with all its items)")
+            lines.append(line)
     return lines or [Text("it goes on as it was; which steps run is not known", style="dim")]
 
 
 def _hints(shown: Json) -> list[Text]:
     """What could be done next, as commands."""
-    name = _quoted(shown["id"])
+    name = quoted(shown["id"])
     hints: list[str] = []
     for key, step in shown.get("steps", {}).items():
-        hints += [f"items {name} {_quoted(key)} --status {status}" for status in _worth_seeing(step, shown["status"])]
+        hints += [f"items {name} {quoted(key)} --status {status}" for status in _worth_seeing(step, shown["status"])]
         if step.get("child") and step["status"] == "waiting" and shown["status"] not in CLOSED:
             hints += [hint for hint in [f"get {name} --tree"] if hint not in hints]
         events = [event for event in step.get("accepts", ()) if event != "timeout"]
         if events and (step.get("progress") or {}).get("waiting"):
-            hints.append(f"resume {name} {_quoted(events[0])} --step {_quoted(key)} --item KEY")
+            hints.append(f"resume {name} {quoted(events[0])} --step {quoted(key)} --item KEY")
         if step["status"] == "waiting" and events:
             several = (
                 sum(event in (other.get("accepts") or ()) for other in shown["steps"].values() for event in events[:1])
                 > 1
             )
-            hints.append(f"resume {name} {_quoted(events[0])}" + (f" --step {key}" if several else ""))
+            hints.append(f"resume {name} {quoted(events[0])}" + (f" --step {key}" if several else ""))
     if "paused" in shown:
         hints.append(f"unpause {name}")
     if shown["status"] == "failed" or shown.get("parked"):
@@ -231,7 +232,7 @@ def _hints(shown: Json) -> list[Text]:
 def _worth_seeing(step: Json, status: str) -> list[str]:
     """The statuses of a map's items that a person may look for: of an instance that has ended, nothing waits."""
     counts = step.get("progress") or {}
-    return [one for one in (("failed",) if status in CLOSED else ("failed", "waiting")) if counts.get(one)]
+    return [one for one in (BAD if status in CLOSED else (*BAD, "waiting")) if counts.get(one)]
 
 
 def _data(shown: Json) -> Iterator[RenderableType]:
@@ -246,7 +247,7 @@ def _data(shown: Json) -> Iterator[RenderableType]:
             yield Text(dump(value))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """``text`` as a shell takes it."""
     printable = safe(text)
     if all(letter.isalnum() or letter in "._-:/@" for letter in printable):

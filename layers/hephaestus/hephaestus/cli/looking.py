@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.instance_view import family_tree, instance
+from hephaestus.cli.instance_view import instance, said_progress
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import ago, date, dump, read_time, safe, short
 from hephaestus.cli.timeline import Timeline
+from hephaestus.cli.tree_view import family_tree
 from hephaestus.engine.state import CLOSED
 from hephaestus.errors import BadRequest, RetryLater
 from hephaestus.runtime.queries import read_filter
@@ -108,13 +109,22 @@ def follow(session: Session, instance_id: str, *, full: bool = False) -> None:
             if session.json:
                 session.write_line(dump(last, indent=None))
             else:
-                waiting = ", ".join(key for key, step in last.get("steps", {}).items() if step["status"] == "waiting")
-                session.say(styles.plain(f"{date(last['updated_at'])}  {last['status']}  {waiting}".rstrip()))
+                session.say(styles.plain(f"{date(last['updated_at'])}  {last['status']}  {_goes_on(last)}".rstrip()))
     else:
         with Live(console=session.out, auto_refresh=False, vertical_overflow="visible") as live:
             for last in _changes(session, instance_id, always=True):
                 live.update(instance(last, session.out.width, full=full, bars=True), refresh=True)
     end_with(last)
+
+
+def _goes_on(shown: Json) -> str:
+    """The steps that wait, and how far maps have come: while items run, and at the end."""
+    steps = shown.get("steps", {}).items()
+    waiting = [key for key, step in steps if step["status"] == "waiting"]
+    maps = [(key, step["progress"]) for key, step in steps if step.get("progress")]
+    closed = shown["status"] in CLOSED
+    going = [(key, counts) for key, counts in maps if closed or shown["steps"][key]["status"] == "mapping"]
+    return ", ".join([*waiting, *(f"{key} {said_progress(counts)}" for key, counts in going)])
 
 
 def _changes(session: Session, instance_id: str, *, always: bool = False) -> Iterator[Json]:
@@ -262,19 +272,26 @@ def items(
 
 def _items(found: list[Json]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("ITEM", "STATUS", "EVENT", ""):
-        table.add_column(name, no_wrap=name != "", overflow="ellipsis")
+    workflows = any(one.get("child") for one in found)
+    for name in ("ITEM", "STATUS", "EVENT", *(["CHILD"] if workflows else ()), ""):
+        table.add_column(name, no_wrap=name != "", overflow="fold" if name == "CHILD" else "ellipsis")
     for one in found:
-        error = one.get("error")
-        left = f"{error['type']}: {error['message']}" if error else dump(one["results"]) if one.get("results") else ""
         tried = f" ×{one['attempt']}" if one.get("attempt", 0) > 1 else ""
         table.add_row(
             Text(safe(one["key"])),
             styles.status(one["status"]) + Text(tried, "dim"),
             Text(safe(one.get("event", ""))),
-            Text(short(safe(left), MOST_LEFT), style="red" if error else "dim"),
+            *([Text(safe(one.get("child", "")))] if workflows else ()),
+            item_left(one),
         )
     return table
+
+
+def item_left(one: Json) -> Text:
+    """What an item left, as JSON, or why it failed."""
+    if error := one.get("error"):
+        return Text(short(f"{error['type']}: {error['message']}", MOST_LEFT), style="red")
+    return Text(short(dump(one["results"], indent=None), MOST_LEFT) if one.get("results") else "", style="dim")
 
 
 def history(

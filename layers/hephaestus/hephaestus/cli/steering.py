@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hephaestus.cli import styles
 from hephaestus.cli.data import NOTHING, read_data, read_object
-from hephaestus.cli.instance_view import instance, redrive_lines
+from hephaestus.cli.instance_view import instance, redrive_lines, repeated_items
 from hephaestus.cli.looking import InstanceId, end_with, follow
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
@@ -129,7 +129,10 @@ def redrive(
     if dry_run or (session.interactive and not yes):
         shown = session.connection.get(instance_id)
         if dry_run and session.json:
-            session.write_json({"id": shown["id"], "redrive": shown.get("redrive")})
+            items = repeated_items(shown)
+            session.write_json(
+                {"id": shown["id"], "redrive": shown.get("redrive"), **({"items": items} if items else {})}
+            )
         else:
             session.say(*redrive_lines(shown))
     if dry_run:

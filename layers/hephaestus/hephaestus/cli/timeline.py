@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
+from hephaestus.cli.folding import folded
 from hephaestus.cli.text import ago, asked_by, brief, clock, date, dump, moment, safe, span, until
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Timeline:
         self._before = at
         after = f"+{span(since)}" if since else ""
         head = (str(entry["sequence"]), clock(at), after)
-        for event in entry["events"]:
+        for event in folded(entry["events"]):
             if "item" in event:
                 event = {**event, "step": f"{event['step']}[{event['item']}]"}  # noqa: PLW2901 - as it is shown
             self._note(event)
@@ -210,7 +211,12 @@ def _part_started(event: Json, _at: datetime) -> Text:
     if event.get("child"):
         return Text.assemble((safe(event["step"]), "bold"), f" goes on with the child {safe(event['child'])}")
     share = f"at most {event['share']:,} at a time"
-    return Text.assemble((safe(event["step"]), "bold"), " begins some of its items, ", (share, "dim"))
+    return Text.assemble((safe(event["step"]), "bold"), f" begins some of its items{_parts(event)}, ", (share, "dim"))
+
+
+def _parts(event: Json) -> str:
+    """In how many parts of a map the same happened."""
+    return f" in {event['parts']:,} parts" if event.get("parts", 0) > 1 else ""
 
 
 def _permits(event: Json, _at: datetime) -> Text:
@@ -224,7 +230,9 @@ def _queued(event: Json, _at: datetime) -> Text:
 
 def _part_reported(event: Json, _at: datetime) -> Text:
     failed = event.get("failed", 0)
-    return Text.assemble((safe(event["step"]), "bold"), (f" {failed:,} of some items have failed", "red"))
+    return Text.assemble(
+        (safe(event["step"]), "bold"), (f" {failed:,} of some items have failed{_parts(event)}", "red")
+    )
 
 
 def _part_ended(event: Json, _at: datetime) -> Text:
@@ -232,10 +240,10 @@ def _part_ended(event: Json, _at: datetime) -> Text:
     if "part" not in event:
         line.append(f"its workflow is {safe(event.get('status') or 'lost')}")
     elif event.get("status") == "undone":
-        line.append("has undone some of its items")
+        line.append(f"has undone some of its items{_parts(event)}")
     else:
         counts = ", ".join(f"{number:,} {name}" for name, number in (event.get("counts") or {}).items())
-        line.append(f"some items have ended: {counts or 'none ran'}")
+        line.append(f"some items have ended{_parts(event)}: {counts or 'none ran'}")
     if event.get("error"):
         line.append(f"\n{safe(event['error']['message'], lines=True)}", style="red")
     return line
@@ -355,6 +363,8 @@ def _child_ended(event: Json, _at: datetime) -> Text:
 
 
 def _child_undoing(event: Json, _at: datetime) -> Text:
+    if event.get("parts", 0) > 1:
+        return Text(f"{safe(event['step'])} undoes its items{_parts(event)}")
     return Text(f"the child of {safe(event['step'])} undoes what it did")
 
 

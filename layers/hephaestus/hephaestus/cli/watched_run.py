@@ -18,8 +18,8 @@ from hephaestus.adapters.memory import MemoryQueue
 from hephaestus.cli import styles
 from hephaestus.cli.data import read_object
 from hephaestus.cli.failures import words
-from hephaestus.cli.instance_view import instance
-from hephaestus.cli.looking import end_with
+from hephaestus.cli.instance_view import BAD, instance
+from hephaestus.cli.looking import end_with, item_left
 from hephaestus.cli.modules import find
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe, short, span
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Answer = tuple[str, Any]
 FRAME_SECONDS: Final = 0.1
 ROUNDS: Final = 10_000
+MOST_NAMED: Final = 20  # items of a map that have failed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -141,6 +142,8 @@ def run(
         session.write_json(shown)
     elif not session.out.is_terminal or full:
         session.say(instance(shown, session.out.width, full=full, now=play.now, hints=False))
+    if not session.json:
+        session.say(*play.failed_items(shown))
     end_with(shown)
 
 
@@ -167,6 +170,22 @@ class _Play:
             self._go_on(shown)
         message = f"instance {instance_id} does not come to an end"
         raise BadRequest(message)
+
+    def failed_items(self, shown: dict[str, Any]) -> Iterator[Text]:
+        """The items that have failed, the first of each map: after the run no one can ask for them."""
+        for key, step in shown.get("steps", {}).items():
+            for status in BAD:
+                number = step.get("progress", {}).get(status, 0)
+                found = (
+                    self.stage.runner.items(shown["id"], key, status=status, limit=MOST_NAMED).items if number else ()
+                )
+                for one in found:
+                    line = item_left(to_json_object(one))
+                    yield Text.assemble(
+                        (f"{safe(key)}[{safe(one.key)}]", "bold"), "  ", styles.status(status), "  ", line
+                    )
+                if number > len(found):
+                    yield Text(f"and {number - len(found):,} more of {safe(key)}", style="dim")
 
     def _go_on(self, shown: InstanceView) -> None:
         """Answer a step that takes events, or let time pass until something happens by itself."""

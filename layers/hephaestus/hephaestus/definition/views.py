@@ -23,7 +23,6 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.records import Counts
 from hephaestus.engine.state import CLOSED, PARTS, StepState
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
@@ -119,8 +118,9 @@ class InstanceView:
         error: why it failed: ``type`` and ``message``.
         deadline: when it fails unless it has ended before, where its workflow has a ``timeout``.
         output: what it left, once it has completed; see ``Workflow.output``.
-        redrive: what a redrive would do now, by step: ``runs_again``, ``waits_again`` (approvals included),
-            ``waits_on``, ``undoes`` and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
+        redrive: what a redrive would do now, by step: ``runs_again``, ``anew`` (the maps among them that begin anew; of
+            others what has not completed is repeated), ``waits_again`` (approvals included), ``waits_on``, ``undoes``
+            and ``kept``; ``None`` where it cannot be redriven or its version is not deployed.
         cancel_undoes: the steps that a cancellation with compensation would undo now, in this order.
         left_out: what is not shown, as it was too large for an answer of the API; ``None`` where nothing is.
         why: sentences that say what holds it as a whole, while it is open; a step's say what that waits for.
@@ -343,11 +343,12 @@ def _told(event: Event) -> dict[str, Any]:
         fields |= {"activation": _of_step(event.activation), "part": found.item, "child": None, "number": None}
     if isinstance(event, PartEnded):
         counts = {name: count for name, count in asdict(event.counts).items() if count}
-        fields |= {"counts": counts, "emitted": dict(event.emitted), "number": None}
+        fields |= {"counts": counts, "emitted": dict(event.emitted), "number": None, "of_item": None}
     if isinstance(event, ChildrenStopping):
         fields["activations"] = tuple(dict.fromkeys(map(_of_step, event.activations)))
     if isinstance(event, ChildUndoing):
-        fields |= {"activation": _of_step(event.activation), "number": None}
+        fields |= {"number": None, "of_item": None}
+        fields |= {} if event.of_item else {"activation": _of_step(event.activation)}
     return fields
 
 
@@ -360,7 +361,7 @@ def _is_of_part(event: PartStarted | PartReported | PartEnded) -> bool:
     """Whether an event is about a part of a map, and not about an item that is an instance of a workflow."""
     if isinstance(event, PartStarted):
         return event.child.startswith(f"{PARTS}::")
-    return isinstance(event, PartReported) or event.counts != Counts() or not (event.emitted or event.error)
+    return isinstance(event, PartReported) or not event.of_item
 
 
 HIDDEN: Final = frozenset({"start_id", "owner", "digest", "took", "loop", "mapped", "ends"})

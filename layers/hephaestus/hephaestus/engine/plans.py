@@ -31,6 +31,8 @@ class RedrivePlan:
     Attributes:
         runs_again: they ran before and run again, as far as the ways taken this time lead there; of steps that wait,
             those whose event is there.
+        anew: maps among them that begin anew, so that ``over`` gives their items; of other maps what has not completed
+            is repeated.
         waits_again: they wait once more for an event or a time, although they may have had it: approvals included.
         waits_on: they go on waiting, for as long as they had left.
         undoes: what they did is undone, in this order; then ``on_failure`` runs again, if it ran (it is in
@@ -39,6 +41,7 @@ class RedrivePlan:
     """
 
     runs_again: tuple[str, ...] = ()
+    anew: tuple[str, ...] = ()
     waits_again: tuple[str, ...] = ()
     waits_on: tuple[str, ...] = ()
     undoes: tuple[str, ...] = ()
@@ -65,10 +68,19 @@ def redrive_plan(graph: Graph, state: State) -> RedrivePlan | None:
     waiting = [step for step in graph.order if statuses[step] == "waiting"]
     return RedrivePlan(
         runs_again=tuple(step for step in graph.order if step in goes_on or (step in anew and step not in waits)),
+        anew=tuple(step for step in graph.order if step in graph.maps and _begins_anew(state, event, step)),
         waits_again=tuple(step for step in anew if step in waits),
         waits_on=tuple(step for step in waiting if step not in goes_on and step not in event.reset),
         kept=kept,
     )
+
+
+def _begins_anew(state: State, event: Redriven, step: str) -> bool:
+    """Whether a map is set back with its items, or had none yet."""
+    known = state.steps.get(step)
+    if known is None or step not in event.reset or known.status == "skipped":
+        return False
+    return step in event.again or known.mapped is None
 
 
 def _ran_for_good(graph: Graph, state: State, step: str) -> bool:

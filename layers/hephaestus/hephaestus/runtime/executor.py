@@ -77,7 +77,7 @@ from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import following
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import is_open_item
-from hephaestus.engine.state import CAREFUL, child_in, is_other, part_in
+from hephaestus.engine.state import CAREFUL, child_in, is_other, is_part, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
 from hephaestus.runtime.announce import Running, tell_commit
@@ -502,8 +502,9 @@ class _Execution:
                 own = (self.draft.instance_id, self.draft.life, activation, 0, child.instance_id, "", LOST)
                 return self.said(Mail(*own), self.executor.commits.store)
             case UndoChild(activation):
-                number = 0 if is_other(self.draft, activation) else self.closing_number(activation)
-                return ChildUndoing(activation, number)
+                if is_other(self.draft, activation):
+                    return ChildUndoing(activation, of_item=not is_part(self.draft, activation))
+                return ChildUndoing(activation, self.closing_number(activation))
 
     def closing_number(self, activation: str) -> int:
         """The number of the entry that closed a child; 0 where its parent knows it, or there is no such child."""

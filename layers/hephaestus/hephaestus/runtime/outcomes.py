@@ -309,13 +309,13 @@ class Judge:
         """An item that is a workflow has ended; of what it left nothing is kept here."""
         child = state.children[mail.activation]
         if mail.status in ("completed", "undone"):
-            return PartEnded(mail.activation, mail.status, mail.number, emitted=FrozenDict(done=1))
+            return PartEnded(mail.activation, mail.status, mail.number, emitted=FrozenDict(done=1), of_item=True)
         why = told(replace(child, status=mail.status, error=mail.error))
         if child.stopping == "timeout":
             why = "took too long"
         item = parse(mail.activation).item
         error = Failure(mail.error.type if mail.error else "ChildCancelled", f"item {item}: its workflow {why}")
-        return PartEnded(mail.activation, mail.status, mail.number, error=error, stuck=mail.stuck)
+        return PartEnded(mail.activation, mail.status, mail.number, error=error, stuck=mail.stuck, of_item=True)
 
     def _item_delivered(self, command: Deliver, state: State) -> Event:
         """A waiting item gets its event, with which it completes, or fails where its step does not declare it."""

@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
-from hephaestus.definition.views import HistoryEntry, InstanceView, Page, below, in_utc, view, view_entry
-from hephaestus.engine.state import OF_ROOTS, STATUSES, is_part
-from hephaestus.errors import BadRequest, CorruptLog, UnknownVersion, UnknownWorkflow
+from hephaestus.definition.views import HistoryEntry, InstanceView, Page, in_utc, view, view_entry
+from hephaestus.engine.state import OF_ROOTS, STATUSES
+from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.declarations import carry_of, known_schedules
+from hephaestus.runtime.descendants import Descendants
 from hephaestus.runtime.explaining import reasons, with_reasons
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
-from hephaestus.runtime.map_trees import progress_of
 from hephaestus.runtime.quarantine import reason_of
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.item_views import ItemView
     from hephaestus.definition.reasons import Reasons
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from hephaestus.store.listing import Listed
 
 MOST_COUNTED: Final = 1_000
-MOST_SHOWN: Final = 1_000  # of a tree
 
 
 class Queries:
@@ -45,12 +43,13 @@ class Queries:
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
         self._store = instances.store
+        self._descendants = Descendants(instances.store)
 
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._load(instance_id)
         shown = self._view(state)
-        return replace(shown, children=self._below(state, count(1))) if check_flag("tree", tree) else shown
+        return replace(shown, children=self._descendants.below(state)) if check_flag("tree", tree) else shown
 
     def why(self, instance_id: str) -> Reasons:
         """Why an instance does not go on, and why what it waits for does not."""
@@ -60,7 +59,7 @@ class Queries:
         """An instance with its reasons."""
         parked: list[str] = []
         lacks = ""
-        far = self._far(state, parked=parked)
+        far = self._descendants.far(state, parked=parked)
         try:
             shown = view(state, self._instances.registry.definition(state).graph, far)
         except (UnknownWorkflow, UnknownVersion) as error:
@@ -74,30 +73,6 @@ class Queries:
         """An instance that people know."""
         check_known(check_id(instance_id), self._store)
         return self._instances.load(check_id(instance_id))
-
-    def _far(self, state: State, most: int | None = None, parked: list[str] | None = None) -> dict[str, dict[str, int]]:
-        """How far the maps have come whose items other instances run, ``most`` of which are read."""
-        maps = [key for key, step in state.steps.items() if step.mapped is not None and step.mapped.in_parts]
-        return {key: progress_of(self._store, state, key, most, parked) for key in maps}
-
-    def _below(self, parent: State, numbers: Iterator[int]) -> Sequence[Mapping[str, Any]]:
-        """The children of an instance, and theirs; no more of them than ``MOST_SHOWN`` in all."""
-        found: list[Mapping[str, Any]] = []
-        for activation, child in parent.offspring.items():
-            if is_part(parent, activation):
-                continue
-            if next(numbers) > MOST_SHOWN:
-                return found
-            try:
-                state = self._store.load(child.instance_id)
-            except CorruptLog:
-                state = None  # the rest of the tree can be read
-            ours = state is not None and state.origin is not None and state.origin.life == parent.life
-            maps = {} if state is None or not ours else self._far(state, 0)
-            found.append(below(activation, child, state if ours else None, maps))
-            if state is not None and ours and (its := self._below(state, numbers)):
-                found[-1] = {**found[-1], "children": its}
-        return found
 
     def history(
         self,

@@ -108,10 +108,12 @@ class ChildrenStopping(Event):
 class ChildUndoing(OfActivation):
     """The child of ``activation``, which had completed, is asked to undo what it did.
 
-    ``number`` is that of the entry that closed it, where the state does not know that any more.
+    ``number`` is that of the entry that closed it, where the state does not know that any more;
+    ``of_item`` is whether the activation is an item that is a workflow.
     """
 
     number: int = 0
+    of_item: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its end is waited for once more; those of later rounds are undone."""

@@ -141,7 +141,7 @@ class PartEnded(OfActivation):
     """A part has ended as ``status`` with its log entry ``number``, as its mail said.
 
     ``counts`` say what has become of its items, ``emitted`` how many emitted each event. A workflow that is
-    ``stuck`` could not undo all that it did.
+    ``stuck`` could not undo all that it did; ``of_item`` is whether it is an item that is one.
     """
 
     status: str
@@ -150,6 +150,7 @@ class PartEnded(OfActivation):
     emitted: Mapping[str, int] = NOTHING
     error: Failure | None = None
     stuck: bool = False
+    of_item: bool = False
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It is not waited for any more; of one that was to be undone, what is left is known."""

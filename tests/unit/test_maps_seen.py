@@ -1,0 +1,251 @@
+"""What people see of maps: workflows in a tree, failed items, what a redrive repeats, and parts folded in history."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
+from hephaestus.cli.app import app
+from hephaestus.cli.terminal import Session
+from hephaestus.console.embedded import LocalConnection
+from hephaestus.runtime import descendants
+from hephaestus.steps import Map, WaitForEvent
+from hephaestus.testing import LocalRuntime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONCE = Retry(max_attempts=1)
+FLOW = """
+from hephaestus import DONE, Retry, Workflow, step
+from hephaestus.steps import Map
+
+
+@step(retry=Retry(max_attempts=1))
+def work(ctx):
+    if ctx.item % 2:
+        raise ValueError(f"odd {ctx.item}")
+    return {"half": ctx.item // 2}
+
+
+class Halves(Workflow, key="halves"):
+    every = Map(work, over=lambda ctx: range(ctx.initial["n"]), tolerate="100%")
+    start_at = every
+    transitions = {every: {"done": DONE}}
+"""
+
+
+@step(events=("done", "held"), retry=ONCE, compensate=lambda _: None)
+def ship(ctx: StepContext) -> Completed:
+    """Fail for odd numbers; what is divisible by four is held."""
+    if ctx.initial["n"] % 2:
+        message = "odd"
+        raise ValueError(message)
+    return Completed("done" if ctx.initial["n"] % 4 else "held", {"says": 'hello "you"'})
+
+
+class Shipping(Workflow, key="shipping"):
+    """Fails, waits, or is done at once."""
+
+    gate = WaitForEvent("go", name="gate")
+    start_at = ship
+    transitions = {ship: {"done": DONE, "held": gate}, gate: {"go": DONE}}
+
+
+@step(retry=ONCE)
+def halt(_: StepContext) -> str:
+    """Fail."""
+    message = "halted"
+    raise ValueError(message)
+
+
+def fleet(chunk: int, *, then: Any = None, **how: Any) -> type[Workflow]:
+    """A map of workflows, then a step, by default one that fails."""
+    after = then or halt
+    made = Map(Shipping, over=lambda ctx: [{"n": n} for n in ctx.initial["n"]], chunk=chunk, name="ship", **how)
+    routes = {made: {"done": after}, after: {"done" if then is None else "go": DONE}}
+    return type("Fleet", (Workflow,), {"start_at": made, "transitions": routes}, key="fleet")
+
+
+class Seen:
+    """The command line on a runtime."""
+
+    def __init__(self, local: LocalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+        monkeypatch.setenv("COLUMNS", "200")
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """What it writes, without what draws the lines of a tree."""
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, done.output
+        return "\n".join(line.strip("│├└─ ").rstrip() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("chunk", [100, 3])
+def test_a_tree_shows_the_workflows_of_a_map_that_failed_and_that_are_open(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever they run; those beyond a bound are counted, with the command that lists them."""
+    flow = fleet(chunk, tolerate="100%")
+    local = LocalRuntime(flow, Shipping)
+    shown = local.start(flow, "1", {"n": list(range(12))})
+    see = Seen(local, monkeypatch)
+    below = local.runner.get(shown.id, tree=True).children
+    assert {one["step"]: one["status"] for one in below} == {
+        f"ship[{n}]": "failed" if n % 2 else "waiting" for n in range(12) if n % 2 or n % 4 == 0
+    }
+    tree = see("get", shown.id, "--tree")
+    assert "ship[3]  ✗ failed  shipping::" in tree
+    assert "step ship failed after 1 attempt(s): odd" in tree
+    assert "ship[8]  ◷ waiting  shipping::" in tree
+    assert "more" not in tree
+    monkeypatch.setattr(descendants, "MOST_OF_MAP", 2)
+    tree = see("get", shown.id, "--tree")
+    assert [line.split()[0] for line in tree.splitlines() if "shipping::" in line] == [
+        "ship[1]", "ship[3]", "ship[0]", "ship[4]"
+    ]  # fmt: skip
+    assert "and 4 more failed: hephaestus items fleet::1 ship --status failed" in tree
+    assert "and 1 more open: hephaestus items fleet::1 ship --status running" in tree
+
+
+def test_a_tree_of_a_map_of_steps_has_no_instances_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instances that run its items are no one's business, and not one of them is read for each item."""
+    made = Map(step(key="each", retry=ONCE)(lambda ctx: ctx.item / 0), over=lambda _: range(9), chunk=2, tolerate=9)
+    flow = type("Fleet", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="fleet")
+    local = LocalRuntime(flow)
+    shown = local.start(flow, "1", {})
+    read: list[str] = []
+    load = local.store.load
+
+    def noted(name: str) -> Any:
+        read.append(name)
+        return load(name)
+
+    monkeypatch.setattr(local.store, "load", noted)
+    assert local.runner.get(shown.id, tree=True).children == []
+    assert len(read) <= 2
+
+
+def test_items_that_are_workflows_have_their_ids_and_results_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON has them, on one line."""
+    flow = fleet(100, tolerate="100%", then=WaitForEvent("go", name="wait"))
+    local = LocalRuntime(flow, Shipping)
+    shown = local.start(flow, "1", {"n": [1, 2]})
+    said = Seen(local, monkeypatch)("items", shown.id, "ship")
+    failed, done = local.runner.items(shown.id, "ship").items
+    heads, first, second = said.splitlines()
+    assert heads.split() == ["ITEM", "STATUS", "EVENT", "CHILD"]
+    assert str(failed.child) in first
+    assert "ValueError: step ship failed after 1 attempt(s): odd" in first
+    assert second.split(str(done.child))[1].strip() == '{"says": "hello \\"you\\""}'
+
+
+def test_a_dry_redrive_says_how_many_items_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a failed map what has not completed, of a cancelled one what had not ended; an undone one begins anew."""
+    odd = Map(step(key="odd", retry=ONCE)(lambda ctx: {"n": 1 / ctx.item}), over=lambda _: [1, 1, 0, 1, 0], chunk=2)
+    plain = type("Plain", (Workflow,), {"start_at": odd, "transitions": {odd: {"done": DONE}}}, key="plain")
+    flow = fleet(3)
+    local = LocalRuntime(flow, Shipping, plain)
+    see = Seen(local, monkeypatch)
+    failed = local.start(plain, "1", {})
+    assert (failed.steps["odd"].progress or {})["completed"] == 3
+    assert see("redrive", failed.id, "--dry-run") == "run again: odd (2 of 5 items)"
+    assert json.loads(see("redrive", failed.id, "--dry-run", "--json"))["items"] == {"odd": 2}
+    undone = local.start(flow, "undone", {"n": [2, 6, 10, 14]})
+    assert undone.steps["ship"].status == "compensated"
+    assert see("redrive", undone.id, "--dry-run") == "run again: ship (anew, with all its items), halt"
+    local.start(flow, "held", {"n": [2, 6, 4, 8, 10]})
+    local.runner.cancel("fleet::held")
+    local.settle()
+    assert see("redrive", "fleet::held", "--dry-run") == "run again: ship (2 of 5 items)"
+    local.runner.redrive("fleet::held")
+    local.settle()
+    counts = local.runner.get("fleet::held").steps["ship"].progress
+    assert counts == {"total": 5, "running": 2, "completed": 3, "failed": 0}
+
+
+def test_undone_items_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside those that completed; history names the item whose workflow undoes what it did, and no part of a map."""
+    flow = fleet(100)
+    local = LocalRuntime(flow, Shipping)
+    see = Seen(local, monkeypatch)
+    shown = local.start(flow, "1", {"n": [2, 6]})
+    assert "compensated 0/2, 2 undone" in see("get", shown.id)
+    assert "ship  0 of 2 items, 2 undone" in see("get", shown.id, "--tree")
+    told = see("history", shown.id)
+    for item in range(2):
+        assert f"the child of ship[{item}] undoes what it did" in told
+        assert f"ship[{item}] its workflow is undone" in told
+
+
+@pytest.mark.parametrize("target", ["steps", "workflows"])
+def test_the_parts_of_a_map_are_folded_in_history(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for what happened to several at once, with what became of their items together."""
+    given: Any = Shipping
+    if target == "steps":
+        given = step(key="ship", retry=ONCE, compensate=lambda _: None)(lambda ctx: {"n": ctx.item["n"]})
+    made = Map(given, over=lambda ctx: [{"n": 2}] * ctx.initial["n"], chunk=2, name="ship")
+    flow = type(
+        "Fleet",
+        (Workflow,),
+        {"start_at": made, "transitions": {made: {"done": halt}, halt: {"done": DONE}}},
+        key="fleet",
+    )
+    local = LocalRuntime(flow, Shipping)
+    shown = local.start(flow, "1", {"n": 7})
+    assert shown.steps["ship"].status == "compensated"
+    told = see_lines(Seen(local, monkeypatch)("history", shown.id, "--all"))
+    assert sum("begins some of its items in 4 parts, at most 7 at a time" in line for line in told) == 1
+    assert sum("undoes its items in 4 parts" in line for line in told) == 1
+    ends = [line.partition("some items have ended")[2] for line in told if "some items have ended" in line]
+    assert sum(int(end.rpartition(": ")[2].split()[0]) for end in ends) == 7
+    undone = [line.partition("some of its items")[2] for line in told if "has undone some of its items" in line]
+    assert sum(int(end.split()[1]) if end else 1 for end in undone) == 4
+    assert not [line for line in told if "its workflow" in line]
+
+
+def see_lines(text: str) -> list[str]:
+    """Lines, without what is in front of what happened."""
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_who_watches_through_a_pipe_sees_how_far_a_map_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each change, as the items end."""
+    ask = WaitForEvent("yes", name="ask", timeout=timedelta(hours=1))
+    made = Map(ask, over=lambda _: range(3))
+    flow = type("Fleet", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="fleet")
+    local = LocalRuntime(flow)
+    shown = local.start(flow, "1", {})
+    left = iter("012")
+
+    def answer(_seconds: float) -> None:
+        local.resume(shown.id, "yes", item=next(left))
+
+    monkeypatch.setattr("time.sleep", answer)
+    told = Seen(local, monkeypatch)("get", shown.id, "--watch").splitlines()
+    assert [line.partition("  ")[2] for line in told] == [
+        "waiting  ask 0 of 3 items, 3 under way",
+        "waiting  ask 1 of 3 items, 2 under way",
+        "waiting  ask 2 of 3 items, 1 under way",
+        "completed  ask 3 of 3 items",
+    ]
+
+
+@pytest.mark.parametrize(("number", "named"), [(4, ["1", "3"]), (50, [str(n) for n in range(1, 41, 2)])])
+def test_a_run_names_the_items_that_failed(
+    number: int, named: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As no one can ask for them afterwards; of many the first."""
+    (tmp_path / f"halves_{number}.py").write_text(FLOW)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(app, ["run", f"{tmp_path}/halves_{number}.py", "--data", json.dumps({"n": number})])
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("work[")] == [
+        f"work[{n}]  ✗ failed  ValueError: odd {n}" for n in named
+    ]
+    assert ("and 5 more of work" in lines) == (number == 50)
