@@ -10,6 +10,7 @@ from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
 from hephaestus import InvalidItems, Items
+from hephaestus.adapters.folder_objects import FolderObjects
 from hephaestus.adapters.memory.objects import MemoryObjects
 from hephaestus.adapters.s3_objects import S3Objects
 from hephaestus.adapters.session import LazyClient
@@ -18,6 +19,8 @@ from hephaestus.runtime.objects import ObjectPin, UnreadableObject
 from hephaestus.runtime.sources import Scan, Sources
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hephaestus.runtime.objects import Objects
 
 PLAIN, VERSIONED, KEY = "plain", "versioned", "folder/parcels 1.jsonl"
@@ -25,9 +28,10 @@ PIN = ObjectPin('"e"', 100)
 
 
 class Place:
-    """Two buckets, one with versioning, and what reads them."""
+    """Two buckets, one with versioning if there is any, and what reads them."""
 
     objects: Objects
+    versions = True
 
     def put(self, bucket: str, data: bytes, **more: str) -> None:
         """Put an object under ``KEY``."""
@@ -49,6 +53,26 @@ class InMemory(Place):
 
     def delete(self, bucket: str) -> None:
         self.objects.delete(bucket, KEY)
+
+
+class InFolder(Place):
+    """In a folder, where nothing has versions."""
+
+    versions = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.objects: FolderObjects = FolderObjects(folder)
+
+    def put(self, bucket: str, data: bytes, **_more: str) -> None:
+        path = self.folder / bucket / KEY
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name("new")
+        new.write_bytes(data)
+        new.replace(path)
+
+    def delete(self, bucket: str) -> None:
+        (self.folder / bucket / KEY).unlink(missing_ok=True)
 
 
 class OnS3(Place):
@@ -79,9 +103,11 @@ def s3(moto_in_process: None) -> OnS3:
     return OnS3()
 
 
-@pytest.fixture(params=["memory", "s3"])
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture(params=["memory", "folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Each in its turn."""
+    if request.param == "folder":
+        return InFolder(tmp_path)
     on_s3: OnS3 | None = request.getfixturevalue("s3") if request.param == "s3" else None
     return on_s3 or InMemory()
 
@@ -94,7 +120,7 @@ def test_a_part_of_an_object_is_read(place: Place, bucket: str) -> None:
     place.put(bucket, b"0123456789")
     pin = place.objects.look(bucket, KEY)
     assert pin.size == 10
-    assert (pin.version_id is not None) == (bucket == VERSIONED)
+    assert (pin.version_id is not None) == (place.versions and bucket == VERSIONED)
     parts = [place.objects.read(bucket, KEY, pin, *part) for part in ((0, 10), (3, 4), (9, 1))]
     assert parts == [b"0123456789", b"3456", b"9"]
 
@@ -125,6 +151,10 @@ def test_of_a_bucket_with_versioning_the_version_that_was_pinned_is_read(place: 
     place.put(VERSIONED, b"0123456789")
     pin = place.objects.look(VERSIONED, KEY)
     place.put(VERSIONED, b"new") if how == "put" else place.delete(VERSIONED)
+    if not place.versions:
+        with pytest.raises(UnreadableObject, match="a bucket with versioning keeps the version that is read"):
+            place.objects.read(VERSIONED, KEY, pin, 2, 3)
+        return
     assert place.objects.read(VERSIONED, KEY, pin, 2, 3) == b"234"
 
 
@@ -153,7 +183,7 @@ def test_a_scan_and_its_leaves_read_what_was_pinned(place: Place, bucket: str) -
         [{"n": n * 2}, {"n": n * 2 + 1}] for n in range(125)
     ]
     place.put(bucket, data[::-1])
-    if bucket == VERSIONED:
+    if bucket == VERSIONED and place.versions:
         assert sources.scan(scan, lambda _: True) == (whole, groups)
         assert sources.read(whole.source, leaves[3], 6) == [{"n": 6}, {"n": 7}]
     else:
@@ -169,6 +199,28 @@ def test_an_object_without_bytes_has_no_items(place: Place) -> None:
     assert (scan.done, scan.total, groups) == (True, 0, ())
     with pytest.raises(InvalidItems, match=rf"^s3://{PLAIN}/{KEY} is empty: a CSV has a header in its first line"):
         sources.scan(sources.begin(Items.s3(PLAIN, KEY, format="csv"), 100), lambda _: True)
+
+
+# --- What only a folder has ---
+
+
+@pytest.mark.parametrize("key", ["../secret", "a/../../secret", "/etc/passwd", "a//b", ".", "a\0b", ""])
+@pytest.mark.parametrize("bucket", ["plain", "..", ".", "plain/..", ""])
+def test_nothing_outside_of_a_bucket_s_folder_is_read(bucket: str, key: str, tmp_path: Path) -> None:
+    """A key is no path."""
+    (tmp_path / "secret").write_text("1")
+    (tmp_path / "plain" / "a").mkdir(parents=True)
+    with pytest.raises(UnreadableObject, match="there is no such object"):
+        FolderObjects(tmp_path).look(bucket, key)
+
+
+def test_a_folder_is_no_object_and_the_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plain" / "a").mkdir(parents=True)
+    for key, path in (("a", "plain/a"), ("a/b", "plain/a/b")):
+        with pytest.raises(
+            UnreadableObject, match=rf"no such object, or no such bucket; it would be the file .*{path}$"
+        ):
+            FolderObjects(tmp_path).look("plain", key)
 
 
 # --- What only S3 answers ---

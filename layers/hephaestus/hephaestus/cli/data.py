@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.intake import read_wire
@@ -13,6 +15,17 @@ from hephaestus.values.strict_json import read_json
 
 STDIN: Final = "-"
 NOTHING: Final = object()
+
+ObjectsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--objects",
+        exists=True,
+        file_okay=False,
+        metavar="FOLDER",
+        help="Where Items.s3 reads: s3://uploads/today.csv is FOLDER/uploads/today.csv.",
+    ),
+]
 
 
 def read_data(text: str | None, file: str | None, what: str) -> Any:

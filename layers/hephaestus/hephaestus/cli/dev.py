@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.text import Text
 
+from hephaestus.cli.data import ObjectsFolder
 from hephaestus.cli.modules import NoSuchModule, locate
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
@@ -52,6 +53,7 @@ def dev(
     state: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Where instances are kept; by default .hephaestus/dev.sqlite.")
     ] = None,
+    objects: ObjectsFolder = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the instances of earlier runs first.")] = False,
 ) -> None:
     """Run workflows on this machine: the API, timers, links and the console, until Ctrl+C.
@@ -71,8 +73,8 @@ def dev(
         if reset:
             folder.reset()
         readable_log.set_up(_write)
-        console_port = None if port else 0
-        with serving(folder, Modules(names), port=port, console_port=console_port, by=getpass.getuser()) as served:
+        console_port, by = None if port else 0, getpass.getuser()
+        with serving(folder, Modules(names), port=port, console_port=console_port, by=by, objects=objects) as served:
             _say(session, served, folder.state)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait() if os.name != "nt" else _wait_on_windows()

@@ -14,9 +14,10 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from hephaestus.adapters.folder_objects import sources_in
 from hephaestus.adapters.memory import MemoryQueue
 from hephaestus.cli import styles
-from hephaestus.cli.data import read_object
+from hephaestus.cli.data import ObjectsFolder, read_object
 from hephaestus.cli.failures import words
 from hephaestus.cli.instance_view import BAD, instance
 from hephaestus.cli.looking import end_with, item_left
@@ -34,6 +35,7 @@ from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from hephaestus.definition.views import InstanceView
     from hephaestus.definition.workflow import Workflow
@@ -79,7 +81,7 @@ class Stage(LocalRuntime):
 
     starts_schedules = False  # one instance is watched
 
-    def __init__(self, workflow: type[Workflow], *, real: bool) -> None:
+    def __init__(self, workflow: type[Workflow], *, real: bool, objects: Path | None = None) -> None:
         super().__init__(*with_children((workflow,)))
         self.clock = self.time = SkippingClock(real=real)
         self.queue = MemoryQueue(self.clock)
@@ -94,6 +96,8 @@ class Stage(LocalRuntime):
             limits=None,
             signer=signer,
         )
+        if objects is not None:
+            self.runner.sources = sources_in(objects)
 
     def next_due(self) -> int | None:
         """When something happens by itself (ms)."""
@@ -120,6 +124,7 @@ def run(
         ),
     ] = None,
     real_time: Annotated[bool, typer.Option("--real-time", help="Wait for what waits.")] = False,
+    objects: ObjectsFolder = None,
     full: Annotated[bool, typer.Option("--full", "-f", help="Show data in full at the end.")] = False,
 ) -> None:
     """Run a workflow in memory, without AWS. Status 1 if it ends badly."""
@@ -131,7 +136,7 @@ def run(
     answers = _answers(event or ())
     graphs = [each.definition(each.current).graph for each in with_children((flow,))[1:]]
     _check_answers(answers, [flow.definition(flow.current if version is None else version).graph, *graphs])
-    play = _Play(session, Stage(flow, real=real_time), answers)
+    play = _Play(session, Stage(flow, real=real_time, objects=objects), answers)
     context = read_object(data, input, "the start data")
     instance_id = play.stage.runner.start_instance(flow, context, id=value, version=version)
     shown = to_json_object(play.to_the_end(instance_id))

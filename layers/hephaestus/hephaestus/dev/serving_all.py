@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.adapters.folder_objects import sources_in
 from hephaestus.adapters.sqlite import SqliteTable
 from hephaestus.callbacks.signer import Signer, audience_of
 from hephaestus.callbacks.signing_keys import FixedKeys
@@ -23,6 +24,7 @@ from hephaestus.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.server import ThreadingHTTPServer
+    from pathlib import Path
 
     from hephaestus.dev.folder import Folder
     from hephaestus.dev.reloading import Modules
@@ -58,7 +60,9 @@ class LoggedBus:
 
 
 @contextmanager
-def serving(folder: Folder, modules: Modules, *, port: int, console_port: int | None, by: str) -> Iterator[Served]:
+def serving(  # noqa: PLR0913 - what is served, and where
+    folder: Folder, modules: Modules, *, port: int, console_port: int | None, by: str, objects: Path | None = None
+) -> Iterator[Served]:
     """Serve the workflows of ``modules`` from the state in ``folder``, as long as it is entered.
 
     Args:
@@ -67,6 +71,7 @@ def serving(folder: Folder, modules: Modules, *, port: int, console_port: int | 
         port: where the API listens; 0 takes any that is free.
         console_port: where the console listens; ``None`` takes the usual one or, if that is taken, any.
         by: who the caller is, as history keeps it.
+        objects: a folder with a folder for each bucket of S3 that maps read.
 
     Raises:
         PortTaken: something else has the port.
@@ -80,6 +85,8 @@ def serving(folder: Folder, modules: Modules, *, port: int, console_port: int | 
             Store(table), modules.load(), lambda: Signer(keys, audience_of("hephaestus dev"), lambda: front.url)
         )
         embedded.runner.bus = LoggedBus()
+        if objects is not None:
+            embedded.runner.sources = sources_in(objects)
         front = until_the_end.enter_context(Front(embedded.runner, by, port))
         console = until_the_end.enter_context(
             ConsoleServer(LocalConnection(embedded.runner, PLACE, by), console_port, warn=_logger.warning)

@@ -50,8 +50,8 @@ def no_sources() -> NoReturn:
         UnreadableObject: always.
     """
     message = (
-        "this runtime reads no objects in S3, as `hephaestus run` and `hephaestus dev` do not: "
-        "try it in a test, with LocalRuntime's objects"
+        "this runtime reads no objects in S3: give `hephaestus run` or `hephaestus dev` a folder that has a folder "
+        "for each bucket, as --objects FOLDER; in a test use LocalRuntime's objects"
     )
     raise UnreadableObject(message)
 
