@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from hephaestus import DONE, Completed, NonRetryable, Retry, Workflow, step
+from hephaestus import DONE, Completed, NonRetryable, Retry, Rounds, Workflow, step
+from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.activation import derived
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
@@ -20,7 +21,7 @@ from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent, Unknown
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
-from hephaestus.steps import ChildWorkflow, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 from hephaestus.store.keys import HEAD, VALUE
 from hephaestus.store.table import ALWAYS, EXPIRES
 from hephaestus.testing import LocalRuntime
@@ -82,9 +83,23 @@ def run(
 ) -> LocalRuntime:
     """A runtime in which ``p::1`` has run as far as it goes."""
     flow = parent(child, *routes)
-    local = LocalRuntime(flow, *others)
+    local = LocalRuntime(flow, *others, store=MemoryStore())  # of which some may not be deployed
     local.start(flow, "1", context or {"to": "Rome"})
     return local
+
+
+@pytest.mark.parametrize("how", ["a step", "rounds", "a map"])
+def test_a_runtime_without_the_workflow_that_another_starts_says_which_is_missing(how: str) -> None:
+    """Before anything runs, as a deployment of both is checked."""
+    made: dict[str, Any] = {
+        "a step": ChildWorkflow(Slow, name="kid"),
+        "rounds": Repeat(Slow, until=lambda _: True, rounds=Rounds(2), name="kid"),
+        "a map": Map(Slow, over=lambda _: [], name="kid"),
+    }
+    flow = parent(made[how])
+    with pytest.raises(TypeError, match=r"^LocalRuntime has no Slow \(step (kid|slow) of Parent\): give each workflow that"):
+        LocalRuntime(flow)
+    LocalRuntime(flow, Slow)
 
 
 def shown(local: LocalRuntime) -> InstanceView:

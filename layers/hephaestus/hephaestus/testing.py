@@ -149,6 +149,19 @@ def _check_workflows(workflows: Sequence[object]) -> None:
             raise TypeError(message)
 
 
+def _check_children(flows: Sequence[type[Workflow]]) -> None:
+    """Reject workflows that start one which is not among them.
+
+    Raises:
+        TypeError: it names those that are missing.
+    """
+    from hephaestus.definition.child import lacking_children  # noqa: PLC0415 - as above
+
+    if lacking := [f"{step.workflow.name} (step {step.key} of {flow.name})" for flow, step in lacking_children(flows)]:
+        message = f"LocalRuntime has no {', '.join(lacking)}: give each workflow that a step or a map starts, too"
+        raise TypeError(message)
+
+
 class LocalRuntime:
     """A whole runtime in memory: a runner, and the queue, timers and sweeps that call it.
 
@@ -165,7 +178,8 @@ class LocalRuntime:
             (``hephaestus.writes.expressions``). Not together with a ``store``, which brings its own.
 
     Raises:
-        TypeError: no workflow was given, or something that is none.
+        TypeError: no workflow was given, or something that is none; or one of them starts a workflow that is missing,
+            and no ``store`` is given, which may hold instances of it.
     """
 
     starts_schedules: ClassVar[bool] = True
@@ -181,6 +195,8 @@ class LocalRuntime:
             message = "pass either a store or tables: MemoryStore(tables=MemoryTables(...)) is a store with tables"
             raise ValueError(message)
         _check_workflows(workflows)
+        if store is None:  # one that is given may be of a deployment with more
+            _check_children(workflows)
         self.clock = VirtualClock()
         self.tables = MemoryTables(tables)
         self.store = store or MemoryStore(tables=self.tables)

@@ -22,7 +22,7 @@ from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
-from hephaestus.definition.child import ChildWorkflow, with_children
+from hephaestus.definition.child import ChildWorkflow, lacking_children, with_children
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -160,17 +160,14 @@ def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
 
 def _lacking(flows: list[type[Workflow]]) -> list[Json]:
     """The steps whose child would not be deployed: its workflow is in none of the modules."""
-    found: list[Json] = []
-    for flow in flows:
-        steps = [step for known in flow.definitions.values() for step in known.every_step]
-        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in flows]
-        problems = [
+    found: dict[str, list[str]] = {}
+    for flow, step in lacking_children(flows):
+        problem = (
             f"{step.key}: starts {step.workflow.name}, which none of these modules holds. "
             "Import the workflow there, or name its module, too."
-            for step in dict.fromkeys(lacking)
-        ]
-        found += [{"module": None, "workflow": flow.name, "problems": problems}] if problems else []
-    return found
+        )
+        found.setdefault(flow.name, []).append(problem)
+    return [{"module": None, "workflow": name, "problems": problems} for name, problems in found.items()]
 
 
 def _compared(session: Session, flows: list[type[Workflow]]) -> list[Json]:

@@ -13,7 +13,7 @@ from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Step, snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
@@ -32,6 +32,14 @@ def with_children(flows: Iterable[type[Workflow]]) -> tuple[type[Workflow], ...]
         found.update(dict.fromkeys(new))
         open_ += new
     return tuple(found)
+
+
+def lacking_children(flows: Sequence[type[Workflow]]) -> Iterator[tuple[type[Workflow], ChildWorkflow]]:
+    """The steps of these workflows that start one which is not among them, each with its workflow and once."""
+    for flow in flows:
+        steps = [step for known in flow.definitions.values() for step in known.every_step]
+        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in flows]
+        yield from ((flow, step) for step in dict.fromkeys(lacking))
 
 
 def is_workflow(given: object) -> TypeGuard[type[Workflow]]:
