@@ -45,6 +45,17 @@ class Above(Workflow, key="above"):
     start_at = kid
     transitions = {kid: {"done": DONE}}
 """
+MAPPED = """
+from hephaestus import DONE, Workflow, step
+from hephaestus.steps import Map
+
+work = Map(step(key="work")(lambda ctx: "done"), over=lambda ctx: [])
+
+
+class Mapped(Workflow, key="mapped"):
+    start_at = work
+    transitions = {work: {"done": DONE}}
+"""
 WRONG = """
 from hephaestus import DONE, Workflow, step
 
@@ -255,6 +266,26 @@ def test_cost_prints_counts_dollars_and_every_assumption() -> None:
     ]
     for wrong in ("approval", "nobody=x", "approval=flown"):
         assert call("cost", "workflows:OrderFlow", "--event", wrong).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "said"),
+    [
+        ("--items", "work", "--items work: write MAP=NUMBER, as resize=1000"),
+        ("--items", "work=some", "--items work=some: write MAP=NUMBER, as resize=1000"),
+        ("--items", "other=3", "items of other: it is no map of the workflow; there is work"),
+        ("--items", "work=10000000000", "items of work: give a number from 0 to 100000, not 10000000000"),
+        ("--rounds", "work", "--rounds work: write STEP=NUMBER, as poll=10"),
+        ("--rounds", "work=3", "rounds of work: it is no step with rounds of the workflow; there is none"),
+        ("--event", "work", "--event work: write STEP=EVENT, as charge=declined"),
+    ],
+)
+def test_what_an_estimate_cannot_assume_is_said_by_its_option(
+    option: str, given: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mapped_flow.py").write_text(MAPPED)
+    done = call("cost", str(tmp_path / "mapped_flow.py"), option, given)
+    assert (done.exit_code, said in " ".join(done.stderr.split())) == (2, True), done.output
 
 
 def test_run_skips_waits_and_takes_answers() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hephaestus import DONE, InvalidItems, Items, NonRetryable, StepContext, Workflow, step
+from hephaestus import DONE, DefinitionError, InvalidItems, Items, NonRetryable, StepContext, Workflow, step
 from hephaestus.adapters.memory.objects import MemoryObjects
 from hephaestus.runtime import sources as scanning
 from hephaestus.runtime.item_lines import LONGEST_HEADER
@@ -50,13 +50,13 @@ def test_a_bucket_is_a_name_or_an_access_point(bucket: str) -> None:
 
 
 WRONG: list[tuple[Any, Any, Any, str]] = [
-    ("", "a.csv", None, "the bucket is no name"),
-    ("ab", "a.csv", None, "the bucket is no name"),
-    ("s3://shop", "a.csv", None, "the bucket is no name"),
-    ("shop\n", "a.csv", None, "the bucket is no name"),
-    (None, "a.csv", None, "the bucket is no name"),
-    (b"shop", "a.csv", None, "the bucket is no name"),
-    ("arn:aws:sqs:eu-west-1:123456789012:mine", "a.csv", None, "the bucket is no name"),
+    ("", "a.csv", None, "the bucket must be its name alone"),
+    ("ab", "a.csv", None, "the bucket must be its name alone"),
+    ("s3://shop", "a.csv", None, "the bucket must be its name alone"),
+    ("shop\n", "a.csv", None, "the bucket must be its name alone"),
+    (None, "a.csv", None, "the bucket must be its name alone"),
+    (b"shop", "a.csv", None, "the bucket must be its name alone"),
+    ("arn:aws:sqs:eu-west-1:123456789012:mine", "a.csv", None, "the bucket must be its name alone"),
     ("shop", "", "csv", "the key must be a text of 1 to 1,024 bytes"),
     ("shop", None, None, "the key must be a text"),
     ("shop", "é" * 513 + ".csv", None, "the key must be a text"),
@@ -81,7 +81,7 @@ def test_what_can_be_no_object_is_an_error_without_retry(bucket: Any, key: Any, 
 
 
 def test_it_is_checked_however_it_is_made() -> None:
-    with pytest.raises(InvalidItems, match="the bucket is no name"):
+    with pytest.raises(InvalidItems, match="the bucket must be its name alone"):
         Items("", "a.csv", "csv")
     with pytest.raises(InvalidItems, match="format is 'xml'"):
         dataclasses.replace(Items.s3("shop", "a.csv"), format="xml")  # type: ignore[arg-type]  # that is the point
@@ -107,6 +107,25 @@ def test_a_map_takes_it_as_it_is_or_from_a_function() -> None:
     items = Items.s3("shop", "parcels.jsonl")
     assert Map(ship, over=items).over is items
     assert Map(ship, over=lambda _: items).over is not items
+
+
+@pytest.mark.parametrize("how", ["the map first", "the step first"])
+def test_a_map_of_a_step_of_the_graph_is_reported_once(how: str) -> None:
+    """It is met as the start, as a target and as a source."""
+    made = Map(ship, over=Items.s3("shop", "parcels.jsonl"))
+    order = (made, ship) if how == "the map first" else (ship, made)
+    members = {"start_at": order[0], "transitions": {order[0]: {"done": order[1]}, order[1]: {"done": DONE}}}
+    with pytest.raises(DefinitionError) as caught:
+        type("Flow", (Workflow,), members, key="flow")
+    assert [str(one) for one in caught.value.problems] == [
+        "ship: is a step of the graph and that of a map under the same key. Give the map a name=...."
+    ]
+
+
+@pytest.mark.parametrize("bucket", ["up", "s3://uploads", "uploads/today.csv"])
+def test_what_is_no_bucket_is_said_with_what_a_name_is(bucket: str) -> None:
+    with pytest.raises(InvalidItems, match="the bucket must be its name alone, 3 to 255 letters, digits, dots"):
+        Items.s3(bucket, "today.csv")
 
 
 def test_a_runtime_in_memory_has_objects_and_one_without_sources_says_so() -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from hephaestus import DONE, Schedule, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Place, Session
-from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceNotFound, InvalidInput, UnknownWorkflow
+from hephaestus.console.embedded import LocalConnection
+from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceNotFound, UnknownWorkflow
 from hephaestus.handlers import commands as handler
 from hephaestus.handlers.http.api import Api
 from hephaestus.handlers.reading import serve_reads
@@ -153,9 +154,9 @@ def test_a_schedule_that_is_deleted_as_it_starts_an_occurrence_has_started_it(lo
         (lambda: PauseSchedule(schedule="nightly"), BadRequest),
         (lambda: DeleteSchedule(schedule=NIGHTLY), BadRequest),
         (lambda: CreateSchedule(schedule=NIGHTLY, cron="0 1 * * *"), AlreadyRunning),
-        (lambda: CreateSchedule(schedule="Report.x", cron="0 0 30 2 *"), InvalidInput),
-        (lambda: CreateSchedule(schedule="Report.x", cron="0 0 1 * * *"), InvalidInput),
-        (lambda: CreateSchedule(schedule="Report.x", cron="0 1 * * *", timezone="Europe/Roma"), InvalidInput),
+        (lambda: CreateSchedule(schedule="Report.x", cron="0 0 30 2 *"), BadRequest),
+        (lambda: CreateSchedule(schedule="Report.x", cron="0 0 1 * * *"), BadRequest),
+        (lambda: CreateSchedule(schedule="Report.x", cron="0 1 * * *", timezone="Europe/Roma"), BadRequest),
         (lambda: CreateSchedule(schedule="Other.x", cron="0 1 * * *"), UnknownWorkflow),
         (lambda: CreateSchedule(schedule="Report.x", cron="0 1 * * *", overlap="never"), BadRequest),
         (lambda: CreateSchedule(schedule="Report.x", cron="0 1 * * *", catch_up=101), BadRequest),
@@ -167,6 +168,14 @@ def test_what_cannot_be_done_changes_nothing(local: LocalRuntime, command: Any, 
     with pytest.raises(error):
         local.runner.do(command())
     assert local.runner.schedules() == before
+
+
+def test_what_cannot_be_a_schedule_is_wrong_use(local: LocalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2, as of other malformed options; nothing tells of the class that checks it."""
+    monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+    done = CliRunner().invoke(app, ["schedules", "create", "Report.x", "61 * * * *"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: cron is '61 * * * *': bad minute. Give five fields, as in '30 2 * * 1-5'")
 
 
 def test_the_api_has_schedules(local: LocalRuntime) -> None:

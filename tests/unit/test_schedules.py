@@ -372,7 +372,8 @@ def test_a_schedule_is_not_started_as_an_instance() -> None:
         (lambda: Schedule("x", "0 2 * * *", catch_up="all"), "catch_up is 'all'"),  # type: ignore[arg-type]  # as a user may write it
         (lambda: Schedule("x", "0 2 * * *", catch_up=0), "catch_up is 0"),
         (lambda: Schedule("x", "0 2 * * *", catch_up=True), "catch_up is True"),
-        (lambda: Schedule("x", "0 2 * * *", jitter=timedelta(hours=2)), "jitter is 2:00:00"),
+        (lambda: Schedule("x", "0 2 * * *", jitter=timedelta(hours=2)), "at most 3600 seconds"),
+        (lambda: Schedule("x", "0 2 * * *", jitter="10m"), "jitter is '10m'. Give seconds as a number, or a timedelta"),  # type: ignore[arg-type]  # as a user may write it
         (lambda: Schedule("x", "0 2 * * *", context=lambda one, two: {}), "its context has the signature"),  # type: ignore[arg-type,misc]  # as a user may write it
         (lambda: Schedule("x", "0 2 * * *", context={"a": object()}), "context"),
         (lambda: Schedule("x", "0 2 * * *", context=[1]), "context is [1]"),  # type: ignore[arg-type]  # as a user may write it

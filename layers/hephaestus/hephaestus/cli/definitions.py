@@ -19,7 +19,7 @@ from hephaestus.cli.cost_view import costs
 from hephaestus.cli.failures import words
 from hephaestus.cli.modules import find, load, nothing_in, version_of, workflows
 from hephaestus.cli.terminal import Session
-from hephaestus.cli.text import safe, span
+from hephaestus.cli.text import safe, short, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
 from hephaestus.definition.child import ChildWorkflow, lacking_children, with_children
@@ -214,8 +214,13 @@ def cost(
 ) -> None:
     """Estimate what a million instances cost, beside Step Functions and Lambda durable functions."""
     session: Session = ctx.obj
-    plan = Plan(_events(event or ()), queued, rounds=_numbers("--rounds", rounds or ()), publishes=status_events)
-    plan = replace(plan, items=_numbers("--items", items or ()))
+    plan = Plan(
+        _events(event or ()),
+        queued,
+        rounds=_numbers("--rounds", rounds or (), "STEP=NUMBER, as poll=10"),
+        publishes=status_events,
+    )
+    plan = replace(plan, items=_numbers("--items", items or (), "MAP=NUMBER, as resize=1000"))
     plan = replace(plan, input_bytes=input_bytes, result_bytes=result_bytes)
     flow = find(target, session.place.modules)
     described = describe(flow) if flow else _described(session, target)
@@ -262,18 +267,18 @@ def _described(session: Session, name: str) -> Json:
 
 def _events(given: list[str] | tuple[str, ...]) -> dict[str, str]:
     pairs = [each.partition("=") for each in given]
-    wrong = [step for step, equals, event in pairs if not (step and equals and event)]
+    wrong = ["".join(each) for each in pairs if not all(each)]
     if wrong:
-        message = f"--event {wrong[0]}: write step=event"
+        message = f"--event {short(wrong[0], 60)}: write STEP=EVENT, as charge=declined"
         raise BadRequest(message)
     return {step: event for step, _, event in pairs}
 
 
-def _numbers(option: str, given: list[str] | tuple[str, ...]) -> dict[str, int]:
+def _numbers(option: str, given: list[str] | tuple[str, ...], form: str) -> dict[str, int]:
     pairs = [each.partition("=") for each in given]
-    wrong = [step for step, _, number in pairs if not (step and number.isascii() and number.isdecimal())]
+    wrong = ["".join(each) for each in pairs if not (each[0] and each[2].isascii() and each[2].isdecimal())]
     if wrong:
-        message = f"{option} {wrong[0]}: write step=number"
+        message = f"{option} {short(wrong[0], 60)}: write {form}"
         raise BadRequest(message)
     return {step: int(number) for step, _, number in pairs}
 

@@ -135,21 +135,21 @@ def _check(version: Json, plan: Plan) -> None:
         if event not in steps[key]:
             message = f"step {key} has no event {event!r}: it has {', '.join(steps[key])}"
             raise BadRequest(message)
-    _check_items(version, plan)
-    for key, number in plan.rounds.items():
-        most = next((each.get("rounds", {}).get("at_most") for each in version["steps"] if each["key"] == key), None)
-        if most is None or not 1 <= number <= min(most, MOST_ROUNDS):
-            limit = "no rounds" if most is None else f"1 to {min(most, MOST_ROUNDS)} rounds"
-            message = f"step {key} has {limit} here, not {number}"
+    maps = {each["key"]: MOST_ITEMS for each in version["steps"] if "map" in each}
+    loops = {each["key"]: min(each["rounds"]["at_most"], MOST_ROUNDS) for each in version["steps"] if "rounds" in each}
+    _check_numbers(plan.items, maps, 0, ("items", "map"))
+    _check_numbers(plan.rounds, loops, 1, ("rounds", "step with rounds"))
+
+
+def _check_numbers(given: Mapping[str, int], most: Mapping[str, int], least: int, words: tuple[str, str]) -> None:
+    """Reject numbers for what has none, or beyond what is played. ``words`` are what is counted, and what has it."""
+    things, kind = words
+    for key, number in given.items():
+        if key not in most:
+            message = f"{things} of {key}: it is no {kind} of the workflow; there is {', '.join(most) or 'none'}"
             raise BadRequest(message)
-
-
-def _check_items(version: Json, plan: Plan) -> None:
-    maps = {each["key"] for each in version["steps"] if "map" in each}
-    for key, number in plan.items.items():
-        if key not in maps or not 0 <= number <= MOST_ITEMS:
-            limit = f"0 to {MOST_ITEMS} items" if key in maps else "no items, as it is no map,"
-            message = f"step {key} has {limit} here, not {number}"
+        if not least <= number <= most[key]:
+            message = f"{things} of {key}: give a number from {least} to {most[key]}, not {number}"
             raise BadRequest(message)
 
 

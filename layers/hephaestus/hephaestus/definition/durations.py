@@ -49,7 +49,8 @@ def read_duration(value: Any, what: str, *, zero: bool = False, longest: timedel
         duration = _seconds(value)
     if duration is None or not (NOTHING < duration <= longest or (zero and duration == NOTHING)):
         least = "0 or more" if zero else "more than 0"
-        fix = f"Give seconds as a number, or a timedelta, {least} and at most {longest.days} days"
+        most = f"{longest.days} days" if longest.days else f"{int(longest.total_seconds())} seconds"
+        fix = f"Give seconds as a number, or a timedelta, {least} and at most {most}"
         problem = f"{what} is {shown(value)}"
         raise Unfit(problem, fix)
     return duration

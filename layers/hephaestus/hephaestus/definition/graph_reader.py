@@ -123,8 +123,10 @@ class Reader:
         )
 
     def wrong(self, step: str, problem: str, fix: str) -> None:
-        """Note a problem."""
-        self.problems.append(Problem(step, problem, fix))
+        """Note a problem, once: a step is met at each place that names it."""
+        found = Problem(step, problem, fix)
+        if found not in self.problems:
+            self.problems.append(found)
 
     def output(self) -> str | Callable[[StepContext], Any]:
         """The key of the step whose results are the output, ``""`` for the one completed last, or what makes it."""

@@ -93,7 +93,8 @@ def _by_suffix(key: object) -> Any:
 
 def _wrong(bucket: object, key: object, chosen: object) -> Iterator[str]:
     if not isinstance(bucket, str) or not BUCKET.fullmatch(bucket):
-        yield "the bucket is no name of a bucket, nor the ARN of an access point"
+        names = "3 to 255 letters, digits, dots, hyphens and underscores"
+        yield f"the bucket must be its name alone, {names}, or the ARN of an access point"
     if not isinstance(key, str) or not key or not _fits(key):
         yield f"the key must be a text of 1 to {LONGEST_KEY:,} bytes in UTF-8"
     if chosen is None:

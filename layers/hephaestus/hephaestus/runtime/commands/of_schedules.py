@@ -226,7 +226,8 @@ class CreateSchedule(Command):
         try:
             made = Schedule(name, self.cron, context=self.context, jitter=self.jitter, **given)
         except errors.DefinitionError as error:
-            raise errors.InvalidInput(str(error)) from error
+            message = " ".join(f"{problem.problem}. {problem.fix}." for problem in error.problems)
+            raise errors.BadRequest(message) from error
         if any(one.name == name for one in flow.schedules):
             message = f"the code of {workflow} declares a schedule {name}: give this one another name"
             raise errors.AlreadyRunning(message)
