@@ -1,4 +1,4 @@
-"""What a start does whose id another instance has that is open (rule F.10)."""
+"""Rule F.10: what a start does whose id another instance has that is open."""
 
 from __future__ import annotations
 
