@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.definition.concurrency import Named, clashes, limits_of
 from hephaestus.definition.containment import watched_console
+from hephaestus.definition.limit_cycles import cycle_of_limits
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import changed, missing
 from hephaestus.errors import (
@@ -230,11 +231,12 @@ def _index(workflows: Sequence[type[Workflow]]) -> dict[str, type[Workflow]]:
 
 
 def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
-    """Reject one limit that has two numbers, or is a workflow's and a step's (F.3, F.8).
+    """Reject one limit that has two numbers, or is a workflow's and a step's, and those on a cycle (F.3, F.8).
 
     Raises:
         DefinitionError: there is one.
     """
+    workflows = tuple(workflows)
     versions = [(flow.name, flow.definition(version)) for flow in workflows for version in flow.versions]
     every = [Named(name, limit, whole=True) for name, one in versions for limit in one.limits]
     every += [
@@ -242,3 +244,5 @@ def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
     ]
     if problems := [Problem(*clash) for clash in clashes(every)]:
         raise DefinitionError(problems[0].step, problems)
+    if (cycle := cycle_of_limits(workflows)) is not None:
+        raise DefinitionError(cycle[0], [Problem(*cycle)])
