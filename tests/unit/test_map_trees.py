@@ -372,6 +372,31 @@ def test_what_a_part_reports_again_is_removed_and_has_no_one_woken() -> None:
     assert store.mail.read(state.instance_id, life) == []
 
 
+def test_of_two_who_are_woken_by_the_mail_of_several_parts_one_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule D.2: the other looks again, and loses no number."""
+    world = Waiting(concurrency=100)
+    world.start(6)
+    local, written = world.local, list[bool]()
+    local.clock.move_to(local.clock.now() + 3_600_000)
+    for leaf in parts_of(next(world.states()), "work").values():
+        local.runner.wake(leaf.instance_id, budget=local.budget())
+    state, table = next(world.states()), local.store.table
+    assert len(local.store.mail.read(state.instance_id, state.life)) == 3
+    sleeps = [lambda: local.runner.wake("flow::1", budget=local.budget())]
+    right = table.put
+
+    def put(item: Any, condition: Any) -> bool:
+        written.append(right(item, condition))
+        return written[-1]
+
+    monkeypatch.setattr(local.clock, "sleep", lambda _: sleeps.pop()() if sleeps else None)
+    monkeypatch.setattr(table, "put", put)
+    local.runner.wake("flow::1", budget=local.budget())
+    assert not sleeps
+    assert local.runner.get("flow::1").status == "completed"
+    assert all(written)
+
+
 def test_a_paused_tree_starts_nothing_and_goes_on_after() -> None:
     """Rule D.1: pausing goes down, also below nodes."""
     world = Waiting(concurrency=4)

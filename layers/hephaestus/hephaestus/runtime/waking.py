@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.engine.advance import Sleep, advance
 from hephaestus.engine.effects import again
 from hephaestus.engine.events import Parked
+from hephaestus.engine.state import is_part
 from hephaestus.errors import (
     CorruptLog,
     InstanceNotFound,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from hephaestus.definition.definition import Definition
+    from hephaestus.engine.mail import Mail
     from hephaestus.engine.state import State
     from hephaestus.runtime.dispatch import Budget
     from hephaestus.runtime.instances import Instances
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 PARK_MS: Final = 60 * 1000
 LONGEST_PARK_MS: Final = 60 * 60 * 1000
 EARLY_MS: Final = 5_000
+LONGEST_MOMENT_MS: Final = 200
 
 _logger = logging.getLogger("hephaestus.runner")
 
@@ -104,14 +107,31 @@ class Waker:
         definition = self._instances.registry.runnable(state)
         if state.parked is not None and state.kept.owed:
             state = self._perform(state, now)  # what it is parked for may be possible now
-        if not _has_work(definition, state, now) and not self._has_mail(state):
-            return self._tidy(state, now, alarms)
+        if not _has_work(definition, state, now):
+            told = self._told(state)
+            if not told and not self._is_called(state):
+                return self._tidy(state, now, alarms)
+            if len(told) > 1 and is_part(state, told[0].activation) and self._is_outrun(state):
+                return None
         return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
-    def _has_mail(self, state: State) -> bool:
-        """Whether a child may have told of its end, or a permit has been granted."""
-        store = self._instances.store
-        return bool(state.children and unread(state, store)) or bool(state.queued and is_called(state, store))
+    def _told(self, state: State) -> Sequence[Mail]:
+        """What children have told."""
+        return unread(state, self._instances.store) if state.children else ()
+
+    def _is_called(self, state: State) -> bool:
+        """Whether a permit has been granted."""
+        return bool(state.queued) and is_called(state, self._instances.store)
+
+    def _is_outrun(self, state: State) -> bool:
+        """Whether another has claimed an instance meanwhile: many parts of a map tell at once, and each wakes it.
+
+        Those that come at one time look again, each after a moment of its own, so that one of them claims.
+        """
+        clock, store = self._instances.clock, self._instances.store
+        clock.sleep(int(LONGEST_MOMENT_MS * clock.random()))
+        newest = store.reader.newest(state.instance_id)
+        return newest is None or newest.sequence != state.sequence or newest.life != state.life
 
     def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
         """Make up for what a crash left undone."""
