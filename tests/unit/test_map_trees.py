@@ -1113,3 +1113,43 @@ def test_a_workflow_that_is_set_back_is_undone_if_it_does_not_begin_again(
     local.runner.cancel(shown.id, compensate=True)
     local.settle()
     assert (local.runner.get(shown.id).status, booked) == ("cancelled", set())
+
+
+def _ten(chunk: int, depth: int) -> list[type[Workflow]]:
+    """Workflows of which each has a map of the next one, the last ``depth`` below the first."""
+    leaf = _nothing("leaf")
+    flows = [type("F0", (Workflow,), {"start_at": leaf, "transitions": {leaf: {"done": DONE}}}, key="f0")]
+    for number in range(1, depth + 1):
+        over = {"n": 0} if number < depth else {"n": 1}
+        made = Map(flows[-1], over=_some(over, 4 if number == depth else 1), chunk=chunk, name="map")
+        own = {"start_at": made, "transitions": {made: {"done": DONE}}}
+        flows.append(type(f"F{number}", (Workflow,), own, key=f"f{number}"))
+    return flows[::-1]
+
+
+def _some(item: Mapping[str, int], number: int) -> Any:
+    return lambda _: [item] * number
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+@pytest.mark.parametrize("depth", [10, 11])
+def test_the_instances_of_a_tree_are_no_parents(depth: int, chunk: int) -> None:
+    """Rule D.4: how deep workflows are nested is counted, and the size of a map is not seen."""
+    flows = _ten(chunk, depth)
+    local = LocalRuntime(*flows)
+    shown = local.start(flows[0], "1", {})
+    assert shown.status == ("completed" if depth == 10 else "failed"), shown.error
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("undoes", [False, True])
+def test_what_is_not_collected_is_not_written(chunk: int, *, undoes: bool) -> None:
+    """Rule C.7: unless a compensation reads it."""
+    made = step(key="item", compensate=(lambda _: None) if undoes else None)(lambda ctx: {"secret": ctx.item})
+    work = Map(made, over=lambda _: range(5), chunk=chunk, collect=False, name="work")
+    flow = type("Flow", (Workflow,), {"start_at": work, "transitions": {work: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow)
+    shown = local.start(flow, "1", {})
+    assert dict(shown.output or {})["completed"] == 5
+    left = [dict(one.results or {}) for one in local.runner.items(shown.id, "work").items]
+    assert left == [{"secret": n} if undoes else {} for n in range(5)]

@@ -79,7 +79,7 @@ class Map(Step):
         tolerate: how many items may fail, as a number or as a share of all (``"5%"``).
         concurrency: how many items run or wait at a time at most: 1 to 10,000.
         chunk: how many items share an instance and a Lambda, 1 to 100; more items than that are run by several.
-        collect: whether what the items leave is kept together, for ``ctx.results``.
+        collect: whether what the items leave is kept, for ``ctx.results``; without, only what a compensation reads.
         retry: how failed attempts of ``over`` are repeated; the items are repeated as their step says.
         context: takes the context and gives what the items read as ``ctx.initial``; by default the start data.
         name: the map's key; by default that of its step.

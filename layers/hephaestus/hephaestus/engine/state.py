@@ -558,6 +558,12 @@ def place_of(state: State, activation: str) -> tuple[str, str]:
     return (state.life, activation) if origin is None else (origin.root_life, f"{origin.path}/{activation}")
 
 
+def depth_of(state: State) -> int:
+    """How many parents stand above a child of an instance but that one; what runs a map's items is none of them."""
+    shown = "" if state.origin is None else state.origin.public[1]
+    return shown.count("/") + 1 if shown else 0
+
+
 def undone_from(state: State, step: str) -> int:
     """The newest round of ``step`` whose child is still to be undone; 0 for none. A step without rounds has one."""
     known, current = state.steps[step], state.children.get(state.activation(step))

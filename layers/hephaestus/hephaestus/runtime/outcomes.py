@@ -41,7 +41,7 @@ from hephaestus.engine.events.steps import MOST_QUICK, QUICK_MS, quick_rounds
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.map_items import size_of_part
 from hephaestus.engine.records import Counts
-from hephaestus.engine.state import is_part, place_of
+from hephaestus.engine.state import depth_of, is_part, place_of
 from hephaestus.errors import NonRetryable
 from hephaestus.runtime.attempt import Ended, Interrupted, InvalidResult, Outcome, RoundsExhausted, StepTimedOut
 from hephaestus.runtime.error_text import both, failure
@@ -109,7 +109,8 @@ class Judge:
         assert done is not None  # noqa: S101 - what is neither an error nor a wait is a result
         if "[" in outcome.activation:
             at, attempt, labels = outcome.started_at, outcome.attempt, tuple(map(label, done.writes))
-            return ItemCompleted(outcome.activation, done.event, done.results, at, attempt, labels)
+            results = self._collected(outcome.step, done.results)
+            return ItemCompleted(outcome.activation, done.event, results, at, attempt, labels)
         return StepCompleted(
             outcome.activation,
             done.event,
@@ -270,7 +271,7 @@ class Judge:
         if before is not None and before.instance_id.partition("::")[0] != child.partition("::")[0]:
             problem = f"step {outcome.step} has begun with another workflow, whose instance was {before.instance_id}"
             return self.failed(outcome, InvalidResult(problem), final=True)
-        if path.count("/") >= DEEPEST:
+        if depth_of(state) >= DEEPEST:
             problem = f"step {outcome.step} starts a child that has {DEEPEST + 1} parents above it, at most {DEEPEST}"
             return self.failed(outcome, InvalidResult(problem), final=True)
         within = 0 if spawned.within is None else milliseconds(spawned.within)
@@ -326,7 +327,13 @@ class Judge:
             named = f"item {parse(activation).item} of step {command.step}"
             error = StepTimedOut(f"{named} waited too long, and its step does not declare {event!r}")
             return self.failed(waited, error, final=True)
-        return ItemCompleted(activation, event, as_results(command.payload), one.started_at, one.attempt)
+        results = self._collected(command.step, as_results(command.payload))
+        return ItemCompleted(activation, event, results, one.started_at, one.attempt)
+
+    def _collected(self, step: str, results: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is written of an item's results: if the map does not collect them, only what a compensation reads."""
+        made = self.definition.steps.get(step)
+        return results if made is None or made.compensates or getattr(made, "collect", True) else NOTHING
 
     def joined(self, command: Join, state: State) -> Event:
         """The items of a map have ended, or the completed ones are undone."""
