@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import logging
@@ -14,6 +15,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -441,3 +443,62 @@ def test_without_a_module_it_is_the_package_that_init_made(tmp_path: Path, monke
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert CliRunner().invoke(app, ["dev"]).exit_code == 0
     assert named == [["shop"]]
+
+
+def _dev(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """``hephaestus dev`` in a folder, which ends before it serves anything."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(serving_all, "serving", Mock(side_effect=AssertionError("it is served")))
+    done = CliRunner().invoke(app, ["dev", *arguments, "--port", "0"])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stderr
+
+
+@pytest.mark.parametrize("given", ["dev_folder", "dev_folder/", "./dev_folder"])
+def test_a_folder_without_init_is_said_to_be_one(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the modules in it that may be meant; nothing is served."""
+    (tmp_path / "dev_folder").mkdir()
+    (tmp_path / "dev_folder" / "orders.py").write_text("")
+    try:
+        code, said = _dev(tmp_path, monkeypatch, given)
+    finally:
+        sys.modules.pop("dev_folder", None)
+    assert (code, said.strip()) == (
+        2,
+        f"error: dev_folder is a folder: name a module in it, as {tmp_path / 'dev_folder' / 'orders.py'}",
+    )
+
+
+BROKEN_PLACES: dict[str, tuple[list[str], str]] = {
+    "no folder": (["--state", "nothing/x.sqlite"], "there is no folder nothing for the state: make it"),
+    "below a file": (["--state", "notes.txt/x.sqlite"], "there is no folder notes.txt for the state"),
+    "another file": (["--state", "notes.txt"], "notes.txt is no file that `hephaestus dev` keeps instances in"),
+    "another file, reset": (["--state", "notes.txt", "--reset"], "notes.txt is no file that `hephaestus dev`"),
+    "a folder": (["--state", "inside"], "file 'inside' is a directory"),
+    "no objects": (["--objects", "nothing"], "dir 'nothing' does not exist"),
+    "objects in a file": (["--objects", "notes.txt"], "dir 'notes.txt' is a file"),
+    "text": ([], "notes.txt is no Python file: give a module's name or path"),
+    "taken": ([], ".hephaestus cannot be written: File exists"),
+    "not written": ([], ".hephaestus cannot be written: Permission denied"),
+    "a folder in place": ([], "dev.sqlite cannot be read: Is a directory"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_PLACES)
+def test_a_place_that_cannot_be_used_is_named(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is served, forgotten or written; and it is no traceback."""
+    given, said = BROKEN_PLACES[what]
+    (tmp_path / "dev_place.py").write_text("")
+    (tmp_path / "notes.txt").write_text("my notes")
+    (tmp_path / "inside").mkdir()
+    if what == "taken":
+        (tmp_path / ".hephaestus").write_text("")
+    if what == "a folder in place":
+        (tmp_path / ".hephaestus" / "dev.sqlite").mkdir(parents=True)
+    if what == "not written":
+        monkeypatch.setattr(Path, "mkdir", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    code, told = _dev(tmp_path, monkeypatch, "notes.txt" if what == "text" else "dev_place.py", *given)
+    assert (code, said in told) == (3 if what == "text" else 2, True), told
+    assert (tmp_path / "notes.txt").read_text() == "my notes"

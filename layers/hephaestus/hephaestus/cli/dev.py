@@ -18,9 +18,10 @@ import typer
 from rich.text import Text
 
 from hephaestus.cli.data import ObjectsFolder
-from hephaestus.cli.modules import NoSuchModule, locate
+from hephaestus.cli.modules import NoSuchModule, load, locate, nothing_in
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.text import safe
+from hephaestus.errors import BadRequest
 from hephaestus.project.changes import package_in
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def dev(
         readable_log.set_up(_write)
         console_port, by = None if port else 0, getpass.getuser()
         with serving(folder, Modules(names), port=port, console_port=console_port, by=by, objects=objects) as served:
-            _say(session, served, folder.state)
+            _say(session, served, folder.state, names)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait() if os.name != "nt" else _wait_on_windows()
             _write("stopping; steps that still run after 5 seconds are interrupted")
@@ -86,14 +87,18 @@ def _names(given: Sequence[str]) -> list[str]:
 
     Raises:
         NoSuchModule: there is no such module; whether it can be imported is another matter.
+        BadRequest: it is a folder of modules.
     """
     names = [locate(each) for each in given]
     for name in names:
-        if PathFinder.find_spec(name.partition(".")[0]) is None:
+        found = PathFinder.find_spec(name.partition(".")[0])
+        if found is None:
             message = (
                 f"there is no module {name} here: name the one that holds your workflows, as hephaestus dev orders.py"
             )
             raise NoSuchModule(message)
+        if found.name == name and found.origin is None:  # a folder without __init__.py, in which is no workflow
+            raise BadRequest(nothing_in(load(name)))
     return names
 
 
@@ -108,7 +113,7 @@ def _write(line: str) -> None:
         sys.stderr.flush()
 
 
-def _say(session: Session, served: Served, state: Path) -> None:
+def _say(session: Session, served: Served, state: Path, modules: Sequence[str]) -> None:
     """Where everything is, and three lines to try."""
     registry = served.embedded.runner.registry
     names = registry.names()
@@ -117,6 +122,8 @@ def _say(session: Session, served: Served, state: Path) -> None:
         return
     shown = state.relative_to(Path.cwd()) if state.is_relative_to(Path.cwd()) else state
     session.say(Text(safe(f"{', '.join(names) or 'no workflow yet'}, kept in {shown}. Ctrl+C ends it.")))
+    if not names:
+        session.say(*(Text(safe(nothing_in(sys.modules[one]))) for one in modules if one in sys.modules))
     start, event = lines_to_try(registry, served.url)
     lines = (("start", start), ("event", event), ("console", served.console))
     sys.stdout.write("\n" + "".join(f"  {what:<9}{line}\n" for what, line in lines if line) + "\n")  # never wrapped

@@ -47,6 +47,9 @@ def locate(name: str) -> str:
         NoSuchModule: there is no such file, or it is no name.
     """
     path = Path(name)
+    if path.suffix not in {"", ".py"} and path.is_file():
+        message = f"{name} is no Python file: give a module's name or path, as orders or src/orders.py"
+        raise NoSuchModule(message)
     package = path.is_dir() and (path / "__init__.py").exists() and name == path.name
     if name.endswith(".py") or "/" in name or name in {".", ".."} or package:
         return _by_path(path)
@@ -133,8 +136,8 @@ def find(target: str, modules: Sequence[str]) -> type[Workflow] | None:
         named = {flow.name: flow for each in modules for flow in workflows(load(each))}
         if target in named:
             return named[target]
-        message = f"{', '.join(modules)} has no workflow {target}: there are {', '.join(named) or 'none'}"
-        raise UnknownWorkflow(message)
+        known = f"{', '.join(modules)} has no workflow {target}: there are {', '.join(named)}"
+        raise UnknownWorkflow(known if named else nothing_in(load(modules[0])))
     if target.endswith(".py") or "/" in target or "." in target:
         several = workflows(load(target))
         if not several:
