@@ -56,6 +56,40 @@ class Mapped(Workflow, key="mapped"):
     start_at = work
     transitions = {work: {"done": DONE}}
 """
+FACTS = """
+from datetime import timedelta
+
+from hephaestus import DONE, Concurrency, Retry, Rounds, Schedule, Workflow, step
+from hephaestus.steps import Map
+
+mail = Concurrency("mail", 1, per=lambda ctx: "a")
+work = step(key="work", limits=[mail], retry=Retry(), compensate=lambda ctx: None)(lambda ctx: "done")
+plain = step(key="work")(lambda ctx: "done")
+one = step(
+    key="one",
+    retry=Retry(max_attempts=1),
+    rounds=Rounds(1),
+    limits=[mail, Concurrency("db", 8, held="step")],
+    events=("done", "exhausted"),
+)(lambda ctx: "done")
+
+
+class Kid(Workflow, key="kid"):
+    start_at = work
+    transitions = {work: {"done": DONE}}
+
+
+class Facts(Workflow, key="facts"):
+    each = Map(plain, over=lambda ctx: [], tolerate="2.5%", concurrency=7, retry=Retry(max_attempts=1), name="each")
+    kids = Map(Kid, over=lambda ctx: [], tolerate=3, name="kids")
+    schedules = [
+        Schedule(
+            "nightly", "30 2 * * *", timezone="Europe/Rome", overlap="queue", catch_up=3, jitter=timedelta(minutes=10)
+        )
+    ]
+    start_at = each
+    transitions = {each: {"done": kids}, kids: {"done": one}, one: {"done": DONE, "exhausted": DONE}}
+"""
 WRONG = """
 from hephaestus import DONE, Workflow, step
 
@@ -102,6 +136,19 @@ def test_check_shows_what_was_understood() -> None:
     assert "timeout → refund" in done.stdout
     assert narrow(done.stdout)
     assert [flow["name"] for flow in answer("check", "workflows")["workflows"]] == ["Onboarding", "OrderFlow"]
+
+
+def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one of something is one."""
+    (tmp_path / "facts_flow.py").write_text(FACTS)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = call("check", str(tmp_path / "facts_flow.py"))
+    told = [line.strip("│├└─ ") for line in done.stdout.splitlines()]
+    assert "schedule nightly  30 2 * * * Europe/Rome, overlap queue, catch_up 3, jitter 10 min" in told
+    assert "each  up to 1 attempt, start, runs work for each item, 7 at a time, 2.5% may fail" in told
+    assert "one  up to 1 attempt, up to 1 round, limit mail 1 for each value, limit db 8, waits included" in told
+    assert "kids  can be undone, runs the workflow Kid for each item, 100 at a time, 3 may fail" in told
+    assert "work  up to 5 attempts, can be undone, start, limit mail 1 for each value" in told
 
 
 def test_check_takes_paths_and_tells_everything_that_is_wrong(tmp_path: Path) -> None:

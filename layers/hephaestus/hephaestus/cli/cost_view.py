@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hephaestus.cli.text import safe
+from hephaestus.cli.text import counted, safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,9 @@ def costs(title: str, found: Estimate) -> RenderableType:
     counts = found.counts
     route = " → ".join(f"{key} ({event})" if event != "done" else key for key, event in counts.route)
     requests = ", ".join(f"{number} {name}" for name, number in counts.requests.items())
-    taken = [f"{counts.total_requests} requests of DynamoDB ({requests})"]
+    taken = [f"{counted(counts.total_requests, 'request')} of DynamoDB ({requests})"]
     taken += [
-        f"{number} {what}{'s' * (number != 1)}"
+        counted(number, what)
         for number, what in (
             (counts.write_units, "write unit"),
             (counts.read_units, "read unit"),

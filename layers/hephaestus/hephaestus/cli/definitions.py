@@ -19,10 +19,11 @@ from hephaestus.cli.cost_view import costs
 from hephaestus.cli.failures import words
 from hephaestus.cli.modules import find, load, nothing_in, version_of, workflows
 from hephaestus.cli.terminal import Session
-from hephaestus.cli.text import safe, short, span
+from hephaestus.cli.text import counted, safe, short, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
 from hephaestus.definition.child import ChildWorkflow, lacking_children, with_children
+from hephaestus.definition.concurrency import limits_of
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.definition import Definition
+    from hephaestus.definition.schedules import Schedule
     from hephaestus.definition.workflow import Workflow
 
 Json = dict[str, Any]
@@ -292,9 +295,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _problems(wrong: Json) -> Iterator[RenderableType]:
-    count = len(wrong["problems"])
     name = wrong["workflow"] or wrong["module"]
-    yield Text.assemble(("✗ ", "bold red"), (safe(name), "bold"), f": {count} problem{'s' * (count > 1)}")
+    yield Text.assemble(("✗ ", "bold red"), (safe(name), "bold"), f": {counted(len(wrong['problems']), 'problem')}")
     for problem in wrong["problems"]:
         yield Padding(Text(safe(problem, lines=True), style="red"), (0, 0, 0, 2))
 
@@ -315,6 +317,8 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
         required = set(fields.get("required", ()))
         names = [name if name in required else f"{name}?" for name in fields.get("properties", {})]
         tree.add(Text(f"input {', '.join(names)}", style="dim"))
+    for schedule in flow.schedules if definition.version == flow.current else ():
+        tree.add(_schedule(schedule))
     for key in definition.graph.order:
         branch = tree.add(_step(definition, key))
         for event, route in definition.routes[key].items():
@@ -326,11 +330,43 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
     return tree
 
 
+def _of_map(definition: Definition, key: str) -> list[str]:
+    """What a map runs for each item, how many at a time, and how many may fail."""
+    if key not in definition.items:
+        return []
+    target, declared = definition.items[key]
+    spread = definition.graph.maps[key]
+    what = f"the workflow {target.workflow.name}" if isinstance(target, ChildWorkflow) else declared.key
+    may = (
+        f"{spread.share / 100:g}%"
+        if spread.share is not None
+        else f"{spread.tolerate:,}"
+        if spread.tolerate
+        else "none"
+    )
+    return [f"runs {what} for each item", f"{spread.concurrency:,} at a time", f"{may} may fail"]
+
+
+def _limit(limit: Concurrency) -> str:
+    """How many attempts may run at once, and of what."""
+    held = ", waits included" if limit.held == "step" else ""
+    return f"{limit.name} {limit.n:,}{' for each value' if limit.per is not None else ''}{held}"
+
+
+def _schedule(schedule: Schedule) -> Text:
+    """When instances start by themselves, and what becomes of those that cannot start on time."""
+    facts = [f"{schedule.cron} {schedule.timezone}", f"overlap {schedule.overlap}", f"catch_up {schedule.catch_up}"]
+    facts += [f"jitter {span(schedule.jitter.total_seconds())}"] if schedule.jitter else []
+    return Text.assemble("schedule ", (schedule.name, "bold"), (f"  {', '.join(facts)}", "dim"))
+
+
 def _step(definition: Definition, key: str) -> Text:
     step = definition.declared[key]
     line = Text(key, style="bold")
     facts = (
-        [f"up to {definition.policy(key).max_attempts} attempts"] if not step.pure and step.retry is not None else []
+        [f"up to {counted(definition.policy(key).max_attempts, 'attempt')}"]
+        if not step.pure and step.retry is not None
+        else []
     )
     facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
     if isinstance(made := definition.steps[key], ChildWorkflow):
@@ -341,9 +377,10 @@ def _step(definition: Definition, key: str) -> Text:
     if step.rounds is not None:
         within = f" within {span(step.rounds.within.total_seconds())}" if step.rounds.within else ""
         again_on = f", again on {', '.join(step.rounds.again_on)}" if step.rounds.again_on else ""
-        facts.append(f"up to {step.rounds.at_most:,} rounds{within}{again_on}")
+        facts.append(f"up to {counted(step.rounds.at_most, 'round')}{within}{again_on}")
     facts += ["start"] if key == definition.graph.start else []
-    facts += [f"runs {definition.items[key][1].key} for each item"] if key in definition.items else []
+    facts += _of_map(definition, key)
+    facts += [f"limit {limit}" for limit in map(_limit, limits_of(step))]
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
         found = getattr(definition.steps[key], name, None)
         if isinstance(found, timedelta):

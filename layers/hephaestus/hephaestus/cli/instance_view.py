@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.text import ago, asked_by, brief, dump, moment, safe, span, until
+from hephaestus.cli.text import ago, asked_by, brief, counted, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def said_progress(counts: Json) -> str:
     """How far a map has come, in words."""
     under_way = sum(counts.get(name, 0) for name in ("running", "waiting", "retrying"))
     left = f", {under_way:,} under way" if under_way else ""
-    return f"{counts['completed']:,} of {counts['total']:,} items{''.join(_ended_otherwise(counts))}{left}"
+    return f"{counts['completed']:,} of {counted(counts['total'], 'item')}{''.join(_ended_otherwise(counts))}{left}"
 
 
 def _ended_otherwise(counts: Json) -> Iterator[str]:
@@ -196,7 +196,9 @@ def redrive_lines(shown: Json) -> list[Text]:
             for number, step in enumerate(plan[name]):
                 line.append(", " if number else "").append(safe(step), "bold")
                 if name == "runs_again" and step in repeated:
-                    line.append(f" ({repeated[step]:,} of {shown['steps'][step]['progress']['total']:,} items)")
+                    line.append(
+                        f" ({repeated[step]:,} of {counted(shown['steps'][step]['progress']['total'], 'item')})"
+                    )
                 elif name == "runs_again" and step in plan.get("anew", ()):
                     line.append(" (anew, with all its items)")
             lines.append(line)

@@ -60,6 +60,11 @@ def brief(values: Any, width: int) -> str:
     return short(" ".join(parts), width)
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: ``1 attempt``, ``12,000 items``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def moment(text: str | datetime | None) -> datetime | None:
     """A time as the API writes it."""
     if text is None or isinstance(text, datetime):

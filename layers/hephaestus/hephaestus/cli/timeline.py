@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hephaestus.cli import styles
 from hephaestus.cli.folding import folded
-from hephaestus.cli.text import ago, asked_by, brief, clock, date, dump, moment, safe, span, until
+from hephaestus.cli.text import ago, asked_by, brief, clock, counted, date, dump, moment, safe, span, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,7 +187,7 @@ def _completed(event: Json, at: datetime) -> Text:
     line = Text.assemble((safe(event["step"]), "bold"), " ", emitted, (f" → {taken}", "dim"))
     line.append(_took(event, at), style="dim")
     if event.get("rounds"):
-        line.append(f"  after {event['rounds']} rounds", style="dim")
+        line.append(f"  after {counted(event['rounds'], 'round')}", style="dim")
     if event.get("fail"):
         line.append(f"\n{safe(event['fail'], lines=True)}", style="red")
     if failed:
@@ -199,12 +199,11 @@ def _completed(event: Json, at: datetime) -> Text:
 
 
 def _map_begun(event: Json, _at: datetime) -> Text:
-    number = len(event.get("over", ()))
-    return Text.assemble((safe(event["step"]), "bold"), f" runs for {number} item{'' if number == 1 else 's'}")
+    return Text.assemble((safe(event["step"]), "bold"), f" runs for {counted(len(event.get('over', ())), 'item')}")
 
 
 def _map_spread(event: Json, _at: datetime) -> Text:
-    return Text.assemble((safe(event["step"]), "bold"), f" runs for {event['total']:,} items")
+    return Text.assemble((safe(event["step"]), "bold"), f" runs for {counted(event['total'], 'item')}")
 
 
 def _part_started(event: Json, _at: datetime) -> Text:
