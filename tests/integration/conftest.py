@@ -55,6 +55,7 @@ def connection(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Conne
     own = deployment.runner
     api = Api(DirectInvocation(STACK, Account(), Functions(deployment)))  # type: ignore[arg-type]  # called as the SDK's client is
     runner = Runner(own.store, own.timers, own.queue, Catalog(api.workflows), clock=own.clock)
+    runner.heed_pauses()
     return Connection(Account(), runner, api, STACK)
 
 

@@ -139,6 +139,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *workflows: type[Workflow], clock: C
     clock = clock or SystemClock()
     store, timers, queue = MemoryStore(), MemoryTimers(), MemoryQueue(clock)
     runner = Runner(store, timers, queue, Registry(workflows), clock=clock, signer=signer)
+    runner.heed_pauses()
     answerer = Runner(store, QueuedTimers(queue), queue, runner.registry, clock=clock, signer=lambda: runner.signer())  # noqa: PLW0108 - tests change the runner's
     for name in ("runner_from_environment", "reader_from_environment"):
         monkeypatch.setattr(aws, name, lambda: runner)

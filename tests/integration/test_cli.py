@@ -16,6 +16,7 @@ from hephaestus.cli.terminal import Session
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.operations import Connection, bulk
+from hephaestus.runtime import workflow_pauses
 from hephaestus.runtime.commands import Cancel, Deliver
 from tests.integration.deployment import sample
 from tests.integration.outside import ANN
@@ -287,6 +288,34 @@ def test_a_person_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer("get", "orderid::o-1")["status"] == "waiting"
     call("cancel", "orderid::o-1", "--wait", "5", stdin="y\n")
     assert answer("get", "orderid::o-1")["status"] == "cancelled"
+
+
+def test_a_whole_workflow_is_paused(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts meanwhile says so, and what to do; an id and a workflow are not both given."""
+    monkeypatch.setattr(workflow_pauses, "SEEN_MS", 0)
+    order("o-0")
+    said = call("pause", "--workflow", "OrderFlow", "--reason", "the carrier is down").stdout
+    assert said == "✓ paused OrderFlow\n"
+    assert call("start", "OrderFlow", "o-1", "--data", CONTEXT).stdout == "✓ started orderid::o-1\n"
+    deployment.pump()
+    shown = call("get", "orderid::o-1").stdout
+    assert "paused workflow OrderFlow is paused by" in shown
+    assert "the carrier is down" in shown
+    assert "→ hephaestus unpause --workflow OrderFlow" in shown
+    assert answer("get", "orderid::o-1")["status"] == "pending"
+    assert "OrderFlow is paused by" in " ".join(call("workflows").stdout.split())
+    [paused] = [flow["paused"] for flow in answer("workflows")["items"] if "paused" in flow]
+    assert paused["reason"] == "the carrier is down"
+    assert "the carrier is down" in call("history", "orderid::o-1").stdout
+    assert "it waits for its workflow" in call("bulk", "unpause", "-W", "OrderFlow", "--yes").stdout
+
+    assert call("unpause", "--workflow", "OrderFlow").stdout == "✓ unpaused OrderFlow\n"
+    deployment.pump()
+    assert answer("get", "orderid::o-1")["status"] == "waiting"
+    assert "paused" not in answer("get", "orderid::o-1")
+    for wrong in (("pause",), ("pause", "orderid::o-0", "--workflow", "OrderFlow")):
+        assert "give the id of an instance, or --workflow" in call(*wrong, code=2).stderr
+    assert "no workflow 'Nothing'" in call("pause", "--workflow", "Nothing", code=3).stderr
 
 
 def test_many_are_steered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,8 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "pause": {"instance_id": "odd::a", "request_id": "k"},
     "unpause": {"instance_id": "odd::a", "request_id": "k"},
     "redrive": {"instance_id": "odd::a", "request_id": "k"},
+    "pause_workflow": {"workflow": "Odd"},
+    "unpause_workflow": {"workflow": "Odd"},
     "fork": {"instance_id": "odd::a", "new_id": "b", "start_id": "k"},
     "delete": {"instance_id": "odd::a"},
     "answer": {},
@@ -146,7 +148,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "counts": {},
 }
 # Called by the engine's own functions alone, with what these have read or verified.
-INTERNAL = {"wake", "timeout", "look", "do", "find", "declare_schedules"}
+INTERNAL = {"wake", "timeout", "look", "do", "find", "declare_schedules", "heed_pauses"}
 WITHOUT = {"schedules"}  # they take no arguments
 NOT_DATA = {"dispatch", "link"}
 PREPARED: Mapping[str, Callable[[LocalRuntime], object]] = {

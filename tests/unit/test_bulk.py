@@ -171,7 +171,7 @@ def test_started_before_a_time(local: LocalRuntime) -> None:
 
 
 def test_what_has_changed_meanwhile_is_skipped(local: LocalRuntime) -> None:
-    """Found in one state and met in another: also where it has the same status again, in another generation."""
+    """Rule J.2: found in one state and met in another, or in another generation."""
     one = operation(Watched(local), "cancel")
     targets = list(find(one.deployed, one.wanted))
     local.runner.cancel("order::1")

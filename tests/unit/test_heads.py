@@ -52,6 +52,7 @@ def test_a_boundary_changes_every_attribute_that_the_indexes_and_an_owner_have()
         "list_key": "w#waiting#0",
         "recent_key": "recent#0",
         "quarantine": None,
+        "held": None,
         "expires": 9,
     }
     gone = Shards(1, 1).changes(replace(FULL, owner=None, lease_until=0, wake_at=None, status="failed"), None)

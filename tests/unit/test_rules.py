@@ -6,8 +6,8 @@ import re
 
 from tests.engines import ROOT
 
-RULE = re.compile(r"^([A-I]\.\d+)$", re.MULTILINE)
-NAMED = re.compile(r"Rules? ([A-I]\.\d+(?:(?:, | and )[A-I]\.\d+)*)")
+RULE = re.compile(r"^([A-J]\.\d+)$", re.MULTILINE)
+NAMED = re.compile(r"Rules? ([A-J]\.\d+(?:(?:, | and )[A-J]\.\d+)*)")
 
 
 def test_every_rule_has_a_test_that_names_it_and_no_test_names_another() -> None:

@@ -89,7 +89,8 @@ def of_command(command: type[Command]) -> Operation:
     """What the API takes a command with."""
     waits = command.answers == "status"
     summary = (command.__doc__ or "").splitlines()[0].rstrip(".")
-    shows = ACCEPTED if waits else {200: "Alive"}
+    of_one = any(name in command.members for name in ("instance_id", "schedule"))
+    shows = ACCEPTED if waits else {200: "Alive" if of_one else "Named"}
     return Operation(
         command.operation, summary, shows, command.raises, command, keyed=bool(command.named_by), waits=waits
     )

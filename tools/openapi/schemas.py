@@ -146,6 +146,12 @@ def components() -> dict[str, Schema]:
             "properties": {"id": INSTANCE_ID},
             "additionalProperties": False,
         },
+        "Named": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": WORKFLOW},
+            "additionalProperties": False,
+        },
         "Instances": page("Instance", "newest first; of each what the listing knows, without steps and data"),
         "History": page("LogEntry", "oldest first"),
         "Items": page("Item", "in the order of the map"),
@@ -261,7 +267,7 @@ def workflow() -> Schema:
         "on_failure": {**text, "description": "The step that runs before an instance ends as failed."},
         "timeout_seconds": {"type": "number", "description": "How long an instance may take."},
     }
-    return _all_of(
+    whole = _all_of(
         {
             "name": WORKFLOW,
             "key": text,
@@ -272,6 +278,14 @@ def workflow() -> Schema:
             "versions": {"type": "array", "items": described},
         }
     )
+    whole["properties"]["paused"] = {
+        "type": "object",
+        "description": "Who paused it, when and why; only while it is paused.",
+        "required": ["by", "at", "reason"],
+        "properties": {"by": text, "at": {"type": "string", "format": "date-time"}, "reason": text},
+        "additionalProperties": False,
+    }
+    return whole
 
 
 def trigger() -> Schema:

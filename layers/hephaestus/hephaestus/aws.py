@@ -300,6 +300,7 @@ def build_runner(
     store = _store(settings, place)
     runner = Runner(store, timers, queue, registry, dispatch=Enqueue(), signer=signer or no_signer)
     runner.bus = _bus(settings, place)
+    runner.heed_pauses()
     runner.sources = cache(partial(_sources, place))
     return runner
 

@@ -215,6 +215,7 @@ class LocalRuntime:
             workers=lambda: _Workers(self.clock),
         )
         self.runner.bus = self.bus
+        self.runner.heed_pauses()
         self.objects = MemoryObjects()
         self.runner.sources = lambda: Sources(self.objects)
         self.sweeper = Sweeper(self.store, self.queue, self.clock)

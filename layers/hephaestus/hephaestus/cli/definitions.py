@@ -67,13 +67,18 @@ def list_workflows(ctx: typer.Context) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("WORKFLOW", "VERSIONS", "ID", "STEPS", "WAITS FOR"):
         table.add_column(name, overflow="fold" if name == "WAITS FOR" else "ellipsis")
+    notes: list[Text] = []
     for flow in found:
         newest = version_of(flow, None)
         events = [event for step in newest["steps"] if step["waits"] for event in step["events"] if event != "timeout"]
         numbers = [f"v{each['version']}{'*' * (each['version'] == flow['current'])}" for each in flow["versions"]]
         cells = (", ".join(numbers), f"{safe(flow['key'])}::…", str(len(newest["steps"])), safe(", ".join(events)))
         table.add_row(styles.plain(flow["name"], "bold"), *map(Text, cells))
-    session.say(table)
+        if paused := flow.get("paused"):
+            by = f" by {paused['by']}" if paused["by"] else ""
+            said = f"paused{by} since {paused['at']}" + (f": {paused['reason']}" if paused["reason"] else "")
+            notes.append(styles.plain(f"{flow['name']} is {said}", "yellow"))
+    session.say(table, *notes)
 
 
 ENDINGS: Final = {".svg": Format.svg, ".mmd": Format.mermaid, ".dot": Format.dot, ".gv": Format.dot}

@@ -13,6 +13,7 @@ from rich.text import Text
 from hephaestus.cli import styles
 from hephaestus.cli.text import ago, asked_by, brief, counted, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED
+from hephaestus.runtime.workflow_pauses import is_of_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +224,8 @@ def _hints(shown: Json) -> list[Text]:
             )
             hints.append(f"resume {name} {quoted(events[0])}" + (f" --step {key}" if several else ""))
     if "paused" in shown:
-        hints.append(f"unpause {name}")
+        of_all = is_of_workflow(shown)
+        hints.append(f"unpause --workflow {quoted(shown['workflow'])}" if of_all else f"unpause {name}")
     if shown["status"] == "failed" or shown.get("parked"):
         hints += [f"history {name}", f"redrive {name}"]
     elif shown["status"] == "cancelled":

@@ -36,6 +36,8 @@ Watch = Annotated[bool, typer.Option("--watch", help="Stay, and show every chang
 RequestId = Annotated[str | None, typer.Option(help="A name for this request: made twice under one name, it is one.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in its history.")]
 Named = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The workflow and the schedule, as Report.nightly.")]
+MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The instance's id, as orderid::abc123.")]
+OfWorkflow = Annotated[str | None, typer.Option("--workflow", "-W", help="All of this workflow, in place of an ID.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -46,9 +48,13 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Steer")(cancel)
     app.command(rich_help_panel="Steer")(redrive)
     app.command(rich_help_panel="Steer")(fork)
+    by_action = {command.action: command for command in ROUTED}
     for command in ROUTED:
         if command not in OWN and "instance_id" in command.members:
-            app.command(command.action, help=command.__doc__, rich_help_panel="Steer")(made_of(command))
+            every = by_action.get(f"{command.action}_workflow")
+            act = made_of(command) if every is None else of_one_or_all(command, every)
+            text = command.__doc__ if every is None else f"{command.__doc__} With --workflow, all of a workflow."
+            app.command(command.action, help=text, rich_help_panel="Steer")(act)
 
 
 def start(
@@ -218,6 +224,32 @@ def made_of(command: type[Command]) -> Callable[..., None]:
             for name, annotation in parameters.items()
         ]
     )
+    return act
+
+
+def of_one_or_all(one: type[Command], every: type[Command]) -> Callable[..., None]:
+    """A command that asks for ``one``, or with ``--workflow`` for ``every``."""
+    of_one = made_of(one)
+
+    def act(ctx: typer.Context, **options: Any) -> None:
+        session: Session = ctx.obj
+        workflow = options.pop("workflow")
+        if (workflow is None) == (options["instance_id"] is None):
+            message = "give the id of an instance, or --workflow and its name"
+            raise BadRequest(message)
+        if workflow is None:
+            of_one(ctx, **options)
+            return
+        given = {name: options[name] for name in every.members if name in options}
+        asked = every(workflow=workflow, **given)
+        tell(session, session.connection.do(asked), every.said, wait=None, watch=False)
+
+    known = dict(inspect.signature(of_one).parameters)
+    instance_id = known["instance_id"].replace(annotation=MaybeId, default=None)
+    own = inspect.Parameter("workflow", inspect.Parameter.KEYWORD_ONLY, annotation=OfWorkflow, default=None)
+    known |= {"instance_id": instance_id, "workflow": own}
+    act.__annotations__ = {name: parameter.annotation for name, parameter in known.items()}
+    act.__signature__ = inspect.Signature(list(known.values()))  # type: ignore[attr-defined]  # which Typer reads
     return act
 
 

@@ -73,6 +73,8 @@ class AsyncClient:
     cancel = _in_thread(Client.cancel)
     pause = _in_thread(Client.pause)
     unpause = _in_thread(Client.unpause)
+    pause_workflow = _in_thread(Client.pause_workflow)
+    unpause_workflow = _in_thread(Client.unpause_workflow)
     redrive = _in_thread(Client.redrive)
     delete = _in_thread(Client.delete)
     schedules = _in_thread(Client.schedules)

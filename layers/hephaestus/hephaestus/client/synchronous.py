@@ -147,6 +147,14 @@ class Client:
         """Have a paused instance go on; see ``Runner.unpause``."""
         self._do("unpause", request_id, instance_id=instance_id)
 
+    def pause_workflow(self, workflow: str | type[Workflow], reason: str = "") -> None:
+        """Start nothing more of a workflow for now; see ``Runner.pause_workflow``."""
+        self._do("pause_workflow", None, workflow=_name(workflow), reason=reason)
+
+    def unpause_workflow(self, workflow: str | type[Workflow]) -> None:
+        """Have a paused workflow go on; see ``Runner.unpause_workflow``."""
+        self._do("unpause_workflow", None, workflow=_name(workflow))
+
     def redrive(self, instance_id: str, *, request_id: str | None = None) -> None:
         """Have a failed, cancelled or parked instance go on; see ``Runner.redrive``."""
         self._do("redrive", request_id, instance_id=instance_id)

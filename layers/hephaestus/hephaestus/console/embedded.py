@@ -6,7 +6,7 @@ import getpass
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.views import to_json_object
-from hephaestus.handlers.http.describe import describe
+from hephaestus.handlers.http.describe import deployed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class LocalConnection:
 
     def workflows(self) -> Sequence[Json]:
         """What the runner's registry holds."""
-        return [describe(workflow) for workflow in self._runner.registry]
+        return deployed(self._runner)
 
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """An instance as it is now, with its tree where that is asked for."""

@@ -52,6 +52,7 @@ class Embedded:
         self.clock = SystemClock()
         self.queue = EmbeddedQueue(self.clock)
         self.runner = Runner(store, self.queue, self.queue, registry, clock=self.clock, signer=signer)
+        self.runner.heed_pauses()
         self._gone: frozenset[str] = frozenset()
         self._ended = threading.Event()
         self._sweeper = Sweeper(store, self.queue, self.clock)

@@ -223,7 +223,7 @@ def advance(graph: Graph, state: State, now: int, in_flight: Collection[str] = (
     if state.closed:
         return ()
     if state.paused is not None:
-        return () if in_flight else (Sleep(None),)
+        return () if in_flight else (Sleep(state.paused.look_at or None),)
     if state.compensation is not None:
         if any(step in graph.maps for step in state.compensation.left[:1]):
             return _undo_items(graph, state, state.compensation.left[0], now, in_flight)

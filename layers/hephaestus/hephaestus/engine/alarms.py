@@ -47,8 +47,8 @@ def alarm(before: State, entry: Entry, after: State) -> int | None:
     claims = Claimed in kinds
     if claims and after.owner is not None:
         return after.lease_until
-    if claims or not kinds.isdisjoint(_FROM_OUTSIDE):
-        return None if before.owned(entry.at) and not claims else entry.at
+    if claims or not (kinds.isdisjoint(_FROM_OUTSIDE) or before.owned(entry.at)):
+        return entry.at
     if after.owner is None and after.wake_at is not None and after.wake_at < before.lease_until:
         return after.wake_at
     return None
@@ -68,10 +68,10 @@ def wake_at(before: State, event: Event, at: int, after: State) -> int | None:
     """
     if after.owner is not None:
         return after.lease_until
-    if after.closed or isinstance(event, Paused):
+    if after.closed:
         return None
-    if isinstance(event, (Suspended, Parked)):
-        return event.wake_at
+    if isinstance(event, (Suspended, Parked, Paused)):
+        return event.look_at or None if isinstance(event, Paused) else event.wake_at
     if isinstance(event, (HandedOver, *_GOES_ON)):
         return at
     if isinstance(event, HeartbeatReceived):

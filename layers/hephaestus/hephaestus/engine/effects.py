@@ -32,7 +32,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import counts_of
 from hephaestus.engine.records import Part
-from hephaestus.engine.state import left_by, not_undone, parts_before
+from hephaestus.engine.state import is_paused_alone, left_by, not_undone, parts_before
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large
@@ -332,7 +332,7 @@ def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
         case ChildrenStopping(activations=activations):
             known = before.children
             return "cancel", [one for one in activations if one not in known or not known[one].stopping]
-        case Paused() | Unpaused() if (before.paused is None) == isinstance(event, Paused):
+        case Paused() | Unpaused() if is_paused_alone(before) != (isinstance(event, Paused) and not event.look_at):
             return "pause" if isinstance(event, Paused) else "unpause", before.children
         case Redriven(children=activations, later=False):
             return "redrive", activations

@@ -534,6 +534,11 @@ def undoes_at_cancel(state: State) -> bool:
     return state.cancel is not None and state.cancel.compensate and state.part is None
 
 
+def is_paused_alone(state: State) -> bool:
+    """Whether it is the instance that is paused, with its children, and not its workflow."""
+    return state.paused is not None and not state.paused.look_at
+
+
 def is_part(state: State, activation: str) -> bool:
     """Whether an activation is that of a part of a map, and not of a step or an item."""
     mapped = _mapped(state, activation)

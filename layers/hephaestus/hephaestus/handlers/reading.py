@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.views import to_json_object
 from hephaestus.errors import BadRequest
-from hephaestus.handlers.http.describe import describe
+from hephaestus.handlers.http.describe import deployed
 from hephaestus.runtime.intake import MAX_NUMBER
 from hephaestus.runtime.queries import read_filter
 
@@ -76,8 +76,7 @@ def _serve_others(api: Api) -> None:
     def workflows() -> Response[str]:
         """What is deployed, and the modules that cannot be loaded."""
         api.incoming.takes()
-        items = [describe(workflow) for workflow in runner.registry]
-        return api.answer({"items": items, "unavailable": runner.registry.unavailable()})
+        return api.answer({"items": deployed(runner), "unavailable": runner.registry.unavailable()})
 
     @api.get("/schedules")
     def schedules() -> Response[str]:

@@ -24,6 +24,7 @@ from hephaestus.operations.advice import AwsRefused, NoCredentials
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.intake import MAX_LIMIT
 from hephaestus.runtime.names import is_schedule
+from hephaestus.runtime.workflow_pauses import is_of_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -240,6 +241,8 @@ class Bulk:
             return f"it is {status} now"
         if self.action == "pause" and shown.get("paused") is not None:
             return "it is paused already"
+        if self.action == "unpause" and is_of_workflow(shown):
+            return "it waits for its workflow, which is paused"
         if self.action == "unpause" and shown.get("paused") is None:
             return "it is not paused"
         return ""

@@ -74,7 +74,7 @@ from hephaestus.engine.events import (
     TimedOut,
 )
 from hephaestus.engine.events.children import LOST
-from hephaestus.engine.fold import following
+from hephaestus.engine.fold import apply, following
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.state import CAREFUL, child_in, is_other, is_part, part_in
@@ -105,6 +105,7 @@ from hephaestus.runtime.output import InvalidOutput, lost, output_event
 from hephaestus.runtime.sizes import cut, too_much
 from hephaestus.runtime.telemetry import EXECUTION_START, EXECUTION_STOP, tell
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.runtime.workflow_pauses import NoPauses, pause_of
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.yaml_dump import teach_yaml
 from hephaestus.writes import WriteFailed
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.ports import Clock
     from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
+    from hephaestus.runtime.workflow_pauses import Pauses
     from hephaestus.store.store import Store
     from hephaestus.writes import Write
 
@@ -153,6 +155,7 @@ class Executor:
     signer: Callable[[], Signer] = no_signer
     deployed: Callable[[str | type[Workflow]], type[Workflow]] = anything
     sources: Callable[[], Sources] = no_sources
+    pauses: Callable[[], Pauses] = NoPauses
 
     def run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now; see ``_run``.
@@ -168,6 +171,9 @@ class Executor:
                 if ended is not None and ended.orphan:
                     forget(ended, self.clock.now(), self.commits.store, self.commits.finish)
                 return ended
+        instead = self.held(state, opening)
+        if instead is not None:
+            return self._append(state, instead)
         done = self._run(state, opening, definition, budget)
         for _ in range(LOOKS):
             if done is None or not (self._has_mail(done, definition) or self._is_called(done)):
@@ -175,6 +181,18 @@ class Executor:
             claim = Claimed(self.clock.unique(), budget.deadline + self.limits.lease_margin_ms)
             done = self._run(done, (claim,), definition, budget) or self.commits.store.load(done.instance_id)
         return done
+
+    def held(self, state: State, opening: tuple[Event, ...]) -> tuple[Event, ...] | None:
+        """What an instance of a paused workflow does in place of a claim; ``None`` where it goes on (J.1).
+
+        After a dead owner it is claimed all the same: what that had under way has been interrupted, and nothing starts.
+        """
+        paused = self.pauses().of(state.workflow)
+        if paused is None or not opening or state.owner is not None:
+            return None
+        others, now = tuple([event for event in opening if not isinstance(event, Claimed)]), self.clock.now()
+        pause = pause_of(apply(state, others, max(now, state.updated_at)), paused, now)
+        return None if pause is None else (*others, pause)
 
     def _has_mail(self, state: State, definition: Definition) -> bool:
         """Whether an instance without an owner has mail."""
@@ -306,12 +324,22 @@ class _Execution:
         self.permits.take_up()
         while True:
             now = self.journal.now()
+            self.hold(now)
             commands, noted = self.look(now)
             if noted:
                 continue
             runs = [command for command in commands if isinstance(command, Run)]
             if self.work(runs, now) if runs or self.in_flight else self.rest(commands, now):
                 return
+
+    def hold(self, now: int) -> None:
+        """Start nothing more where the workflow is paused; what runs ends (J.1)."""
+        paused = None
+        with suppress(RetryLater):  # it is asked again before the next step
+            paused = None if self.draft.paused is not None else self.executor.pauses().of(self.draft.workflow)
+        pause = None if paused is None else pause_of(self.draft, paused, now)
+        if pause is not None:
+            self.journal.decide(pause)
 
     def take_mail(self) -> None:
         """Read the mailbox, if a child is open: what is said there is decided, and is deleted once it is committed."""

@@ -181,7 +181,8 @@ class Instances:
         now = self.clock.now()
         first = beginning[0]
         assert isinstance(first, InstanceStarted)  # noqa: S101 - every log begins with it
-        claim = self.claim(going.budget) if isinstance(going, InPlace) else None
+        waits = self.executor.pauses().of(first.workflow) is not None
+        claim = self.claim(going.budget) if isinstance(going, InPlace) and not waits else None
         opening: tuple[Event, ...] = (claim, *_named(definition, beginning)) if claim else ()
         commit_id = start_commit(instance_id, type(beginning[-1]).__name__, first.start_id, asked)
         entry = Entry(1, commit_id, now, (*beginning, *opening))

@@ -28,6 +28,7 @@ from hephaestus.engine.events import (
     MapSpread,
     OutputStarted,
     PartStarted,
+    Paused,
     PermitsTaken,
     RoundEnded,
     StepCompleted,
@@ -281,6 +282,7 @@ class Journal:
                 | PermitsTaken()
                 | StepQueued()
                 | LimitsFailed()
+                | Paused()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):

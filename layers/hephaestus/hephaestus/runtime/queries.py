@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, in_utc, view, view_entry
 from hephaestus.engine.state import OF_ROOTS, STATUSES
-from hephaestus.errors import BadRequest, UnknownVersion, UnknownWorkflow
+from hephaestus.errors import BadRequest, RetryLater, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.declarations import carry_of, known_schedules
@@ -20,6 +21,7 @@ from hephaestus.runtime.explaining import reasons, with_reasons
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
 from hephaestus.runtime.quarantine import reason_of
+from hephaestus.runtime.workflow_pauses import words
 from hephaestus.store.filters import ListFilter
 from hephaestus.values.scalars import plain_name
 
@@ -44,6 +46,7 @@ class Queries:
         self._instances = instances
         self._store = instances.store
         self._descendants = Descendants(instances.store)
+        self._pauses = instances.executor.pauses
 
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
@@ -67,6 +70,10 @@ class Queries:
             lacks = "" if error.__cause__ is not None else reason_of(error)  # what is deployed is known
         if parked and shown.parked is None and not state.closed:
             shown = replace(shown, parked=parked[0])  # it waits for an instance that no one knows
+        if not state.closed and shown.paused is None:
+            with suppress(RetryLater):
+                paused = self._pauses().of(state.workflow)
+                shown = shown if paused is None else replace(shown, paused=words(paused))  # it has nothing to do yet
         return with_reasons(shown, state, self._store, self._instances.clock.now(), lacks)
 
     def _load(self, instance_id: str) -> State:

@@ -19,10 +19,12 @@ from hephaestus.runtime.commands import (
     Fork,
     Heartbeat,
     Pause,
+    PauseWorkflow,
     Redrive,
     ScheduleResume,
     Start,
     Unpause,
+    UnpauseWorkflow,
 )
 from hephaestus.runtime.commands.answer import check_link
 from hephaestus.runtime.commands.command import check_known, check_schedule
@@ -38,6 +40,7 @@ from hephaestus.runtime.queries import Queries, read_filter
 from hephaestus.runtime.telemetry import emit
 from hephaestus.runtime.waking import Waker
 from hephaestus.runtime.workers import ThreadWorkers
+from hephaestus.runtime.workflow_pauses import KnownPauses, NoPauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from hephaestus.runtime.registry import Registry
     from hephaestus.runtime.sources import Sources
     from hephaestus.runtime.workers import Workers
+    from hephaestus.runtime.workflow_pauses import Pauses
     from hephaestus.store.filters import ListFilter
     from hephaestus.store.store import Store
     from hephaestus.values.foreign import Model
@@ -79,6 +83,7 @@ class Runner:
 
     Attributes:
         sources: gives what reads the items of maps from users' objects; asked when a map needs it.
+        pauses: says which workflows are paused; by default none is. See ``heed_pauses``.
     """
 
     def __init__(  # noqa: PLR0913 - the place where everything is put together
@@ -104,7 +109,8 @@ class Runner:
         self.sources: Callable[[], Sources] = no_sources
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
-        own = (self._deployed, self._sources)
+        self.pauses: Pauses = NoPauses()
+        own = (self._deployed, self._sources, lambda: self.pauses)
         self.executor = Executor(commits, self.clock, self.limits, workers, signer, *own)
         self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
         self._performer.family = Family(self.instances)
@@ -113,6 +119,10 @@ class Runner:
         name, storage = type(self).__name__, type(store).__name__
         known = {"name": name, "runner": name, "storage": storage, "pid": os.getpid()}
         emit("hephaestus.runner.init", {"system_time": self.clock.now()}, known)
+
+    def heed_pauses(self) -> None:
+        """Have instances of paused workflows wait: a read of the table in ten seconds, of a process that is at work."""
+        self.pauses = KnownPauses(self.store.paused, self.clock.now)
 
     def _sources(self) -> Sources:
         """What reads users' objects, as it was set last."""
@@ -407,6 +417,34 @@ class Runner:
             BadRequest: the request id is malformed.
         """
         self.do(Unpause(instance_id=instance_id, request_id=request_id, by=by), dispatch=dispatch)
+
+    def pause_workflow(self, workflow: WorkflowRef, reason: str = "", *, by: Caller | str | None = None) -> None:
+        """Start nothing more of a workflow: within ten seconds, what runs stops at its next commit.
+
+        Starts and events are accepted and wait, deadlines that pass are met when it goes on.
+
+        Args:
+            workflow: its name or its class.
+            reason: shown with all that waits, up to 1,000 characters.
+            by: who asks for it; a text of up to 256 characters is a claim. Shown, too.
+
+        Raises:
+            UnknownWorkflow: it is not deployed.
+            BadRequest: the reason is malformed.
+        """
+        self.do(PauseWorkflow(workflow=workflow, reason=reason, by=by))
+
+    def unpause_workflow(self, workflow: WorkflowRef, *, by: Caller | str | None = None) -> None:
+        """Have a paused workflow go on: what waited is woken, some twenty instances a second.
+
+        Args:
+            workflow: its name or its class.
+            by: who asks for it.
+
+        Raises:
+            UnknownWorkflow: it is neither deployed nor paused.
+        """
+        self.do(UnpauseWorkflow(workflow=workflow, by=by))
 
     def redrive(
         self,

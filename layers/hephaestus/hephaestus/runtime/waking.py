@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.advance import Sleep, advance
 from hephaestus.engine.effects import again
-from hephaestus.engine.events import Parked
+from hephaestus.engine.events import Parked, Unpaused
 from hephaestus.engine.state import is_part
 from hephaestus.errors import (
     CorruptLog,
@@ -21,6 +21,7 @@ from hephaestus.runtime.lines import is_called, sweep
 from hephaestus.runtime.names import DECLARATIONS, said_id
 from hephaestus.runtime.orphans import forget, unread
 from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
+from hephaestus.runtime.workflow_pauses import is_paused_workflows, pause_of, wake_waiting
 from hephaestus.store.permits import LIMIT, is_limit
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Waker:
             own = self._instances
             sweep(instance_id.removeprefix(LIMIT), own.store, own.clock, own.queue)
             return
+        if is_paused_workflows(instance_id):
+            wake_waiting(self._instances.store, self._instances.queue, self._instances.clock)
+            return
         try:
             self._wake(instance_id, budget, alarms, gone)
         except CorruptLog as error:
@@ -104,6 +108,8 @@ class Waker:
 
     def _run(self, state: State, now: int, budget: Budget, alarms: Sequence[str]) -> State | None:
         """Run an instance that nobody owns, if there is anything to do."""
+        if state.paused is not None and state.paused.look_at:
+            return self._wait_on(state, now, budget, alarms)
         definition = self._instances.registry.runnable(state)
         if state.parked is not None and state.kept.owed:
             state = self._perform(state, now)  # what it is parked for may be possible now
@@ -114,6 +120,18 @@ class Waker:
             if len(told) > 1 and is_part(state, told[0].activation) and self._is_outrun(state):
                 return None
         return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
+
+    def _wait_on(self, state: State, now: int, budget: Budget, alarms: Sequence[str]) -> State | None:
+        """Have an instance go on whose workflow is not paused any more; else it waits on, and is looked at later."""
+        own = self._instances
+        paused = own.executor.pauses().of(state.workflow, fresh=True)
+        if paused is None or state.owner is not None:
+            opening = (*(() if paused is not None else (Unpaused(),)), own.claim(budget))
+            return own.executor.run(state, opening, own.registry.runnable(state), budget)
+        if state.wake_at is None or state.wake_at > now:
+            return self._tidy(state, now, alarms)
+        pause = pause_of(state, paused, now)
+        return self._tidy(state, now, alarms) if pause is None else own.append(state, now, pause)
 
     def _told(self, state: State) -> Sequence[Mail]:
         """What children have told."""

@@ -839,7 +839,14 @@ def check_alarm(state: State, graph: Graph) -> None:
         require(state.wake_at is None, "invariant 8", what)
     elif state.owner is not None:
         require(state.wake_at == state.lease_until, "invariant 3", what)
-    elif state.paused is None and state.parked is None:
+    elif state.paused is not None:
+        held = state.paused.look_at
+        require(
+            not held or state.parked is not None or (state.wake_at is not None and state.wake_at <= held),
+            "invariant 3",
+            what,
+        )
+    elif state.parked is None:
         times = _due(state, graph)
         late = bool(times) and (state.wake_at is None or state.wake_at > max(min(times), state.updated_at))
         require(not late, "invariant 3", f"{what}, and it has something to do at {min(times, default=0)}")
@@ -886,7 +893,7 @@ def needed_at(state: State, graph: Graph) -> int | None:
     if state.parked is not None:
         return state.wake_at
     if state.paused is not None:
-        return None
+        return state.paused.look_at or None
     if state.cancel is not None and state.compensation is None and not _stopping(state):
         return state.updated_at
     return min(_due(state, graph), default=None)

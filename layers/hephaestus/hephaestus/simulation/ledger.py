@@ -44,11 +44,13 @@ from hephaestus.simulation.checks import (
 )
 from hephaestus.simulation.entrances import Entrances
 from hephaestus.simulation.saga import nets_to_zero
+from hephaestus.simulation.standstills import Standstills
 from hephaestus.simulation.trees import Trees
 from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
 from hephaestus.simulation.world import MAX_SKEW_MS, SWEEP_MS
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
+from hephaestus.store.paused import PAUSED
 from hephaestus.store.permits import is_limit
 from hephaestus.store.reader import Reader
 from hephaestus.store.values import Values
@@ -128,6 +130,7 @@ class Ledger:
         self.turnstiles = Turnstiles(self)
         self.entrances = Entrances(self)
         self.trees = Trees(self)
+        self.standstills = Standstills(self)
         self._keys: dict[str, Work] = {}
         self._works: dict[Work, str] = {}
         self._retries: dict[tuple[str, str, str], int] = {}
@@ -152,8 +155,8 @@ class Ledger:
         Raises:
             Violation: an invariant does not hold.
         """
-        if is_limit(instance_id):
-            self.turnstiles.look(instance_id)
+        if is_limit(instance_id) or instance_id == PAUSED:
+            self.turnstiles.look(instance_id) if instance_id != PAUSED else self.standstills.look()
             return
         known = self.newest.get(instance_id)
         head = self.store.table.get(instance_id, HEAD)
@@ -218,6 +221,7 @@ class Ledger:
             return
         generation = self._at_work(context, of)
         state = generation.state
+        self.standstills.begins(generation, invocation)
         owner = self._owners.get(state.owner or "")
         require(owner is invocation, "invariant 2", f"step {step.key} runs in an invocation that does not own it")
         key = context.item_key
@@ -359,6 +363,7 @@ class Ledger:
         self.turnstiles.swept(calm=before is not None and self.world.over())
         if before is None or not self.world.over():
             return
+        self.standstills.swept()
         for known in self.newest.values():
             state = known.state
             if state.closed or state.owner or state.paused or state.parked or state.instance_id in self.unreadable:
@@ -388,9 +393,12 @@ class Ledger:
                 require(not late, "mail", f"{instance_id} has mail that only a sweep will find")
 
     def alarm(self) -> int | None:
-        """When a sweep finds something (ms), if ever."""
+        """When a sweep finds something (ms), if ever: of an instance, of a limit, of what a pause held."""
         of_limits = self.turnstiles.due()
-        return min([at for alarms in (*self._alarms.values(), of_limits) for at in alarms], default=None)
+        return min(
+            [at for alarms in (*self._alarms.values(), of_limits, self.standstills.alarms) for at in alarms],
+            default=None,
+        )
 
     # --- Checks ---
 

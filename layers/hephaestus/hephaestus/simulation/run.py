@@ -51,6 +51,7 @@ STORM_TURNS: Final = 600
 RETENTION_DAYS: Final = 1
 WITH_BUS: Final = (4, 1)  # one run of four publishes status events, by its seed: a choice would change all the others
 BROKEN_BUS: Final = (8, 5)  # every other one of these on a bus that takes nothing
+PAUSING: Final = (24, 15)  # one of these has whole workflows paused, too, which is read for by a call that others lack
 LINK_KEY: Final = b"every simulation signs its links"
 RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
 
@@ -114,9 +115,13 @@ class Run:
             workers=lambda: SimulatedWorkers(world),
         )
         self.runner.bus = self.bus if published else None
+        pauses = choices.seed % PAUSING[0] == PAUSING[1]
+        if pauses:
+            self.runner.heed_pauses()
         for store in (self.store, self.runner.store):
             store.reader.load_events, store.reader.load_state = events, snapshots
-        self.outside = Outside(world, ledger, self.runner, subject, expiring=self.retention is not None)
+        expiring = self.retention is not None
+        self.outside = Outside(world, ledger, self.runner, subject, expiring=expiring, pauses=pauses)
 
     def go(self) -> list[InstanceView]:
         """Run to the end, and check it; the generations that there were.

@@ -13,6 +13,7 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.inbox import accepted_events, far_maps, items_open, takers
 from hephaestus.engine.requests import repeats
+from hephaestus.engine.state import is_paused_alone
 from hephaestus.errors import CallerError, EngineError, RetryLater
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.values import freeze
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 API_MS: Final = 29_000
 AGAIN_MS: Final = 20_000
 PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
+LONG_MS: Final = (60_000, 15_000, 15 * 60_000, 4 * 3_600_000)  # that a workflow is paused
 EXPIRY_MS: Final = 3 * 24 * 3600 * 1000
 ACTS: Final = 8
 A_LINE: Final = 3  # events
@@ -44,8 +46,15 @@ NOT_SENT: Final = ("timeout", "error", "exhausted")
 class Outside:
     """Calls the runner as clients do, each call an invocation of its own."""
 
-    def __init__(
-        self, world: World, ledger: Ledger, runner: Runner, subject: Subject, *, expiring: bool = False
+    def __init__(  # noqa: PLR0913 - whom they call, and what they may do
+        self,
+        world: World,
+        ledger: Ledger,
+        runner: Runner,
+        subject: Subject,
+        *,
+        expiring: bool = False,
+        pauses: bool = False,
     ) -> None:
         self.world = world
         self.choices = world.choices
@@ -60,6 +69,8 @@ class Outside:
         self._beside = list(subject.beside)
         self._acts = self.choices.below(ACTS * (1 + len(self._beside)))
         self._steers = subject.steer and bool(world.weather.kinds)
+        self._pauses_all = pauses and subject.steer
+        ledger.standstills.began = self.paused
 
     def begin(self) -> None:
         """Start the instance, and plan the rest."""
@@ -72,11 +83,14 @@ class Outside:
         if not self.ledger.newest:
             self.start("s1")
             return True
+        if self.ledger.standstills.since:
+            self.unpause_all(next(iter(self.ledger.standstills.since)))
+            return True
         for known in self.ledger.newest.values():
             state = known.state
             if state.closed:
                 continue
-            if state.paused is not None:
+            if is_paused_alone(state):
                 self.unpause(state)
                 return True
             if self.send(state):
@@ -101,7 +115,9 @@ class Outside:
     def _possible(self, state: State) -> list[Callable[[State], object]]:
         """What may be done to an instance, or to one that is not there yet, the likeliest most often."""
         another: tuple[Callable[[State], object], ...] = (lambda _: self.start_another(),) * 4 if self._beside else ()
-        return [*self._done_to(state), *another]
+        name = state.workflow
+        whole = (lambda _: self.pause_all(name), lambda _: self.unpause_all(name)) * 3 if self._pauses_all else ()
+        return [*self._done_to(state), *another, *whole]
 
     def _done_to(self, state: State) -> list[Callable[[State], object]]:
         if not self._steers:
@@ -278,6 +294,20 @@ class Outside:
     def unpause(self, state: State) -> None:
         """Unpause."""
         self._steer(state, "unpause", lambda **by: self.runner.unpause(state.instance_id, **by))
+
+    def pause_all(self, workflow: str) -> None:
+        """Pause a workflow."""
+        self._call(
+            f"pause all of {workflow}", lambda: self.runner.pause_workflow(workflow), lambda _: True, again=False
+        )
+
+    def paused(self, workflow: str) -> None:
+        """Unpause, some time later, a workflow that was paused: what waits for it is looked at for ever."""
+        self.world.at(self.world.now + LONG_MS[self.choices.below(len(LONG_MS))], lambda: self.unpause_all(workflow))
+
+    def unpause_all(self, workflow: str) -> None:
+        """Unpause a workflow."""
+        self._call(f"unpause all of {workflow}", lambda: self.runner.unpause_workflow(workflow), lambda _: True)
 
     def redrive(self, state: State) -> None:
         """Redrive."""

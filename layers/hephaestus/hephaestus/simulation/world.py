@@ -41,16 +41,20 @@ class Invocation:
         name: for the trace.
         skew: how far its clock is ahead, in milliseconds.
         ends_at: when it must be over (ms); a zombie is not.
+        began_at: when it began (ms).
         dies_at: when it is killed (ms): then, or later if it is a zombie.
         alive: whether it still runs.
     """
 
-    __slots__ = ("alive", "dies_at", "ends_at", "kind", "name", "on_end", "skew")
+    __slots__ = ("alive", "began_at", "dies_at", "ends_at", "kind", "name", "on_end", "skew")
 
-    def __init__(self, kind: str, number: int, skew: int, ends_at: int, on_end: Callable[[bool], None]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is known of one
+        self, kind: str, number: int, skew: int, began_at: int, ends_at: int, on_end: Callable[[bool], None]
+    ) -> None:
         self.kind = kind
         self.name = f"{kind}.{number}"
         self.skew = skew
+        self.began_at = began_at
         self.ends_at = self.dies_at = ends_at
         self.on_end = on_end
         self.alive = True
@@ -154,7 +158,7 @@ class World:
         if self.weather.strikes("clocks differ"):
             skew = (self.choices.below(2 * MAX_SKEW_MS) - MAX_SKEW_MS) or 0
         lifetime = lifetime_ms or self.lifetime_ms
-        invocation = Invocation(kind, self.invocations, skew, self.now + lifetime, on_end)
+        invocation = Invocation(kind, self.invocations, skew, self.now, self.now + lifetime, on_end)
 
         def main() -> None:
             self.finish(invocation, ended=work())

@@ -13,6 +13,7 @@ from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
 from hephaestus.store.items import FORMAT, list_key, list_time, of_children, recent_key, shard_of, wake_key
 from hephaestus.store.keys import HEAD
+from hephaestus.store.paused import HELD
 from hephaestus.store.table import EXPIRES, item_bytes
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -70,6 +71,7 @@ class Shards:
             **({} if is_hidden(state) else self.listed(state)),
             "updated_at": state.updated_at,
             "quarantine": None,
+            HELD: 1 if state.paused is not None and state.paused.look_at else None,
             EXPIRES: expires,
             **({FAMILY: 1} if state.attached or state.has_kin else {}),
         }

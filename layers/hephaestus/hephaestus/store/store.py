@@ -22,6 +22,7 @@ from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, li
 from hephaestus.store.mailbox import Mailboxes
 from hephaestus.store.offspring import children_of
 from hephaestus.store.overdue import read_overdue
+from hephaestus.store.paused import PausedWorkflows
 from hephaestus.store.permits import Permits
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.start_ids import is_repeated
@@ -110,6 +111,7 @@ class Store:
         self.retention = None if retention_days is None else retention_days * DAY
         self.mail = Mailboxes(table, self.shards)
         self.permits = Permits(table, self.shards)
+        self.paused = PausedWorkflows(table, self.shards)
         self.endings = Endings(self)
         self._others = OtherWorkflows(table, list_shards)
 

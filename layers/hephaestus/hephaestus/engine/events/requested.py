@@ -130,7 +130,11 @@ class CancelRequested(Event):
 
 @event(stays(*OPEN))
 class Paused(Event):
-    """No further step starts and no event is delivered before the instance is unpaused."""
+    """No further step starts and no event is delivered before the instance is unpaused.
+
+    Where its workflow is paused, the instance is looked at again at ``look_at``; a pause of its own takes the
+    place of that.
+    """
 
     reason: str = ""
     request_id: str = ""
@@ -138,11 +142,14 @@ class Paused(Event):
     by_source: str = ""
     digest: str = ""
     paused_at: int = 0  # known of what a state holds, not of what the log does
+    look_at: int = 0
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """The first one counts."""
+        """The first one counts, but for those of the workflow."""
         requests = remember(state, "pause", self.request_id, self.digest)
-        return {"paused": state.paused or replace(self, paused_at=at), "requests": requests}
+        known = state.paused
+        counts = known is None or known.look_at
+        return {"paused": replace(self, paused_at=at) if counts else known, "requests": requests}
 
 
 @event(stays(*OPEN))

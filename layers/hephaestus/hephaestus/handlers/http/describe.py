@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.maps import Map
+from hephaestus.runtime.workflow_pauses import iso
 
 if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.rounds import Rounds
     from hephaestus.definition.step import Step
     from hephaestus.definition.workflow import Workflow
+    from hephaestus.runtime.runner import Runner
 
 
 def describe(workflow: type[Workflow]) -> dict[str, Any]:
@@ -25,6 +27,16 @@ def describe(workflow: type[Workflow]) -> dict[str, Any]:
         "triggers": [trigger.described() for trigger in workflow.triggers],
         "versions": [_version(definition) for _, definition in sorted(workflow.definitions.items())],
     }
+
+
+def deployed(runner: Runner) -> list[dict[str, Any]]:
+    """All workflows of a runner, those that are paused with who paused them, when and why."""
+    return [{**describe(workflow), **_paused(runner, workflow.name)} for workflow in runner.registry]
+
+
+def _paused(runner: Runner, name: str) -> dict[str, Any]:
+    paused = runner.pauses.of(name)
+    return {} if paused is None else {"paused": {"by": paused.by, "at": iso(paused.at), "reason": paused.reason}}
 
 
 def _rounds(rounds: Rounds) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hephaestus.runtime.commands.of_schedules import (
     UnpauseSchedule,
 )
 from hephaestus.runtime.commands.pause import Pause, Unpause
+from hephaestus.runtime.commands.pause_workflow import PauseWorkflow, UnpauseWorkflow
 from hephaestus.runtime.commands.redrive import Redrive
 from hephaestus.runtime.commands.schedule import ScheduleResume
 from hephaestus.runtime.commands.start import Start
@@ -40,6 +41,8 @@ CATALOGUE: Final[tuple[type[Command], ...]] = (
     UnpauseSchedule,
     TriggerSchedule,
     DeleteSchedule,
+    PauseWorkflow,
+    UnpauseWorkflow,
 )
 ROUTED: Final[tuple[type[Command], ...]] = tuple(one for one in CATALOGUE if one.route)
 """Those that the API takes at a route of their own."""
@@ -59,10 +62,12 @@ __all__ = [
     "Heartbeat",
     "Pause",
     "PauseSchedule",
+    "PauseWorkflow",
     "Redrive",
     "ScheduleResume",
     "Start",
     "TriggerSchedule",
     "Unpause",
     "UnpauseSchedule",
+    "UnpauseWorkflow",
 ]

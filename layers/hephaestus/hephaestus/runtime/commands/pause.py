@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus.engine.events import Paused, Unpaused
 from hephaestus.engine.requests import repeats
-from hephaestus.engine.state import undoes_at_cancel
+from hephaestus.engine.state import is_paused_alone, undoes_at_cancel
 from hephaestus.errors import InstanceClosed, InstanceNotFound, NotRoot, RequestIdReused
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.commands.members import REASON, By, MaybeText, Text, caller, instance_id, member, request_id
@@ -37,7 +37,7 @@ class Pause(Command):
         asked, who, name = self.digest(self.reason), self.by, self.request_id or ""
 
         def decide(state: State, now: int) -> State | None:
-            if repeats(state, "pause", name, asked) or (state.paused and not name):
+            if repeats(state, "pause", name, asked) or (is_paused_alone(state) and not name):
                 return state
             if state.closed or (state.cancel and not undoes_at_cancel(state)):
                 status = state.status if state.closed else "being cancelled"
