@@ -299,7 +299,7 @@ def test_a_whole_workflow_is_paused(deployment: Deployment, monkeypatch: pytest.
     assert call("start", "OrderFlow", "o-1", "--data", CONTEXT).stdout == "✓ started orderid::o-1\n"
     deployment.pump()
     shown = call("get", "orderid::o-1").stdout
-    assert "paused workflow OrderFlow is paused by" in shown
+    assert "waits: workflow OrderFlow is paused by" in " ".join(shown.split())
     assert "the carrier is down" in shown
     assert "→ hephaestus unpause --workflow OrderFlow" in shown
     assert answer("get", "orderid::o-1")["status"] == "pending"

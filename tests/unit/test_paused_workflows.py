@@ -82,6 +82,7 @@ def test_what_starts_is_accepted_and_waits(local: LocalRuntime) -> None:
     assert local.start(Other, "1").status == "completed"
     why = "workflow Order is paused by ann since 2026-01-01T00:00:00Z: the carrier is down"
     assert shown(local, "order::1").paused == why
+    assert local.runner.why("order::1").why == (f"waits: {why}",)
     assert ran == ["last other::1"]
     local.advance(timedelta(days=3))
     assert ran == ["last other::1"]
@@ -99,6 +100,7 @@ def test_events_and_deadlines_wait_with_it(local: LocalRuntime) -> None:
     local.runner.pause_workflow("Order")
     local.advance(SEEN)
     assert shown(local, "order::1").paused is not None, "also of what has nothing to do"
+    assert local.runner.why("order::1").why[0].startswith("waits: workflow Order is paused")
     local.resume("order::1", "go")
     local.advance(timedelta(hours=2))
     assert [one for one in ran if one.startswith("last")] == []
@@ -162,6 +164,7 @@ def test_a_pause_of_its_own_outlasts_that_of_its_workflow(local: LocalRuntime) -
     local.start(Order, "1")
     local.runner.pause("order::1", "this one")
     assert shown(local, "order::1").paused == "this one"
+    assert local.runner.why("order::1").why == ("is paused for 0 s: this one; nothing starts until it is unpaused",)
     local.runner.unpause_workflow("Order")
     local.advance(timedelta(hours=2))
     assert shown(local, "order::1").paused == "this one"

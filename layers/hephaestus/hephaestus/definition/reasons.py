@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.references import ByStep
 from hephaestus.engine.activation import INSTANCE
+from hephaestus.engine.state import is_paused_alone
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def explained(shown: InstanceView, state: State, now: int, lines: Mapping[str, s
     known = shown.steps.items()
     steps = {key: replace(step, why=lines.get(key) or _of_step(state, key, step, now)) for key, step in known}
     own = [lines[INSTANCE]] if INSTANCE in lines else []
-    return replace(shown, why=(*own, *_of_instance(state, now)), steps=ByStep(steps))
+    waits = [f"waits: {shown.paused}"] if shown.paused is not None and not is_paused_alone(state) else []
+    return replace(shown, why=(*waits, *own, *_of_instance(state, now)), steps=ByStep(steps))
 
 
 def lasting(milliseconds: int) -> str:
@@ -96,7 +98,7 @@ def _of_instance(state: State, now: int) -> Iterator[str]:
     """What is to be said of an instance as a whole."""
     if state.parked is not None:
         yield f"is parked: {state.parked}"
-    if state.paused is not None:
+    if is_paused_alone(state) and state.paused is not None:
         who = f" by {_named(state.paused.by)}" if state.paused.by else ""
         since = f" for {lasting(now - state.paused.paused_at)}" if state.paused.paused_at else ""
         yield f"is paused{who}{since}{_because(state.paused.reason)}; nothing starts until it is unpaused"
