@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from hephaestus import DONE, Schedule, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Place, Session
 from hephaestus.console.embedded import LocalConnection
+from hephaestus.definition.rounds import ENDLESS
 from hephaestus.errors import AlreadyRunning, BadRequest, CallerError, InstanceNotFound, UnknownWorkflow
 from hephaestus.handlers import commands as handler
 from hephaestus.handlers.http.api import Api
@@ -168,6 +170,25 @@ def test_what_cannot_be_done_changes_nothing(local: LocalRuntime, command: Any, 
     with pytest.raises(error):
         local.runner.do(command())
     assert local.runner.schedules() == before
+
+
+def test_what_a_schedule_is_does_not_stand_among_instances(
+    local: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule G.1: in no plain list and no count; and where it is looked at, nothing shows a bound that is none."""
+    name = f"hephaestus-schedule::{NIGHTLY}"
+    local.advance(2 * DAY)
+    own = {one.id for one in local.runner.list(children=True)} - {one.id for one in local.runner.list()}
+    assert own == {name}
+    assert {one.workflow for one in local.runner.list(status="waiting")} == {"Report"}
+    assert [one.id for one in local.runner.list(workflow="hephaestus-schedule", children=True)] == [name]
+    assert list(local.runner.counts()) == ["Report"]
+    monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+    shown = CliRunner().invoke(app, ["get", name], env={"COLUMNS": "200"}).stdout
+    assert re.search(r"waiting round \d+ ", shown), shown
+    assert str(ENDLESS) not in shown + CliRunner().invoke(app, ["get", name, "--json"]).stdout
+    assert "→ hephaestus schedules list" in shown
+    assert "resume" not in shown.partition("→")[2]
 
 
 def test_what_cannot_be_a_schedule_is_wrong_use(local: LocalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:

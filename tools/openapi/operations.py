@@ -125,7 +125,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "format": "date-time",
                 "description": "Started before then; in UTC where it names no zone.",
             },
-            "children": {**FLAG, "description": "true or 1: list children that are not detached, too."},
+            "children": {**FLAG, "description": "true or 1: list children that are not detached, and schedules, too."},
             "parent": {**INSTANCE_ID, "description": "The children of this instance only, detached ones included."},
             "limit": {**LIMIT, "default": 50},
             "cursor": CURSOR,

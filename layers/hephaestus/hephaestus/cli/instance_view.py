@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hephaestus.cli import styles
 from hephaestus.cli.text import ago, asked_by, brief, counted, dump, moment, safe, span, until
-from hephaestus.engine.state import CLOSED
+from hephaestus.engine.state import CLOSED, RESERVED
 from hephaestus.runtime.workflow_pauses import is_of_workflow
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def redrive_lines(shown: Json) -> list[Text]:
 def _hints(shown: Json) -> list[Text]:
     """What could be done next, as commands."""
     name = quoted(shown["id"])
+    if shown["workflow"].startswith(RESERVED):  # what is for instances of workflows is rejected for a schedule
+        return [Text("→ hephaestus schedules list", style="dim")]
     hints: list[str] = []
     for key, step in shown.get("steps", {}).items():
         hints += [f"items {name} {quoted(key)} --status {status}" for status in _worth_seeing(step, shown["status"])]

@@ -179,7 +179,7 @@ def list_(
     since: Annotated[
         str | None, typer.Option(help="Started since then: 30m, 2h, 3d, 2026-01-31 or a time in ISO 8601.")
     ] = None,
-    children: Annotated[bool, typer.Option("--children", help="With the children that instances wait for.")] = False,
+    children: Annotated[bool, typer.Option("--children", help="With children, and what schedules are.")] = False,
     parent: Annotated[str | None, typer.Option(help="The children of this instance only.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=PAGE, help="Rows of a page.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,

@@ -13,7 +13,6 @@ from hephaestus.values.scalars import plain_name
 Scope: TypeAlias = Literal["workflow", "version", "global", "none"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-RESERVED: Final = "hephaestus-"  # what the library's own keys begin with
 VALUE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}::[A-Za-z0-9._-]{1,128}(::[A-Za-z0-9._-]{1,64})?")
 

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.business_key import NAME, RESERVED, SCOPES
+from hephaestus.definition.business_key import NAME, SCOPES
 from hephaestus.definition.concurrency import limits_wrong
 from hephaestus.definition.definition import CHECKPOINTS, FORKS, IF_RUNNING
 from hephaestus.definition.durations import Unfit, is_one_of, read_duration, shown
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.signatures import call_problem
+from hephaestus.engine.state import RESERVED
 from hephaestus.errors import Problem
 from hephaestus.values import NotSerializable, freeze
 

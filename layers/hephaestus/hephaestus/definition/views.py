@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from hephaestus.definition.business_key import key_of
 from hephaestus.definition.item_views import ItemView, counted, progress
 from hephaestus.definition.references import ByStep
+from hephaestus.definition.rounds import ENDLESS
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.agenda import OPEN
 from hephaestus.engine.events import (
@@ -298,7 +299,7 @@ def _steps(
             replaced=_replaced(step.replaced),
             fail=step.fail,
             round=_round(step) if key in bounds or step.loop is not None else None,
-            rounds=bounds[key].at_most if key in bounds else None,
+            rounds=bounds[key].at_most if key in bounds and bounds[key].at_most < ENDLESS else None,
             carry=own_mapping(NOTHING_CARRIED if step.loop is None else step.loop.carry),
             alone=key in isolated or None,
             child=children.get(key) or (step.child.instance_id if step.child else None),

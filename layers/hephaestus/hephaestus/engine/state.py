@@ -55,7 +55,8 @@ OF_ROOTS: Final = tuple(status for status in STATUSES if status != "undone")
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled", "undone"})
 CAREFUL: Final = 2  # the owner has every step checkpointed
-PARTS: Final = "hephaestus-map"  # the key of the instances that run a part of a map's items
+RESERVED: Final = "hephaestus-"  # what the library's own keys, and the names of its own workflows, begin with
+PARTS: Final = f"{RESERVED}map"  # the key of the instances that run a part of a map's items
 TIMED: Final[frozenset[str]] = frozenset({"retrying", "looping"})  # the next attempt has a time
 
 

@@ -117,7 +117,10 @@ def _remove(instances: Instances, going: Dispatch, name: str) -> None:
 
 def known_schedules(store: Store) -> Iterator[str]:
     """The ids of the schedules that have not ended."""
-    wanted, cursor = ListFilter(workflows=(SCHEDULE_KEY,), statuses=("pending", "running", "waiting")), None
+    wanted, cursor = (
+        ListFilter(workflows=(SCHEDULE_KEY,), statuses=("pending", "running", "waiting"), children=True),
+        None,
+    )
     while True:
         page = store.list(wanted, limit=PAGE, cursor=cursor)
         yield from (item.instance_id for item in page.items)

@@ -669,7 +669,7 @@ class Runner:
             version: of this version of their workflow only, 1 or more.
             tag: with this tag only.
             since: started at or after this time only (an aware ``datetime``).
-            children: whether children that are not detached are listed, too.
+            children: whether children that are not detached are listed, too, and the instances that schedules are.
             parent: the children of this instance only, detached ones included.
             until: started before this time only (an aware ``datetime``).
             limit: at most this many, 1 to 200.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.records import NOTHING
-from hephaestus.engine.state import evolve
+from hephaestus.engine.state import RESERVED, evolve
 from hephaestus.store.items import FORMAT, list_key, list_time, of_children, recent_key, shard_of, wake_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.paused import HELD
@@ -79,7 +79,7 @@ class Shards:
     def listed(self, state: State) -> Mapping[str, Value]:
         """The keys by which an instance is listed."""
         number = shard_of(state.instance_id, self.listing)
-        shard = of_children(number) if state.attached else number
+        shard = of_children(number) if state.attached or state.workflow.startswith(RESERVED) else number
         return {
             "list_key": list_key(state.workflow, state.status, shard),
             "recent_key": recent_key(state.status, shard),

@@ -41,7 +41,7 @@ def recent_key(status: str, shard: int | str) -> str:
 
 
 def of_children(shard: int) -> str:
-    """The shard of children that are not detached: lists show them only where they are asked for."""
+    """The shard of children that are not detached, and of schedules: lists show them only where they are asked for."""
     return f"child{shard}"
 
 
