@@ -201,6 +201,39 @@ def test_what_another_page_may_send_is_rejected(served: Served, headers: dict[st
     assert call(served.url, "GET", "/instances")[1]["items"] == []
 
 
+FAILING = """
+from hephaestus import DONE, Retry, Workflow, step
+from hephaestus.steps import Map
+
+@step(retry=Retry(max_attempts=1))
+def work(ctx):
+    raise ValueError("broken")
+
+class Failing(Workflow, key="failing"):
+    every = Map(work, over=lambda ctx: [1], name="every")
+    start_at = every
+    transitions = {every: {"done": DONE}}
+"""
+
+
+def test_history_has_the_traces_of_errors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code is the caller's own; of items, too, and the command line shows them."""
+    (project / "dev_failing.py").write_text(FAILING)
+    monkeypatch.chdir(project)
+    with (
+        Folder(project) as folder,
+        serving(folder, Modules(["dev_failing"]), port=0, console_port=0, by="ann") as served,
+    ):
+        assert start(served, "Failing", "1")[1]["status"] == "failed"
+        told = [
+            CliRunner().invoke(app, ["--stack", "dev", "history", "failing::1", *more], env={"COLUMNS": "200"}).stdout
+            for more in ([], ["--traces"])
+        ]
+    assert f"raised at {project / 'dev_failing.py'}:7 in work" in told[0]
+    assert 'raise ValueError("broken")' not in told[0]
+    assert 'raise ValueError("broken")' in told[1]
+
+
 def test_an_edit_is_imported_and_what_waits_goes_on_with_it(served: Served, project: Path) -> None:
     """A helper module's edit counts, too."""
     start(served, "Letter", "1")

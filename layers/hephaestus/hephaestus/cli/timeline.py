@@ -29,7 +29,16 @@ FRAME: Final = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<f
 OURS: Final = re.compile(r"[/\\]hephaestus[/\\](runtime|definition)[/\\]")  # frames that traces begin with
 ROOTS: Final = re.compile(r"^(?:/opt/python|/var/task|.*[/\\]layer_\d+[/\\]python)[/\\]")  # of a function's code
 ATTEMPTS: Final = frozenset(
-    {"StepFailed", "StepCompleted", "CompensationFailed", "OnFailureFailed", "OutputFailed", "LimitsFailed"}
+    {
+        "StepFailed",
+        "StepCompleted",
+        "CompensationFailed",
+        "OnFailureFailed",
+        "OutputFailed",
+        "LimitsFailed",
+        "ItemFailed",
+        "ItemUndoFailed",
+    }
 )  # later events repeat their error
 
 

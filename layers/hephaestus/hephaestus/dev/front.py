@@ -89,7 +89,7 @@ def _all_routes(runner: Runner) -> Api:
     api = Api(runner)
     for function in FUNCTIONS:
         serve(api, function)
-    serve_reads(api)
+    serve_reads(api, traces=True)  # the code is the caller's own
     serve_links(api)
     serve_ingest(api)
     return api

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.views import to_json_object
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from hephaestus.store.filters import ListFilter
 
 
-def serve_reads(api: Api) -> None:
-    """Give ``api`` the routes of instances, their histories, lists, workflows and the API's document."""
-    _serve_one(api)
+def serve_reads(api: Api, *, traces: bool = False) -> None:
+    """Give ``api`` the routes of instances, their histories, lists, workflows and the API's document.
+
+    Args:
+        api: is given them.
+        traces: whether histories tell where in the code errors were raised, for callers who may see that code.
+    """
+    _serve_one(api, traces=traces)
     _serve_others(api)
 
 
-def _serve_one(api: Api) -> None:
+def _serve_one(api: Api, *, traces: bool) -> None:
     runner = api.runner
 
     @api.get("/instances/<instance_id>")
@@ -47,9 +52,8 @@ def _serve_one(api: Api) -> None:
         known, asked = check_id(api.part(instance_id)), api.incoming
         asked.takes("generation", "limit", "cursor")
         generation, cursor = asked.number("generation", None, MAX_NUMBER), asked.query("cursor")
-        return api.page(
-            lambda limit: runner.history(known, generation=generation, limit=limit, cursor=cursor), default=100
-        )
+        more: dict[str, Any] = {"generation": generation, "cursor": cursor, "traces": traces}
+        return api.page(lambda limit: runner.history(known, limit=limit, **more), default=100)
 
     @api.get("/instances/<instance_id>/items")
     def items(instance_id: str) -> Response[str]:
