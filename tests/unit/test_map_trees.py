@@ -1153,3 +1153,24 @@ def test_what_is_not_collected_is_not_written(chunk: int, *, undoes: bool) -> No
     assert dict(shown.output or {})["completed"] == 5
     left = [dict(one.results or {}) for one in local.runner.items(shown.id, "work").items]
     assert left == [{"secret": n} if undoes else {} for n in range(5)]
+
+
+def _waiting(world: World) -> int:
+    """How many items of a tree are at work."""
+    steps = (known for state in world.states() for known in state.steps.values())
+    return sum(len(known.mapped.open) for known in steps if known.mapped is not None)
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4), (6, 1)])
+def test_a_number_that_is_changed_while_the_map_runs_holds_in_each_instance(before: int, after: int) -> None:
+    """Rule C.8: none has more at work than the new number says once what it had begun has ended, nodes included."""
+    world, other = Waiting(concurrency=before), Waiting(concurrency=after)
+    world.start(18)
+    assert _waiting(world) == before
+    local = other.local = LocalRuntime(other.flow, store=world.local.store)
+    local.clock.move_to(world.local.clock.now())
+    for item in range(18):
+        local.runner.resume("flow::1", "go", item=str(item))
+        local.settle()
+        assert _waiting(world) <= max(before - item - 1, after)
+    assert local.runner.get("flow::1").status == "completed"

@@ -45,8 +45,9 @@ def tolerated(graph: Graph, step: str, mapped: Mapped) -> int:
 
 
 def at_once(graph: Graph, step: str, mapped: Mapped) -> int:
-    """How many items may be at work at a time, by the graph that is deployed or by the share that was given."""
-    return mapped.share or spread_of(graph, step).concurrency
+    """How many items may be at work at a time: by the graph that is deployed, and by the share that was given."""
+    most = spread_of(graph, step).concurrency
+    return min(mapped.share, most) if mapped.share else most
 
 
 def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Iterator[tuple[str, int]]:
