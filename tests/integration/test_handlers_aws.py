@@ -101,7 +101,7 @@ def test_what_runs_steps_reads_users_objects(stack: Stack) -> None:
     s3.put_object(Bucket="uploads", Key="parcels.csv", Body=b"id\n1\n2\n")
     sources = aws.runner_from_environment().sources()
     scan, ((leaf,),) = sources.scan(sources.begin(Items.s3("uploads", "parcels.csv"), 100), lambda _: True)
-    assert sources.read(scan.source, leaf, 0) == [{"id": "1"}, {"id": "2"}]
+    assert sources.read(scan.source, leaf, 0).items == [{"id": "1"}, {"id": "2"}]
     assert aws.runner_from_environment().sources() is sources
 
 

@@ -179,13 +179,13 @@ def test_a_scan_and_its_leaves_read_what_was_pinned(place: Place, bucket: str) -
     whole, groups = sources.scan(Scan.from_json(scan.to_json()), lambda _: True)
     assert whole.done
     leaves = [leaf for group in groups for leaf in group]
-    assert [list(sources.read(whole.source, leaf, n * 2)) for n, leaf in enumerate(leaves)] == [
+    assert [list(sources.read(whole.source, leaf, n * 2).items) for n, leaf in enumerate(leaves)] == [
         [{"n": n * 2}, {"n": n * 2 + 1}] for n in range(125)
     ]
     place.put(bucket, data[::-1])
     if bucket == VERSIONED and place.versions:
         assert sources.scan(scan, lambda _: True) == (whole, groups)
-        assert sources.read(whole.source, leaves[3], 6) == [{"n": 6}, {"n": 7}]
+        assert sources.read(whole.source, leaves[3], 6).items == [{"n": 6}, {"n": 7}]
     else:
         for read in (lambda: sources.scan(scan, lambda _: True), lambda: sources.read(whole.source, leaves[3], 6)):
             with pytest.raises(UnreadableObject, match="replaced or deleted"):

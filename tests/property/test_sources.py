@@ -66,7 +66,7 @@ def read_all(data: bytes, scan: Scan, groups: Sequence[Sequence[Leaf]]) -> list[
     objects.put(where.bucket, where.key, data)
     found: list[Any] = []
     for leaf in [leaf for group in groups for leaf in group]:
-        found += Sources(objects).read(scan.source, leaf, len(found))
+        found += Sources(objects).read(scan.source, leaf, len(found)).items
     return found
 
 

@@ -119,6 +119,7 @@ BY_TYPE["Plan | None"] = st.none() | BY_TYPE["Plan"]
 BY_TYPE["Part | None"] = st.none() | records(Part)
 BY_TYPE["Counts"] = records(Counts)
 BY_TYPE["tuple[Counts, ...]"] = st.tuples(BY_TYPE["Counts"])
+BY_TYPE["Mapping[str, str]"] = st.dictionaries(TEXT, TEXT, max_size=2)
 BY_TYPE["Mapping[str, Undelivered]"] = st.dictionaries(TEXT, records(Undelivered), max_size=2)
 BY_TYPE["Tree | None"] = st.none() | records(Tree)
 BY_TYPE["Mapped | None"] = st.none() | records(Mapped)

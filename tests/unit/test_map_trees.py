@@ -767,19 +767,45 @@ def test_what_is_no_object_of_items_fails_the_map_without_retry(key: str, data: 
     assert problem in str(shown.error)
 
 
-def test_a_malformed_line_fails_the_items_that_are_read_with_it() -> None:
-    """Rule C.4: the error names the line of the whole object."""
-    work = step(key="work")(lambda _: "done")
-    made = Map(work, over=Items.s3("uploads", "lines.jsonl"), chunk=2)
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("tolerate", [0, 1])
+def test_a_malformed_line_is_an_item_that_has_failed(chunk: int, tolerate: int) -> None:
+    """Rule C.4: it alone, and at once; its error names the line of the whole object."""
+    seen: list[int] = []
+
+    @step(retry=Retry(max_attempts=3, delay=60))
+    def work(ctx: StepContext) -> str:
+        seen.append(ctx.index)
+        return "done"
+
+    made = Map(work, over=Items.s3("uploads", "lines.jsonl"), chunk=chunk, tolerate=tolerate)
     flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
     local = LocalRuntime(flow)
     local.objects.put("uploads", "lines.jsonl", lines(8) + "{nonsense\n" + lines(3))
     shown = local.start(flow, "1", {})
-    assert shown.status == "failed"
-    assert "lines.jsonl, line 9" in str(shown.error)
+    assert shown.status == ("completed" if tolerate else "failed")
+    assert 8 not in seen
+    if tolerate:
+        assert sorted(seen) == [*range(8), *range(9, 12)]
+        assert dict(shown.output or {})["failed"] == 1
+    else:
+        assert "item 8 failed after 1 attempt(s): s3://uploads/lines.jsonl, line 9 is not JSON" in str(shown.error)
     items = local.runner.items("flow::1", "work", status="failed").items
-    assert [(one.index, "line 9" in str(one.error)) for one in items] == [(8, True), (9, True)]
+    assert [(one.index, "line 9 is not JSON" in str(one.error)) for one in items] == [(8, True)]
     assert len(local.runner.items("flow::1", "work").items) == 12
+
+
+def test_a_malformed_line_starts_no_workflow() -> None:
+    """Rule C.4: its item has failed, where items are instances."""
+    leaf = _nothing("leaf")
+    kid = type("Kid", (Workflow,), {"start_at": leaf, "transitions": {leaf: {"done": DONE}}}, key="kid")
+    made = Map(kid, over=Items.s3("uploads", "lines.jsonl"), chunk=2, tolerate=1, name="work")
+    flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(flow, kid)
+    local.objects.put("uploads", "lines.jsonl", lines(4) + "[1,\n" + lines(3))
+    shown = local.start(flow, "1", {})
+    assert shown.status == "completed"
+    assert (dict(shown.output or {})["completed"], dict(shown.output or {})["failed"]) == (7, 1)
 
 
 def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -817,9 +843,9 @@ def test_a_redrive_reads_an_object_that_was_put_right() -> None:
     made = Map(work, over=Items.s3("uploads", "lines.jsonl"))
     flow = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
     local = LocalRuntime(flow)
-    local.objects.put("uploads", "lines.jsonl", lines(1) + "{nonsense\n")
+    local.objects.put("uploads", "lines.jsonl", lines(1) + "\n" + lines(1))
     shown = local.start(flow, "1", {})
-    assert "lines.jsonl, line 2 is not JSON" in str(shown.error)
+    assert "lines.jsonl, line 2 is blank" in str(shown.error)
     local.objects.put("uploads", "lines.jsonl", lines(3))
     local.runner.redrive(shown.id)
     local.settle()

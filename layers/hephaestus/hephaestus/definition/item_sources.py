@@ -35,8 +35,8 @@ class Items:
     ``\n`` or ``\r\n``, and only the last ones may be blank. A line has at most 1 MiB, a field of a CSV 128 KiB.
 
     The map reads the version of the object that was there when it began, without versioning the same object by its
-    ETag. One that is gone, replaced, malformed or may not be read fails the map without a retry; the error names the
-    object and the line. The steps' role needs ``s3:GetObject`` on the object, ``s3:GetObjectVersion`` too in a bucket
+    ETag. One that is gone, replaced, may not be read or cannot be cut into lines fails the map without a retry; a line
+    that is malformed is an item that has failed. The error names the object and the line. The steps' role needs ``s3:GetObject`` on the object, ``s3:GetObjectVersion`` too in a bucket
     with versioning, and ``kms:Decrypt`` where a key of yours encrypts it; ``s3:ListBucket`` on the bucket lets S3 say
     that an object is missing. An object with a ``Content-Encoding``, as ``gzip``, cannot be read in parts.
 

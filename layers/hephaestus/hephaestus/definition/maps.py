@@ -49,6 +49,7 @@ class Spreads:
         config: the configuration of the map, where it is another instance's.
         child, version: where it runs a workflow, the key of the instances' ids, and its version.
         received: by key, the events that were accepted for them before the map began anew.
+        malformed: by key, what is wrong with the lines that cannot be read as items.
     """
 
     items: FrozenList
@@ -60,6 +61,7 @@ class Spreads:
     child: str = ""
     version: int = 0
     received: Mapping[str, Received] = NOTHING
+    malformed: Mapping[str, str] = NOTHING
 
 
 class Map(Step):

@@ -365,6 +365,7 @@ class Mapped:
         child, version: where an item is an instance of a workflow: the key of their ids, and which version. Then
             ``entries`` has the number that its end was reported with.
         tree: where a fork has taken over a map in parts, whose tree that is: its instances stay where they are.
+        malformed: by key, what is wrong with the lines that are no items.
         stuck: the places of workflows that could not undo themselves, where the letter does not say so: of those that
             are to go on, and of those that could not be undone once more.
     """
@@ -389,6 +390,7 @@ class Mapped:
     version: int = 0
     tree: Tree | None = None
     stuck: tuple[int, ...] = ()
+    malformed: Mapping[str, str] = NOTHING
 
     @property
     def by_others(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.containment import contain
 from hephaestus.definition.durations import LONGEST, read_duration, read_moment, shown
+from hephaestus.definition.item_sources import InvalidItems
 from hephaestus.definition.maps import Spreads
 from hephaestus.definition.results import Again, Completed, Look, Pending, Spawn
 from hephaestus.definition.step import read_result
@@ -154,6 +155,7 @@ class Attempt:
         at_once: how many of a map's items one instance runs at a time at most.
         version: of the workflow that an item is; 0 where it is a step.
         sources: gives what reads users' objects.
+        malformed: what is wrong with the line that is its item; ``""`` for an item, and for a step.
         undelivered: gives items the events that were accepted for them before their map began anew, if there are any.
     """
 
@@ -168,6 +170,7 @@ class Attempt:
     at_once: int = 16
     version: int = 0
     sources: Callable[[], Sources] = no_sources
+    malformed: str = ""
     undelivered: Callable[[Spreads], Spreads] | None = None
 
     @property
@@ -185,6 +188,8 @@ class Attempt:
 
     def _run(self) -> Outcome:
         key, undo = self.step, parse(self.activation).undo
+        if self.malformed:
+            raise InvalidItems(self.malformed)
         step = self.definition.step_of(self.activation)
         if self.part is not None and "[" not in self.activation and not undo:
             from hephaestus.runtime.spreading import part_items  # noqa: PLC0415 - few maps are that large

@@ -711,6 +711,7 @@ class _Execution:
             at_once=self.limits.concurrency,
             version=0 if mapped is None else mapped.version,
             sources=executor.sources,
+            malformed="" if mapped is None else mapped.malformed.get(parse(run.activation).item or "", ""),
             undelivered=self.undelivered(run),
         )
 

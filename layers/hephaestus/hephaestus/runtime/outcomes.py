@@ -100,6 +100,7 @@ class Judge:
                 return MapSpread(outcome.activation, replace(begun.plan, graph=graph), *begins)
             event = MapBegun(outcome.activation, begun.items, begun.keys, begun.initial, *begins)
             event = replace(event, config=begun.config, child=begun.child, version=begun.version)
+            event = replace(event, malformed=begun.malformed) if begun.malformed else event
             return replace(event, received=begun.received) if begun.received else event
         if outcome.ended is not None:
             return self._round_ended(outcome, outcome.ended)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.definition.maps import Spreads
 from hephaestus.engine.codec import load_value
 from hephaestus.errors import NonRetryable
-from hephaestus.runtime.sources import GROUP, Leaf, Scan, Source
+from hephaestus.runtime.sources import GROUP, Leaf, Lines, Scan, Source
 from hephaestus.runtime.spreading import digest, plan_of, shared, write
 from hephaestus.values import FrozenList
 
@@ -73,8 +73,8 @@ def _spread_over(  # noqa: PLR0913, PLR0917 - as above
         write(of, mark, scan.to_json())
     if scan.total <= step.chunk:
         first = _leaves_of(of.store, owner, name, 0) if scan.total else []
-        items = sources.read(scan.source, first[0], 0) if first else FrozenList()
-        return replace(given, items=items, source=None)
+        read = sources.read(scan.source, first[0], 0) if first else Lines(FrozenList())
+        return replace(given, items=read.items, malformed=read.malformed, source=None)
     write(of, f"{name}-context", {**shared(given, of), "source": scan.source.to_json()})
     return Spreads(FrozenList(), plan=replace(plan_of(name, scan.total, step, of), of_object=True))
 
@@ -85,11 +85,11 @@ def _leaves_of(store: Store, owner: tuple[str, str], name: str, group: int) -> l
     return [Leaf(*leaf) for leaf in load_value(store.values.get(*owner, (value,))[value])]
 
 
-def lines_of_part(store: Store, part: Part, source: Mapping[str, Any], sources: Sources) -> FrozenList:
+def lines_of_part(store: Store, part: Part, source: Mapping[str, Any], sources: Sources) -> Lines:
     """The items of an instance that runs some of them.
 
     Raises:
-        InvalidItems, UnreadableObject: a line is malformed, or the object is another one now.
+        InvalidItems, UnreadableObject: the object is another one now.
         CorruptLog: where they are is not stored any more.
         StoreUnavailable: store or object did not answer.
     """

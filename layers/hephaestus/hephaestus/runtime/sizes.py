@@ -104,7 +104,8 @@ def held(state: State) -> int:
 def _map_room(mapped: Mapped) -> int:
     """The room that a map takes: its items and what is known of each."""
     counts = NAMED * (len(mapped.open) + len(mapped.events)) + ITEM * len(mapped.ends)
-    return counts + weigh(mapped.items, mapped.initial, mapped.left, mapped.reason, *mapped.keys)
+    told = mapped.malformed.values()
+    return counts + weigh(mapped.items, mapped.initial, mapped.left, mapped.reason, *mapped.keys, *told)
 
 
 def _failure_room(error: Failure) -> int:
@@ -128,6 +129,7 @@ def added(event: Event) -> int:  # noqa: PLR0911 - a line for each kind of event
             return STEP + weigh(event.carry)
         case MapBegun():
             room = STEP + ITEM * len(event.over) + weigh(event.over, event.initial, *event.keys)
+            room += weigh(*event.malformed.values())
             return room + sum(_received_room(one) for one in event.received.values())
         case OnFailureCompleted():
             return STEP + weigh(event.results) + weigh(event.metadata)

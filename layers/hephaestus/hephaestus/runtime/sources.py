@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hephaestus.definition.item_sources import InvalidItems, Items
+from hephaestus.engine.records import NOTHING
 from hephaestus.runtime.item_lines import lines_of, read_header, read_item
 from hephaestus.runtime.objects import ObjectPin
 from hephaestus.values import FrozenList
@@ -29,6 +30,7 @@ LONGEST_LINE: Final = 1024 * 1024  # bytes
 LARGEST_LEAF: Final = 16 * 1024 * 1024  # bytes; an invocation reads a whole leaf into memory
 BLOCK: Final = 8 * 1024 * 1024  # bytes that a scan reads at a time
 GROUP: Final = 100  # leaves
+LONGEST_PROBLEM: Final = 512  # characters
 MARK: Final = b"\xef\xbb\xbf"  # what some programs begin a text in UTF-8 with
 ENDING: Final = b"\r\n"  # of a line, at the longest
 
@@ -45,6 +47,18 @@ class Leaf(NamedTuple):
     offset: int
     length: int
     items: int
+
+
+class Lines(NamedTuple):
+    """What the lines of a leaf hold.
+
+    Attributes:
+        items: of each line; ``None`` for one that is malformed.
+        malformed: by the keys of the items, what is wrong with those lines.
+    """
+
+    items: FrozenList
+    malformed: Mapping[str, str] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +183,8 @@ class Sources:
                 break
         return under_way.scan(), tuple(under_way.groups)
 
-    def read(self, source: Source, leaf: Leaf, first: int) -> FrozenList:
-        """The items of a leaf, frozen.
+    def read(self, source: Source, leaf: Leaf, first: int) -> Lines:
+        """The items of a leaf, frozen. A line that is malformed, or holds what cannot be stored, spoils its item alone.
 
         Args:
             source: the object, as the finished scan has it.
@@ -178,7 +192,7 @@ class Sources:
             first: the index of its first item among all; the line's number in messages follows from it.
 
         Raises:
-            InvalidItems: a line is malformed, or what it holds cannot be stored.
+            InvalidItems: the object has no such leaf.
             UnreadableObject: the object is another one now, is gone, or may not be read.
             StoreUnavailable: S3 throttled or did not answer.
         """
@@ -187,7 +201,15 @@ class Sources:
         if len(lines) != leaf.items:
             message = f"{source.place(first)}: {len(lines)} lines were read instead of {leaf.items}"
             raise InvalidItems(message)
-        return FrozenList(read_item(line, source.header, source.place(first + n)) for n, line in enumerate(lines))
+        items: list[Any] = []
+        malformed: dict[str, str] = {}
+        for index, line in enumerate(lines, first):
+            try:
+                items.append(read_item(line, source.header, source.place(index)))
+            except InvalidItems as error:
+                items.append(None)
+                malformed[str(index)] = str(error)[:LONGEST_PROBLEM]
+        return Lines(FrozenList(items), malformed or NOTHING)
 
 
 class _Scanning:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from hephaestus.definition.maps import FAN, Map, Spreads
 from hephaestus.engine.codec import dump_value, load_value
 from hephaestus.engine.graph import Spread
-from hephaestus.engine.records import Plan
+from hephaestus.engine.records import NOTHING, Plan
 from hephaestus.runtime.sizes import check_size
 from hephaestus.values import FrozenDict, FrozenList, freeze
 
@@ -96,16 +96,17 @@ def part_items(store: Store, part: Part, sources: Callable[[], Sources]) -> Spre
     if plan.of_object:
         from hephaestus.runtime.scanning import lines_of_part  # noqa: PLC0415 - as above
 
-        items = lines_of_part(store, part, shared["source"], sources())
+        items, malformed = lines_of_part(store, part, shared["source"], sources())
         keys: tuple[str, ...] = ()
     else:
+        malformed = NOTHING
         items, keys = stored_items(store, owner, plan, number)
     of_all = {"config": FrozenDict(shared["config"]), "child": shared["child"], "version": shared["version"]}
     if plan.carried:
         from hephaestus.runtime.undelivered import stored_with  # noqa: PLC0415 - few maps have such events
 
         of_all["received"] = stored_with(store, owner, plan, number)
-    return Spreads(items, keys, FrozenDict(shared["initial"]), **of_all)
+    return Spreads(items, keys, FrozenDict(shared["initial"]), **of_all, malformed=malformed)
 
 
 def stored_items(store: Store, owner: tuple[str, str], plan: Plan, leaf: int) -> tuple[FrozenList, tuple[str, ...]]:

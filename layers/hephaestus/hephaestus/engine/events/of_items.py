@@ -42,6 +42,7 @@ class MapBegun(OfActivation):
     """The items of a map are recorded: none ran before. See ``Mapped`` for what is known of them.
 
     ``received`` are by key the events that were accepted for them before the map began anew, in other instances.
+    ``malformed`` says by key what is wrong with the lines that are no items: these fail.
     """
 
     over: Any
@@ -53,12 +54,13 @@ class MapBegun(OfActivation):
     child: str = ""
     version: int = 0
     received: Mapping[str, Received] = NOTHING
+    malformed: Mapping[str, str] = NOTHING
 
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """Its only attempt has ended, and its items are to be run; what was accepted for them is there."""
         number, part = len(self.over), state.part
         mapped = Mapped(self.over, self.keys, self.initial, NOT_ENDED * number, (0,) * number, config=self.config)
-        mapped = replace(mapped, child=self.child, version=self.version)
+        mapped = replace(mapped, child=self.child, version=self.version, malformed=self.malformed)
         if part is not None:
             mapped = replace(mapped, plan=part.plan, first=part.first, size=part.size, share=state.share or part.share)
         changed = _begun(state, self, mapped)
