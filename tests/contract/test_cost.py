@@ -18,7 +18,7 @@ from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
-from hephaestus.steps import ChildWorkflow, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from tests.contract.instances import T0, claim, start, started, step, write
 from tests.costs import Meter, item_size
 
@@ -174,6 +174,34 @@ def test_a_workflows_permit_costs_two_requests_and_two_units(local: Dynamo, mete
             4 + 1 + 1 + 1 + 1 + 4,
         )
         assert runner.get(f"orderid::{value}").status == "completed"
+
+
+@pytest.mark.parametrize(("size", "chunk", "leaves"), [(0, 2, 0), (1, 2, 1), (5, 100, 1), (5, 2, 3)])
+def test_a_map_under_a_limit_costs_a_permit_a_leaf(
+    local: Dynamo, meter: Meter, size: int, chunk: int, leaves: int
+) -> None:
+    """Rule F.9. Two requests and two units for each instance that runs items, however many; without limits nothing."""
+    costs = []
+    for named in ([], [Concurrency("limit", 5)]):
+        work = make_step(key="work", limits=named)(lambda ctx: {"total": ctx.item})
+        every = Map(work, over=lambda _: range(size), chunk=chunk, concurrency=1, name="every")
+        transitions = {every: {"done": DONE}}
+        flow = type("Mapped", (Workflow,), {"start_at": every, "transitions": transitions}, key=f"mapped{len(named)}")
+        runner, budget = runner_on(local, flow), Budget(SystemClock().now() + 600_000)
+        meter.clear()
+        name = runner.start_instance(flow, {}, id="1")
+        for _ in range(leaves if leaves > 1 else 0):
+            owner = runner.store.load(name)
+            assert owner is not None
+            for kid in owner.kin:
+                runner.wake(kid, budget=budget)
+            runner.wake(name, budget=budget)
+        assert runner.get(name).status == "completed"
+        operations, units = spent(meter)
+        costs.append((Counter(operations), units))
+    (free, units), (limited, more) = costs
+    assert (limited - free, free - limited) == (Counter({"UpdateItem": 2 * leaves}), Counter())
+    assert more - units == 2 * leaves
 
 
 def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:

@@ -16,12 +16,14 @@ from hephaestus import DONE, FAIL, Choice, Completed, Pending, Put, Retry, StepC
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import Map, WaitForEvent
 from tests import engines
+from tests.property import map_limit_bugs
 from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
 from tests.property.limit_bugs import BUGS as OF_LIMITS
 from tests.property.limit_bugs import FLOWS as LIMITED
 from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
 from tests.property.map_flows import of_run, of_workflows
+from tests.property.map_limit_bugs import BUGS as OF_LIMITED_MAPS
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
@@ -654,6 +656,28 @@ def test_a_bug_in_limits_of_workflows_is_found(bug: Callable[[Any], None], monke
             break
     assert rules
     assert rules <= OF_WHOLE_LIMITS[bug]
+
+
+def limited_map(seed: int) -> Report:
+    """A run of two maps that contend for limits: in the instance, or in leaves of two or three items."""
+    return simulate(map_limit_bugs.mapping(seed), {}, seed=seed, shrinking=0, **map_limit_bugs.of_run(seed))
+
+
+def test_invariant_10_holds_for_maps_under_limits() -> None:
+    """Rules F.1, F.2 and F.9: a leaf has its permits while its items run, and no longer."""
+    statuses: Counter[str] = Counter()
+    for seed in range(PART // 8):
+        statuses += limited_map(seed).statuses
+    assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
+
+
+@pytest.mark.parametrize("bug", OF_LIMITED_MAPS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_what_leaves_hold_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By invariant 10."""
+    bug(monkeypatch)
+    with pytest.raises(InvariantViolated) as caught:
+        list(map(limited_map, seeds(bug)))
+    assert caught.value.rule in OF_LIMITED_MAPS[bug]
 
 
 @pytest.mark.parametrize("known", CORPUS, ids=lambda known: known["found"])

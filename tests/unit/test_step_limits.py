@@ -12,7 +12,7 @@ from hephaestus.adapters.memory import MemoryStore
 from hephaestus.errors import EngineSignal
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.registry import Registry
-from hephaestus.steps import Map, Poll, WaitForEvent
+from hephaestus.steps import Poll, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
@@ -300,14 +300,31 @@ def test_each_round_has_a_permit_of_its_own() -> None:
     assert seen == {f"flow::{name} {number}": [name] for name in "ab" for number in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("hold", ["attempt", "step"])
+def test_each_question_of_a_poll_has_a_permit_of_its_own(hold: Any) -> None:
+    """Rule F.2. It is given back before the next: a round is held for by itself."""
+    seen: list[list[str]] = []
+    local: LocalRuntime
+
+    def check(ctx: StepContext) -> bool:
+        seen.append(held(local))
+        return ctx.round == 3
+
+    ask = Poll(check, every=60, rounds=Rounds(9), limits=[Concurrency("one", 1, held=hold)])
+    local = LocalRuntime(flow(ask))
+    local.start("Flow", "a")
+    assert (seen, held(local)) == ([["a"]], [])
+    local.start("Flow", "b")
+    local.advance(timedelta(minutes=5))
+    assert statuses(local, "a", "b") == ["completed", "completed"]
+    assert (sorted(seen), held(local)) == ([["a"]] * 3 + [["b"]] * 3, [])
+
+
 def test_an_event_that_ends_a_poll_finds_it_in_line() -> None:
     """It leaves the line."""
-    limit = Concurrency("one", 1)
-
-    class Limited(Poll):
-        limits = (limit,)
-
-    ask = Limited(lambda _: False, every=60, rounds=Rounds(9), ends_on=("stop",), name="ask")
+    ask = Poll(
+        lambda _: False, every=60, rounds=Rounds(9), ends_on=("stop",), name="ask", limits=[Concurrency("one", 1)]
+    )
     local = LocalRuntime(flow(waiting(whole())), flow(ask, "Asks"))
     local.start("Asks", "p")
     local.start("Flow", "a")
@@ -448,8 +465,7 @@ LIMITED: Any = waiting(ONE)
         (lambda: waiting(ONE, checkpoint=False), "checkpoint=False and limits"),
         (lambda: step(key="work", limits=NO_LIST)(lambda _: "done"), "limits is"),
         (lambda: step(key="work", limits=[NO_LIST])(lambda _: "done"), "limits is"),
-        (lambda: Map(step(key="work", limits=[ONE])(lambda _: "done"), over=lambda _: []), "which has limits"),
-        (lambda: Poll(LIMITED, every=1, rounds=Rounds(2)), "a step with limits"),
+        (lambda: Poll(LIMITED, every=1, rounds=Rounds(2)), "the limits to the poll"),
     ],
 )
 def test_limits_that_cannot_be_kept_are_rejected(made: Callable[[], Step], words: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.results import Checked
@@ -163,6 +164,8 @@ class Poll(Step):
         backoff: by what each pause is longer than the one before; no pause is longer than an hour, or than ``every``.
         rounds: how often it is asked at most, and for how long.
         ends_on: events from outside that end it.
+        limits: how many checks may run at once, as in ``[Concurrency("carrier", 5)]``: each question takes a permit of
+            its own, and gives it back before the next.
         name: the step's key; by default the function's name.
 
     Raises:
@@ -178,6 +181,7 @@ class Poll(Step):
         rounds: Rounds,
         backoff: float = 1,
         ends_on: Sequence[str] = (),
+        limits: Sequence[Concurrency] = (),
         name: str | None = None,
     ) -> None:
         self.step_key = getattr(check, "__name__", "poll") if name is None else name
@@ -194,10 +198,12 @@ class Poll(Step):
         elif not isinstance(ends_on, (tuple, list)):
             wrong.add(f"ends_on is {shown(ends_on)}", "Write a tuple of events: ends_on=('delivered',)")
         if getattr(check, "limits", ()):
-            wrong.add("its check is a step with limits", "Give the function, and the limits to no one: a poll has none")
+            wrong.add("its check is a step with limits", "Give the function, and the limits to the poll: limits=[...]")
         wrong.report("step")
         self.check, self.backoff, self.rounds = check, backoff, rounds
         self.ends_on = tuple(ends_on)
+        if limits != ():
+            self.limits = limits
         self.events = ("done", *self.ends_on)
 
     @property

@@ -39,6 +39,7 @@ class Concurrency:
     An attempt takes a permit before it starts, and gives it back when it has ended; an instance of a workflow with
     ``limits=`` takes one before its first step, and gives it back when it has ended. While there is none left, it
     stands in line, and the instance runs nothing and costs nothing. A name is a limit of steps or of workflows.
+    The items of a map that share an instance, up to its ``chunk``, take one permit together.
 
     Attributes:
         name: the limit's name: up to 64 letters, digits, ``_``, ``.`` and ``-``, a letter or ``_`` first.

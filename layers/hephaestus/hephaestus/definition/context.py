@@ -161,9 +161,9 @@ class Source(NamedTuple):
         return None if mapped is None or place is None else (mapped, place)
 
     def _initial(self) -> Mapping[str, Any]:
-        """The start data: of an item what its map's ``context`` chose, where it has one."""
-        item = self._item()
-        chosen = None if item is None else item[0].initial
+        """The start data: of an item what its map's ``context`` chose, where it has one; for all of them the same."""
+        known = self.state.steps.get(self.step) if "[" in self.activation else None
+        chosen = None if known is None or known.mapped is None else known.mapped.initial
         return self.state.initial if chosen is None else chosen
 
     def own_initial(self) -> Mapping[str, Any]:

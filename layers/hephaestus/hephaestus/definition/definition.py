@@ -97,8 +97,9 @@ class Definition:
     """One version of a workflow, as the runtime reads it; of ``steps`` it only calls what does their work.
 
     ``output`` makes the output; without it, that is a step's results, as the graph says. ``items`` are, by map, the
-    step that it runs for each item, and what that declares. ``limited`` are the steps that name limits, and ``limits``
-    are the workflow's own: an instance has a permit of each from before its first step until it is closed.
+    step that it runs for each item, and what that declares. ``limited`` are the steps that name limits, and the maps
+    of such; ``limits`` are the workflow's own: an instance has a permit of each from before its first step until it is
+    closed.
     """
 
     name: str
@@ -147,7 +148,7 @@ class Definition:
                 timeout=None,
                 failure_config={},
                 items={step: self.items[step]},
-                limited=frozenset(),
+                limited=self.limited & here,
                 limits=(),
             )
         return self.parts[step]
@@ -181,6 +182,12 @@ class Definition:
         """What the step declares whose code an activation runs."""
         item = self.items.get(step_of(activation)) if "[" in activation else None
         return self.declared[step_of(activation)] if item is None else item[1]
+
+    @property
+    def all_declared(self) -> Iterator[tuple[str, Declared]]:
+        """What each step declares, and what those do that maps run for their items, with the map's key."""
+        yield from self.declared.items()
+        yield from ((key, declared) for key, (_, declared) in self.items.items())
 
     def events_of(self, activation: str) -> tuple[str, ...]:
         """The events that an activation may come to: those routed, and of an item those that its step declares."""

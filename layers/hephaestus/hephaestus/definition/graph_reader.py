@@ -64,8 +64,9 @@ class Reader:
         for key in graphed if isinstance(transitions, Mapping) else ():
             if key not in self.routes:
                 self.wrong(key, "does not end in DONE: it has no transitions", f"Add {key}: {{...: DONE}}")
+        named = [*self.declared.items(), *((key, declared) for key, (_, declared) in self.items.items())]
         every = [Named(self.cls.__name__, limit, whole=True) for limit in limits_of(self.cls)]
-        every += [Named(key, limit) for key, one in self.declared.items() for limit in limits_of(one)]
+        every += [Named(key, limit) for key, one in named for limit in limits_of(one)]
         for owner, problem, fix in clashes(every):
             self.wrong(owner, problem, fix)
         output = self.output()
@@ -91,7 +92,7 @@ class Reader:
             items=self.items,
             timeout=self.timeout(),
             checkpoint=self.cls.checkpoint,
-            limited=frozenset(key for key, one in self.declared.items() if one.limits),
+            limited=frozenset(key for key, one in named if one.limits),
             limits=self.cls.limits,
         )
 

@@ -221,9 +221,6 @@ def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
         yield (f"is a map of {made.key}, which is detached", "Drop detached=True: a map waits for its items")
     elif made.rounds is not None:
         yield (f"is a map of {made.key}, which has rounds", "Give a step that runs once for an item")
-    elif made.limits != ():
-        fix = "Give the map a concurrency, or put the step into a workflow of its own"
-        yield (f"is a map of {made.key}, which has limits", fix)
     elif made.checkpoint is False:
         fix = "Drop checkpoint=False: what items end together is one commit"
         yield (f"is a map of {made.key}, which has checkpoint=False", fix)

@@ -59,10 +59,16 @@ def explained(shown: InstanceView, state: State, now: int, lines: Mapping[str, s
             instance which itself stands in line is under ``INSTANCE``.
     """
     known = shown.steps.items()
-    steps = {key: replace(step, why=lines.get(key) or _of_step(state, key, step, now)) for key, step in known}
+    steps = {key: replace(step, why=_why(state, key, step, now, lines.get(key))) for key, step in known}
     own = [lines[INSTANCE]] if INSTANCE in lines else []
     waits = [f"waits: {shown.paused}"] if shown.paused is not None and not is_paused_alone(state) else []
     return replace(shown, why=(*waits, *own, *_of_instance(state, now)), steps=ByStep(steps))
+
+
+def _why(state: State, key: str, step: StepView, now: int, line: str | None) -> str | None:
+    """What is to be said of a step, which may stand in line; of a map, how far it has come besides."""
+    own = None if line and step.status != "mapping" else _of_step(state, key, step, now)
+    return "; ".join(filter(None, (own, line))) or None
 
 
 def lasting(milliseconds: int) -> str:

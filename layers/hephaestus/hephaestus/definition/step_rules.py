@@ -93,8 +93,10 @@ def _limits_wrong(step: Step, declared: Declared) -> Iterator[tuple[str, str]]:
     yield from limits_wrong(declared.limits)
     if declared.waits is True or declared.pure is True:
         yield ("has limits and only waits", "Drop the limits: a wait takes no permit")
-    elif isinstance(step, (Map, ChildWorkflow)):
-        yield ("has limits and runs other instances", "Give the limits to the steps that run")
+    elif isinstance(step, Map):
+        yield ("has limits and is a map", "Give the limits to the step that it runs for each item")
+    elif isinstance(step, ChildWorkflow):
+        yield ("has limits and runs other instances", "Give the limits to the steps of its workflow")
 
 
 def _checkpoint_wrong(declared: Declared) -> Iterator[tuple[str, str]]:

@@ -112,6 +112,11 @@ def is_item(text: str, step: str) -> bool:
     return "[" in text and step_of(text) == step
 
 
+def leaf_of(text: str) -> str:
+    """What takes the permits of limits for an activation: for a map's item the map, for all of its items here (F.9)."""
+    return text.partition("[")[0]
+
+
 def token_of(activation: str, what: str) -> str:
     """What a timer of an activation is called: each has a name of its own within its life."""
     return f"{activation}#{what}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.engine.activation import INSTANCE, parse, step_of
+from hephaestus.engine.activation import INSTANCE, is_item, parse, step_of
 from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ def holding(before: State, after: State) -> dict[str, Any]:
 
 def may_start(state: State) -> bool:
     """Whether the instance starts anything that is not under way: not while it is held, or comes to its end."""
-    ends = state.closed or state.cancel is not None or state.verdict is not None or state.compensation is not None
-    return not ends and state.paused is None
+    return not _ends(state) and state.paused is None
+
+
+def _ends(state: State) -> bool:
+    """Whether the instance comes to its end: nothing starts any more but what undoes and tells."""
+    return state.closed or state.cancel is not None or state.verdict is not None or state.compensation is not None
 
 
 def _is_held(before: State, after: State, activation: str, held: Held) -> bool:
@@ -44,7 +48,20 @@ def _is_held(before: State, after: State, activation: str, held: Held) -> bool:
         return True
     if held.whole:
         return after.compensation is None
+    if after.step_status(step_of(activation)) == "mapping":
+        return _may_run_items(after, step_of(activation))
     return activation not in before.running and may_start(after)  # taken, and about to start
+
+
+def _may_run_items(state: State, step: str) -> bool:
+    """Whether items of a map run, or may do so before the instance rests: with that, its permits are given back (F.9).
+
+    What an owner has taken stays until it leaves, so that no owner takes permits twice under one name.
+    """
+    if state.compensation is None and any(is_item(one, step) for one in state.running):
+        return True
+    rests = state.status == "waiting" or state.paused is not None or state.parked is not None
+    return not _ends(state) and (state.owner is not None or not rests)
 
 
 def _is_open(state: State, activation: str) -> bool:

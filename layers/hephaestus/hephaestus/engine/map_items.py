@@ -51,8 +51,11 @@ def at_once(graph: Graph, step: str, mapped: Mapped) -> int:
 
 
 def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Iterator[tuple[str, int]]:
-    """The items that are due for an attempt, by activation, with the attempt's number: those that were tried first."""
-    if is_stopped(graph, state, step):
+    """The items that are due for an attempt, by activation, with the attempt's number: those that were tried first.
+
+    None while the map stands in line for permits: all items that an instance runs have the same ones (F.9).
+    """
+    if is_stopped(graph, state, step) or state.activation(step) in state.queued:
         return
     mapped = mapped_of(state, step)
     if mapped.in_parts:

@@ -596,10 +596,14 @@ class _Execution:
     def may_ask(self, activation: str) -> bool:
         """Whether a limit's ``per`` may be called: where an owner has died, perhaps of it, it is counted.
 
+        That a map's items are recorded is committed first: ``over`` has not ended its process.
+
         Raises:
             LookAgain: another writer was faster.
         """
-        if self.journal.opening and not self.flush():
+        step = step_of(activation)
+        begun = self.draft.step_status(step) == "mapping" != self.journal.committed.step_status(step)
+        if (self.journal.opening or begun) and not self.flush():
             raise LookAgain
         return not self.took_over or self.may_choose(activation)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.reasons import Reasons, ended, explained, lasting
 from hephaestus.engine.activation import step_of
+from hephaestus.engine.map_items import mapped_of, open_parts
 from hephaestus.errors import CorruptLog
 from hephaestus.runtime.declarations import STEP, carry_of
 from hephaestus.runtime.lines import waits_for
@@ -62,6 +63,9 @@ def _reasons(
     if state.closed:
         return Reasons(shown.id, shown.status, (ended(state, now),))
     steps = {key: step.why for key, step in shown.steps.items() if step.why}
+    for key in [key for key, step in shown.steps.items() if step.status == "mapping"]:
+        if (line := _line_of_items(state, key, store, now, numbers)) is not None:
+            steps[key] = "; ".join(filter(None, (steps.get(key), line)))
     below: list[Mapping[str, Any]] = []
     for instance_id in _waited_for(state):
         if next(numbers) > MOST_BELOW:
@@ -85,6 +89,27 @@ def _waited_for(state: State) -> list[str]:
         return list(carry_of(state).get("open", ()))
     known = state.children.items()
     return [child.instance_id for one, child in known if "[" not in one and not child.status and not child.detached]
+
+
+def _line_of_items(state: State, step: str, store: Store, now: int, numbers: Iterator[int]) -> str | None:
+    """What the first of a map's items wait for that stand in line in an instance of their own (F.9)."""
+    open_ = [child.instance_id for child in open_parts(state, step).values()] if mapped_of(state, step).in_parts else []
+    for instance_id in open_:
+        if next(numbers) > MOST_BELOW:
+            return None
+        try:
+            found = store.load(instance_id)
+        except CorruptLog:
+            continue
+        known = None if found is None else found.steps.get(step)
+        if found is None or known is None or known.mapped is None:
+            continue
+        if said := list(waits_for(found, store, now).values()):
+            first = known.mapped.first
+            return f"of items {first} to {first + known.mapped.size - 1}: {said[0]}"
+        if below := _line_of_items(found, step, store, now, numbers):
+            return below
+    return None
 
 
 def _of_schedule(state: State, now: int) -> str:

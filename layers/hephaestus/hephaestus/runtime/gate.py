@@ -2,6 +2,7 @@
 
 So does the instance itself before anything of it runs, where its workflow has limits.
 A permit that was taken is given back where the step is not to start after all: the state has changed meanwhile.
+Items of a map have the permits of the map: one owner takes them once, for all items that it runs (F.9).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.concurrency import PRIORITY_MS
 from hephaestus.definition.containment import contain
-from hephaestus.engine.activation import INSTANCE
+from hephaestus.engine.activation import INSTANCE, leaf_of
 from hephaestus.engine.advance import own_limits
 from hephaestus.engine.events import PermitsTaken, StepQueued
 from hephaestus.engine.records import Need
@@ -51,6 +52,7 @@ class Gate:
         taken: the permits that it has taken and no commit has named yet, by activation.
         needs: which permits the next attempts need.
         unsure: whether the permits of the instance itself may have been named late, see ``is_in``.
+        sure: the permits that are known to be held, by activation, see ``are_held``.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Gate:
         self.taken: dict[str, tuple[Holder, tuple[Grant, ...]]] = {}
         self.needs: dict[str, tuple[Need, ...]] = {}
         self.unsure = False
+        self.sure: dict[str, Held] = {}
 
     def limits_of(self, activation: str) -> Sequence[Concurrency]:
         """The limits of which an activation needs permits; those of the instance are its workflow's."""
@@ -80,8 +83,8 @@ class Gate:
 
     def may_name(self, activation: str) -> bool:
         """Whether an attempt may be named without taking any permit."""
-        held = self.journal.draft.permits.get(activation)
-        return not self.limits_of(activation) or (held is not None and held.whole)
+        held = self.journal.draft.permits.get(leaf := leaf_of(activation))
+        return not self.limits_of(activation) or (held is not None and (held.whole or leaf != activation))
 
     def take_up(self) -> None:
         """See what stood in line: note what has its permits now, and have it stand there if it does not any more.
@@ -109,10 +112,10 @@ class Gate:
             run: the attempt.
             may_ask: whether the step's ``per``, which is a user's code, may be called.
         """
-        activation = run.activation
-        limits = self.limits_of(activation)
+        activation = leaf_of(run.activation)
+        limits = self.limits_of(run.activation)
         self.needs.pop(activation, None)
-        if run.undo or not limits or self._has_permits(run):
+        if run.undo or not limits or self._has_permits(run) or activation in self.journal.draft.queued:
             return None
         asks = any(limit.per is not None for limit in limits)
         if asks and not may_ask(activation):
@@ -120,7 +123,8 @@ class Gate:
             return Interrupted(f"{who}: the Lambda that asked for the per of its limits ended each time before it did")
 
         def needs() -> None:
-            context = self.context(activation, run.attempt)
+            # A map's items see the same, but for the item itself: so does what is asked once for all of them.
+            context = self.context(activation if activation == run.activation else f"{activation}[]", run.attempt)
             self.needs[activation] = tuple(Need(limit.key(context), limit.n) for limit in limits)
 
         return contain(needs, lambda error: error)
@@ -131,20 +135,21 @@ class Gate:
         Raises:
             StoreUnavailable: the store did not answer.
         """
-        state, activation, needs = self.journal.draft, run.activation, self.needs.pop(run.activation, ())
-        if not needs:
-            return True
-        limits, self.unsure = self.limits_of(activation), self.unsure or activation == INSTANCE
+        state, activation = self.journal.draft, leaf_of(run.activation)
+        if not (needs := self.needs.pop(activation, ())):
+            return activation not in state.queued  # with another item of its map
+        limits, self.unsure = self.limits_of(run.activation), self.unsure or activation == INSTANCE
+        attempt = run.attempt if activation == run.activation else state.attempt_of(activation)
         by, now = (self.journal.owner or "")[-NONCE:], self.clock.now()
-        name = Holder(state.instance_id, state.life, activation, run.attempt, owner=by)
+        name = Holder(state.instance_id, state.life, activation, attempt, owner=by)
         whole = activation == INSTANCE or any(limit.held == "step" for limit in limits)
         found = self._taken_before(activation, needs) or self.store.permits.take(name, needs, now)
         if isinstance(found, str):
             order = now - PRIORITY_MS * max(limit.priority for limit in limits)
-            self.journal.decide(StepQueued(activation, run.attempt, needs, order, whole))
+            self.journal.decide(StepQueued(activation, attempt, needs, order, whole))
             return False
         self.taken[activation] = name, found
-        self.journal.decide(PermitsTaken(activation, run.attempt, found, whole, owner=by))
+        self.journal.decide(PermitsTaken(activation, attempt, found, whole, owner=by))
         return True
 
     def _taken_before(self, activation: str, needs: Sequence[Need]) -> tuple[Grant, ...]:
@@ -156,8 +161,8 @@ class Gate:
         return ()
 
     def _has_permits(self, run: Run) -> bool:
-        held = self.journal.draft.permits.get(run.activation)
-        return held is not None and (held.whole or held.attempt == run.attempt)
+        held = self.journal.draft.permits.get(leaf := leaf_of(run.activation))
+        return held is not None and (held.whole or leaf != run.activation or held.attempt == run.attempt)
 
     def are_held(self, runs: Sequence[Run]) -> bool:
         """Whether what is about to run has its permits: where it was named late, the sweep may have freed them.
@@ -165,14 +170,16 @@ class Gate:
         What has lost them stands in line anew.
         """
         state, lost = self.journal.draft, False
-        for run in runs:
-            held = None if run.undo else state.permits.get(run.activation)
-            if held is None or self._is_fresh(held):
+        for activation, of in {leaf_of(run.activation): run.activation for run in runs if not run.undo}.items():
+            held = state.permits.get(activation)
+            if held is None or held == self.sure.get(activation):
                 continue
-            if not self._are_its(run.activation, held):
-                needs = tuple(Need(grant.limit, self._number(run.activation, grant.limit)) for grant in held.grants)
-                self.journal.decide(StepQueued(run.activation, held.attempt, needs, self.clock.now(), held.whole))
-                lost = True
+            if self._is_fresh(held) or self._are_its(activation, held):
+                self.sure[activation] = held
+                continue
+            needs = tuple(Need(grant.limit, self._number(of, grant.limit)) for grant in held.grants)
+            self.journal.decide(StepQueued(activation, held.attempt, needs, self.clock.now(), held.whole))
+            lost = True
         return not lost
 
     def is_in(self) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.reasons import lasting, ordinal
 from hephaestus.engine.effects import GiveBack, Leave, Stand
 from hephaestus.engine.records import Need
 from hephaestus.errors import CorruptLog, RetryLater
+from hephaestus.runtime.names import is_bulk, said_id
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def wake(woken: Iterable[str], queue: WorkQueue) -> None:
         try:
             queue.wake(instance_id)
         except RetryLater:
-            _logger.warning("instance %s: it has a permit and was not woken; the sweep does it", instance_id)
+            _logger.warning("instance %s: it has a permit and was not woken; the sweep does it", said_id(instance_id))
 
 
 def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
@@ -106,12 +108,12 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
         for need in queued.needs:
             usage = store.permits.usage(need.limit, MOST_LOOKED_AT)
             if name in usage.line or len(usage.line) == MOST_LOOKED_AT:
-                found[activation] = _behind(name, need, usage, now)
+                found[activation] = _behind(name, need, usage, store, now)
                 break
     return found
 
 
-def _behind(name: Holder, need: Need, usage: Usage, now: int) -> str:
+def _behind(name: Holder, need: Need, usage: Usage, store: Store, now: int) -> str:
     """Where in the line of a limit one stands, and behind whom."""
     place = f"behind more than {len(usage.line)}"
     if name in usage.line:
@@ -119,8 +121,17 @@ def _behind(name: Holder, need: Need, usage: Usage, now: int) -> str:
     text = f"waits for `{need.limit}` ({len(usage.permits)} of {need.number} held), {place} in line"
     oldest = min(usage.permits, key=lambda permit: permit.grant.at, default=None)
     if oldest is not None:
-        text += f", oldest holder {oldest.holder.instance_id} for {lasting(now - oldest.grant.at)}"
+        text += f", oldest holder {known_as(oldest.holder, store)} for {lasting(now - oldest.grant.at)}"
     return text
+
+
+def known_as(holder: Holder, store: Store) -> str:
+    """The id that people know a holder by: of one that runs some of a map's items, that of the map's owner (C.1)."""
+    found = None
+    if is_bulk(holder.instance_id):
+        with suppress(CorruptLog):
+            found = newest(store, holder.instance_id)
+    return said_id(holder.instance_id) if found is None else found.public_id
 
 
 def newest(store: Store, instance_id: str) -> State | None:
@@ -152,7 +163,9 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
         try:
             return stands(who, grant)
         except CorruptLog:
-            _logger.exception("instance %s cannot be read: what it has of %s stays its own", who.instance_id, limit)
+            _logger.exception(
+                "instance %s cannot be read: what it has of %s stays its own", said_id(who.instance_id), limit
+            )
             return None if grant is not None else (Need(limit, 1),)
 
     wake(store.permits.sweep(limit, clock.now(), surely, clock.unique()), queue)

@@ -239,9 +239,7 @@ def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
     workflows = tuple(workflows)
     versions = [(flow.name, flow.definition(version)) for flow in workflows for version in flow.versions]
     every = [Named(name, limit, whole=True) for name, one in versions for limit in one.limits]
-    every += [
-        Named(name, limit) for name, one in versions for step in one.declared.values() for limit in limits_of(step)
-    ]
+    every += [Named(name, limit) for name, one in versions for _, step in one.all_declared for limit in limits_of(step)]
     if problems := [Problem(*clash) for clash in clashes(every)]:
         raise DefinitionError(problems[0].step, problems)
     if (cycle := cycle_of_limits(workflows)) is not None:

@@ -921,8 +921,9 @@ def _due(state: State, graph: Graph) -> list[int]:
     waits = [activation for activation, one in items.items() if one.retry_at is None]
     waits += [activation for activation, child in state.children.items() if "[" in activation and child.stopping]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting or timer.activation in waits]
-    times += [one.retry_at for one in items.values() if one.retry_at is not None]
     in_line = set(map(step_of, state.queued))  # who calls them wakes them
+    retried = {activation: one.retry_at for activation, one in items.items() if step_of(activation) not in in_line}
+    times += [retry_at for retry_at in retried.values() if retry_at is not None]
     timed = {key: known for key, known in state.steps.items() if known.status in TIMED and key not in in_line}
     times += [known.retry_at for known in timed.values() if known.retry_at]
     waiting += [step for step in graph.ends_on if state.step_status(step) in TIMED]

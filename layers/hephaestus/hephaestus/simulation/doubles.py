@@ -526,7 +526,7 @@ class SimulatedStep:
             if inspect.isawaitable(result):
                 result = run(result, Who(self._step.key, context.instance_id))
         finally:
-            self._ledger.ends(self._step)
+            self._ledger.ends(self._step, undo=undo, of=self._of)
         world.latency()
         if crash:
             world.die(f"after {what} has done its work")

@@ -260,7 +260,7 @@ class Ledger:
         generation.begun.add(name)
         self.entrances.begins(generation)
         if step.limits and not undo:
-            self.turnstiles.begins(generation, step, context, invocation)
+            self.turnstiles.begins(generation, step, context, invocation, of)
         if step.semantics == "at_most_once" and not undo:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:
@@ -350,10 +350,10 @@ class Ledger:
         counted = state.output_tries > begun or not generation.took_over
         require(counted, "invariant 3", "the output is made after an owner died, and no commit counts it")
 
-    def ends(self, step: Step) -> None:
-        """A step's own code has come to its end."""
-        if step.limits and self.world.invocation is not None:
-            self.turnstiles.ends(self.world.invocation, step)
+    def ends(self, step: Step, *, undo: bool, of: str = "") -> None:
+        """A step's own code has come to its end, for an item of the map ``of`` if it is set."""
+        if step.limits and not undo and self.world.invocation is not None:
+            self.turnstiles.ends(self.world.invocation, of or step.key)
         if step.timeout is None and self.world.invocation is not None:
             self._busy[self.world.invocation] -= 1
 
@@ -476,6 +476,7 @@ class Ledger:
         self.entrances.recorded(known)
         check_alarm(known.state, known.graph)
         check_inbox(known)
+        self.turnstiles.names(known.state)
 
     def _mail_in(self, instance_id: str) -> set[str]:
         """The keys of an instance's mail."""

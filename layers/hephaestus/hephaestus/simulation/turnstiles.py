@@ -5,9 +5,10 @@ Every change of a limit is seen as it is stored, before and after.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.activation import parse
+from hephaestus.engine.activation import is_item, parse, step_of
 from hephaestus.simulation.faults import FAULTS
 from hephaestus.simulation.violation import require
 from hephaestus.store.keys import end_of
@@ -18,15 +19,34 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.step import Step
+    from hephaestus.engine.state import State
     from hephaestus.simulation.checks import Generation
     from hephaestus.simulation.ledger import Ledger
     from hephaestus.simulation.world import Invocation
     from hephaestus.store.table import Change, Item
 
+OVER: Final = ("completed", "failed", "skipped", "compensated", "compensation_failed")
 RULE: Final = "invariant 10"
 SOON_MS: Final = 1_000
 MILD: Final = frozenset({"step too long", "clocks differ", "message late", "message twice", "schedule late"})
 DISTURBING: Final = frozenset(FAULTS) - MILD
+
+
+@dataclass
+class AtWork:
+    """What runs on a permit: an attempt of a step, or items of a map that one instance runs.
+
+    Attributes:
+        by: the invocation.
+        holder: whose permit it is.
+        work: the key of the step, or of the map.
+        number: how many attempts run.
+    """
+
+    by: Invocation
+    holder: str
+    work: str
+    number: int = 0
 
 
 class Turnstiles:
@@ -41,13 +61,16 @@ class Turnstiles:
         self.ledger = ledger
         self.numbers: dict[str, int] = {}
         self.alarms: dict[str, int] = {}
-        self._running: dict[tuple[str, int], tuple[Invocation, str]] = {}
+        self._running: dict[tuple[str, int], AtWork] = {}
         self._idle: set[str] = set()
 
-    def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation) -> None:
-        """A step's own code is about to run: it has a permit of each limit, and so has no one else."""
-        state = known.state
-        held = state.permits.get(state.activation(step.key))
+    def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation, of: str = "") -> None:
+        """A step's own code is about to run: it has a permit of each limit, and so has no one else.
+
+        For an item of the map ``of``, that is the map's, for all items that its instance runs (F.9).
+        """
+        state, work = known.state, of or step.key
+        held = state.permits.get(state.activation(work))
         for limit in step.limits:
             name = limit.key(context)
             self.numbers[name] = limit.n
@@ -56,21 +79,35 @@ class Turnstiles:
             (grant,) = mine
             item = self._item(name)
             owner = item.get(f"s{grant.slot}")
-            is_its = isinstance(owner, str) and holder_of(owner)[:2] == (state.instance_id, state.life)
+            own = state.instance_id, state.life, state.activation(work)
+            is_its = isinstance(owner, str) and holder_of(owner)[:3] == own
             require(is_its, RULE, f"step {step.key} runs, and permit {grant.slot} of {name} is {owner!r}")
             require(grant.slot < limit.n, RULE, f"{name} has {limit.n} permits, and number {grant.slot} is held")
-            self._running[name, grant.slot] = invocation, str(owner)
+            runs = self._running.get((name, grant.slot))
+            if runs is None or (runs.by, runs.holder) != (invocation, owner):
+                runs = self._running[name, grant.slot] = AtWork(invocation, str(owner), work)
+            runs.number += 1
 
-    def ends(self, invocation: Invocation, step: Step) -> None:
-        """A step's own code has come to its end."""
-        names = {limit.name for limit in step.limits}
-        over = [
-            place
-            for place, (by, _) in self._running.items()
-            if by is invocation and place[0].partition("#")[0] in names
-        ]
-        for place in over:
-            del self._running[place]
+    def ends(self, invocation: Invocation, work: str) -> None:
+        """A step's own code, or that for an item, has come to its end."""
+        for place, runs in tuple(self._running.items()):
+            if runs.by is invocation and runs.work == work:
+                runs.number -= 1
+                if not runs.number:
+                    del self._running[place]
+
+    def names(self, state: State) -> None:
+        """A log says what an instance holds, and where it stands in line: nothing of that is over (F.1, F.2)."""
+        for activation, held in state.permits.items():
+            known = state.steps.get(step_of(activation))
+            over = state.closed or (known is not None and known.status in OVER)
+            require(not over, RULE, f"{activation} of {state.instance_id} is over, and its log names a permit of it")
+            items = known is not None and known.status == "mapping"
+            rests = state.owner is None and state.status == "waiting" and items and not held.whole
+            require(not rests, RULE, f"no item of {activation} of {state.instance_id} runs, and its log names a permit")
+        stops = state.closed or state.cancel is not None or state.paused is not None
+        left = tuple(state.queued) if stops else ()
+        require(not left, RULE, f"{left} of {state.instance_id} stand in line, and it does not go on")
 
     def change(self, changes: Sequence[Change], do: Callable[[], bool]) -> tuple[bool, Callable[[], None]]:
         """Change limits, and give what checks that."""
@@ -101,14 +138,14 @@ class Turnstiles:
     def _is_over(self, limit: str, slot: int, old: str) -> None:
         place = limit.removeprefix("limit#"), slot
         self.ledger.entrances.is_over(place[0], holder_of(old))
-        running = self._running.get(place)
-        if running is None or running[1] != old:
+        runs = self._running.get(place)
+        if runs is None or runs.holder != old:
             return
         del self._running[place]
-        invocation, holder = running[0], holder_of(old)
+        invocation, holder = runs.by, holder_of(old)
         known = self.ledger.newest.get(holder.instance_id)
         alive = invocation.alive and self.ledger.world.now < invocation.ends_at
-        named = known is not None and known.state.life == holder.life and holder.activation in known.state.running
+        named = known is not None and known.state.life == holder.life and _runs(known.state, holder.activation)
         attempt = known is not None and known.state.attempt(parse(holder.activation).step) == holder.attempt
         lost = alive and named and attempt
         require(not lost, RULE, f"{holder.activation} of {holder.instance_id} runs, and has lost its permit")
@@ -183,3 +220,8 @@ class Turnstiles:
 
     def _line(self, limit: str) -> Sequence[Item]:
         return self.ledger.store.table.query(limit, low=LINE, high=end_of(LINE))
+
+
+def _runs(state: State, activation: str) -> bool:
+    """Whether an attempt is under way, or one of an item of a map."""
+    return any(one == activation or is_item(one, step_of(activation)) for one in state.running)

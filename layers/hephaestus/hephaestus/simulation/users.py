@@ -88,7 +88,7 @@ class Outside:
             return True
         for known in self.ledger.newest.values():
             state = known.state
-            if state.closed:
+            if state.closed or state.part is not None:  # what is for a part of a map is asked of its owner
                 continue
             if is_paused_alone(state):
                 self.unpause(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.activation import INSTANCE
+from hephaestus.engine.activation import INSTANCE, is_item, step_of
 from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Event, OfActivation, event, stays
 from hephaestus.engine.records import Held, Queued
@@ -34,7 +34,8 @@ class PermitsTaken(OfActivation):
         """It holds them, and stands in no line."""
         held = Held(self.attempt, self.grants, self.whole, self.order, self.owner)
         queued = without(state.queued, self.activation) if self.activation in state.queued else state.queued
-        found = {"permits": added(state.permits, self.activation, held), "queued": queued}
+        permits = added(state.permits, self.activation, held)
+        found = {"permits": permits, "queued": queued, **_asked(state, self.activation)}
         return {**found, **_go_on(state, at)} if self.activation == INSTANCE and state.resuming else found
 
 
@@ -51,14 +52,15 @@ class StepQueued(OfActivation):
     whole: bool = False
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """It holds none."""
-        queued = Queued(self.attempt, self.needs, self.order, self.whole, at)
+        """It holds none; what is named already does not start."""
+        own, queued = self.activation, Queued(self.attempt, self.needs, self.order, self.whole, at)
         permits = without(state.permits, self.activation) if self.activation in state.permits else state.permits
         left = () if self.activation == INSTANCE else state.running
         return {
             "queued": added(state.queued, self.activation, queued),
             "permits": permits,
-            "running": tuple([one for one in left if one != self.activation]),
+            "running": tuple([one for one in left if not (one == own or is_item(one, step_of(own)))]),
+            **_asked(state, own),
         }
 
 
@@ -83,3 +85,10 @@ def _go_on(state: State, at: int) -> dict[str, Any]:
         "timers": {**state.timers, **timers} if timers else state.timers,
         "resuming": (),
     }
+
+
+def _asked(state: State, activation: str) -> dict[str, Any]:
+    """The ``per`` of a map's limits has been asked, and did not end the process: it will be asked again much later."""
+    if activation not in state.choosing or state.step_status(step_of(activation)) != "mapping":
+        return {}
+    return {"choosing": without(state.choosing, activation)}
