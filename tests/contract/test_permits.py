@@ -14,12 +14,14 @@ import pytest
 from hephaestus.engine.records import Grant, Need
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
-from hephaestus.store.permits import Holder, Permits, holder_of
+from hephaestus.store.permits import PERMITS, Holder, Permits, holder_of, limit_key
+from hephaestus.store.table import EXPIRES
 from tests.contract.tables import ADAPTERS, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.store.store import Store
     from hephaestus.store.table import Table
 
 NOW = 1_764_000_000_000
@@ -266,3 +268,110 @@ def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(permi
     assert (seen["done"], most[0] <= number) == (18, True)
     assert isinstance(permits.take(one("last"), needs, NOW), tuple)
     assert not permits.usage("one").line
+
+
+def of(deployment: int, number: int, limit: str = "one") -> tuple[Need, ...]:
+    """What a deployment declares."""
+    return (Need(limit, number, deployment),)
+
+
+def expires(permits: Permits) -> bool:
+    item = permits.table.get(limit_key("one"), PERMITS)
+    assert item is not None
+    return EXPIRES in item
+
+
+def test_the_number_of_the_newest_deployment_counts(permits: Permits) -> None:
+    """Rule F.8. For who runs older code, too, and in whatever order they come."""
+    for name in "ab":
+        assert permits.take(one(name), of(1, 2), NOW) != "one"
+    assert permits.take(one("c"), of(1, 2), NOW) == "one"
+    assert permits.take(one("c"), of(3, 4), NOW) != "one"
+    assert permits.take(one("d"), of(1, 2), NOW) != "one"
+    assert permits.take(one("e"), of(2, 9), NOW) == "one"
+    assert permits.usage("one").number == 4
+
+
+def test_an_operators_number_stays_until_it_is_taken_back(permits: Permits) -> None:
+    """Rule F.8. Whatever is declared meanwhile; with who has set it, and when."""
+    permits.take(one("a"), of(1, 3), NOW)
+    assert expires(permits)
+    permits.give("one", 1, "anna", NOW + 5, unique())
+    assert permits.take(one("b"), of(2, 8), NOW) == "one"
+    assert permits.stand(one("b", NOW), of(2, 8), NOW, unique()) == ()
+    permits.declare(of(3, 8)[0])
+    usage = permits.usage("one")
+    assert (usage.number, usage.given, usage.declared, usage.by, usage.at) == (1, 1, 8, "anna", NOW + 5)
+    assert not expires(permits)
+    assert permits.give("one", None, "ben", NOW + 9, unique()) == ["orderid::b"]
+    usage = permits.usage("one")
+    assert (usage.number, usage.given, usage.by, usage.at) == (8, None, "ben", NOW + 9)
+    assert expires(permits)
+
+
+def test_a_greater_number_calls_who_stands_in_line_at_once(permits: Permits) -> None:
+    """And a smaller one takes nothing from who holds a permit: the next is called when there are fewer."""
+    standing(permits, "a", "b", "c", "d")
+    assert permits.give("one", 3, "anna", NOW, unique()) == ["orderid::b", "orderid::c"]
+    assert names(permits) == (["a", "b", "c"], ["d"])
+    assert permits.give("one", 1, "anna", NOW, unique()) == []
+    assert names(permits) == (["a", "b", "c"], ["d"])
+    for permit in permits.usage("one").permits:
+        last = permit.holder.instance_id == "orderid::c"
+        woken = permits.give_back(permit.holder, [permit.grant], NOW, unique())
+        assert woken == (["orderid::d"] if last else [])
+    assert names(permits) == (["d"], [])
+
+
+def test_a_number_of_zero_stops_all_until_another_is_there(permits: Permits) -> None:
+    """Rule F.10. Also before its first use; who stands in line is called in order."""
+    permits.give("one", 0, "anna", NOW, unique())
+    assert permits.take(one("x"), TWO, NOW) == "one"
+    standing(permits, "a", "b", "c", needs=TWO)
+    assert names(permits) == ([], ["a", "b", "c"])
+    assert permits.give("one", None, "anna", NOW, unique()) == ["orderid::a", "orderid::b"]
+    assert names(permits) == (["a", "b"], ["c"])
+
+
+def test_a_limit_that_is_zero_in_the_code_has_an_operators_number(permits: Permits) -> None:
+    assert permits.take(one("a"), of(1, 0), NOW) == "one"
+    permits.give("one", 1, "anna", NOW, unique())
+    assert permits.take(one("a"), of(1, 0), NOW) != "one"
+    assert permits.take(one("b"), of(1, 0), NOW) == "one"
+
+
+def test_a_number_that_is_set_between_a_look_and_a_write_counts(
+    permits: Permits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joins a line stands in none that is not full any more; no one is called whom the number stops."""
+    (holder,) = standing(permits, "a")
+    read = permits._read  # noqa: SLF001 - what it has seen is old
+
+    def sets(number: int) -> None:
+        def once(limit: str) -> object:
+            found = read(limit)
+            monkeypatch.undo()
+            permits.give("one", number, "anna", NOW, unique())
+            return found
+
+        monkeypatch.setattr(permits, "_read", once)
+
+    sets(2)
+    assert permits.stand(one("b", NOW), ONE, NOW, unique()) != ()
+    permits.stand(one("c", NOW), ONE, NOW, unique())
+    (grant,) = (permit.grant for permit in permits.usage("one").permits if permit.holder == holder)
+    sets(0)
+    assert permits.give_back(holder, [grant], NOW, unique()) == []
+    assert names(permits) == (["b"], ["c"])
+
+
+def test_limits_are_listed_from_their_first_use_on(store: Store) -> None:
+    """Those that were used, and those that an operator has stopped; by name, a page a time."""
+    permits = store.permits
+    for limit in ("z", "stripe#b", "stripe#a", "stripes"):
+        permits.take(one("a"), of(1, 1, limit), NOW)
+    permits.give("quiet", 0, "anna", NOW, unique())
+    every = ["quiet", "stripe#a", "stripe#b", "stripes", "z"]
+    assert permits.known("", 10) == every
+    assert permits.known("stripe#b", 2) == every[2:4]
+    assert permits.known("stripe", 10, one=True) == ["stripe#a", "stripe#b"]

@@ -512,10 +512,17 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A limit that an attempt needs a permit of: its name, with the value of ``per``, and how many permits it has."""
+    """A limit that an attempt needs a permit of.
+
+    Attributes:
+        limit: its name, with the value of ``per``.
+        number: how many permits it has, as its workflow's code says.
+        of: the number of the deployment that this is the code of.
+    """
 
     limit: str
     number: int
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)

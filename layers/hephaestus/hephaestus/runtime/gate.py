@@ -125,7 +125,9 @@ class Gate:
         def needs() -> None:
             # A map's items see the same, but for the item itself: so does what is asked once for all of them.
             context = self.context(activation if activation == run.activation else f"{activation}[]", run.attempt)
-            self.needs[activation] = tuple(Need(limit.key(context), limit.n) for limit in limits)
+            self.needs[activation] = tuple(
+                Need(limit.key(context), limit.n, self.store.permits.deployment) for limit in limits
+            )
 
         return contain(needs, lambda error: error)
 
@@ -177,7 +179,7 @@ class Gate:
             if self._is_fresh(held) or self._are_its(activation, held):
                 self.sure[activation] = held
                 continue
-            needs = tuple(Need(grant.limit, self._number(of, grant.limit)) for grant in held.grants)
+            needs = self._needs(of, held)
             self.journal.decide(StepQueued(activation, held.attempt, needs, self.clock.now(), held.whole))
             lost = True
         return not lost
@@ -194,7 +196,7 @@ class Gate:
             return True
         if self._are_its(INSTANCE, held):
             return True
-        needs = tuple(Need(grant.limit, self._number(INSTANCE, grant.limit)) for grant in held.grants)
+        needs = self._needs(INSTANCE, held)
         self.journal.decide(StepQueued(INSTANCE, held.attempt, needs, self.clock.now(), held.whole))
         return False
 
@@ -204,6 +206,11 @@ class Gate:
 
     def _are_its(self, activation: str, held: Held) -> bool:
         return self.store.permits.confirm(holding(self.journal.draft, activation, held), held.grants)
+
+    def _needs(self, activation: str, held: Held) -> tuple[Need, ...]:
+        """What has lost its permits needs."""
+        of, names = self.store.permits.deployment, [grant.limit for grant in held.grants]
+        return tuple(Need(name, self._number(activation, name), of) for name in names)
 
     def _number(self, activation: str, limit: str) -> int:
         """How many permits a limit has."""

@@ -100,6 +100,7 @@ class Runner:
         signer: Callable[[], Signer] = no_signer,
     ) -> None:
         self.store = store
+        store.permits.deployment = registry.deployment
         self.timers = timers
         self.queue = queue
         self.clock: Clock = clock or SystemClock()
@@ -148,6 +149,7 @@ class Runner:
     @registry.setter
     def registry(self, registry: Registry) -> None:
         self.instances.registry = registry
+        self.store.permits.deployment = registry.deployment
 
     def schedules(self) -> Sequence[ScheduleView]:
         """All schedules, by workflow and name, with their next times; ``do`` takes what changes them."""

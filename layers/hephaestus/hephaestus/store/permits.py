@@ -11,6 +11,8 @@ name and the time that it was granted at; each place in its line is an item, in 
 ``joined`` is another text after each joining, ``left`` after each leaving: who empties a line is sure that it saw all
 of it. A permit that was granted and that its holder's log does not name is freed by the sweep after ``GRACE_MS``.
 
+How many permits there are, ``hephaestus.store.numbers`` says. A smaller number takes none from who holds one.
+
 The item has an alarm from the first joining on, until a sweep finds no line, and each permit named by its holder's log:
 so who was called is woken, whatever became of the message.
 """
@@ -22,9 +24,11 @@ from zlib import crc32
 
 from hephaestus.engine.records import Grant, Need
 from hephaestus.errors import StoreUnavailable
-from hephaestus.store.items import FORMAT, check_format
+from hephaestus.store import numbers
+from hephaestus.store.items import FORMAT, LISTING, check_format, list_key
 from hephaestus.store.keys import end_of
-from hephaestus.store.table import ABSENT, EXPIRES, PRESENT, Change, Condition
+from hephaestus.store.numbers import number_of, stands, together
+from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Change, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +43,9 @@ PERMITS: Final = "permits"
 LINE: Final = "line#"
 MOST: Final = 8  # permits of one item; F.6
 GRACE_MS: Final = 60_000
-IDLE: Final = 400 * 24 * 3600  # seconds after its last use, a limit is forgotten
 TRIES: Final = 50
+FIRST: Final = " "  # sorts before every name
+LAST: Final = "\U0010ffff"  # sorts after every name
 LOOKED_AT: Final = 10  # places in a line, by one sweep
 _SLOTS: Final = tuple(f"s{number}" for number in range(MOST))
 _NO_LINE: Final[Mapping[str, None]] = dict.fromkeys(("line", "joined", "left"))
@@ -95,11 +100,22 @@ class Usage(NamedTuple):
         limit: its name.
         permits: those that are held.
         line: who stands in line, the first one first.
+        since: when each of them joined (ms).
+        number: how many permits it has; ``None`` where that is not known.
+        given: that number, where it is an operator's.
+        declared: the number that the newest deployment has declared, if any.
+        by, at: who has set a number last, or taken it back, and when (ms); 0 for never.
     """
 
     limit: str
     permits: tuple[Permit, ...]
     line: tuple[Holder, ...]
+    since: tuple[int, ...] = ()
+    number: int | None = None
+    given: int | None = None
+    declared: int | None = None
+    by: str = ""
+    at: int = 0
 
 
 def limit_key(limit: str) -> str:
@@ -117,12 +133,16 @@ class Permits:
 
     Args:
         table: the table.
-        shards: of its index of alarms.
+        shards: of its indexes.
+
+    Attributes:
+        deployment: the number of the deployment whose code runs here.
     """
 
     def __init__(self, table: Table, shards: Shards) -> None:
         self.table = table
         self.shards = shards
+        self.deployment = 0
 
     # --- Taking -------------------------------------------------------------------------------------------------------
 
@@ -136,12 +156,12 @@ class Permits:
             StoreUnavailable: others change the same limits all the time.
         """
         first = crc32(holder.name.encode())
-        places = {need.limit: first % need.number if need.number else 0 for need in needs}
-        known: dict[str, Item | None] = {}
+        known = {need.limit: None if need.number else self._read(need.limit) for need in needs}
+        places = {need.limit: first % (number_of(known[need.limit], need) or 1) for need in needs}
         for _ in range(TRIES):
-            if not all(need.number for need in needs):
-                return next(need.limit for need in needs if not need.number)
-            changes = [self._taking(holder, need, places[need.limit], now, known.get(need.limit)) for need in needs]
+            if none := next((need.limit for need in needs if not number_of(known[need.limit], need)), None):
+                return none
+            changes = [self._taking(holder, need, places[need.limit], now, known[need.limit]) for need in needs]
             if self.table.change_all(changes):
                 return tuple(
                     _granted(need.limit, places[need.limit], change)
@@ -150,7 +170,7 @@ class Permits:
             for need in needs:
                 item = known[need.limit] = self._read(need.limit)
                 own = _slot_of(item, holder)
-                free = own if own is not None else _free(item, need.number)
+                free = own if own is not None else _free(item, number_of(item, need))
                 if free is None:
                     return need.limit
                 places[need.limit] = free
@@ -159,13 +179,16 @@ class Permits:
     def _taking(self, holder: Holder, need: Need, slot: int, now: int, known: Item | None) -> Change:
         """The write that takes a permit; one that is the holder's already stays as it is."""
         name, since = _SLOTS[slot], f"g{slot}"
-        changes: dict[str, Value | None] = {name: holder.name, since: now, "format": FORMAT, EXPIRES: _idle(now)}
+        changes: dict[str, Value | None] = {name: holder.name, since: now, "format": FORMAT}
+        changes |= numbers.kept(known, now) | numbers.in_list(need.limit, self.shards.listing)
         if known is not None and known.get(name) == holder.name:  # the answer to an earlier try was lost
             changes[since] = _since(known, slot)
             own: dict[str, Value] = {name: holder.name, since: _since(known, slot)}
             condition = Condition(equal=own)
         else:
-            condition = Condition(missing=("line", name, *_SLOTS[need.number :]))
+            free = Condition(missing=("line", name, *_SLOTS[number_of(known, need) :]))
+            condition = together(free, stands(known, need))
+            changes |= numbers.declared(known, need)
         return Change(limit_key(need.limit), PERMITS, changes, condition)
 
     def stand(self, holder: Holder, needs: Sequence[Need], now: int, unique: str) -> tuple[Grant, ...]:
@@ -324,6 +347,7 @@ class Permits:
         mine = Condition(missing=(name,))
         if old is not None:
             mine = Condition(equal={name: old, since: grant.at}, missing=missing)
+        mine = together(mine, stands(item))
         freed = _freed(grant.slot)
         if not line:
             gone: dict[str, Value | None] = {**freed, **_NO_LINE}
@@ -331,14 +355,14 @@ class Permits:
         first, needs = holder_of(str(line[0]["name"])), _needs(line[0])
         if _slot_of(item, first) is not None:
             return self._leaving(item, first, line, unique), ""  # called already: two owners had it stand twice
-        own = next(need for need in needs if limit_key(need.limit) == limit)
-        if grant.slot >= own.number or any(f in item for f in _SLOTS[own.number :] if f != name):
+        number = number_of(item, next(need for need in needs if limit_key(need.limit) == limit))
+        if grant.slot >= number or any(f in item for f in _SLOTS[number:] if f != name):
             return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
-        known = {need.limit: self._read(need.limit) for need in needs if need is not own}
-        others = [need for need in needs if need is not own and _slot_of(known[need.limit], first) is None]
+        known = {need.limit: self._read(need.limit) for need in needs if limit_key(need.limit) != limit}
+        others = [need for need in needs if need.limit in known and _slot_of(known[need.limit], first) is None]
         leaving = self._leaving(item, first, line, unique)
         for need in others:
-            if _free(known[need.limit], need.number) is None:
+            if _free(known[need.limit], number_of(known[need.limit], need)) is None:
                 if self.table.get(limit_key(need.limit), first.place) is not None:  # called, and put back, in both
                     stays = Change(limit_key(need.limit), first.place, {"format": FORMAT}, PRESENT)
                     return [*leaving, stays], ""
@@ -352,9 +376,9 @@ class Permits:
         )
         changes.append(Change(limit, PERMITS, {**(at_limit.changes or {}), **granted}, condition))
         for need in others:
-            slot = _free(known[need.limit], need.number)
+            slot = _free(known[need.limit], number_of(known[need.limit], need))
             assert slot is not None  # noqa: S101 - as seen above
-            changes.append(self._taking(first, need, slot, now, None))
+            changes.append(self._taking(first, need, slot, now, known[need.limit]))
         return changes, first.instance_id
 
     # --- The line -----------------------------------------------------------------------------------------------------
@@ -370,18 +394,20 @@ class Permits:
     ) -> list[Change] | None:
         """The writes that put a holder in the line of ``need``; ``None`` where that is not full and has no line."""
         limit, item = limit_key(need.limit), known or self._read(need.limit)
-        changes: dict[str, Value | None] = {"joined": unique, EXPIRES: _idle(now)}
+        changes: dict[str, Value | None] = {"joined": unique, **numbers.kept(item, now), **numbers.declared(item, need)}
+        number = number_of(item, need)
         held = {name: item[name] for name in _SLOTS if item is not None and name in item}
         free = tuple(name for name in _SLOTS if name not in held)  # it may have been called since
         if item is not None and "line" in item:
             condition = Condition(equal={"line": 1, **held}, missing=free)
-        elif need.number and _free(item, need.number) is not None:
+        elif number and _free(item, number) is not None:
             return None
         else:
             condition = Condition(equal=held, missing=("line", *free))
             changes |= {"line": 1, "left": unique, "format": FORMAT, **self.shards.alarm(limit, now + GRACE_MS)}
+            changes |= numbers.in_list(need.limit, self.shards.listing)
         place = Change(limit, holder.place, _place(holder, needs, now), ABSENT)
-        return [Change(limit, PERMITS, changes, condition), place]
+        return [Change(limit, PERMITS, changes, together(condition, stands(item, need))), place]
 
     def _leaving(self, item: Item, holder: Holder, line: Sequence[Item], unique: str) -> list[Change]:
         """The writes that take a holder out of a line, of which ``line`` are the first two places."""
@@ -402,15 +428,84 @@ class Permits:
     # --- Looking at ---------------------------------------------------------------------------------------------------
 
     def usage(self, limit: str, most: int | None = None) -> Usage:
-        """Who holds what of a limit, and the first ``most`` in its line."""
-        item = self._read(limit)
+        """Who holds what of a limit, the first ``most`` in its line, and how many permits it has."""
+        item = self._read(limit) or {}
         permits = []
-        for slot, name in enumerate(_SLOTS if item is not None else ()):
-            if item is not None and name in item:
+        for slot, name in enumerate(_SLOTS):
+            if name in item:
                 grant = Grant(limit, slot, _since(item, slot))
                 permits.append(Permit(holder_of(str(item[name])), grant, f"c{slot}" in item))
-        line = self._line(limit, most) if item is not None and "line" in item else ()
-        return Usage(limit, tuple(permits), tuple(holder_of(str(place["name"])) for place in line))
+        line = self._line(limit, most) if "line" in item else ()
+        places = tuple(holder_of(str(place["name"])) for place in line)
+        since = tuple(int(str(place["at"])) for place in line)
+        declared, at = item.get("n"), item.get("at")
+        return Usage(
+            limit,
+            tuple(permits),
+            places,
+            since,
+            numbers.known_number(item),
+            numbers.operators(item),
+            declared if isinstance(declared, int) else None,
+            str(item.get("by", "")),
+            at if isinstance(at, int) else 0,
+        )
+
+    def known(self, first: str, most: int, *, one: bool = False) -> list[str]:
+        """The names of limits in their order, from ``first`` on, at most ``most``; eventually consistent.
+
+        A limit is known from its first use on, or since an operator has set its number, and until it was idle for long.
+
+        Args:
+            first: where to begin.
+            most: how many at most.
+            one: those of ``first`` alone: it, and those of each value of its ``per``.
+        """
+        found: list[str] = []
+        last = f"{first}#{LAST}" if one else LAST
+        for shard in range(self.shards.listing):
+            partition, after = list_key(numbers.LISTED_AS, "", shard), None
+            names: list[str] = []
+            while len(names) < most:
+                page = self.table.query_index(
+                    LISTING.name, partition, low=first or FIRST, high=last, limit=most - len(names), after=after
+                )
+                names += [str(item["list_at"]) for item in page.items]
+                after = page.end
+                if after is None:
+                    break
+            found += names
+        mine = [name for name in sorted(found) if not one or name == first or name.startswith(f"{first}#")]
+        return mine[:most]
+
+    # --- Numbers ------------------------------------------------------------------------------------------------------
+
+    def give(self, limit: str, number: int | None, by: str, now: int, unique: str) -> list[str]:
+        """Set an operator's number, or take it back; a greater one calls who stands in line at once.
+
+        Args:
+            limit: the limit, which need not have been used.
+            number: how many permits it has from now on; ``None`` for as many as the code declares.
+            by: who asks for it.
+            now: the time, in ms.
+            unique: a text that no other call has.
+
+        Returns:
+            The instances that were granted a permit by it: they are to be woken.
+        """
+        changes = {**numbers.given(number, by, now), **numbers.in_list(limit, self.shards.listing)}
+        condition = PRESENT if number is None else ALWAYS
+        if not self.table.change_all([Change(limit_key(limit), PERMITS, changes, condition)]):
+            return []
+        return self._fill(limit, now, unique)
+
+    def declare(self, need: Need) -> None:
+        """Note what a deployment declares of a limit that it knows by name, unless a newer one has."""
+        item = self._read(need.limit)
+        changes = {} if item is None else numbers.declared(item, need)
+        if item is not None and any(item.get(name) != value for name, value in changes.items()):
+            newest = together(Condition(equal={"format": item["format"]}), stands(item, need))
+            self.table.change_all([Change(limit_key(need.limit), PERMITS, changes, newest)])
 
     def sweep(self, limit: str, now: int, stands: Stands, unique: str) -> list[str]:
         """Free what no one holds, and grant what is free, of a limit that has, or had, a line.
@@ -487,7 +582,7 @@ class Permits:
             if item is None or "line" not in item:
                 return woken
             own = next((need for need in _needs(line[0]) if need.limit == limit), None) if line else None
-            slot = _free(item, own.number if own else MOST, in_line=True)
+            slot = _free(item, number_of(item, own) if own else MOST, in_line=True)
             if slot is None:
                 return woken
             granted = self._hand(Grant(limit, slot, 0), None, now, f"{unique}+{number}")
@@ -499,7 +594,7 @@ class Permits:
 
 def _place(holder: Holder, needs: Sequence[Need], now: int) -> dict[str, Value | None]:
     """What stands at a place in a line."""
-    texts = tuple(f"{need.number} {need.limit}" for need in needs)
+    texts = tuple(f"{need.number}@{need.of} {need.limit}" for need in needs)
     return {"format": FORMAT, "name": holder.name, "needs": texts, "at": now}
 
 
@@ -508,7 +603,8 @@ def _needs(place: Item) -> list[Need]:
     found = place["needs"]
     assert isinstance(found, tuple)  # noqa: S101 - as it was written
     pairs = [text.split(" ", 1) for text in found]
-    return [Need(limit, int(number)) for number, limit in pairs]
+    split = [(*number.partition("@"), limit) for number, limit in pairs]
+    return [Need(limit, int(number), int(of or 0)) for number, _, of, limit in split]
 
 
 def _slot_of(item: Item | None, holder: Holder) -> int | None:
@@ -549,10 +645,6 @@ def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:
     names = ("left", "joined") if last else ("left",)
     equal = {**condition.equal, **{name: item[name] for name in names if name in item}}
     return Condition(equal=equal, missing=condition.missing)
-
-
-def _idle(now: int) -> int:
-    return now // 1000 + IDLE
 
 
 def _contended(limit: str) -> StoreUnavailable:

@@ -1,0 +1,102 @@
+"""How many permits a limit has (F.8): an operator's number until it is unset, else that of the newest deployment.
+
+Both stand in the limit's item, so that who takes a permit needs no other request: the write that takes it also declares
+the number of its own deployment, on condition that no newer one has, and that no operator's number is there. Else it is
+rejected, and done again by the number that was read. Nothing but ``given`` writes an operator's number, and the item
+that has one does not expire.
+
+attribute   is
+----------  ----------------------------------------------------------------------------------------
+n, of       the number that the newest deployment declares, and the number of that deployment
+set         an operator's number; not there where there is none
+by, at      who has set it, or taken it back, and when (ms)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hephaestus.store.items import FORMAT, list_key, shard_of
+from hephaestus.store.table import EXPIRES, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hephaestus.engine.records import Need
+    from hephaestus.store.table import Item, Value
+
+IDLE: Final = 400 * 24 * 3600  # seconds after its last use, a limit is forgotten
+LISTED_AS: Final = "limit"
+NUMBERS: Final = ("n", "of", "set")
+
+
+def number_of(item: Item | None, need: Need) -> int:
+    """How many permits a limit has, for one who needs ``need.number`` of them by its own deployment."""
+    given = operators(item)
+    if given is not None:
+        return given
+    return need.number if item is None or is_newest(item, need) else _whole(item, "n")
+
+
+def operators(item: Item | None) -> int | None:
+    """An operator's number; ``None`` where there is none."""
+    given = None if item is None else item.get("set")
+    return given if isinstance(given, int) else None
+
+
+def known_number(item: Item | None) -> int | None:
+    """How many permits a limit has, as far as its item says."""
+    given, declared = operators(item), None if item is None else item.get("n")
+    return given if given is not None else declared if isinstance(declared, int) else None
+
+
+def is_newest(item: Item, need: Need) -> bool:
+    """Whether no newer deployment has declared another number; of one and the same, what comes last counts."""
+    return need.of >= _whole(item, "of", -1)
+
+
+def declared(item: Item | None, need: Need) -> dict[str, Value | None]:
+    """What a use of a limit writes of its number; a newer deployment's stays."""
+    return {"n": need.number, "of": need.of} if item is None or is_newest(item, need) else {}
+
+
+def kept(item: Item | None, now: int) -> dict[str, Value | None]:
+    """Until when a limit is kept that is used at ``now`` (ms); one with an operator's number has no end."""
+    return {EXPIRES: now // 1000 + IDLE} if operators(item) is None else {}
+
+
+def in_list(limit: str, shards: int) -> dict[str, Value | None]:
+    """The keys by which a limit is listed. They never change, so that only the first use pays for them."""
+    return {"list_key": list_key(LISTED_AS, "", shard_of(limit, shards)), "list_at": limit}
+
+
+def stands(item: Item | None, need: Need | None = None) -> Condition:
+    """That a limit's number is as it was read; given a ``need``, that no newer deployment has declared another."""
+    given = operators(item)
+    equal: dict[str, Value] = {} if given is None else {"set": given}
+    missing = ("set",) if given is None else ()
+    if need is not None and (item is None or is_newest(item, need)):
+        newest = (Condition(missing=("of",)), Condition(at_most={"of": need.of}))
+        return Condition(equal=equal, missing=missing, any_of=newest)
+    equal |= {name: item[name] for name in ("n", "of") if item is not None and name in item}
+    return Condition(equal=equal, missing=(*missing, *(name for name in ("n", "of") if name not in equal)))
+
+
+def together(one: Condition, other: Condition) -> Condition:
+    """Two conditions on one item, of which one has alternatives at most."""
+    return Condition(
+        equal={**one.equal, **other.equal},
+        missing=tuple(dict.fromkeys((*one.missing, *other.missing))),
+        any_of=(*one.any_of, *other.any_of),
+    )
+
+
+def given(number: int | None, by: str, now: int) -> Mapping[str, Value | None]:
+    """The attributes of an operator's number, or of its end."""
+    found: dict[str, Value | None] = {"set": number, "by": by or None, "at": now, "format": FORMAT}
+    return {**found, EXPIRES: None if number is not None else now // 1000 + IDLE}
+
+
+def _whole(item: Item, name: str, default: int = 0) -> int:
+    value = item.get(name)
+    return value if isinstance(value, int) else default
