@@ -296,14 +296,14 @@ def test_an_operators_number_stays_until_it_is_taken_back(permits: Permits) -> N
     """Rule F.8. Whatever is declared meanwhile; with who has set it, and when."""
     permits.take(one("a"), of(1, 3), NOW)
     assert expires(permits)
-    permits.give("one", 1, "anna", NOW + 5, unique())
+    permits.give("one", 1, ("anna", "claim"), NOW + 5, unique())
     assert permits.take(one("b"), of(2, 8), NOW) == "one"
     assert permits.stand(one("b", NOW), of(2, 8), NOW, unique()) == ()
     permits.declare(of(3, 8)[0])
     usage = permits.usage("one")
     assert (usage.number, usage.given, usage.declared, usage.by, usage.at) == (1, 1, 8, "anna", NOW + 5)
     assert not expires(permits)
-    assert permits.give("one", None, "ben", NOW + 9, unique()) == ["orderid::b"]
+    assert permits.give("one", None, ("ben", "claim"), NOW + 9, unique()) == ["orderid::b"]
     usage = permits.usage("one")
     assert (usage.number, usage.given, usage.by, usage.at) == (8, None, "ben", NOW + 9)
     assert expires(permits)
@@ -312,9 +312,9 @@ def test_an_operators_number_stays_until_it_is_taken_back(permits: Permits) -> N
 def test_a_greater_number_calls_who_stands_in_line_at_once(permits: Permits) -> None:
     """And a smaller one takes nothing from who holds a permit: the next is called when there are fewer."""
     standing(permits, "a", "b", "c", "d")
-    assert permits.give("one", 3, "anna", NOW, unique()) == ["orderid::b", "orderid::c"]
+    assert permits.give("one", 3, ("anna", "claim"), NOW, unique()) == ["orderid::b", "orderid::c"]
     assert names(permits) == (["a", "b", "c"], ["d"])
-    assert permits.give("one", 1, "anna", NOW, unique()) == []
+    assert permits.give("one", 1, ("anna", "claim"), NOW, unique()) == []
     assert names(permits) == (["a", "b", "c"], ["d"])
     for permit in permits.usage("one").permits:
         last = permit.holder.instance_id == "orderid::c"
@@ -325,17 +325,17 @@ def test_a_greater_number_calls_who_stands_in_line_at_once(permits: Permits) -> 
 
 def test_a_number_of_zero_stops_all_until_another_is_there(permits: Permits) -> None:
     """Rule F.10. Also before its first use; who stands in line is called in order."""
-    permits.give("one", 0, "anna", NOW, unique())
+    permits.give("one", 0, ("anna", "claim"), NOW, unique())
     assert permits.take(one("x"), TWO, NOW) == "one"
     standing(permits, "a", "b", "c", needs=TWO)
     assert names(permits) == ([], ["a", "b", "c"])
-    assert permits.give("one", None, "anna", NOW, unique()) == ["orderid::a", "orderid::b"]
+    assert permits.give("one", None, ("anna", "claim"), NOW, unique()) == ["orderid::a", "orderid::b"]
     assert names(permits) == (["a", "b"], ["c"])
 
 
 def test_a_limit_that_is_zero_in_the_code_has_an_operators_number(permits: Permits) -> None:
     assert permits.take(one("a"), of(1, 0), NOW) == "one"
-    permits.give("one", 1, "anna", NOW, unique())
+    permits.give("one", 1, ("anna", "claim"), NOW, unique())
     assert permits.take(one("a"), of(1, 0), NOW) != "one"
     assert permits.take(one("b"), of(1, 0), NOW) == "one"
 
@@ -351,7 +351,7 @@ def test_a_number_that_is_set_between_a_look_and_a_write_counts(
         def once(limit: str) -> object:
             found = read(limit)
             monkeypatch.undo()
-            permits.give("one", number, "anna", NOW, unique())
+            permits.give("one", number, ("anna", "claim"), NOW, unique())
             return found
 
         monkeypatch.setattr(permits, "_read", once)
@@ -370,8 +370,8 @@ def test_limits_are_listed_from_their_first_use_on(store: Store) -> None:
     permits = store.permits
     for limit in ("z", "stripe#b", "stripe#a", "stripes"):
         permits.take(one("a"), of(1, 1, limit), NOW)
-    permits.give("quiet", 0, "anna", NOW, unique())
+    permits.give("quiet", 0, ("anna", "claim"), NOW, unique())
     every = ["quiet", "stripe#a", "stripe#b", "stripes", "z"]
     assert permits.known("", 10) == every
     assert permits.known("stripe#b", 2) == every[2:4]
-    assert permits.known("stripe", 10, one=True) == ["stripe#a", "stripe#b"]
+    assert permits.known("", 10, of="stripe") == ["stripe#a", "stripe#b"]

@@ -32,7 +32,7 @@ def test_a_command_line_is_taken_as_it_is_written(page: str, line: str) -> None:
     arguments = hoist(shlex.split(line, comments=True))
     group = command.make_context("hephaestus", arguments, resilient_parsing=False)
     rest = [*group._protected_args, *group.args]  # noqa: SLF001 - where a group keeps its command
-    while hasattr(command, "resolve_command"):
+    while hasattr(command, "resolve_command") and (rest or not getattr(command, "invoke_without_command", False)):
         name, command, rest = command.resolve_command(group, rest)
         if not hasattr(command, "resolve_command"):
             command.make_context(name, list(rest), parent=group)

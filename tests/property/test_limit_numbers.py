@@ -99,11 +99,11 @@ class History:
 
     def sets(self, _number: int) -> None:
         self.model.given = self.random.randrange(7)
-        self.permits.give("one", self.model.given, "anna", self.now, self.unique())
+        self.permits.give("one", self.model.given, ("anna", "claim"), self.now, self.unique())
 
     def unsets(self, _number: int) -> None:
         self.model.given = None
-        self.permits.give("one", None, "anna", self.now, self.unique())
+        self.permits.give("one", None, ("anna", "claim"), self.now, self.unique())
 
     def declares(self, _number: int) -> None:
         """The sweep of some deployment."""

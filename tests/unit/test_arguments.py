@@ -146,6 +146,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     "items": {"instance_id": "odd::a", "step": "each"},
     "list": {},
     "counts": {},
+    "limits": {},
 }
 # Called by the engine's own functions alone, with what these have read or verified.
 INTERNAL = {"wake", "timeout", "look", "do", "find", "declare_schedules", "heed_pauses"}

@@ -17,7 +17,9 @@ from hephaestus.handlers.http.api import MAX_LIMIT
 from hephaestus.handlers.http.request import MAX_PARAMETER
 from hephaestus.runtime.commands import ROUTED, Command
 from hephaestus.runtime.commands.of_schedules import SCHEDULE
+from hephaestus.runtime.commands.set_limit import LIMIT as LIMIT_NAME
 from hephaestus.runtime.intake import MAX_NUMBER
+from hephaestus.runtime.limit_pages import LONGEST_CURSOR
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def of_command(command: type[Command]) -> Operation:
     waits = command.answers == "status"
     summary = (command.__doc__ or "").splitlines()[0].rstrip(".")
     of_one = any(name in command.members for name in ("instance_id", "schedule"))
-    shows = ACCEPTED if waits else {200: "Alive" if of_one else "Named"}
+    result = "LimitChanged" if command.answers == "limit" else "Alive" if of_one else "Named"
+    shows = ACCEPTED if waits else {200: result}
     return Operation(
         command.operation, summary, shows, command.raises, command, keyed=bool(command.named_by), waits=waits
     )
@@ -100,6 +103,21 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/openapi.json"): Operation("getDocument", "This document", {200: "Document"}),
     ("GET", "/workflows"): Operation("listWorkflows", "What is deployed", {200: "Workflows"}),
     ("GET", "/schedules"): Operation("listSchedules", "List schedules, with their next times", {200: "Schedules"}),
+    ("GET", "/limits"): Operation(
+        "listLimits",
+        "List limits by name: usage, holders and lines",
+        {200: "Limits"},
+        query={
+            "name": {**LIMIT_NAME.schema, "description": "This one and, where it has a per, each of its values."},
+            "limit": {**LIMIT, "default": 50},
+            "cursor": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_CURSOR,
+                "description": CURSOR["description"],
+            },
+        },
+    ),
     ("GET", "/instances"): Operation(
         "listInstances",
         "List instances, newest start first",

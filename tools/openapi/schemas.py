@@ -11,6 +11,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from hephaestus.definition.definition import FORKS
 from hephaestus.definition.incoming import ON
 from hephaestus.definition.item_views import ITEM_STATUSES, ItemView
+from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.reasons import Reasons
 from hephaestus.definition.references import ByStep
 from hephaestus.definition.schedule_views import ScheduleView
@@ -27,6 +28,7 @@ NAMED: Final[Mapping[type[Any], str]] = {
     HistoryEntry: "LogEntry",
     ItemView: "Item",
     ScheduleView: "Schedule",
+    LimitView: "Limit",
     Reasons: "Reasons",
 }
 EVENT: Final[Schema] = {
@@ -173,6 +175,13 @@ def components() -> dict[str, Schema]:
             "type": "object",
             "required": ["items"],
             "properties": {"items": {"type": "array", "items": {"$ref": "#/components/schemas/Schedule"}}},
+            "additionalProperties": False,
+        },
+        "Limits": page("Limit", "by name"),
+        "LimitChanged": {
+            "type": "object",
+            "required": ["limit"],
+            "properties": {"limit": {"type": "string"}},
             "additionalProperties": False,
         },
         "Link": link(),

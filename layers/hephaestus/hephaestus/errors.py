@@ -131,6 +131,13 @@ class UnknownWorkflow(CallerError):
     title = "Unknown workflow"
 
 
+class UnknownLimit(CallerError):
+    """No deployed workflow names that limit, and none has used it."""
+
+    status = 404
+    title = "Unknown limit"
+
+
 class WorkflowUnavailable(UnknownWorkflow):
     """No workflow of that name could be loaded, and a module of workflows is broken: it may be in there."""
 

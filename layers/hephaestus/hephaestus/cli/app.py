@@ -16,6 +16,7 @@ from hephaestus.cli import (
     definitions,
     deployment,
     dev,
+    flow_limits,
     in_bulk,
     recurring_work,
     repository,
@@ -147,6 +148,7 @@ why_view.add_to(app)
 steering.add_to(app)
 in_bulk.add_to(app)
 recurring_work.add_to(app)
+flow_limits.add_to(app)
 definitions.add_to(app)
 local.add_to(app)
 dev.add_to(app)

@@ -115,7 +115,7 @@ def cancel(
     if compensate and session.interactive and not yes:
         undoes = session.connection.get(instance_id).get("cancel_undoes", ())
         session.say(styles.plain(f"would undo now: {', then '.join(undoes) or 'nothing'}"))
-    _ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
+    ask(session, f"Cancel {instance_id}{' and undo what it did' if compensate else ''}?", yes=yes)
     asked = Cancel(instance_id=instance_id, reason=reason, compensate=compensate, request_id=request_id)
     done = session.connection.do(asked, wait=wait)
     tell(session, done, "cancelling" if not wait else "cancelled", wait=wait, watch=watch, ended_well=("cancelled",))
@@ -143,7 +143,7 @@ def redrive(
             session.say(*redrive_lines(shown))
     if dry_run:
         return
-    _ask(session, f"Redrive {instance_id}?", yes=yes)
+    ask(session, f"Redrive {instance_id}?", yes=yes)
     done = session.connection.do(Redrive(instance_id=instance_id, request_id=request_id), wait=wait)
     tell(session, done, Redrive.said, wait=wait, watch=watch)
 
@@ -199,7 +199,7 @@ def made_of(command: type[Command]) -> Callable[..., None]:
         if command.named_by:
             options[command.named_by] = options.pop("request_id")
         asked = command(**options)
-        _ask(session, f"{command.action.partition('_')[0].capitalize()} {options[subject]}?", yes=yes)
+        ask(session, f"{command.action.partition('_')[0].capitalize()} {options[subject]}?", yes=yes)
         tell(session, session.connection.do(asked, wait=wait), command.said, wait=wait, watch=watch)
 
     own, defaults = options_of(command, without=(subject, "by", command.named_by))
@@ -265,8 +265,12 @@ def _option(own: Declared) -> Any:
     return Annotated[own.rule.json if own.default is not None else own.rule.json | None, typer.Option(help=own.doc)]
 
 
-def _ask(session: Session, question: str, *, yes: bool) -> None:
-    """Ask a person once; a script is not asked."""
+def ask(session: Session, question: str, *, yes: bool) -> None:
+    """Ask a person once; a script is not asked.
+
+    Raises:
+        BadRequest: the answer is no.
+    """
     if not yes and session.interactive and not typer.confirm(safe(question), default=True):
         message = "nothing was done"
         raise BadRequest(message)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 
 from hephaestus.definition import durations
 from hephaestus.definition.item_views import ItemView
+from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.outputs import read_output
 from hephaestus.definition.reasons import Reasons
 from hephaestus.definition.references import ByStep, step_key
@@ -259,6 +260,25 @@ class Client:
     def schedules(self) -> Sequence[Mapping[str, Any]]:
         """All schedules, with their next times; see the API's document."""
         return self._api.schedules()
+
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page[LimitView]:
+        """A page of limits, by name: usage, holders and lines; see ``Runner.limits``."""
+        page = self._api.limits(name, limit=limit, cursor=cursor)
+        items = [LimitView(**_members(LimitView, each)) for each in page["items"]]
+        return Page(items, page.get("cursor"), page.get("left_out"))
+
+    def set_limit(self, limit: str, number: int) -> None:
+        """Set how many permits a limit has, whatever the code says, until it is unset; 0 stops what names it.
+
+        Raises:
+            UnknownLimit: no deployed workflow names it.
+            BadRequest: the number is none, or too large.
+        """
+        self._done("set_limit", None, limit=limit, number=number)
+
+    def unset_limit(self, limit: str) -> None:
+        """Have a limit the number of the newest deployment again."""
+        self._done("unset_limit", None, limit=limit)
 
     def create_schedule(  # noqa: PLR0913 - as ``hephaestus.Schedule``
         self,

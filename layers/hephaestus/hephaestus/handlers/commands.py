@@ -57,7 +57,9 @@ def _route(api: Api, command: type[Command]) -> None:
             known[command.named_by] = incoming.idempotency_key
         call = command.read(incoming.body(), **known, by=incoming.caller)
         done = _do(api.runner, call, api.dispatch)
-        return api.answer({"id": done}) if call.answers == "id" else api.accepted(done, _used(done) or call.accepted())
+        if call.answers != "status":
+            return api.answer({call.answers: done})
+        return api.accepted(done, _used(done) or call.accepted())
 
 
 def _used(done: str) -> dict[str, bool]:
@@ -79,6 +81,6 @@ def _do(runner: Runner, call: Command, dispatch: Dispatch) -> str:
     """Do it; its log lines name what it is about."""
     note(**{name: getattr(call, name) for name in call.logged})
     done = runner.do(call, dispatch=dispatch)
-    if "instance_id" not in call.logged:
+    if "instance_id" not in call.logged and call.answers != "limit":
         note(instance_id=done)
     return done

@@ -88,6 +88,14 @@ def _serve_others(api: Api) -> None:
         api.incoming.takes()
         return api.answer({"items": [to_json_object(one) for one in runner.schedules()]})
 
+    @api.get("/limits")
+    def limits() -> Response[str]:
+        """A page of limits, by their names."""
+        asked = api.incoming
+        asked.takes("name", "limit", "cursor")
+        name, cursor = asked.query("name"), asked.query("cursor")
+        return api.page(lambda limit: runner.limits(name, limit=limit, cursor=cursor), default=50)
+
     @api.get("/openapi.json")
     def document() -> Response[str]:
         """The API's document, for where it is asked for."""

@@ -71,6 +71,13 @@ class Connection:
         with explained(self.account):
             return [to_json_object(one) for one in self.runner.schedules()]
 
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """A page of limits: ``items`` by their names, and ``cursor``, ``None`` at the end."""
+        if self.runner is None:
+            return self._deployed().limits(name, limit=limit, cursor=cursor)
+        with explained(self.account):
+            return _page(self.runner.limits(name, limit=limit, cursor=cursor))
+
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """An instance as it is now, with its tree where that is asked for."""
         if self.runner is None:

@@ -63,6 +63,11 @@ class Api:
         items: list[Json] = self._get("/schedules")["items"]
         return items
 
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """A page of limits: ``items`` and ``cursor``."""
+        check_number("limit", limit, MAX_LIMIT)
+        return self._get("/limits", name=name, limit=limit, cursor=cursor)
+
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """One instance as it is now, with its tree where that is asked for."""
         return self._get(_instance(instance_id), tree="true" if tree else None)

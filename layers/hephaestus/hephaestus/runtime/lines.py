@@ -16,6 +16,7 @@ from hephaestus.store.permits import Holder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.engine.effects import OfLimits
     from hephaestus.engine.records import Grant, Held, Queued
     from hephaestus.engine.state import State
@@ -118,7 +119,9 @@ def _behind(name: Holder, need: Need, usage: Usage, store: Store, now: int) -> s
     place = f"behind more than {len(usage.line)}"
     if name in usage.line:
         place = ordinal(usage.line.index(name) + 1)
-    text = f"waits for `{need.limit}` ({len(usage.permits)} of {need.number} held), {place} in line"
+    number = need.number if usage.number is None else usage.number
+    by = "" if usage.given is None else f", set by {usage.by}" if usage.by else ", set by an operator"
+    text = f"waits for `{need.limit}` ({len(usage.permits)} of {number} held{by}), {place} in line"
     oldest = min(usage.permits, key=lambda permit: permit.grant.at, default=None)
     if oldest is not None:
         text += f", oldest holder {known_as(oldest.holder, store)} for {lasting(now - oldest.grant.at)}"
@@ -139,12 +142,17 @@ def newest(store: Store, instance_id: str) -> State | None:
     return store.load(instance_id)
 
 
-def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
+def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: Iterable[Concurrency] = ()) -> None:
     """Free what no one holds of a limit with a line, and wake who has a permit and does not run.
+
+    What the code of this deployment declares of it counts from now on, unless a newer deployment's does (F.8).
 
     Raises:
         StoreUnavailable: the store did not answer; send the message again.
     """
+    for one in declared:
+        if one.name == limit.partition("#")[0]:
+            store.permits.declare(Need(limit, one.n, store.permits.deployment))
     known: dict[str, State | None] = {}
 
     def stands(who: Holder, grant: Grant | None) -> Sequence[Need] | None:

@@ -18,7 +18,7 @@ from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.declarations import carry_of, known_schedules
 from hephaestus.runtime.descendants import Descendants
 from hephaestus.runtime.explaining import reasons, with_reasons
-from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
+from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, check_text, read_sequence
 from hephaestus.runtime.item_pages import items_page
 from hephaestus.runtime.quarantine import reason_of
 from hephaestus.runtime.workflow_pauses import words
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.definition.item_views import ItemView
+    from hephaestus.definition.limit_views import LimitView
     from hephaestus.definition.reasons import Reasons
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.schedule_views import ScheduleView
@@ -137,6 +138,14 @@ class Queries:
         found = [(name, self._store.load(name)) for name in known_schedules(self._store)]
         open_ = [(name, state) for name, state in found if state is not None and not state.closed]
         return [view_schedule(name, carry_of(state), now) for name, state in sorted(open_, key=lambda one: one[0])]
+
+    def limits(self, name: str | None, *, limit: int, cursor: str | None) -> Page[LimitView]:
+        """A page of limits, by their names."""
+        from hephaestus.runtime.limit_pages import limits_page  # noqa: PLC0415 - only where limits are
+
+        name = None if name is None else check_text("'name'", name)
+        cursor = None if cursor is None else check_text("'cursor'", cursor)
+        return limits_page(self._store, name, check_number("limit", limit, MAX_LIMIT), cursor)
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status."""

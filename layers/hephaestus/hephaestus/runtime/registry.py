@@ -24,6 +24,7 @@ from hephaestus.runtime.names import SCHEDULE_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from hephaestus.definition.concurrency import Concurrency
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
 
@@ -151,6 +152,13 @@ class Registry:
             )
             raise UnknownVersion(message)
         return definition
+
+    def limits(self) -> list[Concurrency]:
+        """The limits that workflows name; one of a name, which has one number."""
+        flows = list(self)
+        versions = [flow.definition(version) for flow in flows for version in flow.versions]
+        every = [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
+        return list({limit.name: limit for limit in every}.values())
 
     def unavailable(self) -> list[str]:
         """The modules that cannot be loaded; the log says why."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hephaestus.callbacks.link import Link
     from hephaestus.callbacks.signer import Signer
     from hephaestus.definition.item_views import ItemView
+    from hephaestus.definition.limit_views import LimitView
     from hephaestus.definition.reasons import Reasons
     from hephaestus.definition.references import StepRef, WorkflowRef
     from hephaestus.definition.schedule_views import ScheduleView
@@ -105,15 +106,15 @@ class Runner:
         self.queue = queue
         self.clock: Clock = clock or SystemClock()
         self.dispatch: Dispatch = dispatch or Enqueue()
-        self.limits = limits or Limits()
+        bounds = limits or Limits()
         self.signer = signer
         self.sources: Callable[[], Sources] = no_sources
         self._performer = Performer(store, timers, queue)
         commits = Commits(store, self._performer)
         self.pauses: Pauses = NoPauses()
         own = (self._deployed, self._sources, lambda: self.pauses)
-        self.executor = Executor(commits, self.clock, self.limits, workers, signer, *own)
-        self.instances = Instances(commits, timers, queue, registry, self.clock, self.limits, self.executor)
+        self.executor = Executor(commits, self.clock, bounds, workers, signer, *own)
+        self.instances = Instances(commits, timers, queue, registry, self.clock, bounds, self.executor)
         self._performer.family = Family(self.instances)
         self._queries = Queries(self.instances)
         self._waker = Waker(self.instances)
@@ -154,6 +155,19 @@ class Runner:
     def schedules(self) -> Sequence[ScheduleView]:
         """All schedules, by workflow and name, with their next times; ``do`` takes what changes them."""
         return self._queries.schedules()
+
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page[LimitView]:
+        """Show a page of limits, by name: usage, holders and lines; ``do`` takes what sets and unsets their number.
+
+        Args:
+            name: this one and, where it has a ``per``, each value's; by default all that were used or set.
+            limit: at most this many, 1 to 200.
+            cursor: where the page before ended.
+
+        Raises:
+            BadRequest: an argument is malformed.
+        """
+        return self._queries.limits(name, limit=limit, cursor=cursor)
 
     def declare_schedules(self) -> None:
         """Have the schedules that the deployed workflows declare come true; see ``hephaestus.runtime.declarations``.

@@ -70,7 +70,7 @@ class Waker:
             return
         if is_limit(instance_id):
             own = self._instances
-            sweep(instance_id.removeprefix(LIMIT), own.store, own.clock, own.queue)
+            sweep(instance_id.removeprefix(LIMIT), own.store, own.clock, own.queue, own.registry.limits())
             return
         if is_paused_workflows(instance_id):
             wake_waiting(self._instances.store, self._instances.queue, self._instances.clock)

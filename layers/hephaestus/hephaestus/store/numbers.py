@@ -9,7 +9,7 @@ attribute   is
 ----------  ----------------------------------------------------------------------------------------
 n, of       the number that the newest deployment declares, and the number of that deployment
 set         an operator's number; not there where there is none
-by, at      who has set it, or taken it back, and when (ms)
+by, at      who has set it last, or taken it back, and when (ms); ``by_source`` is how that is known
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ def together(one: Condition, other: Condition) -> Condition:
     )
 
 
-def given(number: int | None, by: str, now: int) -> Mapping[str, Value | None]:
+def given(number: int | None, by: tuple[str, str], now: int) -> Mapping[str, Value | None]:
     """The attributes of an operator's number, or of its end."""
-    found: dict[str, Value | None] = {"set": number, "by": by or None, "at": now, "format": FORMAT}
+    found: dict[str, Value | None] = {"set": number, "at": now, "format": FORMAT}
+    found |= {"by": by[0] or None, "by_source": by[1] or None}
     return {**found, EXPIRES: None if number is not None else now // 1000 + IDLE}
 
 

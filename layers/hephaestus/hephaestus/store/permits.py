@@ -104,7 +104,8 @@ class Usage(NamedTuple):
         number: how many permits it has; ``None`` where that is not known.
         given: that number, where it is an operator's.
         declared: the number that the newest deployment has declared, if any.
-        by, at: who has set a number last, or taken it back, and when (ms); 0 for never.
+        by, by_source: who has set a number last, or taken it back, and how that is known.
+        at: when (ms); 0 for never.
     """
 
     limit: str
@@ -115,7 +116,13 @@ class Usage(NamedTuple):
     given: int | None = None
     declared: int | None = None
     by: str = ""
+    by_source: str = ""
     at: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was used, or an operator has set its number."""
+        return self.number is not None or bool(self.permits or self.line)
 
 
 def limit_key(limit: str) -> str:
@@ -448,10 +455,11 @@ class Permits:
             numbers.operators(item),
             declared if isinstance(declared, int) else None,
             str(item.get("by", "")),
+            str(item.get("by_source", "")),
             at if isinstance(at, int) else 0,
         )
 
-    def known(self, first: str, most: int, *, one: bool = False) -> list[str]:
+    def known(self, first: str, most: int, of: str | None = None) -> list[str]:
         """The names of limits in their order, from ``first`` on, at most ``most``; eventually consistent.
 
         A limit is known from its first use on, or since an operator has set its number, and until it was idle for long.
@@ -459,10 +467,10 @@ class Permits:
         Args:
             first: where to begin.
             most: how many at most.
-            one: those of ``first`` alone: it, and those of each value of its ``per``.
+            of: this one alone, and those of each value of its ``per``.
         """
         found: list[str] = []
-        last = f"{first}#{LAST}" if one else LAST
+        last = LAST if of is None else f"{of}#{LAST}"
         for shard in range(self.shards.listing):
             partition, after = list_key(numbers.LISTED_AS, "", shard), None
             names: list[str] = []
@@ -475,18 +483,18 @@ class Permits:
                 if after is None:
                     break
             found += names
-        mine = [name for name in sorted(found) if not one or name == first or name.startswith(f"{first}#")]
+        mine = [name for name in sorted(found) if of is None or name == of or name.startswith(f"{of}#")]
         return mine[:most]
 
     # --- Numbers ------------------------------------------------------------------------------------------------------
 
-    def give(self, limit: str, number: int | None, by: str, now: int, unique: str) -> list[str]:
+    def give(self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str) -> list[str]:
         """Set an operator's number, or take it back; a greater one calls who stands in line at once.
 
         Args:
             limit: the limit, which need not have been used.
             number: how many permits it has from now on; ``None`` for as many as the code declares.
-            by: who asks for it.
+            by: who asks for it, and how that is known.
             now: the time, in ms.
             unique: a text that no other call has.
 

@@ -38,6 +38,7 @@ ROUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "/openapi.json": ("GET",),
     "/workflows": ("GET",),
     "/schedules": ("GET",),
+    "/limits": ("GET",),
     "/instances": ("GET",),
     "/instances/<instance_id>": ("GET",),
     "/instances/<instance_id>/why": ("GET",),

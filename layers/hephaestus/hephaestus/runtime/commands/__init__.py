@@ -22,6 +22,7 @@ from hephaestus.runtime.commands.pause import Pause, Unpause
 from hephaestus.runtime.commands.pause_workflow import PauseWorkflow, UnpauseWorkflow
 from hephaestus.runtime.commands.redrive import Redrive
 from hephaestus.runtime.commands.schedule import ScheduleResume
+from hephaestus.runtime.commands.set_limit import SetLimit, UnsetLimit
 from hephaestus.runtime.commands.start import Start
 
 CATALOGUE: Final[tuple[type[Command], ...]] = (
@@ -43,6 +44,8 @@ CATALOGUE: Final[tuple[type[Command], ...]] = (
     DeleteSchedule,
     PauseWorkflow,
     UnpauseWorkflow,
+    SetLimit,
+    UnsetLimit,
 )
 ROUTED: Final[tuple[type[Command], ...]] = tuple(one for one in CATALOGUE if one.route)
 """Those that the API takes at a route of their own."""
@@ -65,9 +68,11 @@ __all__ = [
     "PauseWorkflow",
     "Redrive",
     "ScheduleResume",
+    "SetLimit",
     "Start",
     "TriggerSchedule",
     "Unpause",
     "UnpauseSchedule",
     "UnpauseWorkflow",
+    "UnsetLimit",
 ]

@@ -123,7 +123,7 @@ class Command:
     served_by: ClassVar[str] = "control"
     raises: ClassVar[tuple[type[CallerError], ...]] = ()
     named_by: ClassVar[str] = "request_id"
-    answers: ClassVar[Literal["status", "id", "schedule_name"]] = "status"
+    answers: ClassVar[Literal["status", "id", "schedule_name", "limit"]] = "status"
     logged: ClassVar[tuple[str, ...]] = ("instance_id",)
     asks: ClassVar[bool] = False
     said: ClassVar[str] = ""

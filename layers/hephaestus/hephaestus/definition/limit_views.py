@@ -1,0 +1,46 @@
+"""How limits are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hephaestus.values.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """A limit as it is now; each value of a ``per`` is a limit of its own.
+
+    Attributes:
+        limit: its name and, behind a ``#``, the value of its ``per``, as ``stripe`` or ``stripe#acme``.
+        number: how many permits it has: an operator's number, else the newest deployment's; ``None`` before its first
+            use.
+        declared: the number that the newest deployment has, which counts once an operator's is taken back.
+        set_to: an operator's number, or ``None``.
+        changed_by: who has set it last, or taken it back; ``changed_by_source`` is how that is known.
+        changed_at: when.
+        held: how many of its permits are held.
+        in_line: how many stand in line, as far as they are counted.
+        more: whether there are more than that.
+        waits_since: since when the one waits that joined the line first.
+        holders: who holds a permit: the instance's ``id``, its ``step``, and ``since`` when.
+        line: who stands in line, the first one first, as of ``holders``; no more than some.
+    """
+
+    limit: str
+    number: int | None = None
+    declared: int | None = None
+    set_to: int | None = None
+    changed_by: str | None = None
+    changed_by_source: str | None = None
+    changed_at: datetime | None = None
+    held: int = 0
+    in_line: int = 0
+    more: bool | None = None
+    waits_since: datetime | None = None
+    holders: Sequence[Mapping[str, Any]] = ()
+    line: Sequence[Mapping[str, Any]] = ()
