@@ -244,7 +244,7 @@ function RedrivePlan({ instance }: { instance: Instance }) {
   );
 }
 
-function Field({ label, children }: { label: string; children: ComponentChildren }) {
+export function Field({ label, children }: { label: string; children: ComponentChildren }) {
   return (
     <label class="field">
       <span>{label}</span>

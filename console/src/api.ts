@@ -76,6 +76,16 @@ export async function act(id: string, action: string, body: Members): Promise<st
   return ((await answer.json()) as { id: string }).id;
 }
 
+/** Does something to a limit or a schedule; returns the id of the instance to look at next, if there is one. */
+export async function change(kind: "limits" | "schedules", name: string, action: string, body: Members): Promise<string | undefined> {
+  const answer = await send(`${kind}/${encodeURIComponent(name)}/${action}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return ((await answer.json()) as { id?: string }).id;
+}
+
 export function query(path: string, members: { [name: string]: string | null | undefined }): string {
   const given = Object.entries(members).filter(([, value]) => value) as [string, string][];
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;

@@ -4,17 +4,26 @@ import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preac
 import { Problem, query, read } from "./api";
 import { useHash, usePolled } from "./hooks";
 import { InstancePage } from "./instance";
+import { LimitsPage } from "./limits";
 import { instanceHash, isTyping, ListPage } from "./list";
 import { Status } from "./parts";
+import { SchedulesPage } from "./schedules";
 import type { About, Listed, Page } from "./types";
 
 const THEMES = ["auto", "light", "dark"] as const;
+const PAGES: [string, string][] = [
+  ["#/", "Instances"],
+  ["#/limits", "Limits"],
+  ["#/schedules", "Schedules"],
+];
 type Theme = (typeof THEMES)[number];
 const KEYS: [string, string][] = [
   ["/", "search by id"],
   ["↑ ↓, j k", "move in the list"],
   ["Enter", "open"],
   ["g", "all instances"],
+  ["l", "limits"],
+  ["s", "schedules"],
   ["Esc", "back, or close"],
   ["t", "dark, light, or as the system has it"],
   ["?", "these keys"],
@@ -40,6 +49,8 @@ export function App() {
   const problem = viewProblem ?? about.problem;
   const path = /^#\/instances\/([^?]+)/.exec(hash)?.[1];
   const id = path === undefined ? undefined : decode(path);
+  const bare = hash.split("?")[0] ?? "";
+  const page = id !== undefined ? "" : bare === "#/limits" || bare === "#/schedules" ? bare : "#/";
   const listHash = useRef("#/");
   if (id === undefined) listHash.current = hash || "#/";
 
@@ -66,6 +77,8 @@ export function App() {
       } else if (event.key === "?") setKeys(true);
       else if (event.key === "t") nextTheme();
       else if (event.key === "g") location.hash = "#/";
+      else if (event.key === "l") location.hash = "#/limits";
+      else if (event.key === "s") location.hash = "#/schedules";
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
@@ -81,6 +94,13 @@ export function App() {
           <img src="/icon.svg" width="26" height="26" alt="" />
           Hephaestus
         </a>
+        <nav class="pages" aria-label="Pages">
+          {PAGES.map(([address, name]) => (
+            <a key={name} href={address} {...(page === address ? { "aria-current": "page" } : {})}>
+              {name}
+            </a>
+          ))}
+        </nav>
         <span class="place" title={about.value ? `as ${about.value.by}` : ""}>
           {about.value?.place ?? ""}
         </span>
@@ -98,10 +118,14 @@ export function App() {
       </div>
       {problem && <Banner problem={problem} />}
       {about.value ? (
-        id === undefined ? (
-          <ListPage hash={hash} about={about.value} tell={tell} />
-        ) : (
+        id !== undefined ? (
           <InstancePage key={id} id={id} about={about.value} tell={tell} />
+        ) : page === "#/limits" ? (
+          <LimitsPage about={about.value} tell={tell} />
+        ) : page === "#/schedules" ? (
+          <SchedulesPage about={about.value} tell={tell} />
+        ) : (
+          <ListPage hash={hash} about={about.value} tell={tell} />
         )
       ) : (
         <main id="main">

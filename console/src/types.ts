@@ -190,3 +190,44 @@ export interface CountsInfo {
 
 export const STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled", "compensating"];
 export const CLOSED = new Set(["completed", "failed", "cancelled", "undone"]);
+
+/** Who holds a permit of a limit, or stands in line for one. */
+export interface Place {
+  id: string;
+  step: string;
+  since: string;
+}
+
+export interface LimitInfo {
+  limit: string;
+  number?: number;
+  /** What the newest deployment says. */
+  declared?: number;
+  /** What an operator has set. */
+  set_to?: number;
+  changed_by?: string;
+  changed_at?: string;
+  held: number;
+  in_line: number;
+  more?: boolean;
+  waits_since?: string;
+  holders?: Place[];
+  line?: Place[];
+}
+
+export interface ScheduleInfo {
+  id: string;
+  schedule: string;
+  cron: string;
+  timezone: string;
+  overlap: string;
+  catch_up: number;
+  jitter_ms: number;
+  declared_by: "code" | "operator";
+  next_at?: string[];
+  paused?: { reason: string; by: string; at: string; owner: string };
+  last?: { id: string; scheduled_for: string };
+  queued_for?: string;
+  skipped: number;
+  skip?: { scheduled_for: string; reason: string };
+}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 from playwright.sync_api import expect
 
-from hephaestus import DONE, Retry, Rounds, StepContext, Workflow
+from hephaestus import DONE, Concurrency, Pending, Retry, Rounds, Schedule, StepContext, Workflow
 from hephaestus import step as as_step
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.console.demo import Order, in_memory
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Locator, Page, ViewportSize
+
+    from hephaestus.runtime.commands import Command
 
 
 HOSTILE = (
@@ -713,6 +716,127 @@ def test_an_instance_that_is_not_there_is_said(page: Page) -> None:
     expect(page.get_by_text("is not an instance id")).to_be_visible()
 
 
+def check_page(page: Page, axe: str, where: str) -> None:
+    """Names, roles and contrast are as they must be, and nothing is wider than the window."""
+    page.evaluate(f"() => {{ {axe}; return true }}")
+    found = page.evaluate("() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })")
+    told = [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
+        for one in found["violations"]
+    ]
+    assert not told, where
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, where
+
+
+@as_step(limits=[Concurrency("stripe", 2, held="step")], events=("ok",))
+def charge(_ctx: StepContext) -> Pending:
+    """Hold a permit until it is told."""
+    return Pending()
+
+
+class Charge(Workflow, key="charge"):
+    """Two at once."""
+
+    start_at = charge
+    transitions: ClassVar = {charge: {"ok": DONE}}
+
+
+class Report(Workflow, key="report"):
+    """One at two o'clock."""
+
+    start_at = gate = WaitForEvent("end", name="gate")
+    transitions: ClassVar = {gate: {"end": DONE}}
+    schedules: ClassVar = [Schedule("nightly", "0 2 * * *", timezone="Europe/Rome")]
+
+
+@pytest.fixture
+def charged() -> LocalRuntime:
+    """Three charges, of which one stands in line."""
+    local = LocalRuntime(Charge, Report)
+    local.clock.move_to(SystemClock().now())
+    for name in "abc":
+        local.start(Charge, name)
+        local.advance(timedelta(milliseconds=5))
+    return local
+
+
+def test_a_limit_shows_its_line_and_an_operator_sets_and_unsets_its_number(
+    browser: Browser, charged: LocalRuntime
+) -> None:
+    """Rule F.8. What cannot be is said, and the question stays."""
+    with serving(LocalConnection(charged.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        page.get_by_role("link", name="Limits").click()
+        stripe = page.get_by_role("region", name="Limit stripe")
+        expect(stripe).to_contain_text("2 of 2 held")
+        expect(stripe).to_contain_text("1 in line")
+        stripe.get_by_role("button", name="stripe").click()
+        expect(stripe.get_by_role("link")).to_have_text(["charge::a", "charge::b", "charge::c"])
+        dialog = page.get_by_role("dialog")
+        stripe.get_by_role("button", name="Set", exact=True).click()
+        expect(dialog).to_contain_text(BY)
+        for wrong, says in (("-1", "a whole number"), ("1000000000", "from 0 to")):
+            dialog.get_by_label("How many may run at once").fill(wrong)
+            dialog.get_by_role("button", name="Set", exact=True).click()
+            expect(dialog.get_by_role("alert")).to_contain_text(says)
+        dialog.get_by_label("How many may run at once").fill("3")
+        dialog.get_by_role("button", name="Set", exact=True).click()
+        expect(dialog).to_have_count(0)
+        expect(stripe).to_contain_text(f"set by {BY}")
+        expect(stripe).to_contain_text("3 of 3 held")
+        stripe.get_by_role("button", name="Unset").click()
+        dialog.get_by_role("button", name="Unset").click()
+        expect(stripe).to_contain_text("3 of 2 held")
+        expect(stripe).to_contain_text("the number is the code's")
+
+
+def test_a_schedule_is_paused_with_a_reason_unpaused_and_triggered(browser: Browser, charged: LocalRuntime) -> None:
+    connection = LocalConnection(charged.runner, "a test", BY)
+    done = connection.do
+
+    def at_once(command: Command) -> dict[str, Any]:
+        found = done(command)
+        charged.settle()
+        return found
+
+    connection.do = at_once  # type: ignore[method-assign]  # for a test
+    with serving(connection) as console, opened(browser, console.server) as page:
+        page.keyboard.press("s")
+        nightly = page.get_by_role("region", name="Schedule Report.nightly")
+        expect(nightly).to_contain_text(re.compile(r"next 20\d\d-\d\d-\d\d 02:00 Europe/Rome"))
+        expect(nightly.get_by_role("button", name="Delete")).to_have_count(0)
+        nightly.get_by_role("button", name="Pause").click()
+        page.get_by_role("dialog").get_by_label("Reason").fill("a freeze")
+        page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+        expect(nightly).to_contain_text(re.compile(f"Paused by {BY} .*: a freeze"))
+        nightly.get_by_role("button", name="Unpause").click()
+        page.get_by_role("dialog").get_by_role("button", name="Unpause").click()
+        expect(nightly).to_contain_text("next 20")
+        nightly.get_by_role("button", name="Trigger").click()
+        page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+        started = page.get_by_role("status").get_by_role("link")
+        expect(started).to_have_text(re.compile(r"^report::nightly\.manual-"))
+        started.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^report::nightly\.manual-"))
+
+
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
+def test_limits_and_schedules_have_names_roles_and_contrast(
+    browser: Browser, charged: LocalRuntime, scheme: str, viewport: ViewportSize
+) -> None:
+    axe = (npm_packages() / "axe-core" / "axe.min.js").read_text("utf-8")
+    options = {"viewport": viewport, "color_scheme": scheme, "bypass_csp": True}
+    with serving(LocalConnection(charged.runner)) as console, opened(browser, console.server, **options) as page:
+        page.get_by_role("link", name="Schedules").click()
+        expect(page.get_by_role("region", name="Schedule Report.nightly")).to_be_visible()
+        check_page(page, axe, "schedules")
+        page.get_by_role("link", name="Limits").click()
+        page.get_by_role("button", name="stripe").click()
+        check_page(page, axe, "limits")
+        page.get_by_role("button", name="Set", exact=True).click()
+        check_page(page, axe, "a question")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: str, viewport: ViewportSize) -> None:
@@ -722,17 +846,7 @@ def test_names_roles_and_contrast_are_as_they_must_be(browser: Browser, scheme: 
         with opened(browser, console.server, **options) as page:
 
             def check(where: str) -> None:
-                page.evaluate(f"() => {{ {axe}; return true }}")
-                found = page.evaluate(
-                    "() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })"
-                )
-                told = [
-                    f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
-                    for one in found["violations"]
-                ]
-                assert not told, where
-                overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-                assert overflow <= 0, where
+                check_page(page, axe, where)
 
             expect(row(page, "orderid::2026-0011")).to_contain_text("failed")
             expect(page.get_by_role("button", name="All workflows, waiting 11")).to_be_visible()

@@ -4,19 +4,21 @@ import json
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from hephaestus.console import ConsoleServer, PortTaken
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.console.guard import TICKET_SECONDS, Guard, Refused
 from hephaestus.errors import EngineError, StoreUnavailable
+from hephaestus.testing import LocalRuntime
 from tests.unit.consoles import BY, Page, Parcel, parcels, serving
+from tests.unit.test_limit_commands import Payment
+from tests.unit.test_schedule_commands import Report as Nightly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from hephaestus.console.embedded import LocalConnection
-    from hephaestus.testing import LocalRuntime
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\u0000'\"`${1}</script><script>alert(1)</script> \U0001f525"
 
@@ -42,6 +44,8 @@ ROUTES = (
     "/api/instances",
     "/api/instances/parcel::1",
     "/api/instances/parcel::1/history",
+    "/api/limits",
+    "/api/schedules",
 )
 
 
@@ -399,6 +403,39 @@ def test_the_same_press_twice_is_one_event(local: tuple[LocalRuntime, LocalConne
         local[0].settle()
     received = [event for entry in local[0].runner.history("parcel::1") for event in entry.events]
     assert [event["event_id"] for event in received if event["type"] == "EventReceived"] == ["press-1"]
+
+
+def test_limits_and_schedules_are_shown_and_changed_in_the_name_of_the_caller() -> None:
+    """As instances are: whatever is wrong is said, and changes nothing."""
+    runtime = LocalRuntime(Payment, Nightly)
+    for name in "abc":
+        runtime.start(Payment, name)
+    with serving(LocalConnection(runtime.runner, "a test", BY)) as page:
+
+        def change(kind: str, name: str, action: str, **body: Any) -> tuple[int, Any]:
+            answer = page.ask("POST", f"/api/{kind}/{quote(name, safe='')}/{action}", body)
+            runtime.settle()
+            return answer.status, answer.json()
+
+        assert change("limits", "stripe", "set", number=3) == (200, {"id": "stripe"})
+        (shown,) = page.get("/api/limits")["items"]
+        assert (shown["held"], shown["set_to"], shown["changed_by"]) == (3, 3, BY)
+        assert change("limits", "stripe", "unset")[0] == 200
+        assert "set_to" not in page.get("/api/limits?name=stripe")["items"][0]
+        assert change("limits", "tenant#a/b", "set", number=1)[0] == 404
+        assert change("limits", "stripe", "set", number=-1)[0] == 400
+        assert change("limits", "stripe", "drop")[0] == 404
+        assert change("schedules", "Report.nightly", "pause", reason="a freeze", request_id="r") == (
+            200,
+            {"id": "hephaestus-schedule::Report.nightly"},
+        )
+        (nightly,) = page.get("/api/schedules")["items"]
+        assert (nightly["paused"]["reason"], nightly["paused"]["by"]) == ("a freeze", BY)
+        assert change("schedules", "Report.nightly", "trigger", request_id="t") == (
+            200,
+            {"id": "report::nightly.manual-t"},
+        )
+        assert change("schedules", "Report.nightly", "delete")[0] == 400
 
 
 @pytest.mark.parametrize(

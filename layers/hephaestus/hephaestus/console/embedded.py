@@ -56,6 +56,14 @@ class LocalConnection:
         """A page of instances, newest start first."""
         return _page(self._runner.find(wanted, limit=limit, cursor=cursor))
 
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """A page of limits, by name."""
+        return _page(self._runner.limits(name, limit=limit, cursor=cursor))
+
+    def schedules(self) -> Sequence[Json]:
+        """All schedules, by name."""
+        return [to_json_object(one) for one in self._runner.schedules()]
+
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How many instances there are, by workflow and status."""
         return self._runner.counts()

@@ -29,6 +29,7 @@ class DeployedConnection:
         # The rest is the deployment's own; what the console adds is below.
         self.get, self.history, self.list = deployment.get, deployment.history, deployment.list
         self.do, self.items = deployment.do, deployment.items
+        self.limits, self.schedules = deployment.limits, deployment.schedules
 
     @cached_property
     def place(self) -> str:

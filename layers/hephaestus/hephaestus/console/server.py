@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hephaestus.console.guard import Guard, Refused, UsedAgain
 from hephaestus.console.handover import PAGE
-from hephaestus.console.service import Service
+from hephaestus.console.service import OTHERS, Service
 from hephaestus.errors import BadRequest, CallerError, HephaestusError
 from hephaestus.values.strict_json import read_json
 
@@ -266,6 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return service.counts.read(COUNTING)
             case ["instances"]:
                 return service.list(query)
+            case ["limits"]:
+                return service.limits(query)
+            case ["schedules"]:
+                return service.schedules()
             case ["find"]:
                 return service.find(query)
             case ["instances", instance_id]:
@@ -285,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             case ["instances", instance_id, action] if action in self.server.service.actions:
                 body = self._body()
                 self._send_json(200, self.server.service.act(action, instance_id, body))
+            case ["limits" | "schedules" as plural, name, action] if (plural.removesuffix("s"), action) in OTHERS:
+                kind, body = plural.removesuffix("s"), self._body()
+                self._send_json(200, self.server.service.change(kind, action, name, body))
             case _:
                 raise Refused(404, "The console has no such action.")
 

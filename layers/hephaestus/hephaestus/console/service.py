@@ -28,8 +28,16 @@ CARRIED: Final = (*sorted(views.CARRIED), "completed")
 LISTED: Final = ("id", "key", "workflow", "version", "generation", "status", "created_at", "updated_at", "tags")
 DEPLOYED: Final = 30.0  # seconds; what is deployed changes rarely
 MAX_ENTRIES: Final = 200
+MAX_LIMITS: Final = 100
 MAX_FOUND: Final = 20
 ACTIONS: Final = {command.action: command for command in ROUTED if "instance_id" in command.members}
+OTHERS: Final = {
+    (kind, command.action.removesuffix(f"_{kind}")): command
+    for kind in ("limit", "schedule")
+    for command in ROUTED
+    if kind in command.members
+}
+"""What can be done to what is no instance, by what that is."""
 ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}::.+")
 
 
@@ -116,6 +124,33 @@ class Service:
             instance_id, query.get("step", ""), status=status, limit=limit, cursor=query.get("cursor")
         )
         return {**page, "items": [_shorten(item) for item in page["items"]]}
+
+    def limits(self, query: Mapping[str, str]) -> Json:
+        """A page of limits: ``name``, ``limit``, ``cursor``."""
+        limit = _number(query, "limit", MAX_LIMITS)
+        return self.connection.limits(query.get("name"), limit=limit, cursor=query.get("cursor"))
+
+    def schedules(self) -> Json:
+        """All schedules."""
+        return {"items": list(self.connection.schedules())}
+
+    def change(self, kind: str, action: str, name: str, body: Mapping[str, Any]) -> Json:
+        """Do something to a limit or a schedule.
+
+        Args:
+            kind, action: which of ``OTHERS``.
+            name: of the limit, or the schedule.
+            body: the command's members.
+
+        Returns:
+            The id of the instance to look at next, if there is one: that which a trigger starts.
+
+        Raises:
+            BadRequest: the body has members that the action does not know, or that are malformed.
+        """
+        command = OTHERS[kind, action]
+        done = self.connection.do(command.read(body, **{kind: name}, by=None))
+        return {"id": done["id"]} if "id" in done else {}
 
     def act(self, action: str, instance_id: str, body: Mapping[str, Any]) -> Json:
         """Do something to an instance.

@@ -42,6 +42,12 @@ class Instances(Protocol):
     def list(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest start first: ``items`` and ``cursor``."""
 
+    def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """A page of limits, by name: ``items`` and ``cursor``."""
+
+    def schedules(self) -> Sequence[Json]:
+        """All schedules, by name."""
+
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How many instances each workflow has in each status; ``MOST_COUNTED`` means that many or more."""
 

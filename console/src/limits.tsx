@@ -1,0 +1,186 @@
+// Limits: how many permits are held, who waits for one, and whose number counts.
+
+import { useEffect, useState } from "preact/hooks";
+import { Field } from "./actions";
+import { change, type Problem, query } from "./api";
+import { Question } from "./dialog";
+import { ago } from "./format";
+import { useNow, usePolled } from "./hooks";
+import { instanceHash } from "./list";
+import { Time } from "./parts";
+import type { About, LimitInfo, Page, Place } from "./types";
+
+const REFRESH = 3_000;
+
+export function LimitsPage({ about, tell }: { about: About; tell: (problem?: Problem) => void }) {
+  const [cursors, setCursors] = useState<string[]>([]);
+  const path = query("limits", { cursor: cursors.at(-1) });
+  const { value, problem, refresh } = usePolled<Page<LimitInfo>>(path, REFRESH);
+  const [open, setOpen] = useState<string>();
+  const [wanted, setWanted] = useState<{ limit: LimitInfo; action: "set" | "unset" }>();
+  const [done, setDone] = useState("");
+  const now = useNow(1_000);
+  useEffect(() => tell(problem), [problem, tell]);
+  useEffect(() => {
+    document.title = "Limits · Hephaestus";
+    return () => {
+      document.title = "Hephaestus";
+    };
+  }, []);
+  return (
+    <main class="instance-page" id="main">
+      <h1>Limits</h1>
+      <p class="done" role="status">
+        {done}
+      </p>
+      {!value && <p class="empty">{problem ? "Waiting for an answer…" : "Reading…"}</p>}
+      {value && !value.items.length && <p class="empty">No limit was used yet.</p>}
+      {value?.items.map((one) => (
+        <section key={one.limit} class="panel card limit" aria-label={`Limit ${one.limit}`}>
+          <div class="head">
+            <h2>
+              <button type="button" class="name" aria-expanded={open === one.limit} onClick={() => setOpen((before) => (before === one.limit ? undefined : one.limit))}>
+                {one.limit}
+              </button>
+            </h2>
+            <Usage limit={one} />
+            <span>{lineOf(one, now)}</span>
+            <span class="note">{numberOf(one, now)}</span>
+            <span class="actions">
+              <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "set" }))}>
+                Set
+              </button>
+              {one.set_to !== undefined && (
+                <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "unset" }))}>
+                  Unset
+                </button>
+              )}
+            </span>
+          </div>
+          {open === one.limit && (
+            <div class="two">
+              <Places title="Hold a permit" places={one.holders ?? []} now={now} none="No one holds a permit." />
+              <Places title="Stand in line, the first one first" places={one.line ?? []} now={now} none="No one stands in line." rest={one.in_line - (one.line?.length ?? 0)} />
+            </div>
+          )}
+        </section>
+      ))}
+      <div class="buttons">
+        {cursors.length > 0 && (
+          <button type="button" onClick={() => setCursors((before) => before.slice(0, -1))}>
+            Back
+          </button>
+        )}
+        {value?.cursor && (
+          <button type="button" onClick={() => setCursors((before) => [...before, value.cursor as string])}>
+            More
+          </button>
+        )}
+      </div>
+      {wanted && (
+        <NumberQuestion
+          limit={wanted.limit}
+          action={wanted.action}
+          by={about.by}
+          close={() => setWanted(undefined)}
+          done={(text) => {
+            setWanted(undefined);
+            setDone(text);
+            refresh();
+          }}
+        />
+      )}
+    </main>
+  );
+}
+
+function Usage({ limit }: { limit: LimitInfo }) {
+  const most = Math.max(limit.number ?? 0, limit.held, 1);
+  const full = limit.held >= (limit.number ?? 0);
+  return (
+    <span class="usage">
+      <span class={full ? "gauge full" : "gauge"} aria-hidden="true">
+        <span style={{ width: `${(100 * limit.held) / most}%` }} />
+      </span>
+      {`${limit.held} of ${limit.number ?? "?"} held`}
+    </span>
+  );
+}
+
+function lineOf(limit: LimitInfo, now: number): string {
+  if (!limit.in_line) return "no line";
+  const since = limit.waits_since ? `, the oldest came ${ago(limit.waits_since, now)}` : "";
+  return `${limit.in_line}${limit.more ? " or more" : ""} in line${since}`;
+}
+
+function numberOf(limit: LimitInfo, now: number): string {
+  if (limit.set_to === undefined) return limit.number === undefined ? "" : "the number is the code's";
+  const by = limit.changed_by ? ` by ${limit.changed_by}` : "";
+  const at = limit.changed_at ? ` ${ago(limit.changed_at, now)}` : "";
+  return `set${by}${at}${limit.declared === undefined ? "" : `; ${limit.declared} in the code`}`;
+}
+
+function Places({ title, places, now, none, rest = 0 }: { title: string; places: Place[]; now: number; none: string; rest?: number }) {
+  return (
+    <div>
+      <h3>{title}</h3>
+      {!places.length && <p class="note">{none}</p>}
+      <ol class="places">
+        {places.map((one) => (
+          <li key={`${one.id} ${one.step}`}>
+            <a href={instanceHash(one.id)}>{one.id}</a>
+            <span>{one.step}</span>
+            <Time at={one.since} text={ago(one.since, now)} />
+          </li>
+        ))}
+      </ol>
+      {rest > 0 && <p class="note">{`and ${rest} behind them`}</p>}
+    </div>
+  );
+}
+
+interface QuestionProps {
+  limit: LimitInfo;
+  action: "set" | "unset";
+  by: string;
+  close: () => void;
+  done: (text: string) => void;
+}
+
+function NumberQuestion({ limit, action, by, close, done }: QuestionProps) {
+  const [number, setNumber] = useState(String(limit.number ?? ""));
+  if (action === "unset") {
+    return (
+      <Question
+        title={`Unset ${limit.limit}?`}
+        says={`The number of the newest deployment counts again${limit.declared === undefined ? "" : `: ${limit.declared}`}.`}
+        button="Unset"
+        by={by}
+        close={close}
+        send={async () => {
+          await change("limits", limit.limit, "unset", {});
+          done(`${limit.limit} has the number of the code.`);
+        }}
+      />
+    );
+  }
+  return (
+    <Question
+      title={`Set ${limit.limit}?`}
+      says="The number counts until it is unset, whatever is deployed. A greater one calls who stands in line at once; a smaller one takes no permit away. With 0, nothing that names the limit runs."
+      button="Set"
+      danger={number.trim() === "0"}
+      by={by}
+      close={close}
+      send={async () => {
+        if (!/^\d+$/.test(number.trim())) throw new Error("The number is a whole number, from 0 on.");
+        await change("limits", limit.limit, "set", { number: Number(number) });
+        done(`${limit.limit} is set to ${Number(number)}.`);
+      }}
+    >
+      <Field label="How many may run at once">
+        <input type="text" inputMode="numeric" value={number} autocomplete="off" onInput={(event) => setNumber(event.currentTarget.value)} />
+      </Field>
+    </Question>
+  );
+}
