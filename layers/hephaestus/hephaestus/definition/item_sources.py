@@ -36,9 +36,10 @@ class Items:
 
     The map reads the version of the object that was there when it began, without versioning the same object by its
     ETag. One that is gone, replaced, may not be read or cannot be cut into lines fails the map without a retry; a line
-    that is malformed is an item that has failed. The error names the object and the line. The steps' role needs ``s3:GetObject`` on the object, ``s3:GetObjectVersion`` too in a bucket
-    with versioning, and ``kms:Decrypt`` where a key of yours encrypts it; ``s3:ListBucket`` on the bucket lets S3 say
-    that an object is missing. An object with a ``Content-Encoding``, as ``gzip``, cannot be read in parts.
+    that is malformed is an item that has failed. The error names the object and the line. The steps' role needs
+    ``s3:GetObject`` on the object, ``s3:GetObjectVersion`` too in a bucket with versioning, and ``kms:Decrypt`` where
+    a key of yours encrypts it; ``s3:ListBucket`` on the bucket lets S3 say that an object is missing. An object with a
+    ``Content-Encoding``, as ``gzip``, cannot be read in parts.
 
     Attributes:
         bucket: the bucket's name, or the ARN of an access point.
