@@ -365,6 +365,24 @@ def test_a_number_that_is_set_between_a_look_and_a_write_counts(
     assert names(permits) == (["b"], ["c"])
 
 
+def test_who_joins_a_line_that_is_seen_to_be_none_is_called(permits: Permits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gives back has met a line, then sees none; until it frees the permit, the limit is full and has one again."""
+    holder, second = standing(permits, "a", "b")
+    (grant,) = (permit.grant for permit in permits.usage("one").permits)
+    read = permits._read  # noqa: SLF001 - what it has seen is old
+
+    def once(limit: str) -> object:
+        monkeypatch.undo()
+        permits.leave(second, ONE, NOW, unique())
+        found = read(limit)
+        permits.stand(one("c", NOW + 2000), ONE, NOW, unique())
+        return found
+
+    monkeypatch.setattr(permits, "_read", once)
+    assert permits.give_back(holder, [grant], NOW, unique()) == ["orderid::c"]
+    assert names(permits) == (["c"], [])
+
+
 def test_limits_are_listed_from_their_first_use_on(store: Store) -> None:
     """Those that were used, and those that an operator has stopped; by name, a page a time."""
     permits = store.permits

@@ -652,7 +652,8 @@ def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:
     """A condition, and that no one has left the line since it was seen; where it is left empty, nor joined it."""
     names = ("left", "joined") if last else ("left",)
     equal = {**condition.equal, **{name: item[name] for name in names if name in item}}
-    return Condition(equal=equal, missing=condition.missing)
+    none = tuple(name for name in names if name not in item)  # there was no line: nor is there one since
+    return Condition(equal=equal, missing=(*condition.missing, *none))
 
 
 def _contended(limit: str) -> StoreUnavailable:
