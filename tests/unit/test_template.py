@@ -524,6 +524,19 @@ def test_the_table_and_the_bucket_can_be_protected() -> None:
     assert not {"VersioningConfiguration", "LifecycleConfiguration"} & PLAIN.resources["Bucket"]["Properties"].keys()
 
 
+def test_the_functions_use_a_restored_table() -> None:
+    """All that named the stack's own table names that one: the environment, every statement, and the output."""
+    restored = Template(RestoredTable="orders-restored")
+    assert PLAIN.raw["Outputs"]["TableName"]["Value"]["Fn::If"][0] == "IsRestored"
+    known = restored.resources["Table"], PLAIN.resources["Table"]
+    assert known[0] == known[1], "the stack's own stays as it is"
+    texts = {name: json.dumps(it) for name, it in restored.resources.items() if name != "StackDashboard"}
+    assert [
+        name for name, text in texts.items() if '"Table"' in text or "Table.Arn" in text or "${Table}" in text
+    ] == []
+    assert sum("table/${RestoredTable}" in text for text in texts.values()) >= 4
+
+
 def test_the_longest_name_of_a_stack_is_documented() -> None:
     """Lambda takes 64 characters; every function's name is the stack's with an ending."""
     endings = [
