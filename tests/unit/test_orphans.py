@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,10 @@ from hephaestus import DONE, StepContext, Workflow, step
 from hephaestus.runtime.family import Family
 from hephaestus.steps import ChildWorkflow, Map
 from hephaestus.store.keys import HEAD
+from hephaestus.store.store import Store
 from hephaestus.store.table import ALWAYS
 from hephaestus.testing import LocalRuntime
+from tests.unit.test_endings import Interposed, Killed, kill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,3 +112,32 @@ def test_a_child_that_is_started_after_its_parent_has_ended_does_not_outlive_it(
     head = local.store.table.get(name, HEAD)
     assert head is not None
     assert (head["status"], "expires" in head) == ("cancelled", True)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_worker_that_dies_while_it_deletes_an_orphan_leaves_that_to_the_next(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule D.11: before each call of the table."""
+    for number in count():
+        frozen, flow, table = Frozen(monkeypatch), parent_of(MADE[kind]()), Interposed()
+        local = LocalRuntime(flow, Kid, store=Store(table))
+        shown = local.start(flow, "1", {})
+        local.runner.delete(shown.id)
+        names = frozen.thaw()
+        for name in names:
+            local.queue.pop_due(local.clock.now())
+            table.before(number, kill)
+            with suppress(Killed):
+                local.runner.wake(name, budget=local.budget())
+        done = table.left >= 0
+        table.before(-1, kill)
+        for _ in range(3):
+            local.advance(timedelta(minutes=20))
+            local.sweeper.sweep(local.budget())
+            local.settle()
+        left = [item for name in names for item in table.query(name, low="", high="~")]
+        assert {item.get("ends") for item in left} == {"deleted"}, f"killed before call {number}"
+        if done:
+            break
+        monkeypatch.undo()

@@ -167,10 +167,7 @@ class Executor:
         if state.origin is not None and state.status == "pending" and not state.steps:
             instead = orphaned_by(state, opening, self.commits.store)
             if instead is not None:
-                ended = self._append(state, instead)
-                if ended is not None and ended.orphan:
-                    forget(ended, self.clock.now(), self.commits.store, self.commits.finish)
-                return ended
+                return self._append(state, instead)
         instead = self.held(state, opening)
         if instead is not None:
             return self._append(state, instead)
@@ -207,7 +204,15 @@ class Executor:
 
     def _append(self, state: State, events: tuple[Event, ...]) -> State | None:
         after, entry = following(state, self.clock.unique(), max(self.clock.now(), state.updated_at), events)
-        return self.commits.commit(state, entry, after, tell=tell_commit)
+        if not after.orphan:
+            return self.commits.commit(state, entry, after, tell=tell_commit)
+        store = self.commits.store
+        ended = store.commit(after, entry)
+        if ended is None or forget(ended, self.clock.now(), store):
+            return ended
+        done = self.commits.finish(ended)
+        tell_commit(state, entry, done)
+        return done
 
     def _run(self, state: State, opening: tuple[Event, ...], definition: Definition, budget: Budget) -> State | None:
         """Claim an instance and run it as far as it goes now.

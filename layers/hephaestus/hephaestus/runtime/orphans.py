@@ -13,7 +13,7 @@ from hephaestus.engine.state import is_other, left_by, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from hephaestus.engine.events import Entry, Event
     from hephaestus.engine.mail import Mail
@@ -44,19 +44,25 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     return None
 
 
-def forget(orphan: State, now: int, store: Store, finish: Callable[[State], object]) -> None:
-    """Delete a child that a worker started after its parent was deleted: nothing is left that would name it (D.11).
+def forget(orphan: State, now: int, store: Store) -> bool:
+    """Delete a child that was started after its parent was deleted: nothing is left that would name it (D.11).
 
-    One whose parent has ended expires by itself.
+    That comes before anything that follows from its end, and as long as its alarm is there: whoever finds that next,
+    goes on. One whose parent has ended is left: it expires by itself.
+
+    Returns:
+        Whether it is deleted.
 
     Raises:
-        StoreUnavailable: the store did not answer; it expires in the end.
+        StoreUnavailable: the store did not answer.
     """
     origin = orphan.origin
-    assert origin is not None  # noqa: S101 - it is a child
+    if not orphan.orphan or origin is None:
+        return False
     parent = read_other(origin.instance_id, store)
-    if parent is None or (parent.life != origin.life and not store.reader.page(parent.instance_id, origin.life, 1, 1)):
-        store.delete(orphan.instance_id, now, finish)
+    if parent is not None and (parent.life == origin.life or store.reader.page(parent.instance_id, origin.life, 1, 1)):
+        return False
+    return store.delete(orphan.instance_id, now)
 
 
 def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bool:

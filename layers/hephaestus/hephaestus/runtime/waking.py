@@ -153,11 +153,11 @@ class Waker:
 
     def _tidy(self, state: State, now: int, alarms: Sequence[str]) -> State:
         """Make up for what a crash left undone."""
+        if state.orphan and forget(state, now, self._instances.store):
+            return state
         if state.kept.settled < state.sequence and not state.kept.ended and not state.kept.blocked:
             state = self._perform(state, now)
         self._instances.store.tidy(state.instance_id, state, now, alarms)
-        if state.orphan:
-            forget(state, now, self._instances.store, self._instances.commits.finish)
         return state
 
     def _perform(self, state: State, now: int) -> State:

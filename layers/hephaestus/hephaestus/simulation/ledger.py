@@ -25,6 +25,7 @@ from hephaestus.engine.events import (
     StepCompleted,
     UndoRequested,
 )
+from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import apply, begin, fold
 from hephaestus.engine.inbox import as_results
 from hephaestus.engine.records import NOTHING
@@ -430,11 +431,20 @@ class Ledger:
             head = self.store.table.get(instance_id, HEAD) or {"sequence": known.state.sequence}
             lags = head["sequence"] != known.state.sequence or self._alarms[instance_id]
             require(not lags, "invariant 3", f"{instance_id} is at rest, and its head or its alarms are not")
+            self._has_kin(known, head)
         require(
             sorted(committed) == sorted(writes),
             "invariant 7",
             f"committed were the writes {sorted(committed)}, done were {sorted(writes)}",
         )
+
+    def _has_kin(self, known: Generation, head: Item) -> None:
+        """What has a parent goes with it, or will (D.11)."""
+        origin = known.state.origin
+        above = None if origin is None else self.generations.get((origin.instance_id, origin.life))
+        left = known.state.attached and not known.gone and above is not None and above.gone
+        if left and LOST not in (above.told.values() if above is not None else ()):
+            require("expires" in head, "D.11", f"the parent of {known.state.instance_id} is gone, and it stays")
 
     def _begin(self, instance_id: str, number: int, life: str, entry: Entry) -> Generation:
         first = entry.events[0] if entry.events else None
