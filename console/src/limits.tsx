@@ -127,9 +127,9 @@ function Places({ title, places, now, none, rest = 0 }: { title: string; places:
       {!places.length && <p class="note">{none}</p>}
       <ol class="places">
         {places.map((one) => (
-          <li key={`${one.id} ${one.step}`}>
+          <li key={`${one.id} ${one.step ?? ""}`}>
             <a href={instanceHash(one.id)}>{one.id}</a>
-            <span>{one.step}</span>
+            <span>{one.step ?? "the whole instance"}</span>
             <Time at={one.since} text={ago(one.since, now)} />
           </li>
         ))}

@@ -194,7 +194,8 @@ export const CLOSED = new Set(["completed", "failed", "cancelled", "undone"]);
 /** Who holds a permit of a limit, or stands in line for one. */
 export interface Place {
   id: string;
-  step: string;
+  /** Nothing where the instance as a whole has it. */
+  step?: string;
   since: string;
 }
 

@@ -170,6 +170,28 @@ def test_each_value_of_a_per_is_a_limit_of_its_own(local: LocalRuntime) -> None:
     assert [one.in_line for one in local.runner.limits("tenant#new")] == [1]
 
 
+def test_a_limit_of_a_workflow_is_held_by_the_whole_instance() -> None:
+    """And an instance that stands in its line says so itself, as no step of it does."""
+
+    class Sync(Workflow, key="sync", limits=[Concurrency("sync", 1)]):
+        start_at = charge
+        transitions: ClassVar = {charge: {"ok": DONE}}
+
+    local = LocalRuntime(Sync)
+    local.start(Sync, "a")
+    local.advance(SECOND)
+    local.start(Sync, "b")
+    shown = {one.limit: one for one in local.runner.limits()}["sync"]
+    assert [set(who) for who in (*shown.holders, *shown.line)] == [{"id", "since"}] * 2
+    waiting = local.runner.get("sync::b")
+    assert (waiting.why, waiting.steps) == (
+        ("waits for `sync` (1 of 1 held), first in line, oldest holder sync::a for 1 s",),
+        {},
+    )
+    done(local, SetLimit(limit="sync", number=2))
+    assert "charge" in local.runner.get("sync::b").steps
+
+
 def test_limits_are_listed_page_by_page(local: LocalRuntime) -> None:
     for name in "abc":
         local.start("Report", name, {"tenant": name})

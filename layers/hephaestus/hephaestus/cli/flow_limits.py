@@ -159,4 +159,4 @@ def _whole(item: Json, now: datetime) -> Iterator[Text]:
 
 def _place(what: str, who: Json, now: datetime) -> Text:
     since = ago(who["since"], now).removesuffix(" ago")
-    return Text.assemble((f"{what} ", "dim"), (safe(who["id"]), "bold"), f" {safe(who['step'])}  for {since}")
+    return Text.assemble((f"{what} ", "dim"), (safe(who["id"]), "bold"), f" {safe(who.get('step', ''))}  for {since}")

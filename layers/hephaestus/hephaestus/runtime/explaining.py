@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.reasons import Reasons, ended, explained, lasting
-from hephaestus.engine.activation import step_of
+from hephaestus.engine.activation import INSTANCE, step_of
 from hephaestus.engine.map_items import mapped_of, open_parts
 from hephaestus.errors import CorruptLog
 from hephaestus.runtime.declarations import STEP, carry_of
@@ -37,10 +37,12 @@ def with_reasons(shown: InstanceView, state: State, store: Store, now: int, lack
     if state.closed:
         return shown
     said = waits_for(state, store, now) if state.queued else {}
+    own = said.pop(INSTANCE, None)
     lines = {step_of(activation): text for activation, text in said.items()}
     if state.workflow == SCHEDULE_KEY and state.step_status(STEP) == "waiting":
         lines[STEP] = _of_schedule(state, now)
     found = explained(shown, state, now, lines)
+    found = replace(found, why=(*found.why, own)) if own is not None else found
     return replace(found, why=(*found.why, f"cannot go on: {lacks}")) if lacks and state.parked is None else found
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.views import Page, in_utc, label_of, moment
+from hephaestus.engine.activation import INSTANCE
 from hephaestus.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -56,4 +57,5 @@ def _shown(usage: Usage, most: int) -> LimitView:
 
 
 def _who(holder: Holder, since: int) -> Mapping[str, Any]:
-    return {"id": holder.instance_id, "step": label_of(holder.activation), "since": in_utc(since)}
+    step = {} if holder.activation == INSTANCE else {"step": label_of(holder.activation)}
+    return {"id": holder.instance_id, **step, "since": in_utc(since)}

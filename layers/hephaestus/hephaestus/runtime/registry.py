@@ -157,7 +157,8 @@ class Registry:
         """The limits that workflows name; one of a name, which has one number."""
         flows = list(self)
         versions = [flow.definition(version) for flow in flows for version in flow.versions]
-        every = [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
+        every = [limit for one in versions for limit in one.limits]
+        every += [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
         return list({limit.name: limit for limit in every}.values())
 
     def unavailable(self) -> list[str]:
