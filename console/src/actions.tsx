@@ -4,6 +4,7 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { act } from "./api";
+import { plural } from "./format";
 import { instanceHash } from "./list";
 import { CLOSED, type Instance, type Json, type Members } from "./types";
 
@@ -12,21 +13,27 @@ export type Wanted =
   | { action: "cancel" | "pause" | "unpause" | "redrive" }
   | { action: "fork"; at: number | undefined };
 
+/** What the names of the library's own workflows begin with. */
+const LIBRARY = "hephaestus-";
+
 /** What an event is sent to. */
 export const targetOf = (wanted: { step: string; item?: string }) => (wanted.item === undefined ? wanted.step : `${wanted.step}[${wanted.item}]`);
 
 /** The actions that the instance's state allows. */
 export function allowed(instance: Instance): Wanted[] {
+  if (instance.workflow.startsWith(LIBRARY)) return []; // a schedule is steered as one
   const open = !CLOSED.has(instance.status);
   const cancelling = instance.cancel_requested !== undefined;
   const actions: Wanted[] = [];
   for (const [step, events] of Object.entries(instance.accepts ?? {})) {
     for (const event of events) actions.push({ action: "resume", step, event });
   }
-  if (instance.status === "failed" || instance.status === "cancelled" || (open && instance.parked)) actions.push({ action: "redrive" });
+  const steered = instance.steered_at === undefined;
+  const ended = instance.status === "failed" || instance.status === "cancelled";
+  if ((ended && steered) || (open && instance.parked)) actions.push({ action: "redrive" });
   if (open) actions.push({ action: instance.paused === undefined ? "pause" : "unpause" });
-  if (open && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
-  actions.push({ action: "fork", at: undefined });
+  if (open && steered && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
+  if (steered) actions.push({ action: "fork", at: undefined });
   return actions;
 }
 
@@ -59,6 +66,12 @@ export function Actions({ instance, want }: { instance: Instance; want: (wanted:
           </button>
         ),
       )}
+      {instance.steered_at && (
+        <span class="note">
+          {"cancelled, redriven and forked at "}
+          <a href={instanceHash(instance.steered_at)}>{instance.steered_at}</a>
+        </span>
+      )}
     </div>
   );
 }
@@ -78,9 +91,6 @@ const EXPLAINED: { [action: string]: string } = {
   redrive: "The instance goes on. Other ways may be taken this time; steps that have not run yet follow.",
   fork: "Starts a new instance that takes over every step that had completed by that entry. This one is left as it is.",
 };
-
-/** What a child that its parent waits for is not asked. */
-const AT_ROOT = new Set(["cancel", "redrive", "fork"]);
 
 interface DialogProps {
   instance: Instance;
@@ -155,15 +165,6 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
           </Field>
         )}
         {EXPLAINED[wanted.action] && <p>{EXPLAINED[wanted.action]}</p>}
-        {instance.root && AT_ROOT.has(wanted.action) && (
-          <p class="notice">
-            {"This is a child. Unless it is detached, that is asked of its root, "}
-            <a href={instanceHash(instance.root)} onClick={close}>
-              {instance.root}
-            </a>
-            {"."}
-          </p>
-        )}
         {(wanted.action === "cancel" || wanted.action === "pause") && (
           <Field label="Reason (kept in its history)">
             <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
@@ -229,6 +230,15 @@ const PLANNED: [keyof NonNullable<Instance["redrive"]>, string][] = [
   ["kept", "Keep their results"],
 ];
 
+/** How many of its items a map repeats: of one that was cancelled, what failed stays so. */
+function itemsOf(instance: Instance, key: string): string {
+  const step = instance.steps?.[key];
+  if (instance.redrive?.anew?.includes(key)) return " (anew, with all its items)";
+  if (!step?.progress) return "";
+  const { total = 0, completed = 0, failed = 0 } = step.progress;
+  return ` (${total - completed - (step.status === "mapping" ? failed : 0)} of ${plural(total, "item")})`;
+}
+
 /** What a redrive does, by the same decision that it commits. */
 function RedrivePlan({ instance }: { instance: Instance }) {
   const lines = PLANNED.filter(([name]) => instance.redrive?.[name]?.length);
@@ -237,7 +247,7 @@ function RedrivePlan({ instance }: { instance: Instance }) {
     <ul class="plan" aria-label="What the redrive does">
       {lines.map(([name, words]) => (
         <li key={name}>
-          {words}: <b>{instance.redrive?.[name]?.join(", ")}</b>
+          {words}: <b>{instance.redrive?.[name]?.map((step) => (name === "runs_again" ? step + itemsOf(instance, step) : step)).join(", ")}</b>
         </li>
       ))}
     </ul>

@@ -1,7 +1,7 @@
 // An instance's workflow as a drawing, with the state of every step.
 
 import { useMemo } from "preact/hooks";
-import { until } from "./format";
+import { plural, until } from "./format";
 import { useWidth } from "./hooks";
 import { draw, END, ENDS, FAIL, labelOf, short } from "./layout";
 import { Icon, words } from "./parts";
@@ -88,7 +88,7 @@ export function GraphView({ version, instance, taken, selected, select, now }: P
               role="button"
               tabindex={0} // in SVG, an attribute's case counts
               aria-pressed={selected === box.key}
-              aria-label={`${box.key}${most ? `, up to ${most} rounds` : ""}${child ? `, the workflow ${child}` : ""}${map ? ", for each of its items" : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
+              aria-label={`${box.key}${most ? `, up to ${plural(most, "round")}` : ""}${child ? `, the workflow ${child}` : ""}${map ? ", for each of its items" : ""} ${shown === detail ? detail : `${shown}, ${detail}`}`}
               data-step={box.key}
               onClick={() => select(box.key)}
               onKeyDown={(event) => {
@@ -132,10 +132,11 @@ export function detailOf(step: StepView | undefined, instance: Instance, now: nu
     if (step.status === "looping") return `${of}${step.retry_at ? `, ${until(step.retry_at, now)}` : ""}`;
   }
   if (step.progress) {
-    const { completed = 0, total = 0, failed = 0, waiting = 0 } = step.progress;
+    const { completed = 0, total = 0, failed = 0, waiting = 0, compensated = 0 } = step.progress;
     const wait = !CLOSED.has(instance.status) && waiting && waiting + completed + failed === total ? `, ${waiting} wait` : "";
     const rest = `${failed ? `, ${failed} failed` : ""}${step.status === "mapping" ? wait : ""}`;
-    if (step.status !== "compensated") return `${completed} of ${total} items${rest}`;
+    if (step.status !== "compensated") return `${completed} of ${plural(total, "item")}${rest}`;
+    return `${compensated} of ${plural(total, "item")} undone`;
   }
   if (step.status === "completed" && step.event && step.event !== "done") return `${step.event}${again}`;
   return `${words(step.status)}${again}`;

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { query, read } from "./api";
-import { duration, exact, ms, timeOfDay } from "./format";
+import { duration, exact, ms, plural, timeOfDay } from "./format";
 import type { Log } from "./log";
 import { Data, ErrorText, Large } from "./parts";
 import { aboutOf } from "./spans";
@@ -34,11 +34,11 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
   const lines = useMemo(() => {
     const found: Line[] = [];
     for (const entry of log.entries) {
-      entry.events.forEach((event, index) => {
-        if (!all && BOOKKEEPING.has(event.type)) return;
-        if (only && step && event.step !== step && !event.steps?.some((one) => one === step || one.startsWith(`${step}[`))) return;
+      for (const { event, index } of folded(entry.events)) {
+        if (!all && BOOKKEEPING.has(event.type)) continue;
+        if (only && step && event.step !== step && !event.steps?.some((one) => one === step || one.startsWith(`${step}[`))) continue;
         found.push({ entry, event, index });
-      });
+      }
     }
     return found;
   }, [log.entries, all, only, step]);
@@ -76,7 +76,7 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
           </button>
         )}
         <span role="status" class="note">
-          {log.complete ? `${log.entries.length} entries` : `${log.entries.length} entries, reading on…`}
+          {log.complete ? plural(log.entries.length, "entry") : `${plural(log.entries.length, "entry")}, reading on…`}
         </span>
       </div>
       {log.problem && <p class="wrong" role="alert">{log.problem.message}</p>}
@@ -167,9 +167,11 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
       {Object.entries(event.large ?? {}).map(([name, characters]) => (
         <Large key={name} label={label(name)} characters={characters} fetch={() => fetchFull(name)} />
       ))}
-      <button type="button" onClick={() => fork(entry.sequence)}>
-        Fork after this entry…
-      </button>
+      {instance.steered_at === undefined && (
+        <button type="button" onClick={() => fork(entry.sequence)}>
+          Fork after this entry…
+        </button>
+      )}
     </>
   );
 }
@@ -203,19 +205,57 @@ function replacedIn(event: LogEvent): string {
   return what.length ? `; given: ${what.join(", ")}` : "";
 }
 
+/** Events that tell of parts of a map. */
+const OF_PARTS = new Set(["PartStarted", "PartReported", "PartEnded", "ChildUndoing"]);
+
+/** The events of an entry, of which those that tell the same of several parts of a map are one: a large map has a thousand. */
+function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
+  const found: { event: LogEvent; index: number }[] = [];
+  const known = new Map<string, LogEvent>();
+  events.forEach((event, index) => {
+    if (!OF_PARTS.has(event.type) || event.item !== undefined) {
+      found.push({ event, index });
+      return;
+    }
+    const key = JSON.stringify([event.type, event.step, event["status"], event["epoch"], event.round]);
+    const one = known.get(key);
+    if (one === undefined) {
+      const first: LogEvent = { ...event, parts: 1 };
+      known.set(key, first);
+      found.push({ event: first, index });
+      return;
+    }
+    one["parts"] = Number(one["parts"]) + 1;
+    delete one["part"];
+    for (const name of ["share", "failed"]) {
+      if (event[name] !== undefined) one[name] = Number(one[name] ?? 0) + Number(event[name]);
+    }
+    const counts = { ...((one["counts"] as Counts) ?? {}) };
+    for (const [name, count] of Object.entries((event["counts"] as Counts) ?? {})) counts[name] = (counts[name] ?? 0) + count;
+    if (Object.keys(counts).length) one["counts"] = counts;
+    if (event.error && !one.error) one.error = event.error;
+  });
+  return found;
+}
+
+type Counts = { [name: string]: number };
+
+/** In how many parts of a map the same happened. */
+const parts = (event: LogEvent) => (Number(event["parts"] ?? 1) > 1 ? ` in ${String(event["parts"])} parts` : "");
+
 /** What became of some of the items of a map, or of the workflow of one of them. */
 function partEnded(event: LogEvent): string {
-  if (event["part"] === undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} is ${String(event["status"] ?? "lost")}`;
-  if (event["status"] === "undone") return `${event.step} has undone some of its items`;
+  if (event.item !== undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} is ${String(event["status"] ?? "lost")}`;
+  if (event["status"] === "undone") return `${event.step} has undone some of its items${parts(event)}`;
   const counts = Object.entries((event["counts"] as { [name: string]: number }) ?? {}).map(([name, count]) => `${count} ${name}`);
-  return `${event.step}: some items have ended: ${counts.join(", ") || "none ran"}`;
+  return `${event.step}: some items have ended${parts(event)}: ${counts.join(", ") || "none ran"}`;
 }
 
 /** So many steps are named in a line. */
 const MANY = 6;
 
 /** How many items there are; where they are too large for the page, that is not known. */
-const counted = (items: unknown) => (Array.isArray(items) ? `${items.length} item${items.length === 1 ? "" : "s"}` : "its items");
+const counted = (items: unknown) => (Array.isArray(items) ? plural(items.length, "item") : "its items");
 
 /** An event in a few words. */
 function sentence(event: LogEvent): string {
@@ -246,7 +286,7 @@ function sentence(event: LogEvent): string {
     case "HeartbeatReceived":
       return `${about}: heartbeat${by}`;
     case "StepCompleted":
-      if (event.event === "exhausted" && event["rounds"]) return `${event.step} is exhausted after ${text("rounds")} rounds`;
+      if (event.event === "exhausted" && event["rounds"]) return `${event.step} is exhausted after ${plural(Number(event["rounds"]), "round")}`;
       if (event.failed) return `${event.step} failed${attempt}, and ${event.event} is routed: ${event.failed.message}`;
       return `${event.step} completed: ${event.event}${attempt}${event.fail === undefined ? "" : `, which leads to FAIL${event.fail ? `: ${event.fail}` : ""}`}`;
     case "RoundEnded":
@@ -260,15 +300,15 @@ function sentence(event: LogEvent): string {
     case "ChildEnded":
       return `the child of ${event.step} is ${text("status")}`;
     case "ChildUndoing":
-      return `the child of ${event.step} undoes what it did`;
+      return parts(event) ? `${event.step} undoes its items${parts(event)}` : `the child of ${about} undoes what it did`;
     case "UndoRequested":
       return `its parent has it undo ${many || "nothing"}`;
     case "MapBegun":
       return `${event.step} runs for ${counted(event["over"])}`;
     case "MapSpread":
-      return `${event.step} runs for ${text("total")} items`;
+      return `${event.step} runs for ${plural(Number(event["total"]), "item")}`;
     case "PartStarted":
-      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items, at most ${text("share")} at a time`;
+      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items${parts(event)}, at most ${text("share")} at a time`;
     case "PermitsTaken":
       return event.step ? `${event.step} has its permits` : "the instance has the permits of its workflow";
     case "StepQueued":
@@ -276,7 +316,7 @@ function sentence(event: LogEvent): string {
     case "LimitsFailed":
       return `the limits of the workflow could not be read: ${event.error?.message ?? ""}`;
     case "PartReported":
-      return `${event.step}: ${text("failed")} of some items have failed`;
+      return `${event.step}: ${text("failed")} of some items have failed${parts(event)}`;
     case "PartResumed":
       return `items that had not completed run again, at most ${text("share")} at a time`;
     case "PartEnded":

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ActionDialog, Actions, targetOf, type Wanted } from "./actions";
 import { type Problem, query, read } from "./api";
-import { ago, exact, until } from "./format";
+import { ago, exact, plural, until } from "./format";
 import { detailOf, GraphView } from "./graph";
 import { HistoryView } from "./history";
 import { useNow, usePolled } from "./hooks";
@@ -317,7 +317,7 @@ function StepDetail({ id, info, instance, now, close, want }: Detail) {
         {step?.in_line && (
           <div>
             <dt>in line</dt>
-            <dd>{`${step.in_line} events`}</dd>
+            <dd>{plural(step.in_line, "event")}</dd>
           </div>
         )}
         {times.map(([name, at]) =>

@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { Wanted } from "./actions";
 import { query, read } from "./api";
+import { instanceHash } from "./list";
 import { Data, ErrorText, Status, words } from "./parts";
 import type { Instance, ItemView } from "./types";
 import { VirtualList } from "./virtual";
@@ -167,6 +168,12 @@ function List({ count, row, onSeen, problem, answers }: ListProps) {
       </div>
       {open && (
         <div class="open" aria-label={`Item ${open.key}`}>
+          {open.child && (
+            <p>
+              {"its workflow: "}
+              <a href={instanceHash(open.child)}>{open.child}</a>
+            </p>
+          )}
           {open.error && <ErrorText error={open.error} />}
           <Data value={open.item} label={`item ${open.key}`} />
           <Data value={open.results} label="results" />

@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Problem, query, read } from "./api";
-import { ago } from "./format";
+import { ago, plural } from "./format";
 import { useNow, usePolled } from "./hooks";
 import { Icon, Status, Time, words } from "./parts";
 import { merge, NO_ROWS, pageOf, type Rows } from "./rows";
@@ -441,7 +441,7 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
       />
       </div>
       <p class="more" role="status">
-        {rows.done ? `${rows.items.length} instances` : `${rows.items.length} instances read; scroll for more`}
+        {rows.done ? plural(rows.items.length, "instance") : `${plural(rows.items.length, "instance")} read; scroll for more`}
       </p>
     </div>
   );

@@ -1,7 +1,7 @@
 // What ran and waited when: a line a step, a bar for each attempt, wait and pause.
 
 import { useMemo, useState } from "preact/hooks";
-import { duration, timeOfDay } from "./format";
+import { duration, plural, timeOfDay } from "./format";
 import { instanceHash } from "./list";
 import { scale, type Span, stepOf, type Story, WHOLE } from "./spans";
 
@@ -57,7 +57,7 @@ export function TimelineView({ story, now, selected, select, childOf }: Props) {
       </div>
       {drawn.length > MOST && <p class="note">{`The newest ${MOST} of ${drawn.length} stretches.`}</p>}
       {[...hidden].map(([step, number]) => (
-        <p key={step} class="note">{`${number} items of ${step} are not drawn: choose the step to see them.`}</p>
+        <p key={step} class="note">{`${plural(number, "item")} of ${step} ${number === 1 ? "is" : "are"} not drawn: choose the step to see them.`}</p>
       ))}
       <ol>
         {rows.map(([step, found]) => (

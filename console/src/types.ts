@@ -77,6 +77,8 @@ export interface ItemView {
   event?: string;
   results?: Json;
   error?: Failure;
+  /** Where it is a workflow, its instance. */
+  child?: string;
 }
 
 export interface StepView {
@@ -136,8 +138,10 @@ export interface Instance extends Listed {
   parent?: string;
   root?: string;
   path?: string;
+  /** The instance at which it is cancelled, redriven and forked, where that is another. */
+  steered_at?: string;
   context_replaced?: Replaced;
-  redrive?: { runs_again?: string[]; waits_again?: string[]; waits_on?: string[]; undoes?: string[]; kept?: string[] };
+  redrive?: { runs_again?: string[]; anew?: string[]; waits_again?: string[]; waits_on?: string[]; undoes?: string[]; kept?: string[] };
   cancel_undoes?: string[];
   parked?: string;
   /** What holds it as a whole, in sentences. */

@@ -660,18 +660,55 @@ def test_rounds_with_children_are_drawn_as_what_they_were(shelf: tuple[Browser, 
 def test_the_way_from_a_child_to_its_root_is_shown_where_it_is_needed(
     shelf: tuple[Browser, LocalRuntime, ConsoleServer],
 ) -> None:
-    """Above it, and in the questions that its root has to be asked."""
+    """Above it, and in the place of what its root has to be asked."""
     browser, local, server = shelf
     with opened(browser, server) as page:
         show(page, newest_album(local))
         crumbs = page.get_by_role("navigation", name="Where it is")
         expect(crumbs).to_have_text("Instances › shelf::1 › albums@15")
-        page.get_by_role("group", name="Actions").get_by_role("button", name="Fork", exact=True).click()
-        dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("that is asked of its root, shelf::1")
-        dialog.get_by_role("link", name="shelf::1").click()
+        actions = page.get_by_role("group", name="Actions")
+        expect(actions).to_have_text("cancelled, redriven and forked at shelf::1")
+        page.get_by_role("button", name="resize runs for 100 items").click()
+        expect(page.get_by_role("complementary", name="Entry")).to_contain_text("MapBegun")
+        expect(page.get_by_role("button", name="Fork after this entry…")).to_have_count(0)
+        actions.get_by_role("link", name="shelf::1").click()
         expect(page.get_by_role("heading", name="shelf::1", level=1)).to_be_visible()
-        expect(dialog).to_have_count(0)
+        expect(actions.get_by_role("button", name="Fork", exact=True)).to_be_visible()
+
+
+@as_step(retry=Retry(max_attempts=1), compensate=lambda _: None)
+def pack(ctx: StepContext) -> dict[str, Any]:
+    """Pack one."""
+    return {"packed": ctx.item}
+
+
+@as_step(retry=Retry(max_attempts=1))
+def halt(_: StepContext) -> str:
+    """Fail."""
+    message = "halted"
+    raise ValueError(message)
+
+
+class Crate(Workflow, key="crate"):
+    """A map that many instances run, and that is undone."""
+
+    every = Map(pack, over=lambda _: range(7), chunk=2)
+    start_at = every
+    transitions = {every: {"done": halt}, halt: {"done": DONE}}
+
+
+def test_the_parts_of_a_large_map_are_a_line_in_history_and_undone_items_are_counted(browser: Browser) -> None:
+    """And a redrive says beforehand that such a map begins anew."""
+    local = LocalRuntime(Crate)
+    local.start(Crate, "1", {})
+    with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        show(page, "crate::1")
+        expect(step(page, "pack")).to_contain_text("7 of 7 items undone")
+        history = page.get_by_role("region", name="History")
+        expect(history).to_contain_text("pack begins some of its items in 4 parts, at most 7 at a time")
+        expect(history).to_contain_text("pack undoes its items in 4 parts")
+        page.get_by_role("group", name="Actions").get_by_role("button", name="Redrive").click()
+        expect(page.get_by_role("dialog")).to_contain_text("Run again: pack (anew, with all its items), halt")
 
 
 def test_an_item_is_answered_in_its_row(browser: Browser) -> None:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, Field
+from typer.testing import CliRunner
 
 from hephaestus import DONE, Completed, NonRetryable, Retry, Rounds, Workflow, step
 from hephaestus.adapters.memory import MemoryStore
+from hephaestus.cli.app import app
+from hephaestus.cli.terminal import Session
+from hephaestus.console.embedded import LocalConnection
 from hephaestus.engine.activation import derived
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
@@ -102,6 +106,28 @@ def test_a_runtime_without_the_workflow_that_another_starts_says_which_is_missin
     ):
         LocalRuntime(flow)
     LocalRuntime(flow, Slow)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_child_says_where_it_is_steered(detached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule D.6: at its root, which the hints of the command line name; a detached one is steered by itself."""
+    failing = step(key="fail", retry=Retry(max_attempts=1))(lambda _: {"n": 1 / 0})
+    low = type("Low", (Workflow,), {"start_at": failing, "transitions": {failing: {"done": DONE}}}, key="low")
+    below = ChildWorkflow(low, name="low", detached=detached)
+    middle = type("Middle", (Workflow,), {"start_at": below, "transitions": {below: {"done": DONE}}}, key="middle")
+    local = run(ChildWorkflow(middle, name="middle"), middle, low)
+    (second,) = local.runner.list(parent="p::1").items
+    (third,) = local.runner.list(parent=second.id).items
+    assert local.runner.get("p::1").steered_at is None
+    assert local.runner.get(second.id).steered_at == "p::1"
+    assert local.runner.get(third.id).steered_at == (None if detached else "p::1")
+    monkeypatch.setattr(Session, "connection", LocalConnection(local.runner))
+    told = CliRunner().invoke(app, ["get", third.id], env={"COLUMNS": "200"}).stdout
+    assert f"→ hephaestus redrive {third.id if detached else 'p::1'}" in told.splitlines()
+    if not detached:
+        with pytest.raises(NotRoot):
+            local.runner.redrive(third.id)
+    local.runner.redrive(third.id if detached else "p::1")
 
 
 def shown(local: LocalRuntime) -> InstanceView:
@@ -787,6 +813,7 @@ def test_a_child_that_was_left_runs_when_it_is_redriven() -> None:
     local.advance(timedelta(hours=2))
     local.sweep()
     assert (local.runner.get(child).status, dict(local.runner.get(child).steps)) == ("cancelled", {})
+    assert local.runner.get(child).steered_at is None
     local.runner.redrive(child)
     local.settle()
     local.resume(child, "go")

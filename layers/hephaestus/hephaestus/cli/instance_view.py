@@ -228,10 +228,12 @@ def _hints(shown: Json) -> list[Text]:
     if "paused" in shown:
         of_all = is_of_workflow(shown)
         hints.append(f"unpause --workflow {quoted(shown['workflow'])}" if of_all else f"unpause {name}")
+    parked = shown.get("parked") and shown["status"] not in CLOSED  # that goes on by itself, below others too
+    redrive = f"redrive {name if parked else quoted(shown.get('steered_at') or shown['id'])}"
     if shown["status"] == "failed" or shown.get("parked"):
-        hints += [f"history {name}", f"redrive {name}"]
+        hints += [f"history {name}", redrive]
     elif shown["status"] == "cancelled":
-        hints.append(f"redrive {name}")
+        hints.append(redrive)
     return [Text(f"→ hephaestus {hint}", style="dim") for hint in hints]
 
 

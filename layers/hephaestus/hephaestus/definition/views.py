@@ -108,6 +108,8 @@ class InstanceView:
         parent: the instance whose child it is.
         root: the one at the top of its tree.
         path: the activations that lead from there to it, as ``ship/label``.
+        steered_at: where that is another, the instance at which it is cancelled, redriven (unless it is parked),
+            forked and deleted: of a child that its parent has not left, and that is not detached.
         children: where its tree is asked for, each child that it has: its ``id``, the ``step`` that started it, its
             ``workflow``, ``version`` and ``status``, its ``error`` if it failed, whether it is ``detached``, its
             ``maps`` (how far each has come, as ``progress`` of a step), and its own ``children``.
@@ -158,6 +160,7 @@ class InstanceView:
     parent: str | None = None
     root: str | None = None
     path: str | None = None
+    steered_at: str | None = None
     children: Sequence[Mapping[str, Any]] = ()
     why: Sequence[str] = ()
     used: bool = False

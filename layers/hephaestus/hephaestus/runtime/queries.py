@@ -20,6 +20,7 @@ from hephaestus.runtime.descendants import Descendants
 from hephaestus.runtime.explaining import reasons, with_reasons
 from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, check_text, read_sequence
 from hephaestus.runtime.item_pages import items_page
+from hephaestus.runtime.orphans import steered_at
 from hephaestus.runtime.quarantine import reason_of
 from hephaestus.runtime.workflow_pauses import words
 from hephaestus.store.filters import ListFilter
@@ -52,7 +53,7 @@ class Queries:
     def get(self, instance_id: str, *, tree: bool = False) -> InstanceView:
         """An instance as it is now, and all below it where the ``tree`` is asked for."""
         state = self._load(instance_id)
-        shown = self._view(state)
+        shown = replace(self._view(state), steered_at=self._steered_at(state))
         return replace(shown, children=self._descendants.below(state)) if check_flag("tree", tree) else shown
 
     def why(self, instance_id: str) -> Reasons:
@@ -76,6 +77,15 @@ class Queries:
                 paused = self._pauses().of(state.workflow)
                 shown = shown if paused is None else replace(shown, paused=words(paused))  # it has nothing to do yet
         return with_reasons(shown, state, self._store, self._instances.clock.now(), lacks)
+
+    def _steered_at(self, state: State) -> str | None:
+        """The instance at which a child is steered, as far as those above it can be read."""
+        if not state.attached:
+            return None
+        with suppress(RetryLater):
+            found = steered_at(state, self._store)
+            return found if found != state.instance_id else None
+        return None
 
     def _load(self, instance_id: str) -> State:
         """An instance that people know."""
