@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, Concurrency, Pending, StepContext, Workflow, step
+from hephaestus import DONE, Concurrency, Pending, StepContext, Workflow, step, telemetry
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
@@ -23,12 +23,16 @@ from hephaestus.handlers.reading import serve_reads
 from hephaestus.operations.http_client import Api as Caller
 from hephaestus.runtime.commands import SetLimit, UnsetLimit
 from hephaestus.runtime.limit_pages import MOST_COUNTED
+from hephaestus.runtime.telemetry import LIMIT_SWEPT
 from hephaestus.store.store import Store
+from hephaestus.telemetry.metrics import MetricsHandler
 from hephaestus.testing import LocalRuntime
 from tests.property.test_client_as_runner import InProcess
 from tests.unit.test_new_command import Context
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hephaestus.runtime.commands import Command
 
 SECOND = timedelta(seconds=1)
@@ -305,3 +309,35 @@ def test_the_command_line_has_limits(local: LocalRuntime, monkeypatch: pytest.Mo
     assert "an operator's number was taken back by ann" in run("show", "stripe")
     assert "was not used yet" in run("show", "none")
     assert "from 0 to" in run("set", "stripe", "--", "-1", code=2)
+
+
+def test_the_sweep_tells_how_long_the_oldest_waits_and_a_permit_is_held(
+    local: LocalRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As metrics by the limit's name, whatever the value of its ``per``; no dimension is without bound."""
+    for name in ("acme1", "acme2"):
+        local.start("Report", name, {"tenant": "acme"})
+    local.advance(timedelta(minutes=2))
+    heard: list[tuple[dict[str, float], dict[str, object]]] = []
+    handler = MetricsHandler("test", "test")
+
+    def hear(event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
+        heard.append((dict(measurements), dict(metadata)))
+        handler(event, measurements, metadata)
+
+    telemetry.attach("test", hear, [LIMIT_SWEPT])
+    try:
+        local.sweep()
+    finally:
+        telemetry.detach("test")
+    told = {str(metadata["limit"]): measurements for measurements, metadata in heard}
+    assert told == {
+        "stripe": {"oldest_in_line": 122_000, "longest_held": 124_000},
+        "tenant": {"oldest_in_line": 120_000, "longest_held": 120_000},
+    }
+    handler.flush()
+    written = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted((one["limit"], *one["OldestInLine"], *one["LongestHeld"]) for one in written) == [
+        ("stripe", 122.0, 124.0),
+        ("tenant", 120.0, 120.0),
+    ]

@@ -630,8 +630,9 @@ def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     for event in HEARD:
         for status in ("completed", "failed", "cancelled"):
             about = {"workflow": "Orders", "step": "ship", "status": status, "attempt": 2}
-            about |= {"schedule_of": "Orders", "left_out": 1, "late_ms": 1}
-            handler(event, {"duration": 1.0, "wait_duration": 1.0}, about)
+            about |= {"schedule_of": "Orders", "left_out": 1, "late_ms": 1, "limit": "stripe"}
+            told = {"duration": 1.0, "wait_duration": 1.0, "oldest_in_line": 1.0, "longest_held": 1.0}
+            handler(event, told, about)
     handler.flush()
     written = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in capsys.readouterr().out.splitlines()]
     return names | {metric["Name"] for (one,) in written for metric in one["Metrics"]}
@@ -654,7 +655,7 @@ def test_every_alarm_watches_a_metric_that_there_is(
         else:
             assert (alarm["Namespace"], alarm["MetricName"]) in aws
     watched = {alarm["MetricName"] for alarm in PLAIN.of("AWS::CloudWatch::Alarm").values()}
-    assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete"} <= watched
+    assert {"InstancesFailed", "InstancesParked", "SweepBacklog", "SweepIncomplete", "OldestInLine"} <= watched
 
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles"])

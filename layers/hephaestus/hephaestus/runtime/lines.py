@@ -11,6 +11,7 @@ from hephaestus.engine.effects import GiveBack, Leave, Stand
 from hephaestus.engine.records import Need
 from hephaestus.errors import CorruptLog, RetryLater
 from hephaestus.runtime.names import is_bulk, said_id
+from hephaestus.runtime.telemetry import LIMIT_SWEPT, emit, heard
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.store.permits import Usage
     from hephaestus.store.store import Store
 
+MOST_TOLD: Final = 10  # places in a line, of which the one that has waited longest is told
 MOST_LOOKED_AT: Final = 200  # places in a line, for one sentence
 
 _logger = logging.getLogger("hephaestus.permits")
@@ -177,3 +179,13 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: It
             return None if grant is not None else (Need(limit, 1),)
 
     wake(store.permits.sweep(limit, clock.now(), surely, clock.unique()), queue)
+    if heard(LIMIT_SWEPT):
+        _tell(store.permits.usage(limit, MOST_TOLD), clock.now())
+
+
+def _tell(usage: Usage, now: int) -> None:
+    """Say how long those at the head of a line have waited, and how long a permit has been held."""
+    waits = now - min(usage.since, default=now)
+    held = now - min((permit.grant.at for permit in usage.permits), default=now)
+    name = usage.limit.partition("#")[0]  # the values of a per are without bound
+    emit(LIMIT_SWEPT, {"oldest_in_line": max(waits, 0), "longest_held": max(held, 0)}, {"limit": name})

@@ -40,8 +40,9 @@ PARKED: Final = "hephaestus.instance.parked"  # an instance is put off
 ISOLATED: Final = "hephaestus.step.isolated"  # its process died; it runs alone from now on
 EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
 EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
+LIMIT_SWEPT: Final = "hephaestus.limit.swept"  # the sweep has looked at a limit that has a line, or had one
 OF_ALL: Final = frozenset({PARKED, EXECUTION_START, EXECUTION_STOP})  # told of instances that no one knows, too
-OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP)  # beside the family's, for who asks for them
+OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP, LIMIT_SWEPT)  # beside the family's, if asked for
 
 FIELDS: Final = frozenset(
     {
@@ -52,7 +53,7 @@ FIELDS: Final = frozenset(
         *("event", "has_context_updates", "has_metadata_updates", "transitions_to", "will_retry", "retry_at"),
         *("instance_status", "resume_event", "source", "from_step", "targets", "fan_out", "status_before"),
         *("status_after", "iteration", "name", "storage", "pid", "outcome"),
-        *("parent", "root", "path", "root_generation", "root_created_at", "items_from"),
+        *("parent", "root", "path", "root_generation", "root_created_at", "items_from", "limit"),
     }
 )
 """Every name that the engine uses in an event's metadata: a caller's metadata of such a name is left out."""

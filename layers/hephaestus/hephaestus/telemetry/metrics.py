@@ -1,8 +1,8 @@
 """What happens, counted and timed: CloudWatch metrics in the embedded format, by Powertools.
 
-Each metric has the dimension ``service``, and once more ``service`` and ``workflow``; those of steps have ``step`` as
-well where it is asked for. Names of instances are never a dimension: CloudWatch bills every combination. A function
-writes one line for each workflow that it dealt with, when its invocation ends.
+Each metric has the dimension ``service``, and once more ``service`` and ``workflow``, or ``limit``; those of steps have
+``step`` as well where it is asked for. Names of instances are never a dimension: CloudWatch bills every combination. A
+function writes one line for each workflow that it dealt with, when its invocation ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
-from hephaestus.runtime.telemetry import ISOLATED, PARKED
+from hephaestus.runtime.telemetry import ISOLATED, LIMIT_SWEPT, PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,7 @@ HEARD: Final = (
     "hephaestus.step.resume",
     ISOLATED,
     PARKED,
+    LIMIT_SWEPT,
 )
 COUNTED: Final = {"hephaestus.step.async": "StepsWaiting", ISOLATED: "StepsIsolated"}
 ENDS: Final = {"completed": "InstancesCompleted", "failed": "InstancesFailed", "cancelled": "InstancesCancelled"}
@@ -45,7 +46,7 @@ class MetricsHandler:
         self.namespace = namespace
         self.service = service
         self.by_step = by_step
-        self._open: dict[tuple[str, str], AmazonCloudWatchEMFProvider] = {}
+        self._open: dict[tuple[str, ...], AmazonCloudWatchEMFProvider] = {}
 
     def __call__(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Count one event."""
@@ -68,6 +69,8 @@ class MetricsHandler:
                 self._count(COUNTED[event], metadata, step=True)
             case "hephaestus.step.resume":
                 self._time("StepWait", measurements["wait_duration"], metadata, step=True)
+            case "hephaestus.limit.swept":
+                self._looked_at_a_limit(measurements, metadata)
             case _:
                 self._count("InstancesParked", metadata)
 
@@ -91,6 +94,17 @@ class MetricsHandler:
         if isinstance(late, int):
             self._time("OccurrenceDelay", late, own)
 
+    def _looked_at_a_limit(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
+        """Say how long the oldest in a line has waited, and how long a permit is held, all values of its ``per``."""
+        key = ("limit", str(metadata["limit"]))
+        found = self._open.get(key)
+        if found is None:
+            found = self._open[key] = AmazonCloudWatchEMFProvider(namespace=self.namespace, service=self.service)
+            found.add_dimension("service", self.service)
+            found.add_dimensions(service=self.service, limit=key[1])
+        found.add_metric("OldestInLine", MetricUnit.Seconds, measurements["oldest_in_line"] / 1000)
+        found.add_metric("LongestHeld", MetricUnit.Seconds, measurements["longest_held"] / 1000)
+
     def _ended(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Count an end; a child that is undone was counted when it completed."""
         if (ended := ENDS.get(str(metadata["status"]))) is not None:
@@ -109,13 +123,13 @@ class MetricsHandler:
     def _of(self, metadata: Mapping[str, object], *, step: bool) -> AmazonCloudWatchEMFProvider:
         """Where the metrics of a workflow, or of its step, are kept; of a parked instance no workflow is known."""
         workflow = str(metadata.get("workflow", ""))
-        key = (workflow, str(metadata["step"]) if step and self.by_step else "")
+        key = ("workflow", workflow, str(metadata["step"]) if step and self.by_step else "")
         found = self._open.get(key)
         if found is None:
             found = self._open[key] = AmazonCloudWatchEMFProvider(namespace=self.namespace, service=self.service)
             found.add_dimension("service", self.service)
             if workflow:
                 found.add_dimensions(service=self.service, workflow=workflow)
-            if key[1]:
-                found.add_dimensions(service=self.service, workflow=workflow, step=key[1])
+            if key[2]:
+                found.add_dimensions(service=self.service, workflow=workflow, step=key[2])
         return found
