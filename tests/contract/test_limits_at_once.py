@@ -6,9 +6,12 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import pytest
+
 from hephaestus import DONE, Concurrency, StepContext, Workflow, step
 from hephaestus.embedded import Embedded
 from hephaestus.runtime.registry import Registry
+from hephaestus.steps import Map
 
 if TYPE_CHECKING:
     from hephaestus.store.store import Store
@@ -30,7 +33,7 @@ class Record:
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
-            self.ran.append(ctx.instance_id)
+            self.ran.append(ctx.item_key or ctx.instance_id)
         time.sleep(0.01)
         with self.lock:
             self.running -= 1
@@ -56,5 +59,29 @@ def test_invariant_10_no_more_run_at_once_than_there_are_permits_and_all_come_to
         assert left == []
     assert record.most <= PERMITS
     assert sorted(record.ran) == sorted(ids)
+    usage = store.permits.usage("few")
+    assert (usage.permits, usage.line) == ((), ())
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_no_more_items_run_at_once_than_permits_times_chunk(store: Store, chunk: int) -> None:
+    """Rule F.9: with ``chunk=1``, no more than there are permits; two maps share them, and each item runs once."""
+    record = Record()
+    limited = step(key="limited", limits=[Concurrency("few", PERMITS)])(record.work)
+
+    class Mapped(Workflow, key="mapped"):
+        every = Map(limited, over=lambda _: range(INSTANCES // 2), chunk=chunk, name="every")
+        start_at = every
+        transitions = {every: {"done": DONE}}
+
+    with Embedded(store, Registry([Mapped])) as embedded:
+        left = [embedded.runner.start_instance(Mapped, {}, id=str(number)) for number in range(2)]
+        until = time.monotonic() + PATIENCE
+        while left and time.monotonic() < until:
+            left = [one for one in left if embedded.runner.get(one).status != "completed"]
+            time.sleep(0.05)
+        assert left == []
+    assert record.most <= PERMITS * chunk
+    assert sorted(record.ran) == sorted([str(number) for number in range(INSTANCES // 2)] * 2)
     usage = store.permits.usage("few")
     assert (usage.permits, usage.line) == ((), ())
