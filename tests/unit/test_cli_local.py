@@ -64,7 +64,7 @@ from hephaestus.steps import Map
 
 mail = Concurrency("mail", 1, per=lambda ctx: "a")
 work = step(key="work", limits=[mail], retry=Retry(), compensate=lambda ctx: None)(lambda ctx: "done")
-plain = step(key="work")(lambda ctx: "done")
+plain = step(key="work", limits=[Concurrency("files", 2)])(lambda ctx: "done")
 one = step(
     key="one",
     retry=Retry(max_attempts=1),
@@ -80,7 +80,8 @@ class Kid(Workflow, key="kid"):
 
 
 class Facts(Workflow, key="facts"):
-    each = Map(plain, over=lambda ctx: [], tolerate="2.5%", concurrency=7, retry=Retry(max_attempts=1), name="each")
+    once = Retry(max_attempts=1)
+    each = Map(plain, over=lambda ctx: [], tolerate="2.5%", concurrency=7, retry=once, chunk=20, name="each")
     kids = Map(Kid, over=lambda ctx: [], tolerate=3, name="kids")
     schedules = [
         Schedule(
@@ -145,7 +146,10 @@ def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, mon
     done = call("check", str(tmp_path / "facts_flow.py"))
     told = [line.strip("│├└─ ") for line in done.stdout.splitlines()]
     assert "schedule nightly  30 2 * * * Europe/Rome, overlap queue, catch_up 3, jitter 10 min" in told
-    assert "each  up to 1 attempt, start, runs work for each item, 7 at a time, 2.5% may fail" in told
+    assert (
+        "each  up to 1 attempt, start, runs work for each item, 7 at a time, 2.5% may fail, "
+        "limit files 2, a permit for up to 20 items"
+    ) in told
     assert "one  up to 1 attempt, up to 1 round, limit mail 1 for each value, limit db 8, waits included" in told
     assert "kids  can be undone, runs the workflow Kid for each item, 100 at a time, 3 may fail" in told
     assert "work  up to 5 attempts, can be undone, start, limit mail 1 for each value" in told

@@ -24,6 +24,7 @@ from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
 from hephaestus.definition.child import ChildWorkflow, lacking_children, with_children
 from hephaestus.definition.concurrency import limits_of
+from hephaestus.definition.maps import Map
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -358,6 +359,14 @@ def _limit(limit: Concurrency) -> str:
     return f"{limit.name} {limit.n:,}{' for each value' if limit.per is not None else ''}{held}"
 
 
+def _of_limits(definition: Definition, key: str) -> list[str]:
+    """The limits of a step; a map has those of the step that it runs, for the items that share an instance."""
+    made, item = definition.steps[key], definition.items.get(key)
+    named = limits_of(definition.declared[key] if item is None else item[1])
+    each = f", a permit for up to {counted(made.chunk, 'item')}" if isinstance(made, Map) else ""
+    return [f"limit {_limit(limit)}{each}" for limit in named]
+
+
 def _schedule(schedule: Schedule) -> Text:
     """When instances start by themselves, and what becomes of those that cannot start on time."""
     facts = [f"{schedule.cron} {schedule.timezone}", f"overlap {schedule.overlap}", f"catch_up {schedule.catch_up}"]
@@ -385,7 +394,7 @@ def _step(definition: Definition, key: str) -> Text:
         facts.append(f"up to {counted(step.rounds.at_most, 'round')}{within}{again_on}")
     facts += ["start"] if key == definition.graph.start else []
     facts += _of_map(definition, key)
-    facts += [f"limit {limit}" for limit in map(_limit, limits_of(step))]
+    facts += _of_limits(definition, key)
     for name, words_ in (("wait_timeout", "waits up to"), ("until", "waits"), ("heartbeat", "heartbeat every")):
         found = getattr(definition.steps[key], name, None)
         if isinstance(found, timedelta):
