@@ -486,6 +486,9 @@ def test_why_names_the_items_that_stand_in_line_and_no_instance_of_their_own(siz
     assert why.steps["every"].endswith(f"; {items}{line_}")
     assert why.steps["every"].startswith(f"0 of {size} items have ended; ")
     assert PARTS not in str(why)
+    (page,) = local.runner.limits().items
+    assert [one["id"] for one in page.holders] == [holder]
+    assert {one["id"] for one in page.line} == {"flow::a"} | ({"flow::b"} if not items else set())
 
 
 def test_a_map_of_workflows_has_the_limits_of_their_steps() -> None:

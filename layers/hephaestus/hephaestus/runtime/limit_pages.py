@@ -8,6 +8,8 @@ from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.views import Page, in_utc, label_of, moment
 from hephaestus.engine.activation import INSTANCE
 from hephaestus.errors import BadRequest
+from hephaestus.runtime.lines import known_as
+from hephaestus.runtime.names import said_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_COUNTED: Final = 100  # of a line, in a page of many limits
 MOST_COUNTED_OF_ONE: Final = 1_000
+MOST_READ: Final = 100  # instances, for their names
 MOST_SHOWN: Final = 20  # of a line
 LONGEST_CURSOR: Final = 256  # characters: that of a name, and that of the value of a per
 
@@ -33,12 +36,30 @@ def limits_page(store: Store, name: str | None, limit: int, cursor: str | None) 
     first = cursor or name or ""
     names = store.permits.known(first, limit + 1, of=name)
     most = MOST_COUNTED if name is None else MOST_COUNTED_OF_ONE
-    usages = [store.permits.usage(one, most) for one in names[:limit]]
-    shown = [_shown(usage, most) for usage in usages if usage.is_known]
+    usages, known = [store.permits.usage(one, most) for one in names[:limit]], _Known(store)
+    shown = [_shown(usage, most, known) for usage in usages if usage.is_known]
     return Page(shown, names[limit] if len(names) > limit else None)
 
 
-def _shown(usage: Usage, most: int) -> LimitView:
+class _Known:
+    """The ids that people know holders by: of one that runs some of a map's items, that of the map's owner (C.1).
+
+    Each of those is read once, and at most ``MOST_READ`` of them.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ids: dict[str, str] = {}
+
+    def id_of(self, holder: Holder) -> str:
+        """The id of a holder."""
+        if holder.instance_id not in self._ids:
+            read = len(self._ids) < MOST_READ
+            self._ids[holder.instance_id] = known_as(holder, self._store) if read else said_id(holder.instance_id)
+        return self._ids[holder.instance_id]
+
+
+def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
     return LimitView(
         usage.limit,
         usage.number,
@@ -51,11 +72,11 @@ def _shown(usage: Usage, most: int) -> LimitView:
         len(usage.line),
         True if len(usage.line) == most else None,
         moment(min(usage.since, default=None)),
-        tuple(_who(permit.holder, permit.grant.at) for permit in usage.permits),
-        tuple(_who(*place) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
+        tuple(_who(permit.holder, permit.grant.at, known) for permit in usage.permits),
+        tuple(_who(*place, known) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
     )
 
 
-def _who(holder: Holder, since: int) -> Mapping[str, Any]:
+def _who(holder: Holder, since: int, known: _Known) -> Mapping[str, Any]:
     step = {} if holder.activation == INSTANCE else {"step": label_of(holder.activation)}
-    return {"id": holder.instance_id, **step, "since": in_utc(since)}
+    return {"id": known.id_of(holder), **step, "since": in_utc(since)}
