@@ -15,6 +15,7 @@ from hephaestus.engine.effects import Steer, Tell
 from hephaestus.engine.events import InstanceFinished, PartEnded, PartResumed, PartStarted, Redriven, of_items
 from hephaestus.engine.records import COMPLETED, NOT_ENDED, NOT_UNDONE, Counts, Mapped, Origin
 from hephaestus.runtime import executor, family, journal
+from hephaestus.runtime.commands import delete
 from hephaestus.store.mailbox import Mailboxes
 from tests.property.children_bugs import owing
 from tests.property.deliberate_bugs import snapshot_loses
@@ -256,6 +257,11 @@ def events_end_with_their_part(patch: Patch) -> None:
     patch.setattr(InstanceFinished, "changes", changes)
 
 
+def deletion_forgets_the_tree(patch: Patch) -> None:
+    """An instance is deleted, and what is below it stays."""
+    patch.setattr(delete, "children_in_log", lambda store, instance_id: iter(()))
+
+
 def end_of_an_items_workflow_counted_twice(patch: Patch) -> None:
     """An item whose workflow has ended is open still, and so is its mail news."""
     end_of_a_part_counted_twice(patch)
@@ -359,6 +365,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     stops_no_part: ("maps",),
     events_of_undone_items_left_behind: ("invariant 5",),
     events_end_with_their_part: ("invariant 5",),
+    deletion_forgets_the_tree: ("invariant 5", "D.11"),
     owing(
         lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and _is_of_a_part(state)),
         "cancel_misses_a_leaf_below_a_node",

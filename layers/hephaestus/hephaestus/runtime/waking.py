@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.advance import Sleep, advance
@@ -81,13 +82,16 @@ class Waker:
             quarantine(self._instances.store, self._instances.clock, instance_id, error, alarms)
 
     def _wake(self, instance_id: str, budget: Budget, alarms: Sequence[str], gone: Collection[str]) -> None:
+        tries = count()
+
         def go_on(state: State, now: int) -> State | None:
+            looks = not next(tries)  # once: whoever is outrun by others than owners goes on then
             if state.owned(now) and state.owner not in gone:
                 return state
             if state.closed:
                 return self._tidy(state, now, alarms)
             try:
-                return self._run(state, now, budget, alarms)
+                return self._run(state, now, budget, alarms, looks=looks)
             except (UnknownWorkflow, UnknownVersion) as error:
                 reason = reason_of(error)
                 if _is_parked(state, reason, now):
@@ -106,8 +110,8 @@ class Waker:
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
             self._instances.change(instance_id, lambda state, now: self._park(state, now, reason))
 
-    def _run(self, state: State, now: int, budget: Budget, alarms: Sequence[str]) -> State | None:
-        """Run an instance that nobody owns, if there is anything to do."""
+    def _run(self, state: State, now: int, budget: Budget, alarms: Sequence[str], *, looks: bool) -> State | None:
+        """Run an instance that nobody owns, if there is anything to do; see ``_is_outrun`` for who ``looks`` again."""
         if state.paused is not None and state.paused.look_at:
             return self._wait_on(state, now, budget, alarms)
         definition = self._instances.registry.runnable(state)
@@ -117,7 +121,7 @@ class Waker:
             told = self._told(state)
             if not told and not self._is_called(state):
                 return self._tidy(state, now, alarms)
-            if len(told) > 1 and is_part(state, told[0].activation) and self._is_outrun(state):
+            if looks and len(told) > 1 and is_part(state, told[0].activation) and self._is_outrun(state):
                 return None
         return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
