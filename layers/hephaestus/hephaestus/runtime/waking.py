@@ -39,6 +39,7 @@ PARK_MS: Final = 60 * 1000
 LONGEST_PARK_MS: Final = 60 * 60 * 1000
 EARLY_MS: Final = 5_000
 LONGEST_MOMENT_MS: Final = 200
+LOOKS: Final = 5  # then who was outrun each time, perhaps not by owners, claims all the same
 
 _logger = logging.getLogger("hephaestus.runner")
 
@@ -85,7 +86,7 @@ class Waker:
         tries = count()
 
         def go_on(state: State, now: int) -> State | None:
-            looks = not next(tries)  # once: whoever is outrun by others than owners goes on then
+            looks = next(tries) < LOOKS
             if state.owned(now) and state.owner not in gone:
                 return state
             if state.closed:
