@@ -393,3 +393,34 @@ def test_limits_are_listed_from_their_first_use_on(store: Store) -> None:
     assert permits.known("", 10) == every
     assert permits.known("stripe#b", 2) == every[2:4]
     assert permits.known("", 10, of="stripe") == ["stripe#a", "stripe#b"]
+
+
+def test_once_a_limit_is_set_to_zero_no_permit_is_granted(permits: Permits) -> None:
+    """Rule F.10. Whatever is taken, joined and given back at the same time: who holds one then is the last."""
+    over = False
+
+    def works(number: int) -> None:
+        for turn in itertools.count():
+            who = one(f"{number}-{turn}", NOW + turn * 100 + number)
+            found = permits.stand(who, TWO, NOW, unique())
+            while not found and not over:
+                found = permits.find(who, TWO) or ()
+            if over:
+                return
+            permits.give_back(who, found, NOW, unique())
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(works, number) for number in range(4)]
+        try:
+            for _ in range(10):
+                permits.give("one", 0, ("anna", "claim"), NOW, unique())
+                held = set(names(permits)[0])
+                for _ in range(5):
+                    assert set(names(permits)[0]) <= held
+                permits.give("one", 3, ("anna", "claim"), NOW, unique())
+                assert len(names(permits)[0]) <= 3
+                permits.give("one", None, ("anna", "claim"), NOW, unique())
+        finally:
+            over = True
+    for worker in workers:
+        worker.result()

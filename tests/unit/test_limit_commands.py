@@ -205,6 +205,16 @@ def test_limits_are_listed_page_by_page(local: LocalRuntime) -> None:
     assert ([one.limit for one in rest], rest.cursor) == (["tenant#c"], None)
 
 
+@pytest.mark.parametrize("wrong", ["", "9", "a b", "stripe#", f"stripe#{'é' * 129}", "x" * 65, "\udc00"])
+def test_a_name_or_a_cursor_that_no_limit_can_have_is_rejected(local: LocalRuntime, wrong: str) -> None:
+    """Before the table is asked, whose keys are bounded."""
+    with pytest.raises(BadRequest):
+        local.runner.limits(wrong)
+    with pytest.raises(BadRequest):
+        local.runner.limits(cursor=wrong)
+    assert local.runner.limits(f"stripe#{'é' * 128}").items == []
+
+
 def test_of_a_long_line_the_first_places_are_shown() -> None:
     local = LocalRuntime(Payment)
     for number in range(MOST_COUNTED + 3):

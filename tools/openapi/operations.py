@@ -19,7 +19,6 @@ from hephaestus.runtime.commands import ROUTED, Command
 from hephaestus.runtime.commands.of_schedules import SCHEDULE
 from hephaestus.runtime.commands.set_limit import LIMIT as LIMIT_NAME
 from hephaestus.runtime.intake import MAX_NUMBER
-from hephaestus.runtime.limit_pages import LONGEST_CURSOR
 from tools.openapi.schemas import INSTANCE_ID, NUMBER, WORKFLOW
 
 if TYPE_CHECKING:
@@ -110,12 +109,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         query={
             "name": {**LIMIT_NAME.schema, "description": "This one and, where it has a per, each of its values."},
             "limit": {**LIMIT, "default": 50},
-            "cursor": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": LONGEST_CURSOR,
-                "description": CURSOR["description"],
-            },
+            "cursor": {**LIMIT_NAME.schema, "description": CURSOR["description"]},
         },
     ),
     ("GET", "/instances"): Operation(

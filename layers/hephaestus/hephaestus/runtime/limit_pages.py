@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
+from hephaestus.definition.concurrency import LONGEST_PER, NAME
+from hephaestus.definition.durations import shown
 from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.views import Page, in_utc, label_of, moment
 from hephaestus.engine.activation import INSTANCE
@@ -17,23 +20,33 @@ if TYPE_CHECKING:
     from hephaestus.store.permits import Holder, Usage
     from hephaestus.store.store import Store
 
+NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
 MOST_COUNTED: Final = 100  # of a line, in a page of many limits
 MOST_COUNTED_OF_ONE: Final = 1_000
 MOST_READ: Final = 100  # instances, for their names
 MOST_SHOWN: Final = 20  # of a line
-LONGEST_CURSOR: Final = 256  # characters: that of a name, and that of the value of a per
+
+
+def read_limit(name: str, given: object) -> str:
+    """The name of a limit, with the value of its ``per`` if it has one.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    if isinstance(given, str) and NAMED.fullmatch(given) and given.isprintable():
+        return str.__str__(given)
+    message = f"{name} is {shown(given)}: give a limit's name, as stripe, with the value of its per, as stripe#acme"
+    raise BadRequest(message)
 
 
 def limits_page(store: Store, name: str | None, limit: int, cursor: str | None) -> Page[LimitView]:
     """A page of limits, by their names: of all, or of ``name`` and of each value of its ``per``.
 
     Raises:
-        BadRequest: the cursor is none that a page gave.
+        BadRequest: the name is none, or the cursor, which is the name of the first limit of the next page.
     """
-    if cursor is not None and not 0 < len(cursor) <= LONGEST_CURSOR:
-        message = "the cursor is not one that a page of limits gave"
-        raise BadRequest(message)
-    first = cursor or name or ""
+    name = None if name is None else read_limit("'name'", name)
+    first = name or "" if cursor is None else read_limit("the cursor", cursor)
     names = store.permits.known(first, limit + 1, of=name)
     most = MOST_COUNTED if name is None else MOST_COUNTED_OF_ONE
     usages, known = [store.permits.usage(one, most) for one in names[:limit]], _Known(store)

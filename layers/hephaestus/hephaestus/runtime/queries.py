@@ -18,7 +18,7 @@ from hephaestus.runtime.cursors import bind, unbind
 from hephaestus.runtime.declarations import carry_of, known_schedules
 from hephaestus.runtime.descendants import Descendants
 from hephaestus.runtime.explaining import reasons, with_reasons
-from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, check_text, read_sequence
+from hephaestus.runtime.intake import MAX_LIMIT, check_filter, check_flag, check_number, read_sequence
 from hephaestus.runtime.item_pages import items_page
 from hephaestus.runtime.orphans import steered_at
 from hephaestus.runtime.quarantine import reason_of
@@ -153,8 +153,6 @@ class Queries:
         """A page of limits, by their names."""
         from hephaestus.runtime.limit_pages import limits_page  # noqa: PLC0415 - only where limits are
 
-        name = None if name is None else check_text("'name'", name)
-        cursor = None if cursor is None else check_text("'cursor'", cursor)
         return limits_page(self._store, name, check_number("limit", limit, MAX_LIMIT), cursor)
 
     def counts(self, *, workflow: WorkflowRef | None = None, most: int = 1_000) -> Mapping[str, Mapping[str, int]]:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
-from hephaestus.definition.concurrency import LONGEST_PER, MOST_PERMITS, NAME
+from hephaestus.definition.concurrency import MOST_PERMITS
 from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
-from hephaestus.runtime.intake import check_text
+from hephaestus.runtime.limit_pages import NAMED, read_limit
 from hephaestus.runtime.lines import wake
 
 if TYPE_CHECKING:
     from hephaestus.runtime.caller import Caller
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.instances import Instances
-
-NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
-
-
-def _read_limit(name: str, given: Any) -> str:
-    text = check_text(name, given)
-    if NAMED.fullmatch(text):
-        return text
-    message = f"{name} is {text[:80]!r}: give a limit's name, as stripe, with the value of its per, as stripe#acme"
-    raise errors.BadRequest(message)
 
 
 def _read_number(name: str, given: Any) -> int:
@@ -36,7 +25,7 @@ def _read_number(name: str, given: Any) -> int:
 
 
 LIMIT: Final = members.Rule(
-    str, _read_limit, {"type": "string", "format": "printable", "pattern": f"^{NAMED.pattern}$", "examples": ["stripe"]}
+    str, read_limit, {"type": "string", "format": "printable", "pattern": f"^{NAMED.pattern}$", "examples": ["stripe"]}
 )
 NUMBER: Final = members.Rule(int, _read_number, {"type": "integer", "minimum": 0, "maximum": MOST_PERMITS})
 
