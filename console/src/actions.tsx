@@ -31,7 +31,9 @@ export function allowed(instance: Instance): Wanted[] {
   const steered = instance.steered_at === undefined;
   const ended = instance.status === "failed" || instance.status === "cancelled";
   if ((ended && steered) || (open && instance.parked)) actions.push({ action: "redrive" });
-  if (open) actions.push({ action: instance.paused === undefined ? "pause" : "unpause" });
+  // What waits for its workflow goes on with that; until then it may be paused by itself.
+  const held = instance.paused?.startsWith(`workflow ${instance.workflow} is paused`);
+  if (open) actions.push({ action: instance.paused === undefined || held ? "pause" : "unpause" });
   if (open && steered && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
   if (steered) actions.push({ action: "fork", at: undefined });
   return actions;

@@ -72,6 +72,13 @@ export function ListPage({ hash, about, tell }: { hash: string; about: About; te
 
 const SERVICES = { eventbridge: "EventBridge", s3: "S3", sns: "SNS", message: "messages of the ingest queue" };
 
+/** Who paused a workflow, when and why; empty where it is not paused. */
+function pausedOf(about: About, workflow: string): string {
+  const paused = about.workflows.find((one) => one.name === workflow)?.paused;
+  if (!paused) return "";
+  return `paused${paused.by && ` by ${paused.by}`} since ${paused.at}${paused.reason && `: ${paused.reason}`}`;
+}
+
 function Triggers({ of }: { of: TriggerInfo[] }) {
   if (!of.length) return null;
   const said = of.map(({ on, to, source, detail_type, bucket, topic, prefix, suffix }) => {
@@ -119,6 +126,7 @@ function Counts({ counts, filters, change, about }: CountsProps) {
               {title}
             </button>
             {workflow && about.workflows.length > 0 && !about.workflows.some((one) => one.name === workflow) && <small class="note"> not deployed</small>}
+            {pausedOf(about, workflow) && <small class="note" title={pausedOf(about, workflow)}> paused</small>}
           </h2>
           <ul>
             {workflow && STATUSES.every((status) => count(status) === 0) && <li class="note">no instance</li>}

@@ -46,6 +46,8 @@ export interface WorkflowInfo {
   current: number;
   /** An older deployment does not say. */
   triggers?: TriggerInfo[];
+  /** Only while it is paused. */
+  paused?: { by: string; at: string; reason: string };
   versions: VersionInfo[];
 }
 

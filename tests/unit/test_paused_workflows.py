@@ -83,6 +83,7 @@ def test_what_starts_is_accepted_and_waits(local: LocalRuntime) -> None:
     why = "workflow Order is paused by ann since 2026-01-01T00:00:00Z: the carrier is down"
     assert shown(local, "order::1").paused == why
     assert local.runner.why("order::1").why == (f"waits: {why}",)
+    assert [(one.id, one.paused) for one in local.runner.list()] == [("other::1", None), ("order::1", why)]
     assert ran == ["last other::1"]
     local.advance(timedelta(days=3))
     assert ran == ["last other::1"]

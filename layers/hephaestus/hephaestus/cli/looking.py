@@ -205,6 +205,8 @@ def list_(
         session.say(Text("no instances" + (" like that" if asked != EVERY else ""), style="dim"))
         return
     session.say(_table(items, wanted, datetime.now(UTC)))
+    for paused in sorted({item["paused"] for item in items if "paused" in item}):
+        session.say(styles.plain(f"‖ {paused}", "yellow"))
     if page["cursor"]:
         session.say(Text(f"more: --cursor '{safe(page['cursor'])}' or --all", style="dim"))
 
@@ -235,7 +237,7 @@ def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
     cells: dict[str, Callable[[Json], Text]] = {
         "id": lambda item: styles.plain(item["id"], "bold"),
         "key": lambda item: styles.plain(item["key"], "bold"),
-        "status": lambda item: styles.status(item["status"]),
+        "status": lambda item: styles.status(item["status"]) + Text(" ‖" if "paused" in item else "", "yellow"),
         "workflow": lambda item: Text(short(item["workflow"], 28)),
         "version": lambda item: Text(f"v{item['version']}"),
         "generation": lambda item: Text(str(item["generation"])),

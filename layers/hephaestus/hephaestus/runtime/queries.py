@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.definition.business_key import NAME, check_id, key_of
 from hephaestus.definition.references import step_key
 from hephaestus.definition.views import HistoryEntry, InstanceView, Page, in_utc, view, view_entry
-from hephaestus.engine.state import OF_ROOTS, STATUSES
+from hephaestus.engine.state import CLOSED, OF_ROOTS, STATUSES
 from hephaestus.errors import BadRequest, RetryLater, UnknownVersion, UnknownWorkflow
 from hephaestus.runtime.commands.command import check_known
 from hephaestus.runtime.cursors import bind, unbind
@@ -138,7 +138,15 @@ class Queries:
         known = self._instances.registry.names() if by_head else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
-        return Page([_listed(item) for item in listing.items], bind(listing.cursor, filters))
+        return Page([self._listed(item) for item in listing.items], bind(listing.cursor, filters))
+
+    def _listed(self, listed: Listed) -> InstanceView:
+        """What the listing index knows, and whether its workflow is paused."""
+        shown, paused = _listed(listed), None
+        if listed.status not in CLOSED:
+            with suppress(RetryLater):
+                paused = self._pauses().of(listed.workflow)
+        return shown if paused is None else replace(shown, paused=words(paused))
 
     def schedules(self) -> Sequence[ScheduleView]:
         """All schedules that have not ended, by their names."""
