@@ -303,6 +303,9 @@ def test_a_whole_workflow_is_paused(deployment: Deployment, monkeypatch: pytest.
     assert "the carrier is down" in shown
     assert "→ hephaestus unpause --workflow OrderFlow" in shown
     assert answer("get", "orderid::o-1")["status"] == "pending"
+    listed = " ".join(call("list", "--workflow", "OrderFlow").stdout.split())
+    assert "○ pending ‖" in listed
+    assert "‖ workflow OrderFlow is paused by" in listed
     assert "OrderFlow is paused by" in " ".join(call("workflows").stdout.split())
     [paused] = [flow["paused"] for flow in answer("workflows")["items"] if "paused" in flow]
     assert paused["reason"] == "the carrier is down"
@@ -371,6 +374,14 @@ def test_a_bulk_operation_that_is_cut_says_how_it_goes_on(monkeypatch: pytest.Mo
     assert "go on: the same command with --operation night" in done.stderr
     assert {answer("get", f"orderid::o-{number}").get("paused") for number in range(2)} == {None, ""}
     assert call(*asked).stdout.startswith("1 done, 1 skipped, 0 failed\n  skipped orderid::o-1: it is paused already")
+
+
+def test_open_instances_look_again_after_a_restoration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "WORKERS", 1)
+    order("o-0")
+    assert call("recheck", "orderid::o-0").stdout == "✓ rechecked orderid::o-0\n"
+    said = call("bulk", "recheck", "--workflow", "OrderFlow", "--yes").stdout
+    assert said == "1 done, 0 skipped, 0 failed\n"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hephaestus import DONE, Completed, Concurrency, Put, Retry, Schedule, StepC
 from hephaestus.adapters.memory import MemoryTimers
 from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.errors import CorruptLog, InstanceClosed, UnexpectedEvent
+from hephaestus.runtime.commands import Recheck
 from hephaestus.steps import ChildWorkflow, Map, Wait, WaitForEvent
 from hephaestus.store.items import INDEXES
 from hephaestus.store.keys import is_alarm_key
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 EFFECTS: Final = "effects"
 MINUTE: Final = timedelta(minutes=1)
+HALF_A_SECOND_MS: Final = 500
 HOUR_MS: Final = 3_600_000
 BEGINNING: Final = 1_767_225_600_000  # 2026-01-01
 PART: Final = 5  # so many tests share the moments
@@ -319,6 +321,57 @@ def test_what_is_left_of_the_other_future_does_nothing(before: World, part: int)
         for instance_id in sorted(ids):
             local.runner.wake(instance_id, budget=local.budget(), alarms=keys[instance_id])
         local.settle()
+        goes_on(found)
+
+
+def skewed(moments: Sequence[Moment], number: int) -> Moment:
+    """A moment at which what has a parent is up to half a second, and twelve writes, older than its parent."""
+    draw, moment = random.Random(number), moments[number]
+    near = [it for it in moments[max(number - 12, 0) : number + 12] if abs(it.now - moment.now) <= HALF_A_SECOND_MS]
+    names = sorted({str(item["pk"]) for it in near for item in it.items})
+    below = {name: draw.choice(near) if name.startswith(("leaf::", "hephaestus-map::")) else near[-1] for name in names}
+    return Moment(
+        moment.now, [item for name in names for item in below[name].items if item["pk"] == name], moment.written
+    )
+
+
+def stuck(found: World, *, rechecks: bool) -> list[str]:
+    """The instances that have not ended after some hours of sweeps, with or without having been told to look again."""
+    local = found.local
+    open_ = local.runner.list(status=["pending", "running", "waiting", "compensating"], limit=200)
+    for one in open_ if rechecks else ():
+        if not one.id.startswith("hephaestus-"):
+            local.runner.do(Recheck(instance_id=one.id))
+    start_all(local)
+    send_all(local)
+    for _ in range(130):
+        local.sweep()
+        local.advance(2 * MINUTE)
+    assert local.store.permits.usage("printer").permits == ()
+    ids = [f"{flow.business_key.name}::{value}" for flow, value in STARTS]
+    return [name for name in ids if local.runner.get(name).status != "completed"]
+
+
+def test_a_backup_of_several_instants_is_made_whole(before: World) -> None:
+    """Rule J.3: a parent starts what it says that it has started; an end that was told is told again."""
+    moments = before.table.moments
+    lost = 0
+    for number in range(0, len(moments), 4):
+        lost += bool(stuck(world(skewed(moments, number), timedelta(hours=12)), rechecks=False))
+        assert stuck(world(skewed(moments, number), timedelta(hours=12)), rechecks=True) == [], number
+    assert lost, "else the test proves nothing"
+
+
+def test_a_recheck_changes_nothing_of_what_is_well(before: World) -> None:
+    """At any moment, any number of times."""
+    for moment in before.table.moments[:: 4 * PART]:
+        found = world(moment, timedelta(minutes=1))
+        local = found.local
+        for _ in range(2):
+            for one in local.runner.list(status=["waiting", "running"], limit=200):
+                if not one.id.startswith("hephaestus-"):
+                    local.runner.do(Recheck(instance_id=one.id))
+                    local.settle()
         goes_on(found)
 
 

@@ -58,9 +58,7 @@ def in_bulk(action: str) -> Callable[..., None]:
         asked = {name: options[name] for name in members}
         name = options["operation"] or uuid.uuid4().hex[:12]
         bulk = Bulk(session.connection, action, wanted, asked, name, read_rate(options["rate"]))
-        COMMANDS[action](
-            **asked, instance_id="key::value", request_id=bulk.request_id
-        )  # what is malformed, is so at once
+        bulk.command("key::value")  # what is malformed, is so at once
         targets = list(find(bulk.deployed, wanted, options["cursor"]))
         if options["yes"]:
             _do(session, bulk, targets)

@@ -41,6 +41,7 @@ MEANT: Final[Mapping[str, Sequence[str]]] = {
     "pause": UNDER_WAY,
     "unpause": UNDER_WAY,
     "redrive": ("failed",),
+    "recheck": UNDER_WAY,
 }
 """The actions, and the statuses that each means where none is named."""
 COMMANDS: Final = {command.action: command for command in ROUTED}
@@ -188,6 +189,16 @@ class Bulk:
         """The name of the request to each instance, which remembers its own."""
         return f"bulk:{self.operation}"
 
+    def command(self, instance_id: str) -> Command:
+        """What is asked of an instance.
+
+        Raises:
+            BadRequest: it is malformed.
+        """
+        kind = COMMANDS[self.action]
+        named = {kind.named_by: self.request_id} if kind.named_by else {}
+        return kind(**self.members, **named, instance_id=instance_id)
+
     def run(self, targets: Sequence[Target], tell: Callable[[Told], object]) -> Report:
         """Do it to one after the other; Ctrl-C ends it after those that are under way.
 
@@ -218,8 +229,7 @@ class Bulk:
             try:
                 if why := self.changed(target, self.deployed.get(target.id)):
                     return Told(target.id, "skipped", why)
-                command = COMMANDS[self.action]
-                self.deployed.do(command(**self.members, instance_id=target.id, request_id=self.request_id))
+                self.deployed.do(self.command(target.id))
             except CHANGED as error:
                 return Told(target.id, "skipped", str(error))
             except RetryLater as error:

@@ -20,6 +20,7 @@ from hephaestus.runtime.commands.of_schedules import (
 )
 from hephaestus.runtime.commands.pause import Pause, Unpause
 from hephaestus.runtime.commands.pause_workflow import PauseWorkflow, UnpauseWorkflow
+from hephaestus.runtime.commands.recheck import Recheck
 from hephaestus.runtime.commands.redrive import Redrive
 from hephaestus.runtime.commands.schedule import ScheduleResume
 from hephaestus.runtime.commands.set_limit import SetLimit, UnsetLimit
@@ -46,6 +47,7 @@ CATALOGUE: Final[tuple[type[Command], ...]] = (
     UnpauseWorkflow,
     SetLimit,
     UnsetLimit,
+    Recheck,
 )
 ROUTED: Final[tuple[type[Command], ...]] = tuple(one for one in CATALOGUE if one.route)
 """Those that the API takes at a route of their own."""
@@ -66,6 +68,7 @@ __all__ = [
     "Pause",
     "PauseSchedule",
     "PauseWorkflow",
+    "Recheck",
     "Redrive",
     "ScheduleResume",
     "SetLimit",
