@@ -140,7 +140,7 @@ def test_a_map_that_many_instances_run_is_one_line(monkeypatch: pytest.MonkeyPat
     for item in range(1, 11):
         local.resume("long::1", "yes", item=str(item))
     said = call("history", "long::1", "--all")
-    assert "ask some items have ended: 2 completed" in said
+    assert "ask some items have ended in 5 parts: 10 completed" in said
     assert "ask some items have ended: 1 completed, 1 failed" in said
 
 

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
+from hephaestus.cli.timeline import Timeline
 from hephaestus.console.embedded import LocalConnection
 from hephaestus.runtime import descendants
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
+from tests.unit.rendered import rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,14 +201,74 @@ def test_the_parts_of_a_map_are_folded_in_history(target: str, monkeypatch: pyte
     local = LocalRuntime(flow, Shipping)
     shown = local.start(flow, "1", {"n": 7})
     assert shown.steps["ship"].status == "compensated"
-    told = see_lines(Seen(local, monkeypatch)("history", shown.id, "--all"))
-    assert sum("begins some of its items in 4 parts, at most 7 at a time" in line for line in told) == 1
-    assert sum("undoes its items in 4 parts" in line for line in told) == 1
-    ends = [line.partition("some items have ended")[2] for line in told if "some items have ended" in line]
+    lines = see_lines(Seen(local, monkeypatch)("history", shown.id, "--all"))
+    assert sum("begins some of its items in 4 parts, at most 7 at a time" in line for line in lines) == 1
+    assert sum("undoes its items in 4 parts" in line for line in lines) == 1
+    ends = [line.partition("some items have ended")[2] for line in lines if "some items have ended" in line]
     assert sum(int(end.rpartition(": ")[2].split()[0]) for end in ends) == 7
-    undone = [line.partition("some of its items")[2] for line in told if "has undone some of its items" in line]
+    undone = [line.partition("some of its items")[2] for line in lines if "has undone some of its items" in line]
     assert sum(int(end.split()[1]) if end else 1 for end in undone) == 4
-    assert not [line for line in told if "its workflow" in line]
+    assert not [line for line in lines if "its workflow" in line]
+
+
+def entry(number: int, *events: dict[str, Any]) -> dict[str, Any]:
+    """An entry as the API has it, a second after the one before."""
+    return {"sequence": number, "at": f"2026-01-01T00:00:{number:02}+00:00", "events": list(events)}
+
+
+CLAIMED, LEFT = {"type": "Claimed"}, {"type": "Suspended"}
+
+
+def ended(part: str, **counts: int) -> dict[str, Any]:
+    """The end of a part."""
+    return {"type": "PartEnded", "step": "ship", "part": part, "status": "completed", "counts": counts}
+
+
+def begun(part: str) -> dict[str, Any]:
+    """The beginning of a part."""
+    return {"type": "PartStarted", "step": "ship", "part": part, "share": 2}
+
+
+def reported(part: str, failed: int) -> dict[str, Any]:
+    """What a part that goes on says."""
+    return {"type": "PartReported", "step": "ship", "part": part, "failed": failed}
+
+
+def told(*entries: dict[str, Any]) -> list[str]:
+    """The lines of these entries."""
+    timeline = Timeline(160)
+    parts = [part for one in entries for part in timeline.lines(one)]
+    return see_lines(rendered(*parts, *timeline.rest()))
+
+
+def test_entries_that_tell_of_nothing_but_parts_are_folded_too() -> None:
+    """What has become of the items is added up; how many have failed is said by a part again and again."""
+    done = {"type": "StepCompleted", "step": "ship", "event": "done"}
+    middle = [entry(2, CLAIMED, ended("0", completed=2), begun("4")), entry(3, LEFT)]
+    middle += [entry(4, CLAIMED, reported("1", 1), ended("2", completed=1, failed=1))]
+    middle += [entry(5, reported("1", 2), reported("3", 1), begun("5")), entry(6, ended("1", failed=2), LEFT)]
+    lines = told(
+        entry(1, begun("0"), {"type": "MapSpread", "step": "ship", "total": 12}), *middle, entry(7, CLAIMED, done)
+    )
+    assert [line.partition("ship ")[2] for line in lines if "some" in line] == [
+        "begins some of its items, at most 2 at a time",
+        "some items have ended in 3 parts: 3 completed, 3 failed",
+        "begins some of its items in 2 parts",
+        "3 of some items have failed in 2 parts",
+    ]
+    assert "entries 2 to 6, until" in "".join(lines)
+    assert [line.split()[0] for line in lines if line[0].isdigit()] == ["2026-01-01", "1", "2", "7"]
+
+
+def test_few_entries_and_those_that_tell_of_no_part_stay_as_they_are() -> None:
+    """A run of three, and invocations that found nothing to do."""
+    few = [entry(number, CLAIMED, ended(str(number), completed=2)) for number in (1, 2, 3)]
+    assert sum("some items have ended: 2 completed" in line for line in told(*few)) == 3
+    empty = [entry(number, CLAIMED if number % 2 else LEFT) for number in range(1, 7)]
+    assert len([line for line in told(*empty) if "invocation" in line]) == 6
+    workflow = {"type": "PartEnded", "step": "ship", "item": "a", "status": "completed"}
+    items = [entry(number, workflow) for number in range(1, 7)]
+    assert len([line for line in told(*items) if "ship[a] its workflow is completed" in line]) == 6
 
 
 def see_lines(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The events of a log entry with those of the parts of a map as one: a map of 100,000 items has a thousand parts."""
+"""Log entries with what they tell of the parts of a map as one: a map of 100,000 items has a thousand parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,39 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 FOLDED: Final = frozenset({"PartStarted", "PartReported", "PartEnded", "ChildUndoing"})
+BESIDE: Final = frozenset({"Claimed", "Suspended", "HandedOver"})  # what tells nothing while parts end
+FEW: Final = 3  # entries that are shown one by one
+
+
+class Folds:
+    """Puts entries that follow each other, and tell of nothing but parts of a map, together as one.
+
+    That has the events of all, ``sequence`` and ``at`` of the first, and of the last ``last`` and ``until``.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Json] = []
+
+    def take(self, entry: Json) -> list[Json]:
+        """What can be shown once this entry is known; it may be held back."""
+        if _tells_of_parts(entry):
+            self._held.append(entry)
+            return []
+        return [*self.rest(), entry]
+
+    def rest(self) -> list[Json]:
+        """What was held back."""
+        held, self._held = self._held, []
+        if len(held) <= FEW or not any(event["type"] in FOLDED for entry in held for event in entry["events"]):
+            return held
+        events = [event for entry in held for event in entry["events"] if event["type"] not in BESIDE]
+        # How many run at a time is not what all began with.
+        told = [{name: value for name, value in event.items() if name != "share"} for event in events]
+        return [{**held[0], "events": told, "last": held[-1]["sequence"], "until": held[-1]["at"]}]
+
+
+def _tells_of_parts(entry: Json) -> bool:
+    return all(event["type"] in FOLDED | BESIDE and "item" not in event for event in entry["events"])
 
 
 def folded(events: Iterable[Json]) -> list[Json]:
@@ -19,19 +52,26 @@ def folded(events: Iterable[Json]) -> list[Json]:
     """
     found: list[Json] = []
     known: dict[tuple[object, ...], Json] = {}
+    reported: dict[tuple[object, ...], dict[str, int]] = {}
     for event in events:
         if event["type"] not in FOLDED or "item" in event:  # an item that is a workflow is told by itself
             found.append(event)
             continue
         key = (event["type"], event["step"], event.get("status"), event.get("epoch"), event.get("round"))
+        if event["type"] == "PartReported":  # each time it says how many have failed by then
+            failed = reported.setdefault(key, {})
+            failed[event["part"]] = event["failed"]
+            if key in known:
+                known[key] |= {"parts": len(failed), "failed": sum(failed.values())}
+                continue
         if key not in known:
             known[key] = {**event, "parts": 1}
             found.append(known[key])
             continue
         one = known[key]
         one["parts"] += 1
-        one["share"] = one.get("share", 0) + event.get("share", 0)
-        one["failed"] = one.get("failed", 0) + event.get("failed", 0)
+        if "share" in event:
+            one["share"] = one.get("share", 0) + event["share"]
         one["counts"] = dict(Counter(one.get("counts") or {}) + Counter(event.get("counts") or {}))
         if "error" in event:
             one.setdefault("error", event["error"])

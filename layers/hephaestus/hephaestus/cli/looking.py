@@ -328,6 +328,7 @@ def history(
         taken.append(entry)
         if not session.json:
             session.say(*timeline.lines(entry))  # as they come: there may be thousands
+    session.say(*timeline.rest())
     if session.json:
         session.write_json({"items": taken, "cursor": more})
     elif more:
@@ -340,6 +341,7 @@ def _tell(session: Session, entries: list[Json], timeline: Timeline) -> None:
         return
     for entry in entries:
         session.say(*timeline.lines(entry))
+    session.say(*timeline.rest())
 
 
 def _entries(session: Session, instance_id: str, generation: int | None, cursor: str | None) -> Iterator[Json]:

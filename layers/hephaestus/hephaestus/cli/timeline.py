@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.folding import folded
+from hephaestus.cli.folding import Folds, folded
 from hephaestus.cli.text import ago, asked_by, brief, clock, counted, date, dump, moment, safe, span, until
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Timeline:
         self._day = ""
         self._undoing = False
         self._handler = ""
+        self._folds = Folds()
 
     def skip(self, entry: Json) -> None:
         """Take note of an entry that is not shown."""
@@ -71,7 +72,16 @@ class Timeline:
             self._undoing = event["type"] != "Redriven" or event.get("status") == "compensating"
 
     def lines(self, entry: Json) -> Iterator[RenderableType]:
-        """The lines of one entry."""
+        """The lines of one entry, after those that were held back; it may be held back itself, see ``Folds``."""
+        for one in self._folds.take(entry):
+            yield from self._lines(one)
+
+    def rest(self) -> Iterator[RenderableType]:
+        """The lines of what was held back."""
+        for one in self._folds.rest():
+            yield from self._lines(one)
+
+    def _lines(self, entry: Json) -> Iterator[RenderableType]:
         at = moment(entry["at"])
         assert at is not None  # noqa: S101 - every entry has one
         day = date(at)[:10]
@@ -79,7 +89,7 @@ class Timeline:
             yield Text(f"{day}", style="bold dim")
             self._day = day
         since = (at - self._before).total_seconds() if self._before else None
-        self._before = at
+        self._before = moment(entry.get("until")) or at
         after = f"+{span(since)}" if since else ""
         head = (str(entry["sequence"]), clock(at), after)
         for event in folded(entry["events"]):
@@ -92,6 +102,9 @@ class Timeline:
             yield _row(head, sign, what)
             head = ("", "", "")
             yield from self._more(event)
+        if "last" in entry:
+            story = f"entries {entry['sequence']} to {entry['last']}, until {clock(self._before)}"
+            yield _row(head, Text(), Text(story, style="dim"))
 
     def _more(self, event: Json) -> Iterator[RenderableType]:
         shown = ("error", "failed") if self.traces or event["type"] in ATTEMPTS else ()
@@ -218,8 +231,8 @@ def _map_spread(event: Json, _at: datetime) -> Text:
 def _part_started(event: Json, _at: datetime) -> Text:
     if event.get("child"):
         return Text.assemble((safe(event["step"]), "bold"), f" goes on with the child {safe(event['child'])}")
-    share = f"at most {event['share']:,} at a time"
-    return Text.assemble((safe(event["step"]), "bold"), f" begins some of its items{_parts(event)}, ", (share, "dim"))
+    share = f", at most {event['share']:,} at a time" if "share" in event else ""
+    return Text.assemble((safe(event["step"]), "bold"), f" begins some of its items{_parts(event)}", (share, "dim"))
 
 
 def _parts(event: Json) -> str:
