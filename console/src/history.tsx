@@ -13,6 +13,10 @@ interface Line {
   entry: Entry;
   event: LogEvent;
   index: number;
+  /** Whether it is the first of its entry that is shown. */
+  first: boolean;
+  /** The last of the entries that are one line; `entry` is the first. */
+  last?: Entry;
 }
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
@@ -33,11 +37,14 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
   const [chosen, setChosen] = useState<string>();
   const lines = useMemo(() => {
     const found: Line[] = [];
-    for (const entry of log.entries) {
-      for (const { event, index } of folded(entry.events)) {
+    for (const { entry, last, events } of together(log.entries, all)) {
+      let first = true;
+      for (const { event, index } of folded(events)) {
         if (!all && BOOKKEEPING.has(event.type)) continue;
+        const here = first;
+        first = false;
         if (only && step && event.step !== step && !event.steps?.some((one) => one === step || one.startsWith(`${step}[`))) continue;
-        found.push({ entry, event, index });
+        found.push({ entry, event, index, first: here, ...(last ? { last } : {}) });
       }
     }
     return found;
@@ -93,7 +100,7 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
               return (
                 <div key={key} role="row" aria-rowindex={index + 1} class={`entry ${tone(one.event)} ${key === chosen ? "selected" : ""}`}>
                   <span role="cell" class="number">
-                    {one.index === firstShown(one.entry, all) ? one.entry.sequence : ""}
+                    {one.first ? one.entry.sequence : ""}
                   </span>
                   <span role="cell" class="at" title={exact(one.entry.at)}>
                     {timeOfDay(one.entry.at)}
@@ -127,7 +134,7 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
 }
 
 function EntryDetail({ instance, line, began, fork }: { instance: Instance; line: Line; began: number; fork: (at: number) => void }) {
-  const { entry, event } = line;
+  const { entry, event, last } = line;
   const fields = Object.entries(event).filter(([name]) => !KEPT_BACK.has(name));
   const small = fields.filter(([, value]) => typeof value !== "object" || value === null);
   const rest = fields.filter(([, value]) => typeof value === "object" && value !== null);
@@ -144,7 +151,9 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
   return (
     <>
       <h3>{event.type}</h3>
-      <p class="note">{`Entry ${entry.sequence}, ${exact(entry.at)}, ${duration(ms(entry.at) - began)} after the start`}</p>
+      <p class="note">
+        {`${last ? `Entries ${entry.sequence} to ${last.sequence}` : `Entry ${entry.sequence}`}, ${exact(entry.at)}, ${duration(ms(entry.at) - began)} after the start`}
+      </p>
       <dl>
         {small.map(([name, value]) => (
           <div key={name}>
@@ -154,7 +163,7 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
         ))}
       </dl>
       {event.error && <ErrorText error={event.error as Failure} />}
-      {event.failed && <ErrorText error={event.failed as Failure} />}
+      {typeof event.failed === "object" && <ErrorText error={event.failed} />}
       {rest.map(([name, value]) =>
         Array.isArray(value) && value.every((one) => typeof one === "string") ? (
           <p key={name} class="strings">
@@ -168,8 +177,8 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
         <Large key={name} label={label(name)} characters={characters} fetch={() => fetchFull(name)} />
       ))}
       {instance.steered_at === undefined && (
-        <button type="button" onClick={() => fork(entry.sequence)}>
-          Fork after this entry…
+        <button type="button" onClick={() => fork((last ?? entry).sequence)}>
+          {last ? "Fork after these entries…" : "Fork after this entry…"}
         </button>
       )}
     </>
@@ -177,10 +186,6 @@ function EntryDetail({ instance, line, began, fork }: { instance: Instance; line
 }
 
 const label = (name: string) => name.replaceAll("_", " ");
-
-function firstShown(entry: Entry, all: boolean): number {
-  return entry.events.findIndex((event) => all || !BOOKKEEPING.has(event.type));
-}
 
 function tone(event: LogEvent): string {
   if (BAD.has(event.type) || event.failed || event.fail !== undefined || (event.type === "InstanceFinished" && event["status"] === "failed")) return "bad";
@@ -208,10 +213,38 @@ function replacedIn(event: LogEvent): string {
 /** Events that tell of parts of a map. */
 const OF_PARTS = new Set(["PartStarted", "PartReported", "PartEnded", "ChildUndoing"]);
 
+/** So many entries that follow each other and tell of nothing but parts are shown one by one. */
+const FEW = 3;
+
+/** Entries as they are shown: those that follow each other, and tell of nothing but parts of a map, are one. */
+function together(entries: Entry[], all: boolean): { entry: Entry; last?: Entry; events: LogEvent[] }[] {
+  const found: { entry: Entry; last?: Entry; events: LogEvent[] }[] = [];
+  let held: Entry[] = [];
+  const rest = () => {
+    const [first] = held;
+    if (first && held.length > FEW && held.some((entry) => entry.events.some((event) => OF_PARTS.has(event.type)))) {
+      // How many run at a time is not what all began with.
+      const events = held.flatMap((entry) => entry.events.map(({ share: _, ...event }) => event as LogEvent));
+      found.push({ entry: first, last: held[held.length - 1] as Entry, events });
+    } else found.push(...held.map((entry) => ({ entry, events: entry.events })));
+    held = [];
+  };
+  for (const entry of entries) {
+    if (!all && entry.events.every((event) => BOOKKEEPING.has(event.type) || (OF_PARTS.has(event.type) && event.item === undefined))) held.push(entry);
+    else {
+      rest();
+      found.push({ entry, events: entry.events });
+    }
+  }
+  rest();
+  return found;
+}
+
 /** The events of an entry, of which those that tell the same of several parts of a map are one: a large map has a thousand. */
 function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
   const found: { event: LogEvent; index: number }[] = [];
   const known = new Map<string, LogEvent>();
+  const reported = new Map<string, number>();
   events.forEach((event, index) => {
     if (!OF_PARTS.has(event.type) || event.item !== undefined) {
       found.push({ event, index });
@@ -219,17 +252,20 @@ function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
     }
     const key = JSON.stringify([event.type, event.step, event["status"], event["epoch"], event.round]);
     const one = known.get(key);
+    const part = `${key} ${String(event["part"])}`;
+    // A part says again and again how many of its items have failed by then.
+    const before = event.type === "PartReported" ? reported.get(part) : undefined;
+    if (event.type === "PartReported") reported.set(part, Number(event["failed"]));
     if (one === undefined) {
       const first: LogEvent = { ...event, parts: 1 };
       known.set(key, first);
       found.push({ event: first, index });
       return;
     }
-    one["parts"] = Number(one["parts"]) + 1;
+    if (before === undefined) one["parts"] = Number(one["parts"]) + 1;
     delete one["part"];
-    for (const name of ["share", "failed"]) {
-      if (event[name] !== undefined) one[name] = Number(one[name] ?? 0) + Number(event[name]);
-    }
+    if (event["share"] !== undefined) one["share"] = Number(one["share"] ?? 0) + Number(event["share"]);
+    if (event.type === "PartReported") one["reported"] = Number(one["reported"] ?? one["failed"]) + Number(event["failed"]) - (before ?? 0);
     const counts = { ...((one["counts"] as Counts) ?? {}) };
     for (const [name, count] of Object.entries((event["counts"] as Counts) ?? {})) counts[name] = (counts[name] ?? 0) + count;
     if (Object.keys(counts).length) one["counts"] = counts;
@@ -308,7 +344,7 @@ function sentence(event: LogEvent): string {
     case "MapSpread":
       return `${event.step} runs for ${plural(Number(event["total"]), "item")}`;
     case "PartStarted":
-      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items${parts(event)}, at most ${text("share")} at a time`;
+      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items${parts(event)}${text("share") ? `, at most ${text("share")} at a time` : ""}`;
     case "PermitsTaken":
       return event.step ? `${event.step} has its permits` : "the instance has the permits of its workflow";
     case "StepQueued":
@@ -316,7 +352,7 @@ function sentence(event: LogEvent): string {
     case "LimitsFailed":
       return `the limits of the workflow could not be read: ${event.error?.message ?? ""}`;
     case "PartReported":
-      return `${event.step}: ${text("failed")} of some items have failed${parts(event)}`;
+      return `${event.step}: ${text("reported") || text("failed")} of some items have failed${parts(event)}`;
     case "PartResumed":
       return `items that had not completed run again, at most ${text("share")} at a time`;
     case "PartEnded":

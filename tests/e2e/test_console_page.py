@@ -711,6 +711,29 @@ def test_the_parts_of_a_large_map_are_a_line_in_history_and_undone_items_are_cou
         expect(page.get_by_role("dialog")).to_contain_text("Run again: pack (anew, with all its items), halt")
 
 
+def test_entries_that_tell_of_nothing_but_parts_of_a_map_are_one_line(browser: Browser) -> None:
+    """As where the work takes time; with the bookkeeping, each stands by itself."""
+    every = Map(WaitForEvent("yes", name="ask"), over=lambda _: range(12), chunk=2, concurrency=2)
+    flow = type("Slow", (Workflow,), {"start_at": every, "transitions": {every: {"done": DONE}}}, key="slow")
+    local = LocalRuntime(flow)
+    local.start(flow, "1", {})
+    for item in range(12):
+        local.resume("slow::1", "yes", item=str(item))
+    with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        show(page, "slow::1")
+        history = page.get_by_role("region", name="History")
+        folded = history.get_by_role(
+            "button", name=re.compile(r"^ask: some items have ended in \d parts: \d+ completed$")
+        )
+        expect(folded).to_have_count(1)
+        folded.click()
+        expect(page.get_by_role("complementary", name="Entry")).to_contain_text(re.compile(r"Entries \d+ to \d+, "))
+        expect(page.get_by_role("button", name="Fork after these entries…")).to_be_visible()
+        history.get_by_label("bookkeeping (claims, starts, suspensions)").check()
+        expect(folded).to_have_count(0)
+        expect(history.get_by_role("button", name="ask: some items have ended: 2 completed").first).to_be_visible()
+
+
 def test_an_item_is_answered_in_its_row(browser: Browser) -> None:
     """The question names it; a map whose items wait has colours that can be read."""
     with Embedded(MemoryStore(), Registry([Shelf, Album])) as memory:
