@@ -14,7 +14,7 @@ from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
 from hephaestus.console.embedded import LocalConnection
-from hephaestus.runtime import descendants
+from hephaestus.runtime import descendants, item_pages
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
@@ -113,6 +113,17 @@ def test_a_tree_shows_the_workflows_of_a_map_that_failed_and_that_are_open(
     ]  # fmt: skip
     assert "and 4 more failed: hephaestus items fleet::1 ship --status failed" in tree
     assert "and 1 more open: hephaestus items fleet::1 ship --status running" in tree
+
+
+def test_what_failed_is_in_the_tree_behind_pages_that_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first instances of the map have only items that are open."""
+    monkeypatch.setattr(item_pages, "MOST_INSTANCES", 2)
+    flow = fleet(2, tolerate="100%")
+    local = LocalRuntime(flow, Shipping)
+    shown = local.start(flow, "1", {"n": [4, 8, 12, 16, 20, 24, 28, 1]})
+    below = local.runner.get(shown.id, tree=True).children
+    assert [one["step"] for one in below if one["status"] == "failed"] == ["ship[7]"]
+    assert [one["step"] for one in below if one["status"] == "waiting"] == [f"ship[{place}]" for place in range(7)]
 
 
 def test_a_tree_of_a_map_of_steps_has_no_instances_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,3 +322,31 @@ def test_a_run_names_the_items_that_failed(
         f"work[{n}]  ✗ failed  ValueError: odd {n}" for n in named
     ]
     assert ("and 5 more of work" in lines) == (number == 50)
+
+
+ASKING = """
+from hephaestus import DONE, Workflow
+from hephaestus.steps import Map, WaitForEvent
+
+ask = WaitForEvent("yes", "no", name="ask")
+
+
+class Asking(Workflow, key="asking"):
+    start_at = ask
+    transitions = {ask: {"yes": DONE, "no": DONE}}
+
+
+class Everyone(Workflow, key="everyone"):
+    every = Map(Asking, over=lambda ctx: [{}] * 5, chunk=2, name="every")
+    start_at = every
+    transitions = {every: {"done": DONE}}
+"""
+
+
+def test_a_run_answers_the_workflows_that_parts_of_a_map_wait_for(tmp_path: Path) -> None:
+    """They are in the tree of the instance that has the map, wherever they are started."""
+    (tmp_path / "asking_flow.py").write_text(ASKING)
+    answers = [part for _ in range(5) for part in ("--event", "yes")]
+    done = CliRunner().invoke(app, ["run", f"{tmp_path}/asking_flow.py:Everyone", *answers, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["steps"]["every"]["results"]["completed"] == 5

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN: Final = 1_000  # of a tree
 MOST_OF_MAP: Final = 20  # items of a map that have failed, and as many that are open
+MOST_PAGES: Final = 5  # in which they are looked for: of a large map, a page may be empty
 BAD: Final = ("compensation_failed", "failed")
 OPEN: Final = ("running",)
 
@@ -100,11 +101,16 @@ class Descendants:
 
     def _items(self, parent: State, step: str, statuses: Sequence[ItemStatus]) -> Iterator[ItemView]:
         for status in statuses:
-            try:
-                page = items_page(self._store, parent, step, (), status, MOST_OF_MAP, None)
-            except (CorruptLog, InstanceNotFound):
-                continue  # the rest of the tree can be read
-            yield from (item for item in page.items if item.child is not None)
+            cursor = None
+            for _ in range(MOST_PAGES):
+                try:
+                    page = items_page(self._store, parent, step, (), status, MOST_OF_MAP, cursor)
+                except (CorruptLog, InstanceNotFound):
+                    break  # the rest of the tree can be read
+                yield from (item for item in page.items if item.child is not None)
+                cursor = page.cursor
+                if cursor is None:
+                    break
 
     def _load(self, name: str) -> State | None:
         try:
