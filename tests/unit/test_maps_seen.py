@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, Completed, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Again, Completed, Retry, Rounds, StepContext, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
@@ -322,6 +322,32 @@ def test_a_run_names_the_items_that_failed(
         f"work[{n}]  ✗ failed  ValueError: odd {n}" for n in named
     ]
     assert ("and 5 more of work" in lines) == (number == 50)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"), [(1, "1 instance could not undo what its items did"), (3, "2 instances could")]
+)
+def test_one_of_something_is_one(bad: int, said: str) -> None:
+    """In what is kept of failures as well."""
+
+    @step(retry=ONCE, compensate=lambda ctx: 1 / 0 if ctx.item < bad else None)
+    def stuck(_: StepContext) -> dict[str, Any]:
+        return {}
+
+    made = Map(stuck, over=lambda _: range(5), chunk=2)
+    flow = type(
+        "Stuck", (Workflow,), {"start_at": made, "transitions": {made: {"done": halt}, halt: {"done": DONE}}}, key="k"
+    )
+    local = LocalRuntime(flow)
+    shown = local.start(flow, "1")
+    local.advance(timedelta(hours=1))
+    assert said in str(local.runner.get(shown.id).error)
+    one = Map(halt, over=lambda _: [1])
+    flow = type("One", (Workflow,), {"start_at": one, "transitions": {one: {"done": DONE}}}, key="k")
+    assert "1 of 1 item failed, and 0 may" in str(LocalRuntime(flow).start(flow, "1").error)
+    again = step(key="again", rounds=Rounds(1), events=("done",))(lambda _: Again())
+    flow = type("Again", (Workflow,), {"start_at": again, "transitions": {again: {"done": DONE}}}, key="k")
+    assert "it has had 1 round of 1, and" in str(LocalRuntime(flow).start(flow, "1").error)
 
 
 ASKING = """

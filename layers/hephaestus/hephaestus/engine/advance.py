@@ -544,7 +544,8 @@ def _undo_parts(graph: Graph, state: State, step: str) -> tuple[Command, ...]:
     if open_parts(state, step):
         return (Sleep(None),)
     failed = len(items_not_undone(state, step))
-    story = f"{failed} instances could not undo what their items did: {mapped_of(state, step).reason}"
+    who = "1 instance could not undo what its" if failed == 1 else f"{failed} instances could not undo what their"
+    story = f"{who} items did: {mapped_of(state, step).reason}"
     return (Join(state.activation(step, undo=True), NOTHING, Failure("ItemsNotUndone", story) if failed else None),)
 
 

@@ -131,7 +131,8 @@ def summary(graph: Graph, state: State, step: str) -> FrozenDict:
     reason = ""
     if counts.failed > most:
         whole = total if known.plan is None else known.plan.total
-        reason = f"{counts.failed} of {whole} items failed, and {most} may: {known.reason}"
+        items = "item" if whole == 1 else "items"
+        reason = f"{counts.failed} of {whole} {items} failed, and {most} may: {known.reason}"
     told = {"completed": counts.completed, "failed": counts.failed, "cancelled": counts.cancelled}
     events = FrozenDict(sorted(known.events.items()))
     return FrozenDict(total=total, **told, not_started=counts.not_started, events=events, reason=reason)

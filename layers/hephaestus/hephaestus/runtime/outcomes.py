@@ -355,7 +355,9 @@ class Judge:
         over = Outcome(command.activation, 0, 0)
         if "exhausted" not in self.definition.routes[step]:
             most = f"of {command.bounds.at_most}" if rounds >= command.bounds.at_most else "and its time is up"
-            story = f"it has had {rounds} rounds {most}, and its transitions do not route 'exhausted'"
+            story = (
+                f"it has had {rounds} round{'s' * (rounds != 1)} {most}, and its transitions do not route 'exhausted'"
+            )
             return self.failed(over, RoundsExhausted(story), final=True)
         carry = FrozenDict() if loop is None else loop.carry
         results = FrozenDict(rounds=rounds, carry=carry or FrozenDict())
