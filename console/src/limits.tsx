@@ -59,7 +59,7 @@ export function LimitsPage({ about, tell }: { about: About; tell: (problem?: Pro
           </div>
           {open === one.limit && (
             <div class="two">
-              <Places title="Hold a permit" places={one.holders ?? []} now={now} none="No one holds a permit." />
+              <Places title="Hold a permit, the longest first" places={one.holders ?? []} now={now} none="No one holds a permit." rest={one.held - (one.holders?.length ?? 0)} />
               <Places title="Stand in line, the first one first" places={one.line ?? []} now={now} none="No one stands in line." rest={one.in_line - (one.line?.length ?? 0)} />
             </div>
           )}
@@ -134,7 +134,7 @@ function Places({ title, places, now, none, rest = 0 }: { title: string; places:
           </li>
         ))}
       </ol>
-      {rest > 0 && <p class="note">{`and ${rest} behind them`}</p>}
+      {rest > 0 && <p class="note">{`and ${rest} more`}</p>}
     </div>
   );
 }

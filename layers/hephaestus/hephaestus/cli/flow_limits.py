@@ -151,6 +151,8 @@ def _whole(item: Json, now: datetime) -> Iterator[Text]:
         yield Text(f"an operator's number was taken back{by and f' {by}'} {ago(item['changed_at'], now)}", style="dim")
     for holder in item.get("holders", ()):
         yield _place("holds", holder, now)
+    if (left := item["held"] - len(item.get("holders", ()))) > 0:
+        yield Text(f"      and {left} others", style="dim")
     for place, who in enumerate(item.get("line", ()), 1):
         yield _place(f"{place:>5}", who, now)
     if (left := item["in_line"] - len(item.get("line", ()))) > 0 or item.get("more"):

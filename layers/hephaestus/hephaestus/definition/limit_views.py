@@ -27,8 +27,8 @@ class LimitView:
         in_line: how many stand in line, as far as they are counted.
         more: whether there are more than that.
         waits_since: since when the one waits that joined the line first.
-        holders: who holds a permit: the instance's ``id``, its ``step``, unless the instance has it as a whole, and
-            ``since`` when.
+        holders: who holds a permit, the one that has held it longest first, no more than some: the instance's ``id``,
+            its ``step``, unless the instance has it as a whole, and ``since`` when.
         line: who stands in line, the first one first, as of ``holders``; no more than some.
     """
 

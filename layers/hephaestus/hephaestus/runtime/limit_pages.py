@@ -25,6 +25,7 @@ MOST_COUNTED: Final = 100  # of a line, in a page of many limits
 MOST_COUNTED_OF_ONE: Final = 1_000
 MOST_READ: Final = 100  # instances, for their names
 MOST_SHOWN: Final = 20  # of a line
+MOST_HOLDERS: Final = 100  # of a limit
 
 
 def read_limit(name: str, given: object) -> str:
@@ -73,6 +74,7 @@ class _Known:
 
 
 def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
+    held = sorted(usage.permits, key=lambda permit: permit.grant.at)
     return LimitView(
         usage.limit,
         usage.number,
@@ -85,7 +87,7 @@ def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
         len(usage.line),
         True if len(usage.line) == most else None,
         moment(min(usage.since, default=None)),
-        tuple(_who(permit.holder, permit.grant.at, known) for permit in usage.permits),
+        tuple(_who(permit.holder, permit.grant.at, known) for permit in held[:MOST_HOLDERS]),
         tuple(_who(*place, known) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
     )
 
