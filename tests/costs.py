@@ -26,12 +26,16 @@ KB: Final = 1024
 
 @dataclass(frozen=True)
 class Request:
-    """A request: write units by the rule, and as the database reported them (``None`` in transactions)."""
+    """A request: write units by the rule, and as the database reported them (``None`` in transactions).
+
+    ``pk`` is the partition of a request about one item.
+    """
 
     operation: str
     units: float
     reported: float | None
     sizes: tuple[int, ...] = ()
+    pk: str = ""
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Meter:
     def _before(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         keys = [_key(write) for write in _writes(params)]
         context["metered"] = (keys, [self._get(key) for key in keys], len(params.get("TransactItems", [])) > 0)
+        context["metered_pk"] = (params.get("Key") or params.get("Item") or {}).get("pk", {}).get("S", "")
 
     def _after(self, model: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         keys, before, transaction = context["metered"]
@@ -74,7 +79,7 @@ class Meter:
         capacity = parsed.get("ConsumedCapacity")
         reported = capacity["CapacityUnits"] if isinstance(capacity, dict) and keys and not transaction else None
         sizes = tuple(max(item_size(old), item_size(new)) for old, new in pairs)
-        self.requests.append(Request(model.name, units, reported, sizes))
+        self.requests.append(Request(model.name, units, reported, sizes, context["metered_pk"]))
 
     def _get(self, key: dict[str, Any]) -> dict[str, Any]:
         found = self.other.client.get_item(TableName=self.table.name, Key=key, ConsistentRead=True)

@@ -351,6 +351,10 @@ function sentence(event: LogEvent): string {
       return event.step ? `${event.step} stands in line for its permits` : "the instance stands in line for the permits of its workflow";
     case "LimitsFailed":
       return `the limits of the workflow could not be read: ${event.error?.message ?? ""}`;
+    case "StartReserved":
+      return `${event.step} starts ${event.start_at ? exact(event.start_at) : ""}, as its rates allow`;
+    case "StartQueued":
+      return `${event.step} stands in line for a time to start at`;
     case "PartReported":
       return `${event.step}: ${text("reported") || text("failed")} of some items have failed${parts(event)}`;
     case "PartResumed":

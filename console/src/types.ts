@@ -168,6 +168,7 @@ export interface LogEvent {
   due_at?: string;
   round?: number;
   next_at?: string;
+  start_at?: string;
   error?: Failure;
   failed?: Failure;
   fail?: string;

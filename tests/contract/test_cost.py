@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus import DONE, Again, Concurrency, Retry, Rounds, Step, StepContext, Workflow
+from hephaestus import DONE, Again, Concurrency, RateLimit, Retry, Rounds, Step, StepContext, Workflow
 from hephaestus import step as make_step
 from hephaestus.adapters.memory import MemoryQueue, MemoryTimers
 from hephaestus.engine.events import EventReceived, InstanceFinished
+from hephaestus.engine.records import Pace
 from hephaestus.runtime.clock import SystemClock
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.runtime.runner import Runner
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.testing import VirtualClock
 from tests.contract.instances import T0, claim, start, started, step, write
 from tests.costs import Meter, item_size
 
@@ -205,6 +207,67 @@ def test_a_map_under_a_limit_costs_a_permit_a_leaf(
     (free, units), (limited, more) = costs
     assert (limited - free, free - limited) == (Counter({"UpdateItem": 2 * leaves}), Counter())
     assert more - units == 2 * leaves + bool(leaves)  # its first use puts a limit into the list of limits
+
+
+def test_a_reservation_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:
+    """Rule F.7. Two of each after idleness; starting at once, nothing else."""
+
+    @make_step(limits=[RateLimit("calls", 1, timedelta(hours=1), burst=10)])
+    def work(_ctx: StepContext) -> dict[str, object]:
+        return {"total": 1349}
+
+    class Rated(Workflow, key="orderid"):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    runner = runner_on(local, Rated)
+    for value, idle in (("abc123", True), ("abc124", False)):
+        meter.clear()
+        runner.start_instance(Rated, {}, id=value)
+        reserved = ["UpdateItem"] * (2 if idle else 1)
+        operations, units = spent(meter)
+        assert operations == ["PutItem", *reserved, "PutItem", "PutItem", "UpdateItem"]
+        assert units == 4 + len(reserved) + 1 + 1 + 4
+
+
+def test_a_start_from_the_line_of_a_rate_costs_four_units_and_one_message(local: Dynamo, meter: Meter) -> None:
+    """Rule F.7: the attempt to reserve, the place, its time, its removal; and a share of the calls of the line."""
+    started: list[str] = []
+
+    @make_step(limits=[RateLimit("calls", 1, timedelta(seconds=1))])
+    def work(ctx: StepContext) -> dict[str, object]:
+        started.append(ctx.instance_id)
+        return {}
+
+    class Rated(Workflow, key="orderid"):
+        start_at = work
+        transitions = {work: {"done": DONE}}
+
+    clock = VirtualClock()
+    queue = MemoryQueue(clock)
+    store = local.store()
+    runner = Runner(store, MemoryTimers(), queue, Registry([Rated]), clock=clock, dispatch=Enqueue())
+    now = clock.now()
+    paces = (Pace("calls", 1_000_000, 1),)
+    for _ in range(61):
+        store.rates.reserve(paces, now)
+    number = 20
+    for value in range(number):
+        runner.start_instance(Rated, {}, id=f"{value:02d}")
+    own: dict[str, float] = {"units": 0, "calls": 0, "wakes": -number}
+    meter.clear()
+    while len(started) < number:
+        clock.move_to(queue.next_due() or clock.now())
+        for work_ in queue.pop_due(clock.now()):
+            own["calls" if work_.instance_id.startswith("rate#") else "wakes"] += 1
+            runner.wake(work_.instance_id, budget=Budget(clock.now() + 900_000))
+            clock.sleep(1)
+    of_rate = [request for request in meter.requests if request.pk.startswith("rate#")]
+    own["units"] = sum(1 if request.operation == "DeleteItem" else request.units for request in of_rate)
+    assert started == [f"orderid::{value:02d}" for value in range(number)]
+    assert own["wakes"] == number, "each is woken once"
+    assert own["calls"] <= number / 2
+    assert own["units"] <= 4 * number + 4 * own["calls"]
 
 
 def test_a_round_costs_one_request_and_one_unit(local: Dynamo, meter: Meter) -> None:

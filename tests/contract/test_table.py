@@ -106,6 +106,10 @@ ON_AN_ITEM = [
     (Condition(at_most={"n": 5}), True),
     (Condition(at_most={"n": 4}), False),
     (Condition(at_most={"other": 4}), False),
+    (Condition(at_least={"n": 5}), True),
+    (Condition(at_least={"n": 6}), False),
+    (Condition(at_least={"other": 1}), False),
+    (Condition(at_least={"n": 4}, at_most={"n": 6}), True),
     (Condition(missing=("other",)), True),
     (Condition(missing=("other", "n")), False),
     (Condition(present=True, equal={"life": "k3"}, below={"n": 6}, missing=("other",)), True),
@@ -125,6 +129,7 @@ ON_NOTHING = [
     (Condition(equal={"n": 5}), False),
     (Condition(below={"n": 5}), False),
     (Condition(at_most={"n": 5}), False),
+    (Condition(at_least={"n": 5}), False),
     (Condition(missing=("n",)), True),
     (Condition(any_of=(ABSENT, Condition(below={"n": 1}))), True),
     (Condition(any_of=(PRESENT, Condition(below={"n": 1}))), False),
@@ -153,6 +158,30 @@ def test_an_update_happens_if_its_condition_holds_and_makes_no_item(table: Table
     for number, (condition, _) in enumerate(ON_NOTHING):
         assert not table.update("b", str(number), {"n": 1}, condition), condition
         assert table.get("b", str(number)) is None
+
+
+def test_adding_happens_if_its_condition_holds_and_answers_with_the_item(table: Table) -> None:
+    """As it is then, or as it was: who may not add sees why not."""
+    for number, (condition, holds) in enumerate(ON_AN_ITEM):
+        stored = {**STORED, "sk": str(number)}
+        table.put(stored, ALWAYS)
+        done, item = table.add("a", str(number), "n", 3, {"life": None, "never": None, "more": "m"}, condition)
+        after = {name: value for name, value in stored.items() if name != "life"} | {"n": 8, "more": "m"}
+        assert (done, item) == (holds, after if holds else stored), condition
+        assert table.get("a", str(number)) == item
+    for number, (condition, _) in enumerate(ON_NOTHING):
+        assert table.add("b", str(number), "n", 1, {}, condition) == (False, None), condition
+        assert table.get("b", str(number)) is None
+
+
+def test_adding_at_once_loses_nothing(table: Table) -> None:
+    """Also with a bound, which is kept."""
+    fill(table, "a", "x", n=0)
+    bounded = Condition(at_least={"n": 0}, at_most={"n": 199})
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: table.add("a", "x", "n", 2, {}, bounded), range(120)))
+    assert sorted(item["n"] for done, item in answers if done and item is not None) == list(range(2, 202, 2))
+    assert [item["n"] for done, item in answers if not done and item is not None] == [200] * 20
 
 
 def test_a_delete_happens_if_its_condition_holds(table: Table) -> None:

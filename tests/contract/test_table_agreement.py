@@ -46,6 +46,7 @@ def drawn_condition(random: Random, depth: int = 1) -> Condition:
         "equal": {random.choice((*NUMBERS, "life", "colour")): random.choice((0, 1, "p", "red"))},
         "below": {random.choice(NUMBERS): random.randrange(4)},
         "at_most": {random.choice(NUMBERS): random.randrange(4)},
+        "at_least": {random.choice(NUMBERS): random.randrange(4)},
         "missing": (random.choice((*NUMBERS, "life")),),
     }
     names = random.sample(sorted(parts), random.choice((0, 1, 1, 2)))
@@ -64,12 +65,17 @@ def drawn_together(random: Random) -> list[Change]:
 
 def operate(table: Table, random: Random) -> object:
     """One random operation, and its answer."""
-    match random.choice(("put", "put", "update", "update", "delete", "together", "query", "due", "named")):
+    match random.choice(("put", "put", "update", "update", "add", "delete", "together", "query", "due", "named")):
         case "put":
             return table.put(drawn_item(random), drawn_condition(random))
         case "update":
             key = random.choice(PARTITIONS), random.choice(SORT_KEYS)
             return table.update(*key, drawn_changes(random), drawn_condition(random))
+        case "add":
+            key, name = (random.choice(PARTITIONS), random.choice(SORT_KEYS)), random.choice(NUMBERS)
+            changes = {one: value for one, value in drawn_changes(random).items() if one != name}
+            done, item = table.add(*key, name, random.randrange(3), changes, Condition(at_least={name: 1}))
+            return done, item and dict(item)
         case "delete":
             return table.delete(random.choice(PARTITIONS), random.choice(SORT_KEYS), drawn_condition(random))
         case "together":

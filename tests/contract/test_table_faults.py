@@ -84,6 +84,7 @@ def test_invariant_7_a_transaction_whose_answer_is_lost_happens_once(dynamo: OnD
 WRITES: dict[str, Callable[[DynamoTable], bool]] = {
     "put": lambda table: table.put(ITEM, ALWAYS),
     "update": lambda table: table.update("a", "x", {"n": 2}, PRESENT),
+    "add": lambda table: table.add("a", "x", "n", 1, {"due_at": None}, PRESENT)[0],
     "delete": lambda table: table.delete("a", "x", PRESENT),
     "transact": lambda table: table.transact(ITEM, ALWAYS, COUNT, token()),
 }

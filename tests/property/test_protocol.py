@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.property.protocol import instance, mailbox, permits, restart
+from tests.property.protocol import instance, mailbox, permits, rates, restart
 from tests.property.protocol.explore import explore
 
 
@@ -299,5 +299,41 @@ def test_without_one_of_the_rules_of_limits_someone_waits_for_ever(name: str) ->
     rules, scene = WRONG_LIMITS[name]
     assert explore(permits.Permits(permits.Rules(), scene)).wrong is None
     found = explore(permits.Permits(rules, scene))
+    assert found.wrong is not None
+    assert found.trace
+
+
+RATES: Final = (
+    rates.Scene(2),
+    rates.Scene(3, direct=2, sweeps=False),
+    rates.Scene(2, twice=1),
+    rates.Scene(2, lost=1),
+    rates.Scene(2, deaths=1),
+    rates.Scene(2, direct=1, deaths=1),
+    rates.Scene(1, deaths=1, lost=1),
+)
+CALM: Final = rates.Scene(2, sweeps=False)
+
+
+@pytest.mark.parametrize("scene", [*RATES, CALM], ids=str)
+def test_no_two_start_in_one_place_of_a_rate_and_everyone_is_called(scene: rates.Scene) -> None:
+    """Rule F.7. Where no one dies and no message is lost, without any sweep."""
+    assert (found := explore(rates.Rates(rates.Rules(), scene))).wrong is None, found
+
+
+WRONG_RATES: Final = {
+    "a place is read, then written": (rates.Rules(adds=False), RATES[1]),
+    "who joins looks at the mark first": (rates.Rules(puts_first=False), CALM),
+    "who removes the mark does not look who joined": (rates.Rules(looks_again=False), CALM),
+    "the alarm goes with the mark": (rates.Rules(keeps_alarm=False), RATES[6]),
+    "calls do not see each other": (rates.Rules(seen=False), RATES[2]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_RATES)
+def test_without_one_of_the_rules_of_rates_someone_waits_for_ever(name: str) -> None:
+    """Or two start in one place."""
+    rules, scene = WRONG_RATES[name]
+    found = explore(rates.Rates(rules, scene))
     assert found.wrong is not None
     assert found.trace

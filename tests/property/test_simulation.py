@@ -25,6 +25,9 @@ from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
 from tests.property.map_flows import of_run, of_workflows
 from tests.property.map_limit_bugs import BUGS as OF_LIMITED_MAPS
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
+from tests.property.rate_bugs import BUGS as OF_RATES
+from tests.property.rate_bugs import FLOWS as RATED
+from tests.property.rate_bugs import SHOWN_BY as SHOWS_RATES
 from tests.property.repeat_bugs import BUGS as OF_REPEATS
 from tests.property.tree_bugs import BUGS as OF_TREES
 from tests.property.tree_bugs import OF_WORKFLOWS
@@ -656,6 +659,35 @@ def test_a_bug_in_limits_of_workflows_is_found(bug: Callable[[Any], None], monke
             break
     assert rules
     assert rules <= OF_WHOLE_LIMITS[bug]
+
+
+def rated(seed: int, faults: Faults | None = None) -> Report:
+    """A run of workflows that contend for rates; every fourth one calm, or with little that can go wrong."""
+    own = RATED[seed % len(RATED)]
+    others: dict[type[Workflow], Any] = {flow: {} for flow in RATED if flow is not own}
+    mild = (None, None, NO_FAULTS, Faults(kinds=("step too long", "message late"), rates=(0.3,)))[seed % 4]
+    return simulate(own, {}, seed=seed, beside=others, faults=faults or mild, shrinking=0)
+
+
+def test_no_window_has_too_many_starts_and_everyone_starts() -> None:
+    """Rule F.7: by the times reserved and by the clock, over a record kept apart from the engine; lines move."""
+    for seed in range(PART // 8):
+        rated(seed)
+
+
+@pytest.mark.parametrize("bug", OF_RATES, ids=lambda bug: bug.__name__)
+def test_a_bug_in_rates_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rule F.7, or as someone waits for ever."""
+    bug(monkeypatch)
+    rules = set()
+    for seed in seeds(bug):
+        try:
+            rated(seed, SHOWS_RATES.get(bug.__name__))
+        except InvariantViolated as violation:
+            rules.add(violation.rule)
+            break
+    assert rules
+    assert rules <= OF_RATES[bug]
 
 
 def limited_map(seed: int) -> Report:

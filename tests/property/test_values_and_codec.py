@@ -29,11 +29,13 @@ from hephaestus.engine.records import (
     Occurrence,
     OpenItem,
     Origin,
+    Pace,
     Part,
     Plan,
     Queued,
     Received,
     Tree,
+    Turn,
     Undelivered,
 )
 from hephaestus.engine.state import Compensation, State, StepState, Timer
@@ -112,6 +114,8 @@ BY_TYPE["Mapping[str, OpenItem]"] = st.dictionaries(TEXT, records(OpenItem), max
 BY_TYPE["tuple[Grant, ...]"] = st.tuples(records(Grant))
 BY_TYPE["tuple[Need, ...]"] = st.tuples(records(Need))
 BY_TYPE["Mapping[str, Held]"] = st.dictionaries(TEXT, records(Held), max_size=2)
+BY_TYPE["tuple[Pace, ...]"] = st.tuples(records(Pace))
+BY_TYPE["Mapping[str, Turn]"] = st.dictionaries(TEXT, records(Turn), max_size=2)
 BY_TYPE["Mapping[str, Queued]"] = st.dictionaries(TEXT, records(Queued), max_size=2)
 BY_TYPE["Plan"] = records(Plan)
 BY_TYPE["tuple[Occurrence, ...]"] = st.tuples(records(Occurrence))

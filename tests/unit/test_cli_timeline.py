@@ -144,3 +144,15 @@ def test_a_step_that_stands_in_line_is_said_to() -> None:
     said = rendered(*Timeline(120).lines({**about, "events": [queued, taken]}))
     assert "charge stands in line for stripe, bank" in said
     assert "charge has its permits" in said
+
+
+def test_a_step_that_waits_for_its_rates_is_said_to() -> None:
+    """When it starts, or for which rate it stands in line."""
+    about = {"sequence": 2, "at": "2026-01-01T00:00:00Z"}
+    paces = [{"limit": "openai", "every": 1, "burst": 1, "cost": 1}]
+    own = {"step": "ask", "attempt": 1, "paces": paces}
+    times = [{"type": "StartReserved", "start_at": f"2026-01-01T00:00:{second}Z", **own} for second in ("12", "00")]
+    said = rendered(*Timeline(120).lines({**about, "events": [{"type": "StartQueued", **own}, *times]}))
+    assert "ask stands in line for openai" in said
+    assert "ask starts in 12 s, as openai allows" in said
+    assert "ask starts at once, as openai allows" in said

@@ -477,11 +477,11 @@ def test_limits_that_cannot_be_kept_are_rejected(made: Callable[[], Step], words
 def test_two_numbers_of_one_limit_are_rejected() -> None:
     """Rule F.8. In one workflow, and in one deployment."""
     one, two = waiting(Concurrency("one", 1)), waiting(Concurrency("one", 2), key="other")
-    with pytest.raises(DefinitionError, match="its limit 'one' has 2 permits, and 1 in work"):
+    with pytest.raises(DefinitionError, match="its limit 'one' has 2 permits, and 1 permit in work"):
 
         class Both(Workflow, key="both"):
             start_at = one
             transitions = {one: {"ok": two}, two: {"ok": DONE}}
 
-    with pytest.raises(DefinitionError, match="its limit 'one' has 2 permits, and 1 in Flow"):
+    with pytest.raises(DefinitionError, match="its limit 'one' has 2 permits, and 1 permit in Flow"):
         Registry([flow(one), flow(two, "Other")]).names()

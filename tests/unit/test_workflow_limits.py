@@ -414,5 +414,5 @@ def test_a_name_is_a_workflows_or_a_steps_limit() -> None:
         Registry([flow(LIMIT), of_step]).names()
     with pytest.raises(DefinitionError, match="its limit 'sync' is a step's, and a workflow's in Both"):
         flow(LIMIT, name="Both", steps=lambda: (step(key="first", limits=[LIMIT])(noted),))
-    with pytest.raises(DefinitionError, match="its limit 'sync' has 2 permits, and 1 in Sync"):
+    with pytest.raises(DefinitionError, match="its limit 'sync' has 2 permits, and 1 permit in Sync"):
         Registry([flow(LIMIT), flow(Concurrency("sync", 2), name="Other")]).names()

@@ -250,6 +250,22 @@ def workflow() -> Schema:
         },
         "ends_on": {"type": "array", "items": {"type": "string"}},
         "checkpoint": {"type": "boolean", "description": "False: its result is left to the next commit. Else true."},
+        "limits": {
+            "type": "array",
+            "description": "How many of its attempts may run at once, or start in a time.",
+            "items": {
+                "type": "object",
+                "required": ["name", "n"],
+                "properties": {
+                    "name": text,
+                    "n": {"type": "integer"},
+                    "period_seconds": {"type": "number"},
+                    "burst": {"type": "integer"},
+                    "cost": {"type": "integer"},
+                },
+                "additionalProperties": False,
+            },
+        },
         "child": {
             **_all_of({"workflow": WORKFLOW, "detached": {"type": "boolean"}, "undoes": {"type": "boolean"}}),
             "description": "The workflow that it starts, and whether that undoes itself what it did.",

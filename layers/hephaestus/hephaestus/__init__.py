@@ -10,6 +10,7 @@ from hephaestus.definition.concurrency import Concurrency
 from hephaestus.definition.context import Instance, StepContext
 from hephaestus.definition.default import Runs, otherwise, use
 from hephaestus.definition.item_sources import InvalidItems, Items
+from hephaestus.definition.rates import RateLimit
 from hephaestus.definition.results import Again, Completed, Pending, Result
 from hephaestus.definition.retries import Retry
 from hephaestus.definition.rounds import Rounds
@@ -120,6 +121,7 @@ __all__ = [
     "PayloadTooLarge",
     "Pending",
     "Put",
+    "RateLimit",
     "RequestIdReused",
     "Result",
     "Retry",

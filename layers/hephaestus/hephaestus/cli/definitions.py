@@ -23,8 +23,9 @@ from hephaestus.cli.text import counted, safe, short, span
 from hephaestus.costs import Plan, estimate, plan_of
 from hephaestus.costs.estimate import Work
 from hephaestus.definition.child import ChildWorkflow, lacking_children, with_children
-from hephaestus.definition.concurrency import limits_of
+from hephaestus.definition.concurrency import Concurrency, limits_of
 from hephaestus.definition.maps import Map
+from hephaestus.definition.rates import RateLimit
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hephaestus.definition.concurrency import Concurrency
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.schedules import Schedule
     from hephaestus.definition.workflow import Workflow
@@ -353,10 +354,14 @@ def _of_map(definition: Definition, key: str) -> list[str]:
     return [f"runs {what} for each item", f"{spread.concurrency:,} at a time", f"{may} may fail"]
 
 
-def _limit(limit: Concurrency) -> str:
-    """How many attempts may run at once, and of what."""
-    held = ", waits included" if limit.held == "step" else ""
-    return f"{limit.name} {limit.n:,}{' for each value' if limit.per is not None else ''}{held}"
+def _limit(limit: Limit) -> str:
+    """How many attempts may run at once, or start in a time, and of what."""
+    each = " for each value" if limit.per is not None else ""
+    if isinstance(limit, RateLimit):
+        cost = f", {limit.cost:,} an attempt" if limit.cost > 1 else ""
+        return f"{limit.name} {limit.words}, {limit.burst:,} at once{each}{cost}"
+    held = ", waits included" if isinstance(limit, Concurrency) and limit.held == "step" else ""
+    return f"{limit.name} {limit.n:,}{each}{held}"
 
 
 def _of_limits(definition: Definition, key: str) -> list[str]:

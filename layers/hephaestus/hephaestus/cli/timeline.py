@@ -245,8 +245,25 @@ def _permits(event: Json, _at: datetime) -> Text:
 
 
 def _queued(event: Json, _at: datetime) -> Text:
-    limits = ", ".join(safe(one.get("limit", "")) for one in event.get("needs", ()))
+    limits = ", ".join(_limits(event, "needs"))
     return Text.assemble((safe(event.get("step") or "the instance"), "bold"), f" stands in line for {limits}")
+
+
+def _reserved(event: Json, at: datetime) -> Text:
+    line = Text.assemble((safe(event["step"]), "bold"), " starts")
+    due, rates = moment(event.get("start_at")), ", ".join(_limits(event, "paces"))
+    line.append(f" {ago(due, at)}" if due is not None and due > at else " at once", style="yellow")
+    line.append(f", as {rates} allows", style="dim")
+    return line
+
+
+def _in_line(event: Json, _at: datetime) -> Text:
+    first = next(_limits(event, "paces"), "")
+    return Text.assemble((safe(event["step"]), "bold"), f" stands in line for {first}")
+
+
+def _limits(event: Json, name: str) -> Iterator[str]:
+    return (safe(one.get("limit", "")) for one in event.get(name, ()))
 
 
 def _part_reported(event: Json, _at: datetime) -> Text:
@@ -425,6 +442,8 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Json, Any], Text]]]] = {
     "PartReported": ("failed", _part_reported),
     "PermitsTaken": ("", _permits),
     "StepQueued": ("waiting", _queued),
+    "StartReserved": ("waiting", _reserved),
+    "StartQueued": ("waiting", _in_line),
     "PartEnded": ("mapping", _part_ended),
     "ItemCompleted": ("completed", _item_completed),
     "ItemWaiting": ("waiting", _waiting),

@@ -84,6 +84,15 @@ class CountingTable(InMemoryTable):
         self.tally.write("UpdateItem", write_units(before, self._known({"pk": pk, "sk": sk})))
         return written
 
+    def add(  # noqa: PLR0913, PLR0917 - as the port has it
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add to a number."""
+        before = self._known({"pk": pk, "sk": sk})
+        done, item = super().add(pk, sk, name, by, changes, condition)
+        self.tally.write("UpdateItem", write_units(before, item if done and item is not None else before))
+        return done, item
+
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item."""
         before = self._known({"pk": pk, "sk": sk})

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
+from hephaestus.definition.concurrency import Concurrency
 from hephaestus.definition.maps import MOST_ITEMS
+from hephaestus.definition.rates import RateLimit
 from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
@@ -30,6 +32,7 @@ from hephaestus.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.views import InstanceView
@@ -342,21 +345,34 @@ def _step(described: Json, plan: Plan) -> Step:
     if "map" in described:
         return _map(key, described["map"], plan)
     if not described.get("waits"):
-        emitted = _event(described, plan)
+        emitted, limits = _event(described, plan), _limits(described)
         if bounds := described.get("rounds"):
             number = plan.rounds.get(key, min(bounds["at_most"], USUAL_ROUNDS))
             again_on = tuple(bounds.get("again_on", ()))
             pause = None if again_on else Again(_data(plan.result_bytes), after=plan.waits.get(key))
             again = _go_on(emitted, number, pause, plan.result_bytes)
-            return step(key=key, events=events, rounds=Rounds(number, again_on=again_on))(again)
+            rounds = Rounds(number, again_on=again_on)
+            return step(key=key, events=events, rounds=rounds, limits=limits)(again)
         deferred = None if described.get("checkpoint", True) else False
-        return step(key=key, events=events, checkpoint=deferred)(_emit(emitted, plan.result_bytes))
+        return step(key=key, events=events, checkpoint=deferred, limits=limits)(_emit(emitted, plan.result_bytes))
     duration = plan.waits.get(key, UNKNOWN_WAIT)
     if events == ("done",):
         return Wait(seconds=duration.total_seconds(), name=key)
     own = [event for event in events if event != "timeout"]
     kind = _CodedWait if key in plan.coded else WaitForEvent
     return kind(*own, timeout=duration if "timeout" in events else None, name=key)
+
+
+def _limits(described: Json) -> list[Limit]:
+    """The limits of a step, of which something is free."""
+    found: list[Limit] = []
+    for one in described.get("limits", ()):
+        if "period_seconds" in one:
+            size = {"burst": one["burst"], "cost": one["cost"]}
+            found.append(RateLimit(one["name"], one["n"], one["period_seconds"], **size))
+        else:
+            found.append(Concurrency(one["name"], max(one.get("n", 1), 1)))
+    return found
 
 
 def _map(key: str, described: Json, plan: Plan) -> Step:

@@ -18,7 +18,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hephaestus.definition.concurrency import Concurrency
+    from hephaestus.definition.concurrency import Concurrency, Limit
     from hephaestus.definition.context import StepContext
     from hephaestus.definition.retries import Retry
     from hephaestus.definition.rounds import Rounds
@@ -84,7 +84,7 @@ class Declared:
     pure: bool
     compensates: bool
     checkpoint: bool | None = None
-    limits: tuple[Concurrency, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def is_kept(self) -> bool:

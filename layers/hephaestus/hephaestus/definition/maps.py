@@ -11,6 +11,7 @@ from hephaestus.definition.child import ChildWorkflow, is_workflow
 from hephaestus.definition.durations import shown
 from hephaestus.definition.item_sources import InvalidItems, Items
 from hephaestus.definition.mistakes import Mistakes
+from hephaestus.definition.rates import RateLimit
 from hephaestus.definition.signatures import call_problem
 from hephaestus.definition.step import Done, Fail, Step
 from hephaestus.engine.graph import WHOLE_SHARE, Spread
@@ -224,6 +225,9 @@ def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
     elif made.checkpoint is False:
         fix = "Drop checkpoint=False: what items end together is one commit"
         yield (f"is a map of {made.key}, which has checkpoint=False", fix)
+    elif rates := [limit.name for limit in made.limits or () if isinstance(limit, RateLimit)]:
+        fix = "Put the step into a workflow, and run that for each item"
+        yield (f"is a map of {made.key}, which names the rate {rates[0]!r}", fix)
 
 
 def _is_number(given: object) -> bool:

@@ -20,7 +20,7 @@ from hephaestus.values.scalars import plain_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hephaestus.definition.concurrency import Concurrency
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.context import Instance, StepContext
     from hephaestus.definition.durations import Duration
     from hephaestus.definition.retries import Retry
@@ -64,7 +64,7 @@ class Step:
         rounds: how often the step may return ``Again``; ``None`` for never.
         checkpoint: whether its result is written before another step begins; ``False`` leaves it to the next commit, so
             that the step may run again and give another answer; ``None`` takes the workflow's setting.
-        limits: how many attempts of it, and of what else names the same limits, may run at once.
+        limits: how many attempts of it, and of what else names the same limits, may run at once, or start in a time.
         ends_on: the only events that it takes, also while it is between two attempts (``Poll``); ``None`` for others.
         pure: whether ``execute`` is the library's own and touches nothing outside, so that its start is no matter.
     """
@@ -77,7 +77,7 @@ class Step:
     compensate_retry: Retry | None = None
     rounds: Rounds | None = None
     checkpoint: bool | None = None
-    limits: Sequence[Concurrency] = ()
+    limits: Sequence[Limit] = ()
     ends_on: Sequence[str] | None = None
     waits: bool = False
     pure: bool = False
@@ -177,7 +177,7 @@ class FunctionStep(Step):
         compensate_retry: Retry | None = None,
         rounds: Rounds | None = None,
         checkpoint: bool | None = None,
-        limits: Sequence[Concurrency] = (),
+        limits: Sequence[Limit] = (),
     ) -> None:
         self.function = function
         self.events = events
@@ -236,7 +236,7 @@ def step(
     compensate_retry: Retry | None = None,
     rounds: Rounds | None = None,
     checkpoint: bool | None = None,
-    limits: Sequence[Concurrency] = (),
+    limits: Sequence[Limit] = (),
 ) -> Callable[[StepFunction], FunctionStep]: ...
 def step(  # noqa: PLR0913 - what a step is made of
     function: StepFunction | None = None,
@@ -251,7 +251,7 @@ def step(  # noqa: PLR0913 - what a step is made of
     compensate_retry: Retry | None = None,
     rounds: Rounds | None = None,
     checkpoint: bool | None = None,
-    limits: Sequence[Concurrency] = (),
+    limits: Sequence[Limit] = (),
 ) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
     """Make a step of a function that takes the context and returns a result.
 
@@ -268,7 +268,8 @@ def step(  # noqa: PLR0913 - what a step is made of
         rounds: how often it may return ``Again``, as in ``Rounds(1_000, within=timedelta(days=3))``; by default never.
         checkpoint: ``False`` leaves its result to the next commit: cheaper, and it may run again with another answer;
             ``True`` does not; by default as the workflow says.
-        limits: how many attempts of it may run at once, as in ``[Concurrency("stripe", 5)]``.
+        limits: how many attempts of it may run at once, or start in a time, as in ``[Concurrency("stripe", 5)]`` or
+            ``[RateLimit("stripe", 100, timedelta(minutes=1))]``.
 
     Raises:
         DefinitionError: it is given something by position that is no function.

@@ -34,6 +34,7 @@ from hephaestus.engine.map_items import (
     open_parts,
     summary,
 )
+from hephaestus.engine.pacing import may_begin, next_start
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import above_of, is_fatal, is_part, is_stuck, not_undone, undoes_at_cancel, undone_from
 from hephaestus.errors import InvariantBroken
@@ -317,6 +318,7 @@ def _stopping(graph: Graph, state: State, open_: list[str], due: Collection[str]
 def next_wake(graph: Graph, state: State, after: int = 0) -> int | None:
     """The earliest time (ms) later than ``after`` at which a waiting or retrying step has something to do, if any."""
     own = state.deadline if state.deadline is not None and state.deadline > after and state.verdict is None else None
+    own = earlier(own, next_start(state, after)) if state.turns else own
     return earlier(ask(graph, state, lambda agenda: agenda.next_time(after)), own)
 
 
@@ -479,8 +481,8 @@ def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) ->
     if state.children and (asked := {step_of(one) for one, child in state.children.items() if child.asked}):
         due += [step for step in agenda.graph.order if step in asked and step in agenda.waiting]
     due_now = [(activation, step) for step in due if (activation := state.activation(step)) not in in_flight]
-    if state.queued:
-        due_now = [(activation, step) for activation, step in due_now if activation not in state.queued]
+    if state.queued or state.turns:
+        due_now = [(activation, step) for activation, step in due_now if may_begin(state, activation, now)]
     runs = [Run(activation, state.attempt(step)) for activation, step in due_now]
     for step in sorted(agenda.mapped, key=agenda.graph.place.__getitem__):
         runs += [Run(*one) for one in due_items(agenda.graph, state, step, now, in_flight)]
@@ -692,8 +694,8 @@ def _undone(state: State, undoing: Compensation) -> Close:
 
 
 def _rest(agenda: Agenda, state: State, now: int) -> Close | Sleep:
-    if state.queued:  # the times of what stands in line have passed
-        return Sleep(earlier(agenda.next_time(now), state.deadline))
+    if state.queued or state.turns:  # the times of what stands in line have passed
+        return Sleep(earlier(earlier(agenda.next_time(now), next_start(state, now)), state.deadline))
     if agenda.waiting or agenda.timed or agenda.mapped:
         return Sleep(earlier(agenda.next_time(0), state.deadline))
     if agenda.pending:

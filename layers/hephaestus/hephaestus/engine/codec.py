@@ -28,11 +28,13 @@ from hephaestus.engine.records import (
     Occurrence,
     OpenItem,
     Origin,
+    Pace,
     Part,
     Plan,
     Queued,
     Received,
     Tree,
+    Turn,
     Undelivered,
 )
 from hephaestus.engine.state import State
@@ -133,6 +135,8 @@ _NAMES: Final = {
     "Held": Held,
     "Need": Need,
     "Queued": Queued,
+    "Pace": Pace,
+    "Turn": Turn,
     "Part": Part,
     "Plan": Plan,
     "Tree": Tree,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from hephaestus.engine.events import Entry, Event
-    from hephaestus.engine.records import Child, Held, Occurrence, Origin, Queued
+    from hephaestus.engine.records import Child, Held, Occurrence, Origin, Queued, Turn
     from hephaestus.engine.state import State, Timer
 
 
@@ -195,6 +195,32 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinLine:
+    """Have an attempt stand in the line of a rate."""
+
+    activation: str
+    turn: Turn
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it is about."""
+        return (self.turn.paces[0].limit,)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLine:
+    """Have an attempt stand in the line of a rate no more, be it that it was called or not."""
+
+    activation: str
+    turn: Turn
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it is about."""
+        return (self.turn.paces[0].limit,)
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
@@ -204,7 +230,8 @@ TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
 
 OfLimits: TypeAlias = Stand | GiveBack | Leave
-Owed: TypeAlias = StartChild | StartOccurrence | Tell | Steer | Keep | OfLimits
+OfRates: TypeAlias = JoinLine | LeaveLine
+Owed: TypeAlias = StartChild | StartOccurrence | Tell | Steer | Keep | OfLimits | OfRates
 Effect: TypeAlias = Schedule | Unschedule | Wake | Notify | Head | Owed
 
 
@@ -238,8 +265,8 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     """What other instances are to be told of an entry, in order; until that is done the head does not follow it."""
     related = before.children is not NOTHING or after.children is not NOTHING or after.origin is not None
     related = related or bool(before.undelivered)
-    limited = before.permits or before.queued or after.queued
-    found: list[Owed] = list(_of_limits(before, after)) if limited else []
+    limited = before.permits or before.queued or after.queued or before.turns or after.turns
+    found: list[Owed] = [*_of_limits(before, after), *_of_rates(before, after)] if limited else []
     for event in entry.events:
         if isinstance(event, RoundEnded) and event.starts:
             found += [StartOccurrence(one, entry.at) for one in event.starts]
@@ -285,6 +312,16 @@ def _of_limits(before: State, after: State) -> Iterator[OfLimits]:
     for activation, queued in after.queued.items():
         if before.queued.get(activation) != queued:
             yield Stand(activation, queued)
+
+
+def _of_rates(before: State, after: State) -> Iterator[OfRates]:
+    """What becomes of places in the lines of rates."""
+    for activation, turn in before.turns.items():
+        if not turn.at and after.turns.get(activation) != turn:
+            yield LeaveLine(activation, turn)
+    for activation, turn in after.turns.items():
+        if not turn.at and before.turns.get(activation) != turn:
+            yield JoinLine(activation, turn)
 
 
 def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -> StartChild | Steer:

@@ -67,7 +67,7 @@ def apply(state: State, events: Iterable[Event], at: int) -> State:
         changes = event.changes(state, at)
         changes["status"], changes["updated_at"] = status, at
         after = evolve(state, changes)
-        if after.permits is not NOTHING or after.queued is not NOTHING:
+        if after.permits is not NOTHING or after.queued is not NOTHING or after.turns is not NOTHING:
             after = evolve(after, holding(state, after))
         alarm = wake_at(state, event, at, after)
         state = after if alarm == after.wake_at else evolve(after, wake_at=alarm)

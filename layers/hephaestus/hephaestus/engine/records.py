@@ -578,6 +578,40 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """A rate that an attempt needs a place of.
+
+    Attributes:
+        limit: its name, with the value of ``per``.
+        every: how far apart its places are (microseconds).
+        burst: how many of them may be used at once after a pause.
+        cost: how many the attempt takes.
+    """
+
+    limit: str
+    every: int
+    burst: int
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When an attempt may start, as the rates that it needs allow.
+
+    Attributes:
+        attempt: which of the attempts.
+        at: when (ms); 0 while it stands in line.
+        order: where it stands, or stood, in a line (ms); 0 where it never did.
+        paces: the rates that it needs; the first of them is the one whose line it stands in.
+    """
+
+    attempt: int
+    at: int = 0
+    order: int = 0
+    paces: tuple[Pace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """Data that a fork was given in place of what its source had.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Queued,
         Received,
         Replacement,
+        Turn,
         Undelivered,
     )
 
@@ -203,7 +204,8 @@ class State:
     part of a map that went on after its end, how many items it may have at work; ``scheduled_for``, of an occurrence of
     a schedule, for which time (ms) it was started.
     ``permits`` are the permits of limits that are held, ``queued`` what stands in line for some, by activation; the
-    instance's own are under ``INSTANCE``. ``resuming`` are the activations whose children go on once it has them;
+    instance's own are under ``INSTANCE``. ``turns`` are the times that rates allow attempts to start at, and what
+    stands in line for one. ``resuming`` are the activations whose children go on once it has its permits;
     ``alone``: it was left by its parent and redriven by itself, and has no permit but its own.
     An ``orphan`` was started when its parent had ended, or was gone, and has run nothing.
     ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
@@ -266,6 +268,7 @@ class State:
     queued: Mapping[str, Queued] = NOTHING
     resuming: tuple[str, ...] = ()
     alone: bool = False
+    turns: Mapping[str, Turn] = NOTHING
     scheduled_for: int = 0
     undelivered: Mapping[str, Undelivered] = NOTHING
     orphan: bool = False

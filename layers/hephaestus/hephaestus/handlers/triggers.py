@@ -14,6 +14,7 @@ from hephaestus.definition.business_key import check_id
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.store.permits import is_limit
+from hephaestus.store.reservations import is_rate
 from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -92,6 +93,6 @@ def read_work(body: str) -> Wakeup | Timeout | StatusEvent:
         text = f"not a message of Hephaestus: {error}"
         raise BadRequest(text) from error
     work = sqs.read_message(message if isinstance(message, dict) else {})
-    if not is_limit(work.instance_id):
+    if not is_limit(work.instance_id) and not is_rate(work.instance_id):
         check_id(work.instance_id)
     return work

@@ -77,6 +77,8 @@ from hephaestus.engine.events.children import LOST
 from hephaestus.engine.fold import apply, following
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import is_open_item
+from hephaestus.engine.pacing import EARLY_MS, first_start, is_in_line
+from hephaestus.engine.pacing import IN_PLACE_MS as START_IN_PLACE_MS
 from hephaestus.engine.state import CAREFUL, child_in, is_other, is_part, part_in
 from hephaestus.errors import EngineSignal, PayloadTooLarge, RetryLater, no_signer
 from hephaestus.runtime import telemetry
@@ -200,7 +202,7 @@ class Executor:
 
     def _is_called(self, state: State) -> bool:
         """Whether what stood in line in an instance without an owner has its permits: a message may have met it."""
-        return bool(state.queued) and state.owner is None and is_called(state, self.commits.store)
+        return bool(state.queued or state.turns) and state.owner is None and is_called(state, self.commits.store)
 
     def _append(self, state: State, events: tuple[Event, ...]) -> State | None:
         after, entry = following(state, self.clock.unique(), max(self.clock.now(), state.updated_at), events)
@@ -290,7 +292,7 @@ class _Execution:
             tell_commit(before, entry, after, pure, self.ended)
             if self.mail:
                 self.drop_mail(entry)
-            if self.permits.taken:
+            if self.permits.taken or self.permits.turns.reserved:
                 self.permits.committed(after)
 
         self.journal = Journal(executor.commits, executor.clock, state, opening, self.is_pure, give_up_at, told)
@@ -755,7 +757,7 @@ class _Execution:
     def collect(self, now: int) -> None:
         """Wait for what runs, for a timer, or for the next look at the log; note what has ended."""
         assert self.workers is not None  # noqa: S101 - something is in flight
-        waiting = is_any_waiting(self.graph, self.draft) or bool(self.draft.queued)
+        waiting = is_any_waiting(self.graph, self.draft) or is_in_line(self.draft)
         times = [now + self.limits.peek_ms] if waiting else []
         times += [self.late_at] if self.journal.decided else []
         # What was due before this has been started, or cannot be while these run.
@@ -894,7 +896,7 @@ class _Execution:
                 # Still as the owner: an invocation woken by a part that ends at once would start the others once more.
                 self.flush()
             case [Sleep(wake_at)]:
-                if wake_at is None or not 0 < wake_at - now < IN_PLACE_MS or wake_at >= self.budget.deadline:
+                if wake_at is None or not self.may_wait(now, wake_at):
                     self.permits.drop()
                     return not self.more_mail() and self.commit(Suspended(wake_at))
                 self.name_retries(wake_at)
@@ -903,6 +905,14 @@ class _Execution:
             case _:
                 return True
         return False
+
+    def may_wait(self, now: int, until: int) -> bool:
+        """Whether something is waited for in place: longer for a start that a rate has put off."""
+        longest = IN_PLACE_MS - 1
+        first = first_start(self.draft, now) if self.draft.turns else None
+        if first is not None and until >= first - EARLY_MS:
+            longest = START_IN_PLACE_MS if first - now <= START_IN_PLACE_MS else 0
+        return 0 < until - now <= longest and until < self.budget.deadline
 
     def close(self, end: Close) -> bool:
         """End the instance, with its output if it completes; whether it has ended."""
@@ -935,7 +945,7 @@ class _Execution:
         else:
             due = [run.activation for run in advance(self.graph, state, at) if isinstance(run, Run)]
             due = due[: self.limits.concurrency]
-        due = [one for one in due if self.permits.may_name(one)]
+        due = [one for one in due if self.permits.may_name(one, at)]
         if unnamed := tuple(activation for activation in due if activation not in state.running):
             self.journal.decide(StepsStarted(unnamed))
 

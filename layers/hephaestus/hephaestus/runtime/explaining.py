@@ -36,7 +36,7 @@ def with_reasons(shown: InstanceView, state: State, store: Store, now: int, lack
     """
     if state.closed:
         return shown
-    said = waits_for(state, store, now) if state.queued else {}
+    said = waits_for(state, store, now) if state.queued or state.turns else {}
     own = said.pop(INSTANCE, None)
     lines = {step_of(activation): text for activation, text in said.items()}
     if state.workflow == SCHEDULE_KEY and state.step_status(STEP) == "waiting":

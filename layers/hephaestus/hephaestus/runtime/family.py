@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.engine.activation import INSTANCE
 from hephaestus.engine.effects import (
     GiveBack,
+    JoinLine,
     Keep,
     Leave,
+    LeaveLine,
     Owed,
     Stand,
     StartChild,
@@ -39,7 +41,7 @@ from hephaestus.errors import (
     UnknownVersion,
     UnknownWorkflow,
 )
-from hephaestus.runtime import commands, lines
+from hephaestus.runtime import commands, lines, turns
 from hephaestus.runtime.announce import tell_start
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.resume_part import ResumePart
@@ -93,6 +95,9 @@ class Family:
             case Stand() | GiveBack() | Leave():
                 own = self._instances
                 lines.perform(effect, state, own.store, own.clock, own.queue)
+            case JoinLine() | LeaveLine():
+                own = self._instances
+                turns.perform(effect, state, own.store, own.clock, own.queue)
 
     def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
         """Start a child; the same start made again is one. An id that another has comes back as mail."""

@@ -31,6 +31,8 @@ from hephaestus.engine.events import (
     Paused,
     PermitsTaken,
     RoundEnded,
+    StartQueued,
+    StartReserved,
     StepCompleted,
     StepFailed,
     StepQueued,
@@ -283,6 +285,8 @@ class Journal:
                 | StepQueued()
                 | LimitsFailed()
                 | Paused()
+                | StartReserved()
+                | StartQueued()
             ):
                 return True
             case StepWaiting(activation=activation) | ItemWaiting(activation=activation):

@@ -10,6 +10,7 @@ from hephaestus.definition.reasons import lasting, ordinal
 from hephaestus.engine.effects import GiveBack, Leave, Stand
 from hephaestus.engine.records import Need
 from hephaestus.errors import CorruptLog, RetryLater
+from hephaestus.runtime import turns
 from hephaestus.runtime.names import is_bulk, said_id
 from hephaestus.runtime.telemetry import LIMIT_SWEPT, emit, heard
 from hephaestus.store.permits import Holder
@@ -42,11 +43,12 @@ def in_line(state: State, activation: str, queued: Queued) -> Holder:
 
 
 def is_called(state: State, store: Store) -> bool:
-    """Whether something that stood in line has its permits, or does not stand there any more."""
+    """Whether something that stood in line has its permits or its time, or does not stand there any more."""
     if state.closed or state.paused is not None:
         return False
     places = state.queued.items()
-    return any(store.permits.find(in_line(state, one, queued), queued.needs) != () for one, queued in places)
+    called = any(store.permits.find(in_line(state, one, queued), queued.needs) != () for one, queued in places)
+    return called or turns.is_called(state, store)
 
 
 def stand(state: State, activation: str, store: Store, clock: Clock, queue: WorkQueue) -> tuple[Grant, ...]:
@@ -113,7 +115,7 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
             if name in usage.line or len(usage.line) == MOST_LOOKED_AT:
                 found[activation] = _behind(name, need, usage, store, now)
                 break
-    return found
+    return found | turns.waits_for(state, store, now)
 
 
 def _behind(name: Holder, need: Need, usage: Usage, store: Store, now: int) -> str:

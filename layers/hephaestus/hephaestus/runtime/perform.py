@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from hephaestus.engine.effects import (
     GiveBack,
     Head,
+    JoinLine,
     Keep,
     Leave,
+    LeaveLine,
     Notify,
     Schedule,
     Stand,
@@ -80,7 +82,18 @@ class Performer:
         others: set[str] = set()  # who could not be told: what each is told keeps its order
         for effect in effects:
             match effect:
-                case StartChild() | StartOccurrence() | Tell() | Steer() | Keep() | Stand() | GiveBack() | Leave():
+                case (
+                    StartChild()
+                    | StartOccurrence()
+                    | Tell()
+                    | Steer()
+                    | Keep()
+                    | Stand()
+                    | GiveBack()
+                    | Leave()
+                    | JoinLine()
+                    | LeaveLine()
+                ):
                     if not others.isdisjoint(effect.others) or not self._tell(effect, silent, state, blocked):
                         left.append(effect)
                         others.update(effect.others)

@@ -6,7 +6,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
-from hephaestus.definition.concurrency import Named, clashes, limits_of
+from hephaestus.definition.concurrency import Concurrency, Named, clashes, limits_of
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.limit_cycles import cycle_of_limits
 from hephaestus.definition.workflow import Workflow
@@ -24,7 +24,7 @@ from hephaestus.runtime.names import SCHEDULE_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hephaestus.definition.concurrency import Concurrency
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.definition import Definition
     from hephaestus.engine.state import State
 
@@ -154,12 +154,12 @@ class Registry:
         return definition
 
     def limits(self) -> list[Concurrency]:
-        """The limits that workflows name; one of a name, which has one number."""
+        """The limits that workflows name and that have permits; one of a name, which has one number."""
         flows = list(self)
         versions = [flow.definition(version) for flow in flows for version in flow.versions]
-        every = [limit for one in versions for limit in one.limits]
+        every: list[Limit] = [limit for one in versions for limit in one.limits]
         every += [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
-        return list({limit.name: limit for limit in every}.values())
+        return list({limit.name: limit for limit in every if isinstance(limit, Concurrency)}.values())
 
     def unavailable(self) -> list[str]:
         """The modules that cannot be loaded; the log says why."""

@@ -22,8 +22,10 @@ from hephaestus.runtime.lines import is_called, sweep
 from hephaestus.runtime.names import DECLARATIONS, said_id
 from hephaestus.runtime.orphans import forget, unread
 from hephaestus.runtime.quarantine import quarantine, reason_of, tell_parked
+from hephaestus.runtime.turns import call
 from hephaestus.runtime.workflow_pauses import is_paused_workflows, pause_of, wake_waiting
 from hephaestus.store.permits import LIMIT, is_limit
+from hephaestus.store.reservations import RATES, is_rate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -69,6 +71,10 @@ class Waker:
             from hephaestus.runtime.declarations import declare  # noqa: PLC0415 - the sweep asks for it now and then
 
             declare(self._instances, Enqueue())
+            return
+        if is_rate(instance_id):
+            own = self._instances
+            call(instance_id.removeprefix(RATES), own.store, own.clock, own.queue)
             return
         if is_limit(instance_id):
             own = self._instances
@@ -143,8 +149,8 @@ class Waker:
         return unread(state, self._instances.store) if state.children else ()
 
     def _is_called(self, state: State) -> bool:
-        """Whether a permit has been granted."""
-        return bool(state.queued) and is_called(state, self._instances.store)
+        """Whether something that stood in line was called."""
+        return bool(state.queued or state.turns) and is_called(state, self._instances.store)
 
     def _is_outrun(self, state: State) -> bool:
         """Whether another has claimed an instance meanwhile: many parts of a map tell at once, and each wakes it.

@@ -921,7 +921,8 @@ def _due(state: State, graph: Graph) -> list[int]:
     waits = [activation for activation, one in items.items() if one.retry_at is None]
     waits += [activation for activation, child in state.children.items() if "[" in activation and child.stopping]
     times = [timer.due_at for timer in state.deadlines if timer.step in waiting or timer.activation in waits]
-    in_line = set(map(step_of, state.queued))  # who calls them wakes them
+    in_line = {*map(step_of, state.queued), *map(step_of, state.turns)}  # who calls them wakes them
+    times += [turn.at for turn in state.turns.values() if turn.at]
     retried = {activation: one.retry_at for activation, one in items.items() if step_of(activation) not in in_line}
     times += [retry_at for retry_at in retried.values() if retry_at is not None]
     timed = {key: known for key, known in state.steps.items() if known.status in TIMED and key not in in_line}

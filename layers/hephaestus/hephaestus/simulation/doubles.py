@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from hephaestus.errors import CorruptLog, StoreUnavailable, UnknownVersion
@@ -13,6 +14,7 @@ from hephaestus.runtime.registry import Registry
 from hephaestus.simulation.violation import Violation
 from hephaestus.simulation.world import NEVER, Gone
 from hephaestus.store.keys import read_log_key
+from hephaestus.store.reservations import is_rate
 from hephaestus.store.store import Store
 from hephaestus.store.values import unpacked
 
@@ -141,6 +143,12 @@ class SimulatedTable:
         """Change an item."""
         return self._write("update", {"pk": pk, "sk": sk}, lambda: self.inner.update(pk, sk, changes, condition))
 
+    def add(  # noqa: PLR0913, PLR0917 - as the port has it
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add to a number."""
+        return self.calls.write(f"add to {sk}", lambda: self.inner.add(pk, sk, name, by, changes, condition))
+
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item."""
         return self._write("delete", {"pk": pk, "sk": sk}, lambda: self.inner.delete(pk, sk, condition))
@@ -151,6 +159,8 @@ class SimulatedTable:
         def write() -> bool:
             written, check = self.ledger.turnstiles.change(changes, lambda: self.inner.change_all(changes))
             guarded(self.world, check)
+            for key in {change.pk for change in changes if is_rate(change.pk)}:
+                guarded(self.world, partial(self.ledger.observe, key))
             return written
 
         return self.calls.write(f"change {', '.join(change.sk for change in changes)}", write)

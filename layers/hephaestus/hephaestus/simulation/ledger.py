@@ -46,6 +46,7 @@ from hephaestus.simulation.checks import (
 from hephaestus.simulation.entrances import Entrances
 from hephaestus.simulation.saga import nets_to_zero
 from hephaestus.simulation.standstills import Standstills
+from hephaestus.simulation.timekeeper import Timekeeper
 from hephaestus.simulation.trees import Trees
 from hephaestus.simulation.turnstiles import Turnstiles
 from hephaestus.simulation.violation import Violation, require
@@ -54,6 +55,7 @@ from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, end_of, log_key
 from hephaestus.store.paused import PAUSED
 from hephaestus.store.permits import is_limit
 from hephaestus.store.reader import Reader
+from hephaestus.store.reservations import is_rate
 from hephaestus.store.values import Values
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ class Ledger:
         self.kids: dict[str, tuple[str, str]] = {}
         self.turnstiles = Turnstiles(self)
         self.entrances = Entrances(self)
+        self.timekeeper = Timekeeper(self)
         self.trees = Trees(self)
         self.standstills = Standstills(self)
         self._keys: dict[str, Work] = {}
@@ -150,14 +153,23 @@ class Ledger:
         if isinstance(commit, str):
             self._writers.setdefault(commit, invocation)
 
+    def _look(self, name: str) -> None:
+        """Something may have changed that is about no instance: a limit, a rate, or a pause of workflows."""
+        if name == PAUSED:
+            self.standstills.look()
+        elif is_limit(name):
+            self.turnstiles.look(name)
+        else:
+            self.timekeeper.look(name)
+
     def observe(self, instance_id: str) -> None:
         """Something may have changed: read what is new, check it, and compare what is stored with what the log says.
 
         Raises:
             Violation: an invariant does not hold.
         """
-        if is_limit(instance_id) or instance_id == PAUSED:
-            self.turnstiles.look(instance_id) if instance_id != PAUSED else self.standstills.look()
+        if is_limit(instance_id) or is_rate(instance_id) or instance_id == PAUSED:
+            self._look(instance_id)
             return
         known = self.newest.get(instance_id)
         head = self.store.table.get(instance_id, HEAD)
@@ -262,6 +274,7 @@ class Ledger:
         self.entrances.begins(generation)
         if step.limits and not undo:
             self.turnstiles.begins(generation, step, context, invocation, of)
+            self.timekeeper.begins(generation, step, context, invocation)
         if step.semantics == "at_most_once" and not undo:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:
@@ -362,6 +375,7 @@ class Ledger:
         """A sweep begins: what was due at the one before must be on its way, if nothing goes wrong any more."""
         before, self._swept_at = self._swept_at, None if self.world.weather.stormy else self.world.now
         self.turnstiles.swept(calm=before is not None and self.world.over())
+        self.timekeeper.swept()
         if before is None or not self.world.over():
             return
         self.standstills.swept()
@@ -395,7 +409,7 @@ class Ledger:
 
     def alarm(self) -> int | None:
         """When a sweep finds something (ms), if ever: of an instance, of a limit, of what a pause held."""
-        of_limits = self.turnstiles.due()
+        of_limits = self.turnstiles.due() + self.timekeeper.due()
         return min(
             [at for alarms in (*self._alarms.values(), of_limits, self.standstills.alarms) for at in alarms],
             default=None,
@@ -411,6 +425,7 @@ class Ledger:
         """
         committed: list[str] = []
         self.turnstiles.finish()
+        self.timekeeper.finish()
         for (instance_id, _), known in self.generations.items():
             found = None if known.gone else self.store.history(instance_id, known.state.generation, 0, ALL)
             require(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.definition.concurrency import Concurrency
 from hephaestus.engine.activation import is_item, parse, step_of
 from hephaestus.simulation.faults import FAULTS
 from hephaestus.simulation.violation import require
@@ -30,6 +31,11 @@ RULE: Final = "invariant 10"
 SOON_MS: Final = 1_000
 MILD: Final = frozenset({"step too long", "clocks differ", "message late", "message twice", "schedule late"})
 DISTURBING: Final = frozenset(FAULTS) - MILD
+
+
+def counted(step: Step) -> list[Concurrency]:
+    """Those limits of a step that have permits."""
+    return [limit for limit in step.limits if isinstance(limit, Concurrency)]
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Turnstiles:
         """
         state, work = known.state, of or step.key
         held = state.permits.get(state.activation(work))
-        for limit in step.limits:
+        for limit in counted(step):
             name = limit.key(context)
             self.numbers[name] = limit.n
             mine = [grant for grant in held.grants if grant.limit == name] if held is not None else []

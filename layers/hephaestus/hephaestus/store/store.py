@@ -25,6 +25,7 @@ from hephaestus.store.overdue import read_overdue
 from hephaestus.store.paused import PausedWorkflows
 from hephaestus.store.permits import Permits
 from hephaestus.store.reader import FIRST, Reader
+from hephaestus.store.reservations import Reservations
 from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
 from hephaestus.store.values import (
@@ -112,6 +113,7 @@ class Store:
         self.mail = Mailboxes(table, self.shards)
         self.permits = Permits(table, self.shards)
         self.paused = PausedWorkflows(table, self.shards)
+        self.rates = Reservations(table, self.shards)
         self.endings = Endings(self)
         self._others = OtherWorkflows(table, list_shards)
 

@@ -41,6 +41,7 @@ MAX_OPERANDS: Final = 100  # values of ``one_of`` and ``none_of``; DynamoDB Deve
 NUMBER_BYTES: Final = 21  # at most, of a number; DynamoDB Developer Guide, item sizes
 LIST_BYTES: Final = 3  # of a list, and one more an element
 UTF8_BYTES: Final = 4  # at most, of a character
+INFINITE: Final = float("inf")
 MOST_NAME_BYTES: Final = 256  # of an attribute; the port's own names are short
 
 
@@ -54,6 +55,7 @@ class Condition:
         equal: these attributes have these values.
         below: these attributes are numbers below these.
         at_most: these attributes are numbers not above these.
+        at_least: these attributes are numbers not below these.
         missing: these attributes are not there; true of an item that is not there.
         any_of: unless empty, at least one of these conditions holds.
     """
@@ -63,19 +65,21 @@ class Condition:
     equal: Mapping[str, Value] = field(default_factory=dict)
     below: Mapping[str, int] = field(default_factory=dict)
     at_most: Mapping[str, int] = field(default_factory=dict)
+    at_least: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     any_of: tuple[Condition, ...] = ()
 
     def holds(self, item: Item | None) -> bool:
         """Whether it is true of ``item``, ``None`` for none."""
         if item is None:
-            alone = not (self.present or self.equal or self.below or self.at_most)
+            alone = not (self.present or self.equal or self.below or self.at_most or self.at_least)
         else:
             alone = (
                 not self.absent
                 and all(item.get(name) == value for name, value in self.equal.items())
                 and all(_number(item, name) < bound for name, bound in self.below.items())
                 and all(_number(item, name) <= bound for name, bound in self.at_most.items())
+                and all(bound <= _number(item, name) < INFINITE for name, bound in self.at_least.items())
                 and not any(name in item for name in self.missing)
             )
         return alone and (not self.any_of or any(condition.holds(item) for condition in self.any_of))
@@ -256,6 +260,24 @@ class Table(Protocol):
             PayloadTooLarge: it would be larger than ``max_item_bytes``.
         """
 
+    def add(  # noqa: PLR0913, PLR0917 - what is added to, and when
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add ``by`` to a number of an item that is there, and set other attributes, as ``update`` does.
+
+        Where the answer was lost, it may be done twice: for what may count too much and never too little.
+
+        Args:
+            pk, sk: the item.
+            name: the number, which it has wherever ``condition`` holds.
+            by: what is added.
+            changes: the other attributes.
+            condition: what must be true of it.
+
+        Returns:
+            Whether the condition held, and the item: after it, or as it was; ``None`` where there is none.
+        """
+
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item, if it is there; whether the condition held."""
 
@@ -311,6 +333,14 @@ class Table(Protocol):
         """How many items a partition of an index has, counted up to ``most`` (at most some thousands)."""
 
 
+def added(item: Item, name: str, by: int, changes: Mapping[str, Value | None]) -> Item:
+    """What ``item`` becomes where ``by`` is added to its number ``name``, and other attributes are set."""
+    number = item[name]
+    assert isinstance(number, int)  # noqa: S101 - as its condition says
+    changed = {**item, **changes, name: number + by}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
 def check_size(item: Item, most: int) -> None:
     """Make sure that an item has at most ``most`` bytes, by a rough bound where that tells.
 
@@ -346,7 +376,7 @@ def item_bytes(item: Item) -> int:
 def _number(item: Item, name: str) -> float:
     """A number to compare with; one that is not there is above every bound."""
     value = item.get(name)
-    return value if isinstance(value, int) else float("inf")
+    return value if isinstance(value, int) else INFINITE
 
 
 def _lists(value: Value | None, element: str) -> bool:

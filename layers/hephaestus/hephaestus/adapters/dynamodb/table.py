@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pynamodb.connection.base import MetaTable
 from pynamodb.expressions.operand import Path
 
+from hephaestus.adapters.dynamodb.adding import add_to
 from hephaestus.adapters.dynamodb.answers import LEFT_OUT, conditional, translated, when_free
 from hephaestus.adapters.dynamodb.connection import SharedConnection
 from hephaestus.adapters.dynamodb.user_writes import put_with_writes
 from hephaestus.adapters.dynamodb.wire import (
     condition_expression,
+    condition_of_request,
     filter_expression,
     item_to_wire,
     read_item,
@@ -147,6 +149,13 @@ class DynamoTable:
                 lambda: self.connection.update_item(self.name, pk, sk, actions=actions, condition=expression)
             )
 
+    def add(  # noqa: PLR0913, PLR0917 - as the port has it
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add to a number; see ``Table``."""
+        request = {"TableName": self.name, "Key": item_to_wire({"pk": pk, "sk": sk})}
+        return add_to(self.client, request, {name: by}, changes, replace(condition, present=True))
+
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item; see ``Table``."""
         expression = condition_expression(condition)
@@ -182,7 +191,7 @@ class DynamoTable:
     def transact(self, item: Item, condition: Condition, writes: Sequence[Write], token: str) -> bool:
         """Put an item with a step's writes; see ``Table``."""
         check_size(item, self.max_item_bytes)
-        put = {"TableName": self.name, "Item": item_to_wire(item), **_condition_of_request(condition)}
+        put = {"TableName": self.name, "Item": item_to_wire(item), **condition_of_request(condition)}
         return put_with_writes(self.client, put, writes, token)
 
     def query_index(  # noqa: PLR0913 - as the port has it
@@ -230,21 +239,6 @@ class DynamoTable:
                 return
             if left is not None:
                 left -= int(answer["Count"])
-
-
-def _condition_of_request(condition: Condition) -> dict[str, Any]:
-    """A condition as DynamoDB's own client takes it."""
-    names: dict[str, str] = {}
-    values: dict[str, Any] = {}
-    expression = condition_expression(condition)
-    if expression is None:
-        return {}
-    text = expression.serialize(names, values)
-    request: dict[str, Any] = {
-        "ConditionExpression": text,
-        "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
-    }
-    return {**request, "ExpressionAttributeValues": values} if values else request
 
 
 def _start(index: Index, partition: str, after: Position) -> dict[str, Any]:

@@ -69,11 +69,27 @@ def condition_expression(condition: Condition) -> Expression | None:
     expressions += [Path([name]) == to_wire(value) for name, value in condition.equal.items()]
     expressions += [Path([name]) < to_wire(bound) for name, bound in condition.below.items()]
     expressions += [Path([name]) <= to_wire(bound) for name, bound in condition.at_most.items()]
+    expressions += [Path([name]) >= to_wire(bound) for name, bound in condition.at_least.items()]
     expressions += [Path([name]).does_not_exist() for name in condition.missing]
     if condition.any_of:
         alternatives = [condition_expression(one) for one in condition.any_of]
         expressions += _any(alternatives)
     return _all(expressions)
+
+
+def condition_of_request(condition: Condition) -> dict[str, Any]:
+    """A condition as DynamoDB's own client takes it."""
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    expression = condition_expression(condition)
+    if expression is None:
+        return {}
+    text = expression.serialize(names, values)
+    request: dict[str, Any] = {
+        "ConditionExpression": text,
+        "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
+    }
+    return {**request, "ExpressionAttributeValues": values} if values else request
 
 
 def filter_expression(where: Filter) -> Expression | None:

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, check_size
+from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, added, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,6 +106,22 @@ class InMemoryTable:
             partition.items[sk] = after
             self._changed((pk, sk), found, after)
         return True
+
+    def add(  # noqa: PLR0913, PLR0917 - as the port has it
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add to a number; see ``Table``."""
+        partition = self._partitions.get(pk)
+        if partition is None:
+            return False, None
+        with partition.lock:
+            found = partition.items.get(sk)
+            if found is None or not condition.holds(found):
+                return False, found
+            after = added(found, name, by, changes)
+            partition.items[sk] = after
+            self._changed((pk, sk), found, after)
+        return True, after
 
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item; see ``Table``."""

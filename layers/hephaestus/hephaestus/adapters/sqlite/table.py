@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.sqlite.database import Database
 from hephaestus.adapters.sqlite.user_tables import SCHEMA, SqliteUserTables
 from hephaestus.errors import CorruptLog
-from hephaestus.store.table import ABSENT, EXPIRES, MAX_ITEM_BYTES, Page, check_size
+from hephaestus.store.table import ABSENT, EXPIRES, MAX_ITEM_BYTES, Page, added, check_size
 
 if TYPE_CHECKING:
     import sqlite3
@@ -92,6 +92,18 @@ class SqliteTable:
             check_size(after, self.max_item_bytes)
             connection.execute(self._replace, self._row(after))
         return True
+
+    def add(  # noqa: PLR0913, PLR0917 - as the port has it
+        self, pk: str, sk: str, name: str, by: int, changes: Mapping[str, Value | None], condition: Condition
+    ) -> tuple[bool, Item | None]:
+        """Add to a number; see ``Table``."""
+        with self.database.transaction() as connection:
+            found = _find(connection, pk, sk)
+            if found is None or not condition.holds(found):
+                return False, found
+            after = added(found, name, by, changes)
+            connection.execute(self._replace, self._row(after))
+        return True, after
 
     def delete(self, pk: str, sk: str, condition: Condition) -> bool:
         """Remove an item; see ``Table``."""

@@ -34,6 +34,7 @@ from hephaestus.engine.events.of_items import (
     PartStarted,
 )
 from hephaestus.engine.events.of_limits import LimitsFailed, PermitsTaken, StepQueued
+from hephaestus.engine.events.of_rates import StartQueued, StartReserved
 from hephaestus.engine.events.requested import (
     CancelRequested,
     EventReceived,
@@ -106,6 +107,8 @@ __all__ = (
     "Redriven",
     "Replacement",
     "RoundEnded",
+    "StartQueued",
+    "StartReserved",
     "StepCompensated",
     "StepCompleted",
     "StepFailed",

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus.definition.child import ChildWorkflow
 from hephaestus.definition.maps import Map
+from hephaestus.definition.rates import RateLimit
 from hephaestus.runtime.workflow_pauses import iso
 
 if TYPE_CHECKING:
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.rounds import Rounds
     from hephaestus.definition.step import Step
@@ -43,6 +45,14 @@ def _rounds(rounds: Rounds) -> dict[str, Any]:
     within = {} if rounds.within is None else {"within_seconds": rounds.within.total_seconds()}
     again_on = {"again_on": list(rounds.again_on)} if rounds.again_on else {}
     return {"at_most": rounds.at_most, **within, **again_on}
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    """How many attempts may run at once, or start in a time."""
+    if isinstance(limit, RateLimit):
+        seconds = limit.period.total_seconds()
+        return {"name": limit.name, "n": limit.n, "period_seconds": seconds, "burst": limit.burst, "cost": limit.cost}
+    return {"name": limit.name, "n": limit.n}
 
 
 def _child(step: Step) -> dict[str, Any]:
@@ -80,6 +90,7 @@ def _version(definition: Definition) -> dict[str, Any]:
                 **({"rounds": _rounds(step.rounds)} if step.rounds is not None else {}),
                 **({"checkpoint": False} if definition.defers(key) and not step.waits else {}),
                 **({"ends_on": list(step.ends_on)} if step.ends_on is not None else {}),
+                **({"limits": list(map(_limit, step.limits))} if step.limits else {}),
                 **_child(definition.steps[key]),
                 **({"map": _map(definition, key)} if key in definition.graph.maps else {}),
             }

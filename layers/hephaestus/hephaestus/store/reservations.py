@@ -1,0 +1,469 @@
+"""Rates: when the next may start, and the line of those for whom that is too far ahead. Rule F.7 in the docs.
+
+A rate is a partition of its own. Its item ``rate`` has ``tat``, the time (microseconds) at which all its places will be
+free again: the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371, 1996). Who takes a place adds
+to it, and may start when it is no more than ``burst`` places ahead.
+
+* A place is reserved by one addition, on condition that it is at most ``AHEAD_MS`` ahead and no one stands in line.
+  What is done twice, or never used, is lost: no more start for it.
+* Who needs several rates takes a place of each in one transaction, at most ``TOGETHER_MS`` ahead, and stands in the
+  line of the one that has it wait.
+* Each place in the line is an item, in the order of joining. Who joins puts it, and then makes sure of the mark
+  ``line``; who has seen an empty line removes the mark, and then looks once more.
+* Nobody gives a time back, so the line is called by the clock: who calls it reserves for the first of it at once, up to
+  some seconds ahead, notes when it is called ``next``, and then writes into each place its time. One call at a time: it
+  is conditional on what the one before has left, and one that comes before ``next`` does nothing.
+* The place stays until its owner's log names the time. One that is not taken up for ``GRACE_MS`` is called again.
+
+The item has an alarm from the first joining on, until the sweep finds no place in the line: so the line is called, and
+who was called is woken, whatever became of a message or of its reader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from hephaestus.engine.records import Pace
+from hephaestus.errors import StoreUnavailable
+from hephaestus.store.items import FORMAT, check_format
+from hephaestus.store.keys import end_of
+from hephaestus.store.numbers import IDLE
+from hephaestus.store.permits import GRACE_MS, LINE, holder_of
+from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Change, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hephaestus.store.heads import Shards
+    from hephaestus.store.permits import Holder
+    from hephaestus.store.table import Item, Table, Value
+
+Stands: TypeAlias = "Callable[[Holder], bool]"
+
+RATES: Final = "rate#"
+RATE: Final = "rate"
+MS: Final = 1_000  # microseconds
+AHEAD_MS: Final = 60_000
+TOGETHER_MS: Final = 2_000  # of several rates: what one has free before that, no one uses
+LATE_MS: Final = 1_000  # so long after its time an attempt may still start
+SHORTEST_LEAD_MS: Final = 5_000
+LEAD_PLACES: Final = 10
+BETWEEN_MS: Final = 1_000  # two calls of a line
+SOON_MS: Final = 500  # so much before its time a call is made: clocks differ
+LONGEST_MS: Final = 900_000  # until the next call: a message's longest delay
+FRESH_MS: Final = 30_000  # an alarm that is no nearer stays as it is
+MOST: Final = 1_000  # places that are called at once
+PAGE: Final = 250
+TRIES: Final = 50
+
+
+class Called(NamedTuple):
+    """A place in a line that is to have its time.
+
+    Attributes:
+        holder: who stands there.
+        at: the time (ms).
+        was: the time that it had and did not use; 0 for none.
+    """
+
+    holder: Holder
+    at: int
+    was: int = 0
+
+
+class Call(NamedTuple):
+    """What a call of a line has reserved.
+
+    Attributes:
+        places: for whom.
+        next: when the line is to be called next (ms); ``None`` where no one is left.
+        moved: the lines that someone has gone to, each with when it is to be called (ms).
+    """
+
+    places: tuple[Called, ...] = ()
+    next: int | None = None
+    moved: tuple[tuple[str, int], ...] = ()
+
+
+class Queue(NamedTuple):
+    """What is known of a rate.
+
+    Attributes:
+        limit: its name.
+        free_at: when all its places will be free (ms).
+        line: who stands in line, the first one first, each with the time that it was called for; 0 for none.
+    """
+
+    limit: str
+    free_at: int
+    line: tuple[tuple[Holder, int], ...]
+
+
+def rate_key(limit: str) -> str:
+    """The partition of a rate."""
+    return f"{RATES}{limit}"
+
+
+def is_rate(key: str) -> bool:
+    """Whether the partition ``key`` is a rate's."""
+    return key.startswith(RATES)
+
+
+class Reservations:
+    """The rates of a table.
+
+    Args:
+        table: the table.
+        shards: of its index of alarms.
+    """
+
+    def __init__(self, table: Table, shards: Shards) -> None:
+        self.table = table
+        self.shards = shards
+
+    # --- Reserving ----------------------------------------------------------------------------------------------------
+
+    def reserve(self, paces: Sequence[Pace], now: int, place: str = "") -> int | str:
+        """Reserve a place of each rate, for one time.
+
+        Args:
+            paces: the rates.
+            now: the time, in ms.
+            place: where it stands, or stood, in a line: it goes before those who came later. Empty if it never did.
+
+        Returns:
+            When it may start (ms), or the name of a rate whose line it has to join.
+
+        Raises:
+            StoreUnavailable: others change the same rates all the time.
+        """
+        for _ in range(TRIES):
+            alone = len(paces) == 1 and not place
+            found = self._add(paces[0], now) if alone else self._together(paces, now, place)
+            if found is not None:
+                return found
+        raise _contended(paces[0].limit)
+
+    def _add(self, pace: Pace, now: int) -> int | str | None:
+        """Reserve a place of one rate; ``None`` where it has changed meanwhile."""
+        key, moment = rate_key(pace.limit), now * MS
+        latest = moment + AHEAD_MS * MS - _before(pace)
+        asked = Condition(at_least={"tat": moment}, at_most={"tat": latest}, missing=("line",))
+        done, item = self.table.add(key, RATE, "tat", _taken(pace), {EXPIRES: _idle(now)}, asked)
+        tat = _tat(item)
+        if done:
+            return max(now, _ms(tat - pace.every * pace.burst))
+        if (item is not None and "line" in check_format(item)) or tat > latest:
+            return pace.limit
+        if tat >= moment:
+            return None
+        idle = (Condition(missing=("tat",)), Condition(below={"tat": moment}))
+        anew = self._set(pace.limit, moment + _taken(pace), now)
+        return now if self.table.change_all([Change(*anew, Condition(missing=("line",), any_of=idle))]) else None
+
+    def _together(self, paces: Sequence[Pace], now: int, place: str) -> int | str | None:
+        """Reserve a place of several rates, or before those in line; ``None`` where they have changed meanwhile."""
+        items = {pace.limit: self._read(pace.limit) for pace in paces}
+        for pace in paces:
+            item = items[pace.limit]
+            if item is not None and "line" in item and not (place and self.is_first(pace.limit, place)):
+                return pace.limit
+        at, last = _earliest(paces, {limit: _tat(item) for limit, item in items.items()}, now)
+        if at > (now + (AHEAD_MS if len(paces) == 1 else TOGETHER_MS)) * MS:
+            return last
+        changes = [self._takes(pace, items[pace.limit], at, now) for pace in paces]
+        return _ms(at) if self.table.change_all(changes) else None
+
+    def _takes(self, pace: Pace, item: Item | None, at: int, now: int) -> Change:
+        """The write that takes a place of a rate for ``at``, of which ``item`` was read."""
+        changes = self._set(pace.limit, max(_tat(item), at) + _taken(pace), now)
+        return Change(*changes, _as_seen(item, "tat"))
+
+    def _set(self, limit: str, tat: int, now: int) -> tuple[str, str, dict[str, Value | None]]:
+        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: _idle(now)}
+
+    def is_first(self, limit: str, place: str) -> bool:
+        """Whether who has this place goes before all that stand in line and were not called."""
+        first = next((str(other["sk"]) for other in self._places(limit) if "at" not in other), None)
+        return first is None or place <= first
+
+    # --- The line -----------------------------------------------------------------------------------------------------
+
+    def stand(self, holder: Holder, paces: Sequence[Pace], now: int) -> int | None:
+        """Stand in the line of the first of ``paces``; doing it again changes nothing.
+
+        Returns:
+            When that is to be called (ms), where it is not known to be called anyway.
+
+        Raises:
+            StoreUnavailable: others change the same rate all the time.
+        """
+        key, texts = rate_key(paces[0].limit), tuple(map(_text, paces))
+        own: dict[str, Value] = {"pk": key, "sk": holder.place, "format": FORMAT, "name": holder.name, "paces": texts}
+        self.table.put({**own, EXPIRES: _idle(now)}, ABSENT)
+        return self._mark(paces[0], now)
+
+    def find(self, holder: Holder, paces: Sequence[Pace]) -> tuple[str, int] | None:
+        """In whose line it stands, and the time that it was called for (ms), 0 if it was not.
+
+        Returns:
+            ``None`` where it stands in none.
+        """
+        for pace in paces:
+            place = self.table.get(rate_key(pace.limit), holder.place)
+            if place is not None:
+                return pace.limit, _at(check_format(place))
+        return None
+
+    def renew(self, holder: Holder, pace: Pace, at: int, now: int) -> int | None:
+        """Stand in line again after the time that it was called for, in the same place; see ``stand``."""
+        self.table.update(rate_key(pace.limit), holder.place, {"at": None}, Condition(equal={"at": at}))
+        return self._mark(pace, now)
+
+    def leave(self, holder: Holder, paces: Sequence[Pace]) -> None:
+        """Stand in none of the lines any more."""
+        for pace in paces:
+            self.table.delete(rate_key(pace.limit), holder.place, ALWAYS)
+
+    def _mark(self, pace: Pace, now: int) -> int | None:
+        """Make sure that a line is known to be there; when it is to be called (ms), if it was not."""
+        key = rate_key(pace.limit)
+        for _ in range(TRIES):
+            item = self._read(pace.limit)
+            if item is not None and "line" in item:
+                return None
+            at, _ = _earliest((pace,), {pace.limit: _tat(item)}, now)
+            due = min(max(now, _ms(at) - _lead(pace)), now + LONGEST_MS)
+            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT, EXPIRES: _idle(now)}
+            marked |= self.shards.alarm(key, due + GRACE_MS)
+            if self.table.change_all([Change(key, RATE, marked, Condition(missing=("line",)))]):
+                return due
+        raise _contended(pace.limit)
+
+    # --- Calling it ---------------------------------------------------------------------------------------------------
+
+    def call(self, limit: str, now: int, stands: Stands) -> Call | None:
+        """Reserve for the first in line what may start within some seconds.
+
+        Args:
+            limit: the rate.
+            now: the time, in ms.
+            stands: says of one that was called long ago whether its log still has it stand in line.
+
+        Returns:
+            For whom; ``None`` where it is too early, and it is called later anyway.
+
+        Raises:
+            StoreUnavailable: others change the same rate all the time.
+        """
+        moved: list[tuple[str, int]] = []
+        for _ in range(TRIES):
+            item = self._read(limit)
+            if item is None or _number(item, "next") > now + SOON_MS:
+                return None
+            found = _Round(self, limit, item, now, moved).go(stands)
+            if found is not None:
+                return found
+        raise _contended(limit)
+
+    def hand(self, limit: str, called: Called) -> bool:
+        """Write into its place the time that one is called for; whether it still stands there."""
+        seen = Condition(equal={"at": called.was}) if called.was else Condition(missing=("at",), present=True)
+        return self.table.update(rate_key(limit), called.holder.place, {"at": called.at}, seen)
+
+    def look_again(self, limit: str, now: int) -> int | None:
+        """After the mark was removed: whether someone has joined meanwhile; see ``stand``."""
+        for place in self._places(limit):
+            if "at" not in place:
+                return self._mark(_own(_paces(place), limit), now)
+        return None
+
+    def queue(self, limit: str, most: int | None = None) -> Queue:
+        """What is known of a rate, and the first ``most`` in its line."""
+        line = self.table.query(rate_key(limit), low=LINE, high=end_of(LINE), limit=most)
+        places = tuple((holder_of(str(place["name"])), _at(place)) for place in line)
+        return Queue(limit, _ms(_tat(self._read(limit))), places)
+
+    def _places(self, limit: str) -> Iterator[Item]:
+        low = LINE
+        while True:
+            page = self.table.query(rate_key(limit), low=low, high=end_of(LINE), limit=PAGE)
+            yield from map(check_format, page)
+            if len(page) < PAGE:
+                return
+            low = f"{page[-1]['sk']!s}\0"
+
+    def _read(self, limit: str) -> Item | None:
+        item = self.table.get(rate_key(limit), RATE)
+        return None if item is None else check_format(item)
+
+
+class _Round:
+    """One call of a line, from what was read of its rate."""
+
+    def __init__(self, rates: Reservations, limit: str, item: Item, now: int, moved: list[tuple[str, int]]) -> None:
+        self.rates = rates
+        self.limit = limit
+        self.item = item
+        self.now = now
+        self.tat = _tat(item)
+        self.places: list[Called] = []
+        self.moved = moved
+        self.called = False  # whether someone was called and has not taken it up
+        self.next: int | None = None
+
+    def go(self, stands: Stands) -> Call | None:
+        """See whose turn it is, and reserve for them; ``None`` where the rate has changed meanwhile."""
+        for place in self.rates._places(self.limit):  # noqa: SLF001 - a part of it
+            holder, was = holder_of(str(place["name"])), _at(place)
+            if was and self.now - was < GRACE_MS:
+                self.called = True
+                continue
+            if was and not stands(holder):
+                self.rates.table.delete(str(place["pk"]), str(place["sk"]), Condition(equal={"at": was}))
+                continue
+            paces = _paces(place)
+            if len(paces) > 1:
+                if self.places:
+                    self.next = self.now
+                    break
+                if (done := self._several(place, paces)) is not None:
+                    return done
+            elif not self._one(Called(holder, 0, was), paces[0]):
+                break
+        return self._call() if self._write() else None
+
+    def _one(self, called: Called, pace: Pace) -> bool:
+        """Reserve for one, if its time is near; whether there may be more."""
+        at, _ = _earliest((pace,), {self.limit: self.tat}, self.now)
+        lead = _lead(pace)
+        if at > (self.now + lead) * MS or len(self.places) == MOST:
+            full = len(self.places) == MOST
+            self.next = self.now if full else max(_ms(at) - lead, self.now + lead // 2)  # so that it calls several
+            return False
+        self.tat = max(self.tat, at) + _taken(pace)
+        self.places.append(called._replace(at=_ms(at)))
+        return True
+
+    def _several(self, place: Item, paces: Sequence[Pace]) -> Call | None:
+        """Reserve for one that needs several rates, or have it go to the line of another of them."""
+        rates, holder, own = self.rates, holder_of(str(place["name"])), _own(paces, self.limit)
+        items = {pace.limit: rates._read(pace.limit) for pace in paces} | {self.limit: self.item}  # noqa: SLF001 - as above
+        at, last = _earliest(paces, {limit: _tat(item) for limit, item in items.items()}, self.now)
+        soon = (self.now + TOGETHER_MS) * MS
+        for pace in paces:
+            there = items[pace.limit]
+            lined = there is not None and "line" in there and not rates.is_first(pace.limit, holder.place)
+            if pace is not own and (lined or (last == pace.limit and at > soon)):
+                first = (pace, *(one for one in paces if one is not pace))
+                due = rates.stand(holder, first, self.now)
+                rates.table.delete(str(place["pk"]), str(place["sk"]), PRESENT)
+                self.moved += [] if due is None else [(pace.limit, due)]
+                return None
+        if at > soon:
+            self.next = _ms(at) - TOGETHER_MS
+            return Call((), self._later(), tuple(self.moved)) if self._write() else None
+        self.next = self.now
+        changes = [rates._takes(pace, items[pace.limit], at, self.now) for pace in paces if pace is not own]  # noqa: SLF001 - as above
+        self.tat = max(self.tat, at) + _taken(own)
+        self.places.append(Called(holder, _ms(at), _at(place)))
+        return self._call() if self._write(*changes) else None
+
+    def _write(self, *others: Change) -> bool:
+        """Reserve; whether nothing has changed meanwhile."""
+        own: dict[str, Value | None] = {EXPIRES: _idle(self.now)}
+        if self.tat != _tat(self.item):
+            own["tat"] = self.tat
+        if self.next is not None:
+            own |= {"line": 1, "next": self._later()}
+        elif "line" in self.item:
+            own |= {"line": None, "next": None}
+        own |= self._alarm(bool(self.places or self.called or self.next is not None or "line" in self.item))
+        seen = _as_seen(self.item, "tat", "line", "next")
+        return self.rates.table.change_all([Change(rate_key(self.limit), RATE, own, seen), *others])
+
+    def _alarm(self, needed: bool) -> dict[str, Value | None]:  # noqa: FBT001 - as above
+        known = _number(self.item, "wake_at")
+        if not needed:
+            return {"wake_shard": None, "wake_at": None} if known else {}
+        wanted = (self._later() or self.now) + GRACE_MS
+        if wanted - GRACE_MS + FRESH_MS <= known <= wanted + FRESH_MS:
+            return {}
+        return dict(self.rates.shards.alarm(rate_key(self.limit), wanted))
+
+    def _later(self) -> int | None:
+        """When the line is to be called next."""
+        if self.next is None:
+            return None
+        return min(max(self.next, self.now + BETWEEN_MS), self.now + LONGEST_MS)
+
+    def _call(self) -> Call:
+        return Call(tuple(self.places), self._later(), tuple(self.moved))
+
+
+def _earliest(paces: Sequence[Pace], tats: dict[str, int], now: int) -> tuple[int, str]:
+    """When something may start that needs all of these rates (microseconds), and which one has it wait longest."""
+    times = [(max(now * MS, tats[pace.limit] + _before(pace)), pace.limit) for pace in paces]
+    return max(times, key=lambda pair: pair[0])
+
+
+def _before(pace: Pace) -> int:
+    """How far from ``tat`` an attempt may start (microseconds), never after it."""
+    return _taken(pace) - pace.every * pace.burst
+
+
+def _taken(pace: Pace) -> int:
+    return pace.every * pace.cost
+
+
+def _lead(pace: Pace) -> int:
+    """How far ahead of its time one is called (ms)."""
+    return min(max(SHORTEST_LEAD_MS, LEAD_PLACES * _taken(pace) // MS), AHEAD_MS)
+
+
+def _ms(moment: int) -> int:
+    """Microseconds in milliseconds, never too early."""
+    return -(-moment // MS)
+
+
+def _tat(item: Item | None) -> int:
+    return 0 if item is None else _number(item, "tat")
+
+
+def _at(place: Item) -> int:
+    return _number(place, "at")
+
+
+def _number(item: Item, name: str) -> int:
+    found = item.get(name)
+    return found if isinstance(found, int) else 0
+
+
+def _as_seen(item: Item | None, *names: str) -> Condition:
+    """A condition: these attributes are as they were read."""
+    known = {name: item[name] for name in names if item is not None and name in item}
+    return Condition(equal=known, missing=tuple(name for name in names if name not in known))
+
+
+def _text(pace: Pace) -> str:
+    return f"{pace.every} {pace.burst} {pace.cost} {pace.limit}"
+
+
+def _paces(place: Item) -> tuple[Pace, ...]:
+    """The rates that who stands at a place needs."""
+    found = place["paces"]
+    assert isinstance(found, tuple)  # noqa: S101 - as it was written
+    parts = [text.split(" ", 3) for text in found]
+    return tuple(Pace(limit, int(every), int(burst), int(cost)) for every, burst, cost, limit in parts)
+
+
+def _own(paces: Sequence[Pace], limit: str) -> Pace:
+    return next(pace for pace in paces if pace.limit == limit)
+
+
+def _idle(now: int) -> int:
+    return now // 1000 + IDLE
+
+
+def _contended(limit: str) -> StoreUnavailable:
+    return StoreUnavailable(f"the rate {limit} is being changed by many at once; nothing is lost, try again")
