@@ -17,6 +17,7 @@ from hephaestus.steps import WaitForEvent
 from hephaestus.store import permits
 from hephaestus.store.permits import PERMITS, Permits, limit_key
 from hephaestus.store.reader import Read
+from hephaestus.store.sharded_permits import ShardedPermits
 from hephaestus.store.table import ALWAYS, PRESENT, Change, Condition
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.store.permits import Holder
     from hephaestus.store.store import Store
+    from hephaestus.store.table import Item
 
     Patch = pytest.MonkeyPatch
 
@@ -176,6 +178,39 @@ def taken_past_the_line(patch: Patch) -> None:
 
     patch.setattr(Permits, "_taking", taking)
 
+
+def shards_left_alone(patch: Patch) -> None:
+    """Who gives a permit of a shard back looks at no other shard's line, and neither does the sweep."""
+    patch.setattr(ShardedPermits, "_hand_over", lambda *given, **named: [])
+
+
+def place_kept_by_the_one_called(patch: Patch) -> None:
+    """Who is granted a permit of another shard stays in its own shard's line."""
+    right = ShardedPermits._handing_over  # noqa: SLF001 - made wrong on purpose
+
+    def handing_over(self: ShardedPermits, *given: Any) -> tuple[list[Change], bool]:
+        changes, goes = right(self, *given)
+        return [change for change in changes if change.sk == PERMITS], goes
+
+    patch.setattr(ShardedPermits, "_handing_over", handing_over)
+
+
+def line_lost_by_who_frees(patch: Patch) -> None:
+    """Who frees a permit of what it found without a line does not look whether there is one by then."""
+
+    def seen(item: Item, condition: Condition, *, last: bool) -> Condition:
+        names = ("left", "joined") if last else ("left",)
+        return replace(condition, equal={**condition.equal, **{name: item[name] for name in names if name in item}})
+
+    patch.setattr(permits, "_seen", seen)
+
+
+OF_SHARDS: Final[dict[Callable[[Patch], None], set[str]]] = {
+    shards_left_alone: {"invariant 3", "invariant 10"},
+    place_kept_by_the_one_called: {"invariant 10"},
+    line_lost_by_who_frees: {"invariant 10"},
+}
+"""Bugs that show where each permit is a shard of its own."""
 
 BUGS: Final[dict[Callable[[Patch], None], set[str]]] = {
     counted_instead_of_identified: {"invariant 10"},

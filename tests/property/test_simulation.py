@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, FAIL, Choice, Completed, Pending, Put, Retry, StepContext, Workflow, step
+from hephaestus.engine import shards
 from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
 from hephaestus.steps import Map, WaitForEvent
+from hephaestus.store import sharded_permits
 from tests import engines
 from tests.property import map_limit_bugs
 from tests.property.children_bugs import BUGS as OF_CHILDREN
 from tests.property.deliberate_bugs import AFTER_COMPENSATION, BUGS, OF_CHECKPOINTS, OF_DEATHS, OF_LOOPS, OF_MAPS
 from tests.property.limit_bugs import BUGS as OF_LIMITS
 from tests.property.limit_bugs import FLOWS as LIMITED
+from tests.property.limit_bugs import OF_SHARDS
 from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
 from tests.property.map_flows import of_run, of_workflows
 from tests.property.map_limit_bugs import BUGS as OF_LIMITED_MAPS
@@ -629,6 +632,37 @@ def test_a_bug_in_limits_is_found(bug: Callable[[Any], None], monkeypatch: pytes
             break
     assert rules
     assert rules <= OF_LIMITS[bug]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each permit is a shard of its own, so that few instances contend for several."""
+    for module in (shards, sharded_permits):
+        monkeypatch.setattr(module, "MOST", 1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_invariant_10_holds_for_limits_in_shards() -> None:
+    """Rule F.6: of steps and of workflows, beside limits of one."""
+    for seed in range(PART // 16):
+        limited(seed)
+        limited_whole(seed)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("bug", OF_SHARDS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_shards_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By invariant 10, or as someone waits for ever."""
+    bug(monkeypatch)
+    rules = set()
+    for seed in seeds(bug):
+        try:
+            limited_whole(seed)
+        except InvariantViolated as violation:
+            rules.add(violation.rule)
+            break
+    assert rules
+    assert rules <= OF_SHARDS[bug]
 
 
 def limited_whole(seed: int, faults: Faults | None = None) -> Report:

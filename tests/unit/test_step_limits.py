@@ -437,7 +437,7 @@ def test_a_retry_in_place_takes_its_permit_anew() -> None:
     ("given", "words"),
     [
         ({"n": -1}, "n is -1"),
-        ({"n": 9}, "from 0 to 8"),
+        ({"n": 4001}, "from 0 to 4000"),
         ({"n": True}, "n is True"),
         ({"name": "a#b"}, "the name 'a#b' is invalid"),
         ({"name": 7}, "the name 7 is invalid"),

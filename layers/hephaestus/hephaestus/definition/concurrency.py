@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Holds: TypeAlias = Literal["attempt", "step"]
 HOLDS: Final[tuple[str, ...]] = get_args(Holds)
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-MOST_PERMITS: Final = 8
+MOST_PERMITS: Final = 4_000
 MOST_LIMITS: Final = 8  # of one step
 MOST_PRIORITY: Final = 10
 LONGEST_PER: Final = 128  # characters
@@ -79,7 +79,8 @@ class Concurrency(Limit):
 
     Attributes:
         name: the limit's name: up to 64 letters, digits, ``_``, ``.`` and ``-``, a letter or ``_`` first.
-        n: how many permits it has, 0 to 8; with 0, nothing that names it runs.
+        n: how many permits it has, 0 to 4,000; with 0, nothing that names it runs. Of more than 8, the line is not
+            in order.
         per: takes the context and gives a text of 1 to 128 characters; each has permits of its own.
         held: of a step: ``"attempt"``, or ``"step"``: from the first attempt to the step's outcome, waits and retries
             included.

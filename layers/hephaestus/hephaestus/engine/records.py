@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from hephaestus.engine.shards import limit_of
 from hephaestus.values.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -555,7 +556,7 @@ class Held:
     @property
     def limits(self) -> tuple[str, ...]:
         """The names of their limits."""
-        return tuple([grant.limit.partition("#")[0] for grant in self.grants])
+        return tuple([limit_of(grant.limit).partition("#")[0] for grant in self.grants])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from hephaestus.engine.activation import INSTANCE, leaf_of
 from hephaestus.engine.advance import own_limits
 from hephaestus.engine.events import PermitsTaken, StepQueued
 from hephaestus.engine.records import Need
+from hephaestus.engine.shards import limit_of
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.attempt import Interrupted
 from hephaestus.runtime.lines import holding, in_line, stand, wake
@@ -201,7 +202,7 @@ class Gate:
     def _taken_before(self, activation: str, needs: Sequence[Need]) -> tuple[Grant, ...]:
         """What was taken for an attempt, where another writer was faster than the commit that named it."""
         name, grants = self.taken.pop(activation, (None, ()))
-        if name is None or [grant.limit for grant in grants] == [need.limit for need in needs]:
+        if name is None or [limit_of(grant.limit) for grant in grants] == [need.limit for need in needs]:
             return grants
         wake(self.store.permits.give_back(name, grants, self.clock.now(), self.clock.unique()), self.queue)
         return ()
@@ -258,7 +259,7 @@ class Gate:
 
     def _needs(self, activation: str, held: Held) -> tuple[Need, ...]:
         """What has lost its permits needs."""
-        of, names = self.store.permits.deployment, [grant.limit for grant in held.grants]
+        of, names = self.store.permits.deployment, [limit_of(grant.limit) for grant in held.grants]
         return tuple(Need(name, self._number(activation, name), of) for name in names)
 
     def _number(self, activation: str, limit: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.definition.reasons import lasting, ordinal
 from hephaestus.engine.effects import GiveBack, Leave, Stand
 from hephaestus.engine.records import Need
+from hephaestus.engine.shards import limit_of, stored_as
 from hephaestus.errors import CorruptLog, RetryLater
 from hephaestus.runtime import turns
 from hephaestus.runtime.names import is_bulk, said_id
@@ -111,7 +112,7 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
         limits = " and ".join(f"`{need.limit}`" for need in queued.needs)
         found[activation] = f"waits for {limits}, and is about to have it or to stand in line"
         for need in queued.needs:
-            usage = store.permits.usage(need.limit, MOST_LOOKED_AT)
+            usage = store.permits.usage(need.limit, MOST_LOOKED_AT, need.number)
             if name in usage.line or len(usage.line) == MOST_LOOKED_AT:
                 found[activation] = _behind(name, need, usage, store, now)
                 break
@@ -146,6 +147,11 @@ def newest(store: Store, instance_id: str) -> State | None:
     return store.load(instance_id)
 
 
+def _is_same(stored: Grant, named: Grant) -> bool:
+    """Whether a log names a permit that is stored; a shard's name has more in the log."""
+    return (stored.slot, stored.at, stored_as(stored.limit)) == (named.slot, named.at, stored_as(named.limit))
+
+
 def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: Iterable[Concurrency] = ()) -> None:
     """Free what no one holds of a limit with a line, and wake who has a permit and does not run.
 
@@ -155,8 +161,8 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: It
         StoreUnavailable: the store did not answer; send the message again.
     """
     for one in declared:
-        if one.name == limit.partition("#")[0]:
-            store.permits.declare(Need(limit, one.n, store.permits.deployment))
+        if one.name == limit_of(limit).partition("#")[0]:
+            store.permits.declare(Need(limit_of(limit), one.n, store.permits.deployment))
     known: dict[str, State | None] = {}
 
     def stands(who: Holder, grant: Grant | None) -> Sequence[Need] | None:
@@ -166,7 +172,7 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: It
         if state is None or state.life != who.life:
             return ()
         held, queued = state.permits.get(who.activation), state.queued.get(who.activation)
-        if grant is not None and held is not None and grant in held.grants:
+        if grant is not None and held is not None and any(_is_same(grant, one) for one in held.grants):
             return None
         waits = queued is not None and (queued.attempt, queued.order) == (who.attempt, who.order)
         return queued.needs if queued is not None and waits else ()
@@ -189,5 +195,5 @@ def _tell(usage: Usage, now: int) -> None:
     """Say how long those at the head of a line have waited, and how long a permit has been held."""
     waits = now - min(usage.since, default=now)
     held = now - min((permit.grant.at for permit in usage.permits), default=now)
-    name = usage.limit.partition("#")[0]  # the values of a per are without bound
+    name = limit_of(usage.limit).partition("#")[0]  # the values of a per are without bound
     emit(LIMIT_SWEPT, {"oldest_in_line": max(waits, 0), "longest_held": max(held, 0)}, {"limit": name})

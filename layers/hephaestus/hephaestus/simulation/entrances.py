@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from hephaestus.definition.context import StepContext
 from hephaestus.engine.activation import INSTANCE
 from hephaestus.engine.events import Redriven
+from hephaestus.engine.shards import limit_of
 from hephaestus.simulation.violation import require
 from hephaestus.store.permits import PERMITS, Holder, holder_of, limit_key
 
@@ -46,10 +47,10 @@ class Entrances:
                 continue  # it is undone after its end
             name = limit.key(StepContext(initial=state.initial))
             self.ledger.turnstiles.numbers[name] = limit.n
-            mine = [grant for grant in held.grants if grant.limit == name] if held is not None else []
+            mine = [grant for grant in held.grants if limit_of(grant.limit) == name] if held is not None else []
             who = known.state.instance_id
             require(bool(mine), RULE, f"{who} runs, and {state.instance_id} has no permit of {name}")
-            owner = (self.ledger.store.table.get(limit_key(name), PERMITS) or {}).get(f"s{mine[0].slot}")
+            owner = (self.ledger.store.table.get(limit_key(mine[0].limit), PERMITS) or {}).get(f"s{mine[0].slot}")
             its = isinstance(owner, str) and holder_of(owner)[:2] == (state.instance_id, state.life)
             require(its, RULE, f"{state.instance_id} runs, and permit {mine[0].slot} of {name} is {owner!r}")
             self.inside[name].add((state.instance_id, state.life))
@@ -76,6 +77,8 @@ class Entrances:
     def recorded(self, known: Generation) -> None:
         """An entry was written: who has ended is not inside; and no one wants what an instance above it has."""
         state = known.state
+        numbers = {need.limit: need.number for place in state.queued.values() for need in place.needs}
+        self.ledger.turnstiles.numbers.update(numbers)
         if state.closed:
             for names in self.inside.values():
                 names.discard((state.instance_id, state.life))
@@ -83,7 +86,7 @@ class Entrances:
         if any(event.by_source != "parent" for event in redriven):
             self.alone.add((state.instance_id, state.life))
         held, queued = state.permits.get(INSTANCE), state.queued.get(INSTANCE)
-        named = {grant.limit for grant in held.grants} if held is not None else set()
+        named = {limit_of(grant.limit) for grant in held.grants} if held is not None else set()
         named |= {need.limit for need in queued.needs} if queued is not None else set()
         above = self._above(known)
         if named and above is not None:
@@ -92,5 +95,5 @@ class Entrances:
 
     def is_over(self, limit: str, old: Holder) -> None:
         """A permit has gone from who had it: nothing of that instance is under way."""
-        gone = old.activation != INSTANCE or (old.instance_id, old.life) not in self.inside[limit]
+        gone = old.activation != INSTANCE or (old.instance_id, old.life) not in self.inside[limit_of(limit)]
         require(gone, RULE, f"{old.instance_id} is under way, and has lost its permit of {limit}")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.concurrency import Concurrency
 from hephaestus.engine.activation import is_item, parse, step_of
+from hephaestus.engine.shards import MOST, is_shard, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
 from hephaestus.simulation.faults import FAULTS
 from hephaestus.simulation.violation import require
 from hephaestus.store.keys import end_of
-from hephaestus.store.permits import LINE, MOST, PERMITS, holder_of, is_limit, limit_key
+from hephaestus.store.permits import LINE, PERMITS, holder_of, is_limit, limit_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,15 +81,17 @@ class Turnstiles:
         for limit in counted(step):
             name = limit.key(context)
             self.numbers[name] = limit.n
-            mine = [grant for grant in held.grants if grant.limit == name] if held is not None else []
+            mine = [grant for grant in held.grants if limit_of(grant.limit) == name] if held is not None else []
             require(bool(mine), RULE, f"step {step.key} runs, and its log names no permit of {name}")
             (grant,) = mine
+            name = stored_as(grant.limit)
             item = self._item(name)
             owner = item.get(f"s{grant.slot}")
             own = state.instance_id, state.life, state.activation(work)
             is_its = isinstance(owner, str) and holder_of(owner)[:3] == own
             require(is_its, RULE, f"step {step.key} runs, and permit {grant.slot} of {name} is {owner!r}")
-            require(grant.slot < limit.n, RULE, f"{name} has {limit.n} permits, and number {grant.slot} is held")
+            within = grant.slot < self._number(name)
+            require(within, RULE, f"{name} has {limit.n} permits, and number {grant.slot} is held")
             runs = self._running.get((name, grant.slot))
             if runs is None or (runs.by, runs.holder) != (invocation, owner):
                 runs = self._running[name, grant.slot] = AtWork(invocation, str(owner), work)
@@ -173,13 +176,13 @@ class Turnstiles:
         item, name = self._item(limit), limit.removeprefix("limit#")
         slots = [slot for slot in range(MOST) if f"s{slot}" in item]
         places = [holder_of(str(place["name"])) for place in self._line(limit)]
-        if places and len(slots) < self.numbers.get(name, 0):
+        if places and self._free(name):
             return False
         for slot in slots:
             who = holder_of(str(item[f"s{slot}"]))
             known = self.ledger.newest.get(who.instance_id)
             held = None if known is None or known.state.life != who.life else known.state.permits.get(who.activation)
-            if held is None or all((grant.limit, grant.slot) != (name, slot) for grant in held.grants):
+            if held is None or all((stored_as(grant.limit), grant.slot) != (name, slot) for grant in held.grants):
                 return False
         return all(
             (known := self.ledger.newest.get(who.instance_id)) is not None and who.activation in known.state.queued
@@ -192,9 +195,7 @@ class Turnstiles:
         if self.ledger.world.weather.kinds.isdisjoint(DISTURBING):
             self._is_exact()
         for limit in self.alarms if calm else ():
-            number = self.numbers.get(limit.removeprefix("limit#"), 0)
-            item, line = self._item(limit), self._line(limit)
-            if line and any(f"s{slot}" not in item for slot in range(number)):
+            if self._line(limit) and self._free(limit.removeprefix("limit#")):
                 require(limit not in before, RULE, f"{limit} has a free permit and a line, and two sweeps left it so")
                 self._idle.add(limit)
 
@@ -205,8 +206,8 @@ class Turnstiles:
                 return
         for limit in self.alarms:
             name, item, line = limit.removeprefix("limit#"), self._item(limit), self._line(limit)
-            free = [slot for slot in range(self.numbers.get(name, 0)) if f"s{slot}" not in item]
-            require(not (line and free), RULE, f"{limit} has a free permit and a line, which only a sweep will find")
+            idle = line and self._free(name)
+            require(not idle, RULE, f"{limit} has a free permit and a line, which only a sweep will find")
             slots = [str(item[f"s{slot}"]) for slot in range(MOST) if f"s{slot}" in item]
             for who in map(holder_of, [*slots, *(str(place["name"]) for place in line)]):
                 found = self.ledger.newest.get(who.instance_id)
@@ -219,6 +220,19 @@ class Turnstiles:
         for limit in self.alarms:
             line = [str(item["name"]) for item in self._line(limit)]  # what is over keeps an alarm until a sweep
             require(not line, RULE, f"all is over, and {line} stand in the line of {limit}")
+
+    def _free(self, stored: str) -> list[tuple[str, int]]:
+        """The free permits of a limit; of a shard, those of all shards."""
+        limit, number = limit_of(stored), self.numbers.get(limit_of(stored), 0)
+        shards = [shard_of(limit, number, shard) for shard in range(shards_of(number))]
+        names = map(stored_as, shards) if is_shard(stored) else (stored,)
+        places = [(name, slot, self._item(name)) for name in names for slot in range(self._number(name))]
+        return [(name, slot) for name, slot, item in places if f"s{slot}" not in item]
+
+    def _number(self, stored: str) -> int:
+        """How many permits a limit, or a shard of one, has; 0 where that is not known yet."""
+        number = self.numbers.get(limit_of(stored), 0)
+        return share_of(number, place_of_shard(stored)[0]) if is_shard(stored) else number
 
     def _item(self, limit: str) -> Item:
         key = limit if is_limit(limit) else limit_key(limit)

@@ -9,6 +9,7 @@ attribute   is
 ----------  ----------------------------------------------------------------------------------------
 n, of       the number that the newest deployment declares, and the number of that deployment
 set         an operator's number; not there where there is none
+total       of a shard, how many permits all shards have
 by, at      who has set it last, or taken it back, and when (ms); ``by_source`` is how that is known
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hephaestus.engine.shards import is_shard, limit_of, place_of_shard
 from hephaestus.store.items import FORMAT, list_key, shard_of
 from hephaestus.store.table import EXPIRES, Condition
 
@@ -67,7 +69,9 @@ def kept(item: Item | None, now: int) -> dict[str, Value | None]:
 
 def in_list(limit: str, shards: int) -> dict[str, Value | None]:
     """The keys by which a limit is listed. They never change, so that only the first use pays for them."""
-    return {"list_key": list_key(LISTED_AS, "", shard_of(limit, shards)), "list_at": limit}
+    name = limit_of(limit)
+    of_all: dict[str, Value | None] = {"total": place_of_shard(limit)[1]} if is_shard(limit) else {}
+    return {"list_key": list_key(LISTED_AS, "", shard_of(name, shards)), "list_at": name, **of_all}
 
 
 def stands(item: Item | None, need: Need | None = None) -> Condition:

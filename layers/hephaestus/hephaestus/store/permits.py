@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from hephaestus.engine.records import Grant, Need
+from hephaestus.engine.shards import MOST, stored_as
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store import numbers
 from hephaestus.store.items import FORMAT, LISTING, check_format, list_key
@@ -41,7 +42,6 @@ Stands: TypeAlias = "Callable[[Holder, Grant | None], Sequence[Need] | None]"
 LIMIT: Final = "limit#"
 PERMITS: Final = "permits"
 LINE: Final = "line#"
-MOST: Final = 8  # permits of one item; F.6
 GRACE_MS: Final = 60_000
 TRIES: Final = 50
 FIRST: Final = " "  # sorts before every name
@@ -126,8 +126,8 @@ class Usage(NamedTuple):
 
 
 def limit_key(limit: str) -> str:
-    """The partition of a limit."""
-    return f"{LIMIT}{limit}"
+    """The partition of a limit, or of a shard of one."""
+    return f"{LIMIT}{stored_as(limit)}"
 
 
 def is_limit(key: str) -> bool:
@@ -176,12 +176,12 @@ class Permits:
                 )
             for need in needs:
                 item = known[need.limit] = self._read(need.limit)
-                own = _slot_of(item, holder)
-                free = own if own is not None else _free(item, number_of(item, need))
+                own = slot_of(item, holder)
+                free = own if own is not None else free_slot(item, number_of(item, need))
                 if free is None:
                     return need.limit
                 places[need.limit] = free
-        raise _contended(needs[0].limit)
+        raise contended(needs[0].limit)
 
     def _taking(self, holder: Holder, need: Need, slot: int, now: int, known: Item | None) -> Change:
         """The write that takes a permit; one that is the holder's already stays as it is."""
@@ -189,8 +189,8 @@ class Permits:
         changes: dict[str, Value | None] = {name: holder.name, since: now, "format": FORMAT}
         changes |= numbers.kept(known, now) | numbers.in_list(need.limit, self.shards.listing)
         if known is not None and known.get(name) == holder.name:  # the answer to an earlier try was lost
-            changes[since] = _since(known, slot)
-            own: dict[str, Value] = {name: holder.name, since: _since(known, slot)}
+            changes[since] = since_of(known, slot)
+            own: dict[str, Value] = {name: holder.name, since: since_of(known, slot)}
             condition = Condition(equal=own)
         else:
             free = Condition(missing=("line", name, *_SLOTS[number_of(known, need) :]))
@@ -220,7 +220,7 @@ class Permits:
             changes = self._joining(holder, needs, need, now, unique)
             if changes is not None and self.table.change_all(changes):
                 return ()
-        raise _contended(needs[0].limit)
+        raise contended(needs[0].limit)
 
     def find(self, holder: Holder, needs: Sequence[Need]) -> tuple[Grant, ...] | None:
         """What a holder has been granted, of all limits that it needs; nothing while it stands in a line.
@@ -233,9 +233,9 @@ class Permits:
         grants = []
         for need in needs:
             item = self._read(need.limit)
-            if item is None or (slot := _slot_of(item, holder)) is None:
+            if item is None or (slot := slot_of(item, holder)) is None:
                 return () if in_line else None
-            grants.append(Grant(need.limit, slot, _since(item, slot)))
+            grants.append(Grant(need.limit, slot, since_of(item, slot)))
         return tuple(grants)
 
     def confirm(self, holder: Holder, grants: Sequence[Grant]) -> bool:
@@ -295,20 +295,20 @@ class Permits:
                 item = self._read(need.limit)
                 if item is None:
                     break
-                if (slot := _slot_of(item, holder)) is not None:
+                if (slot := slot_of(item, holder)) is not None:
                     if not called:
                         break
-                    woken += self.give_back(holder, [Grant(need.limit, slot, _since(item, slot))], now, unique)
+                    woken += self.give_back(holder, [Grant(need.limit, slot, since_of(item, slot))], now, unique)
                     break
                 line = self._line(need.limit, 2)
                 if self.table.get(limit_key(need.limit), holder.place) is None:
-                    if _slot_of(self._read(need.limit), holder) is None:
+                    if slot_of(self._read(need.limit), holder) is None:
                         break
                     continue
                 if self.table.change_all(self._leaving(item, holder, line, unique)):
                     break
             else:
-                raise _contended(need.limit)
+                raise contended(need.limit)
         return woken
 
     def _hand(self, grant: Grant, old: str | None, now: int, unique: str, missing: tuple[str, ...] = ()) -> list[str]:
@@ -329,7 +329,7 @@ class Permits:
             item = self._read(grant.limit)
             if item is None or item.get(name) != old or any(kept in item for kept in missing):
                 return []
-            if old is not None and _since(item, grant.slot) != grant.at:
+            if old is not None and since_of(item, grant.slot) != grant.at:
                 return []
             line = self._line(grant.limit, 2) if "line" in item else []
             changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}", missing)
@@ -340,7 +340,7 @@ class Permits:
                     return [woken] if woken else []
                 if changes[0].changes == _freed(grant.slot):  # it is none any more, or not yet
                     return self._fill(grant.limit, now, f"{unique}:{number}")
-        raise _contended(grant.limit)
+        raise contended(grant.limit)
 
     def _handing(  # noqa: PLR0913, PLR0917 - what was read, and what is handed
         self, item: Item, grant: Grant, line: Sequence[Item], now: int, unique: str, missing: tuple[str, ...]
@@ -359,22 +359,19 @@ class Permits:
         if not line:
             gone: dict[str, Value | None] = {**freed, **_NO_LINE}
             return [Change(limit, PERMITS, gone, _seen(item, mine, last=True))], ""
-        first, needs = holder_of(str(line[0]["name"])), _needs(line[0])
-        if _slot_of(item, first) is not None:
+        first, needs = holder_of(str(line[0]["name"])), needs_of(line[0])
+        if slot_of(item, first) is not None:
             return self._leaving(item, first, line, unique), ""  # called already: two owners had it stand twice
         number = number_of(item, next(need for need in needs if limit_key(need.limit) == limit))
         if grant.slot >= number or any(f in item for f in _SLOTS[number:] if f != name):
             return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
         known = {need.limit: self._read(need.limit) for need in needs if limit_key(need.limit) != limit}
-        others = [need for need in needs if need.limit in known and _slot_of(known[need.limit], first) is None]
+        others = [need for need in needs if need.limit in known and slot_of(known[need.limit], first) is None]
         leaving = self._leaving(item, first, line, unique)
         for need in others:
-            if _free(known[need.limit], number_of(known[need.limit], need)) is None:
-                if self.table.get(limit_key(need.limit), first.place) is not None:  # called, and put back, in both
-                    stays = Change(limit_key(need.limit), first.place, {"format": FORMAT}, PRESENT)
-                    return [*leaving, stays], ""
-                joining = self._joining(first, needs, need, now, unique, known[need.limit])
-                return ([*leaving, *joining] if joining else []), ""
+            if free_slot(known[need.limit], number_of(known[need.limit], need)) is None:
+                moving = self._moving(first, needs, need, now, unique, known[need.limit])
+                return ([*leaving, *moving] if moving else []), ""
         granted: dict[str, Value | None] = {name: first.name, since: now, f"c{grant.slot}": None}
         at_limit = next(change for change in leaving if change.sk == PERMITS)
         changes = [change for change in leaving if change is not at_limit]
@@ -383,10 +380,18 @@ class Permits:
         )
         changes.append(Change(limit, PERMITS, {**(at_limit.changes or {}), **granted}, condition))
         for need in others:
-            slot = _free(known[need.limit], number_of(known[need.limit], need))
+            slot = free_slot(known[need.limit], number_of(known[need.limit], need))
             assert slot is not None  # noqa: S101 - as seen above
             changes.append(self._taking(first, need, slot, now, known[need.limit]))
         return changes, first.instance_id
+
+    def _moving(  # noqa: PLR0913, PLR0917 - as for a place in a line
+        self, first: Holder, needs: Sequence[Need], need: Need, now: int, unique: str, known: Item | None = None
+    ) -> list[Change]:
+        """The writes by which who leaves a line stands in that of ``need``; none where it is not full any more."""
+        if self.table.get(limit_key(need.limit), first.place) is not None:  # it was called, and put back, in both
+            return [Change(limit_key(need.limit), first.place, {"format": FORMAT}, PRESENT)]
+        return self._joining(first, needs, need, now, unique, known) or []
 
     # --- The line -----------------------------------------------------------------------------------------------------
 
@@ -407,7 +412,7 @@ class Permits:
         free = tuple(name for name in _SLOTS if name not in held)  # it may have been called since
         if item is not None and "line" in item:
             condition = Condition(equal={"line": 1, **held}, missing=free)
-        elif number and _free(item, number) is not None:
+        elif number and free_slot(item, number) is not None:
             return None
         else:
             condition = Condition(equal=held, missing=("line", *free))
@@ -440,7 +445,7 @@ class Permits:
         permits = []
         for slot, name in enumerate(_SLOTS):
             if name in item:
-                grant = Grant(limit, slot, _since(item, slot))
+                grant = Grant(limit, slot, since_of(item, slot))
                 permits.append(Permit(holder_of(str(item[name])), grant, f"c{slot}" in item))
         line = self._line(limit, most) if "line" in item else ()
         places = tuple(holder_of(str(place["name"])) for place in line)
@@ -589,8 +594,9 @@ class Permits:
             item, line = self._read(limit), self._line(limit, 1)
             if item is None or "line" not in item:
                 return woken
-            own = next((need for need in _needs(line[0]) if need.limit == limit), None) if line else None
-            slot = _free(item, number_of(item, own) if own else MOST, in_line=True)
+            needs, name = needs_of(line[0]) if line else [], stored_as(limit)
+            own = next((need for need in needs if stored_as(need.limit) == name), None)
+            slot = free_slot(item, number_of(item, own) if own else MOST, in_line=True)
             if slot is None:
                 return woken
             granted = self._hand(Grant(limit, slot, 0), None, now, f"{unique}+{number}")
@@ -606,7 +612,12 @@ def _place(holder: Holder, needs: Sequence[Need], now: int) -> dict[str, Value |
     return {"format": FORMAT, "name": holder.name, "needs": texts, "at": now}
 
 
-def _needs(place: Item) -> list[Need]:
+def first_in(line: Sequence[Item]) -> Holder:
+    """Who stands at the first place of a line."""
+    return holder_of(str(line[0]["name"]))
+
+
+def needs_of(place: Item) -> list[Need]:
     """The limits that who stands at a place needs."""
     found = place["needs"]
     assert isinstance(found, tuple)  # noqa: S101 - as it was written
@@ -615,13 +626,13 @@ def _needs(place: Item) -> list[Need]:
     return [Need(limit, int(number), int(of or 0)) for number, _, of, limit in split]
 
 
-def _slot_of(item: Item | None, holder: Holder) -> int | None:
+def slot_of(item: Item | None, holder: Holder) -> int | None:
     """Which permit a holder has."""
     own = holder.name
     return next((slot for slot, name in enumerate(_SLOTS) if item is not None and item.get(name) == own), None)
 
 
-def _free(item: Item | None, number: int, *, in_line: bool = False) -> int | None:
+def free_slot(item: Item | None, number: int, *, in_line: bool = False) -> int | None:
     """A permit that may be taken of a limit of ``number``: not while one above that is held, or there is a line."""
     if not number:
         return None
@@ -639,7 +650,8 @@ def _granted(limit: str, slot: int, change: Change) -> Grant:
     return Grant(limit, slot, at)
 
 
-def _since(item: Item, slot: int) -> int:
+def since_of(item: Item, slot: int) -> int:
+    """Since when (ms) a permit is held."""
     found = item.get(f"g{slot}")
     return found if isinstance(found, int) else 0
 
@@ -656,5 +668,6 @@ def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:
     return Condition(equal=equal, missing=(*condition.missing, *none))
 
 
-def _contended(limit: str) -> StoreUnavailable:
+def contended(limit: str) -> StoreUnavailable:
+    """The error of one who was too slow too often."""
     return StoreUnavailable(f"the limit {limit} is being changed by many at once; nothing is lost, try again")

@@ -23,9 +23,9 @@ from hephaestus.store.mailbox import Mailboxes
 from hephaestus.store.offspring import children_of
 from hephaestus.store.overdue import read_overdue
 from hephaestus.store.paused import PausedWorkflows
-from hephaestus.store.permits import Permits
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.reservations import Reservations
+from hephaestus.store.sharded_permits import ShardedPermits
 from hephaestus.store.start_ids import is_repeated
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
 from hephaestus.store.values import (
@@ -111,7 +111,7 @@ class Store:
         self.shards = Shards(wake_shards, list_shards)
         self.retention = None if retention_days is None else retention_days * DAY
         self.mail = Mailboxes(table, self.shards)
-        self.permits = Permits(table, self.shards)
+        self.permits = ShardedPermits(table, self.shards)
         self.paused = PausedWorkflows(table, self.shards)
         self.rates = Reservations(table, self.shards)
         self.endings = Endings(self)

@@ -1,0 +1,186 @@
+"""Limits of many permits, in shards: never more than there are, none is free while someone waits (rule F.6)."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hephaestus.engine.records import Grant, Need
+from hephaestus.engine.shards import is_shard, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
+from hephaestus.errors import StoreUnavailable
+from hephaestus.store.heads import Shards
+from hephaestus.store.permits import Holder
+from hephaestus.store.sharded_permits import ShardedPermits
+from tests.contract.tables import ADAPTERS, make_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hephaestus.store.table import Table
+
+NOW, GRACE = 1_764_000_000_000, 60_000
+MANY, FEW = (Need("many", 20),), (Need("few", 1),)
+_texts = itertools.count()
+
+
+def unique() -> str:
+    """A text that no other call has."""
+    return f"u{next(_texts)}"
+
+
+def one(number: int, order: int = 0) -> Holder:
+    """An attempt of an instance."""
+    return Holder(f"orderid::{number}", "0123456789abcdef012", "charge", 1, order)
+
+
+@pytest.fixture(params=ADAPTERS)
+def table(request: pytest.FixtureRequest) -> Table:
+    """An empty table, of each of the adapters."""
+    return make_subject(request, request.param).table
+
+
+@pytest.fixture
+def permits(table: Table) -> ShardedPermits:
+    """The permits on it."""
+    return ShardedPermits(table, Shards(2, 2))
+
+
+def standing(permits: ShardedPermits, numbers: range, needs: tuple[Need, ...] = MANY) -> list[Holder]:
+    """Those that join, a second after each other."""
+    found = [one(number, NOW + 1000 * number) for number in numbers]
+    for who in found:
+        permits.stand(who, needs, NOW, unique())
+    return found
+
+
+def held(permits: ShardedPermits, holder: Holder, needs: tuple[Need, ...] = MANY) -> tuple[Grant, ...]:
+    """What a holder has."""
+    return permits.find(holder, needs) or ()
+
+
+def test_the_name_of_a_shard_says_which_it_is_of_how_many() -> None:
+    name = shard_of("many#a|1/2", 20, 2)
+    assert (is_shard(name), limit_of(name), place_of_shard(name)) == (True, "many#a|1/2", (2, 20))
+    assert (stored_as(name), stored_as(shard_of("many#a|1/2", 30, 2))) == ("2|many#a|1/2",) * 2
+    assert (is_shard("_many"), limit_of("many"), stored_as("many")) == (False, "many", "many")
+    for number in (9, 16, 17, 20, 4000):
+        assert sum(share_of(number, shard) for shard in range(shards_of(number))) == number
+
+
+def test_of_twenty_permits_twenty_are_taken(permits: ShardedPermits) -> None:
+    """Each finds one, of whichever shard; the next ones stand in line."""
+    found = standing(permits, range(25))
+    usage = permits.usage("many", None, 20)
+    assert (len(usage.permits), len(usage.line)) == (20, 5)
+    assert len({(permit.grant.limit, permit.grant.slot) for permit in usage.permits}) == 20
+    assert sum(bool(held(permits, who)) for who in found) == 20
+    assert permits.take(one(99), MANY, NOW) == "many"
+
+
+def test_who_gives_back_calls_one_of_another_shards_line(permits: ShardedPermits) -> None:
+    """Whichever shard the permit is of, as long as someone waits."""
+    found = standing(permits, range(32))
+    for left in range(31, -1, -1):
+        usage = permits.usage("many", None, 20)
+        assert (len(usage.permits), len(usage.line)) == (min(left + 1, 20), max(left - 19, 0))
+        who = usage.permits[0].holder
+        woken = permits.give_back(who, held(permits, who), NOW, unique())
+        assert len(woken) == (left >= 20)
+    assert not any(held(permits, who) for who in found)
+
+
+def test_who_leaves_gives_back_what_it_was_granted_of_another_shard(permits: ShardedPermits) -> None:
+    """And of a line it leaves, nothing stays."""
+    found = standing(permits, range(24))
+    line = permits.usage("many", None, 20).line
+    for who in found:
+        if who not in line:
+            permits.give_back(who, held(permits, who), NOW, unique())
+    usage = permits.usage("many", None, 20)
+    assert (sorted(permit.holder for permit in usage.permits), usage.line) == (sorted(line), ())
+    for who in line:
+        permits.leave(who, MANY, NOW, unique())
+    assert permits.usage("many", None, 20).permits == ()
+
+
+def test_a_limit_of_few_beside_one_of_many_is_taken_with_it_or_not_at_all(permits: ShardedPermits) -> None:
+    both = (*MANY, *FEW)
+    first, second = standing(permits, range(2), both)
+    assert [grant.limit for grant in held(permits, first, both)][1] == "few"
+    assert held(permits, second, both) == ()
+    assert len(permits.usage("many", None, 20).permits) == 1
+    permits.give_back(first, held(permits, first, both), NOW, unique())
+    assert len(held(permits, second, both)) == 2
+
+
+def test_the_sweep_of_a_shard_with_a_line_grants_what_is_free_elsewhere(
+    permits: ShardedPermits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where who gave it back has died before it looked at other lines, and what the dead hold there."""
+    found = standing(permits, range(21))
+    (waits,) = permits.usage("many", None, 20).line
+    own = next(iter(_home(waits)))
+    alone = [who for who in found if who != waits and stored_as(held(permits, who)[0].limit) != own]
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardedPermits, "_hand_over", lambda *_, **__: [])
+        permits.give_back(alone[0], held(permits, alone[0]), NOW, unique())
+    assert held(permits, waits) == ()
+    woken = permits.sweep(own, NOW + GRACE, lambda who, _: MANY if who == waits else None, unique())
+    assert (woken, len(held(permits, waits))) == ([waits.instance_id], 1)
+    last = standing(permits, range(30, 31))[0]
+    dead = next(who for who in alone[1:] if stored_as(held(permits, who)[0].limit) != next(iter(_home(last))))
+
+    def says(who: Holder, grant: Grant | None) -> Sequence[Need] | None:
+        return () if who == dead else MANY if grant is None else None
+
+    for turn in range(1, 4):
+        permits.sweep(next(iter(_home(last))), NOW + GRACE * (turn + 1), says, unique())
+    assert (len(held(permits, last)), held(permits, dead)) == (1, ())
+
+
+def _home(holder: Holder) -> list[str]:
+    """The stored name of the shard in whose line a holder stands."""
+    from hephaestus.store.sharded_permits import _own
+
+    return [stored_as(need.limit) for need in _own(holder, MANY)]
+
+
+def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(table: Table) -> None:
+    """By threads that take, stand in line, give back, and are called; no sweep helps."""
+    permits, lock = ShardedPermits(table, Shards(2, 2)), Lock()
+    running: Counter[str] = Counter()
+    most, done = 0, []
+
+    def again(call: Callable[[], object]) -> object:
+        while True:
+            try:
+                return call()
+            except StoreUnavailable:
+                continue
+
+    def work(number: int) -> None:
+        nonlocal most
+        who = one(number, NOW + number)
+        again(lambda: permits.stand(who, MANY, NOW, unique()))
+        for _ in range(20_000):
+            if grants := permits.find(who, MANY):
+                break
+        else:
+            return
+        with lock:
+            running["all"] += 1
+            most = max(most, running["all"])
+            done.append(number)
+            running["all"] -= 1
+        again(lambda: permits.give_back(who, grants, NOW, unique()))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(60)))
+    usage = permits.usage("many", None, 20)
+    assert (sorted(done), usage.permits, usage.line) == (list(range(60)), (), ())
+    assert most <= 20
