@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.managers import BaseManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,8 @@ class Orders:
 class Workers:
     """The processes that run instances."""
 
+    arguments: ClassVar[tuple[str, ...]] = ("-m", "benchmarks.soaking.worker")
+
     def __init__(self, orders: Orders, number: int, random: Random) -> None:
         self.orders = orders
         self.random = random
@@ -61,7 +63,7 @@ class Workers:
         """One more."""
         self.started += 1
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soaking.worker"],
+            [sys.executable, *self.arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the same code as this process has
             stdin=subprocess.PIPE,
