@@ -143,6 +143,22 @@ def test_the_sweep_of_a_shard_with_a_line_grants_what_is_free_elsewhere(
     assert (len(held(permits, last)), held(permits, dead)) == (1, ())
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_an_operators_number_is_that_of_all_shards(permits: ShardedPermits, used: bool) -> None:
+    """Rule F.8. Also where it is set before anyone has come."""
+    found = standing(permits, range(12)) if used else []
+    assert permits.give("many", 9, ("ann", "api"), NOW, unique(), declared=20) == []
+    usage = permits.usage("many")
+    assert (usage.number, usage.given, usage.declared, usage.by) == (9, 9, 20, "ann")
+    for who in found:
+        permits.give_back(who, held(permits, who), NOW, unique())
+    standing(permits, range(20, 40))
+    usage = permits.usage("many")
+    assert (len(usage.permits), len(usage.line), len(usage.since)) == (9, 11, 11)
+    assert len(permits.give("many", None, ("ann", "api"), NOW, unique(), declared=20)) > 0
+    assert permits.usage("many").given is None
+
+
 def _home(holder: Holder) -> list[str]:
     """The stored name of the shard in whose line a holder stands."""
     from hephaestus.store.sharded_permits import _own

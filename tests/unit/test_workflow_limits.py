@@ -9,6 +9,7 @@ import pytest
 
 from hephaestus import DONE, Concurrency, DefinitionError, NonRetryable, Retry, Rounds, StepContext, Workflow, step
 from hephaestus.errors import EngineSignal
+from hephaestus.runtime.commands.set_limit import SetLimit
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -317,6 +318,20 @@ def test_a_redriven_root_that_is_cancelled_in_line_waits_for_no_child() -> None:
     after = local.store.load(child)
     assert after is not None
     assert after.sequence > before.sequence
+
+
+def test_more_permits_than_an_item_has_are_one_limit_to_people() -> None:
+    """Rule F.6. It is listed once, with all who hold a permit and all who stand in line."""
+    local = LocalRuntime(flow(Concurrency("sync", 20)))
+    start(local, *[f"i{number:02}" for number in range(23)])
+    assert local.store.permits.known("", 10) == ["sync"]
+    (shown,) = local.runner.limits().items
+    assert (shown.limit, shown.number, shown.held, shown.in_line) == ("sync", 20, 20, 3)
+    assert local.runner.get("sync::i22").why[0].startswith("waits for `sync` (20 of 20 held), third in line")
+    local.runner.do(SetLimit(limit="sync", number=21))
+    local.settle()
+    (shown,) = local.runner.limits().items
+    assert (shown.number, shown.held, shown.in_line) == (21, 21, 2)
 
 
 def test_per_is_given_the_start_data() -> None:

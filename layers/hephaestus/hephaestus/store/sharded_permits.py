@@ -261,10 +261,15 @@ class ShardedPermits(Permits):
 
     # --- Numbers ------------------------------------------------------------------------------------------------------
 
-    def give(self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str) -> list[str]:
-        """As of ``Permits``: each shard is given its share, of as many as the shards have room for."""
-        total, woken = self._total(limit), list[str]()
-        if not total:
+    def give(  # noqa: PLR0913 - a number, who gives it, and of how many
+        self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str, *, declared: int = 0
+    ) -> list[str]:
+        """As of ``Permits``: each shard is given its share, of as many as the shards have room for.
+
+        ``declared`` is how many permits the code says; it counts where the limit was not used yet.
+        """
+        total, woken = self._total(limit) or declared, list[str]()
+        if total <= MOST:
             return super().give(limit, number, by, now, unique)
         for shard in range(shards_of(total)):
             share = None if number is None else share_of(number, shard)
