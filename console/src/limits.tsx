@@ -43,13 +43,15 @@ export function LimitsPage({ about, tell }: { about: About; tell: (problem?: Pro
                 {one.limit}
               </button>
             </h2>
-            <Usage limit={one} />
+            {one.kind === "rate" ? <span>{reserved(one, now)}</span> : <Usage limit={one} />}
             <span>{lineOf(one, now)}</span>
             <span class="note">{numberOf(one, now)}</span>
             <span class="actions">
-              <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "set" }))}>
-                Set
-              </button>
+              {one.kind !== "rate" && (
+                <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "set" }))}>
+                  Set
+                </button>
+              )}
               {one.set_to !== undefined && (
                 <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "unset" }))}>
                   Unset
@@ -59,7 +61,7 @@ export function LimitsPage({ about, tell }: { about: About; tell: (problem?: Pro
           </div>
           {open === one.limit && (
             <div class="two">
-              <Places title="Hold a permit, the longest first" places={one.holders ?? []} now={now} none="No one holds a permit." rest={one.held - (one.holders?.length ?? 0)} />
+              {one.kind !== "rate" && <Places title="Hold a permit, the longest first" places={one.holders ?? []} now={now} none="No one holds a permit." rest={one.held - (one.holders?.length ?? 0)} />}
               <Places title="Stand in line, the first one first" places={one.line ?? []} now={now} none="No one stands in line." rest={one.in_line - (one.line?.length ?? 0)} />
             </div>
           )}
@@ -105,6 +107,11 @@ function Usage({ limit }: { limit: LimitInfo }) {
       {`${limit.held} of ${limit.number ?? "?"} held`}
     </span>
   );
+}
+
+function reserved(limit: LimitInfo, now: number): string {
+  const ahead = limit.reserved_until ? Date.parse(limit.reserved_until) - now : 0;
+  return ahead > 0 ? `rate, reserved ${Math.ceil(ahead / 1000)} s ahead` : "rate, free";
 }
 
 function lineOf(limit: LimitInfo, now: number): string {

@@ -219,6 +219,10 @@ export interface LimitInfo {
   in_line: number;
   more?: boolean;
   waits_since?: string;
+  /** Of a rate, which has no permits. */
+  kind?: "rate";
+  /** When all places of a rate are free again. */
+  reserved_until?: string;
   holders?: Place[];
   line?: Place[];
 }

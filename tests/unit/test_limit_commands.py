@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, Concurrency, Pending, StepContext, Workflow, step, telemetry
+from hephaestus import DONE, Concurrency, Pending, RateLimit, StepContext, Workflow, step, telemetry
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
@@ -194,6 +194,26 @@ def test_a_limit_of_a_workflow_is_held_by_the_whole_instance() -> None:
     )
     done(local, SetLimit(limit="sync", number=2))
     assert "charge" in local.runner.get("sync::b").steps
+
+
+def test_rates_are_listed_with_their_lines_and_have_no_number() -> None:
+    """Beside limits that have permits, by name."""
+    rate = RateLimit("openai", 1, timedelta(minutes=1))
+    asks = step(key="asks", limits=[rate, stripe])(lambda _ctx: "done")
+
+    class Asks(Workflow, key="asks"):
+        start_at = asks
+        transitions: ClassVar = {asks: {"done": DONE}}
+
+    local = LocalRuntime(Asks)
+    for name in "abc":
+        local.start(Asks, name)
+    openai, _ = local.runner.limits()
+    assert (openai.limit, openai.kind, openai.held, openai.number) == ("openai", "rate", 0, None)
+    assert openai.in_line == len(openai.line) > 0
+    assert openai.reserved_until is not None
+    with pytest.raises(UnknownLimit, match="is a rate"):
+        local.runner.do(SetLimit(limit="openai", number=1))
 
 
 def test_limits_are_listed_page_by_page(local: LocalRuntime) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from hephaestus.cli import styles
 from hephaestus.cli.steering import Yes, ask
 from hephaestus.cli.terminal import Session
-from hephaestus.cli.text import ago, asked_by, safe
+from hephaestus.cli.text import ago, asked_by, clock, moment, safe
 from hephaestus.runtime.commands import SetLimit, UnsetLimit
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _table(items: list[Json], now: datetime) -> Table:
 
 
 def _held(item: Json) -> str:
-    return f"{item['held']} of {item.get('number', '?')}"
+    return "rate" if item.get("kind") == "rate" else f"{item['held']} of {item.get('number', '?')}"
 
 
 def _bar(item: Json) -> Text:
@@ -134,7 +134,10 @@ def _line(item: Json) -> str:
 
 
 def _number(item: Json, now: datetime) -> Text:
-    """Whose number it is."""
+    """Whose number it is; of a rate, until when it is reserved."""
+    until, rate = moment(item.get("reserved_until")), item.get("kind") == "rate"
+    if rate:
+        return Text(f"reserved until {clock(until)}" if until is not None and until > now else "free", style="dim")
     if "set_to" not in item:
         return Text("of the code", style="dim")
     by = asked_by(item, "changed_by", "changed_by_source")
@@ -144,7 +147,8 @@ def _number(item: Json, now: datetime) -> Text:
 
 def _whole(item: Json, now: datetime) -> Iterator[Text]:
     """All that is known of a limit."""
-    yield Text.assemble((safe(item["limit"]), "bold"), f"  {_held(item)} held  ", _bar(item))
+    held = " held" if item.get("kind") != "rate" else ""
+    yield Text.assemble((safe(item["limit"]), "bold"), f"  {_held(item)}{held}  ", _bar(item))
     yield _number(item, now)
     if "set_to" not in item and item.get("changed_at"):
         by = asked_by(item, "changed_by", "changed_by_source")

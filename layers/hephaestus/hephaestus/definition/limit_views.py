@@ -30,6 +30,8 @@ class LimitView:
         holders: who holds a permit, the one that has held it longest first, no more than some: the instance's ``id``,
             its ``step``, unless the instance has it as a whole, and ``since`` when.
         line: who stands in line, the first one first, as of ``holders``; no more than some.
+        kind: ``rate`` of a rate, which has no permits; else ``None``.
+        reserved_until: of a rate, when all its places are free again.
     """
 
     limit: str
@@ -45,3 +47,5 @@ class LimitView:
     waits_since: datetime | None = None
     holders: Sequence[Mapping[str, Any]] = ()
     line: Sequence[Mapping[str, Any]] = ()
+    kind: str | None = None
+    reserved_until: datetime | None = None

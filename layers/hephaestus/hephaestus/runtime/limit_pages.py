@@ -13,11 +13,13 @@ from hephaestus.engine.activation import INSTANCE
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.lines import known_as
 from hephaestus.runtime.names import said_id
+from hephaestus.store.numbers import RATES_LISTED_AS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hephaestus.store.permits import Holder, Usage
+    from hephaestus.store.reservations import Queue
     from hephaestus.store.store import Store
 
 NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
@@ -48,11 +50,17 @@ def limits_page(store: Store, name: str | None, limit: int, cursor: str | None) 
     """
     name = None if name is None else read_limit("'name'", name)
     first = name or "" if cursor is None else read_limit("the cursor", cursor)
-    names = store.permits.known(first, limit + 1, of=name)
-    most = MOST_COUNTED if name is None else MOST_COUNTED_OF_ONE
-    usages, known = [store.permits.usage(one, most) for one in names[:limit]], _Known(store)
-    shown = [_shown(usage, most, known) for usage in usages if usage.is_known]
-    return Page(shown, names[limit] if len(names) > limit else None)
+    most, known = MOST_COUNTED if name is None else MOST_COUNTED_OF_ONE, _Known(store)
+    named = [(one, False) for one in store.permits.known(first, limit + 1, of=name)]
+    named += [(one, True) for one in store.permits.known(first, limit + 1, name, RATES_LISTED_AS)]
+    named.sort()
+    shown: list[LimitView] = []
+    for one, is_rate in named[:limit]:
+        if is_rate:
+            shown.append(_rate(store.rates.queue(one, most), most, known))
+        elif (usage := store.permits.usage(one, most)).is_known:
+            shown.append(_shown(usage, most, known))
+    return Page(shown, named[limit][0] if len(named) > limit else None)
 
 
 class _Known:
@@ -89,6 +97,19 @@ def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
         moment(min(usage.since, default=None)),
         tuple(_who(permit.holder, permit.grant.at, known) for permit in held[:MOST_HOLDERS]),
         tuple(_who(*place, known) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
+    )
+
+
+def _rate(queue: Queue, most: int, known: _Known) -> LimitView:
+    """A rate: no one holds any of it; who stands in line, and until when it is reserved."""
+    return LimitView(
+        queue.limit,
+        in_line=len(queue.line),
+        more=True if len(queue.line) == most else None,
+        waits_since=moment(min((holder.order for holder, _ in queue.line), default=None)),
+        line=tuple(_who(holder, holder.order, known) for holder, _ in queue.line[:MOST_SHOWN]),
+        kind="rate",
+        reserved_until=moment(queue.free_at),
     )
 
 

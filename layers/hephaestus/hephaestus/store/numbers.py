@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 IDLE: Final = 400 * 24 * 3600  # seconds after its last use, a limit is forgotten
 LISTED_AS: Final = "limit"
+RATES_LISTED_AS: Final = "rate"
 NUMBERS: Final = ("n", "of", "set")
 
 
@@ -67,11 +68,11 @@ def kept(item: Item | None, now: int) -> dict[str, Value | None]:
     return {EXPIRES: now // 1000 + IDLE} if operators(item) is None else {}
 
 
-def in_list(limit: str, shards: int) -> dict[str, Value | None]:
+def in_list(limit: str, shards: int, kind: str = LISTED_AS) -> dict[str, Value | None]:
     """The keys by which a limit is listed. They never change, so that only the first use pays for them."""
     name = limit_of(limit)
     of_all: dict[str, Value | None] = {"total": place_of_shard(limit)[1]} if is_shard(limit) else {}
-    return {"list_key": list_key(LISTED_AS, "", shard_of(name, shards)), "list_at": name, **of_all}
+    return {"list_key": list_key(kind, "", shard_of(name, shards)), "list_at": name, **of_all}
 
 
 def stands(item: Item | None, need: Need | None = None) -> Condition:

@@ -464,7 +464,7 @@ class Permits:
             at if isinstance(at, int) else 0,
         )
 
-    def known(self, first: str, most: int, of: str | None = None) -> list[str]:
+    def known(self, first: str, most: int, of: str | None = None, kind: str = numbers.LISTED_AS) -> list[str]:
         """The names of limits in their order, from ``first`` on, at most ``most``; eventually consistent.
 
         A limit is known from its first use on, or since an operator has set its number, and until it was idle for long.
@@ -473,11 +473,12 @@ class Permits:
             first: where to begin.
             most: how many at most.
             of: this one alone, and those of each value of its ``per``.
+            kind: those that have permits, or rates.
         """
         found: list[str] = []
         last = LAST if of is None else f"{of}#{LAST}"
         for shard in range(self.shards.listing):
-            partition, after = list_key(numbers.LISTED_AS, "", shard), None
+            partition, after = list_key(kind, "", shard), None
             names: list[str] = []
             while len(names) < most:
                 page = self.table.query_index(

@@ -27,7 +27,7 @@ from hephaestus.engine.records import Pace
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store.items import FORMAT, check_format
 from hephaestus.store.keys import end_of
-from hephaestus.store.numbers import IDLE
+from hephaestus.store.numbers import IDLE, RATES_LISTED_AS, in_list
 from hephaestus.store.permits import GRACE_MS, LINE, holder_of
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Change, Condition
 
@@ -180,7 +180,8 @@ class Reservations:
         return Change(*changes, _as_seen(item, "tat"))
 
     def _set(self, limit: str, tat: int, now: int) -> tuple[str, str, dict[str, Value | None]]:
-        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: _idle(now)}
+        listed = in_list(limit, self.shards.listing, RATES_LISTED_AS)
+        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: _idle(now), **listed}
 
     def is_first(self, limit: str, place: str) -> bool:
         """Whether who has this place goes before all that stand in line and were not called."""

@@ -10,6 +10,7 @@ from hephaestus.runtime.commands import members
 from hephaestus.runtime.commands.command import Command
 from hephaestus.runtime.limit_pages import NAMED, read_limit
 from hephaestus.runtime.lines import wake
+from hephaestus.store.numbers import RATES_LISTED_AS
 
 if TYPE_CHECKING:
     from hephaestus.runtime.caller import Caller
@@ -104,6 +105,9 @@ def check_known_limit(instances: Instances, limit: str) -> None:
         message = f"limit {name} has permits for each value of its per: name one, as {name}#acme"
         if known.per is None:
             message = f"limit {name} has no per: name it without what is behind the #"
+        raise errors.UnknownLimit(message)
+    if limit in instances.store.permits.known(limit, 1, kind=RATES_LISTED_AS):
+        message = f"limit {limit} is a rate, and has no permits: how many start in a time is for the code to say"
         raise errors.UnknownLimit(message)
     if instances.registry.unavailable():
         return  # it may be in a module that cannot be loaded
