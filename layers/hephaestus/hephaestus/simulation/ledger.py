@@ -241,7 +241,6 @@ class Ledger:
         named, line = state.activation(of or step.key, undo=undo), of or step.key
         if of:
             named, line = state.item(of, key, undo=undo), text_of_item(of, 0, key)
-        if of:
             require(named in state.running, "invariant 2", f"{named} runs, and no commit names it")
             require(not generation.unnamed, "E.1", f"{named} runs beside {generation.unnamed}, which no commit names")
             own = name_in_life(context.instance_id, context.instance.life, named)

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from hephaestus.engine.records import Grant, Need
 from hephaestus.engine.shards import MOST, is_shard, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
-from hephaestus.store.numbers import known_number, number_of
+from hephaestus.store.numbers import LISTED_AS, known_number, number_of
 from hephaestus.store.permits import (
     FIRST,
     GRACE_MS,
@@ -249,11 +249,11 @@ class ShardedPermits(Permits):
             declared=number,
         )
 
-    def known(self, first: str, most: int, of: str | None = None) -> list[str]:
+    def known(self, first: str, most: int, of: str | None = None, kind: str = LISTED_AS) -> list[str]:
         """As of ``Permits``: each limit once, however many shards it has."""
-        found = list(dict.fromkeys(super().known(first, most, of)))
+        found = list(dict.fromkeys(super().known(first, most, of, kind)))
         while found and len(found) < most:  # a page of shards of few limits
-            more = [name for name in super().known(f"{found[-1]}{FIRST}", most, of) if name not in found]
+            more = [name for name in super().known(f"{found[-1]}{FIRST}", most, of, kind) if name not in found]
             if not more:
                 break
             found += dict.fromkeys(more)
