@@ -398,7 +398,7 @@ class Ledger:
         if self.world.weather.kinds:
             return
         for instance_id, known in self.newest.items():
-            if known.state.closed or known.state.owner is not None:
+            if known.state.closed or known.state.owner is not None or known.state.paused is not None:
                 continue
             for item in self.store.table.query(instance_id, low=MAIL, high=end_of(MAIL)):
                 late = self.world.now - int(str(item["at"])) > SOON_MS and not self.trees.was_taken(
