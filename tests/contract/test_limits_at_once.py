@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hephaestus import DONE, Concurrency, StepContext, Workflow, step
+from hephaestus import DONE, Concurrency, RateLimit, StepContext, Workflow, step
 from hephaestus.embedded import Embedded
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import Map
+from hephaestus.store.reservations import LATE_MS
 
 if TYPE_CHECKING:
     from hephaestus.store.store import Store
@@ -85,3 +86,33 @@ def test_no_more_items_run_at_once_than_permits_times_chunk(store: Store, chunk:
     assert sorted(record.ran) == sorted([str(number) for number in range(INSTANCES // 2)] * 2)
     usage = store.permits.usage("few")
     assert (usage.permits, usage.line) == ((), ())
+
+
+def test_no_window_has_more_starts_than_a_rate_allows(store: Store) -> None:
+    """Rule F.7: by an independent record, by the clock, of starts that may be a second late; each once."""
+    rate, burst, times, lock = 20, 4, list[float](), Lock()
+
+    @step(limits=[RateLimit("calls", rate, 1, burst=burst)])
+    def called(_ctx: StepContext) -> str:
+        with lock:
+            times.append(time.monotonic())
+        return "done"
+
+    class Rated(Workflow, key="rated"):
+        start_at = called
+        transitions = {called: {"done": DONE}}
+
+    with Embedded(store, Registry([Rated])) as embedded:
+        left = [embedded.runner.start_instance(Rated, {}, id=str(number)) for number in range(INSTANCES)]
+        until = time.monotonic() + PATIENCE
+        while left and time.monotonic() < until:
+            left = [one for one in left if embedded.runner.get(one).status != "completed"]
+            time.sleep(0.05)
+        assert left == []
+    times.sort()
+    assert len(times) == INSTANCES
+    late = LATE_MS / 1000
+    for first, began in enumerate(times):
+        for number, at in enumerate(times[first:], 1):
+            assert number <= burst + rate * (at - began + late) + 1e-6
+    assert times[-1] - times[0] >= (INSTANCES - burst) / rate - late

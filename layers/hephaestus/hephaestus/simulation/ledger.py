@@ -271,9 +271,8 @@ class Ledger:
         require(name not in generation.begun, "invariant 2", f"attempt {context.attempt} of {step.key} runs twice")
         generation.begun.add(name)
         self.entrances.begins(generation)
-        if step.limits and not undo:
-            self.turnstiles.begins(generation, step, context, invocation, of)
-            self.timekeeper.begins(generation, step, context, invocation)
+        for books in (self.turnstiles, self.timekeeper) if step.limits and not undo else ():
+            books.begins(generation, step, context, invocation, of)
         if step.semantics == "at_most_once" and not undo:
             require(context.attempt == 1, "at most once", f"step {step.key} runs for the second time")
         if step.timeout is None:

@@ -62,8 +62,10 @@ class Timekeeper:
         self._joined: dict[tuple[str, str], int] = {}
         self._called: dict[str, set[str]] = {}
 
-    def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation) -> None:
-        """A step's own code is about to run: its log names its time, and that has come."""
+    def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation, of: str) -> None:
+        """A step's own code is about to run: its log names its time, and that has come; items of a map have none."""
+        if of:
+            return
         world, turn = self.ledger.world, known.state.turns.get(known.state.activation(step.key))
         for limit in step.limits:
             if not isinstance(limit, RateLimit):
