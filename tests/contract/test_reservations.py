@@ -177,3 +177,25 @@ def test_at_once_no_window_has_too_many(rates: Reservations) -> None:
     for first in range(60):
         for last in range(first, 60):
             assert last - first + 1 <= 5 + (times[last] - times[first] + 1) * 1000 // 100_000
+
+
+def test_who_was_called_and_cannot_go_on_loses_no_more_places(rates: Reservations) -> None:
+    """It is looked at each minute, and the next are called meanwhile."""
+    reserved(rates, 63)
+    a, b = one("a", NOW), one("b", NOW + 1)
+    rates.stand(a, (CALLS,), NOW)
+    rates.stand(b, (CALLS,), NOW)
+    looked: list[Holder] = []
+
+    def parked(who: Holder) -> bool | None:
+        looked.append(who)
+        return None if who == a else True
+
+    for now, wanted, seen in ((52_000, [a, b], []), (130_000, [b], [a, b]), (170_000, [], []), (195_000, [b], [a, b])):
+        looked.clear()
+        called = rates.call("calls", NOW + now, parked)
+        assert called is not None
+        assert [place.holder for place in called.places] == wanted, now
+        assert looked == seen, now
+        assert all(rates.hand("calls", place) for place in called.places)
+    assert rates.find(a, (CALLS,)) == ("calls", NOW + 61_000), "what it was called for, and missed"

@@ -208,14 +208,15 @@ def call(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
         StoreUnavailable: the store did not answer; send the message again.
     """
 
-    def stands(who: Holder) -> bool:
+    def stands(who: Holder) -> bool | None:
         try:
             state = store.load(who.instance_id)
         except CorruptLog:
             _logger.exception("instance %s cannot be read: its place in the line of %s stays", who.instance_id, limit)
-            return True
+            return None
         turn = None if state is None or state.life != who.life else state.turns.get(who.activation)
-        return turn is not None and not turn.at and (turn.attempt, turn.order) == (who.attempt, who.order)
+        its = turn is not None and not turn.at and (turn.attempt, turn.order) == (who.attempt, who.order)
+        return None if its and state is not None and state.parked is not None else its
 
     found = store.rates.call(limit, clock.now(), stands)
     if found is None:

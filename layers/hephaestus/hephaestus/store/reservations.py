@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hephaestus.store.permits import Holder
     from hephaestus.store.table import Item, Table, Value
 
-Stands: TypeAlias = "Callable[[Holder], bool]"
+Stands: TypeAlias = "Callable[[Holder], bool | None]"
 
 RATES: Final = "rate#"
 RATE: Final = "rate"
@@ -249,7 +249,8 @@ class Reservations:
         Args:
             limit: the rate.
             now: the time, in ms.
-            stands: says of one that was called long ago whether its log still has it stand in line.
+            stands: says of one that was called long ago whether its log still has it stand in line; ``None`` where it
+                does, and cannot go on for now.
 
         Returns:
             For whom; ``None`` where it is too early, and it is called later anyway.
@@ -317,11 +318,10 @@ class _Round:
         """See whose turn it is, and reserve for them; ``None`` where the rate has changed meanwhile."""
         for place in self.rates._places(self.limit):  # noqa: SLF001 - a part of it
             holder, was = holder_of(str(place["name"])), _at(place)
-            if was and self.now - was < GRACE_MS:
+            if was and self.now - max(was, _number(place, "looked")) < GRACE_MS:
                 self.called = True
                 continue
-            if was and not stands(holder):
-                self.rates.table.delete(str(place["pk"]), str(place["sk"]), Condition(equal={"at": was}))
+            if was and not self._waits(place, stands):
                 continue
             paces = _paces(place)
             if len(paces) > 1:
@@ -333,6 +333,17 @@ class _Round:
             elif not self._one(Called(holder, 0, was), paces[0]):
                 break
         return self._call() if self._write() else None
+
+    def _waits(self, place: Item, stands: Stands) -> bool:
+        """Whether one that was called long ago is to be called again: not one that cannot go on, nor what is over."""
+        key, seen = (str(place["pk"]), str(place["sk"])), Condition(equal={"at": place["at"]})
+        waits = stands(holder_of(str(place["name"])))
+        if waits is None:
+            self.rates.table.update(*key, {"looked": self.now}, seen)
+        elif not waits:
+            self.rates.table.delete(*key, seen)
+        self.called = self.called or waits is None
+        return bool(waits)
 
     def _one(self, called: Called, pace: Pace) -> bool:
         """Reserve for one, if its time is near; whether there may be more."""
