@@ -75,7 +75,7 @@ def test_the_name_of_a_shard_says_which_it_is_of_how_many() -> None:
 def test_of_twenty_permits_twenty_are_taken(permits: ShardedPermits) -> None:
     """Each finds one, of whichever shard; the next ones stand in line."""
     found = standing(permits, range(25))
-    usage = permits.usage("many", None, 20)
+    usage = permits.usage("many")
     assert (len(usage.permits), len(usage.line)) == (20, 5)
     assert len({(permit.grant.limit, permit.grant.slot) for permit in usage.permits}) == 20
     assert sum(bool(held(permits, who)) for who in found) == 20
@@ -86,7 +86,7 @@ def test_who_gives_back_calls_one_of_another_shards_line(permits: ShardedPermits
     """Whichever shard the permit is of, as long as someone waits."""
     found = standing(permits, range(32))
     for left in range(31, -1, -1):
-        usage = permits.usage("many", None, 20)
+        usage = permits.usage("many")
         assert (len(usage.permits), len(usage.line)) == (min(left + 1, 20), max(left - 19, 0))
         who = usage.permits[0].holder
         woken = permits.give_back(who, held(permits, who), NOW, unique())
@@ -97,15 +97,15 @@ def test_who_gives_back_calls_one_of_another_shards_line(permits: ShardedPermits
 def test_who_leaves_gives_back_what_it_was_granted_of_another_shard(permits: ShardedPermits) -> None:
     """And of a line it leaves, nothing stays."""
     found = standing(permits, range(24))
-    line = permits.usage("many", None, 20).line
+    line = permits.usage("many").line
     for who in found:
         if who not in line:
             permits.give_back(who, held(permits, who), NOW, unique())
-    usage = permits.usage("many", None, 20)
+    usage = permits.usage("many")
     assert (sorted(permit.holder for permit in usage.permits), usage.line) == (sorted(line), ())
     for who in line:
         permits.leave(who, MANY, NOW, unique())
-    assert permits.usage("many", None, 20).permits == ()
+    assert permits.usage("many").permits == ()
 
 
 def test_a_limit_of_few_beside_one_of_many_is_taken_with_it_or_not_at_all(permits: ShardedPermits) -> None:
@@ -113,7 +113,7 @@ def test_a_limit_of_few_beside_one_of_many_is_taken_with_it_or_not_at_all(permit
     first, second = standing(permits, range(2), both)
     assert [grant.limit for grant in held(permits, first, both)][1] == "few"
     assert held(permits, second, both) == ()
-    assert len(permits.usage("many", None, 20).permits) == 1
+    assert len(permits.usage("many").permits) == 1
     permits.give_back(first, held(permits, first, both), NOW, unique())
     assert len(held(permits, second, both)) == 2
 
@@ -123,7 +123,7 @@ def test_the_sweep_of_a_shard_with_a_line_grants_what_is_free_elsewhere(
 ) -> None:
     """Also where who gave it back has died before it looked at other lines, and what the dead hold there."""
     found = standing(permits, range(21))
-    (waits,) = permits.usage("many", None, 20).line
+    (waits,) = permits.usage("many").line
     own = next(iter(_home(waits)))
     alone = [who for who in found if who != waits and stored_as(held(permits, who)[0].limit) != own]
     with monkeypatch.context() as patch:
@@ -147,23 +147,59 @@ def test_the_sweep_of_a_shard_with_a_line_grants_what_is_free_elsewhere(
 def test_an_operators_number_is_that_of_all_shards(permits: ShardedPermits, used: bool) -> None:
     """Rule F.8. Also where it is set before anyone has come."""
     found = standing(permits, range(12)) if used else []
-    assert permits.give("many", 9, ("ann", "api"), NOW, unique(), declared=20) == []
+    assert permits.give("many", 9, ("ann", "api"), NOW, unique()) == []
     usage = permits.usage("many")
-    assert (usage.number, usage.given, usage.declared, usage.by) == (9, 9, 20, "ann")
+    assert (usage.number, usage.given, usage.declared, usage.by) == (9, 9, 20 if used else None, "ann")
     for who in found:
         permits.give_back(who, held(permits, who), NOW, unique())
     standing(permits, range(20, 40))
     usage = permits.usage("many")
     assert (len(usage.permits), len(usage.line), len(usage.since)) == (9, 11, 11)
-    assert len(permits.give("many", None, ("ann", "api"), NOW, unique(), declared=20)) > 0
-    assert permits.usage("many").given is None
+    assert len(permits.give("many", None, ("ann", "api"), NOW, unique())) == 11
+    usage = permits.usage("many")
+    assert (usage.given, len(usage.permits), usage.line) == (None, 20, ())
+
+
+@pytest.mark.parametrize("declared", [0, 5, 20])
+def test_an_operators_number_may_be_any_whatever_the_code_says(permits: ShardedPermits, declared: int) -> None:
+    """Rules F.6 and F.8: more than one item has, or fewer; also for what a newer deployment declares."""
+    needs = (Need("many", declared, 1),)
+    permits.give("many", 30, ("ann", "api"), NOW, unique())
+    found = standing(permits, range(32), needs)
+    usage = permits.usage("many")
+    assert (usage.number, len(usage.permits), len(usage.line)) == (30, 30, 2)
+    permits.give("many", 0, ("ann", "api"), NOW, unique())
+    for who in found:
+        permits.give_back(who, held(permits, who, needs), NOW, unique())
+    standing(permits, range(40, 43), (Need("many", 25 - declared, 2),))
+    usage = permits.usage("many")
+    assert (usage.permits, len(usage.line)) == ((), 5)
+    woken = permits.give("many", 4, ("ann", "api"), NOW, unique())
+    assert (len(woken), len(permits.usage("many").permits)) == (4, 4)
+
+
+def test_one_permit_of_many_is_seen_whichever_shard_it_is_of(permits: ShardedPermits) -> None:
+    (who,) = standing(permits, range(3, 4))
+    usage = permits.usage("many")
+    assert ([permit.holder for permit in usage.permits], usage.number, usage.is_known) == ([who], 20, True)
+
+
+def test_a_newer_deployment_of_few_is_given_none_while_many_hold_more(permits: ShardedPermits) -> None:
+    """Rules F.6 and F.8: nothing is handed on beyond its number, and who waits is called once there is one."""
+    found = standing(permits, range(30))
+    few = (Need("many", 3, 2),)
+    assert permits.take(one(50), few, NOW) == "many"
+    standing(permits, range(50, 51), few)
+    for who in found[:20]:
+        permits.give_back(who, held(permits, who), NOW, unique())
+    assert len(permits.usage("many").permits) == 3
 
 
 def _home(holder: Holder) -> list[str]:
     """The stored name of the shard in whose line a holder stands."""
-    from hephaestus.store.sharded_permits import _own
+    from hephaestus.store.sharded_permits import _home as home
 
-    return [stored_as(need.limit) for need in _own(holder, MANY)]
+    return [stored_as(home(holder, MANY[0], None).limit)]
 
 
 def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(table: Table) -> None:
@@ -197,6 +233,6 @@ def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(table
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(work, range(60)))
-    usage = permits.usage("many", None, 20)
+    usage = permits.usage("many")
     assert (sorted(done), usage.permits, usage.line) == (list(range(60)), (), ())
     assert most <= 20

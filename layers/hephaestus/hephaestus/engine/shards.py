@@ -1,7 +1,8 @@
-"""How the permits of a limit of many are named: more than a few are in shards, each a limit of its own (F.6).
+"""How the permits of a limit of many are named: more than a few are in shards, each with a line of its own (F.6).
 
-A shard's name has its number and how many permits all shards have: ``2/20|stripe`` is the third of 20 permits. Names
-of limits begin with a letter or ``_``, so no limit has the name of a shard.
+A shard's name has its number, and how many permits the limit had when it was named: ``2/20|stripe`` is the third of
+20 permits. Names of limits begin with a letter or ``_``, so no limit has the name of a shard. The first shard is
+stored as the limit is that has no others; each other one has a copy of the limit's numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ def is_shard(limit: str) -> bool:
     return limit[:1].isdigit()
 
 
+def is_copy(limit: str) -> bool:
+    """Whether a name is that of another shard than the first."""
+    return is_shard(limit) and place_of_shard(limit)[0] > 0
+
+
 def limit_of(limit: str) -> str:
     """The name of the limit, with the value of its ``per``, of which a name may be a shard's."""
     return limit.partition("|")[2] if is_shard(limit) else limit
@@ -28,14 +34,13 @@ def limit_of(limit: str) -> str:
 
 def stored_as(limit: str) -> str:
     """The name under which a shard is stored: it stays where it is when the limit's number changes."""
-    if not is_shard(limit):
-        return limit
-    which, _, name = limit.partition("|")
-    return f"{which.partition('/')[0]}|{name}"
+    return f"{place_of_shard(limit)[0]}|{limit_of(limit)}" if is_copy(limit) else limit_of(limit)
 
 
 def place_of_shard(limit: str) -> tuple[int, int]:
-    """Which shard it is, and how many permits all of them have; of a stored name 0."""
+    """Which shard it is, and of how many permits; of a stored name 0."""
+    if not is_shard(limit):
+        return 0, 0
     which, _, number = limit.partition("|")[0].partition("/")
     return int(which), int(number or 0)
 

@@ -112,7 +112,7 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
         limits = " and ".join(f"`{need.limit}`" for need in queued.needs)
         found[activation] = f"waits for {limits}, and is about to have it or to stand in line"
         for need in queued.needs:
-            usage = store.permits.usage(need.limit, MOST_LOOKED_AT, need.number)
+            usage = store.permits.usage(need.limit, MOST_LOOKED_AT)
             if name in usage.line or len(usage.line) == MOST_LOOKED_AT:
                 found[activation] = _behind(name, need, usage, store, now)
                 break

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.concurrency import Concurrency
 from hephaestus.engine.activation import is_item, parse, step_of
-from hephaestus.engine.shards import MOST, is_shard, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
+from hephaestus.engine.shards import MOST, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
 from hephaestus.simulation.faults import FAULTS
 from hephaestus.simulation.violation import require
 from hephaestus.store.keys import end_of
@@ -60,7 +60,7 @@ class Turnstiles:
     """The books of all limits of a run.
 
     Attributes:
-        numbers: how many permits each limit has, as steps that ran have said.
+        numbers: how many permits each limit has, as those have said that ran or stand in line.
         alarms: of each limit, when the sweep looks at it (ms).
     """
 
@@ -222,17 +222,17 @@ class Turnstiles:
             require(not line, RULE, f"all is over, and {line} stand in the line of {limit}")
 
     def _free(self, stored: str) -> list[tuple[str, int]]:
-        """The free permits of a limit; of a shard, those of all shards."""
+        """The free permits of a limit, of all its shards."""
         limit, number = limit_of(stored), self.numbers.get(limit_of(stored), 0)
         shards = [shard_of(limit, number, shard) for shard in range(shards_of(number))]
-        names = map(stored_as, shards) if is_shard(stored) else (stored,)
-        places = [(name, slot, self._item(name)) for name in names for slot in range(self._number(name))]
+        places = [
+            (name, slot, self._item(name)) for name in map(stored_as, shards) for slot in range(self._number(name))
+        ]
         return [(name, slot) for name, slot, item in places if f"s{slot}" not in item]
 
     def _number(self, stored: str) -> int:
         """How many permits a limit, or a shard of one, has; 0 where that is not known yet."""
-        number = self.numbers.get(limit_of(stored), 0)
-        return share_of(number, place_of_shard(stored)[0]) if is_shard(stored) else number
+        return share_of(self.numbers.get(limit_of(stored), 0), place_of_shard(stored)[0])
 
     def _item(self, limit: str) -> Item:
         key = limit if is_limit(limit) else limit_key(limit)

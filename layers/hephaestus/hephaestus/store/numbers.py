@@ -9,21 +9,24 @@ attribute   is
 ----------  ----------------------------------------------------------------------------------------
 n, of       the number that the newest deployment declares, and the number of that deployment
 set         an operator's number; not there where there is none
-total       of a shard, how many permits all shards have
+sets        how often operators have set or unset it
+most        the greatest number, where it was ever more than one item has: so many shards there are
+changed     there where the number of one with shards has changed: places in lines may be of another number's shards
 by, at      who has set it last, or taken it back, and when (ms); ``by_source`` is how that is known
+
+A shard's item has a copy of ``n``, ``of``, ``set`` and ``sets``, which is not older than the newest that has answered.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.engine.shards import is_shard, limit_of, place_of_shard
+from hephaestus.engine import shards
+from hephaestus.engine.shards import is_copy, limit_of, place_of_shard, share_of
 from hephaestus.store.items import FORMAT, list_key, shard_of
 from hephaestus.store.table import EXPIRES, Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from hephaestus.engine.records import Need
     from hephaestus.store.table import Item, Value
 
@@ -34,10 +37,17 @@ NUMBERS: Final = ("n", "of", "set")
 
 
 def number_of(item: Item | None, need: Need) -> int:
+    """How many permits an item has, its share of the number that is in force."""
+    return share_of(in_force(item, need), place_of_shard(need.limit)[0])
+
+
+def in_force(item: Item | None, need: Need) -> int:
     """How many permits a limit has, for one who needs ``need.number`` of them by its own deployment."""
     given = operators(item)
     if given is not None:
         return given
+    if is_copy(need.limit):
+        return known_number(item) or 0
     return need.number if item is None or is_newest(item, need) else _whole(item, "n")
 
 
@@ -53,13 +63,20 @@ def known_number(item: Item | None) -> int | None:
     return given if given is not None else declared if isinstance(declared, int) else None
 
 
+def known_share(item: Item | None, shard: str) -> int:
+    """How many permits a shard has, as far as its item says, or the limit's own."""
+    return share_of(known_number(item) or 0, place_of_shard(shard)[0])
+
+
 def is_newest(item: Item, need: Need) -> bool:
     """Whether no newer deployment has declared another number; of one and the same, what comes last counts."""
     return need.of >= _whole(item, "of", -1)
 
 
 def declared(item: Item | None, need: Need) -> dict[str, Value | None]:
-    """What a use of a limit writes of its number; a newer deployment's stays."""
+    """What a use of a limit writes of its number; a newer deployment's stays, and a shard's is a copy."""
+    if is_copy(need.limit):
+        return {}
     return {"n": need.number, "of": need.of} if item is None or is_newest(item, need) else {}
 
 
@@ -69,10 +86,14 @@ def kept(item: Item | None, now: int) -> dict[str, Value | None]:
 
 
 def in_list(limit: str, shards: int, kind: str = LISTED_AS) -> dict[str, Value | None]:
-    """The keys by which a limit is listed. They never change, so that only the first use pays for them."""
+    """The keys by which a limit is listed. They never change, so that only the first use pays for them.
+
+    Shards are not listed: the first one is the limit's own item.
+    """
+    if is_copy(limit):
+        return {}
     name = limit_of(limit)
-    of_all: dict[str, Value | None] = {"total": place_of_shard(limit)[1]} if is_shard(limit) else {}
-    return {"list_key": list_key(kind, "", shard_of(name, shards)), "list_at": name, **of_all}
+    return {"list_key": list_key(kind, "", shard_of(name, shards)), "list_at": name}
 
 
 def stands(item: Item | None, need: Need | None = None) -> Condition:
@@ -80,7 +101,7 @@ def stands(item: Item | None, need: Need | None = None) -> Condition:
     given = operators(item)
     equal: dict[str, Value] = {} if given is None else {"set": given}
     missing = ("set",) if given is None else ()
-    if need is not None and (item is None or is_newest(item, need)):
+    if need is not None and not is_copy(need.limit) and (item is None or is_newest(item, need)):
         newest = (Condition(missing=("of",)), Condition(at_most={"of": need.of}))
         return Condition(equal=equal, missing=missing, any_of=newest)
     equal |= {name: item[name] for name in ("n", "of") if item is not None and name in item}
@@ -96,11 +117,56 @@ def together(one: Condition, other: Condition) -> Condition:
     )
 
 
-def given(number: int | None, by: tuple[str, str], now: int) -> Mapping[str, Value | None]:
+def given(item: Item | None, number: int | None, by: tuple[str, str], now: int) -> dict[str, Value | None]:
     """The attributes of an operator's number, or of its end."""
     found: dict[str, Value | None] = {"set": number, "at": now, "format": FORMAT}
+    found |= {
+        "sets": _whole(item or {}, "sets") + 1,
+        **_spread(item, _whole(item or {}, "n") if number is None else number),
+    }
     found |= {"by": by[0] or None, "by_source": by[1] or None}
     return {**found, EXPIRES: None if number is not None else now // 1000 + IDLE}
+
+
+def spread(item: Item | None, need: Need) -> dict[str, Value | None]:
+    """What is written, where it is not there yet, before a limit has more permits than one item: see ``most``."""
+    return _spread(item, in_force(item, need))
+
+
+def _spread(item: Item | None, number: int | None) -> dict[str, Value | None]:
+    most = max(_whole(item or {}, "most"), number or 0)
+    if most <= shards.MOST:
+        return {}
+    changed = item is not None and known_number(item) not in {None, number}
+    return {"most": most, **({"changed": 1} if changed or (item or {}).get("changed") else {})}
+
+
+def shards_there(item: Item | None) -> int:
+    """How many shards a limit has, or ever had; one where all of its permits were in its own item."""
+    return max(shards.shards_of(_whole(item or {}, "most")), 1)
+
+
+def is_moved(item: Item | None) -> bool:
+    """Whether places in line may be of another number's shards."""
+    return item is not None and ("changed" in item or known_number(item) != _whole(item, "most"))
+
+
+def copied(of: Item, to: Item | None) -> dict[str, Value | None]:
+    """What a shard's item is to have of the limit's own; nothing where it is as new already."""
+    mine, theirs = ([_whole(item or {}, name, -1) for name in ("sets", "of")] for item in (of, to))
+    if any(there > here for here, there in zip(mine, theirs, strict=True)):
+        return {}  # it was copied from a newer one than ``of`` is
+    found = {name: of.get(name) for name in (*NUMBERS, "sets")}
+    if to is not None and all(to.get(name) == value for name, value in found.items()):
+        return {}
+    return {**found, "format": FORMAT, EXPIRES: of.get(EXPIRES)}
+
+
+def as_read(item: Item | None) -> Condition:
+    """That all of a limit's numbers are as they were read."""
+    names = (*NUMBERS, "sets", "most", "changed")
+    equal = {name: item[name] for name in names if item is not None and name in item}
+    return Condition(equal=equal, missing=tuple(name for name in names if name not in equal))
 
 
 def _whole(item: Item, name: str, default: int = 0) -> int:

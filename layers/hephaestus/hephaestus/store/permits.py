@@ -11,7 +11,8 @@ name and the time that it was granted at; each place in its line is an item, in 
 ``joined`` is another text after each joining, ``left`` after each leaving: who empties a line is sure that it saw all
 of it. A permit that was granted and that its holder's log does not name is freed by the sweep after ``GRACE_MS``.
 
-How many permits there are, ``hephaestus.store.numbers`` says. A smaller number takes none from who holds one.
+How many permits there are, ``hephaestus.store.numbers`` says; what is of more permits than one item has,
+``hephaestus.store.sharded_permits``. A smaller number takes none from who holds one.
 
 The item has an alarm from the first joining on, until a sweep finds no line, and each permit named by its holder's log:
 so who was called is woken, whatever became of the message.
@@ -23,13 +24,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from hephaestus.engine.records import Grant, Need
-from hephaestus.engine.shards import MOST, stored_as
+from hephaestus.engine.shards import MOST, is_copy, stored_as
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store import numbers
 from hephaestus.store.items import FORMAT, LISTING, check_format, list_key
 from hephaestus.store.keys import end_of
 from hephaestus.store.numbers import number_of, stands, together
-from hephaestus.store.table import ABSENT, ALWAYS, PRESENT, Change, Condition
+from hephaestus.store.table import ABSENT, PRESENT, Change, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,8 +154,16 @@ class Permits:
 
     # --- Taking -------------------------------------------------------------------------------------------------------
 
-    def take(self, holder: Holder, needs: Sequence[Need], now: int) -> tuple[Grant, ...] | str:
+    def take(
+        self, holder: Holder, needs: Sequence[Need], now: int, known: dict[str, Item | None] | None = None
+    ) -> tuple[Grant, ...] | str:
         """Take a permit of each limit, or none.
+
+        Args:
+            holder: who takes them.
+            needs: the limits.
+            now: the time, in ms.
+            known: their items, as far as they were read; what is read here is added.
 
         Returns:
             What was taken, or the name of a limit that has none left.
@@ -163,7 +172,11 @@ class Permits:
             StoreUnavailable: others change the same limits all the time.
         """
         first = crc32(holder.name.encode())
-        known = {need.limit: None if need.number else self._read(need.limit) for need in needs}
+        known = {} if known is None else known
+        for need in needs:
+            if need.limit not in known:
+                unread = need.number and not is_copy(need.limit)
+                known[need.limit] = None if unread else self._read(need.limit)
         places = {need.limit: first % (number_of(known[need.limit], need) or 1) for need in needs}
         for _ in range(TRIES):
             if none := next((need.limit for need in needs if not number_of(known[need.limit], need)), None):
@@ -222,8 +235,15 @@ class Permits:
                 return ()
         raise contended(needs[0].limit)
 
-    def find(self, holder: Holder, needs: Sequence[Need]) -> tuple[Grant, ...] | None:
+    def find(
+        self, holder: Holder, needs: Sequence[Need], known: dict[str, Item | None] | None = None
+    ) -> tuple[Grant, ...] | None:
         """What a holder has been granted, of all limits that it needs; nothing while it stands in a line.
+
+        Args:
+            holder: who asks.
+            needs: the limits.
+            known: the items that are read are added to it.
 
         Returns:
             ``None`` where it neither stands in a line nor has all of its permits.
@@ -233,6 +253,8 @@ class Permits:
         grants = []
         for need in needs:
             item = self._read(need.limit)
+            if known is not None:
+                known[need.limit] = item
             if item is None or (slot := slot_of(item, holder)) is None:
                 return () if in_line else None
             grants.append(Grant(need.limit, slot, since_of(item, slot)))
@@ -434,6 +456,10 @@ class Permits:
         return self.table.query(limit_key(limit), low=LINE, high=end_of(LINE), limit=most)
 
     def _read(self, limit: str) -> Item | None:
+        """A limit's item, which says how many permits it has."""
+        return self._stored(limit)
+
+    def _stored(self, limit: str) -> Item | None:
         item = self.table.get(limit_key(limit), PERMITS)
         return None if item is None else check_format(item)
 
@@ -441,7 +467,11 @@ class Permits:
 
     def usage(self, limit: str, most: int | None = None) -> Usage:
         """Who holds what of a limit, the first ``most`` in its line, and how many permits it has."""
-        item = self._read(limit) or {}
+        return self._usage(limit, most, self._stored(limit))
+
+    def _usage(self, limit: str, most: int | None, found: Item | None) -> Usage:
+        """The usage of one item."""
+        item = found or {}
         permits = []
         for slot, name in enumerate(_SLOTS):
             if name in item:
@@ -507,11 +537,14 @@ class Permits:
         Returns:
             The instances that were granted a permit by it: they are to be woken.
         """
-        changes = {**numbers.given(number, by, now), **numbers.in_list(limit, self.shards.listing)}
-        condition = PRESENT if number is None else ALWAYS
-        if not self.table.change_all([Change(limit_key(limit), PERMITS, changes, condition)]):
-            return []
-        return self._fill(limit, now, unique)
+        for _ in range(TRIES):
+            item = self._read(limit)
+            if item is None and number is None:
+                return []
+            changes = {**numbers.given(item, number, by, now), **numbers.in_list(limit, self.shards.listing)}
+            if self.table.change_all([Change(limit_key(limit), PERMITS, changes, numbers.as_read(item))]):
+                return self._fill(limit, now, unique)
+        raise contended(limit)
 
     def declare(self, need: Need) -> None:
         """Note what a deployment declares of a limit that it knows by name, unless a newer one has."""
@@ -534,7 +567,7 @@ class Permits:
         Returns:
             The instances that are to be woken.
         """
-        usage = self.usage(limit, LOOKED_AT)
+        usage = self._usage(limit, LOOKED_AT, self._read(limit))
         woken: list[str] = []
         named = True
         for number, (holder, grant, confirmed) in enumerate(usage.permits):
@@ -549,7 +582,7 @@ class Permits:
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
             if now - holder.order >= GRACE_MS and not stands(holder, None):
-                woken += self.leave(holder, [Need(limit, MOST)], now, f"{unique}-{number}", called=False)
+                woken += Permits.leave(self, holder, [Need(limit, MOST)], now, f"{unique}-{number}", called=False)
         woken += self._fill(limit, now, unique)
         self._look_later(usage, now, again=bool(woken) or not named)
         return woken
@@ -595,8 +628,8 @@ class Permits:
             item, line = self._read(limit), self._line(limit, 1)
             if item is None or "line" not in item:
                 return woken
-            needs, name = needs_of(line[0]) if line else [], stored_as(limit)
-            own = next((need for need in needs if stored_as(need.limit) == name), None)
+            needs = needs_of(line[0]) if line else ()
+            own = next((need for need in needs if limit_key(need.limit) == limit_key(limit)), None)
             slot = free_slot(item, number_of(item, own) if own else MOST, in_line=True)
             if slot is None:
                 return woken

@@ -82,9 +82,7 @@ class UnsetLimit(Command):
 
 def _give(instances: Instances, limit: str, number: int | None, who: Caller) -> str:
     now, unique = instances.clock.now(), instances.clock.unique()
-    declared = next((one.n for one in instances.registry.limits() if one.name == limit.partition("#")[0]), 0)
-    by = who.name, who.source
-    wake(instances.store.permits.give(limit, number, by, now, unique, declared=declared), instances.queue)
+    wake(instances.store.permits.give(limit, number, (who.name, who.source), now, unique), instances.queue)
     return limit
 
 
