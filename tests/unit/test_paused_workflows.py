@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
 if TYPE_CHECKING:
+    from hephaestus.definition.step import Step
     from hephaestus.definition.views import InstanceView
 
 ran: list[str] = []
@@ -55,12 +56,27 @@ class Family(Workflow, key="family"):
     transitions = {start_at: {"done": DONE}}
 
 
+class Both(Workflow, key="both"):
+    """Has another as its child, and waits for an event beside it."""
+
+    child = ChildWorkflow(Other, context=lambda _: {}, name="child")
+    start_at = first
+    after: dict[Any, Any] = {child: {"done": last}, gate: {"go": last, "timeout": last}, last: {"done": DONE}}
+    transitions = {first: {"done": [child, gate]}, **after}
+
+
 class Nightly(Workflow, key="night"):
     """Starts by itself."""
 
     start_at = first
     transitions = {first: {"done": DONE}}
     schedules = [Schedule("all", "0 * * * *"), Schedule("each", "30 * * * *", overlap="allow")]
+
+
+def flow(name: str, start: Step, transitions: dict[Any, Any]) -> type[Workflow]:
+    """A workflow."""
+    members = {"start_at": start, "transitions": transitions}
+    return type(name, (Workflow,), members, key=name.lower())
 
 
 @pytest.fixture
@@ -158,6 +174,51 @@ def test_a_child_waits_where_its_own_workflow_is_paused(local: LocalRuntime) -> 
     local.runner.unpause_workflow("Family")
     local.settle()
     assert shown(local, "family::1").status == "completed"
+
+
+def test_a_child_begins_while_its_parent_waits_for_its_workflow() -> None:
+    """The first message of the child is late: it does not take the pause of another workflow for its parent's own."""
+    local = LocalRuntime(Both, Other)
+    local.runner.start_instance(Both, {}, id="1")
+    [start] = local.queue.pop_due(local.clock.now())
+    local.runner.wake(start.instance_id, budget=local.budget())
+    [late] = local.queue.pop_due(local.clock.now())
+    local.runner.pause_workflow("Both")
+    local.advance(SEEN)
+    local.resume("both::1", "go")
+    assert shown(local, "both::1").paused is not None
+    local.runner.wake(late.instance_id, budget=local.budget())
+    local.settle()
+    assert shown(local, late.instance_id).status == "completed"
+    local.runner.unpause_workflow("Both")
+    local.settle()
+    assert shown(local, "both::1").status == "completed"
+
+
+def test_what_is_undone_waits_for_a_child_whose_workflow_is_paused() -> None:
+    """Its parent does not leave it after an hour: it was reached, and undoes what it did when its workflow goes on."""
+    undone: list[str] = []
+
+    def act(key: str) -> Step:
+        return step(key=key, compensate=lambda _: undone.append(key))(lambda _: "done")
+
+    inner, outer = act("inner"), act("outer")
+    kid = flow("Kid", inner, {inner: {"done": gate}, gate: {"go": DONE, "timeout": DONE}})
+    child = ChildWorkflow(kid, context=lambda _: {}, name="child")
+    whole = flow("Whole", outer, {outer: {"done": child}, child: {"done": DONE}})
+    local = LocalRuntime(whole, kid)
+    local.start(whole, "1")
+    local.runner.pause_workflow(kid)
+    local.advance(SEEN)
+    local.runner.cancel("whole::1", compensate=True)
+    for _ in range(3):
+        local.advance(timedelta(hours=1))
+        local.sweep()
+    assert undone == []
+    local.runner.unpause_workflow(kid)
+    local.settle()
+    assert undone == ["inner", "outer"]
+    assert shown(local, "whole::1").status == "cancelled"
 
 
 def test_a_pause_of_its_own_outlasts_that_of_its_workflow(local: LocalRuntime) -> None:

@@ -9,7 +9,7 @@ from hephaestus.engine.effects import what_became
 from hephaestus.engine.events import ChildEnded, Claimed, InstanceFinished, PartEnded, Paused, Redriven
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.records import NOT_ENDED, NOTHING
-from hephaestus.engine.state import is_other, left_by, part_in
+from hephaestus.engine.state import is_other, is_paused_alone, left_by, part_in
 from hephaestus.errors import CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     """What a child does in place of its first claim, if anything (D.5).
 
     It ends as cancelled, having run nothing, unless its activation still waits in its parent; it pauses where that is
-    paused.
+    paused. Where only its parent's workflow is, it goes on, and its own workflow's pause counts (J.1).
     """
     origin = state.origin
     if origin is None or origin.detached or _goes_on_alone(state, opening, store):
@@ -39,7 +39,7 @@ def orphaned_by(state: State, opening: tuple[Event, ...], store: Store) -> tuple
     child = parent.children.get(origin.activation) if alive and parent is not None else None
     if child is None or child.status or child.stopping or child.instance_id != state.instance_id:
         return (*opening, InstanceFinished("cancelled", orphan=not alive))
-    if parent is not None and parent.paused is not None and state.paused is None:
+    if parent is not None and is_paused_alone(parent) and state.paused is None:
         return (*[event for event in opening if not isinstance(event, Claimed)], Paused("its parent is paused"))
     return None
 
@@ -108,12 +108,15 @@ def _log(instance_id: str, life: str, store: Store) -> Iterator[Entry]:
 
 
 def is_ending(child: Child, store: Store) -> bool:
-    """Whether a child was reached and undoes what it did, for as long as that takes, but neither paused nor parked."""
+    """Whether a child was reached and undoes what it did, for as long as that takes, but neither paused nor parked.
+
+    One that waits for its paused workflow undoes it when that goes on.
+    """
     try:
         state = store.load(child.instance_id)
     except CorruptLog:
         return False
-    if state is None or state.closed or state.parked is not None or state.paused is not None:
+    if state is None or state.closed or state.parked is not None or is_paused_alone(state):
         return False
     return bool(state.cancel or state.compensation)
 
