@@ -14,7 +14,7 @@ import pytest
 from hephaestus.engine.records import Grant, Need
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
-from hephaestus.store.permits import PERMITS, Holder, Permits, holder_of, limit_key
+from hephaestus.store.permits import PERMITS, TRIES, Holder, Permits, holder_of, limit_key
 from hephaestus.store.table import EXPIRES
 from tests.contract.tables import ADAPTERS, make_subject
 
@@ -160,6 +160,18 @@ def test_of_several_limits_all_are_taken_or_none(permits: Permits) -> None:
     assert permits.give_back(one("d", NOW + 1), given, NOW, unique()) == []
     assert permits.give_back(one("b"), held, NOW, unique()) == ["orderid::c"]
     assert [grant.limit for grant in permits.find(one("c", NOW), both) or ()] == ["one", "two"]
+
+
+def test_many_go_to_the_line_of_the_other_limit_at_once(permits: Permits) -> None:
+    """All of a long line need another limit that is full: the permit of this one is free then, and no one fails."""
+    both = (Need("one", 1), Need("two", 1))
+    grants = permits.take(one("a"), ONE, NOW)
+    assert isinstance(grants, tuple)
+    many = [f"{number:03}" for number in range(TRIES + 2)]
+    standing(permits, *many, needs=both)
+    permits.take(one("b"), (Need("two", 1),), NOW)
+    assert permits.give_back(one("a"), grants, NOW, unique()) == []
+    assert (names(permits), names(permits, "two")) == (([], []), (["b"], many))
 
 
 def test_a_lower_number_grants_nothing_before_enough_are_given_back(permits: Permits) -> None:

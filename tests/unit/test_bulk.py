@@ -197,6 +197,21 @@ def test_what_is_paused_is_not_paused_again(local: LocalRuntime) -> None:
     assert (report.done, [told.why for told in report.skipped]) == (5, ["it is not paused"])
 
 
+def test_what_waits_for_its_workflow_may_be_paused_by_itself(local: LocalRuntime) -> None:
+    """And outlasts that (J.1); what a person has paused is unpaused, whatever the reason says."""
+    local.runner.pause_workflow(Order)
+    local.advance(timedelta(seconds=15))
+    local.resume("order::1", "go")
+    assert {told.id for told in run(operation(Watched(local), "unpause", status=["waiting"])).skipped} >= {"order::1"}
+    assert run(operation(Watched(local), "pause", status=["waiting"])).skipped == []
+    local.runner.unpause_workflow(Order)
+    local.settle()
+    assert local.runner.get("order::1").paused == "the carrier is down"
+    local.runner.unpause("order::1")
+    local.runner.pause("order::3", "workflow Order is paused by mistake")
+    assert "order::3" not in {told.id for told in run(operation(Watched(local), "unpause", name="two")).skipped}
+
+
 def test_the_same_operation_again_does_nothing_twice(local: LocalRuntime) -> None:
     """It failed again meanwhile: only an operation of another name redrives it again."""
     assert run(operation(Watched(local), "redrive")).done == 6

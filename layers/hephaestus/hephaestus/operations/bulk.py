@@ -249,7 +249,7 @@ class Bulk:
             return "it was started again meanwhile"
         if wanted.statuses is not None and status not in wanted.statuses:
             return f"it is {status} now"
-        if self.action == "pause" and shown.get("paused") is not None:
+        if self.action == "pause" and shown.get("paused") is not None and not is_of_workflow(shown):
             return "it is paused already"
         if self.action == "unpause" and is_of_workflow(shown):
             return "it waits for its workflow, which is paused"

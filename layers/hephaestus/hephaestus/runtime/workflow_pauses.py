@@ -7,6 +7,7 @@ what wakes the others, is looked at again (J.1 in the docs).
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -84,7 +85,11 @@ def words(paused: PausedWorkflow) -> str:
 
 def is_of_workflow(shown: Mapping[str, Any]) -> bool:
     """Whether an instance, as people are shown it, is paused as its workflow is."""
-    return str(shown.get("paused", "")).startswith(f"workflow {shown.get('workflow')} is paused")
+    name = re.escape(str(shown.get("workflow")))
+    return (
+        re.match(rf"workflow {name} is paused( by .+)? since \d{{4}}-", str(shown.get("paused", "")), re.DOTALL)
+        is not None
+    )
 
 
 def iso(milliseconds: int) -> str:

@@ -45,6 +45,7 @@ PERMITS: Final = "permits"
 LINE: Final = "line#"
 GRACE_MS: Final = 60_000
 TRIES: Final = 50
+MOVES: Final = 1_000  # to the lines of other limits, until one of those in line can have a permit that is free
 FIRST: Final = " "  # sorts before every name
 LAST: Final = "\U0010ffff"  # sorts after every name
 LOOKED_AT: Final = 10  # places in a line, by one sweep
@@ -346,8 +347,8 @@ class Permits:
         Returns:
             The instance that has it now, if any.
         """
-        name = _SLOTS[grant.slot]
-        for number in range(TRIES):
+        name, failures = _SLOTS[grant.slot], 0
+        for number in range(MOVES):
             item = self._read(grant.limit)
             if item is None or item.get(name) != old or any(kept in item for kept in missing):
                 return []
@@ -357,11 +358,15 @@ class Permits:
             changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}", missing)
             if not changes:
                 return []
-            if self.table.change_all(changes):
-                if woken or not line:
-                    return [woken] if woken else []
-                if changes[0].changes == _freed(grant.slot):  # it is none any more, or not yet
-                    return self._fill(grant.limit, now, f"{unique}:{number}")
+            if not self.table.change_all(changes):
+                failures += 1
+                if failures == TRIES:
+                    break
+                continue
+            if woken or not line:
+                return [woken] if woken else []
+            if changes[0].changes == _freed(grant.slot):  # it is none any more, or not yet
+                return self._fill(grant.limit, now, f"{unique}:{number}")
         raise contended(grant.limit)
 
     def _handing(  # noqa: PLR0913, PLR0917 - what was read, and what is handed
