@@ -390,6 +390,7 @@ def test_open_instances_look_again_after_a_restoration(monkeypatch: pytest.Monke
         (["bulk", "cancel"], 2, "this would be for every instance"),
         (["bulk", "cancel", "--workflow", "Nothing"], 3, "no workflow 'Nothing'"),
         (["bulk", "redrive", "--tag", "eu", "--rate", "many"], 2, "is no rate"),
+        (["bulk", "redrive", "--tag", "eu", "--operation", "", "--yes"], 2, "--operation is empty"),
         (["bulk", "pause", "--tag", "eu", "--reason", "x" * 2000], 2, "reason"),
         (["bulk", "pause", "--tag", "eu", "--cursor", "nonsense"], 2, "cursor"),
         (["bulk", "unpause", "--until", "soon", "--tag", "eu"], 2, "is no time"),

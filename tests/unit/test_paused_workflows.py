@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hephaestus import DONE, Completed, Schedule, StepContext, UnknownWorkflow, Workflow, step
-from hephaestus.runtime.workflow_pauses import SEEN_MS, WOKEN
+from hephaestus.errors import StoreUnavailable
+from hephaestus.runtime import workflow_pauses
+from hephaestus.runtime.workflow_pauses import SEEN_MS, WOKEN, wake_waiting
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.testing import LocalRuntime
 
@@ -280,6 +284,29 @@ def test_occurrences_of_schedules_wait_or_are_left_out() -> None:
     assert sorted({one.partition(".")[0] for one in ran}) == ["first night::all", "first night::each"]
     assert len([one for one in ran if "all." in one]) == 1
     assert len([one for one in ran if "each." in one]) == 4
+
+
+def test_a_list_that_is_longer_than_a_lambda_lives_is_gone_through(
+    local: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many that wait for an event none is to be woken: who dies on the way has not looked in vain."""
+    monkeypatch.setattr(workflow_pauses, "PAGE", 2)
+    for number in range(10):
+        local.start(Order, str(number))
+    local.runner.pause_workflow("Order")
+    local.runner.unpause_workflow("Order")
+    right, looked = local.store.list, itertools.count(1)
+
+    def dies(*given: Any, **more: Any) -> Any:
+        if next(looked) % 3 == 0:
+            raise StoreUnavailable
+        return right(*given, **more)
+
+    monkeypatch.setattr(local.store, "list", dies)
+    for _ in range(3):
+        with suppress(StoreUnavailable):
+            wake_waiting(local.store, local.queue, local.clock)
+    assert local.store.paused.read() == {}
 
 
 def test_many_are_woken_at_a_bounded_rate(local: LocalRuntime) -> None:

@@ -15,6 +15,7 @@ from hephaestus.cli import styles
 from hephaestus.cli.looking import filter_of, list_
 from hephaestus.cli.steering import options_of
 from hephaestus.cli.terminal import Session
+from hephaestus.errors import BadRequest
 from hephaestus.operations.bulk import COMMANDS, MEANT, Bulk, find, meant, read_rate
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def in_bulk(action: str) -> Callable[..., None]:
         session: Session = ctx.obj
         wanted = meant(action, filter_of(**{name: options[name] for name in FILTERS}, children=False, parent=None))
         asked = {name: options[name] for name in members}
-        name = options["operation"] or uuid.uuid4().hex[:12]
+        name = uuid.uuid4().hex[:12] if options["operation"] is None else options["operation"]
+        if not name:
+            message = "--operation is empty: name the operation that was cut, or leave it out"
+            raise BadRequest(message)
         bulk = Bulk(session.connection, action, wanted, asked, name, read_rate(options["rate"]))
         bulk.command("key::value")  # what is malformed, is so at once
         targets = list(find(bulk.deployed, wanted, options["cursor"]))

@@ -124,9 +124,9 @@ def wake_waiting(store: Store, queue: WorkQueue, clock: Clock) -> None:
                 queue.wake(one, sent * MINUTE_MS // WOKEN)
                 sent += 1
             cursor = page.cursor
+            store.paused.went_on(ended, cursor, now + MINUTE_MS)  # a list may be longer than a Lambda lives
             if cursor is None:
                 break
-        store.paused.went_on(ended, cursor, now + MINUTE_MS)
         if cursor is not None:
             queue.wake(PAUSED, MINUTE_MS)
 
