@@ -76,6 +76,7 @@ class AsyncClient:
     pause_workflow = _in_thread(Client.pause_workflow)
     unpause_workflow = _in_thread(Client.unpause_workflow)
     redrive = _in_thread(Client.redrive)
+    recheck = _in_thread(Client.recheck)
     delete = _in_thread(Client.delete)
     schedules = _in_thread(Client.schedules)
     limits = _in_thread(Client.limits)

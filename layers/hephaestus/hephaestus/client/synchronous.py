@@ -160,6 +160,10 @@ class Client:
         """Have a failed, cancelled or parked instance go on; see ``Runner.redrive``."""
         self._do("redrive", request_id, instance_id=instance_id)
 
+    def recheck(self, instance_id: str) -> None:
+        """Have an instance make sure of its children, after its table was restored."""
+        self._do("recheck", None, instance_id=instance_id)
+
     def fork(  # noqa: PLR0913 - a start, and where it begins
         self,
         instance_id: str,
