@@ -132,7 +132,7 @@ class Instances:
         newer = self.store.tail(state)
         if newer is None:
             # The life is over, and its successor may not be there yet.
-            self.store.tidy(state.instance_id, None, self.clock.now())
+            self.store.tidy(state.instance_id, None, self.clock.now(), finish=self.commits.finish)
             return self.load(state.instance_id)
         return newer
 

@@ -77,7 +77,7 @@ def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bo
 def steered_at(state: State, store: Store) -> str:
     """The instance at which another is steered: the next above it, or itself, that no one waits for (D.6)."""
     while (origin := state.origin) is not None and not origin.detached:
-        parent = read_other(origin.instance_id, store)
+        parent = read_other(origin.instance_id, store, ended=True)  # while it is being deleted, its tree goes with it
         if parent is None or _has_left(parent, state, origin, store):
             break
         state = parent
@@ -198,14 +198,14 @@ def _output_in(mail: Mail, store: Store) -> Mapping[str, Any] | None:
     return left_by(child)
 
 
-def read_other(instance_id: str, store: Store) -> State | None:
-    """Another instance's newest state.
+def read_other(instance_id: str, store: Store, *, ended: bool = False) -> State | None:
+    """Another instance's newest state; of one that is being deleted, only where ``ended`` asks for it.
 
     Raises:
         StoreUnavailable: also where it cannot be read: that is no fault of the one that asks.
     """
     try:
-        return store.load(instance_id)
+        return store.reader.load(instance_id, ended=ended)
     except CorruptLog as error:
         message = f"instance {instance_id} cannot be read, and another waits for that: {error}"
         raise StoreUnavailable(message) from error

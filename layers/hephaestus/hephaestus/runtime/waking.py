@@ -111,7 +111,8 @@ class Waker:
                 self._park(state, max(self._instances.clock.now(), state.updated_at), state.kept.blocked)
         except InstanceNotFound:
             _logger.warning("instance %s: woken, but there is no such instance", said_id(instance_id))
-            self._instances.store.tidy(instance_id, None, self._instances.clock.now(), alarms)
+            own = self._instances
+            own.store.tidy(instance_id, None, own.clock.now(), alarms, own.commits.finish)
         except InvariantBroken as error:
             _logger.exception("instance %s: the engine met a state that its rules exclude", said_id(instance_id))
             reason = f"a defect of the engine ({error}); report it, then redrive the instance"
@@ -168,7 +169,7 @@ class Waker:
             return state
         if state.kept.settled < state.sequence and not state.kept.ended and not state.kept.blocked:
             state = self._perform(state, now)
-        self._instances.store.tidy(state.instance_id, state, now, alarms)
+        self._instances.store.tidy(state.instance_id, state, now, alarms, self._instances.commits.finish)
         return state
 
     def _perform(self, state: State, now: int) -> State:

@@ -3,8 +3,10 @@
 ``superseded``: the id is started again. It holds the whole new head, and what the old head alone holds. Whoever wins
 the number has started; its writer, any other start, or the sweep puts the new head in the old one's place.
 
-``deleted``: everything of the instance is removed, the head after all else. The entry itself stays for a day, and so
-do the numbers of those before it, so that nothing that was decided before can be added.
+``deleted``: all that is below the instance is deleted, then everything of itself is removed, the head after all else.
+The entry comes before all of it: a redrive that is faster finds its tree whole, and one that is slower no instance. It
+has an alarm until all is done. It stays for a day, and so do the numbers of those before it, so that nothing that was
+decided before can be added.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.state import evolve
+from hephaestus.store.descent import delete_children
 from hephaestus.store.heads import FAMILY
 from hephaestus.store.items import FORMAT, attribute
 from hephaestus.store.keys import HEAD, LOG, MAIL, VALUE, end_of, life_name, log_key, read_log_key
@@ -20,6 +23,8 @@ from hephaestus.store.start_ids import STARTS_KEPT
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hephaestus.engine.events import Entry
     from hephaestus.engine.state import State
     from hephaestus.store.reader import Read
@@ -66,21 +71,24 @@ class Endings:
         self._replace(store.settle(old), item)
         return evolve(begun, kept=kept)
 
-    def delete(self, found: Read, now: int) -> bool:
-        """Delete a closed instance at ``now`` (ms); ``False`` where another took the number."""
+    def delete(self, found: Read, now: int, finish: Callable[[State], object]) -> bool:
+        """Delete a closed instance at ``now`` (ms); ``False`` where another took the number.
+
+        What is below it goes then, and ``finish`` performs what the ends of those may have left undone.
+        """
         instance_id = str(found.head["pk"])
         item = self._ending("deleted", instance_id, log_key(found.life, found.sequence + 1), "deleted", now)
         if not self.store.prolong(instance_id, found.life, now) or not self._put(item):
             return False
-        self._remove(instance_id, str(item["sk"]))
+        self._remove_all(found, str(item["sk"]), now, finish)
         return True
 
-    def complete(self, found: Read) -> None:
-        """Finish what an ending began."""
-        item, instance_id = found.newest, str(found.head["pk"])
+    def complete(self, found: Read, now: int, finish: Callable[[State], object]) -> None:
+        """Finish what an ending began; see ``delete``."""
+        item = found.newest
         assert item is not None  # noqa: S101 - the ending
         if found.ended == "deleted":
-            self._remove(instance_id, str(item["sk"]))
+            self._remove_all(found, str(item["sk"]), now, finish)
         else:
             self._replace(self.store.settle(self.store.reader.state(found)), item)
 
@@ -121,6 +129,12 @@ class Endings:
         head: dict[str, Value] = {name[len(NEXT) :]: value for name, value in item.items() if name.startswith(NEXT)}
         self.table.put({"pk": old.instance_id, "sk": HEAD, **head}, Condition(equal={"life": old.life}))
         self.store.strip(old.instance_id, str(item["sk"]))
+
+    def _remove_all(self, found: Read, ending: str, now: int, finish: Callable[[State], object]) -> None:
+        """Remove what is below a deleted instance, and then the instance, whose log names the others."""
+        if FAMILY in found.head:
+            delete_children(self.store, found, now, finish)
+        self._remove(str(found.head["pk"]), ending)
 
     def _remove(self, instance_id: str, ending: str) -> None:
         """Remove everything of a deleted instance but the numbers of its log, which expire.

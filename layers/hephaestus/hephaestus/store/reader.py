@@ -99,8 +99,8 @@ class Reader:
         message = f"instance {instance_id} is being started and ended by many callers at once; try again"
         raise StoreUnavailable(message)
 
-    def load(self, instance_id: str) -> State | None:
-        """The newest state; ``None`` where there is none, or where it is being deleted.
+    def load(self, instance_id: str, *, ended: bool = False) -> State | None:
+        """The newest state; ``None`` where there is none, or where it is being deleted, unless ``ended`` asks for it.
 
         Raises:
             CorruptLog: what is stored cannot be read.
@@ -108,7 +108,7 @@ class Reader:
         missing: ValueMissing | None = None
         for _ in range(TRIES):
             found = self.newest(instance_id)
-            if found is None or found.ended == "deleted":
+            if found is None or (found.ended == "deleted" and not ended):
                 return None
             try:
                 return self.state(found)

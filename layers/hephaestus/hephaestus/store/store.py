@@ -73,8 +73,8 @@ def may_begin_over(old: State) -> bool:
     return old.closed and not old.attached
 
 
-def _leave_family(_instance_id: str) -> None:
-    """Leave the children."""
+def _allow(_found: Read) -> None:
+    """Allow everything."""
 
 
 class Store:
@@ -165,7 +165,7 @@ class Store:
                 return self.load(state.instance_id)
             with _again(left):
                 if found.ended:
-                    self.endings.complete(found)
+                    self.endings.complete(found, first.at, finish)
                     continue
                 old = self.reader.state(found)
                 if not over or not may_begin_over(old):
@@ -242,7 +242,14 @@ class Store:
             self.strip(state.instance_id, log_key(state.life, number))
         return evolve(state, kept=kept._replace(alarmed=()))
 
-    def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str] = ()) -> None:
+    def tidy(
+        self,
+        instance_id: str,
+        state: State | None,
+        now: int,
+        alarms: Sequence[str] = (),
+        finish: Callable[[State], object] = _leave,
+    ) -> None:
         """Finish what a crash left undone of an instance that nobody works on: its head, its end, its alarms.
 
         Mail to a closed life is kept without an alarm, for a redrive; mail to another life, or to none, expires; mail
@@ -253,6 +260,7 @@ class Store:
             state: as it was read after ``alarms`` were seen; ``None`` where there is none.
             now: the time, in ms.
             alarms: the keys of entries and mail that the index showed.
+            finish: as ``create`` has it, of what goes with an instance that is being deleted.
         """
         for key in [key for key in alarms if key.startswith(MAIL)]:
             self._tidy_mail(instance_id, state, key, now)
@@ -260,7 +268,7 @@ class Store:
         if state is None or state.kept.ended:
             found = self.reader.newest(instance_id)
             if found is not None and found.ended:
-                self.endings.complete(found)
+                self.endings.complete(found, now, finish)
             elif found is None:
                 self.endings.clear(instance_id)
                 for key in alarms:
@@ -288,15 +296,17 @@ class Store:
         instance_id: str,
         now: int,
         finish: Callable[[State], object] = _leave,
-        family: Callable[[str], object] = _leave_family,
+        check: Callable[[Read], object] = _allow,
     ) -> bool:
         """Remove everything of a closed instance: its head, its logs and values of all lives, objects in S3 included.
+
+        What it has started goes with it, see ``delete_children``: after its own end is put, and before all else.
 
         Args:
             instance_id: the instance.
             now: the time, in ms.
             finish: as ``create`` has it.
-            family: is called first where it has children, or a parent.
+            check: is called first where it has children, or a parent; what it raises leaves all as it is.
 
         Returns:
             Whether there was such an instance.
@@ -310,7 +320,7 @@ class Store:
                 return False
             with _again(left):
                 if found.ended:
-                    self.endings.complete(found)
+                    self.endings.complete(found, now, finish)
                     if found.ended == "deleted":
                         return True
                     continue
@@ -321,17 +331,17 @@ class Store:
                 if old is not None and (old.kept.unpublished or old.kept.owed):
                     finish(old)
                 if FAMILY in found.head:
-                    family(instance_id)
-                if self.endings.delete(found, now):
+                    check(found)
+                if self.endings.delete(found, now, finish):
                     return True
         message = f"instance {instance_id} is being changed by many callers at once; try again"
         raise StoreUnavailable(message)
 
-    def finish_deletion(self, instance_id: str) -> None:
+    def finish_deletion(self, instance_id: str, now: int, finish: Callable[[State], object] = _leave) -> None:
         """Remove what a deletion that was cut off has left of an instance, if there is one."""
         found = self.reader.newest(instance_id)
         if found is not None and found.ended == "deleted":
-            self.endings.complete(found)
+            self.endings.complete(found, now, finish)
 
     def quarantine(self, instance_id: str, reason: str, *, now: int, until: int, alarms: Sequence[str] = ()) -> bool:
         """Put off the alarms of an instance that cannot be read, and note why, without reading it or its log.
