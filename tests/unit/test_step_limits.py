@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from hephaestus.runtime.dispatch import Budget, InPlace
 from hephaestus.runtime.registry import Registry
 from hephaestus.steps import Poll, WaitForEvent
 from hephaestus.testing import LocalRuntime
+
+ONCE = Retry(max_attempts=1)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,6 +283,69 @@ def test_invariant_14_a_per_that_kills_its_process_ends_as_the_steps_outcome() -
             continue
     assert statuses(local, "a") == ["failed"]
     assert len(asked) <= 4
+
+
+def asked_until_the_end(workflow: type[Workflow]) -> LocalRuntime:
+    """A workflow whose ``per`` kills its process, until it has ended."""
+    local = LocalRuntime(workflow)
+    local.runner.start_instance("Flow", {}, id="a")
+    for _ in range(20):
+        try:
+            local.advance(timedelta(minutes=20))
+            local.sweep()
+        except Killed:
+            continue
+    return local
+
+
+def killing(_ctx: StepContext) -> str:
+    """A ``per`` that takes its process with it."""
+    raise Killed
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"semantics": "at_most_once"}, {"checkpoint": False}, {"limits": [Concurrency("other", 1)]}]
+)
+def test_what_ended_before_a_per_that_kills_is_not_to_blame(options: dict[str, Any]) -> None:
+    """Rule A.2: it has ended, which is committed before ``per`` is asked."""
+    ran: list[int] = []
+
+    @step(key="before", **options)
+    def before(ctx: StepContext) -> str:
+        ran.append(ctx.attempt)
+        return "done"
+
+    per = waiting(whole(per=killing), retry=Retry(max_attempts=3))
+    local = asked_until_the_end(flow(before, transitions={before: {"done": per}, per: {"ok": DONE}}))
+    shown = local.runner.get("flow::a")
+    assert (shown.status, shown.steps["work"].status) == ("failed", "failed")
+    assert "asked for the per of its limits" in str(shown.error)
+    assert ran == [1]
+
+
+def test_what_runs_beside_a_per_that_kills_has_spent_no_attempt() -> None:
+    """Rule A.2: two were under way, and each then runs with nothing beside it."""
+    asked, ran = Event(), []
+
+    def per(ctx: StepContext) -> str:
+        asked.set()
+        return killing(ctx)
+
+    @step(key="beside", retry=ONCE)
+    def beside(ctx: StepContext) -> str:
+        ran.append(ctx.attempt)
+        asked.wait(20)
+        return "done"
+
+    first, fast, end = [step(key=key)(lambda _: "done") for key in ("first", "fast", "end")]
+    last = waiting(whole(per=per), retry=Retry(max_attempts=3))
+    routes = {first: {"done": [beside, fast]}, fast: {"done": last}, beside: {"done": end}, last: {"ok": end}}
+    routes[end] = {"done": DONE}
+    local = asked_until_the_end(flow(first, transitions=routes))
+    shown = local.runner.get("flow::a")
+    assert (shown.status, shown.steps["work"].status) == ("failed", "failed")
+    assert shown.steps["beside"].status == "completed"
+    assert set(ran) == {1}
 
 
 def test_each_round_has_a_permit_of_its_own() -> None:

@@ -253,6 +253,11 @@ class Executor:
         return execution.journal.committed
 
 
+def _under_way(state: State) -> set[str]:
+    """The activations that an owner which died now would leave as under way."""
+    return {*state.running, *state.choosing}
+
+
 def _noted(command: Skip | TimeOut | Drop | Compensate) -> Event:
     """The event that a command is, without anybody's code."""
     match command:
@@ -603,16 +608,18 @@ class _Execution:
     def may_ask(self, activation: str) -> bool:
         """Whether a limit's ``per`` may be called: where an owner has died, perhaps of it, it is counted.
 
-        That a map's items are recorded is committed first: ``over`` has not ended its process.
+        What has ended is committed first, as that a map's items are recorded: it has not ended the process. Beside
+        what runs, ``per`` counts as under way, too.
 
         Raises:
             LookAgain: another writer was faster.
         """
         step = step_of(activation)
         begun = self.draft.step_status(step) == "mapping" != self.journal.committed.step_status(step)
-        if (self.journal.opening or begun) and not self.flush():
+        ended = _under_way(self.journal.committed) - _under_way(self.draft)
+        if (self.journal.opening or begun or ended) and not self.flush():
             raise LookAgain
-        return not self.took_over or self.may_choose(activation)
+        return not (self.took_over or self.in_flight) or self.may_choose(activation)
 
     def defers(self, runs: Sequence[Run], now: int) -> bool:
         """Whether ``runs`` may start before what has ended is committed, and before a commit names them."""
