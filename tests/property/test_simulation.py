@@ -465,9 +465,27 @@ class Halted(Workflow, key="halted"):
 
 OF_TWO_LEVELS = (Wide, Broken, Held, Torn)
 STEERED: Faults = Faults(kinds=["message late"], rates=(0.02,))
+
+
+@step(key="work", retry=Retry(max_attempts=1))
+def _fails_for_one(ctx: StepContext) -> str:
+    if ctx.index == 1:
+        raise ValueError
+    return "done"
+
+
+class Failing(Workflow, key="flow"):
+    """A map that fails, is redriven, and is deleted: all at one time."""
+
+    start_at = Map(_fails_for_one, over=lambda _: range(6), chunk=2, name="every")
+    transitions = {start_at: {"done": DONE}}
+
+
+DELETED = Faults(kinds=("zombie", "message late"), rates=(0.2,))
 RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
     "cancelled_parts_are_over": (Held, STEERED),
     "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
+    "deletion_begins_below": (Failing, DELETED),
     "events_end_with_their_part": (Early, STEERED),
     "events_of_undone_items_left_behind": (Early, STEERED),
     "stops_no_part": (Halted, NO_FAULTS),

@@ -379,7 +379,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     events_of_undone_items_left_behind: ("invariant 5",),
     events_end_with_their_part: ("invariant 5",),
     deletion_forgets_the_tree: ("invariant 5", "D.11"),
-    deletion_begins_below: ("maps", "invariant 12", "invariant 2", "invariant 3"),
+    deletion_begins_below: ("invariant 3",),
     owing(
         lambda one, state: not (isinstance(one, Steer) and one.action == "cancel" and _is_of_a_part(state)),
         "cancel_misses_a_leaf_below_a_node",
