@@ -21,7 +21,7 @@ from hephaestus.engine.activation import derived
 from hephaestus.engine.events import TimerSet
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.state import evolve
-from hephaestus.errors import DefinitionError, NotRoot, UnexpectedEvent, UnknownWorkflow
+from hephaestus.errors import AlreadyRunning, DefinitionError, NotRoot, UnexpectedEvent, UnknownWorkflow
 from hephaestus.runtime import journal
 from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.orphans import is_read
@@ -819,6 +819,18 @@ def test_a_child_that_was_left_runs_when_it_is_redriven() -> None:
     local.resume(child, "go")
     local.settle()
     assert local.runner.get(child).status == "completed"
+
+
+def test_a_root_is_not_deleted_while_a_child_that_it_has_left_is_open() -> None:
+    """Rules D.6 and D.11: nothing has happened by then; when that one has ended, both go."""
+    local, child = left()
+    with pytest.raises(AlreadyRunning, match=child):
+        local.runner.delete("p::1")
+    assert local.runner.get("p::1").status == "cancelled"
+    local.advance(timedelta(hours=2))
+    local.sweep()
+    local.runner.delete("p::1")
+    assert [local.store.load(name) for name in ("p::1", child)] == [None, None]
 
 
 @pytest.mark.parametrize("then", ["redriven", "started anew", "expired"])
