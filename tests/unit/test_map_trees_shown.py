@@ -138,7 +138,7 @@ def test_what_items_left_is_read_an_instance_at_a_time() -> None:
     workflow = type("First", (Workflow,), members, key="first")
     local = LocalRuntime(workflow)
     load = local.store.reader.load
-    local.store.reader.load = lambda name: loaded.append(name) or load(name)  # type: ignore[assignment,func-returns-value,method-assign]  # noted
+    local.store.reader.load = lambda name, **how: loaded.append(name) or load(name, **how)  # type: ignore[func-returns-value,method-assign]  # noted
     shown = local.start(workflow, "1", {"items": list(range(6))})
     assert shown.output == {"first": [0, 1, 2], "read": 2, "before": 0}
 
@@ -353,7 +353,7 @@ def reads(local: LocalRuntime) -> list[str]:
     """The instances of trees that are read from now on."""
     found: list[str] = []
     load = local.store.reader.load
-    local.store.reader.load = lambda name: found.append(name) or load(name)  # type: ignore[assignment,func-returns-value,method-assign]  # noted
+    local.store.reader.load = lambda name, **how: found.append(name) or load(name, **how)  # type: ignore[func-returns-value,method-assign]  # noted
     return found
 
 

@@ -205,7 +205,7 @@ def read_other(instance_id: str, store: Store, *, ended: bool = False) -> State 
         StoreUnavailable: also where it cannot be read: that is no fault of the one that asks.
     """
     try:
-        return store.reader.load(instance_id, ended=ended)
+        return store.reader.load(instance_id, ended=True) if ended else store.load(instance_id)
     except CorruptLog as error:
         message = f"instance {instance_id} cannot be read, and another waits for that: {error}"
         raise StoreUnavailable(message) from error
