@@ -32,8 +32,8 @@ export function allowed(instance: Instance): Wanted[] {
   const ended = instance.status === "failed" || instance.status === "cancelled";
   if ((ended && steered) || (open && instance.parked)) actions.push({ action: "redrive" });
   // What waits for its workflow goes on with that; until then it may be paused by itself.
-  const held = instance.paused?.startsWith(`workflow ${instance.workflow} is paused`);
-  if (open) actions.push({ action: instance.paused === undefined || held ? "pause" : "unpause" });
+  const own = instance.paused !== undefined && !instance.paused_by_workflow;
+  if (open) actions.push({ action: own ? "unpause" : "pause" });
   if (open && steered && !cancelling && instance.status !== "compensating") actions.push({ action: "cancel" });
   if (steered) actions.push({ action: "fork", at: undefined });
   return actions;

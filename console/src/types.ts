@@ -135,6 +135,8 @@ export interface Instance extends Listed {
   wake_at?: string;
   cancel_requested?: string;
   paused?: string;
+  /** It goes on with its workflow. */
+  paused_by_workflow?: boolean;
   forked_from?: string;
   forked_by?: string;
   parent?: string;

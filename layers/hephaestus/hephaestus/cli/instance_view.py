@@ -13,7 +13,6 @@ from rich.text import Text
 from hephaestus.cli import styles
 from hephaestus.cli.text import ago, asked_by, brief, counted, dump, moment, safe, span, until
 from hephaestus.engine.state import CLOSED, RESERVED
-from hephaestus.runtime.workflow_pauses import is_of_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +225,7 @@ def _hints(shown: Json) -> list[Text]:
             )
             hints.append(f"resume {name} {quoted(events[0])}" + (f" --step {key}" if several else ""))
     if "paused" in shown:
-        of_all = is_of_workflow(shown)
+        of_all = shown.get("paused_by_workflow")
         hints.append(f"unpause --workflow {quoted(shown['workflow'])}" if of_all else f"unpause {name}")
     parked = shown.get("parked") and shown["status"] not in CLOSED  # that goes on by itself, below others too
     redrive = f"redrive {name if parked else quoted(shown.get('steered_at') or shown['id'])}"

@@ -24,7 +24,7 @@ from hephaestus.engine.events import (
 )
 from hephaestus.engine.inbox import accepted_events
 from hephaestus.engine.plans import cancel_undoes, redrive_plan
-from hephaestus.engine.state import CLOSED, PARTS, StepState
+from hephaestus.engine.state import CLOSED, PARTS, StepState, is_paused_alone
 from hephaestus.values import FrozenDict, for_display
 from hephaestus.values.given import own_mapping
 from hephaestus.values.lazy_dataclass import dataclass
@@ -105,6 +105,7 @@ class InstanceView:
         wake_at: when the instance is looked at again at the latest, if nothing happens before.
         parked: why it cannot go on until something outside of it is fixed, if that is so.
         paused: the reason it was paused for, possibly empty; ``None`` where it is not paused.
+        paused_by_workflow: whether that is the pause of its workflow: it goes on with that.
         parent: the instance whose child it is.
         root: the one at the top of its tree.
         path: the activations that lead from there to it, as ``ship/label``.
@@ -146,6 +147,7 @@ class InstanceView:
     wake_at: datetime | None = None
     cancel_requested: str | None = None
     paused: str | None = None
+    paused_by_workflow: bool = False
     forked_from: str | None = None
     forked_by: str | None = None
     forked_by_source: str | None = None
@@ -242,6 +244,7 @@ def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]]
         wake_at=moment(state.wake_at),
         cancel_requested=state.cancel.reason if state.cancel else None,
         paused=state.paused.reason if state.paused else None,
+        paused_by_workflow=state.paused is not None and not is_paused_alone(state),
         forked_from=state.forked_from or None,
         forked_by=state.forked_by or None,
         forked_by_source=state.forked_by_source or None,

@@ -24,7 +24,6 @@ from hephaestus.operations.advice import AwsRefused, NoCredentials
 from hephaestus.runtime.commands import ROUTED
 from hephaestus.runtime.intake import MAX_LIMIT
 from hephaestus.runtime.names import is_schedule
-from hephaestus.runtime.workflow_pauses import is_of_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,9 +248,9 @@ class Bulk:
             return "it was started again meanwhile"
         if wanted.statuses is not None and status not in wanted.statuses:
             return f"it is {status} now"
-        if self.action == "pause" and shown.get("paused") is not None and not is_of_workflow(shown):
+        if self.action == "pause" and shown.get("paused") is not None and not shown.get("paused_by_workflow"):
             return "it is paused already"
-        if self.action == "unpause" and is_of_workflow(shown):
+        if self.action == "unpause" and shown.get("paused_by_workflow"):
             return "it waits for its workflow, which is paused"
         if self.action == "unpause" and shown.get("paused") is None:
             return "it is not paused"

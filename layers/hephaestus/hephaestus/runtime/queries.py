@@ -75,7 +75,9 @@ class Queries:
         if not state.closed and shown.paused is None:
             with suppress(RetryLater):
                 paused = self._pauses().of(state.workflow)
-                shown = shown if paused is None else replace(shown, paused=words(paused))  # it has nothing to do yet
+                shown = (
+                    shown if paused is None else replace(shown, paused=words(paused), paused_by_workflow=True)
+                )  # it has nothing to do yet
         return with_reasons(shown, state, self._store, self._instances.clock.now(), lacks)
 
     def _steered_at(self, state: State) -> str | None:
@@ -146,7 +148,7 @@ class Queries:
         if listed.status not in CLOSED:
             with suppress(RetryLater):
                 paused = self._pauses().of(listed.workflow)
-        return shown if paused is None else replace(shown, paused=words(paused))
+        return shown if paused is None else replace(shown, paused=words(paused), paused_by_workflow=True)
 
     def schedules(self) -> Sequence[ScheduleView]:
         """All schedules that have not ended, by their names."""

@@ -7,9 +7,8 @@ what wakes the others, is looked at again (J.1 in the docs).
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hephaestus.engine.events import Paused
 from hephaestus.engine.state import is_paused_alone, undoes_at_cancel
@@ -18,7 +17,7 @@ from hephaestus.store.filters import ListFilter
 from hephaestus.store.paused import PAUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock, WorkQueue
@@ -81,15 +80,6 @@ def words(paused: PausedWorkflow) -> str:
     by = f" by {paused.by}" if paused.by else ""
     known = f"workflow {paused.workflow} is paused{by} since {iso(paused.at)}"
     return f"{known}: {paused.reason}" if paused.reason else known
-
-
-def is_of_workflow(shown: Mapping[str, Any]) -> bool:
-    """Whether an instance, as people are shown it, is paused as its workflow is."""
-    name = re.escape(str(shown.get("workflow")))
-    return (
-        re.match(rf"workflow {name} is paused( by .+)? since \d{{4}}-", str(shown.get("paused", "")), re.DOTALL)
-        is not None
-    )
 
 
 def iso(milliseconds: int) -> str:
