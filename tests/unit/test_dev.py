@@ -245,6 +245,15 @@ def test_an_edit_is_imported_and_what_waits_goes_on_with_it(served: Served, proj
     assert [steps[key].results["said"] for key in ("first", "last")] == ["old", "a newer one"]
 
 
+def test_a_step_that_began_before_an_edit_may_start_the_workflow_that_it_knew(project: Path) -> None:
+    """Else all items of a map that were about to start would fail at the edit, for good."""
+    modules = Modules(MODULES)
+    before = modules.load().get("Letter")
+    after = modules.load()
+    assert after.get("Letter") is not before
+    assert after.deployed(before) is after.get("Letter")
+
+
 def test_a_module_that_does_not_import_takes_down_its_own_workflows_until_it_is_fixed(
     served: Served, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

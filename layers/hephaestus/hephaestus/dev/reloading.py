@@ -44,6 +44,7 @@ class Modules:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
         registry = Registry.load(self.names, time.time_ns() // 1_000_000)
+        registry.reloaded = True
         registry.names()
         self._folders |= {Path(str(sys.modules[name].__file__)).parent for name in self._own()}
         self._seen = {**self._signature(), **before}  # what was changed meanwhile counts as changed

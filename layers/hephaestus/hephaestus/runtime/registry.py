@@ -42,6 +42,10 @@ class Registry:
         modules: modules of workflows, imported on first use.
         deployment: the number of the deployment: what an older one declares never takes the place of what a newer did.
 
+    Attributes:
+        reloaded: whether the modules may be imported again in this process. A step that began before names the class
+            of then, in whose place the one of the same module and name is deployed.
+
     Raises (any method):
         DefinitionError: two of ``workflows`` have one name, or share a business key without ``scope="global"``.
     """
@@ -50,6 +54,7 @@ class Registry:
         self, workflows: Iterable[type[Workflow]] = (), *, modules: Sequence[str] = (), deployment: int = 0
     ) -> None:
         self.deployment = deployment
+        self.reloaded = False
         self._given = tuple(workflows)
         self._unloaded = tuple(modules)
         self._by_name: dict[str, type[Workflow]] | None = None
@@ -95,6 +100,8 @@ class Registry:
             return self.get(workflow)
         found = self._find(getattr(workflow, "name", ""))
         if found is workflow:
+            return found
+        if self.reloaded and found is not None and _place(found) == _place(workflow):
             return found
         named = f"{workflow.__module__}.{workflow.__qualname__}"[:200]
         for flow in self:
@@ -253,3 +260,8 @@ def _check_limits(workflows: Iterable[type[Workflow]]) -> None:
         raise DefinitionError(problems[0].step, problems)
     if (cycle := cycle_of_limits(workflows)) is not None:
         raise DefinitionError(cycle[0], [Problem(*cycle)])
+
+
+def _place(workflow: type[Workflow]) -> tuple[str, str]:
+    """Where a class is declared, which importing its module again does not change."""
+    return workflow.__module__, workflow.__qualname__
