@@ -1200,3 +1200,31 @@ def test_a_number_that_is_changed_while_the_map_runs_holds_in_each_instance(befo
         local.settle()
         assert _waiting(world) <= max(before - item - 1, after)
     assert local.runner.get("flow::1").status == "completed"
+
+
+def test_a_map_failed_by_the_item_that_failed_not_by_one_that_was_stopped_for_it() -> None:
+    """The stopped ones may end first: of a map of workflows in several instances each instance tells by itself."""
+    ask = WaitForEvent("go", name="ask")
+
+    @step(retry=ONCE)
+    def work(ctx: StepContext) -> str:
+        message = "broken"
+        raise ValueError(message)
+
+    class One(Workflow, key="one"):
+        start_at = ask
+        transitions = {ask: {"go": work}, work: {"done": DONE}}
+
+    class Every(Workflow, key="every"):
+        start_at = Map(One, over=lambda _: [{}] * 4, chunk=2, name="ones")
+        transitions = {start_at: {"done": DONE}}
+
+    local = LocalRuntime(Every, One)
+    local.start(Every, "1")
+    last = list(local.runner.items("every::1", "ones").items)[3]
+    local.resume(str(last.child), "go")
+    local.advance(timedelta(hours=1))
+    shown = local.runner.get("every::1")
+    assert shown.status == "failed"
+    assert "1 of 4 items failed, and 0 may: item 3: its workflow failed" in str(shown.error)
+    assert [one.status for one in local.runner.items("every::1", "ones").items] == ["cancelled"] * 3 + ["failed"]

@@ -175,7 +175,7 @@ class PartEnded(OfActivation):
                 end = CANCELLED if stopped else COMPLETED if self.status == "completed" else failed
             found = found._replace(mapped=_counted(found, self.counts, self.emitted))
         ended = _ended(found, end, self.number or child.number)
-        if self.error is not None:
+        if self.error is not None and end != CANCELLED:  # what was stopped as others had failed is not why it failed
             ended = replace(ended, reason=ended.reason or self.error.message)
         changed = _noted(state, self, found, ended)
         if self.activation in state.timers:
