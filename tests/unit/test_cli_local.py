@@ -74,7 +74,7 @@ one = step(
 )(lambda ctx: "done")
 
 
-class Kid(Workflow, key="kid"):
+class Kid(Workflow, key="kid", limits=[Concurrency("kids", 5)]):
     start_at = work
     transitions = {work: {"done": DONE}}
 
@@ -153,6 +153,7 @@ def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, mon
     assert "one  up to 1 attempt, up to 1 round, limit mail 1 for each value, limit db 8, waits included" in told
     assert "kids  can be undone, runs the workflow Kid for each item, 100 at a time, 3 may fail" in told
     assert "work  up to 5 attempts, can be undone, start, limit mail 1 for each value" in told
+    assert "limit kids 5, from its first step to its end" in told
 
 
 def test_check_takes_paths_and_tells_everything_that_is_wrong(tmp_path: Path) -> None:

@@ -326,6 +326,8 @@ def _understood(flow: type[Workflow], definition: Definition) -> Tree:
         tree.add(Text(f"input {', '.join(names)}", style="dim"))
     for schedule in flow.schedules if definition.version == flow.current else ():
         tree.add(_schedule(schedule))
+    for limit in definition.limits:
+        tree.add(Text(f"limit {_limit(limit)}, from its first step to its end", style="dim"))
     for key in definition.graph.order:
         branch = tree.add(_step(definition, key))
         for event, route in definition.routes[key].items():
