@@ -257,7 +257,10 @@ class TestCommandLine:
         assert "load 5 of 25 items have ended, 5 of them failed; 20 waiting for `loaded` " in shown
         assert f"→ hephaestus items {loading} load --status failed" in shown
         assert f"→ hephaestus resume {loading} loaded --step load --item KEY" in shown
-        assert f"child of {TOP}, at loading of {TOP}" in shown
+        assert f"child of {TOP}, at loading" in shown
+        assert f"loading of {TOP}" not in shown
+        dry = " ".join(call("redrive", loading, "--dry-run").split())
+        assert dry == f"{loading} is waiting: there is nothing to redrive"
 
     def test_children_are_listed(self, loading: str) -> None:
         """Of one parent, or of all."""

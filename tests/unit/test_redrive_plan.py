@@ -229,3 +229,11 @@ def test_a_redrive_does_what_its_plan_says(world: World, seed: int) -> None:
     again = plan.get("waits_again", set()) | plan.get("waits_on", set())
     assert {name for name in seen & waits if waited[name] > answered[name]} == again
     assert not plan.get("kept", set()) & {name for name in names if world.ran[name] > ran[name]}
+
+
+def test_a_dry_run_of_a_child_names_the_root_that_is_redriven_in_its_place() -> None:
+    """The redrive itself would be refused."""
+    shown = {"id": "kid::1", "root": "top::1", "status": "failed", "redrive": {"runs_again": ["work"]}, "steps": {}}
+    last = redrive_lines(shown)[-1].plain
+    assert last.endswith("as long as that waits for it: hephaestus redrive top::1")
+    assert "child" not in "".join(line.plain for line in redrive_lines({**shown, "root": None}))

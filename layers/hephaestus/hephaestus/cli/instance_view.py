@@ -76,7 +76,8 @@ def _head(shown: Json, now: datetime) -> Iterator[Text]:
     if shown.get("tags"):
         facts.append("tags " + ", ".join(map(safe, shown["tags"])))
     if shown.get("parent"):
-        facts.append(f"child of {safe(shown['parent'])}, at {safe(shown['path'])} of {safe(shown['root'])}")
+        of_root = "" if shown["root"] == shown["parent"] else f" of {safe(shown['root'])}"
+        facts.append(f"child of {safe(shown['parent'])}, at {safe(shown['path'])}{of_root}")
     if shown.get("forked_from"):
         by = asked_by(shown, "forked_by", "forked_by_source")
         facts.append(f"forked from {safe(shown['forked_from'])}{by and f' {by}'}")
@@ -202,7 +203,12 @@ def redrive_lines(shown: Json) -> list[Text]:
                 elif name == "runs_again" and step in plan.get("anew", ()):
                     line.append(" (anew, with all its items)")
             lines.append(line)
-    return lines or [Text("it goes on as it was; which steps run is not known", style="dim")]
+    lines = lines or [Text("it goes on as it was; which steps run is not known", style="dim")]
+    root = shown.get("root") or shown["id"]
+    if root != shown["id"] and not shown.get("parked"):
+        told = f"it is a child, which is redriven by its root as long as that waits for it: hephaestus redrive {root}"
+        lines.append(Text(safe(told), style="yellow"))
+    return lines
 
 
 def _hints(shown: Json) -> list[Text]:
