@@ -146,7 +146,9 @@ def test_lists_are_filtered_paged_and_cut_to_columns() -> None:
     assert len(answer("list", "--all", "--limit", "1")["items"]) == 3
     assert "more: --cursor" in call("list", "--limit", "2").stdout
     assert call("list", "--columns", "id,tags,version").stdout.splitlines()[0].split() == ["ID", "TAGS", "VERSION"]
-    assert call("list", "--workflow", "Onboarding").stdout == "no instances like that\n"
+    assert call("list", "--workflow", "Onboarding").stdout == (
+        "no instances like that\nchildren are left out: --children shows them, too\n"
+    )
     call("list", "--columns", "id,colour", code=2)
     call("list", "--since", "soon", code=2)
     call("list", "--status", "happy", code=2)

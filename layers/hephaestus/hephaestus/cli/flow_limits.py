@@ -74,6 +74,7 @@ def show(ctx: typer.Context, name: Named) -> None:
         session.say(_table(page["items"], now))
     else:
         session.say(Text(f"{safe(name)} was not used yet, and has no number of an operator", style="dim"))
+        session.say(Text("→ hephaestus limits", style="dim"))
 
 
 def set_limit(

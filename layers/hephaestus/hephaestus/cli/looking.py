@@ -203,6 +203,8 @@ def list_(
         return
     if not items:
         session.say(Text("no instances" + (" like that" if asked != EVERY else ""), style="dim"))
+        if workflow is not None and not children and parent is None:
+            session.say(Text("children are left out: --children shows them, too", style="dim"))
         return
     session.say(_table(items, wanted, datetime.now(UTC)))
     for paused in sorted({item["paused"] for item in items if "paused" in item}):
