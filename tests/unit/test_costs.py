@@ -158,6 +158,7 @@ def test_a_map_is_priced_beside_both_kinds_of_step_functions_maps() -> None:
     found = estimate(version, Plan(items={"every": 1_000}), Work(step_ms=250, memory_mb=1024))
     ours, standard, distributed, _ = found.bills
     assert [lines(bill)["state transitions"][0] for bill in (standard, distributed)] == [1_001, 1_001]
+    assert any("Of a workflow as item, an instance comes on top" in one for one in found.assumptions)
     assert lines(distributed)["Express executions"] == (1_000, 1_000.0)
     assert lines(distributed)["Express GB-seconds"][0] == 1_000 * 0.3 * 64 / 1024
     assert any("a distributed map" in one for one in found.assumptions)

@@ -157,6 +157,7 @@ def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -
 
 
 OF_MAPS: Final = (
+    "An item of a map is one step. Of a workflow as item, an instance comes on top for each: estimate that, too.",
     "An item of a map is a transition; in a distributed map it starts an Express workflow of 64 MB.",
     "Where a history of 25,000 events or an input of 256 KB has no room for the items, only a distributed map is left.",
 )
