@@ -1228,3 +1228,26 @@ def test_a_map_failed_by_the_item_that_failed_not_by_one_that_was_stopped_for_it
     assert shown.status == "failed"
     assert "1 of 4 items failed, and 0 may: item 3: its workflow failed" in str(shown.error)
     assert [one.status for one in local.runner.items("every::1", "ones").items] == ["cancelled"] * 3 + ["failed"]
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+def test_why_says_what_holds_a_map_of_workflows(chunk: int) -> None:
+    """In this instance or in several: the first of them that stands in line, or whose workflow is paused."""
+    work = step(key="work", events=("ok",))(lambda _: Pending())
+
+    class One(Workflow, key="one"):
+        start_at = work
+        transitions = {work: {"ok": DONE}}
+
+    class Every(Workflow, key="every"):
+        start_at = Map(One, over=lambda _: [{}] * 4, chunk=chunk, name="ones")
+        transitions = {start_at: {"done": DONE}}
+
+    local = LocalRuntime(Every, One)
+    local.start(Every, "1")
+    said = local.runner.why("every::1").steps["ones"]
+    assert said.startswith("0 of 4 items have ended; 4 running; of its workflows one::")
+    assert ": work waits for `ok` (for " in said
+    local.runner.pause_workflow("One", "down")
+    local.advance(20)
+    assert ": waits: workflow One is paused" in local.runner.why("every::1").steps["ones"]

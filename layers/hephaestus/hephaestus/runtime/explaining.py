@@ -66,7 +66,8 @@ def _reasons(
         return Reasons(shown.id, shown.status, (ended(state, now),))
     steps = {key: step.why for key, step in shown.steps.items() if step.why}
     for key in [key for key, step in shown.steps.items() if step.status == "mapping"]:
-        if (line := _line_of_items(state, key, store, now, numbers)) is not None:
+        line = _line_of_items(state, key, store, now, numbers) or _of_workflows(show, state, key, store, numbers)
+        if line is not None:
             steps[key] = "; ".join(filter(None, (steps.get(key), line)))
     below: list[Mapping[str, Any]] = []
     for instance_id in _waited_for(state):
@@ -86,7 +87,7 @@ def _reasons(
 
 
 def _waited_for(state: State) -> list[str]:
-    """The instances that one waits for: open children and, of a schedule, occurrences. Not those of a map's items."""
+    """The instances that one waits for: open children and, of a schedule, occurrences; no map's items."""
     if state.workflow == SCHEDULE_KEY:
         return list(carry_of(state).get("open", ()))
     known = state.children.items()
@@ -111,6 +112,31 @@ def _line_of_items(state: State, step: str, store: Store, now: int, numbers: Ite
             return f"of items {first} to {first + known.mapped.size - 1}: {said[0]}"
         if below := _line_of_items(found, step, store, now, numbers):
             return below
+    return None
+
+
+def _of_workflows(
+    show: Callable[[State], InstanceView], state: State, step: str, store: Store, numbers: Iterator[int]
+) -> str | None:
+    """What holds the first of a map's workflows that something holds; those that run are passed over."""
+    for activation, child in state.children.items():
+        if step_of(activation) != step or child.status:
+            continue
+        if next(numbers) > MOST_BELOW:
+            return None
+        try:
+            found = store.load(child.instance_id)
+        except CorruptLog:
+            continue
+        if found is None or found.closed:
+            continue
+        if found.part is not None:
+            if below := _of_workflows(show, found, step, store, numbers):
+                return below
+            continue
+        shown = show(found)
+        if said := [*shown.why, *(f"{key} {one.why}" for key, one in shown.steps.items() if one.why)]:
+            return f"of its workflows {shown.id}: {said[0]}"
     return None
 
 
