@@ -268,6 +268,8 @@ class TestCommandLine:
         assert [one["id"] for one in answer("list", "--parent", TOP)["items"]] == [loading]
         assert len(answer("list", "--children")["items"]) == 2
         assert call("list", "--parent", loading) == "no instances like that\n"
+        nothing = "would pause 0 instances\nchildren are left out: their roots steer them\n"
+        assert call("bulk", "pause", "--workflow", answer("get", loading)["workflow"]) == nothing
 
     def test_items_are_paged(self, loading: str) -> None:
         """The line at the end says how to go on."""

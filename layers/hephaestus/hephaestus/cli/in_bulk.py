@@ -95,6 +95,8 @@ def _say_what(session: Session, action: str, targets: Sequence[Target]) -> None:
         session.say(Text(f"  and {len(targets) - SHOWN:,} more", style="dim"))
     if targets:
         session.say(Text("nothing was done; --yes does it", style="dim"))
+    else:
+        session.say(Text("children are left out: their roots steer them", style="dim"))
 
 
 def _do(session: Session, bulk: Bulk, targets: Sequence[Target]) -> None:
