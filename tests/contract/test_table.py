@@ -334,6 +334,14 @@ def test_an_index_has_what_has_both_its_keys(table: Table) -> None:
     assert table.query_index("due", "d#none", low=0, high=99, limit=9).items == ()
 
 
+def test_a_range_that_ends_before_it_begins_has_nothing(table: Table) -> None:
+    """As a cursor behind the last of a listing asks for it; DynamoDB by itself would reject that."""
+    table.put({"pk": "a", "sk": "m", "due_key": "d#1", "due_at": 5}, ALWAYS)
+    assert list(table.query("a", low="z", high="b")) == []
+    page = table.query_index("due", "d#1", low=9, high=1, limit=9)
+    assert (page.items, page.end) == ((), None)
+
+
 def test_the_pages_of_an_index_are_the_whole(table: Table) -> None:
     """Also where many items have the same place, in both directions."""
     for number in range(23):

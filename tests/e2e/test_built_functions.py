@@ -31,7 +31,7 @@ from tools import emulator, rie
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_LAYER = 4_000_000  # bytes; 1.4 million are sources, 0.3 time zones, the rest what sources are compiled to
+MOST_LAYER = 4_300_000  # bytes; 1.5 million are sources, 0.3 time zones, the rest what sources are compiled to
 RESUME_ARN = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
 SAMPLE = {"id": "orderid::sample-1"}
 

@@ -124,6 +124,8 @@ class DynamoTable:
         self, pk: str, *, low: str, high: str, limit: int | None = None, descending: bool = False
     ) -> Sequence[Item]:
         """Items of a partition; see ``Table``."""
+        if low > high:
+            return ()  # DynamoDB would reject it
         between = Path(["sk"]).between(to_wire(low), to_wire(high))
         asked = {"range_key_condition": between, "consistent_read": True, "scan_index_forward": not descending}
         found: list[Item] = []
@@ -208,6 +210,8 @@ class DynamoTable:
     ) -> Page:
         """A page of an index, one request; see ``Table``."""
         kind = self.indexes[index]
+        if low > high:  # type: ignore[operator]  # both are of the sort key's kind
+            return Page((), None)
         with translated():
             answer = self.connection.query(
                 self.name,
