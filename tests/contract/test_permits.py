@@ -16,7 +16,7 @@ from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import PERMITS, TRIES, Holder, Permits, holder_of, limit_key
 from hephaestus.store.table import EXPIRES
-from tests.contract.tables import ADAPTERS, make_subject
+from tests.contract.tables import OF_LIMITS, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def one(name: str, order: int = 0) -> Holder:
     return Holder(f"orderid::{name}", "0123456789abcdef012", "charge", 1, order)
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=OF_LIMITS)
 def table(request: pytest.FixtureRequest) -> Table:
     """An empty table, of each of the adapters."""
     return make_subject(request, request.param).table

@@ -13,7 +13,7 @@ from hephaestus.engine.records import Pace
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import Holder
 from hephaestus.store.reservations import AHEAD_MS, Reservations
-from tests.contract.tables import ADAPTERS, make_subject
+from tests.contract.tables import OF_LIMITS, make_subject
 
 if TYPE_CHECKING:
     from hephaestus.store.table import Table
@@ -23,7 +23,7 @@ SECOND = 1_000_000
 CALLS = Pace("calls", SECOND, 3)
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=OF_LIMITS)
 def table(request: pytest.FixtureRequest) -> Table:
     """An empty table, of each of the adapters."""
     return make_subject(request, request.param).table

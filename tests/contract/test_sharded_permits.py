@@ -16,7 +16,7 @@ from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import Holder
 from hephaestus.store.sharded_permits import ShardedPermits
-from tests.contract.tables import ADAPTERS, make_subject
+from tests.contract.tables import OF_LIMITS, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ def one(number: int, order: int = 0) -> Holder:
     return Holder(f"orderid::{number}", "0123456789abcdef012", "charge", 1, order)
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=OF_LIMITS)
 def table(request: pytest.FixtureRequest) -> Table:
     """An empty table, of each of the adapters."""
     return make_subject(request, request.param).table
