@@ -42,7 +42,7 @@ from tests.property.workflow_limit_bugs import Kid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-RUNS = 12_000 if engines.in_ci() else 2_000
+RUNS = 6_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
 FLOWS = 600  # a sixth of them with loops, another with maps, a fifth with results that are left to boundaries
 FEWER_FLOWS = 60
@@ -633,7 +633,7 @@ def limited(seed: int, faults: Faults | None = None) -> Report:
 
 def test_invariant_10_holds_for_workflows_that_contend_for_limits() -> None:
     """Rules F.1, F.3 and F.4: who runs has its permits, lines keep their order, and everyone is called."""
-    for seed in range(PART // 8):
+    for seed in range(PART // 16):
         limited(seed)
 
 
@@ -694,7 +694,7 @@ def limited_whole(seed: int, faults: Faults | None = None) -> Report:
 
 def test_invariant_10_holds_for_workflows_with_limits_of_their_own() -> None:
     """Rules F.1 to F.4: no more are under way than there are permits, and those below a holder have its own."""
-    for seed in range(PART // 8):
+    for seed in range(PART // 16):
         limited_whole(seed)
 
 
@@ -723,7 +723,7 @@ def rated(seed: int, faults: Faults | None = None) -> Report:
 
 def test_no_window_has_too_many_starts_and_everyone_starts() -> None:
     """Rule F.7: by the times reserved and by the clock, over a record kept apart from the engine; lines move."""
-    for seed in range(PART // 8):
+    for seed in range(PART // 16):
         rated(seed)
 
 
@@ -750,7 +750,7 @@ def limited_map(seed: int) -> Report:
 def test_invariant_10_holds_for_maps_under_limits() -> None:
     """Rules F.1, F.2 and F.9: a leaf has its permits while its items run, and no longer."""
     statuses: Counter[str] = Counter()
-    for seed in range(PART // 8):
+    for seed in range(PART // 16):
         statuses += limited_map(seed).statuses
     assert set(statuses) == {"completed", "failed", "cancelled", "undone"}
 
