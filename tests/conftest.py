@@ -146,7 +146,7 @@ def _failed_checks() -> str:
 
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", _PATIENT, max_examples=150)
-settings.register_profile("ci", _PATIENT, max_examples=300, derandomize=True, database=None, print_blob=True)
+settings.register_profile("ci", _PATIENT, max_examples=150, derandomize=True, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if engines.in_ci() else "dev"))
 
 

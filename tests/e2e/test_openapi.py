@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFORMANCE: Final = Path(__file__).parent / "conformance"
 SEED: Final = 20_260_101
-EXAMPLES: Final = 6  # of an operation, in each of the phases that make them up
+EXAMPLES: Final = 4  # of an operation, in each of the phases that make them up
 PATIENCE: Final = 600  # seconds until it is given up
 
 

@@ -29,7 +29,7 @@ def play(random: Random, events: list[tuple[str, object]]) -> None:
         functions.check(events)
 
 
-@settings(max_examples=250 if in_ci() else 40)
+@settings(max_examples=120 if in_ci() else 40)
 @given(RANDOM, st.lists(st.sampled_from(sorted(samples())), min_size=1, max_size=4), st.sampled_from(FUNCTIONS))
 def test_damaged_events_are_answered_or_rejected_and_break_nothing(
     random: Random, kinds: list[str], other: str
@@ -39,7 +39,7 @@ def test_damaged_events_are_answered_or_rejected_and_break_nothing(
     play(random, sent)
 
 
-@settings(max_examples=150 if in_ci() else 30)
+@settings(max_examples=70 if in_ci() else 30)
 @given(RANDOM, st.lists(st.sampled_from(FUNCTIONS), min_size=1, max_size=6))
 def test_what_was_never_an_event_is_rejected_and_breaks_nothing(random: Random, functions: list[str]) -> None:
     """Any JSON, with members that events have."""

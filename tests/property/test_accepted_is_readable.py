@@ -17,7 +17,7 @@ from tests.property.lives import Witness, live
 from tests.property.odd_values import Odds
 
 PARTS = 8
-LIVES = 400 if engines.in_ci() else 100
+LIVES = 200 if engines.in_ci() else 100
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -34,4 +34,4 @@ def test_invariant_14_what_is_accepted_is_readable_and_what_is_rejected_is_uncha
         accepted += witness.accepted
         rejected += witness.rejected
     assert min(accepted, rejected) > LIVES  # neither is the rule
-    assert odds.drawn * PARTS > 126 * LIVES  # 50,400 in CI
+    assert odds.drawn * PARTS > 126 * LIVES  # 25,200 in CI

@@ -42,7 +42,7 @@ from tests.property.workflow_limit_bugs import Kid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-RUNS = 6_000 if engines.in_ci() else 2_000
+RUNS = 4_000 if engines.in_ci() else 2_000
 PART = 2_000  # so many that the rarest fault strikes some fifteen times
 FLOWS = 600  # a sixth of them with loops, another with maps, a fifth with results that are left to boundaries
 FEWER_FLOWS = 60
