@@ -66,7 +66,8 @@ def test_an_order_runs_fans_out_joins_waits_and_ends(runtime: LocalRuntime) -> N
     assert (listed.id, listed.generation, listed.tags) == ("orderid::a1", 2, ("sales",))
     first = runtime.runner.history("orderid::a1", generation=1).items
     assert first[0].events[0]["initial"] == ITEMS
-    assert first[-1].events[-1] == {"type": "InstanceFinished", "status": "completed", "output_of": "ship"}
+    end = {"type": "InstanceFinished", "status": "completed", "output_of": "ship", "orphan": False}
+    assert first[-1].events[-1] == end
 
 
 @pytest.mark.parametrize("scheduler_calls", [True, False])
