@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from benchmarks.soaking.flows import EFFECTS
@@ -121,6 +122,10 @@ class Watched:
         self.own_table = own_table
 
     def __getattr__(self, name: str) -> Any:
+        if name == "permits" and not hasattr(self._store, name):
+            return (
+                SimpleNamespace()
+            )  # a store in another process has methods alone; the orders of a soak have no limits
         return getattr(self._store, name)
 
     def create(self, state: State, first: Entry, _finish: object, *, over: bool = True) -> State | None:
