@@ -123,9 +123,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         if name == "permits" and not hasattr(self._store, name):
-            return (
-                SimpleNamespace()
-            )  # a store in another process has methods alone; the orders of a soak have no limits
+            return SimpleNamespace()  # of a store in another process: it has methods alone
         return getattr(self._store, name)
 
     def create(self, state: State, first: Entry, _finish: object, *, over: bool = True) -> State | None:
