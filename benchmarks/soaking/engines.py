@@ -120,16 +120,19 @@ class Watched:
         self._counts = counts
         self.max_value_bytes = max_value_bytes
         self.own_table = own_table
+        self.permits = getattr(store, "permits", SimpleNamespace())  # a proxy has none, and a soak no limits
 
     def __getattr__(self, name: str) -> Any:
-        if name == "permits" and not hasattr(self._store, name):
-            return SimpleNamespace()  # of a store in another process: it has methods alone
         return getattr(self._store, name)
 
     def create(self, state: State, first: Entry, _finish: object, *, over: bool = True) -> State | None:
         """Start a generation; see ``Store``. There is no bus, so nothing is unpublished."""
         created: State | None = self._store.create(state, first, over=over)
         return created
+
+    def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str], _finish: object) -> None:
+        """Finish what a crash left undone; see ``Store``. What is finished of a deletion tells no one."""
+        self._store.tidy(instance_id, state, now, alarms)
 
     def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
         """Write an entry; see ``Store``."""
