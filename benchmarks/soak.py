@@ -23,11 +23,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from benchmarks.soaking.conductor import Conductor, Settings
+from benchmarks.soaking.engines import NO_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--children needs an engine that all processes reach themselves: dynamodb-local or emulator")
     try:
         report = Conductor(Settings(**given)).run()
-    except (
-        pytest.skip.Exception,
-        pytest.fail.Exception,
-    ) as missing:  # as tests are told of an engine that is not there
+    except NO_ENGINE as missing:
         print(f"no soak: {missing}; or choose another one with --engine", file=sys.stderr)
         return 2
     print(report.text(), flush=True)

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+import pytest
+
 from benchmarks.soaking.flows import EFFECTS
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.store.items import INDEXES
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["memory", "dynamodb-local", "emulator"]
 
 TABLE: Final = "soak"
+NO_ENGINE: Final = (pytest.skip.Exception, pytest.fail.Exception)
+"""What is raised where an engine is not there, as tests start the same ones."""
 
 # The memory store is in one process and its callers are in others; both are ours and on this machine, so what passes
 # between them may be pickled, unlike anything that is stored. What refuses to change is made in one go.
@@ -131,7 +135,7 @@ class Watched:
         return created
 
     def tidy(self, instance_id: str, state: State | None, now: int, alarms: Sequence[str], _finish: object) -> None:
-        """Finish what a crash left undone; see ``Store``. What is finished of a deletion tells no one."""
+        """Finish what a crash left undone; see ``Store``. A deletion sends no messages."""
         self._store.tidy(instance_id, state, now, alarms)
 
     def commit(self, after: State, entry: Entry, writes: Sequence[Write] = ()) -> State | None:
