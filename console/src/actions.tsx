@@ -2,8 +2,9 @@
 // so that pressing twice does it once.
 
 import type { ComponentChildren } from "preact";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { act } from "./api";
+import { Question } from "./dialog";
 import { plural } from "./format";
 import { instanceHash } from "./list";
 import { CLOSED, type Instance, type Json, type Members } from "./types";
@@ -104,10 +105,7 @@ interface DialogProps {
 }
 
 export function ActionDialog({ instance, wanted, by, forks, close, done }: DialogProps) {
-  const dialog = useRef<HTMLDialogElement>(null);
   const [requestId] = useState(() => crypto.randomUUID());
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState("");
   const [payload, setPayload] = useState("");
   const [reason, setReason] = useState("");
   const [compensate, setCompensate] = useState(false);
@@ -115,8 +113,6 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
   const [item, setItem] = useState(wanted.action === "resume" ? wanted.item ?? "" : "");
   const [at, setAt] = useState(wanted.action === "fork" && wanted.at !== undefined ? String(wanted.at) : "");
   const [context, setContext] = useState("");
-  // At once, so that the very next key is for the question.
-  useLayoutEffect(() => dialog.current?.showModal(), []);
 
   const title = wanted.action === "resume" ? `Send “${wanted.event}” to ${targetOf(wanted)}?` : `${TITLES[wanted.action]} ${instance.id}?`;
   const members = (): Members => {
@@ -139,88 +135,66 @@ export function ActionDialog({ instance, wanted, by, forks, close, done }: Dialo
         return {};
     }
   };
-  const send = async (event: Event) => {
-    event.preventDefault();
-    if (busy) return;
-    try {
-      const body = { ...members(), request_id: requestId };
-      setBusy(true);
-      setProblem("");
-      done(await act(instance.id, wanted.action, body));
-    } catch (error) {
-      setBusy(false);
-      setProblem((error as Error).message);
-    }
-  };
   return (
-    <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
-      <form onSubmit={send}>
-        <h2 id="dialog-title">{title}</h2>
-        {wanted.action === "resume" && wanted.item === undefined && instance.steps?.[wanted.step]?.progress && (
-          <Field label="Item (its key; needed where several wait)">
-            <input type="text" maxLength={128} value={item} autocomplete="off" onInput={(event) => setItem(event.currentTarget.value)} />
+    <Question
+      title={title}
+      says={EXPLAINED[wanted.action]}
+      button={wanted.action === "resume" ? `Send ${wanted.event}` : TITLES[wanted.action] ?? ""}
+      danger={wanted.action === "cancel"}
+      disabled={wanted.action === "fork" && forks === "none"}
+      note={`History will name ${by}.`}
+      close={close}
+      send={async () => done(await act(instance.id, wanted.action, { ...members(), request_id: requestId }))}
+    >
+      {wanted.action === "resume" && wanted.item === undefined && instance.steps?.[wanted.step]?.progress && (
+        <Field label="Item (its key; needed where several wait)">
+          <input type="text" maxLength={128} value={item} autocomplete="off" onInput={(event) => setItem(event.currentTarget.value)} />
+        </Field>
+      )}
+      {wanted.action === "resume" && (
+        <Field label="Payload (JSON, becomes the step's results)">
+          <textarea rows={5} value={payload} spellcheck={false} placeholder='{"note": "…"}' onInput={(event) => setPayload(event.currentTarget.value)} />
+        </Field>
+      )}
+      {(wanted.action === "cancel" || wanted.action === "pause") && (
+        <Field label="Reason (kept in its history)">
+          <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
+        </Field>
+      )}
+      {wanted.action === "redrive" && <RedrivePlan instance={instance} />}
+      {wanted.action === "cancel" && (
+        <label class="check">
+          <input type="checkbox" checked={compensate} onChange={(event) => setCompensate(event.currentTarget.checked)} /> first undo what its
+          completed steps did
+        </label>
+      )}
+      {wanted.action === "cancel" && compensate && (
+        <p class="plan">
+          {instance.cancel_undoes?.length ? `Undone in this order, as things stand: ${instance.cancel_undoes.join(", ")}` : "As things stand, there is nothing to undo."}
+        </p>
+      )}
+      {wanted.action === "fork" && forks === "none" && (
+        <p class="notice">{`${instance.workflow} is declared with forks="none": the fork is rejected.`}</p>
+      )}
+      {wanted.action === "fork" && forks === "unchanged" && (
+        <p class="notice">{`${instance.workflow} is declared with forks="unchanged": start data and results are taken over as they are.`}</p>
+      )}
+      {wanted.action === "fork" && (
+        <>
+          <Field label="Id of the new instance (the part after the colons)">
+            <input type="text" required maxLength={128} value={newId} autocomplete="off" onInput={(event) => setNewId(event.currentTarget.value)} />
           </Field>
-        )}
-        {wanted.action === "resume" && (
-          <Field label="Payload (JSON, becomes the step's results)">
-            <textarea rows={5} value={payload} spellcheck={false} placeholder='{"note": "…"}' onInput={(event) => setPayload(event.currentTarget.value)} />
+          <Field label="After which entry of the history (empty: the newest)">
+            <input type="text" inputMode="numeric" value={at} autocomplete="off" onInput={(event) => setAt(event.currentTarget.value)} />
           </Field>
-        )}
-        {EXPLAINED[wanted.action] && <p>{EXPLAINED[wanted.action]}</p>}
-        {(wanted.action === "cancel" || wanted.action === "pause") && (
-          <Field label="Reason (kept in its history)">
-            <input type="text" maxLength={1000} value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
-          </Field>
-        )}
-        {wanted.action === "redrive" && <RedrivePlan instance={instance} />}
-        {wanted.action === "cancel" && (
-          <label class="check">
-            <input type="checkbox" checked={compensate} onChange={(event) => setCompensate(event.currentTarget.checked)} /> first undo what its
-            completed steps did
-          </label>
-        )}
-        {wanted.action === "cancel" && compensate && (
-          <p class="plan">
-            {instance.cancel_undoes?.length ? `Undone in this order, as things stand: ${instance.cancel_undoes.join(", ")}` : "As things stand, there is nothing to undo."}
-          </p>
-        )}
-        {wanted.action === "fork" && forks === "none" && (
-          <p class="notice">{`${instance.workflow} is declared with forks="none": the fork is rejected.`}</p>
-        )}
-        {wanted.action === "fork" && forks === "unchanged" && (
-          <p class="notice">{`${instance.workflow} is declared with forks="unchanged": start data and results are taken over as they are.`}</p>
-        )}
-        {wanted.action === "fork" && (
-          <>
-            <Field label="Id of the new instance (the part after the colons)">
-              <input type="text" required maxLength={128} value={newId} autocomplete="off" onInput={(event) => setNewId(event.currentTarget.value)} />
+          {forks === "any" && (
+            <Field label="Other start data (JSON; empty: the same). The fork stays marked with who gave them.">
+              <textarea rows={4} value={context} spellcheck={false} onInput={(event) => setContext(event.currentTarget.value)} />
             </Field>
-            <Field label="After which entry of the history (empty: the newest)">
-              <input type="text" inputMode="numeric" value={at} autocomplete="off" onInput={(event) => setAt(event.currentTarget.value)} />
-            </Field>
-            {forks === "any" && (
-              <Field label="Other start data (JSON; empty: the same). The fork stays marked with who gave them.">
-                <textarea rows={4} value={context} spellcheck={false} onInput={(event) => setContext(event.currentTarget.value)} />
-              </Field>
-            )}
-          </>
-        )}
-        <p class="note">{`History will name ${by}.`}</p>
-        {problem && (
-          <p class="wrong" role="alert">
-            {problem}
-          </p>
-        )}
-        <div class="buttons">
-          <button type="button" onClick={() => dialog.current?.close()}>
-            Not now
-          </button>
-          <button type="submit" class={wanted.action === "cancel" ? "danger" : "primary"} disabled={busy || (wanted.action === "fork" && forks === "none")}>
-            {busy ? "Sending…" : wanted.action === "resume" ? `Send ${wanted.event}` : TITLES[wanted.action]}
-          </button>
-        </div>
-      </form>
-    </dialog>
+          )}
+        </>
+      )}
+    </Question>
   );
 }
 

@@ -1,24 +1,30 @@
-// A question before something is done to a limit or a schedule: what it does, who is named, and what is wrong.
+// A question before something is done: what it does, who is named, and what is wrong.
 
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 interface Props {
   title: string;
-  says: string;
+  says?: string | undefined;
   button: string;
   danger?: boolean;
-  by: string;
+  disabled?: boolean;
+  /** Says who is named. */
+  note: string;
   children?: ComponentChildren;
   /** Does it; what it raises is shown, and the question stays. */
   send: () => Promise<void>;
   close: () => void;
 }
 
-export function Question({ title, says, button, danger, by, children, send, close }: Props) {
+/** Of what is shown beside who has done it, and stands in no history. */
+export const shownBy = (by: string) => `It is shown who has done it: ${by}.`;
+
+export function Question({ title, says, button, danger, disabled, note, children, send, close }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
+  // At once, so that the very next key is for the question.
   useLayoutEffect(() => dialog.current?.showModal(), []);
   const submit = async (event: Event) => {
     event.preventDefault();
@@ -36,9 +42,9 @@ export function Question({ title, says, button, danger, by, children, send, clos
     <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
       <form onSubmit={submit}>
         <h2 id="dialog-title">{title}</h2>
-        <p>{says}</p>
+        {says && <p>{says}</p>}
         {children}
-        <p class="note">{`It is shown who has done it: ${by}.`}</p>
+        <p class="note">{note}</p>
         {problem && (
           <p class="wrong" role="alert">
             {problem}
@@ -48,7 +54,7 @@ export function Question({ title, says, button, danger, by, children, send, clos
           <button type="button" onClick={() => dialog.current?.close()}>
             Not now
           </button>
-          <button type="submit" class={danger ? "danger" : "primary"} disabled={busy}>
+          <button type="submit" class={danger ? "danger" : "primary"} disabled={busy || disabled}>
             {busy ? "Sending…" : button}
           </button>
         </div>

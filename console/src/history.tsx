@@ -210,13 +210,13 @@ function replacedIn(event: LogEvent): string {
   return what.length ? `; given: ${what.join(", ")}` : "";
 }
 
-/** Events that tell of parts of a map. */
+/** Events about parts of a map. */
 const OF_PARTS = new Set(["PartStarted", "PartReported", "PartEnded", "ChildUndoing"]);
 
-/** So many entries that follow each other and tell of nothing but parts are shown one by one. */
+/** So many entries that follow each other and are about nothing but parts are shown one by one. */
 const FEW = 3;
 
-/** Entries as they are shown: those that follow each other, and tell of nothing but parts of a map, are one. */
+/** Entries as they are shown: those that follow each other, and are about nothing but parts of a map, are one. */
 function together(entries: Entry[], all: boolean): { entry: Entry; last?: Entry; events: LogEvent[] }[] {
   const found: { entry: Entry; last?: Entry; events: LogEvent[] }[] = [];
   let held: Entry[] = [];
@@ -240,7 +240,7 @@ function together(entries: Entry[], all: boolean): { entry: Entry; last?: Entry;
   return found;
 }
 
-/** The events of an entry, of which those that tell the same of several parts of a map are one: a large map has a thousand. */
+/** The events of an entry, of which those that say the same of several parts of a map are one: a large map has a thousand. */
 function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
   const found: { event: LogEvent; index: number }[] = [];
   const known = new Map<string, LogEvent>();

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Field } from "./actions";
 import { change, type Problem, query } from "./api";
-import { Question } from "./dialog";
+import { Question, shownBy } from "./dialog";
 import { ago } from "./format";
 import { useNow, usePolled } from "./hooks";
 import { instanceHash } from "./list";
@@ -162,7 +162,7 @@ function NumberQuestion({ limit, action, by, close, done }: QuestionProps) {
         title={`Unset ${limit.limit}?`}
         says={`The number of the newest deployment counts again${limit.declared === undefined ? "" : `: ${limit.declared}`}.`}
         button="Unset"
-        by={by}
+        note={shownBy(by)}
         close={close}
         send={async () => {
           await change("limits", limit.limit, "unset", {});
@@ -177,7 +177,7 @@ function NumberQuestion({ limit, action, by, close, done }: QuestionProps) {
       says="The number counts until it is unset, whatever is deployed. A greater one calls who stands in line at once; a smaller one takes no permit away. With 0, nothing that names the limit runs."
       button="Set"
       danger={number.trim() === "0"}
-      by={by}
+      note={shownBy(by)}
       close={close}
       send={async () => {
         if (!/^\d+$/.test(number.trim())) throw new Error("The number is a whole number, from 0 on.");

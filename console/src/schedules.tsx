@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Field } from "./actions";
 import { change, type Problem } from "./api";
-import { Question } from "./dialog";
+import { Question, shownBy } from "./dialog";
 import { ago, exact, until } from "./format";
 import { useNow, usePolled } from "./hooks";
 import { instanceHash } from "./list";
@@ -144,7 +144,7 @@ function ScheduleQuestion({ schedule, action, by, close, done }: QuestionProps) 
       says={SAYS[action]}
       button={TITLES[action]}
       danger={action === "delete"}
-      by={by}
+      note={shownBy(by)}
       close={close}
       send={async () => done(await change("schedules", schedule, action, { request_id: requestId, ...(action === "pause" ? { reason } : {}) }))}
     >
