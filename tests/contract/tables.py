@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.dynamodb.table import DynamoTable
 from hephaestus.adapters.memory.table import InMemoryTable
 from hephaestus.adapters.sqlite import SqliteTable
+from hephaestus.store.permits import Holder
 from hephaestus.store.table import MAX_ITEM_BYTES, Index
 from hephaestus.writes.memory_tables import MemoryTables
 
@@ -31,6 +32,16 @@ OF_LIMITS: Final = ("memory", "sqlite", "dynamodb-local")
 """Moto is slow with as many requests as limits make; what they use of a table it is held to by the table's contract."""
 MOTOS_ITEM_BYTES: Final = 405_000
 _names = itertools.count(1)
+
+
+def unique() -> str:
+    """A text that no other call has."""
+    return f"u{next(_names)}"
+
+
+def attempt(name: object, order: int = 0) -> Holder:
+    """An attempt of an instance, which needs permits or a time."""
+    return Holder(f"orderid::{name}", "0123456789abcdef012", "charge", 1, order)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import PERMITS, TRIES, Holder, Permits, holder_of, limit_key
 from hephaestus.store.table import EXPIRES
-from tests.contract.tables import OF_LIMITS, make_subject
+from tests.contract.tables import OF_LIMITS, attempt, make_subject, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
 
 NOW = 1_764_000_000_000
 ONE, TWO = (Need("one", 1),), (Need("one", 2),)
-_texts = itertools.count()
-
-
-def unique() -> str:
-    """A text that no other call has."""
-    return f"u{next(_texts)}"
-
-
-def one(name: str, order: int = 0) -> Holder:
-    """An attempt of an instance."""
-    return Holder(f"orderid::{name}", "0123456789abcdef012", "charge", 1, order)
 
 
 @pytest.fixture(params=OF_LIMITS)
@@ -60,46 +49,46 @@ def names(permits: Permits, limit: str = "one") -> tuple[list[str], list[str]]:
 
 def standing(permits: Permits, *names_: str, needs: tuple[Need, ...] = ONE) -> list[Holder]:
     """Those that join, a second after each other."""
-    found = [one(name, NOW + 1000 * number) for number, name in enumerate(names_)]
+    found = [attempt(name, NOW + 1000 * number) for number, name in enumerate(names_)]
     for who in found:
         permits.stand(who, needs, NOW, unique())
     return found
 
 
 def test_a_name_says_whose_it_is() -> None:
-    assert holder_of(one("a b", 5).name) == one("a b", 5)
-    assert holder_of(one("a")._replace(owner="f00").name) == one("a")._replace(owner="f00")
+    assert holder_of(attempt("a b", 5).name) == attempt("a b", 5)
+    assert holder_of(attempt("a")._replace(owner="f00").name) == attempt("a")._replace(owner="f00")
 
 
 def test_permits_are_taken_while_there_are_some(permits: Permits) -> None:
-    grants = permits.take(one("a"), TWO, NOW)
+    grants = permits.take(attempt("a"), TWO, NOW)
     assert isinstance(grants, tuple)
-    assert permits.take(one("b"), TWO, NOW) != "one"
-    assert permits.take(one("c"), TWO, NOW) == "one"
+    assert permits.take(attempt("b"), TWO, NOW) != "one"
+    assert permits.take(attempt("c"), TWO, NOW) == "one"
     assert sorted(names(permits)[0]) == ["a", "b"]
-    assert permits.give_back(one("a"), grants, NOW, unique()) == []
+    assert permits.give_back(attempt("a"), grants, NOW, unique()) == []
     assert names(permits)[0] == ["b"]
-    assert permits.give_back(one("a"), grants, NOW, unique()) == [], "once more changes nothing"
-    assert isinstance(permits.take(one("c"), TWO, NOW), tuple)
+    assert permits.give_back(attempt("a"), grants, NOW, unique()) == [], "once more changes nothing"
+    assert isinstance(permits.take(attempt("c"), TWO, NOW), tuple)
 
 
 def test_taking_again_after_the_answer_was_lost_takes_one(permits: Permits) -> None:
     """And who claims the instance at the same time has another name: what it gives back is its own."""
-    first = permits.take(one("a"), TWO, NOW)
-    assert permits.take(one("a"), TWO, NOW + 1) == first
-    other = one("a")._replace(owner="b")
+    first = permits.take(attempt("a"), TWO, NOW)
+    assert permits.take(attempt("a"), TWO, NOW + 1) == first
+    other = attempt("a")._replace(owner="b")
     second = permits.take(other, TWO, NOW)
     assert isinstance(second, tuple)
     assert names(permits)[0] == ["a", "a"]
     permits.give_back(other, second, NOW, unique())
     assert isinstance(first, tuple)
-    assert (permits.confirm(one("a"), first), permits.confirm(other, second)) == (True, False)
+    assert (permits.confirm(attempt("a"), first), permits.confirm(other, second)) == (True, False)
 
 
 def test_a_permit_is_handed_down_the_line(permits: Permits) -> None:
     """In order; no one else is admitted meanwhile."""
     a, b, c = standing(permits, "a", "b", "c")
-    assert permits.take(one("x"), ONE, NOW) == "one"
+    assert permits.take(attempt("x"), ONE, NOW) == "one"
     for who, after in ((a, b), (b, c)):
         grants = permits.find(who, ONE)
         assert grants
@@ -110,7 +99,7 @@ def test_a_permit_is_handed_down_the_line(permits: Permits) -> None:
     grants = permits.find(c, ONE)
     assert grants
     assert permits.give_back(c, grants, NOW, unique()) == []
-    assert isinstance(permits.take(one("x"), ONE, NOW), tuple), "the line is no more"
+    assert isinstance(permits.take(attempt("x"), ONE, NOW), tuple), "the line is no more"
 
 
 def test_standing_twice_is_standing_once(permits: Permits) -> None:
@@ -130,7 +119,7 @@ def test_who_leaves_the_line_is_not_called(permits: Permits, leaves: str) -> Non
         assert grants
         permits.give_back(who, grants, NOW, unique())
     assert names(permits) == ([], [])
-    assert isinstance(permits.take(one("x"), ONE, NOW), tuple)
+    assert isinstance(permits.take(attempt("x"), ONE, NOW), tuple)
 
 
 def test_who_leaves_after_it_was_called_gives_its_permit_to_the_next(permits: Permits) -> None:
@@ -145,43 +134,43 @@ def test_who_leaves_after_it_was_called_gives_its_permit_to_the_next(permits: Pe
 def test_of_several_limits_all_are_taken_or_none(permits: Permits) -> None:
     """Whoever is first in one line goes to that of the other limit, and stands there by its own time."""
     both = (Need("one", 1), Need("two", 1))
-    grants = permits.take(one("a"), ONE, NOW)
-    held = permits.take(one("b"), (Need("two", 1),), NOW)
-    assert permits.take(one("c"), both, NOW) == "one"
-    assert permits.stand(one("c", NOW), both, NOW, unique()) == ()
-    assert permits.stand(one("d", NOW + 1), ONE, NOW, unique()) == ()
+    grants = permits.take(attempt("a"), ONE, NOW)
+    held = permits.take(attempt("b"), (Need("two", 1),), NOW)
+    assert permits.take(attempt("c"), both, NOW) == "one"
+    assert permits.stand(attempt("c", NOW), both, NOW, unique()) == ()
+    assert permits.stand(attempt("d", NOW + 1), ONE, NOW, unique()) == ()
     assert isinstance(grants, tuple)
     assert isinstance(held, tuple)
-    assert permits.give_back(one("a"), grants, NOW, unique()) == ["orderid::d"]
+    assert permits.give_back(attempt("a"), grants, NOW, unique()) == ["orderid::d"]
     assert names(permits) == (["d"], [])
     assert [who.instance_id for who in permits.usage("two").line] == ["orderid::c"]
-    given = permits.find(one("d", NOW + 1), ONE)
+    given = permits.find(attempt("d", NOW + 1), ONE)
     assert given
-    assert permits.give_back(one("d", NOW + 1), given, NOW, unique()) == []
-    assert permits.give_back(one("b"), held, NOW, unique()) == ["orderid::c"]
-    assert [grant.limit for grant in permits.find(one("c", NOW), both) or ()] == ["one", "two"]
+    assert permits.give_back(attempt("d", NOW + 1), given, NOW, unique()) == []
+    assert permits.give_back(attempt("b"), held, NOW, unique()) == ["orderid::c"]
+    assert [grant.limit for grant in permits.find(attempt("c", NOW), both) or ()] == ["one", "two"]
 
 
 def test_many_go_to_the_line_of_the_other_limit_at_once(permits: Permits) -> None:
     """All of a long line need another limit that is full: the permit of this one is free then, and no one fails."""
     both = (Need("one", 1), Need("two", 1))
-    grants = permits.take(one("a"), ONE, NOW)
+    grants = permits.take(attempt("a"), ONE, NOW)
     assert isinstance(grants, tuple)
     many = [f"{number:03}" for number in range(TRIES + 2)]
     standing(permits, *many, needs=both)
-    permits.take(one("b"), (Need("two", 1),), NOW)
-    assert permits.give_back(one("a"), grants, NOW, unique()) == []
+    permits.take(attempt("b"), (Need("two", 1),), NOW)
+    assert permits.give_back(attempt("a"), grants, NOW, unique()) == []
     assert (names(permits), names(permits, "two")) == (([], []), (["b"], many))
 
 
 def test_a_lower_number_grants_nothing_before_enough_are_given_back(permits: Permits) -> None:
     """And a higher one is granted by the sweep."""
-    held = {name: permits.take(one(name), (Need("one", 3),), NOW) for name in "abc"}
-    b = one("x", NOW)
+    held = {name: permits.take(attempt(name), (Need("one", 3),), NOW) for name in "abc"}
+    b = attempt("x", NOW)
     assert permits.stand(b, ONE, NOW, unique()) == ()
     for number, name in enumerate(sorted(held, key=lambda name: held[name][0].slot)):  # type: ignore[union-attr]  # all were taken
         assert permits.find(b, ONE) == (), number
-        permits.give_back(one(name), held[name], NOW, unique())  # type: ignore[arg-type]  # it holds them
+        permits.give_back(attempt(name), held[name], NOW, unique())  # type: ignore[arg-type]  # it holds them
     assert permits.find(b, ONE)
 
 
@@ -208,7 +197,7 @@ def test_who_was_put_back_in_two_lines_leaves_one_of_them(permits: Permits) -> N
     """It was called with permits of both, and did not come; then one of them is free and the other is not."""
     both = (Need("one", 1), Need("two", 1))
     (who,) = standing(permits, "a", needs=both)
-    others = [one(name, NOW + 1000) for name in ("b", "c")]
+    others = [attempt(name, NOW + 1000) for name in ("b", "c")]
     for limit, other in zip(both, others, strict=True):
         assert permits.stand(other, (limit,), NOW, unique()) == ()
         assert permits.sweep(limit.limit, NOW + 60_000, lambda one_, _: both if one_ == who else ONE, unique())
@@ -260,7 +249,7 @@ def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(permi
     needs, seen, lock, most = (Need("one", number),), Counter[str](), Lock(), [0]
 
     def go(name: int) -> None:
-        who = one(str(name), NOW + name)
+        who = attempt(str(name), NOW + name)
         grants = again(lambda: permits.stand(who, needs, NOW, unique()))
         while not grants:
             time.sleep(0.002)
@@ -278,7 +267,7 @@ def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(permi
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(go, range(18)))
     assert (seen["done"], most[0] <= number) == (18, True)
-    assert isinstance(permits.take(one("last"), needs, NOW), tuple)
+    assert isinstance(permits.take(attempt("last"), needs, NOW), tuple)
     assert not permits.usage("one").line
 
 
@@ -296,21 +285,21 @@ def expires(permits: Permits) -> bool:
 def test_the_number_of_the_newest_deployment_counts(permits: Permits) -> None:
     """Rule F.8. For who runs older code, too, and in whatever order they come."""
     for name in "ab":
-        assert permits.take(one(name), of(1, 2), NOW) != "one"
-    assert permits.take(one("c"), of(1, 2), NOW) == "one"
-    assert permits.take(one("c"), of(3, 4), NOW) != "one"
-    assert permits.take(one("d"), of(1, 2), NOW) != "one"
-    assert permits.take(one("e"), of(2, 9), NOW) == "one"
+        assert permits.take(attempt(name), of(1, 2), NOW) != "one"
+    assert permits.take(attempt("c"), of(1, 2), NOW) == "one"
+    assert permits.take(attempt("c"), of(3, 4), NOW) != "one"
+    assert permits.take(attempt("d"), of(1, 2), NOW) != "one"
+    assert permits.take(attempt("e"), of(2, 9), NOW) == "one"
     assert permits.usage("one").number == 4
 
 
 def test_an_operators_number_stays_until_it_is_taken_back(permits: Permits) -> None:
     """Rule F.8. Whatever is declared meanwhile; with who has set it, and when."""
-    permits.take(one("a"), of(1, 3), NOW)
+    permits.take(attempt("a"), of(1, 3), NOW)
     assert expires(permits)
     permits.give("one", 1, ("anna", "claim"), NOW + 5, unique())
-    assert permits.take(one("b"), of(2, 8), NOW) == "one"
-    assert permits.stand(one("b", NOW), of(2, 8), NOW, unique()) == ()
+    assert permits.take(attempt("b"), of(2, 8), NOW) == "one"
+    assert permits.stand(attempt("b", NOW), of(2, 8), NOW, unique()) == ()
     permits.declare(of(3, 8)[0])
     usage = permits.usage("one")
     assert (usage.number, usage.given, usage.declared, usage.by, usage.at) == (1, 1, 8, "anna", NOW + 5)
@@ -338,7 +327,7 @@ def test_a_greater_number_calls_who_stands_in_line_at_once(permits: Permits) -> 
 def test_a_number_of_zero_stops_all_until_another_is_there(permits: Permits) -> None:
     """Rule F.10. Also before its first use; who stands in line is called in order."""
     permits.give("one", 0, ("anna", "claim"), NOW, unique())
-    assert permits.take(one("x"), TWO, NOW) == "one"
+    assert permits.take(attempt("x"), TWO, NOW) == "one"
     standing(permits, "a", "b", "c", needs=TWO)
     assert names(permits) == ([], ["a", "b", "c"])
     assert permits.give("one", None, ("anna", "claim"), NOW, unique()) == ["orderid::a", "orderid::b"]
@@ -346,10 +335,10 @@ def test_a_number_of_zero_stops_all_until_another_is_there(permits: Permits) -> 
 
 
 def test_a_limit_that_is_zero_in_the_code_has_an_operators_number(permits: Permits) -> None:
-    assert permits.take(one("a"), of(1, 0), NOW) == "one"
+    assert permits.take(attempt("a"), of(1, 0), NOW) == "one"
     permits.give("one", 1, ("anna", "claim"), NOW, unique())
-    assert permits.take(one("a"), of(1, 0), NOW) != "one"
-    assert permits.take(one("b"), of(1, 0), NOW) == "one"
+    assert permits.take(attempt("a"), of(1, 0), NOW) != "one"
+    assert permits.take(attempt("b"), of(1, 0), NOW) == "one"
 
 
 def test_a_number_that_is_set_between_a_look_and_a_write_counts(
@@ -369,8 +358,8 @@ def test_a_number_that_is_set_between_a_look_and_a_write_counts(
         monkeypatch.setattr(permits, "_read", once)
 
     sets(2)
-    assert permits.stand(one("b", NOW), ONE, NOW, unique()) != ()
-    permits.stand(one("c", NOW), ONE, NOW, unique())
+    assert permits.stand(attempt("b", NOW), ONE, NOW, unique()) != ()
+    permits.stand(attempt("c", NOW), ONE, NOW, unique())
     (grant,) = (permit.grant for permit in permits.usage("one").permits if permit.holder == holder)
     sets(0)
     assert permits.give_back(holder, [grant], NOW, unique()) == []
@@ -387,7 +376,7 @@ def test_who_joins_a_line_that_is_seen_to_be_none_is_called(permits: Permits, mo
         monkeypatch.undo()
         permits.leave(second, ONE, NOW, unique())
         found = read(limit)
-        permits.stand(one("c", NOW + 2000), ONE, NOW, unique())
+        permits.stand(attempt("c", NOW + 2000), ONE, NOW, unique())
         return found
 
     monkeypatch.setattr(permits, "_read", once)
@@ -399,7 +388,7 @@ def test_limits_are_listed_from_their_first_use_on(store: Store) -> None:
     """Those that were used, and those that an operator has stopped; by name, a page a time."""
     permits = store.permits
     for limit in ("z", "stripe#b", "stripe#a", "stripes"):
-        permits.take(one("a"), of(1, 1, limit), NOW)
+        permits.take(attempt("a"), of(1, 1, limit), NOW)
     permits.give("quiet", 0, ("anna", "claim"), NOW, unique())
     every = ["quiet", "stripe#a", "stripe#b", "stripes", "z"]
     assert permits.known("", 10) == every
@@ -413,7 +402,7 @@ def test_once_a_limit_is_set_to_zero_no_permit_is_granted(permits: Permits) -> N
 
     def works(number: int) -> None:
         for turn in itertools.count():
-            who = one(f"{number}-{turn}", NOW + turn * 100 + number)
+            who = attempt(f"{number}-{turn}", NOW + turn * 100 + number)
             found = permits.stand(who, TWO, NOW, unique())
             while not found and not over:
                 found = permits.find(who, TWO) or ()

@@ -11,11 +11,11 @@ import pytest
 
 from hephaestus.engine.records import Pace
 from hephaestus.store.heads import Shards
-from hephaestus.store.permits import Holder
 from hephaestus.store.reservations import AHEAD_MS, Reservations
-from tests.contract.tables import OF_LIMITS, make_subject
+from tests.contract.tables import OF_LIMITS, attempt, make_subject
 
 if TYPE_CHECKING:
+    from hephaestus.store.permits import Holder
     from hephaestus.store.table import Table
 
 NOW = 1_764_000_000_000
@@ -33,11 +33,6 @@ def table(request: pytest.FixtureRequest) -> Table:
 def rates(table: Table) -> Reservations:
     """The rates on it."""
     return Reservations(table, Shards(2, 2))
-
-
-def one(name: str, order: int) -> Holder:
-    """An attempt of an instance."""
-    return Holder(f"orderid::{name}", "0123456789abcdef012", "charge", 1, order)
 
 
 def always(_: Holder) -> bool:
@@ -70,7 +65,7 @@ def test_no_place_is_more_than_a_minute_ahead(rates: Reservations) -> None:
 def test_a_line_is_called_in_its_order_some_seconds_ahead(rates: Reservations) -> None:
     """And no one is admitted but from it; one call at a time does something."""
     reserved(rates, 63)
-    a, b, c = (one(name, NOW + number) for number, name in enumerate("abc"))
+    a, b, c = (attempt(name, NOW + number) for number, name in enumerate("abc"))
     assert rates.stand(b, (CALLS,), NOW + 3) == NOW + 61_000 - 10_000
     assert rates.stand(a, (CALLS,), NOW + 3) is None, "it is called anyway"
     assert rates.stand(c, (CALLS,), NOW + 3) is None
@@ -96,7 +91,7 @@ def test_a_line_is_called_in_its_order_some_seconds_ahead(rates: Reservations) -
 
 def test_the_line_goes_with_the_last_and_the_alarm_with_the_sweep(rates: Reservations, table: Table) -> None:
     reserved(rates, 63)
-    a = one("a", NOW)
+    a = attempt("a", NOW)
     rates.stand(a, (CALLS,), NOW)
     called = rates.call("calls", NOW + 60_000, always)
     assert called is not None
@@ -114,7 +109,7 @@ def test_who_is_called_and_does_not_come_is_called_again_if_it_still_stands_ther
     rates: Reservations, *, stands: bool
 ) -> None:
     reserved(rates, 63)
-    a, b = one("a", NOW), one("b", NOW + 1)
+    a, b = attempt("a", NOW), attempt("b", NOW + 1)
     rates.stand(a, (CALLS,), NOW)
     rates.stand(b, (CALLS,), NOW)
     for now, wanted in ((NOW + 52_000, [a, b]), (NOW + 100_000, []), (NOW + 140_000, [a, b] if stands else [])):
@@ -127,9 +122,9 @@ def test_who_is_called_and_does_not_come_is_called_again_if_it_still_stands_ther
 
 def test_who_stood_in_a_line_before_goes_before_those_who_came_later(rates: Reservations) -> None:
     reserved(rates, 63)
-    rates.stand(one("a", NOW + 5), (CALLS,), NOW + 5)
-    assert rates.reserve((CALLS,), NOW + 30_000, one("x", NOW + 4).place) == NOW + 61_000
-    assert rates.reserve((CALLS,), NOW + 30_000, one("x", NOW + 6).place) == "calls"
+    rates.stand(attempt("a", NOW + 5), (CALLS,), NOW + 5)
+    assert rates.reserve((CALLS,), NOW + 30_000, attempt("x", NOW + 4).place) == NOW + 61_000
+    assert rates.reserve((CALLS,), NOW + 30_000, attempt("x", NOW + 6).place) == "calls"
 
 
 def test_of_several_rates_one_time_is_reserved_or_none(rates: Reservations) -> None:
@@ -147,7 +142,7 @@ def test_who_needs_another_rate_goes_to_its_line(rates: Reservations) -> None:
     slow = Pace("slow", 20 * SECOND, 1)
     assert isinstance(rates.reserve((slow,), NOW), int)
     reserved(rates, 63)
-    a = one("a", NOW)
+    a = attempt("a", NOW)
     rates.stand(a, (CALLS, slow), NOW)
     assert isinstance(rates.reserve((slow,), NOW + 45_000), int)
     assert isinstance(rates.reserve((slow,), NOW + 45_000), int)
@@ -182,7 +177,7 @@ def test_at_once_no_window_has_too_many(rates: Reservations) -> None:
 def test_who_was_called_and_cannot_go_on_loses_no_more_places(rates: Reservations) -> None:
     """It is looked at each minute, and the next are called meanwhile."""
     reserved(rates, 63)
-    a, b = one("a", NOW), one("b", NOW + 1)
+    a, b = attempt("a", NOW), attempt("b", NOW + 1)
     rates.stand(a, (CALLS,), NOW)
     rates.stand(b, (CALLS,), NOW)
     looked: list[Holder] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -14,28 +13,17 @@ from hephaestus.engine.records import Grant, Need
 from hephaestus.engine.shards import is_shard, limit_of, place_of_shard, shard_of, shards_of, share_of, stored_as
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
-from hephaestus.store.permits import Holder
 from hephaestus.store.sharded_permits import ShardedPermits
-from tests.contract.tables import OF_LIMITS, make_subject
+from tests.contract.tables import OF_LIMITS, attempt, make_subject, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hephaestus.store.permits import Holder
     from hephaestus.store.table import Table
 
 NOW, GRACE = 1_764_000_000_000, 60_000
 MANY, FEW = (Need("many", 20),), (Need("few", 1),)
-_texts = itertools.count()
-
-
-def unique() -> str:
-    """A text that no other call has."""
-    return f"u{next(_texts)}"
-
-
-def one(number: int, order: int = 0) -> Holder:
-    """An attempt of an instance."""
-    return Holder(f"orderid::{number}", "0123456789abcdef012", "charge", 1, order)
 
 
 @pytest.fixture(params=OF_LIMITS)
@@ -52,7 +40,7 @@ def permits(table: Table) -> ShardedPermits:
 
 def standing(permits: ShardedPermits, numbers: range, needs: tuple[Need, ...] = MANY) -> list[Holder]:
     """Those that join, a second after each other."""
-    found = [one(number, NOW + 1000 * number) for number in numbers]
+    found = [attempt(number, NOW + 1000 * number) for number in numbers]
     for who in found:
         permits.stand(who, needs, NOW, unique())
     return found
@@ -79,7 +67,7 @@ def test_of_twenty_permits_twenty_are_taken(permits: ShardedPermits) -> None:
     assert (len(usage.permits), len(usage.line)) == (20, 5)
     assert len({(permit.grant.limit, permit.grant.slot) for permit in usage.permits}) == 20
     assert sum(bool(held(permits, who)) for who in found) == 20
-    assert permits.take(one(99), MANY, NOW) == "many"
+    assert permits.take(attempt(99), MANY, NOW) == "many"
 
 
 def test_who_gives_back_calls_one_of_another_shards_line(permits: ShardedPermits) -> None:
@@ -188,7 +176,7 @@ def test_a_newer_deployment_of_few_is_given_none_while_many_hold_more(permits: S
     """Rules F.6 and F.8: nothing is handed on beyond its number, and who waits is called once there is one."""
     found = standing(permits, range(30))
     few = (Need("many", 3, 2),)
-    assert permits.take(one(50), few, NOW) == "many"
+    assert permits.take(attempt(50), few, NOW) == "many"
     standing(permits, range(50, 51), few)
     for who in found[:20]:
         permits.give_back(who, held(permits, who), NOW, unique())
@@ -217,7 +205,7 @@ def test_at_once_never_more_hold_than_there_are_permits_and_all_are_called(table
 
     def work(number: int) -> None:
         nonlocal most
-        who = one(number, NOW + number)
+        who = attempt(number, NOW + number)
         again(lambda: permits.stand(who, MANY, NOW, unique()))
         for _ in range(20_000):
             if grants := permits.find(who, MANY):
