@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.definition.references import ByStep
-from hephaestus.engine.activation import INSTANCE
 from hephaestus.engine.state import is_paused_alone
 from hephaestus.values.lazy_dataclass import dataclass
 
@@ -55,14 +54,12 @@ def explained(shown: InstanceView, state: State, now: int, lines: Mapping[str, s
         shown: the view of ``state``.
         state: the state.
         now: the time (ms).
-        lines: of each step that stands in line for a limit, or waits for a time of its own, the sentence; that of an
-            instance which itself stands in line is under ``INSTANCE``.
+        lines: of each step that stands in line for a limit, or waits for a time of its own, the sentence.
     """
     known = shown.steps.items()
     steps = {key: replace(step, why=_why(state, key, step, now, lines.get(key))) for key, step in known}
-    own = [lines[INSTANCE]] if INSTANCE in lines else []
     waits = [f"waits: {shown.paused}"] if shown.paused is not None and not is_paused_alone(state) else []
-    return replace(shown, why=(*waits, *own, *_of_instance(state, now)), steps=ByStep(steps))
+    return replace(shown, why=(*waits, *_of_instance(state, now)), steps=ByStep(steps))
 
 
 def _why(state: State, key: str, step: StepView, now: int, line: str | None) -> str | None:

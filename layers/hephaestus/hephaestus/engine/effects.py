@@ -156,8 +156,8 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """Have an attempt stand in line for its permits, or take them."""
+class OfPlace:
+    """What is done about the place of an attempt in the line of a limit."""
 
     activation: str
     queued: Queued
@@ -166,6 +166,16 @@ class Stand:
     def others(self) -> tuple[str, ...]:
         """What it is about."""
         return tuple([need.limit for need in self.queued.needs])
+
+
+@dataclass(frozen=True, slots=True)
+class Stand(OfPlace):
+    """Have an attempt stand in line for its permits, or take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(OfPlace):
+    """Have an attempt leave the line, and give back what was granted to it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,42 +192,26 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
-    """Have an attempt leave the line, and give back what was granted to it there."""
+class OfTurn:
+    """What is done about the place of an attempt in the line of a rate."""
 
     activation: str
-    queued: Queued
+    turn: Turn
 
     @property
     def others(self) -> tuple[str, ...]:
         """What it is about."""
-        return tuple([need.limit for need in self.queued.needs])
+        return (self.turn.paces[0].limit,)
 
 
 @dataclass(frozen=True, slots=True)
-class JoinLine:
+class JoinLine(OfTurn):
     """Have an attempt stand in the line of a rate."""
 
-    activation: str
-    turn: Turn
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """What it is about."""
-        return (self.turn.paces[0].limit,)
-
 
 @dataclass(frozen=True, slots=True)
-class LeaveLine:
+class LeaveLine(OfTurn):
     """Have an attempt stand in the line of a rate no more, be it that it was called or not."""
-
-    activation: str
-    turn: Turn
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """What it is about."""
-        return (self.turn.paces[0].limit,)
 
 
 @dataclass(frozen=True, slots=True)

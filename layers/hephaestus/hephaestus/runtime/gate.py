@@ -22,8 +22,8 @@ from hephaestus.engine.records import Need
 from hephaestus.engine.shards import limit_of
 from hephaestus.errors import RetryLater
 from hephaestus.runtime.attempt import Interrupted
-from hephaestus.runtime.lines import holding, in_line, stand, wake
-from hephaestus.runtime.turns import Turns, is_in_time, pace_of, rates_of
+from hephaestus.runtime.lines import holding, stand, wake
+from hephaestus.runtime.turns import Turns, in_line, is_in_time, pace_of, rates_of
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
@@ -226,12 +226,10 @@ class Gate:
             held = state.permits.get(activation)
             if held is None or held == self.sure.get(activation):
                 continue
-            if self._is_fresh(held) or self._are_its(activation, held):
+            if self._stays(activation, of, held):
                 self.sure[activation] = held
-                continue
-            needs = self._needs(of, held)
-            self.journal.decide(StepQueued(activation, held.attempt, needs, self.clock.now(), held.whole))
-            lost = True
+            else:
+                lost = True
         return not lost
 
     def is_in(self) -> bool:
@@ -242,25 +240,21 @@ class Gate:
         """
         state, held = self.journal.draft, self.journal.draft.permits.get(INSTANCE)
         unsure, self.unsure = self.unsure, False
-        if not unsure or held is None or state.compensation is not None or self._is_fresh(held):
+        if not unsure or held is None or state.compensation is not None:
             return True
-        if self._are_its(INSTANCE, held):
+        return self._stays(INSTANCE, INSTANCE, held)
+
+    def _stays(self, activation: str, of: str, held: Held) -> bool:
+        """Whether permits are still held by ``activation``, whose limits ``of`` has; else it stands in line anew."""
+        now, permits = self.clock.now(), self.store.permits
+        if all(now - grant.at < FRESH_MS for grant in held.grants):
             return True
-        needs = self._needs(INSTANCE, held)
-        self.journal.decide(StepQueued(INSTANCE, held.attempt, needs, self.clock.now(), held.whole))
+        if permits.confirm(holding(self.journal.draft, activation, held), held.grants):
+            return True
+        names = [limit_of(grant.limit) for grant in held.grants]
+        needs = tuple(Need(name, self._number(of, name), permits.deployment) for name in names)
+        self.journal.decide(StepQueued(activation, held.attempt, needs, self.clock.now(), held.whole))
         return False
-
-    def _is_fresh(self, held: Held) -> bool:
-        now = self.clock.now()
-        return all(now - grant.at < FRESH_MS for grant in held.grants)
-
-    def _are_its(self, activation: str, held: Held) -> bool:
-        return self.store.permits.confirm(holding(self.journal.draft, activation, held), held.grants)
-
-    def _needs(self, activation: str, held: Held) -> tuple[Need, ...]:
-        """What has lost its permits needs."""
-        of, names = self.store.permits.deployment, [limit_of(grant.limit) for grant in held.grants]
-        return tuple(Need(name, self._number(activation, name), of) for name in names)
 
     def _number(self, activation: str, limit: str) -> int:
         """How many permits a limit has."""

@@ -14,6 +14,7 @@ from hephaestus.errors import CorruptLog, RetryLater
 from hephaestus.runtime import turns
 from hephaestus.runtime.names import is_bulk, said_id
 from hephaestus.runtime.telemetry import LIMIT_SWEPT, emit, heard
+from hephaestus.runtime.turns import MOST_LOOKED_AT, in_line
 from hephaestus.store.permits import Holder
 
 if TYPE_CHECKING:
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
 
     from hephaestus.definition.concurrency import Concurrency
     from hephaestus.engine.effects import OfLimits
-    from hephaestus.engine.records import Grant, Held, Queued
+    from hephaestus.engine.records import Grant, Held
     from hephaestus.engine.state import State
     from hephaestus.runtime.ports import Clock, WorkQueue
     from hephaestus.store.permits import Usage
     from hephaestus.store.store import Store
 
-MOST_TOLD: Final = 10  # places in a line, of which the one that has waited longest is told
-MOST_LOOKED_AT: Final = 200  # places in a line, for one sentence
+MOST_MEASURED: Final = 10  # places in a line, of which the longest wait is a metric
 
 _logger = logging.getLogger("hephaestus.permits")
 
@@ -36,11 +36,6 @@ _logger = logging.getLogger("hephaestus.permits")
 def holding(state: State, activation: str, held: Held) -> Holder:
     """The name under which an attempt has its permits."""
     return Holder(state.instance_id, state.life, activation, held.attempt, held.order, held.owner)
-
-
-def in_line(state: State, activation: str, queued: Queued) -> Holder:
-    """The name under which an attempt stands in line."""
-    return Holder(state.instance_id, state.life, activation, queued.attempt, queued.order)
 
 
 def is_called(state: State, store: Store) -> bool:
@@ -188,10 +183,10 @@ def sweep(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: It
 
     wake(store.permits.sweep(limit, clock.now(), surely, clock.unique()), queue)
     if heard(LIMIT_SWEPT):
-        _tell(store.permits.usage(limit, MOST_TOLD), clock.now())
+        _measure(store.permits.usage(limit, MOST_MEASURED), clock.now())
 
 
-def _tell(usage: Usage, now: int) -> None:
+def _measure(usage: Usage, now: int) -> None:
     """Say how long those at the head of a line have waited, and how long a permit has been held."""
     waits = now - min(usage.since, default=now)
     held = now - min((permit.grant.at for permit in usage.permits), default=now)

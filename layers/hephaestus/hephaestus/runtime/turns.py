@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.context import StepContext
     from hephaestus.engine.effects import OfRates
-    from hephaestus.engine.records import Turn
+    from hephaestus.engine.records import Queued, Turn
     from hephaestus.engine.state import State
     from hephaestus.runtime.journal import Journal
     from hephaestus.runtime.ports import Clock, WorkQueue
@@ -38,9 +38,9 @@ AT_ONCE: Final = 10  # places of a line that are written at once, where a call t
 _logger = logging.getLogger("hephaestus.rates")
 
 
-def placed(state: State, activation: str, turn: Turn) -> Holder:
-    """The name under which an attempt stands in line."""
-    return Holder(state.instance_id, state.life, activation, turn.attempt, turn.order)
+def in_line(state: State, activation: str, place: Queued | Turn) -> Holder:
+    """The name under which an attempt stands in line, for permits or for a time."""
+    return Holder(state.instance_id, state.life, activation, place.attempt, place.order)
 
 
 def rates_of(limits: Iterable[Limit]) -> list[RateLimit]:
@@ -64,10 +64,8 @@ def is_in_time(turn: Turn | None, attempt: int, now: int) -> bool:
 
 def is_called(state: State, store: Store) -> bool:
     """Whether something that stood in the line of a rate has its time, or does not stand there any more."""
-    if state.closed or state.paused is not None:
-        return False
     lined = ((one, turn) for one, turn in state.turns.items() if not turn.at)
-    found = (store.rates.find(placed(state, one, turn), turn.paces) for one, turn in lined)
+    found = (store.rates.find(in_line(state, one, turn), turn.paces) for one, turn in lined)
     return any(place is None or place[1] for place in found)
 
 
@@ -131,7 +129,7 @@ class Turns:
         for activation, turn in tuple(self.journal.draft.turns.items()):
             if turn.at:
                 continue
-            name, now = placed(self.journal.draft, activation, turn), self.clock.now()
+            name, now = in_line(self.journal.draft, activation, turn), self.clock.now()
             found = self.store.rates.find(name, turn.paces)
             if found is None:
                 if self.journal.opening:  # another may have taken it up, and be through: only an owner stands anew
@@ -146,7 +144,7 @@ class Turns:
     def _too_late(self, activation: str, turn: Turn, found: tuple[str, int]) -> None:
         """Who was called and comes too late goes first; else it waits to be called again."""
         limit, was = found
-        name, now = placed(self.journal.draft, activation, turn), self.clock.now()
+        name, now = in_line(self.journal.draft, activation, turn), self.clock.now()
         at = self.store.rates.reserve(turn.paces, now, name.place)
         if isinstance(at, int):
             self.journal.decide(StartReserved(activation, turn.attempt, at, turn.paces, turn.order))
@@ -164,7 +162,7 @@ def join(state: State, activation: str, store: Store, clock: Clock, queue: WorkQ
         StoreUnavailable: the store did not answer.
     """
     turn = state.turns[activation]
-    name = placed(state, activation, turn)
+    name = in_line(state, activation, turn)
     due = store.rates.stand(name, turn.paces, clock.now())
     newer = store.tail(state)
     if newer is not None and newer.turns.get(activation) != turn:
@@ -185,7 +183,7 @@ def perform(effect: OfRates, state: State, store: Store, clock: Clock, queue: Wo
                 join(state, activation, store, clock, queue)
         case LeaveLine(activation, turn):
             if state.turns.get(activation) != turn:
-                store.rates.leave(placed(state, activation, turn), turn.paces)
+                store.rates.leave(in_line(state, activation, turn), turn.paces)
 
 
 def call_at(limit: str, due: int | None, clock: Clock, queue: WorkQueue) -> None:
@@ -268,7 +266,7 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
 
 def _place(state: State, activation: str, turn: Turn, store: Store) -> str:
     """Where in its line an attempt stands."""
-    name = placed(state, activation, turn)
+    name = in_line(state, activation, turn)
     at = store.rates.find(name, turn.paces)
     if at is None:
         return "and is about to stand in line"

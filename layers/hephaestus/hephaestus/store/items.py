@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.errors import CorruptLog
-from hephaestus.store.table import Index
+from hephaestus.store.table import Condition, Index
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hephaestus.store.table import Item
 
 FORMAT: Final = 2
@@ -79,6 +81,18 @@ def attribute(item: Item, name: str, kind: type[T]) -> T:
         message = f"{_told(item)} {'lacks' if value is None else 'has an unreadable'} {name}"
         raise CorruptLog(message)
     return value
+
+
+def whole(item: Item | None, name: str, default: int = 0) -> int:
+    """A whole number of an item; ``default`` where there is none."""
+    found = None if item is None else item.get(name)
+    return found if isinstance(found, int) else default
+
+
+def as_read(item: Item | None, names: Sequence[str]) -> Condition:
+    """The condition that these attributes are as they were read."""
+    equal = {name: item[name] for name in names if item is not None and name in item}
+    return Condition(equal=equal, missing=tuple(name for name in names if name not in equal))
 
 
 def _told(item: Item) -> str:

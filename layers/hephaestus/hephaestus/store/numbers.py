@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine import shards
 from hephaestus.engine.shards import is_copy, limit_of, place_of_shard, share_of
-from hephaestus.store.items import FORMAT, list_key, shard_of
+from hephaestus.store import items
+from hephaestus.store.items import FORMAT, list_key, shard_of, whole
 from hephaestus.store.table import EXPIRES, Condition
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def in_force(item: Item | None, need: Need) -> int:
         return given
     if is_copy(need.limit):
         return known_number(item) or 0
-    return need.number if item is None or is_newest(item, need) else _whole(item, "n")
+    return need.number if item is None or is_newest(item, need) else whole(item, "n")
 
 
 def operators(item: Item | None) -> int | None:
@@ -70,7 +71,7 @@ def known_share(item: Item | None, shard: str) -> int:
 
 def is_newest(item: Item, need: Need) -> bool:
     """Whether no newer deployment has declared another number; of one and the same, what comes last counts."""
-    return need.of >= _whole(item, "of", -1)
+    return need.of >= whole(item, "of", -1)
 
 
 def declared(item: Item | None, need: Need) -> dict[str, Value | None]:
@@ -82,7 +83,12 @@ def declared(item: Item | None, need: Need) -> dict[str, Value | None]:
 
 def kept(item: Item | None, now: int) -> dict[str, Value | None]:
     """Until when a limit is kept that is used at ``now`` (ms); one with an operator's number has no end."""
-    return {EXPIRES: now // 1000 + IDLE} if operators(item) is None else {}
+    return {EXPIRES: idle(now)} if operators(item) is None else {}
+
+
+def idle(now: int) -> int:
+    """Until when (s) a limit is kept that is used at ``now`` (ms)."""
+    return now // 1000 + IDLE
 
 
 def in_list(limit: str, shards: int, kind: str = LISTED_AS) -> dict[str, Value | None]:
@@ -104,8 +110,7 @@ def stands(item: Item | None, need: Need | None = None) -> Condition:
     if need is not None and not is_copy(need.limit) and (item is None or is_newest(item, need)):
         newest = (Condition(missing=("of",)), Condition(at_most={"of": need.of}))
         return Condition(equal=equal, missing=missing, any_of=newest)
-    equal |= {name: item[name] for name in ("n", "of") if item is not None and name in item}
-    return Condition(equal=equal, missing=(*missing, *(name for name in ("n", "of") if name not in equal)))
+    return together(Condition(equal=equal, missing=missing), items.as_read(item, ("n", "of")))
 
 
 def together(one: Condition, other: Condition) -> Condition:
@@ -121,11 +126,11 @@ def given(item: Item | None, number: int | None, by: tuple[str, str], now: int) 
     """The attributes of an operator's number, or of its end."""
     found: dict[str, Value | None] = {"set": number, "at": now, "format": FORMAT}
     found |= {
-        "sets": _whole(item or {}, "sets") + 1,
-        **_spread(item, _whole(item or {}, "n") if number is None else number),
+        "sets": whole(item, "sets") + 1,
+        **_spread(item, whole(item, "n") if number is None else number),
     }
     found |= {"by": by[0] or None, "by_source": by[1] or None}
-    return {**found, EXPIRES: None if number is not None else now // 1000 + IDLE}
+    return {**found, EXPIRES: None if number is not None else idle(now)}
 
 
 def spread(item: Item | None, need: Need) -> dict[str, Value | None]:
@@ -134,7 +139,7 @@ def spread(item: Item | None, need: Need) -> dict[str, Value | None]:
 
 
 def _spread(item: Item | None, number: int | None) -> dict[str, Value | None]:
-    most = max(_whole(item or {}, "most"), number or 0)
+    most = max(whole(item, "most"), number or 0)
     if most <= shards.MOST:
         return {}
     changed = item is not None and known_number(item) not in {None, number}
@@ -143,17 +148,17 @@ def _spread(item: Item | None, number: int | None) -> dict[str, Value | None]:
 
 def shards_there(item: Item | None) -> int:
     """How many shards a limit has, or ever had; one where all of its permits were in its own item."""
-    return max(shards.shards_of(_whole(item or {}, "most")), 1)
+    return max(shards.shards_of(whole(item, "most")), 1)
 
 
 def is_moved(item: Item | None) -> bool:
     """Whether places in line may be of another number's shards."""
-    return item is not None and ("changed" in item or known_number(item) != _whole(item, "most"))
+    return item is not None and ("changed" in item or known_number(item) != whole(item, "most"))
 
 
 def copied(of: Item, to: Item | None) -> dict[str, Value | None]:
     """What a shard's item is to have of the limit's own; nothing where it is as new already."""
-    mine, theirs = ([_whole(item or {}, name, -1) for name in ("sets", "of")] for item in (of, to))
+    mine, theirs = ([whole(item, name, -1) for name in ("sets", "of")] for item in (of, to))
     if any(there > here for here, there in zip(mine, theirs, strict=True)):
         return {}  # it was copied from a newer one than ``of`` is
     found = {name: of.get(name) for name in (*NUMBERS, "sets")}
@@ -164,11 +169,4 @@ def copied(of: Item, to: Item | None) -> dict[str, Value | None]:
 
 def as_read(item: Item | None) -> Condition:
     """That all of a limit's numbers are as they were read."""
-    names = (*NUMBERS, "sets", "most", "changed")
-    equal = {name: item[name] for name in names if item is not None and name in item}
-    return Condition(equal=equal, missing=tuple(name for name in names if name not in equal))
-
-
-def _whole(item: Item, name: str, default: int = 0) -> int:
-    value = item.get(name)
-    return value if isinstance(value, int) else default
+    return items.as_read(item, (*NUMBERS, "sets", "most", "changed"))

@@ -27,7 +27,7 @@ from hephaestus.engine.records import Grant, Need
 from hephaestus.engine.shards import MOST, is_copy, stored_as
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store import numbers
-from hephaestus.store.items import FORMAT, LISTING, check_format, list_key
+from hephaestus.store.items import FORMAT, LISTING, as_read, check_format, list_key, whole
 from hephaestus.store.keys import end_of
 from hephaestus.store.numbers import number_of, stands, together
 from hephaestus.store.table import ABSENT, PRESENT, Change, Condition
@@ -485,7 +485,7 @@ class Permits:
         line = self._line(limit, most) if "line" in item else ()
         places = tuple(holder_of(str(place["name"])) for place in line)
         since = tuple(int(str(place["at"])) for place in line)
-        declared, at = item.get("n"), item.get("at")
+        declared = item.get("n")
         return Usage(
             limit,
             tuple(permits),
@@ -496,7 +496,7 @@ class Permits:
             declared if isinstance(declared, int) else None,
             str(item.get("by", "")),
             str(item.get("by_source", "")),
-            at if isinstance(at, int) else 0,
+            whole(item, "at"),
         )
 
     def known(self, first: str, most: int, of: str | None = None, kind: str = numbers.LISTED_AS) -> list[str]:
@@ -691,8 +691,7 @@ def _granted(limit: str, slot: int, change: Change) -> Grant:
 
 def since_of(item: Item, slot: int) -> int:
     """Since when (ms) a permit is held."""
-    found = item.get(f"g{slot}")
-    return found if isinstance(found, int) else 0
+    return whole(item, f"g{slot}")
 
 
 def _freed(slot: int) -> dict[str, Value | None]:
@@ -701,10 +700,7 @@ def _freed(slot: int) -> dict[str, Value | None]:
 
 def _seen(item: Item, condition: Condition, *, last: bool) -> Condition:
     """A condition, and that no one has left the line since it was seen; where it is left empty, nor joined it."""
-    names = ("left", "joined") if last else ("left",)
-    equal = {**condition.equal, **{name: item[name] for name in names if name in item}}
-    none = tuple(name for name in names if name not in item)  # there was no line: nor is there one since
-    return Condition(equal=equal, missing=(*condition.missing, *none))
+    return together(condition, as_read(item, ("left", "joined") if last else ("left",)))
 
 
 def contended(limit: str) -> StoreUnavailable:

@@ -10,7 +10,7 @@ to it, and may start when it is no more than ``burst`` places ahead.
   line of the one that has it wait.
 * Each place in the line is an item, in the order of joining. Who joins puts it, and then makes sure of the mark
   ``line``; who has seen an empty line removes the mark, and then looks once more.
-* Nobody gives a time back, so the line is called by the clock: who calls it reserves for the first of it at once, up to
+* A time is not given back, so the line is called by the clock: who calls it reserves for the first of it at once, up to
   some seconds ahead, notes when it is called ``next``, and then writes into each place its time. One call at a time: it
   is conditional on what the one before has left, and one that comes before ``next`` does nothing.
 * The place stays until its owner's log names the time. One that is not taken up for ``GRACE_MS`` is called again.
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from hephaestus.engine.records import Pace
 from hephaestus.errors import StoreUnavailable
-from hephaestus.store.items import FORMAT, check_format
+from hephaestus.store.items import FORMAT, as_read, check_format, whole
 from hephaestus.store.keys import end_of
-from hephaestus.store.numbers import IDLE, RATES_LISTED_AS, in_list
+from hephaestus.store.numbers import RATES_LISTED_AS, idle, in_list
 from hephaestus.store.permits import GRACE_MS, LINE, holder_of
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Change, Condition
 
@@ -149,7 +149,7 @@ class Reservations:
         key, moment = rate_key(pace.limit), now * MS
         latest = moment + AHEAD_MS * MS - _before(pace)
         asked = Condition(at_least={"tat": moment}, at_most={"tat": latest}, missing=("line",))
-        done, item = self.table.add(key, RATE, "tat", _taken(pace), {EXPIRES: _idle(now)}, asked)
+        done, item = self.table.add(key, RATE, "tat", _taken(pace), {EXPIRES: idle(now)}, asked)
         tat = _tat(item)
         if done:
             return max(now, _ms(tat - pace.every * pace.burst))
@@ -157,9 +157,9 @@ class Reservations:
             return pace.limit
         if tat >= moment:
             return None
-        idle = (Condition(missing=("tat",)), Condition(below={"tat": moment}))
+        unused = (Condition(missing=("tat",)), Condition(below={"tat": moment}))
         anew = self._set(pace.limit, moment + _taken(pace), now)
-        return now if self.table.change_all([Change(*anew, Condition(missing=("line",), any_of=idle))]) else None
+        return now if self.table.change_all([Change(*anew, Condition(missing=("line",), any_of=unused))]) else None
 
     def _together(self, paces: Sequence[Pace], now: int, place: str) -> int | str | None:
         """Reserve a place of several rates, or before those in line; ``None`` where they have changed meanwhile."""
@@ -177,11 +177,11 @@ class Reservations:
     def _takes(self, pace: Pace, item: Item | None, at: int, now: int) -> Change:
         """The write that takes a place of a rate for ``at``, of which ``item`` was read."""
         changes = self._set(pace.limit, max(_tat(item), at) + _taken(pace), now)
-        return Change(*changes, _as_seen(item, "tat"))
+        return Change(*changes, as_read(item, ("tat",)))
 
     def _set(self, limit: str, tat: int, now: int) -> tuple[str, str, dict[str, Value | None]]:
         listed = in_list(limit, self.shards.listing, RATES_LISTED_AS)
-        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: _idle(now), **listed}
+        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: idle(now), **listed}
 
     def is_first(self, limit: str, place: str) -> bool:
         """Whether who has this place goes before all that stand in line and were not called."""
@@ -201,7 +201,7 @@ class Reservations:
         """
         key, texts = rate_key(paces[0].limit), tuple(map(_text, paces))
         own: dict[str, Value] = {"pk": key, "sk": holder.place, "format": FORMAT, "name": holder.name, "paces": texts}
-        self.table.put({**own, EXPIRES: _idle(now)}, ABSENT)
+        self.table.put({**own, EXPIRES: idle(now)}, ABSENT)
         return self._mark(paces[0], now)
 
     def find(self, holder: Holder, paces: Sequence[Pace]) -> tuple[str, int] | None:
@@ -235,7 +235,7 @@ class Reservations:
                 return None
             at, _ = _earliest((pace,), {pace.limit: _tat(item)}, now)
             due = min(max(now, _ms(at) - _lead(pace)), now + LONGEST_MS)
-            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT, EXPIRES: _idle(now)}
+            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT, EXPIRES: idle(now)}
             marked |= self.shards.alarm(key, due + GRACE_MS)
             if self.table.change_all([Change(key, RATE, marked, Condition(missing=("line",)))]):
                 return due
@@ -261,7 +261,7 @@ class Reservations:
         moved: list[tuple[str, int]] = []
         for _ in range(TRIES):
             item = self._read(limit)
-            if item is None or _number(item, "next") > now + SOON_MS:
+            if item is None or whole(item, "next") > now + SOON_MS:
                 return None
             found = _Round(self, limit, item, now, moved).go(stands)
             if found is not None:
@@ -318,7 +318,7 @@ class _Round:
         """See whose turn it is, and reserve for them; ``None`` where the rate has changed meanwhile."""
         for place in self.rates._places(self.limit):  # noqa: SLF001 - a part of it
             holder, was = holder_of(str(place["name"])), _at(place)
-            if was and self.now - max(was, _number(place, "looked")) < GRACE_MS:
+            if was and self.now - max(was, whole(place, "looked")) < GRACE_MS:
                 self.called = True
                 continue
             if was and not self._waits(place, stands):
@@ -383,7 +383,7 @@ class _Round:
 
     def _write(self, *others: Change) -> bool:
         """Reserve; whether nothing has changed meanwhile."""
-        own: dict[str, Value | None] = {EXPIRES: _idle(self.now)}
+        own: dict[str, Value | None] = {EXPIRES: idle(self.now)}
         if self.tat != _tat(self.item):
             own["tat"] = self.tat
         if self.next is not None:
@@ -391,11 +391,11 @@ class _Round:
         elif "line" in self.item:
             own |= {"line": None, "next": None}
         own |= self._alarm(bool(self.places or self.called or self.next is not None or "line" in self.item))
-        seen = _as_seen(self.item, "tat", "line", "next")
+        seen = as_read(self.item, ("tat", "line", "next"))
         return self.rates.table.change_all([Change(rate_key(self.limit), RATE, own, seen), *others])
 
     def _alarm(self, needed: bool) -> dict[str, Value | None]:  # noqa: FBT001 - as above
-        known = _number(self.item, "wake_at")
+        known = whole(self.item, "wake_at")
         if not needed:
             return {"wake_shard": None, "wake_at": None} if known else {}
         wanted = (self._later() or self.now) + GRACE_MS
@@ -439,22 +439,11 @@ def _ms(moment: int) -> int:
 
 
 def _tat(item: Item | None) -> int:
-    return 0 if item is None else _number(item, "tat")
+    return whole(item, "tat")
 
 
 def _at(place: Item) -> int:
-    return _number(place, "at")
-
-
-def _number(item: Item, name: str) -> int:
-    found = item.get(name)
-    return found if isinstance(found, int) else 0
-
-
-def _as_seen(item: Item | None, *names: str) -> Condition:
-    """A condition: these attributes are as they were read."""
-    known = {name: item[name] for name in names if item is not None and name in item}
-    return Condition(equal=known, missing=tuple(name for name in names if name not in known))
+    return whole(place, "at")
 
 
 def _text(pace: Pace) -> str:
@@ -471,10 +460,6 @@ def _paces(place: Item) -> tuple[Pace, ...]:
 
 def _own(paces: Sequence[Pace], limit: str) -> Pace:
     return next(pace for pace in paces if pace.limit == limit)
-
-
-def _idle(now: int) -> int:
-    return now // 1000 + IDLE
 
 
 def _contended(limit: str) -> StoreUnavailable:
