@@ -207,7 +207,7 @@ def takes_from_holders_when_the_number_is_lowered(patch: Patch) -> None:
     def frees(self: Permits, limit: str, number: int | None, *rest: Any) -> list[str]:
         woken = give(self, limit, number, *rest)
         for permit in self.usage(limit).permits[number:] if number is not None else ():
-            self.table.update(limit_key(limit), PERMITS, permits._freed(permit.grant.slot), Condition())  # noqa: SLF001
+            self.table.update(limit_key(limit), PERMITS, permits._freed(permit.grant.slot), Condition())  # noqa: SLF001 - made wrong on purpose
         return woken
 
     patch.setattr(Permits, "give", frees)

@@ -13,7 +13,7 @@ from hephaestus.console.embedded import LocalConnection
 from hephaestus.errors import BadRequest, CorruptLog, StoreUnavailable
 from hephaestus.operations import bulk
 from hephaestus.operations.advice import NoCredentials
-from hephaestus.operations.bulk import Bulk, Report, Target, Told, find, meant, read_rate
+from hephaestus.operations.bulk import Bulk, Outcome, Report, Target, find, meant, read_rate
 from hephaestus.runtime.queries import read_filter
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -114,7 +114,7 @@ def operation(connection: LocalConnection, action: str, *, name: str = "op", rat
     return Bulk(connection, action, wanted, members, name, rate)
 
 
-def run(one: Bulk, cursor: str | None = None, tell: Callable[[Told], object] = lambda _: None) -> Report:
+def run(one: Bulk, cursor: str | None = None, tell: Callable[[Outcome], object] = lambda _: None) -> Report:
     """Do all of it."""
     return one.run(list(find(one.deployed, one.wanted, cursor)), tell)
 
@@ -231,7 +231,7 @@ def test_ctrl_c_says_where_it_goes_on(local: LocalRuntime, monkeypatch: pytest.M
     monkeypatch.setattr(bulk, "MAX_LIMIT", 2)
     connection, seen = Watched(local), []
 
-    def press(told: Told) -> None:
+    def press(told: Outcome) -> None:
         seen.append(told.id)
         if len(seen) == at:
             raise KeyboardInterrupt

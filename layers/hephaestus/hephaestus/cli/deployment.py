@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hephaestus.cli import styles
 from hephaestus.cli.terminal import Session
-from hephaestus.cli.text import safe
+from hephaestus.cli.text import counted, safe
 from hephaestus.dead_letters import Places, asynchronously, redrive_all
 from hephaestus.dead_letters.places import DEAD_LETTERS
 from hephaestus.errors import BadRequest
@@ -57,7 +57,7 @@ def doctor(ctx: typer.Context) -> None:
         )
     else:
         session.say(table, Text())
-        session.say(Text(f"{wrong} thing{'s' * (wrong != 1)} to fix", "red") if wrong else Text("all is well", "green"))
+        session.say(Text(f"{counted(wrong, 'thing')} to fix", "red") if wrong else Text("all is well", "green"))
     if wrong:
         raise typer.Exit(1)
 

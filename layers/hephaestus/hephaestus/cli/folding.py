@@ -1,4 +1,4 @@
-"""Log entries with what they tell of the parts of a map as one: a map of 100,000 items has a thousand parts."""
+"""Log entries with what they say of the parts of a map as one: a map of 100,000 items has a thousand parts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 FOLDED: Final = frozenset({"PartStarted", "PartReported", "PartEnded", "ChildUndoing"})
-BESIDE: Final = frozenset({"Claimed", "Suspended", "HandedOver"})  # what tells nothing while parts end
+BESIDE: Final = frozenset({"Claimed", "Suspended", "HandedOver"})  # what says nothing new while parts end
 FEW: Final = 3  # entries that are shown one by one
 
 
 class Folds:
-    """Puts entries that follow each other, and tell of nothing but parts of a map, together as one.
+    """Puts entries that follow each other, and are about nothing but parts of a map, together as one.
 
     That has the events of all, ``sequence`` and ``at`` of the first, and of the last ``last`` and ``until``.
     """
@@ -25,7 +25,7 @@ class Folds:
 
     def take(self, entry: Json) -> list[Json]:
         """What can be shown once this entry is known; it may be held back."""
-        if _tells_of_parts(entry):
+        if _is_of_parts(entry):
             self._held.append(entry)
             return []
         return [*self.rest(), entry]
@@ -37,16 +37,16 @@ class Folds:
             return held
         events = [event for entry in held for event in entry["events"] if event["type"] not in BESIDE]
         # How many run at a time is not what all began with.
-        told = [{name: value for name, value in event.items() if name != "share"} for event in events]
-        return [{**held[0], "events": told, "last": held[-1]["sequence"], "until": held[-1]["at"]}]
+        shown = [{name: value for name, value in event.items() if name != "share"} for event in events]
+        return [{**held[0], "events": shown, "last": held[-1]["sequence"], "until": held[-1]["at"]}]
 
 
-def _tells_of_parts(entry: Json) -> bool:
+def _is_of_parts(entry: Json) -> bool:
     return all(event["type"] in FOLDED | BESIDE and "item" not in event for event in entry["events"])
 
 
 def folded(events: Iterable[Json]) -> list[Json]:
-    """These events, of which those that tell the same of several parts of a map are one, with their number: ``parts``.
+    """These events, of which those that say the same of several parts of a map are one, with their number: ``parts``.
 
     What has become of their items is added up, and of errors the first is kept.
     """
@@ -54,7 +54,7 @@ def folded(events: Iterable[Json]) -> list[Json]:
     known: dict[tuple[object, ...], Json] = {}
     reported: dict[tuple[object, ...], dict[str, int]] = {}
     for event in events:
-        if event["type"] not in FOLDED or "item" in event:  # an item that is a workflow is told by itself
+        if event["type"] not in FOLDED or "item" in event:  # an item that is a workflow is shown by itself
             found.append(event)
             continue
         key = (event["type"], event["step"], event.get("status"), event.get("epoch"), event.get("round"))

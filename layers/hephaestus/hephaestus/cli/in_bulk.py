@@ -15,13 +15,14 @@ from hephaestus.cli import styles
 from hephaestus.cli.looking import filter_of, list_
 from hephaestus.cli.steering import options_of
 from hephaestus.cli.terminal import Session
+from hephaestus.cli.text import counted
 from hephaestus.errors import BadRequest
 from hephaestus.operations.bulk import COMMANDS, MEANT, Bulk, find, meant, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hephaestus.operations.bulk import Report, Target, Told
+    from hephaestus.operations.bulk import Outcome, Report, Target
 
 FILTERS: Final = ("workflow", "status", "version", "tag", "since", "until")
 SHOWN: Final = 10
@@ -89,7 +90,7 @@ def _say_what(session: Session, action: str, targets: Sequence[Target]) -> None:
         shown = [{"id": one.id, "status": one.status} for one in first]
         session.write_json({"action": action, "dry_run": True, "found": len(targets), "first": shown})
         return
-    session.say(styles.plain(f"would {action} {_many(len(targets))}", "bold"))
+    session.say(styles.plain(f"would {action} {counted(len(targets), 'instance')}", "bold"))
     session.say(*(Text.assemble("  ", styles.status(one.status), "  ", styles.plain(one.id)) for one in first))
     if len(targets) > SHOWN:
         session.say(Text(f"  and {len(targets) - SHOWN:,} more", style="dim"))
@@ -105,13 +106,13 @@ def _do(session: Session, bulk: Bulk, targets: Sequence[Target]) -> None:
     Raises:
         typer.Exit: with 1 if some failed, 5 if it ended early as AWS did not answer, 130 after Ctrl-C.
     """
-    session.err.print(styles.plain(f"{bulk.action} {_many(len(targets))}; operation {bulk.operation}"))
-    with _progress(session, len(targets)) as tell:
-        report = bulk.run(targets, tell)
+    session.err.print(styles.plain(f"{bulk.action} {counted(len(targets), 'instance')}; operation {bulk.operation}"))
+    with _progress(session, len(targets)) as note:
+        report = bulk.run(targets, note)
     if session.json:
         session.write_json(_plain(bulk, report))
     else:
-        session.say(*_told(report))
+        session.say(*_lines(report))
     if report.ended:
         cursor = f" --cursor '{report.cursor}'" if report.cursor else ""
         again = f"go on: the same command with --operation {bulk.operation}{cursor}"
@@ -122,13 +123,13 @@ def _do(session: Session, bulk: Bulk, targets: Sequence[Target]) -> None:
 
 
 @contextmanager
-def _progress(session: Session, number: int) -> Iterator[Callable[[Told], None]]:
+def _progress(session: Session, number: int) -> Iterator[Callable[[Outcome], None]]:
     """Show how far it is: a bar, or lines where there is no terminal."""
     if not session.err.is_terminal:
         seen = {"done": 0, "skipped": 0, "failed": 0}
 
-        def say(told: Told) -> None:
-            seen[told.became] += 1
+        def say(outcome: Outcome) -> None:
+            seen[outcome.became] += 1
             if sum(seen.values()) % max(number // LINES, 1) == 0:
                 counts = ", ".join(f"{count:,} {name}" for name, count in seen.items())
                 session.err.print(styles.plain(f"{sum(seen.values()):,} of {number:,}: {counts}"))
@@ -138,11 +139,7 @@ def _progress(session: Session, number: int) -> Iterator[Callable[[Told], None]]
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=session.err) as bar:
         task = bar.add_task("", total=number)
-        yield lambda told: bar.update(task, advance=1, description=told.id[: SHOWN * 4])
-
-
-def _many(number: int) -> str:
-    return f"{number:,} instance{'s' * (number != 1)}"
+        yield lambda outcome: bar.update(task, advance=1, description=outcome.id[: SHOWN * 4])
 
 
 def _plain(bulk: Bulk, report: Report) -> dict[str, Any]:
@@ -156,7 +153,7 @@ def _plain(bulk: Bulk, report: Report) -> dict[str, Any]:
     return {**known, **counts, **others, "ended": report.ended, "cursor": report.cursor}
 
 
-def _told(report: Report) -> list[Text]:
+def _lines(report: Report) -> list[Text]:
     """The report for a person."""
     left = report.found - report.seen
     counts = f"{report.done:,} done, {len(report.skipped):,} skipped, {len(report.failed):,} failed"

@@ -62,12 +62,12 @@ def cycle_of_limits(flows: Iterable[type[Workflow]]) -> tuple[str, str, str] | N
     if not cycle:
         return None
     pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-    told = [_told(held, wanted, known[held][wanted]) for held, wanted in pairs]
+    said = [_said(held, wanted, known[held][wanted]) for held, wanted in pairs]
     path = " → ".join(map(repr, (*cycle, cycle[0])))
-    return known[cycle[0]][pairs[0][1]].holder, f"limits would wait for each other, {path}: {'; '.join(told)}", FIX
+    return known[cycle[0]][pairs[0][1]].holder, f"limits would wait for each other, {path}: {'; '.join(said)}", FIX
 
 
-def _told(held: str, wanted: str, wait: Wait) -> str:
+def _said(held: str, wanted: str, wait: Wait) -> str:
     return f"{wait.holder} has a permit of {held!r} while {wait.below}, which it runs, wants one of {wanted!r}"
 
 

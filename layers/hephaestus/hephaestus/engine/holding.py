@@ -38,7 +38,7 @@ def may_start(state: State) -> bool:
 
 
 def _ends(state: State) -> bool:
-    """Whether the instance comes to its end: nothing starts any more but what undoes and tells."""
+    """Whether the instance comes to its end: nothing starts any more but what undoes, and on_failure."""
     return state.closed or state.cancel is not None or state.verdict is not None or state.compensation is not None
 
 

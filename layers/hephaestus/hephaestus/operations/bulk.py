@@ -76,7 +76,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Outcome:
     """What became of one instance: ``done``, ``skipped`` or ``failed``, and why.
 
     ``stops``: AWS did not answer, or does not let the caller in, which may be so for all the others.
@@ -102,8 +102,8 @@ class Report:
 
     found: int
     done: int = 0
-    skipped: list[Told] = field(default_factory=list)
-    failed: list[Told] = field(default_factory=list)
+    skipped: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
     cursor: str | None = None
     ended: str = ""
 
@@ -112,12 +112,12 @@ class Report:
         """How many have had their turn."""
         return self.done + len(self.skipped) + len(self.failed)
 
-    def add(self, told: Told) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Count what became of one."""
-        if told.became == "done":
+        if outcome.became == "done":
             self.done += 1
         else:
-            (self.skipped if told.became == "skipped" else self.failed).append(told)
+            (self.skipped if outcome.became == "skipped" else self.failed).append(outcome)
 
 
 def meant(action: str, wanted: ListFilter) -> ListFilter:
@@ -198,16 +198,16 @@ class Bulk:
         named = {kind.named_by: self.request_id} if kind.named_by else {}
         return kind(**self.members, **named, instance_id=instance_id)
 
-    def run(self, targets: Sequence[Target], tell: Callable[[Told], object]) -> Report:
+    def run(self, targets: Sequence[Target], note: Callable[[Outcome], object]) -> Report:
         """Do it to one after the other; Ctrl-C ends it after those that are under way.
 
         The first goes alone: what is wrong for all is known then.
 
         Args:
             targets: the instances.
-            tell: called with what became of each.
+            note: called with what became of each.
         """
-        run = _Run(self, Report(len(targets)), {target.id: target for target in targets}, tell, time.monotonic())
+        run = _Run(self, Report(len(targets)), {target.id: target for target in targets}, note, time.monotonic())
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
                 for number, target in enumerate(targets):
@@ -222,23 +222,23 @@ class Bulk:
         run.report.cursor = next(iter(run.left.values())).cursor if run.left else None
         return run.report
 
-    def one(self, target: Target) -> Told:
+    def one(self, target: Target) -> Outcome:
         """Do it to one, unless it is not what it was any more."""
         for pause in (*AGAIN, None):
             try:
                 if why := self.changed(target, self.deployed.get(target.id)):
-                    return Told(target.id, "skipped", why)
+                    return Outcome(target.id, "skipped", why)
                 self.deployed.do(self.command(target.id))
             except CHANGED as error:
-                return Told(target.id, "skipped", str(error))
+                return Outcome(target.id, "skipped", str(error))
             except RetryLater as error:
                 if pause is None:
-                    return Told(target.id, "failed", str(error), stops=True)
+                    return Outcome(target.id, "failed", str(error), stops=True)
                 time.sleep(pause)
             except HephaestusError as error:
-                return Told(target.id, "failed", str(error), stops=isinstance(error, NO_ANSWER))
+                return Outcome(target.id, "failed", str(error), stops=isinstance(error, NO_ANSWER))
             else:
-                return Told(target.id, "done")
+                return Outcome(target.id, "done")
         raise AssertionError  # the last pause is none
 
     def changed(self, target: Target, shown: Json) -> str:
@@ -264,9 +264,9 @@ class _Run:
     bulk: Bulk
     report: Report
     left: dict[str, Target]
-    tell: Callable[[Told], object]
+    note: Callable[[Outcome], object]
     began: float
-    pending: set[Future[Told]] = field(default_factory=set)
+    pending: set[Future[Outcome]] = field(default_factory=set)
     failures: int = 0
 
     def pace(self, number: int) -> None:
@@ -285,11 +285,11 @@ class _Run:
                 return
             wait(self.pending, return_when=FIRST_COMPLETED)
 
-    def _count(self, told: Told) -> None:
-        if self.left.pop(told.id, None) is None:
+    def _count(self, outcome: Outcome) -> None:
+        if self.left.pop(outcome.id, None) is None:
             return  # it was counted as Ctrl-C was pressed
-        self.report.add(told)
-        self.failures = self.failures + 1 if told.stops else 0
+        self.report.add(outcome)
+        self.failures = self.failures + 1 if outcome.stops else 0
         if self.failures >= MOST_FAILURES:
-            self.report.ended = told.why
-        self.tell(told)
+            self.report.ended = outcome.why
+        self.note(outcome)

@@ -81,8 +81,8 @@ def _reasons(
         if found is None:
             below.append({"id": instance_id, "why": ("has not begun",)})
         else:
-            told = asdict(_reasons(show, found, store, now, numbers))
-            below.append({name: value for name, value in told.items() if value})
+            found_below = asdict(_reasons(show, found, store, now, numbers))
+            below.append({name: value for name, value in found_below.items() if value})
     return Reasons(shown.id, shown.status, shown.why, steps, tuple(below))
 
 

@@ -1,7 +1,7 @@
 """Has an instance look again at what it relies on: a table that was restored may have it a little later than others.
 
 What follows from a commit is done once, and then taken for done. A backup is not of one instant: a parent may know that
-it has started a child which is not there, or a child may have told of an end that its parent has no mail of. Both are
+it has started a child which is not there, or a child may have reported an end that its parent has no mail of. Both are
 done again, by the names that they have, so that nothing is done twice.
 """
 
@@ -37,7 +37,7 @@ def recheck(instances: Instances, state: State) -> None:
 
 
 def _recheck_child(instances: Instances, state: State, activation: str, name: str) -> None:
-    """Start a child that is not there; have one that has ended tell of that again; look at all others."""
+    """Start a child that is not there; have one that has ended report that again; look at all others."""
     family = Family(instances)
     try:
         child = instances.store.load(name)

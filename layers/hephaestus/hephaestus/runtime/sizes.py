@@ -104,8 +104,8 @@ def held(state: State) -> int:
 def _map_room(mapped: Mapped) -> int:
     """The room that a map takes: its items and what is known of each."""
     counts = NAMED * (len(mapped.open) + len(mapped.events)) + ITEM * len(mapped.ends)
-    told = mapped.malformed.values()
-    return counts + weigh(mapped.items, mapped.initial, mapped.left, mapped.reason, *mapped.keys, *told)
+    errors = mapped.malformed.values()
+    return counts + weigh(mapped.items, mapped.initial, mapped.left, mapped.reason, *mapped.keys, *errors)
 
 
 def _failure_room(error: Failure) -> int:

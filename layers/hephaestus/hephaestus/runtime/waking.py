@@ -126,10 +126,10 @@ class Waker:
         if state.parked is not None and state.kept.owed:
             state = self._perform(state, now)  # what it is parked for may be possible now
         if not _has_work(definition, state, now):
-            told = self._told(state)
-            if not told and not self._is_called(state):
+            reported = self._reported(state)
+            if not reported and not self._is_called(state):
                 return self._tidy(state, now, alarms)
-            if looks and len(told) > 1 and is_part(state, told[0].activation) and self._is_outrun(state):
+            if looks and len(reported) > 1 and is_part(state, reported[0].activation) and self._is_outrun(state):
                 return None
         return self._instances.executor.run(state, (self._instances.claim(budget),), definition, budget)
 
@@ -145,8 +145,8 @@ class Waker:
         pause = pause_of(state, paused, now)
         return self._tidy(state, now, alarms) if pause is None else own.append(state, now, pause)
 
-    def _told(self, state: State) -> Sequence[Mail]:
-        """What children have told."""
+    def _reported(self, state: State) -> Sequence[Mail]:
+        """What children have reported."""
         return unread(state, self._instances.store) if state.children else ()
 
     def _is_called(self, state: State) -> bool:
@@ -154,7 +154,7 @@ class Waker:
         return bool(state.queued or state.turns) and is_called(state, self._instances.store)
 
     def _is_outrun(self, state: State) -> bool:
-        """Whether another has claimed an instance meanwhile: many parts of a map tell at once, and each wakes it.
+        """Whether another has claimed an instance meanwhile: many parts of a map report at once, and each wakes it.
 
         Those that come at one time look again, each after a moment of its own, so that one of them claims.
         """

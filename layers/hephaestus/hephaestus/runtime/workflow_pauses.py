@@ -76,7 +76,7 @@ class KnownPauses:
 
 
 def words(paused: PausedWorkflow) -> str:
-    """What people are told of a pause."""
+    """What people read of a pause."""
     by = f" by {paused.by}" if paused.by else ""
     known = f"workflow {paused.workflow} is paused{by} since {iso(paused.at)}"
     return f"{known}: {paused.reason}" if paused.reason else known
