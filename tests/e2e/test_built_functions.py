@@ -36,8 +36,8 @@ RESUME_ARN = f"arn:aws:lambda:{REGION}:123456789012:function:resume"
 SAMPLE = {"id": "orderid::sample-1"}
 
 # Each life of an order begins with an empty table. A step of it is the function, the sample, and what comes of it: the
-# status of an answer to the API, or a direct caller's result.
-LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
+# status of an answer to the API, a direct caller's result, or the name of the error that a direct caller gets.
+LIVES: dict[str, list[tuple[str, str, int | str | dict[str, Any]]]] = {
     "approved over the API": [
         ("start", "api-start", 202),
         ("resume", "sqs-continue", {"batchItemFailures": []}),
@@ -128,6 +128,40 @@ LIVES: dict[str, list[tuple[str, str, int | dict[str, Any]]]] = {
         ("resume", "sqs-continue", {"batchItemFailures": []}),
         ("control", "direct-schedule-resume", {}),
         ("control", "direct-cancel", SAMPLE | {"status": "cancelled"}),
+    ],
+    "started by a schedule": [
+        ("control", "api-create-schedule", 200),
+        ("read", "api-schedules", 200),
+        ("control", "api-pause-schedule", 202),
+        ("control", "api-unpause-schedule", 202),
+        ("control", "api-trigger-schedule", 200),
+        ("control", "direct-trigger-schedule", {"id": "orderid::nightly.manual-twice-more"}),
+        ("control", "api-delete-schedule", 202),
+        ("control", "direct-create-schedule", {}),
+        ("control", "direct-pause-schedule", {}),
+        ("control", "direct-unpause-schedule", {}),
+        ("control", "direct-delete-schedule", {}),
+    ],
+    "held while its workflow is paused": [
+        ("control", "api-pause-workflow", 200),
+        ("start", "api-start", 202),
+        ("read", "api-why", 200),
+        ("control", "api-unpause-workflow", 200),
+        ("resume", "sqs-unpause-workflow", {"batchItemFailures": []}),
+        ("control", "direct-pause-workflow", {"id": "OrderFlow"}),
+        ("control", "direct-unpause-workflow", {"id": "OrderFlow"}),
+        ("control", "api-recheck", 200),
+        ("control", "direct-recheck", SAMPLE),
+    ],
+    "without a map, under no limit": [
+        ("start", "api-start", 202),
+        ("read", "api-items", 404),
+        ("read", "api-limits", 200),
+        ("control", "api-set-limit", 404),
+        ("control", "api-unset-limit", 404),
+        ("control", "direct-set-limit", "UnknownLimit"),
+        ("control", "direct-unset-limit", "UnknownLimit"),
+        ("resume", "sqs-call-line", {"batchItemFailures": []}),
     ],
 }
 
@@ -247,6 +281,10 @@ def test_an_order_lives(stack: Stack, life: str) -> None:
         event = read_sample(sample)
         if function == "callback" or SAMPLE_LIFE in json.dumps(event):
             event = of_life(event, stack.life())
+        if isinstance(expected, str):
+            with pytest.raises(rie.FunctionFailed, match=f"^{expected}: "):
+                stack.invoke(function, event)
+            continue
         result = stack.invoke(function, event)
         if isinstance(expected, int):
             assert result["statusCode"] == expected, (sample, result)
