@@ -150,6 +150,8 @@ class Functions:
                 runner.history(instance_id, generation=generation, limit=PAGE)
             if not view.closed:
                 runner.cancel(instance_id, REASON)
+        for workflow in store.paused.read():  # what it would undo waits
+            runner.unpause_workflow(workflow)
         self.settle()
         left = {instance_id for instance_id in known if not runner.get(instance_id).closed}
         return f"left {left} open after a cancellation" if left else ""
