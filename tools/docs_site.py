@@ -1,4 +1,4 @@
-"""Hooks of the documentation's site (``hooks`` in mkdocs.yml): the table of decisions, and that nobody else is asked.
+"""Hooks of the documentation's site (``hooks`` in mkdocs.yml): the table of decisions, and that no one else is asked.
 
 A warning fails the build, which is strict.
 """

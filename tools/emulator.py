@@ -1,7 +1,7 @@
 """The local AWS: starts and stops it, builds and deploys the stack onto it, and invokes the functions there.
 
 Used by the Makefile (`up`, `down`, `status`, `invoke`) and by the tests, which run one of their own. Nothing listens
-beyond loopback, and nobody's AWS profile is read: every AWS variable of the caller is dropped and replaced.
+beyond loopback, and no one's AWS profile is read: every AWS variable of the caller is dropped and replaced.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def check_port_is_free(port: int) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens at."""
+    """A port no one listens at."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -270,7 +270,7 @@ def parameters(more: Mapping[str, str] | None = None) -> dict[str, str]:
     # The emulator's IAM takes every schedule for one of the group `default`: a policy for another group lets none be
     # made.
     known = {"PythonRuntime": runtime, "Architecture": architecture, "ScheduleGroupName": "default"}
-    # It speaks HTTP, and honours a policy that refuses whoever does.
+    # It speaks HTTP, and honours a policy that rejects it.
     # Its CloudFormation has no saved queries of Logs Insights, and hands an event source its bound as a text, which its
     # poller cannot compare.
     return known | {"TlsOnly": "off", "SavedQueries": "off", "BulkConcurrency": "0"} | dict(more or {})

@@ -1,7 +1,7 @@
 """Find a Chromium for the tests of the console, or fetch Debian's, once, into ``.local/``, and print where it is.
 
 One that is installed is taken as it is. Otherwise, on Debian, apt downloads the package ``chromium`` and those that it
-needs and that are not installed, and they are unpacked without being installed: nobody has to be root, and the system
+needs and that are not installed, and they are unpacked without being installed: no one has to be root, and the system
 stays as it was. apt checks the archive's signatures as ever.
 """
 

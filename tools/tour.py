@@ -33,12 +33,12 @@ ENDS: Final = ("completed", "failed", "cancelled")
 
 @dataclass
 class Order:
-    """One order on its way, and what of it was told already."""
+    """One order on its way, and what of it was printed already."""
 
     api: str
     number: str
     title: str
-    told: set[str] = field(default_factory=set)
+    printed: set[str] = field(default_factory=set)
 
     @property
     def id(self) -> str:
@@ -95,9 +95,9 @@ class Order:
         for key, step in shown.get("steps", {}).items():
             state = step["status"] if step["status"] != "completed" else f"→ {step['event']}"
             line = f"{key} {state}"
-            if line in self.told:
+            if line in self.printed:
                 continue
-            self.told.add(line)
+            self.printed.add(line)
             until = (
                 f" until {step['deadline'][:19].replace('T', ' ')} for {', '.join(step['accepts'])}"
                 if "deadline" in step
@@ -120,9 +120,9 @@ def call(url: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     try:
         with opener.open(request, timeout=60) as answer:
             shown: Mapping[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as refused:
-        message = f"{request.get_method()} {url} was answered with {refused.code}: {refused.read().decode()[:500]}"
-        raise EmulatorError(message) from refused
+    except urllib.error.HTTPError as rejected:
+        message = f"{request.get_method()} {url} was answered with {rejected.code}: {rejected.read().decode()[:500]}"
+        raise EmulatorError(message) from rejected
     return shown
 
 
@@ -130,16 +130,16 @@ def open_page(url: str, form: bytes | None = None) -> str:
     """Open a page as a browser does, or send its form.
 
     Raises:
-        EmulatorError: it is refused, with the page's own words.
+        EmulatorError: it is rejected, with the page's own words.
     """
     request = urllib.request.Request(url, form, {"Accept": "text/html"})  # noqa: S310 - the emulator's address
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=60) as answer:
             return str(answer.read().decode())
-    except urllib.error.HTTPError as refused:
-        message = f"{request.get_method()} {url} was answered with {refused.code}: {refused.read().decode()[:2000]}"
-        raise EmulatorError(message) from refused
+    except urllib.error.HTTPError as rejected:
+        message = f"{request.get_method()} {url} was answered with {rejected.code}: {rejected.read().decode()[:2000]}"
+        raise EmulatorError(message) from rejected
 
 
 def schedules(emulator: Emulator, group: str) -> list[str]:
@@ -170,7 +170,7 @@ def main() -> int:
     approved.start(approver="boss@example.org", show_links=True)
     approved.approve()
     approved.until_it_ends()
-    say(f"  {forgotten.title}  nobody decides; waiting for the schedule to fire")
+    say(f"  {forgotten.title}  no one decides; waiting for the schedule to fire")
     forgotten.until_it_ends()
     say("\nFinished:")
     for order in (approved, forgotten):

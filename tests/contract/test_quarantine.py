@@ -137,7 +137,7 @@ class OneDeaf(MemoryQueue):
     def wake_many(self, wakeups: Sequence[Wakeup]) -> Sequence[str]:
         """Take them, or raise."""
         if any(is_bulk(each.instance_id) == self.deaf for each in wakeups):
-            message = "SQS refused a request"
+            message = "SQS rejected a request"
             raise EngineError(message)
         return super().wake_many(wakeups)
 
@@ -158,5 +158,5 @@ def test_a_queue_that_takes_nothing_holds_back_none_but_its_own(store: Store, de
     assert {is_bulk(work.instance_id) for work in queue.pop_due(local.clock.now())} == {not deaf}
     alone = MemoryStore()
     assert start(f"{'hephaestus-map' if deaf else 'orderid'}::a").write(alone) is not None
-    with pytest.raises(EngineError, match="refused"):
+    with pytest.raises(EngineError, match="rejected"):
         Sweeper(alone, queue, local.clock).sweep(local.budget())

@@ -212,7 +212,7 @@ def test_a_refusal_of_the_engines_own_table_is_not_the_steps_failure(
     def answer(operation: str, _send: object) -> AWSResponse | None:
         return error(400, code, message=message) if operation in {"TransactWriteItems", "PutItem"} else None
 
-    with answering(dynamo, answer), pytest.raises(EngineError, match=f"DynamoDB refused a request .{code}") as caught:
+    with answering(dynamo, answer), pytest.raises(EngineError, match=f"DynamoDB rejected a request .{code}") as caught:
         on_dynamo.append([COUNT])
     assert not isinstance(caught.value, StoreUnavailable)
     assert on_dynamo.append([COUNT])

@@ -239,6 +239,6 @@ def test_no_answer_is_a_passing_condition(queue: SqsQueue) -> None:
 def test_a_queue_that_is_not_there_is_an_engine_error(queue: SqsQueue) -> None:
     """And its address stays inside."""
     lost = SqsQueue(f"{queue.url}-lost", queue.client)
-    with pytest.raises(EngineError, match="SQS refused") as caught:
+    with pytest.raises(EngineError, match="SQS rejected") as caught:
         lost.wake("orderid::abc123")
     assert "lost" not in str(caught.value)

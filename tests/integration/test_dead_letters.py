@@ -404,10 +404,10 @@ class TestCommand:
         assert "usage:" in capsys.readouterr().err
 
     def test_a_queue_that_is_not_there(self, post: Post, capsys: pytest.CaptureFixture[str]) -> None:
-        """3: AWS refused, and says why."""
+        """3: AWS rejected, and says why."""
         lost = ["--queue", f"{post.urls[WORK]}-lost", "--work-queue", post.stack.queue_url]
         assert main(lost) == 3
-        assert "ended early: SQS refused a request" in capsys.readouterr().out
+        assert "ended early: SQS rejected a request" in capsys.readouterr().out
 
 
 class TestAdapters:

@@ -202,8 +202,8 @@ def _pages(known: Operation) -> dict[str, Any]:
 
 def _refusal(status: int, errors: list[type[CallerError | RetryLater]]) -> dict[str, Any]:
     if status == 403 and not errors:  # noqa: PLR2004 - HTTP's number for it
-        refused = {"schema": {"$ref": "#/components/schemas/Refused"}}
-        return {"description": "API Gateway does not let the request in.", "content": {JSON: refused}}
+        rejected = {"schema": {"$ref": "#/components/schemas/Refused"}}
+        return {"description": "API Gateway does not let the request in.", "content": {JSON: rejected}}
     kinds = " ".join(f"`{error.problem_type()}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors)
     later = {"Retry-After": _header(f"Seconds: {RETRY_AFTER}.", required=True)} if status == RetryLater.status else {}
     return {

@@ -1,6 +1,6 @@
 """What each route takes and answers beyond what the code says by itself.
 
-A route that is not here gets an operation that promises little: whoever adds one adds it here.
+A route that is not here gets an operation that promises little: anyone who adds one adds it here.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ EVENT: Final[Schema] = {
             "type": "string",
             "enum": ["api", "claim", "link", "parent"],
             "description": "`api`: the identity that API Gateway authorized, without `by` where it asks for none. "
-            "`claim`: what the caller says of itself. `link`: whoever held this callback link. "
+            "`claim`: what the caller says of itself. `link`: the holder of this callback link. "
             "`parent`: the instance that has this one as a child, or its schedule.",
         },
     },

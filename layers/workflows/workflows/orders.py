@@ -63,13 +63,13 @@ class Order(Strict):
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     approval_timeout_seconds: int = Field(default=TWO_DAYS, ge=1, le=THIRTY_DAYS)
     approval_heartbeat_seconds: int | None = Field(
-        default=None, ge=1, le=THIRTY_DAYS, description="how often whoever decides must show that they are at it"
+        default=None, ge=1, le=THIRTY_DAYS, description="how often the approver must show that they are at it"
     )
     approver: str | None = Field(
         default=None, pattern=ADDRESS, max_length=254, description="who is sent links to approve or reject the order"
     )
     show_links: bool = Field(
-        default=False, description="for a demo: keep the links in the results, where whoever reads them may decide"
+        default=False, description="for a demo: keep the links in the results, where all who read them may decide"
     )
 
 
@@ -109,8 +109,8 @@ def charge_payment(ctx: StepContext) -> Completed:
     bill = ctx.steps["validate_order"]
     try:
         charge = payments.charge(bill["total_cents"], bill["currency"], order.card, ctx.idempotency_key, ctx.attempt)
-    except CardDeclined as refused:
-        return Completed("declined", {"reason": str(refused)})
+    except CardDeclined as rejected:
+        return Completed("declined", {"reason": str(rejected)})
     return Completed("paid", {"charge_id": charge.id})
 
 
@@ -124,14 +124,14 @@ def reserve_stock(ctx: StepContext) -> dict[str, Any]:
 
 @step
 async def send_receipt(ctx: StepContext) -> dict[str, Any]:
-    """Tell the customer that the money has arrived, and whoever decides that there is something to decide."""
+    """Tell the customer that the money has arrived, and the approver that there is something to decide."""
     order: Order = ctx.input
     message_id = await mail.send(order.customer.email, f"Receipt for {ctx.instance_id}", ctx.idempotency_key)
     return {"message_id": message_id, **(await ask_for_approval(ctx, order.approver) if order.approver else {})}
 
 
 async def ask_for_approval(ctx: StepContext, approver: str) -> dict[str, Any]:
-    """Mail a link for each answer. The links are not kept: whoever has one may decide."""
+    """Mail a link for each answer. The links are not kept: anyone who has one may decide."""
     order: Order = ctx.input
     lasts = timedelta(seconds=order.approval_timeout_seconds)
     links = {event: ctx.callback_url(event, expires_in=lasts, payload={"by": approver}) for event in CHOICES}
@@ -147,7 +147,7 @@ class Approval(WaitForEvent):
         super().__init__(*CHOICES, timeout=timedelta(seconds=TWO_DAYS), name="approval")
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Pending:  # noqa: ARG002 - the signature of every step
-        """Suspend until somebody decides, the time is up, or nobody seems to be at it any more."""
+        """Suspend until somebody decides, the time is up, or no one seems to be at it any more."""
         order: Order = context.input
         beat = order.approval_heartbeat_seconds
         heartbeat = timedelta(seconds=beat) if beat else None

@@ -16,7 +16,7 @@ FLAKY_ATTEMPTS: Final = 2
 
 
 class CardDeclined(Exception):
-    """The card was refused for good."""
+    """The card was rejected for good."""
 
 
 class PaymentUnavailable(Exception):

@@ -1,4 +1,4 @@
-"""What an AWS error means for whoever called: come back later, or a defect. Table names and the like stay inside."""
+"""What an AWS error means for the caller: come back later, or a defect. Table names and the like stay inside."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def translate(error: BaseException | None, service: str) -> HephaestusError:
     what = error_code(error) or type(error).__name__
     if is_passing(error):
         return StoreUnavailable(f"{service} did not answer ({what}); nothing is lost, try again")
-    return EngineError(f"{service} refused a request ({what}): see the function's permissions and configuration")
+    return EngineError(f"{service} rejected a request ({what}): see the function's permissions and configuration")
 
 
 def is_passing(error: BaseException | None) -> bool:

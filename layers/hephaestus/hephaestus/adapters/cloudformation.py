@@ -18,7 +18,7 @@ def describe_stack(client: LazyClient, name: str) -> Mapping[str, Any] | None:
     """What CloudFormation says of the stack; ``None`` where there is none of that name.
 
     Raises:
-        ClientError, BotoCoreError: CloudFormation refused the request, or did not answer.
+        ClientError, BotoCoreError: CloudFormation rejected the request, or did not answer.
     """
     try:
         described = client.get().describe_stacks(StackName=name)["Stacks"]

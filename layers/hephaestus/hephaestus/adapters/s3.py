@@ -48,7 +48,7 @@ class S3Blobs:
 
         Raises:
             StoreUnavailable: S3 throttled or did not answer.
-            EngineError: S3 denied or refused the request.
+            EngineError: S3 denied or rejected the request.
         """
         try:
             data: bytes = self.client.get().get_object(Bucket=self.bucket, Key=key)["Body"].read()

@@ -30,7 +30,7 @@ SOURCE: Final = "hephaestus.timer"
 MAX_INPUT: Final = 256 * 1024
 MAX_NAME: Final = 256  # characters of a step's name, and of a wait's token, which begins with it
 MAX_DIGITS: Final = 15  # a time in milliseconds has 14 for as long as there are four-digit years
-SOONEST: Final = timedelta(seconds=2)  # a time that has passed on arrival would be refused
+SOONEST: Final = timedelta(seconds=2)  # a time that has passed on arrival would be rejected
 RETRY_HOURS: Final = 24
 SERVICE: Final = "EventBridge Scheduler"
 
@@ -62,7 +62,7 @@ class SchedulerTimers:
 
         Raises:
             StoreUnavailable: Scheduler throttled or did not answer.
-            EngineError: Scheduler refused the request.
+            EngineError: Scheduler rejected the request.
         """
         request = self.request(timeout)
         name = str(request["Name"])
@@ -84,7 +84,7 @@ class SchedulerTimers:
 
         Raises:
             StoreUnavailable: Scheduler throttled or did not answer.
-            EngineError: Scheduler refused the request.
+            EngineError: Scheduler rejected the request.
         """
         client = self.client.get()
         try:

@@ -36,7 +36,7 @@ def read_keys(kind: str, name: str) -> Sequence[bytes]:
     Raises:
         NoCallbackKey: there is no such secret or parameter.
         StoreUnavailable: the service throttled or did not answer.
-        EngineError: the service refused.
+        EngineError: the service rejected.
     """
     current, previous = _secret(name) if kind == "secret" else _parameter(name)
     if current is None:
@@ -51,7 +51,7 @@ def read_parameter(name: str) -> str:
     Raises:
         NoCallbackKey: there is no such parameter.
         StoreUnavailable: the service throttled or did not answer.
-        EngineError: the service refused.
+        EngineError: the service rejected.
     """
     found = _call(_parameters, PARAMETERS, "get_parameter", Name=name)
     if found is None:

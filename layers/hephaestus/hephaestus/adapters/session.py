@@ -47,7 +47,7 @@ def client_config(max_attempts: int = MAX_ATTEMPTS) -> Config:
         read_timeout=READ_TIMEOUT,
         retries={"total_max_attempts": max_attempts, "mode": "standard"},
         max_pool_connections=POOL,
-        tcp_keepalive=True,  # a NAT gateway forgets a silent connection after 350 s, and tells nobody
+        tcp_keepalive=True,  # a NAT gateway forgets a silent connection after 350 s, and tells no one
     )
 
 

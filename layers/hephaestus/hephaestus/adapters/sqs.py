@@ -1,7 +1,7 @@
 """The work queue on SQS, a standard queue.
 
 Limits, from the service's API reference: a message's delay is at most 15 minutes (SendMessage: DelaySeconds); a batch
-has at most 10 messages (SendMessageBatch), of which some may be refused. On a standard queue, a message's group
+has at most 10 messages (SendMessageBatch), of which some may be rejected. On a standard queue, a message's group
 (MessageGroupId, up to 128 letters, digits and punctuation) orders nothing: it makes the queue a fair one, in which the
 messages of a group that has many do not keep those of others waiting (Developer Guide, "Amazon SQS fair queues").
 """
@@ -139,7 +139,7 @@ class SqsQueue:
                 yield url, own[start : start + BATCH]
 
     def _send_batch(self, url: str, wakeups: Sequence[Wakeup]) -> list[str]:
-        """The ids whose messages were accepted; what is refused is sent once more.
+        """The ids whose messages were accepted; what is rejected is sent once more.
 
         Raises:
             StoreUnavailable, EngineError: none was accepted.
@@ -161,7 +161,7 @@ class SqsQueue:
             if not left:
                 return [wakeup.instance_id for wakeup in wakeups]
             refusal = ", ".join(sorted({str(each.get("Code")) for each in failed.values()}))
-        _logger.warning("%d messages of a batch were refused (%s)", len(left), refusal)
+        _logger.warning("%d messages of a batch were rejected (%s)", len(left), refusal)
         if len(left) == len(wakeups):
             message = f"SQS took no message of a batch ({refusal}); nothing is lost, try again"
             raise StoreUnavailable(message)

@@ -57,7 +57,7 @@ class Issuer:
         Raises:
             BadCallback: no step takes the event, several do, or something is out of bounds.
             NoCallbackKey: there is no key to sign with.
-            StoreUnavailable: whoever keeps the keys did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         target = self._target(event, _key(step) if step is not None else None)
         duration = _expiry(expires_in)

@@ -28,7 +28,7 @@ class Link:
         expires_at: when the link's time is over, in seconds since the epoch.
         activation: of a step with rounds, the one that may take it, as ``ask@2``, and of a map the item's, as
             ``ask[7]``; ``""`` for any.
-        payload: JSON-safe results that come with the event; ``None`` leaves them to whoever answers.
+        payload: JSON-safe results that come with the event; ``None`` leaves them to the answer.
     """
 
     id: str

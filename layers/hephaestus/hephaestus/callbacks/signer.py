@@ -34,7 +34,7 @@ CONFIRM: Final = b"hephaestus confirmation 1\n"
 
 
 def audience_of(deployment: str) -> str:
-    """What stands for a deployment in its links: 12 hexadecimal digits, as its name is nobody's business."""
+    """What stands for a deployment in its links: 12 hexadecimal digits, as its name is no one's business."""
     return hashlib.sha256(deployment.encode()).hexdigest()[:12]
 
 
@@ -44,7 +44,7 @@ class Signer:
 
     Attributes:
         keys: what they are signed with.
-        audience: which deployment it is; its links are nobody else's, even where two share a key.
+        audience: which deployment it is; its links are no one else's, even where two share a key.
         base: gives the address that ``/callbacks/<token>`` is appended to.
     """
 
@@ -57,7 +57,7 @@ class Signer:
 
         Raises:
             NoCallbackKey: there is no key, or it cannot be used.
-            StoreUnavailable: whoever keeps the keys did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         claims = _text(encode(link, self.audience))
         return f"{claims}.{_signature(self.keys.known()[0], LINK, claims)}"
@@ -67,7 +67,7 @@ class Signer:
 
         Raises:
             NoCallbackKey: the address of the API is not known.
-            StoreUnavailable: whoever keeps the address did not answer.
+            StoreUnavailable: the store of the address is unavailable.
         """
         return f"{self.base().rstrip('/')}/callbacks/{token}"
 
@@ -79,11 +79,11 @@ class Signer:
             now: the time, in milliseconds since the epoch.
 
         Raises:
-            LinkAltered: it is damaged, or nobody that is known signed it.
+            LinkAltered: it is damaged, or no one that is known signed it.
             LinkForeign: it says that it belongs to another deployment.
             LinkExpired: its time is over.
             NoCallbackKey: there is no key to verify it with.
-            StoreUnavailable: whoever keeps the keys did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         parts = TOKEN.fullmatch(token)
         if parts is None:
@@ -115,7 +115,7 @@ class Signer:
         Raises:
             NotConfirmed: it does not.
             NoCallbackKey: there is no key to verify it with.
-            StoreUnavailable: whoever keeps the keys did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         parts = CONFIRMATION.fullmatch(confirmation)
         if parts is not None:

@@ -81,7 +81,7 @@ class CachedKeys:
 
         Raises:
             NoCallbackKey: there is none, or it cannot be used.
-            StoreUnavailable: whoever keeps them did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         return self._younger_than(KEPT_MS) or self._keys
 
@@ -90,7 +90,7 @@ class CachedKeys:
 
         Raises:
             NoCallbackKey: there is none, or it cannot be used.
-            StoreUnavailable: whoever keeps them did not answer.
+            StoreUnavailable: the key store is unavailable.
         """
         return self._younger_than(AGAIN_MS)
 

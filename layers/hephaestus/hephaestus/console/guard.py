@@ -1,4 +1,4 @@
-"""Who is answered: the browser of whoever has the address that the command printed, and nobody else.
+"""Answers the browser that has the address that the command printed, and no other.
 
 Other pages in the same browser can send requests to loopback, so that being on this machine proves nothing:
 
@@ -120,7 +120,7 @@ class Guard:
             raise Refused(403, "Another page sent this request.")
 
     def redeem(self, token: str) -> None:
-        """Let in whoever has the token of an address: the printed one as often as it comes, a ticket once.
+        """Let in anyone who has the token of an address: the printed one as often as it comes, a ticket once.
 
         Raises:
             Refused: it is not this server's, or was not used in time.

@@ -59,7 +59,7 @@ _logger = logging.getLogger("hephaestus.console")
 
 
 def _nothing() -> None:
-    """Nobody waits for it."""
+    """No one waits for it."""
 
 
 class PortTaken(CallerError):
@@ -148,7 +148,7 @@ class ConsoleServer(LoopbackServer):
 
     @property
     def url(self) -> str:
-        """The address that lets a browser in; whoever has it may do what this process may."""
+        """The address that lets a browser in; anyone who has it may do what this process may."""
         return self._url(self.guard.token)
 
     def url_for_once(self) -> str:
@@ -192,8 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.server.guard.check_source(self.headers)
             route()
-        except Refused as refused:
-            self._refuse(refused.status, REFUSED, str(refused))
+        except Refused as rejected:
+            self._refuse(rejected.status, REFUSED, str(rejected))
         except CallerError as error:
             self._refuse(error.status, error.title, str(error), error.details)
         except HephaestusError as error:
@@ -251,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _let_in(self, token: str) -> None:
         guard = self.server.guard
         guard.redeem(token)
-        # The key travels in the fragment, which browsers send to nobody.
+        # The key travels in the fragment, which browsers send to no one.
         headers = {"Location": f"/#key={guard.key}", "Set-Cookie": guard.cookie, "Cache-Control": "no-store"}
         self._send(303, "text/plain", b"", headers)
 
@@ -310,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _refuse(self, status: int, title: str, detail: str, details: Mapping[str, object] | None = None) -> None:
-        # What is left of a body that nobody read would be taken for the next request.
+        # What is left of a body that no one read would be taken for the next request.
         self.close_connection = self.command == "POST"
         self._send_json(status, {"title": title, "status": status, "detail": detail, **(details or {})})
 

@@ -1,7 +1,7 @@
 """``python -m hephaestus.dead_letters``: redrives the dead letters of a stack.
 
 It acts with the credentials and in the region of its environment. Exit status: 0 when every letter was sent (or would
-be), 1 when some are left, 2 when the arguments are wrong, 3 when AWS refused or did not answer.
+be), 1 when some are left, 2 when the arguments are wrong, 3 when AWS rejected or did not answer.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def find_stack(name: str, client: LazyClient | None = None) -> Places:
     Raises:
         BadRequest: there is no such stack, or it is none of Hephaestus.
         StoreUnavailable: CloudFormation throttled or did not answer.
-        EngineError: CloudFormation refused the request.
+        EngineError: CloudFormation rejected the request.
     """
     try:
         described = describe_stack(client or LazyClient("cloudformation"), name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BATCH: Final = 10
-HIDDEN: Final = 300  # seconds that a letter is nobody else's; if this process dies, it comes back then
+HIDDEN: Final = 300  # seconds that a letter is no one else's; if this process dies, it comes back then
 PATIENCE: Final = 1  # seconds
 TRUNCATED: Final = "IS_PAYLOAD_TRUNCATED"
 
@@ -61,7 +61,7 @@ class DeadLetterQueue:
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         answer = self._call(
             "receive_message",
@@ -77,7 +77,7 @@ class DeadLetterQueue:
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         self._batches("delete_message_batch", letters)
 
@@ -86,7 +86,7 @@ class DeadLetterQueue:
 
         Raises:
             StoreUnavailable: SQS throttled or did not answer; they are shown when their time is over.
-            EngineError: SQS refused the request.
+            EngineError: SQS rejected the request.
         """
         self._batches("change_message_visibility_batch", letters, VisibilityTimeout=0)
 
@@ -99,7 +99,7 @@ class DeadLetterQueue:
             failed = self._call(operation, Entries=entries).get("Failed", [])
             if failed:
                 codes = ", ".join(sorted({str(each.get("Code")) for each in failed}))
-                _logger.warning("%s: %d of %d letters were refused (%s)", operation, len(failed), len(entries), codes)
+                _logger.warning("%s: %d of %d letters were rejected (%s)", operation, len(failed), len(entries), codes)
 
     def _call(self, operation: str, **request: Any) -> Any:
         """An operation on the queue, its errors translated."""

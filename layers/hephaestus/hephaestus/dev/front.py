@@ -109,11 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._check_source()
             answer = self.server.answer(self._event())
-        except Refused as refused:
+        except Refused as rejected:
             self.close_connection = True  # of a body that is not read
-            document = {"title": "Rejected", "status": refused.status, "detail": str(refused)}
+            document = {"title": "Rejected", "status": rejected.status, "detail": str(rejected)}
             answer = {
-                "statusCode": refused.status,
+                "statusCode": rejected.status,
                 "body": json.dumps(document),
                 "headers": {"Content-Type": CONTENT_TYPE},
             }

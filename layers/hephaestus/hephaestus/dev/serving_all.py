@@ -43,7 +43,7 @@ class Served:
     Attributes:
         embedded: the runtime.
         url: the API's address.
-        console: the console's; whoever has it may do what this process may.
+        console: the console's; anyone who has it may do what this process may.
     """
 
     embedded: Embedded

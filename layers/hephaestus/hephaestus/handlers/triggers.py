@@ -1,7 +1,7 @@
 """What invoked the function, and for how long.
 
 The functions are invoked by API Gateway, by EventBridge Scheduler, by the work queue, or directly. Their events are
-told apart and read here; one that is nobody's is refused before anything is touched. Nothing here imports AWS.
+told apart and read here; one that is none of these is rejected before anything is touched. Nothing here imports AWS.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Invocation(Protocol):
 
 
 def trigger(event: object) -> Trigger:
-    """Who sent ``event``; whoever is not known invoked the function directly.
+    """Who sent ``event``; an unknown sender invoked it directly.
 
     Raises:
         BadRequest: it is not a JSON object.

@@ -55,11 +55,11 @@ class AwsRefused(CallerError):
     """AWS knows who asks, and does not allow it or does not have it."""
 
     status = 403
-    title = "Refused by AWS"
+    title = "Rejected by AWS"
 
 
 class Unreachable(RetryLater):
-    """Nobody answers there: no network, no emulator, or a region that does not exist."""
+    """No one answers there: no network, no emulator, or a region that does not exist."""
 
     title = "Unreachable"
 
@@ -73,7 +73,7 @@ class NoSuchStack(CallerError):
 
 @contextmanager
 def explained(account: Account, url: str = "") -> Iterator[None]:
-    """Raise what AWS refused or left unanswered as an error that says what to do about it.
+    """Raise what AWS rejected or left unanswered as an error that says what to do about it.
 
     Args:
         account: whose AWS, and where.
@@ -121,7 +121,7 @@ def _explained(error: BaseException, account: Account, url: str) -> HephaestusEr
     elif code in MISSING:
         known = AwsRefused(f"AWS has no such thing ({where(account)}): {said}")
     elif not isinstance(error, HephaestusError):
-        known = AwsRefused(f"AWS refused ({code or type(cause).__name__}): {said}")
+        known = AwsRefused(f"AWS rejected ({code or type(cause).__name__}): {said}")
     return known
 
 

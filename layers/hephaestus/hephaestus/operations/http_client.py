@@ -39,7 +39,7 @@ class Api:
     """The routes of a deployed API.
 
     ``wait`` of a method is how many seconds (1 to 25) it waits for the instance to settle; ``None`` not at all: the
-    request is committed and queued. What it returns is the instance's state, or its id where nobody waited.
+    request is committed and queued. What it returns is the instance's state, or its id where no one waited.
 
     Raises (any method):
         CallerError: as the runner's method of the same name raises it.

@@ -20,7 +20,7 @@ DEV_RUNNING: Final = "dev.json"
 
 
 def local_account(start: Path | None = None) -> Account:
-    """The emulator's account, whose credentials are nobody's; looked for from ``start`` (here) upwards.
+    """The emulator's account, whose credentials are no one's; looked for from ``start`` (here) upwards.
 
     Raises:
         Unreachable: none was started.

@@ -43,7 +43,7 @@ class Answer:
 
 
 class Transport(Protocol):
-    """Carries one request to whoever serves the API."""
+    """Carries one request to the API."""
 
     def call(
         self, method: str, path: str, *, query: Mapping[str, str], body: Any, headers: Mapping[str, str]

@@ -5,7 +5,7 @@
 >>> telemetry.detach("mine")
 
 The functions of this project attach the handlers of ``logs`` and ``metrics``, and of ``xray`` where tracing is on;
-``otel`` is for whoever has set up OpenTelemetry. docs/telemetry.md lists the events, their fields, and when they come.
+``otel`` is for users of OpenTelemetry. docs/telemetry.md lists the events, their fields, and when they come.
 """
 
 from __future__ import annotations

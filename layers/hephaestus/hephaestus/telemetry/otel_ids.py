@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def root(instance_id: str, generation: int, created_at: int, ratio: float = 1.0) -> SpanContext:
-    """The root of an instance's trace: the same for whoever asks, wherever.
+    """The root of an instance's trace: the same for anyone who asks, wherever.
 
     Args:
         instance_id, generation: the instance.

@@ -78,7 +78,7 @@ def put_with_writes(client: Any, put: Mapping[str, Any], writes: Sequence[Write]
 
 
 def _check_own(client: Any, put: Mapping[str, Any], error: ClientError, writes: Sequence[Write]) -> None:
-    """Make sure that a request refused as a whole was not refused because of the engine's own part in it.
+    """Make sure that a request rejected as a whole was not rejected because of the engine's own part in it.
 
     Some messages name the table. Where none is named, DynamoDB is asked to put the item's key alone, on a
     condition that never holds: that needs the same permission on the same table, and changes nothing.
@@ -104,7 +104,7 @@ def _written_later(error: ClientError, writes: Sequence[Write]) -> bool:
     """Whether the same transaction may succeed in a moment; not so where the entry's number is taken.
 
     Raises:
-        WriteFailed: one of the writes was refused.
+        WriteFailed: one of the writes was rejected.
         HephaestusError: anything else.
     """
     code = error_code(error)
@@ -129,12 +129,12 @@ def _written_later(error: ClientError, writes: Sequence[Write]) -> bool:
             if HELD & set(codes):
                 return True
         case _:
-            pass  # the engine's own part was refused
+            pass  # the engine's own part was rejected
     raise translate(error, SERVICE) from error
 
 
 def _refusal(reasons: Sequence[Mapping[str, Any]], writes: Sequence[Write]) -> WriteFailed | None:
-    """What the first write that was refused makes of the step."""
+    """What the first write that was rejected makes of the step."""
     for index, reason in enumerate(reasons):
         code = str(reason.get("Code"))
         if code == CONDITION_FAILED:
