@@ -144,10 +144,15 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Have these children go, and all below them, as if they had ended ``at`` (ms); with ``None`` they stay."""
+    """Have these children go, and all below them, as if they had ended ``at`` (ms); with ``None`` they stay.
+
+    ``number`` is of the entry that says so: a worker that was slow to do it changes nothing that a later entry said.
+    All entries that are about the same children are of one instance, but where they go ``FOR_GOOD``.
+    """
 
     children: tuple[str, ...]
     at: int | None
+    number: int
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -219,6 +224,7 @@ class Head:
     """Have the head follow the log, then remove the alarms of the entries that it covers."""
 
 
+FOR_GOOD: Final = 10**9  # more than the number of any entry: nothing that is said later counts
 LONGEST_REASON: Final = 256  # characters of the first failure of a part, as its mail has it
 TAIL: Final = 32
 """How many entries a head lags behind at most while the instance has no owner, or goes round after round."""
@@ -285,11 +291,11 @@ def _of_family(event: Event, before: State, entry: Entry, after: State) -> Itera
         case PartStarted():
             yield _part_begun(event, before, after, entry)
         case MapBegun(step=step) | MapSpread(step=step) if step in before.undelivered:
-            yield Keep(tuple(parts_before(before, step)), entry.at)  # what they kept has been taken over
+            yield Keep(tuple(parts_before(before, step)), entry.at, FOR_GOOD)  # what they kept has been taken over
         case InstanceFinished():
             yield from _told_at_the_end(after, entry)
         case Redriven() if before.closed:
-            yield from _kept_again(before, event, after, entry.at)
+            yield from _kept_again(before, event, after, entry)
 
 
 def _of_limits(before: State, after: State) -> Iterator[OfLimits]:
@@ -379,16 +385,16 @@ def _told_at_the_end(after: State, entry: Entry) -> Iterator[Owed]:
     if after.attached and after.origin is not None:
         yield Tell(mail_of(after, after.origin, entry.sequence))
     elif after.kin:
-        yield Keep(after.kin, entry.at)
+        yield Keep(after.kin, entry.at, entry.sequence)
 
 
-def _kept_again(before: State, event: Redriven, after: State, at: int) -> Iterator[Keep]:
+def _kept_again(before: State, event: Redriven, after: State, entry: Entry) -> Iterator[Keep]:
     """The tree of a root that goes on stays; children in whose place others will start go now."""
     left = after.kin
     if left and not after.attached:
-        yield Keep(left, None)
+        yield Keep(left, None, entry.sequence)
     if gone := tuple(child for child in before.kin if child not in left and event.again):
-        yield Keep(gone, at)
+        yield Keep(gone, entry.at, FOR_GOOD)
 
 
 def _open_children(before: State, after: State, activations: Iterable[str]) -> Iterator[tuple[str, Child]]:

@@ -170,7 +170,8 @@ class Kept(NamedTuple):
         head: as it was read or put; what of it changes leaves the room for a snapshot as it is.
         values: the names of the values of this life that are known to be stored.
         snapshot: the name of the value that holds the head's snapshot, if one does.
-        expiring: whether head and values were given an expiry, as of a closed instance.
+        expiring: whether head and values were given an expiry, as of a closed instance; ``None`` where another may be
+            about to, or has died over it: it has ended, and the head did not follow yet.
         ended: ``superseded`` or ``deleted`` where nothing can follow in the log of this life.
         unpublished: states with a new status, newer than the head, whose status events may not be published yet.
         owed: what other instances are still to be told for entries newer than the head, in order.
@@ -182,7 +183,7 @@ class Kept(NamedTuple):
     head: Mapping[str, Any] = NOTHING
     values: frozenset[str] = frozenset()
     snapshot: str = ""
-    expiring: bool = False
+    expiring: bool | None = False
     ended: str = ""
     unpublished: tuple[State, ...] = ()
     owed: tuple[Owed, ...] = ()

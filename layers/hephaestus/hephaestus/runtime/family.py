@@ -90,8 +90,8 @@ class Family:
                 self._tell(mail)
             case Steer():
                 self._steer(effect, state)
-            case Keep(children, at):
-                self._keep(state, children, at)
+            case Keep(children):
+                self._keep(state, children, effect)
             case Stand() | GiveBack() | Leave():
                 own = self._instances
                 lines.perform(effect, state, own.store, own.clock, own.queue)
@@ -144,17 +144,21 @@ class Family:
         except RetryLater:
             _logger.warning("instance %s: it has mail, and no message could be sent", said_id(mail.to))
 
-    def _keep(self, parent: State, children: Iterable[str], at: int | None) -> None:
-        """Have the children of a closed instance expire with its root, or stay as long as that (D.11)."""
+    def _keep(self, parent: State, children: Iterable[str], keep: Keep) -> None:
+        """Have the children of a closed instance expire with its root, or stay as long as that (D.11).
+
+        Where a later entry has had its say about a child, it had about all below: those may be others by now.
+        """
         store = self._instances.store
         if store.retention is None:
             return
         for name in children:
             child = store.load(name)
             ours = child is not None and child.origin is not None and child.origin.life == parent.life
-            if child is not None and ours and child.closed and not child.kept.ended:
-                store.expire(child, at)
-                self._keep(child, child.kin, at)
+            if child is None or not ours or not child.closed or child.kept.ended:
+                continue
+            if store.expire(child, keep.at, keep.number):
+                self._keep(child, child.kin, keep)
 
     def _steer(self, steer: Steer, parent: State) -> None:
         """Have a child do what is asked for, unless it is not ours (D.4) or has ended.

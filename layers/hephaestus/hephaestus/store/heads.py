@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import RESERVED, evolve
-from hephaestus.store.items import FORMAT, list_key, list_time, of_children, recent_key, shard_of, wake_key
+from hephaestus.store.items import FORMAT, KEPT_BY, list_key, list_time, of_children, recent_key, shard_of, wake_key
 from hephaestus.store.keys import HEAD
 from hephaestus.store.paused import HELD
 from hephaestus.store.table import EXPIRES, item_bytes
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What a later head may have and an earlier one not: a longer status, an owner and a lease, an expiry.
 RESERVE: Final = 16
 OWNED: Final = len("owner") + 20 + len("lease_until") + 8
+KEPT: Final = len(KEPT_BY) + 8
 FAMILY: Final = "family"  # an attribute of who has children or a parent; it stays
 NO_ALARM: Final[Mapping[str, Value | None]] = {"wake_shard": None, "wake_at": None}
 
@@ -116,7 +117,8 @@ def room(head: Item, most: int) -> int:
     for name in ("snapshot", "snapshot_at"):
         if name in head:
             size -= item_bytes({name: head[name]})
-    return most - RESERVE - size - (0 if "owner" in head else OWNED) - len("snapshot")
+    kept = KEPT if FAMILY in head and KEPT_BY not in head else 0
+    return most - RESERVE - size - (0 if "owner" in head else OWNED) - kept - len("snapshot")
 
 
 def lean(state: State) -> State:

@@ -18,6 +18,7 @@ FORMAT: Final = 2
 LISTED: Final = ("workflow", "version", "status", "generation", "tags", "created_at")
 RECENT: Final = ("workflow", "tags")  # never changes while a life lasts, so that only the start pays for it
 APART: Final = ("failed", "cancelled", "compensating")
+KEPT_BY: Final = "kept_by"  # in a child: the number of the entry above it that last said whether this expires
 WAKE: Final = Index("wake", "wake_shard", "wake_at", numeric=True)
 LISTING: Final = Index("listing", "list_key", "list_at", projected=LISTED)
 RECENTLY: Final = Index("recent", "recent_key", "list_at", projected=RECENT)
@@ -25,6 +26,11 @@ INDEXES: Final = (WAKE, LISTING, RECENTLY)
 LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
 T = TypeVar("T")
+
+
+def said_by(number: int) -> Condition:
+    """That no entry after ``number`` has said whether an item of a child expires."""
+    return Condition(any_of=(Condition(missing=(KEPT_BY,)), Condition(at_most={KEPT_BY: number})))
 
 
 def wake_key(shard: int) -> str:

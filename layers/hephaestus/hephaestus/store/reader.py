@@ -173,7 +173,7 @@ class Reader:
         if not items:
             return state
         known, alarmed, news = set(state.kept.values), [*state.kept.alarmed], [*state.kept.unpublished]
-        untold = [*state.kept.owed]
+        untold, ends = [*state.kept.owed], False
         for item in items:
             if "ends" in item:
                 state = evolve(state, kept=state.kept._replace(ended=str(item["ends"])))
@@ -181,13 +181,15 @@ class Reader:
             entry, names = self._entry(item)
             before, state = state, fold(state, (entry,))
             known.update(names)
+            ends = ends or not state.stays
             if entry.alarm is not None:
                 alarmed.append(entry.sequence)
             if is_news(before, state):
                 news.append(state)
             untold += owed(before, entry, state)
         kept = state.kept._replace(alarmed=tuple(alarmed), values=frozenset(known), unpublished=tuple(news))
-        return evolve(state, kept=kept._replace(owed=tuple(untold)))
+        expiring = None if ends and not kept.expiring else kept.expiring
+        return evolve(state, kept=kept._replace(owed=tuple(untold), expiring=expiring))
 
     def tail(self, state: State) -> Sequence[Item]:
         """The items of the log after ``state``, in order (``pk``, the ``log#`` keys of its life)."""

@@ -16,7 +16,7 @@ from hephaestus.engine.state import CLOSED, STATUSES, TIMED, Kept, State, evolve
 from hephaestus.errors import AlreadyRunning, CorruptLog, InvariantBroken, PayloadTooLarge, StoreUnavailable
 from hephaestus.store.endings import Endings
 from hephaestus.store.heads import FAMILY, Shards, Sizes, lean, room
-from hephaestus.store.items import FORMAT
+from hephaestus.store.items import FORMAT, KEPT_BY, said_by, whole
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, life_name, log_key, read_log_key, read_mail_key
 from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances, list_named
 from hephaestus.store.mailbox import Mailboxes
@@ -503,23 +503,32 @@ class Store:
         head = self.table.get(instance_id, HEAD)  # it may expire later than that, or never
         return head is not None and head.get("life") == life
 
-    def expire(self, state: State, at: int | None) -> None:
-        """Have a closed child go as if it had ended at ``at`` (ms), or not at all.
+    def expire(self, state: State, at: int | None, number: int) -> bool:
+        """Have a closed child go as if it had ended at ``at`` (ms), or not at all, as entry ``number`` above it says.
+
+        Its values are read before its head is changed: those that are written once it goes on are none of these.
+
+        Returns:
+            Whether it is as that entry says; ``False`` where a later one has said otherwise.
 
         Raises:
             StoreUnavailable: its head does not follow its log yet, and would forget it.
         """
-        later = None if at is None else self.expiry(at, LONGEST_LIFE)
-        if state.kept.values or state.has_spread:
-            self.values.expire(state.instance_id, state.life, later)
-        expires = None if at is None else self.expiry(at, DAY)
-        own = Condition(equal={"life": state.life, "sequence": state.sequence})
-        if self.table.update(state.instance_id, HEAD, {EXPIRES: expires}, own):
-            return
+        later, expires = (None, None) if at is None else (self.expiry(at, LONGEST_LIFE), self.expiry(at, DAY))
+        has_values = state.kept.values or state.has_spread
+        values = self.values.every(state.instance_id, state.life) if has_values else ()
+        latest = said_by(number)
+        own = Condition(equal={"life": state.life, "sequence": state.sequence}, any_of=latest.any_of)
+        if self.table.update(state.instance_id, HEAD, {EXPIRES: expires, KEPT_BY: number}, own):
+            self.values.expire(values, later, number)
+            return True
         head = self.table.get(state.instance_id, HEAD)
-        if head is not None and head.get("life") == state.life:
-            message = f"instance {state.instance_id} has ended, and its head does not follow yet; try again"
-            raise StoreUnavailable(message)
+        if head is None or head.get("life") != state.life:
+            return True
+        if not latest.holds(head):
+            return False
+        message = f"instance {state.instance_id} has ended, and its head does not follow yet; try again"
+        raise StoreUnavailable(message)
 
     def strip(self, instance_id: str, key: str) -> None:
         """Remove the alarm of one entry, if it is there."""
@@ -575,8 +584,11 @@ class Store:
         late = LATEST_START_MS // 1000 if state.scheduled_for else 0  # its schedule may start it again (G.2)
         kept, expires = state.kept, self.expiry(state.updated_at, late) if goes else None
         later = self.expiry(state.updated_at, LONGEST_LIFE) if goes else None
+        given: Sequence[Item] = ()
+        number = whole(kept.head, KEPT_BY) if state.attached else state.sequence
         if (kept.values or state.has_spread) and kept.expiring is not (later is not None):
-            self.values.expire(state.instance_id, state.life, later)
+            given = self.values.every(state.instance_id, state.life)
+            self.values.expire(given, later, number)
         changes = self.shards.changes(state, expires)
         snapshot, names = self._snapshot(state)
         name = ""
@@ -586,11 +598,18 @@ class Store:
         changes |= {"snapshot": None, "snapshot_at": name} if name else {"snapshot": snapshot, "snapshot_at": None}
         own = Condition(equal={"life": state.life}, below={"sequence": state.sequence})
         written = self.table.update(state.instance_id, HEAD, changes, own)
+        if given and later is not None and not written and self._goes_on(state):
+            self.values.take_back(given, number)
         if written and kept.snapshot and kept.snapshot != name:
             self.values.remove(state.instance_id, state.life, (kept.snapshot,))
         known = kept.values - {kept.snapshot} | names | ({name} if name else set())
         known = self._forget_carries(state, known)
         return kept._replace(settled=state.sequence, values=known, snapshot=name, expiring=later is not None)
+
+    def _goes_on(self, closed: State) -> bool:
+        """Whether the head of a life that had ended has followed what came after its end."""
+        head = self.table.get(closed.instance_id, HEAD)
+        return head is not None and head.get("life") == closed.life and whole(head, "sequence") > closed.sequence
 
     def _forget_carries(self, state: State, known: frozenset[str]) -> frozenset[str]:
         """Remove the large carries of all rounds but the newest two, whose head is written; what is left of ``known``.

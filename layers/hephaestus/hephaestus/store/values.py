@@ -20,9 +20,9 @@ from hephaestus.engine.events import Forked, MapBegun, RoundEnded, StepCompleted
 from hephaestus.engine.records import NOTHING
 from hephaestus.engine.state import evolve
 from hephaestus.errors import CorruptLog
-from hephaestus.store.items import FORMAT, attribute, check_format
+from hephaestus.store.items import FORMAT, KEPT_BY, attribute, check_format, said_by
 from hephaestus.store.keys import VALUE, end_of, value_key
-from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, PRESENT
+from hephaestus.store.table import ALWAYS, EXPIRES, MAX_BATCH, Condition
 from hephaestus.values.lazy_dataclass import dataclass
 from hephaestus.values.weight import is_large, weigh
 
@@ -127,12 +127,23 @@ class Values:
             self.blobs.delete(key)
         self.table.delete(str(item["pk"]), str(item["sk"]), ALWAYS)
 
-    def expire(self, instance_id: str, life: str, at: int | None) -> None:
-        """Have all values of a life expire at ``at`` (s), or never."""
+    def every(self, instance_id: str, life: str) -> Sequence[Item]:
+        """The items of all values of a life."""
         prefix = f"{VALUE}{life}#"
-        for item in self.table.query(instance_id, low=prefix, high=end_of(prefix)):
-            if item.get(EXPIRES) != at:
-                self.table.update(instance_id, str(item["sk"]), {EXPIRES: at}, PRESENT)
+        return self.table.query(instance_id, low=prefix, high=end_of(prefix))
+
+    def expire(self, items: Sequence[Item], at: int | None, number: int) -> None:
+        """Have values expire at ``at`` (s), or never, unless an entry after ``number`` has said otherwise."""
+        condition = Condition(present=True, any_of=said_by(number).any_of)
+        for item in items:
+            if (item.get(EXPIRES), item.get(KEPT_BY)) != (at, number):
+                self.table.update(str(item["pk"]), str(item["sk"]), {EXPIRES: at, KEPT_BY: number}, condition)
+
+    def take_back(self, items: Sequence[Item], number: int) -> None:
+        """Have no value expire because entry ``number`` said so."""
+        for item in items:
+            said = Condition(equal={KEPT_BY: number})
+            self.table.update(str(item["pk"]), str(item["sk"]), {EXPIRES: None}, said)
 
     def _read(self, instance_id: str, life: str, name: str, known: Item | None) -> bytes:
         item = known or self._item(instance_id, life, name)  # a batch is not consistent: what it lacks is asked for
