@@ -12,6 +12,7 @@ import pytest
 from hephaestus import DONE, Completed, Schedule, StepContext, UnknownWorkflow, Workflow, step
 from hephaestus.errors import StoreUnavailable
 from hephaestus.runtime import workflow_pauses
+from hephaestus.runtime.dispatch import InPlace
 from hephaestus.runtime.workflow_pauses import SEEN_MS, WOKEN, wake_waiting
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -237,6 +238,22 @@ def test_a_pause_of_its_own_outlasts_that_of_its_workflow(local: LocalRuntime) -
     local.runner.unpause("order::1")
     local.settle()
     assert ran == ["first order::1"]
+
+
+def test_a_parent_that_is_unpaused_and_waits_for_its_workflow_unpauses_its_children(local: LocalRuntime) -> None:
+    """Rule J.1: both is one entry where it goes on in place; the children wait for workflows of their own alone."""
+    local.start(Family, "1")
+    (child,) = [one.id for one in local.runner.list(parent="family::1")]
+    local.runner.pause("family::1")
+    local.runner.pause_workflow(Family)
+    local.advance(SEEN)
+    local.runner.unpause("family::1", dispatch=InPlace(local.budget()))
+    assert str(shown(local, "family::1").paused).startswith("workflow Family is paused")
+    assert shown(local, child).paused is None
+    local.resume(child, "go")
+    local.runner.unpause_workflow(Family)
+    local.advance(SEEN)
+    assert shown(local, "family::1").status == "completed"
 
 
 def test_it_can_be_cancelled_meanwhile(local: LocalRuntime) -> None:

@@ -369,7 +369,7 @@ def _asked(event: Event, before: State) -> tuple[str, Iterable[str]]:
         case ChildrenStopping(activations=activations):
             known = before.children
             return "cancel", [one for one in activations if one not in known or not known[one].stopping]
-        case Paused() | Unpaused() if is_paused_alone(before) != (isinstance(event, Paused) and not event.look_at):
+        case Paused(look_at=0) | Unpaused() if is_paused_alone(before) != isinstance(event, Paused):
             return "pause" if isinstance(event, Paused) else "unpause", before.children
         case Redriven(children=activations, later=False):
             return "redrive", activations
