@@ -19,7 +19,7 @@ from hephaestus.engine.fold import apply
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Counts, Mapped, OpenItem, Plan
 from hephaestus.engine.state import evolve, parts_of
-from hephaestus.errors import BadRequest, EngineSignal, UnexpectedEvent
+from hephaestus.errors import BadRequest, EngineSignal, StoreUnavailable, UnexpectedEvent
 from hephaestus.runtime import scanning, spreading
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.registry import Registry
@@ -28,6 +28,7 @@ from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.store.keys import mail_key
 from hephaestus.store.reader import Reader
 from hephaestus.store.store import Store
+from hephaestus.store.values import Values
 from hephaestus.testing import LocalRuntime
 from hephaestus.values import FrozenDict
 from tests.unit.test_endings import Interposed, Killed, kill
@@ -835,6 +836,37 @@ def test_a_scan_whose_time_is_up_goes_on_where_it_stopped(monkeypatch: pytest.Mo
     assert local.runner.get("flow::1").status == "completed"
     assert sorted(seen) == list(range(250))
     assert scans == sorted(scans)
+
+
+def test_a_part_that_was_cancelled_before_its_items_were_known_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C.13: between two tries of reading what its items are."""
+    bad, silent, get = [0], [True], Values.get
+
+    def reads(self: Values, instance_id: str, life: str, names: Any) -> Any:
+        if silent and any(name.startswith("map") and name.endswith("-1") for name in names):
+            message = "no answer"
+            raise StoreUnavailable(message)
+        return get(self, instance_id, life, names)
+
+    monkeypatch.setattr(Values, "get", reads)
+
+    @step(key="work", retry=ONCE)
+    def fails(ctx: StepContext) -> str:
+        if ctx.item in bad:
+            raise ValueError
+        return "done"
+
+    made = Map(fails, over=lambda _: range(4), chunk=2, name="every")
+    kind = type("Flow", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="flow")
+    local = LocalRuntime(kind)
+    shown = local.start(kind, "1", {})
+    local.advance(timedelta(minutes=1))
+    assert local.runner.get(shown.id).status == "failed"
+    bad.clear()
+    silent.clear()
+    local.runner.redrive(shown.id)
+    local.advance(timedelta(minutes=1))
+    assert local.runner.get(shown.id).status == "completed"
 
 
 def test_a_redrive_reads_an_object_that_was_put_right() -> None:

@@ -198,11 +198,16 @@ class PartResumed(Event):
     by_source: str = ""
 
     def changes(self, state: State, at: int) -> dict[str, Any]:
-        """They begin anew; what was accepted for them is still there. Events are not reported twice."""
+        """They begin anew; what was accepted for them is still there. Events are not reported twice.
+
+        A part that was cancelled between two tries of what its items are begins with that.
+        """
         steps, pause = {}, at - state.updated_at
         for key, known in state.steps.items():
-            left = known.mapped and (known.mapped.goes_on() if self.keeps else known.mapped.again())
-            mapped = left and replace(left, share=self.share, events=NOTHING)
+            if known.mapped is None:
+                continue
+            left = known.mapped.goes_on() if self.keeps else known.mapped.again()
+            mapped = replace(left, share=self.share, events=NOTHING)
             begun = known.attempt, known.started_at
             steps[key] = StepState("mapping", begun[0], started_at=begun[1], requests=known.requests, mapped=mapped)
         ended: dict[str, Any] = {"output_of": "", "output": NOTHING}
