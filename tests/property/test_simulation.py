@@ -481,15 +481,45 @@ class Failing(Workflow, key="flow"):
     transitions = {start_at: {"done": DONE}}
 
 
+class Fewer(Workflow, key="flow"):
+    """The same with a part less."""
+
+    start_at = Map(_fails_for_one, over=lambda _: range(3), chunk=2, name="every")
+    transitions = {start_at: {"done": DONE}}
+
+
+class Answered(Workflow, key="flow"):
+    """A map whose parts have completed; then it fails, whatever it is told, and waits again once it is redriven."""
+
+    every = Map(step(key="work")(lambda ctx: "done"), over=lambda _: range(2), chunk=1, name="every")
+    answer = WaitForEvent("yes", "no", name="answer")
+    start_at = every
+    transitions = {every: {"done": answer}, answer: {"yes": FAIL("no"), "no": FAIL("no")}}
+
+
+FROZEN = Faults(kinds=("zombie", "message late"), rates=(0.05,))
 DELETED = Faults(kinds=("zombie", "message late"), rates=(0.2,))
+BROKEN_OFF = Faults(kinds=["zombie"], rates=(0.2,))
 RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
     "cancelled_parts_are_over": (Held, STEERED),
     "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
     "deletion_begins_below": (Failing, DELETED),
+    "deletion_trusts_a_head_that_lags": (Fewer, BROKEN_OFF),
     "events_end_with_their_part": (Early, STEERED),
     "events_of_undone_items_left_behind": (Early, STEERED),
+    "redriven_trees_expire": (Answered, FROZEN),
+    "slow_ends_are_heard": (Answered, FROZEN),
     "stops_no_part": (Halted, NO_FAULTS),
+    "unpaused_for_a_pause": (Answered, FROZEN),
 }
+
+
+def test_a_tree_that_was_redriven_does_not_expire() -> None:
+    """Rule D.11: nor is it paused for ever, whatever a worker that was frozen says late; runs that once found a bug."""
+    simulate(Answered, {}, runs=60, faults=FROZEN, fan=2)
+    for seed in (85, 100, 224, 375):
+        simulate(Answered, {}, seed=seed, faults=FROZEN, fan=2)
+    simulate(Fewer, {}, seed=60, faults=Faults(kinds=("zombie", "call refused"), rates=(0.1,)), fan=2)
 
 
 def test_events_are_there_for_items_that_run_again() -> None:

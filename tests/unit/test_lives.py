@@ -140,7 +140,7 @@ def test_a_deletion_that_was_cut_off_is_finished_by_the_sweep() -> None:
     endings = local.store.endings
     right = endings._remove  # noqa: SLF001 - the crash
     endings._remove = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001 - the crash
-    assert endings.delete(found, local.clock.now(), lambda closed: closed)
+    assert endings.delete(found, local.clock.now(), lambda closed: closed, related=False)
     endings._remove = right  # type: ignore[method-assign]  # noqa: SLF001 - the crash
     with pytest.raises(InstanceNotFound):
         local.runner.get("paid::a")

@@ -114,6 +114,31 @@ def test_a_child_that_is_started_after_its_parent_has_ended_does_not_outlive_it(
     assert (head["status"], "expires" in head) == ("cancelled", True)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("kind", MADE)
+def test_a_deletion_goes_down_also_where_no_head_has_shown_children_yet(
+    kind: str, monkeypatch: pytest.MonkeyPatch, *, restarted: bool
+) -> None:
+    """Rule D.11: each worker died before it had the head follow the log."""
+    flow = parent_of(MADE[kind]())
+    local = LocalRuntime(flow, Kid)
+    with monkeypatch.context() as patch:
+        settle = Store.settle
+        patch.setattr(Store, "settle", lambda self, state: settle(self, state) if state.attached else state)
+        local.start(flow, "1", {})
+    below = list(local.store.load("flow::1").kin)  # type: ignore[union-attr]  # it is there
+    head = local.store.table.get("flow::1", HEAD)
+    assert head is not None
+    assert head["sequence"] == 1
+    if restarted:
+        local.runner.start_instance(flow, {}, id="1")  # none of this life has begun
+    local.runner.cancel("flow::1") if restarted else None
+    local.runner.delete("flow::1")
+    left = [item for name in below for item in local.store.table.query(name, low="", high="~")]
+    assert below
+    assert {item.get("ends") for item in left} == {"deleted"}
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_a_worker_that_dies_while_it_deletes_an_orphan_leaves_that_to_the_next(
     kind: str, monkeypatch: pytest.MonkeyPatch

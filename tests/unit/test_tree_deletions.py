@@ -191,6 +191,6 @@ def test_a_tree_that_is_being_deleted_is_steered_no_more(kind: str) -> None:
     assert found is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endings, "_remove_all", lambda *_: None)
-        assert endings.delete(found, world.local.clock.now(), lambda closed: closed)
+        assert endings.delete(found, world.local.clock.now(), lambda closed: closed, related=True)
     with pytest.raises(NotRoot):
         world.local.runner.redrive(world.names[1])

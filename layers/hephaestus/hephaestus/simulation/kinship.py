@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events import ChildEnded, ChildStarted, ChildUndoing, Redriven
+from hephaestus.engine.events.children import LOST
 from hephaestus.simulation.violation import require
+from hephaestus.store.keys import HEAD
 
 if TYPE_CHECKING:
     from hephaestus.engine.events import RoundEnded, StepCompleted
     from hephaestus.simulation.checks import Check, Generation
     from hephaestus.simulation.ledger import Ledger
+    from hephaestus.store.table import Item
 
 MINUTE_MS: Final = 60_000
 
@@ -76,6 +79,32 @@ def _ends(check: Check, event: ChildEnded) -> None:
     known.ends[activation] = max(min(ended_at, check.entry.at), check.state.steps[event.step].started_at)
     if event.status == "completed" and event.step in check.graph.rounds:
         known.loops[event.step].tries = 0
+
+
+def stays(ledger: Ledger, known: Generation, head: Item) -> None:
+    """While a root is open, and its head follows, nothing of its tree expires: its redrive has kept it (D.11)."""
+    if ledger.store.retention is None:
+        return
+    if known.state.attached:
+        if "expires" in head and not known.state.orphan:
+            _outlives(ledger, known)
+    elif known.redrives and not known.state.closed and head.get("sequence") == known.state.sequence:
+        for one in ledger.generations.values():
+            origin = one.state.origin
+            if origin is not None and origin.root_life == known.state.life and not one.gone:
+                stays(ledger, one, ledger.store.table.get(one.state.instance_id, HEAD) or {})
+
+
+def _outlives(ledger: Ledger, known: Generation) -> None:
+    """What expires is of a root that has ended, or that is about to take that away, or no one comes back to it."""
+    name, one = known.state.instance_id, known
+    while (origin := one.state.origin) is not None and one.state.attached:
+        above = ledger.generations[origin.instance_id, origin.life]
+        if above.gone or one.state.instance_id not in above.state.kin or above.told.get(origin.activation) == LOST:
+            return
+        one = above
+    follows = (ledger.store.table.get(one.state.instance_id, HEAD) or {}).get("sequence") == one.state.sequence
+    require(one.state.closed or not follows, "D.11", f"{name} expires, and {one.state.instance_id} is open")
 
 
 def is_asked(known: Generation, step: str) -> bool:

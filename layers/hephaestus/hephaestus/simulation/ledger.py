@@ -201,6 +201,7 @@ class Ledger:
         self._check_alarm(known, head)
         if head["sequence"] == known.state.sequence:
             check_head(known.state, head)
+        kinship.stays(self, known, head)
 
     def _is_gone(self, known: Generation) -> None:
         """An instance was deleted, or has expired."""

@@ -57,7 +57,7 @@ class Endings:
         known = found.head.get("earlier", ())
         earlier = (*(known if isinstance(known, tuple) else ()), str(found.head["first_commit"]))[-STARTS_KEPT:]
         head, kept = store.new_head(begun, first, earlier)
-        if FAMILY in found.head:
+        if FAMILY in found.head or old.has_kin:
             head = {**head, FAMILY: 1}  # the children of earlier lives are deleted with this one
         key = log_key(old.life, old.sequence + 1)
         item = self._ending("superseded", old.instance_id, key, first.commit_id, first.at)
@@ -71,16 +71,18 @@ class Endings:
         self._replace(store.settle(old), item)
         return evolve(begun, kept=kept)
 
-    def delete(self, found: Read, now: int, finish: Callable[[State], object]) -> bool:
+    def delete(self, found: Read, now: int, finish: Callable[[State], object], *, related: bool) -> bool:
         """Delete a closed instance at ``now`` (ms); ``False`` where another took the number.
 
-        What is below it goes then, and ``finish`` performs what the ends of those may have left undone.
+        What is below it goes then, and ``finish`` performs what the ends of those may have left undone. The ending says
+        whether it is ``related`` to any: its head may lag, and show no child yet.
         """
         instance_id = str(found.head["pk"])
         item = self._ending("deleted", instance_id, log_key(found.life, found.sequence + 1), "deleted", now)
+        item |= {FAMILY: 1} if related else {}
         if not self.store.prolong(instance_id, found.life, now) or not self._put(item):
             return False
-        self._remove_all(found, str(item["sk"]), now, finish)
+        self._remove_all(found._replace(newest=item), str(item["sk"]), now, finish)
         return True
 
     def complete(self, found: Read, now: int, finish: Callable[[State], object]) -> None:
@@ -132,7 +134,7 @@ class Endings:
 
     def _remove_all(self, found: Read, ending: str, now: int, finish: Callable[[State], object]) -> None:
         """Remove what is below a deleted instance, and then the instance, whose log names the others."""
-        if FAMILY in found.head:
+        if FAMILY in found.head or FAMILY in (found.newest or {}):
             delete_children(self.store, found, now, finish)
         self._remove(str(found.head["pk"]), ending)
 

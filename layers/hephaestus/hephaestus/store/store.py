@@ -330,9 +330,10 @@ class Store:
                     raise AlreadyRunning(message)
                 if old is not None and (old.kept.unpublished or old.kept.owed):
                     finish(old)
-                if FAMILY in found.head:
+                related = FAMILY in found.head or (old is not None and (old.attached or old.has_kin))
+                if related:
                     check(found)
-                if self.endings.delete(found, now, finish):
+                if self.endings.delete(found, now, finish, related=related):
                     return True
         message = f"instance {instance_id} is being changed by many callers at once; try again"
         raise StoreUnavailable(message)
