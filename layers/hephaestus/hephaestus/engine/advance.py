@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 
 LATEST: Final = 1 << 62  # ms
+MAY_WAIT: Final = OPEN | {"pending"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,9 +468,11 @@ def is_reachable(graph: Graph, state: State, step: str) -> bool:
 
 def reachable(graph: Graph, state: State, steps: Iterable[str]) -> list[str]:
     """Those of ``steps`` that may still wait for an event; see ``is_reachable``."""
+    open_ = [step for step in steps if step in graph.place and state.step_status(step) in MAY_WAIT]
+    if all(step in state.steps for step in open_):
+        return open_  # only what nothing has happened to can be ruled out
     dead = frozenset(ask(graph, state, Agenda.dead))
-    open_ = {"pending", *OPEN}
-    return [step for step in steps if step in graph.place and state.step_status(step) in open_ and step not in dead]
+    return [step for step in open_ if step not in dead]
 
 
 def _runs(agenda: Agenda, state: State, now: int, in_flight: Collection[str]) -> tuple[Run, ...]:
