@@ -181,7 +181,9 @@ class Command:
             f"{name!r} is missing" for name, own in cls.members.items() if own.default is REQUIRED and name not in given
         ]
         unfit = [
-            name for name, kind in types.items() if name in given and name not in known and not _fits(given[name], kind)
+            name
+            for name, kind in types.items()
+            if name in given and name not in known and kind is not object and type(given[name]) is not kind
         ]
         problems += [f"{name!r} must be {_JSON_NAMES[types[name]]}" for name in unfit]
         command = cls.__new__(cls)
@@ -246,7 +248,8 @@ class Command:
             try:
                 if wire and rule.carries:
                     kept["_given"][name] = value = read_wire(value, name)
-                kept[name] = _read(rule, name, value)
+                # What JSON holds has no code of its own that reading it could call.
+                kept[name] = rule.read(repr(name), value) if wire else _read(rule, name, value)
             except CallerError as error:
                 wrong.append(error)
         self.__dict__.update(kept)
@@ -297,11 +300,6 @@ def _together(wrong: Sequence[CallerError]) -> CallerError:
         return wrong[0]
     kind = InvalidInput if all(isinstance(error, InvalidInput) for error in wrong) else BadRequest
     return kind("; ".join(map(str, wrong)))
-
-
-def _fits(value: object, kind: type[Any]) -> bool:
-    """Whether ``value`` is of a type, where ``True`` is no whole number."""
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def _whole(value: Any) -> Any:
