@@ -45,7 +45,7 @@ DEPLOY: Final = "deploy with LargeValues=bucket"  # then the store has no limit 
 ADVICE: Final = "store large data in S3 and pass its key"
 
 
-def check_size(value: Any, limit: int | None, what: str) -> None:
+def check_size(value: Any, limit: int | None, what: str) -> int:
     """Reject a frozen value that is too large.
 
     Args:
@@ -53,23 +53,25 @@ def check_size(value: Any, limit: int | None, what: str) -> None:
         limit: the store's own, in bytes after compression; ``None`` where it has none.
         what: the value in the message.
 
+    Returns:
+        The room that it takes.
+
     Raises:
         PayloadTooLarge: with the size and the limit.
     """
-    if not value:
-        return
     room = weigh(value)
     if room > MAX_VALUE:
         message = f"{what} needs {room} bytes of room, a value may need {MAX_VALUE} (64 a part and its text): {ADVICE}"
         raise PayloadTooLarge(message)
     if limit is None or room <= limit or len(to_json(value).encode()) <= limit:
-        return
+        return room
     from hephaestus.engine.codec import size  # noqa: PLC0415 - compression is tried only for what is large
 
     compressed = size(value)
     if compressed > limit:
         message = f"{what} takes {compressed} bytes compressed; at most {limit} are stored: {ADVICE}, or {DEPLOY}"
         raise PayloadTooLarge(message)
+    return room
 
 
 def held(state: State) -> int:
@@ -163,17 +165,17 @@ def _begin(text: str, most: int) -> str:
     return text.encode()[:most].decode(errors="ignore")
 
 
-def check_room(state: State, payload: Any = None) -> None:
+def check_room(state: State, more: int = 0) -> None:
     """Reject what would have an instance hold too much.
 
     Args:
         state: the instance.
-        payload: of an event that comes in; what it holds already is counted with it.
+        more: the room that what comes in takes.
 
     Raises:
         PayloadTooLarge: with the limit.
     """
-    if held(state) + weigh(as_results(payload)) > MAX_HELD:
+    if held(state) + more > MAX_HELD:
         raise PayloadTooLarge(too_much(state.public_id))
 
 

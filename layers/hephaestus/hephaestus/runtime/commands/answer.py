@@ -44,10 +44,11 @@ class Answer(Command):
         """Give it; see ``Runner.answer``."""
         link = self.link
         kept: Any = self.payload if link.payload is None else PAYLOAD.read("'payload'", link.payload)
-        check_size(as_results(kept), instances.store.max_value_bytes, f"instance {link.instance_id}: the payload")
+        place = f"instance {link.instance_id}: the payload"
+        room = check_size(as_results(kept), instances.store.max_value_bytes, place)
 
         def deliver(state: State, now: int) -> State | None:
-            check_room(state, kept)
+            check_room(state, room)
             line = state.line(link.step) if link.item is None else link.activation
             only = link.activation if link.item is None else ""
             received = EventReceived(line, link.event, link.event_id, kept, link.event_id, "link", only=only)

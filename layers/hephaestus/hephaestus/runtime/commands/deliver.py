@@ -62,25 +62,29 @@ class Deliver(Command):
 
     def perform(self, instances: Instances, going: Dispatch) -> str:
         """Deliver it; see ``Runner.resume``."""
-        kept, who = self.payload, self.by
-        check_size(as_results(kept), instances.store.max_value_bytes, f"instance {self.instance_id}: the payload")
-        asked = self.digest(self.event, kept, self.step, *(() if self.item is None else (self.item,)))
-
-        def deliver(state: State, now: int) -> State | None:
-            if repeats(state, "event", self.event_id, asked):
-                return state
-            line = accept(instances.registry.definition(state).graph, state, self.event, self.step, self.item)
-            check_room(state, kept)
-            received = EventReceived(line, self.event, self.event_id or "", kept, who.name, who.source, asked)
-            return instances.receive(state, going, now, received)
+        kept, who, item = self.payload, self.by, self.item
+        place = f"instance {self.instance_id}: the payload"
+        room = check_size(as_results(kept), instances.store.max_value_bytes, place)
+        asked = self.digest(self.event, kept, self.step, *(() if item is None else (item,)))
 
         def repeated(state: State) -> bool:
             return repeats(state, "event", self.event_id, asked)
 
+        def deliver(state: State, now: int) -> State | None:
+            if repeated(state):
+                return state
+            line = accept(instances.registry.definition(state).graph, state, self.event, self.step, item)
+            check_room(state, room)
+            received = EventReceived(line, self.event, self.event_id or "", kept, who.name, who.source, asked)
+            return instances.receive(state, going, now, received)
+
+        if item is None:
+            return instances.change(self.instance_id, deliver).instance_id
+
         def route(state: State, now: int) -> State | None:
             graph = instances.registry.definition(state).graph
-            others = [] if self.item is None else local_items(graph, state, self.event, self.step, self.item)
-            far = far_item(instances, graph, state, self.step, self.item, self.event, others)
+            others = local_items(graph, state, self.event, self.step, item)
+            far = far_item(instances, graph, state, self.step, item, self.event, others)
             if far is not None and far.change(instances, deliver, repeated) is not None:
                 return state
             return deliver(state, now)
