@@ -15,7 +15,7 @@ def test_every_step_comes_after_all_of_its_predecessors() -> None:
     graph = Graph("a", {step: {e: tuple(t) for e, t in events.items()} for step, events in DIAMOND.items()})
     assert graph.order == ("a", "b", "c", "d")
     assert graph.predecessors == {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
-    assert graph.events("a") == ("x", "y")
+    assert graph.takes["a"] == ("x", "y")
 
 
 def test_reachable_counts_the_origins() -> None:

@@ -85,13 +85,13 @@ class Issuer:
         if self._is_of_this_item(event, named):
             return self.step
         if named is not None:
-            if named not in self.graph.edges or event not in self.graph.takes(named):
+            if named not in self.graph.edges or event not in self.graph.takes[named]:
                 message = f"step {self.step} asks for a link for step {named!r} and event {event!r}: " + self._known()
                 raise BadCallback(message)
             return named
-        if self.step in self.graph.edges and event in self.graph.takes(self.step):
+        if self.step in self.graph.edges and event in self.graph.takes[self.step]:
             return self.step
-        takers = [step for step in self._waits() if event in self.graph.takes(step)]
+        takers = [step for step in self._waits() if event in self.graph.takes[step]]
         found = next((near for near in self._ahead(takers) if near), takers)
         if len(found) != 1:
             which = f"{', '.join(found)} take it: name one with step=" if found else "no waiting step takes it"
@@ -121,7 +121,7 @@ class Issuer:
         return [step for step in self.graph.order if step in self.graph.waits or self.graph.again_on(step)]
 
     def _known(self) -> str:
-        waits = [f"{step}: {', '.join(self.graph.takes(step))}" for step in self._waits()]
+        waits = [f"{step}: {', '.join(self.graph.takes[step])}" for step in self._waits()]
         return f"the waiting steps and their events are {'; '.join(waits) or 'none'}"
 
 

@@ -336,7 +336,7 @@ def _check_answers(answers: dict[str, list[Answer]], graphs: Sequence[Graph]) ->
 def _taken(graph: Graph, step: str) -> Sequence[str]:
     """The events that a step takes, or its items; without one, those that any takes."""
     if step:
-        return graph.maps[step].events if step in graph.maps else graph.takes(step)
+        return graph.maps[step].events if step in graph.maps else graph.takes[step]
     return (*graph.takers, *(event for spread in graph.maps.values() for event in spread.events))
 
 

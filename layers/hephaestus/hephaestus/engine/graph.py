@@ -70,8 +70,9 @@ class Graph:
     ``ends_on`` take these events alone, also between two attempts. ``children`` are the steps that start a child and
     take no event from outside; what those in ``undoes`` did is undone by the child. ``maps`` are the steps that run
     another for each of their items. ``limits`` are the names of the limits of which an instance has a permit before
-    anything of it runs. Derived: ``order`` has each step after its predecessors, ``place`` where in it a step is, and
-    ``takers`` the steps that each event is declared by.
+    anything of it runs. Derived: ``order`` has each step after its predecessors, ``place`` where in it a step is,
+    ``takes`` the events that each step may be sent, in the order of its transitions, and ``takers`` the steps that each
+    event is declared by.
     ``marks`` tell a step from one of the same key that waits or leads elsewhere; ``fingerprint`` is all of them as
     text, with marks of what is undone and of how an instance ends, or one for all if many.
     """
@@ -93,6 +94,7 @@ class Graph:
     place: Mapping[str, int] = field(init=False)
     predecessors: Mapping[str, tuple[str, ...]] = field(init=False)
     successors: Mapping[str, tuple[str, ...]] = field(init=False)
+    takes: Mapping[str, tuple[str, ...]] = field(init=False)
     takers: Mapping[str, tuple[str, ...]] = field(init=False)
     marks: Mapping[str, bytes] = field(init=False)
     fingerprint: str = field(init=False)
@@ -118,6 +120,7 @@ class Graph:
             "place": {step: place for place, step in enumerate(order)},
             "predecessors": {step: tuple(found) for step, found in predecessors.items()},
             "successors": {step: tuple(successors(self.edges, step)) for step in self.edges},
+            "takes": {step: self._takes(step) for step in self.edges},
             "takers": {event: tuple(steps) for event, steps in takers.items()},
         }
         for name, value in derived.items():
@@ -158,19 +161,14 @@ class Graph:
     def _ending(self) -> bytes:
         return _crc(("ending", self.on_failure, self.output))
 
-    def takes(self, step: str) -> tuple[str, ...]:
-        """The events that ``step`` may be sent, in the order of its transitions."""
+    def _takes(self, step: str) -> tuple[str, ...]:
         if step in self.children or step in self.maps:
             return ()
-        return self.ends_on[step] if step in self.ends_on else (*self.again_on(step), *self.events(step))
+        return self.ends_on[step] if step in self.ends_on else (*self.again_on(step), *self.edges[step])
 
     def again_on(self, step: str) -> tuple[str, ...]:
         """The events that end the wait of a round of ``step``, and have it go on with the next."""
         return self.rounds[step].again_on if step in self.rounds else ()
-
-    def events(self, step: str) -> tuple[str, ...]:
-        """The events ``step`` may emit, in the order of its transitions."""
-        return tuple(self.edges[step])
 
 
 def _crc(value: object) -> bytes:

@@ -43,7 +43,7 @@ def accept(graph: Graph, state: State, event: str, step: str | None = None, item
         )
         raise UnknownStep(message)
     meant = graph.takers.get(event, ()) if step is None else (step,)
-    declared = [key for key in meant if event in graph.takes(key)] if item is None else []
+    declared = [key for key in meant if event in graph.takes[key]] if item is None else []
     candidates = _open(graph, state, declared)
     items = tuple(_open_items(graph, state, event, step, item)) if graph.maps else ()
     if item is None and graph.maps and (far := far_maps(graph, state, step, event)):
@@ -188,7 +188,7 @@ def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for step in takers(graph, state):
         sure = state.step_status(step) == "waiting" or step in graph.waits or step in graph.ends_on
-        if events := graph.takes(step) if sure else graph.again_on(step):
+        if events := graph.takes[step] if sure else graph.again_on(step):
             found[step] = events
     for step, spread in graph.maps.items():
         if state.step_status(step) == "mapping" and is_item_waiting(state, step) and not is_stopped(graph, state, step):

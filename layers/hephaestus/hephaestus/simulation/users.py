@@ -199,7 +199,7 @@ class Outside:
         graph = self.ledger.definition(state).graph
         lines = [step for step in takers(graph, state) if step in graph.rounds]
         lines = [step for step in lines if len(state.waiting_for(step)) < A_LINE]
-        accepted = {**accepted_events(graph, state), **{step: graph.takes(step) for step in lines}}
+        accepted = {**accepted_events(graph, state), **{step: graph.takes[step] for step in lines}}
         items = {line: graph.maps[step].events for step in graph.maps for line in self._items(graph, state, step)}
         accepted = {step: events for step, events in accepted.items() if step not in graph.maps} | items
         found = [(step, event) for step, events in accepted.items() for event in events if event not in NOT_SENT]

@@ -130,7 +130,7 @@ def _check_times_out(graph: Graph, state: State, step: str, item: str | None) ->
         message = f"{where}: its child {child.instance_id} is being stopped, or has ended"
     elif not is_reachable(graph, state, step):
         message = f"{where} is {state.step_status(step)}, it will not wait any more"
-    elif "timeout" not in graph.events(step):
+    elif "timeout" not in graph.edges[step]:
         message = f"{where} routes no 'timeout', which is what a deadline gives it; add it to the step's transitions"
     else:
         return
