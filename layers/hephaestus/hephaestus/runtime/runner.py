@@ -27,7 +27,7 @@ from hephaestus.runtime.commands import (
     UnpauseWorkflow,
 )
 from hephaestus.runtime.commands.answer import check_link
-from hephaestus.runtime.commands.command import check_known, check_schedule
+from hephaestus.runtime.commands.command import check_addressed
 from hephaestus.runtime.commits import Commits
 from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.executor import Executor
@@ -192,8 +192,7 @@ class Runner:
         Raises:
             CallerError: as the runner's method of the same name.
         """
-        check_known(getattr(command, "instance_id", ""), self.store)
-        check_schedule(command)
+        check_addressed(command, self.store)
         return command.perform(self.instances, dispatch or self.dispatch)
 
     def start_instance(  # noqa: PLR0913 - the family's contract

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeA
 
 from hephaestus.definition.containment import contain
 from hephaestus.definition.raised import name_of
+from hephaestus.engine.state import RESERVED
 from hephaestus.errors import BadRequest, CallerError, HephaestusError, InvalidInput, NotRoot
 from hephaestus.runtime.commands.members import (
     REQUIRED,
@@ -78,13 +79,17 @@ def check_known(instance_id: str, store: Store) -> None:
             raise NotRoot(message)
 
 
-def check_schedule(command: Command) -> None:
-    """Reject what cannot be done to a schedule: it has commands of its own.
+def check_addressed(command: Command, store: Store) -> None:
+    """Reject what cannot be done to an instance of the library's own: a schedule has commands of its own.
 
     Raises:
-        BadRequest: it is asked of one.
+        BadRequest: it is asked of a schedule.
+        NotRoot: see ``check_known``.
     """
-    instance_id = getattr(command, "instance_id", "")
+    instance_id: str = getattr(command, "instance_id", "")
+    if not instance_id.startswith(RESERVED):
+        return
+    check_known(instance_id, store)
     if is_schedule(instance_id) and not command.of_schedules:
         message = f"{instance_id} is a schedule: {command.action} is for instances; see hephaestus schedules --help"
         raise BadRequest(message)
