@@ -34,7 +34,7 @@ def serve_ingest(api: Api) -> None:
         started: list[str] = []
         resumed: list[str] = []
         matched, read_as, failed = 0, list[str](), None
-        for message_id, text in _messages(body, api.incoming.header("Idempotency-Key") or uuid.uuid4().hex):
+        for message_id, text in _messages(body, api.incoming.headers.get("idempotency-key") or uuid.uuid4().hex):
             try:
                 done = ingest(api.runner, text, message_id, {})
             except HephaestusError as error:  # the other messages are taken, as the function does

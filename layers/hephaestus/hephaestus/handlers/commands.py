@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.observability import note
@@ -52,7 +53,7 @@ def _route(api: Api, command: type[Command]) -> None:
     def act(**matched: str) -> Response[str]:
         incoming = api.incoming
         incoming.takes()
-        known: dict[str, Any] = {name: api.part(value) for name, value in matched.items()}
+        known: dict[str, Any] = {name: unquote(value) for name, value in matched.items()}  # as it was meant
         if command.named_by:
             known[command.named_by] = incoming.idempotency_key
         call = command.read(incoming.body(), **known, by=incoming.caller)

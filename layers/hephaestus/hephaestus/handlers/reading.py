@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hephaestus.definition.business_key import check_id
 from hephaestus.definition.views import to_json_object
@@ -38,18 +39,18 @@ def _serve_one(api: Api, *, traces: bool) -> None:
         """One instance as it is now."""
         api.incoming.takes("tree")
         tree = api.incoming.flag("tree")
-        return api.answer(to_json_object(runner.get(check_id(api.part(instance_id)), tree=tree)))
+        return api.answer(to_json_object(runner.get(check_id(unquote(instance_id)), tree=tree)))
 
     @api.get("/instances/<instance_id>/why")
     def why(instance_id: str) -> Response[str]:
         """Why it does not go on."""
         api.incoming.takes()
-        return api.answer(to_json_object(runner.why(check_id(api.part(instance_id)))))
+        return api.answer(to_json_object(runner.why(check_id(unquote(instance_id)))))
 
     @api.get("/instances/<instance_id>/history")
     def history(instance_id: str) -> Response[str]:
         """A page of its log, oldest first."""
-        known, asked = check_id(api.part(instance_id)), api.incoming
+        known, asked = check_id(unquote(instance_id)), api.incoming
         asked.takes("generation", "limit", "cursor")
         generation, cursor = asked.number("generation", None, MAX_NUMBER), asked.query("cursor")
         more: dict[str, Any] = {"generation": generation, "cursor": cursor, "traces": traces}
@@ -58,7 +59,7 @@ def _serve_one(api: Api, *, traces: bool) -> None:
     @api.get("/instances/<instance_id>/items")
     def items(instance_id: str) -> Response[str]:
         """A page of the items of a map, in their order."""
-        known, asked = check_id(api.part(instance_id)), api.incoming
+        known, asked = check_id(unquote(instance_id)), api.incoming
         asked.takes("step", "status", "limit", "cursor")
         step, status, cursor = asked.query("step"), asked.query("status"), asked.query("cursor")
         if step is None:

@@ -14,7 +14,7 @@ import logging
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 
@@ -80,16 +80,12 @@ class Api(APIGatewayRestResolver):
         except CallerError as error:
             self.incoming = Request({})
             return _bare(self._refuse(error))
-        self.preferences = prefer.read(self.incoming.header("Prefer"))
+        self.preferences = prefer.read(self.incoming.headers.get("prefer", ""))
         now = self.clock.now()
         left = min(context.get_remaining_time_in_millis(), GATEWAY_MS)
         self._wait_until = now + min((self.preferences.wait or 0) * 1000, left - ANSWER_MS)
         with ending_in(left):
             return super().resolve({**event, "httpMethod": self.incoming.method, "path": self.incoming.path}, context)
-
-    def part(self, matched: str) -> str:
-        """A part of the path as it was meant: ``orderid%3A%3Aabc`` → ``orderid::abc``."""
-        return unquote(matched)
 
     def answer(
         self, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None

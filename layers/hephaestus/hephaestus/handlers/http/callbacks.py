@@ -16,6 +16,7 @@ from hephaestus.callbacks.link import dump
 from hephaestus.definition.views import moment
 from hephaestus.errors import BadRequest, LinksAreOff, NotConfirmed
 from hephaestus.handlers.http import pages, problem
+from hephaestus.handlers.http.request import EMPTY
 from hephaestus.handlers.observability import note
 from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.dispatch import Enqueue
@@ -75,7 +76,7 @@ def take(api: Api, token: str) -> Response[str]:
     """Do what the link is for: for a form that its page gave out, or for a program."""
 
     def act() -> Response[str]:
-        if api.incoming.header("Sec-Fetch-Site") not in ("", "same-origin", "none"):
+        if api.incoming.headers.get("sec-fetch-site", "") not in ("", "same-origin", "none"):
             message = "another site's page sent this: open the link yourself and press its button"
             raise NotConfirmed(message)
         api.incoming.takes("heartbeat")
@@ -113,12 +114,12 @@ def _beat(api: Api, link: Link) -> Response[str]:
 
 def _payload(api: Api, link: Link) -> Any:
     """The results that a program sends, ``None`` for none; no body sends none."""
-    found = api.incoming.given(MAX_PAYLOAD)
-    if found is not None and link.payload is not None:
+    found = api.incoming.body(MAX_PAYLOAD)
+    if found is not EMPTY and link.payload is not None:
         api.runner.look(link)  # where it cannot be used at all, that is what to say
         message = "this link brings its own results: send no body"
         raise BadRequest(message)
-    return read_wire(found[0], "payload") if found else None
+    return None if found is EMPTY else read_wire(found, "payload")
 
 
 def _confirmation(api: Api) -> str:
@@ -171,11 +172,11 @@ def _answer(api: Api, status: int, known: Mapping[str, Any], page: Callable[[], 
 
 def _wants_page(api: Api) -> bool:
     """Whether a person is there: a browser asks for HTML. Without any wish, a link is opened and JSON is sent."""
-    accept = api.incoming.header("Accept").lower()
+    accept = api.incoming.headers.get("accept", "").lower()
     if "text/html" in accept:
         return True
     return "json" not in accept and (api.incoming.method == "GET" or _is_form(api))
 
 
 def _is_form(api: Api) -> bool:
-    return api.incoming.header("Content-Type").lower().startswith(FORMS)
+    return api.incoming.headers.get("content-type", "").lower().startswith(FORMS)

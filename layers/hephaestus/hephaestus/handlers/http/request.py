@@ -17,6 +17,7 @@ from urllib.parse import quote
 from hephaestus.errors import BadRequest, PayloadTooLarge
 from hephaestus.handlers.http.request_key import read_key
 from hephaestus.runtime.caller import MAX_CALLER, Caller
+from hephaestus.values import FrozenDict
 from hephaestus.values.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ CONTEXT_TEXTS: Final = ("path", "stage", "requestId")
 LISTS: Final = ("multiValueHeaders", "multiValueQueryStringParameters")
 OBJECTS: Final = (*LISTS, "headers", "queryStringParameters", "pathParameters", "stageVariables")
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+EMPTY: Final = FrozenDict()  # what a body of nothing but blanks is read as
 CLAIMED: Final = "claimedBy"  # of the request's context: who a direct caller says it is
 
 
@@ -40,6 +42,7 @@ class Request:
         path: as the API's routes are written, without stage and base path.
         base: the stage or base path in front of it, as the caller sees it: ``""`` or ``"/prod"``.
         id: what the gateway calls this request.
+        headers: the headers by their names in lower case; several lines of one are joined with commas.
     """
 
     def __init__(self, event: Mapping[str, Any]) -> None:
@@ -51,25 +54,12 @@ class Request:
         check_shape(event)
         self._event = event
         self._asked = _query(event)
+        self.headers = _headers(event)
         context = event.get("requestContext") or {}
         self.method = str(event.get("httpMethod") or "GET").upper()
         self.path = _own_path(str(event.get("path") or "/"), str(event.get("resource") or ""), context.get("stage"))
         self.base = _base(str(context.get("path") or ""), self.path)
         self.id = str(context.get("requestId") or "")
-
-    def header(self, name: str) -> str:
-        """The value of a header, several lines joined with commas; ``""`` when it is missing."""
-        return self._header(name) or ""
-
-    def _header(self, name: str) -> str | None:
-        name = name.lower()
-        for key, values in (self._event.get("multiValueHeaders") or {}).items():
-            if key.lower() == name and values:
-                return ", ".join(str(value) for value in values)
-        for key, value in (self._event.get("headers") or {}).items():
-            if key.lower() == name:
-                return str(value or "")
-        return None
 
     def takes(self, *names: str) -> None:
         """Refuse a query with other parameters than ``names``: a filter that is misspelt would show everything.
@@ -173,7 +163,7 @@ class Request:
         Raises:
             BadRequest: it is malformed; an empty one would promise what it does not keep.
         """
-        given = self._header("Idempotency-Key")
+        given = self.headers.get("idempotency-key")
         return None if given is None else read_key(given)
 
     @property
@@ -190,20 +180,7 @@ class Request:
         return Caller(_printable(identity.get("userArn")) if isinstance(identity, Mapping) else "", "api")
 
     def body(self, most: int = MAX_BODY) -> Any:
-        """The body as JSON, whatever its content type says; an empty body is an empty object.
-
-        Args:
-            most: how many bytes it may have.
-
-        Raises:
-            PayloadTooLarge: it is larger than ``most``.
-            BadRequest: it is not JSON in UTF-8.
-        """
-        found = self.given(most)
-        return found[0] if found else {}
-
-    def given(self, most: int = MAX_BODY) -> tuple[Any] | None:
-        """The body as JSON, in a tuple of its own; ``None`` where it is empty, as ``0``, ``[]`` and ``""`` are not.
+        """The body as JSON, whatever its content type says; ``EMPTY``, an object, where there is none.
 
         Args:
             most: how many bytes it may have.
@@ -213,7 +190,7 @@ class Request:
             BadRequest: it is not JSON in UTF-8.
         """
         text = self.text(most)
-        return (read_json(text),) if text.strip() else None
+        return read_json(text) if text.strip() else EMPTY
 
     def text(self, most: int) -> str:
         """The body as text.
@@ -272,6 +249,14 @@ def _query(event: Mapping[str, Any]) -> dict[str, str]:
     asked = {name: values[-1] if values else "" for name, values in lists.items()}
     given = event.get("queryStringParameters") or {}
     return {name: value for name, value in {**asked, **given}.items() if value is not None}
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Where names differ in their case alone the first counts, and a list of lines before a single one."""
+    lines = reversed((event.get("multiValueHeaders") or {}).items())
+    single = reversed((event.get("headers") or {}).items())
+    found = {name.lower(): str(value or "") for name, value in single}
+    return found | {name.lower(): ", ".join(map(str, values)) for name, values in lines if values}
 
 
 def _are_texts(values: Iterable[object]) -> bool:
