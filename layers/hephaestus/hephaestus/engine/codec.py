@@ -144,15 +144,16 @@ _NAMES: Final = {
     "Replacement": ev.Replacement,
     **ev.EVENTS,
 }
-_formats: Final[dict[type[Any], _Format]] = {}
 
 
-def _format(kind: type[Any]) -> _Format:
-    """The format of a class: a cold start reads the types of few of them."""
-    found = _formats.get(kind)
-    if found is None:
-        found = _formats[kind] = _Format(kind)
-    return found
+class _Formats(dict[type[Any], _Format]):
+    """The formats of classes, each made on first use: a cold start reads the types of few of them."""
+
+    def __missing__(self, kind: type[Any]) -> _Format:
+        return self.setdefault(kind, _Format(kind))
+
+
+_formats: Final = _Formats()
 
 
 def _nested(kind: Any) -> bool:
@@ -166,7 +167,7 @@ def _pack(value: Any) -> Any:
         return [_pack(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _pack(item) for key, item in value.items()}
-    return value if value is None else _format(type(value)).pack(value)
+    return value if value is None else _formats[type(value)].pack(value)
 
 
 def _reader(kind: Any) -> Callable[[Any], Any] | None:
@@ -181,7 +182,7 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
     if kind is Any or parts in _VALUES:
         return adopt
     if is_dataclass(kind):
-        return _format(cast("type[Any]", kind)).unpack
+        return _formats[cast("type[Any]", kind)].unpack
     if origin is UnionType and len(parts) == 2 and parts[1] is type(None):  # noqa: PLR2004 - it is optional
         return partial(_read_optional, read) if (read := _reader(parts[0])) else None
     if origin is tuple and parts[1:] == (...,):
@@ -213,7 +214,7 @@ def _read_tuple(read: Callable[[Any], Any] | None, packed: Any) -> tuple[Any, ..
 
 def dump_events(events: tuple[ev.Event, ...]) -> bytes:
     """The events of one entry as bytes."""
-    return _squeeze(to_json([[type(event).__name__, _format(type(event)).pack(event)] for event in events]))
+    return _squeeze(to_json([[type(event).__name__, _formats[type(event)].pack(event)] for event in events]))
 
 
 def load_events(data: bytes) -> tuple[ev.Event, ...]:
@@ -223,7 +224,7 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
         CorruptLog: the bytes are damaged, or were written by a newer release.
     """
     try:
-        return tuple(_format(ev.EVENTS[name]).unpack(packed) for name, packed in from_json(_stretch(data)))
+        return tuple(_formats[ev.EVENTS[name]].unpack(packed) for name, packed in from_json(_stretch(data)))
     except _UNREADABLE as error:
         message = f"a log entry cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error
@@ -231,7 +232,7 @@ def load_events(data: bytes) -> tuple[ev.Event, ...]:
 
 def dump_state(state: State) -> bytes:
     """A snapshot as bytes."""
-    return _squeeze(to_json({**_format(State).pack(state), "schema": SCHEMA}))
+    return _squeeze(to_json({**_formats[State].pack(state), "schema": SCHEMA}))
 
 
 def load_state(data: bytes) -> State:
@@ -245,7 +246,7 @@ def load_state(data: bytes) -> State:
         if packed.pop("schema") > SCHEMA:
             message = "a snapshot was written by a newer release: deploy that release again"
             raise CorruptLog(message)
-        state: State = _format(State).unpack(packed)
+        state: State = _formats[State].unpack(packed)
     except _UNREADABLE as error:
         message = f"a snapshot cannot be read ({type(error).__name__}): damaged, or written by a newer release"
         raise CorruptLog(message) from error

@@ -88,6 +88,10 @@ class Store:
         threshold: the largest value that is kept in the table, in bytes after compression.
         sizes: from which size on something is a value.
 
+    Attributes:
+        max_value_bytes: the largest single value it takes, in bytes after compression; ``None`` where large ones go to
+            S3.
+
     Raises (any method):
         StoreUnavailable: throttled, timed out or unreachable, after the table's own retries.
         CorruptLog: what is stored cannot be read.
@@ -106,6 +110,7 @@ class Store:
     ) -> None:
         self.table = table
         self.values = Values(table, blobs, threshold)
+        self.max_value_bytes = threshold if blobs is None else None
         self.sizes = sizes
         self.reader = Reader(table, self.values)
         self.shards = Shards(wake_shards, list_shards)
@@ -121,11 +126,6 @@ class Store:
     def own_table(self) -> str | None:
         """The name of the table, which no step may write to; ``None`` where users' tables are elsewhere."""
         return self.table.name
-
-    @property
-    def max_value_bytes(self) -> int | None:
-        """The largest single value it takes, in bytes after compression; ``None`` where large ones go to S3."""
-        return self.values.threshold if self.values.blobs is None else None
 
     # --- Writing ---
 

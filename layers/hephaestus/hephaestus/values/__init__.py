@@ -376,11 +376,17 @@ def from_wire(value: Any, place: str, depth: int = 0) -> Any:
     if depth > 2 * MAX_DEPTH:
         return value  # which is too deep wherever it is stored
     if isinstance(value, list):
-        return [from_wire(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return [
+            item if type(item) in _LEAVES else from_wire(item, f"{place}[{index}]", depth + 1)
+            for index, item in enumerate(value)
+        ]
     if not isinstance(value, dict):
         return value
     if TAG not in value:
-        return {key: from_wire(item, f"{place}.{str(key)[:SHOWN_KEY]}", depth + 1) for key, item in value.items()}
+        return {
+            key: item if type(item) in _LEAVES else from_wire(item, f"{place}.{str(key)[:SHOWN_KEY]}", depth + 1)
+            for key, item in value.items()
+        }
     try:
         ((kind, text),) = value.values()
         return _UNTAG[kind](str.__str__(text))
