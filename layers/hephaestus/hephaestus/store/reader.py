@@ -41,22 +41,19 @@ class Read(NamedTuple):
         life: the life of both.
         newest: the entry.
         number: the entry's number; 0 without one.
+        ended: what ended the life, if the newest entry says so: ``superseded`` or ``deleted``.
     """
 
     head: Item
     life: str
     newest: Item | None = None
     number: int = 0
+    ended: str = ""
 
     @property
     def sequence(self) -> int:
         """The number of the newest entry that is known."""
         return max(attribute(self.head, "sequence", int), self.number)
-
-    @property
-    def ended(self) -> str:
-        """What ended the life, if the newest entry says so: ``superseded`` or ``deleted``."""
-        return "" if self.newest is None else str(self.newest.get("ends", ""))
 
 
 class Reader:
@@ -87,15 +84,20 @@ class Reader:
             own_life = str(head["life"])
             if len(items) == 1:
                 return Read(head, own_life)
-            life, number = _log_key(items[1])
-            if life == own_life:
-                return Read(head, life, check_format(items[1]), number)
+            entry, (life, number) = items[1], _log_key(items[1])
             if life > own_life:
                 return Read(head, own_life)  # an earlier life's: names of lives count down
-            own = self.table.query(instance_id, low=log_key(own_life, LAST_NUMBER), high=log_key(own_life, 0), limit=1)
-            again = self.table.get(instance_id, HEAD)
-            if again is not None and again.get("life") == own_life:
-                return Read(_head(again), own_life, *((check_format(own[0]), _log_key(own[0])[1]) if own else ()))
+            if life < own_life:
+                low, high = log_key(own_life, LAST_NUMBER), log_key(own_life, 0)
+                own = self.table.query(instance_id, low=low, high=high, limit=1)
+                again = self.table.get(instance_id, HEAD)
+                if again is None or again.get("life") != own_life:
+                    continue
+                head = _head(again)
+                if not own:
+                    return Read(head, own_life)
+                entry, (_, number) = own[0], _log_key(own[0])
+            return Read(head, own_life, check_format(entry), number, str(entry.get("ends", "")))
         message = f"instance {instance_id} is being started and ended by many callers at once; try again"
         raise StoreUnavailable(message)
 
