@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.errors import RequestIdReused
@@ -27,6 +28,7 @@ NAME: Final = 12  # characters: 72 bits, so that two ids within a window are as 
 DIGEST: Final = 8  # characters: 48 bits, of what was asked for
 
 
+@lru_cache(2 * WINDOW)  # asked for as a request comes in, and as it is remembered
 def named(action: str, request_id: str) -> str:
     """The ``NAME`` characters that stand for a request: the same id of another action is another request."""
     return short(f"{action}\n{request_id}", NAME)
