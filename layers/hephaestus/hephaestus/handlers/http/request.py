@@ -174,10 +174,11 @@ class Request:
         ``docs/security.md`` names that trust. Our own clients that do so say that theirs is a claim.
         """
         context = self._event.get("requestContext") or {}
-        if CLAIMED in context:
-            return Caller(_printable(context[CLAIMED]), "claim")
         identity = context.get("identity")
-        return Caller(_printable(identity.get("userArn")) if isinstance(identity, Mapping) else "", "api")
+        claimed, authorized = context.get(CLAIMED), identity.get("userArn") if isinstance(identity, Mapping) else None
+        name = claimed if CLAIMED in context else authorized
+        shown = name[:MAX_CALLER] if isinstance(name, str) and name.isprintable() else ""
+        return Caller(shown, "claim" if CLAIMED in context else "api")
 
     def body(self, most: int = MAX_BODY) -> Any:
         """The body as JSON, whatever its content type says; ``EMPTY``, an object, where there is none.
@@ -268,10 +269,6 @@ def _are_texts(values: Iterable[object]) -> bool:
         ):
             return False
     return True
-
-
-def _printable(name: object) -> str:
-    return name[:MAX_CALLER] if isinstance(name, str) and name.isprintable() else ""
 
 
 def _too_large(most: int) -> PayloadTooLarge:
