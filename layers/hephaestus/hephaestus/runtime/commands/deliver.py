@@ -67,11 +67,8 @@ class Deliver(Command):
         room = check_size(as_results(kept), instances.store.max_value_bytes, place)
         asked = self.digest(self.event, kept, self.step, *(() if item is None else (item,)))
 
-        def repeated(state: State) -> bool:
-            return repeats(state, "event", self.event_id, asked)
-
         def deliver(state: State, now: int) -> State | None:
-            if repeated(state):
+            if repeats(state, "event", self.event_id, asked):
                 return state
             line = accept(instances.registry.definition(state).graph, state, self.event, self.step, item)
             check_room(state, room)
@@ -80,6 +77,9 @@ class Deliver(Command):
 
         if item is None:
             return instances.change(self.instance_id, deliver).instance_id
+
+        def repeated(state: State) -> bool:
+            return repeats(state, "event", self.event_id, asked)
 
         def route(state: State, now: int) -> State | None:
             graph = instances.registry.definition(state).graph
