@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hephaestus.engine.events import InstanceStarted
 from hephaestus.engine.state import State
 from hephaestus.store.heads import Shards, Sizes, fattened, lean, room
 from hephaestus.store.keys import LAST_NUMBER
@@ -64,9 +65,9 @@ def test_a_boundary_changes_every_attribute_that_the_indexes_and_an_owner_have()
 def test_a_snapshot_leaves_out_what_its_head_and_first_entry_say_and_gets_it_back() -> None:
     bare = lean(FULL)
     assert bare == State("w::1", 2, "w", 3, "waiting", 7, NOW, NOW + 1, metadata={"m": 2})
-    begun = State("w::1", 2, "w", 3, start_id="start", initial={"a": 1}, tags=("t",), life="life")
-    assert fattened(bare, begun, Shards(1, 1).changes(FULL, None)) == FULL
-    assert fattened(bare, begun, {}) == replace(FULL, owner=None, lease_until=0, wake_at=None)
+    started = InstanceStarted("w", 3, start_id="start", initial={"a": 1}, tags=("t",))
+    assert fattened(bare, started, "life", Shards(1, 1).changes(FULL, None)) == FULL
+    assert fattened(bare, started, "life", {}) == replace(FULL, owner=None, lease_until=0, wake_at=None)
 
 
 def test_a_head_is_kept_to_dynamodbs_units() -> None:

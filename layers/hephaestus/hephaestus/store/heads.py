@@ -20,6 +20,7 @@ from hephaestus.values.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hephaestus.engine.events import InstanceStarted
     from hephaestus.engine.state import State
     from hephaestus.store.table import Item, Value
 
@@ -137,16 +138,16 @@ def lean(state: State) -> State:
     )
 
 
-def fattened(snapshot: State, begun: State, head: Mapping[str, Any]) -> State:
+def fattened(snapshot: State, started: InstanceStarted, life: str, head: Mapping[str, Any]) -> State:
     """The state that a snapshot was made of."""
     return evolve(
         snapshot,
-        initial=begun.initial,
-        tags=begun.tags,
-        start_id=begun.start_id,
-        life=begun.life,
-        graph=begun.graph,
-        origin=begun.origin,
+        initial=started.initial,
+        tags=started.tags,
+        start_id=started.start_id,
+        life=life,
+        graph=started.graph,
+        origin=started.origin,
         owner=head.get("owner"),
         lease_until=head.get("lease_until", 0),
         wake_at=head.get("wake_at"),

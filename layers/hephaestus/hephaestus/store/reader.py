@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from hephaestus.engine.codec import load_events, load_state
 from hephaestus.engine.effects import is_news, owed
 from hephaestus.engine.events import Entry, InstanceStarted
-from hephaestus.engine.fold import apply, fold
+from hephaestus.engine.fold import begin, fold
 from hephaestus.engine.state import Kept, State, evolve
 from hephaestus.errors import CorruptLog, StoreUnavailable
 from hephaestus.store.heads import fattened
@@ -136,13 +136,13 @@ class Reader:
         known = set(named.values()) | set(names_in(places))
         events = self._events(instance_id, read.life, places, data)
         first = Entry(1, str(head["first_commit"]), attribute(head, "created_at", int), events)
-        state = InstanceStarted.begins(instance_id, attribute(head, "generation", int), first, read.life)
+        generation = attribute(head, "generation", int)
         snapshot = large[named["snapshot"]] if "snapshot" in named else head.get("snapshot")
         if isinstance(snapshot, bytes):
-            state, names = self._snapshot(state, head, snapshot)
+            state, names = self._snapshot(read, InstanceStarted.of(instance_id, generation, first), snapshot)
             known |= names
         else:
-            state = apply(state, events[1:], first.at)
+            state = begin(instance_id, generation, first, read.life)
         sequence = attribute(head, "sequence", int)
         if state.sequence != sequence:
             message = f"instance {instance_id}: its snapshot is of entry {state.sequence}, its head of {sequence}"
@@ -257,17 +257,18 @@ class Reader:
                 raise CorruptLog(message)
         return found
 
-    def _snapshot(self, begun: State, head: Item, snapshot: bytes) -> tuple[State, set[str]]:
+    def _snapshot(self, read: Read, started: InstanceStarted, snapshot: bytes) -> tuple[State, set[str]]:
         """The state that a head's snapshot holds, and the names of its values."""
-        places, data = unpacked(snapshot, begun.instance_id)
-        state = _named(begun.instance_id, self.load_state, data)
-        if (state.instance_id, state.generation) != (begun.instance_id, begun.generation):
-            message = f"instance {begun.instance_id}: its snapshot is of another instance or generation"
+        instance_id = str(read.head["pk"])
+        places, data = unpacked(snapshot, instance_id)
+        state = _named(instance_id, self.load_state, data)
+        if (state.instance_id, state.generation) != (instance_id, read.head["generation"]):
+            message = f"instance {instance_id}: its snapshot is of another instance or generation"
             raise CorruptLog(message)
         names = names_in(places)
         if names:
-            state = state_whole(state, places, self.values.get(begun.instance_id, begun.life, names))
-        return fattened(state, begun, head), set(names)
+            state = state_whole(state, places, self.values.get(instance_id, read.life, names))
+        return fattened(state, started, read.life, read.head), set(names)
 
     def entry_of(self, item: Item) -> Entry:
         """The log entry that an item holds; what a round left whose carry is not kept any more reads as nothing."""

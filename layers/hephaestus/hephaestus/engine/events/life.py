@@ -45,8 +45,8 @@ class InstanceStarted(Event):
     scheduled_for: int = 0
 
     @staticmethod
-    def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
-        """The state after the first event of a life's first entry.
+    def of(instance_id: str, generation: int, entry: Entry) -> InstanceStarted:
+        """The first event of a life's first entry.
 
         Raises:
             CorruptLog: the entry does not start an instance, or is not numbered 1.
@@ -55,6 +55,16 @@ class InstanceStarted(Event):
         if not isinstance(first, InstanceStarted) or entry.sequence != 1:
             message = f"instance {instance_id}: generation {generation} does not begin with a start"
             raise CorruptLog(message)
+        return first
+
+    @staticmethod
+    def begins(instance_id: str, generation: int, entry: Entry, life: str) -> State:
+        """The state after that event.
+
+        Raises:
+            CorruptLog: as ``of`` does.
+        """
+        first = InstanceStarted.of(instance_id, generation, entry)
         part = None if first.origin is None else first.origin.part
         return State(
             instance_id=instance_id,
