@@ -49,14 +49,15 @@ def walk() -> list[tuple[str, str]]:
     """The module and function of each call, from the handler's to that which commits the event."""
     local = LocalRuntime(OrderFlow)
     context = json.loads((ROOT / "events/direct-start.json").read_text())["context"]
-    local.start(OrderFlow, "sample-1", context)
+    for value in ("sample-0", "sample-1"):
+        local.start(OrderFlow, value, context)
     setattr(aws, "runner_from_environment", lambda: local.runner)  # noqa: B010 - the function takes its runner from there
     function = importlib.import_module("hephaestus.handlers.resume_function")
     event = json.loads((ROOT / "events/api-resume.json").read_text())
     event["headers"] = {name: value for name, value in event["headers"].items() if name != "Prefer"}
     event["multiValueHeaders"].pop("Prefer", None)
-    warm = json.loads(json.dumps(event).replace("sample-1", "nobody"))
-    function.handler(warm, Context())  # what is imported and made on first use
+    warm = json.loads(json.dumps(event).replace("sample-1", "sample-0"))
+    function.handler(warm, Context())  # what is imported, compiled and made on first use
     seen: list[tuple[str, str]] = []
 
     def note(frame: FrameType, kind: str, _argument: Any) -> None:

@@ -27,6 +27,8 @@ MAX_FILTER: Final = 2_048
 MAX_REASON: Final = 1_000
 MAX_NUMBER: Final = 99_999_999
 
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # one for all: ``json.dumps`` makes it anew
+
 
 def read_context(context: object) -> FrozenDict:
     """The start data, frozen: a mapping, or a model as its own class reads it again.
@@ -228,8 +230,7 @@ def request_digest(*asked: Any) -> str:
     Args:
         asked: values that can be stored.
     """
-    text = json.dumps(json.loads(to_json(asked)), sort_keys=True, separators=(",", ":"))
-    return short(text, DIGEST)
+    return short(_sorted(json.loads(to_json(asked))), DIGEST)
 
 
 def digest(text: str) -> str:
