@@ -5,14 +5,13 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.definition.views import to_json_object
+from hephaestus.definition.views import to_json_object, to_json_page
 from hephaestus.handlers.http.describe import deployed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hephaestus.console.source import Json
-    from hephaestus.definition.views import Page
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.runner import Runner
     from hephaestus.store.filters import ListFilter
@@ -44,21 +43,22 @@ class LocalConnection:
         self, instance_id: str, *, generation: int | None = None, limit: int = 100, cursor: str | None = None
     ) -> Json:
         """A page of an instance's log, oldest first."""
-        return _page(self._runner.history(instance_id, generation=generation, limit=limit, cursor=cursor, traces=True))
+        asked: Any = {"generation": generation, "limit": limit, "cursor": cursor}
+        return to_json_page(self._runner.history(instance_id, **asked, traces=True))
 
     def items(
         self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> Json:
         """A page of the items of a map, in their order: ``items`` and ``cursor``."""
-        return _page(self._runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
+        return to_json_page(self._runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
 
     def list(self, wanted: ListFilter, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest start first."""
-        return _page(self._runner.find(wanted, limit=limit, cursor=cursor))
+        return to_json_page(self._runner.find(wanted, limit=limit, cursor=cursor))
 
     def limits(self, name: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of limits, by name."""
-        return _page(self._runner.limits(name, limit=limit, cursor=cursor))
+        return to_json_page(self._runner.limits(name, limit=limit, cursor=cursor))
 
     def schedules(self) -> Sequence[Json]:
         """All schedules, by name."""
@@ -71,7 +71,3 @@ class LocalConnection:
     def do(self, command: Command) -> Json:
         """Do what is asked for, in the name of ``by``."""
         return {"id": self._runner.do(command.asked_by(self.by))}
-
-
-def _page(page: Page[Any]) -> Json:
-    return {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}

@@ -425,6 +425,11 @@ def to_json_object(shown: Any) -> dict[str, Any]:
     return members
 
 
+def to_json_page(page: Page[Any]) -> dict[str, Any]:
+    """A page of views as JSON's own types."""
+    return {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}
+
+
 def _output(state: State) -> Mapping[str, Any] | None:
     if state.status != "completed":
         return None

@@ -14,7 +14,7 @@ import botocore.session
 
 from hephaestus.adapters.session import Account
 from hephaestus.aws import Settings, build_runner
-from hephaestus.definition.views import to_json_object
+from hephaestus.definition.views import to_json_object, to_json_page
 from hephaestus.errors import BadRequest
 from hephaestus.operations.advice import explained
 from hephaestus.operations.catalog import Catalog
@@ -28,7 +28,6 @@ from hephaestus.store.filters import EVERY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hephaestus.definition.views import Page
     from hephaestus.runtime.commands import Command
     from hephaestus.runtime.runner import Runner
     from hephaestus.store.filters import ListFilter
@@ -76,7 +75,7 @@ class Connection:
         if self.runner is None:
             return self._deployed().limits(name, limit=limit, cursor=cursor)
         with explained(self.account):
-            return _page(self.runner.limits(name, limit=limit, cursor=cursor))
+            return to_json_page(self.runner.limits(name, limit=limit, cursor=cursor))
 
     def get(self, instance_id: str, *, tree: bool = False) -> Json:
         """An instance as it is now, with its tree where that is asked for."""
@@ -100,7 +99,7 @@ class Connection:
             return self._deployed().history(instance_id, generation=generation, limit=limit, cursor=cursor)
         with explained(self.account):
             asked: Any = {"generation": generation, "limit": limit, "cursor": cursor}
-            return _page(self.runner.history(instance_id, **asked, traces=True))
+            return to_json_page(self.runner.history(instance_id, **asked, traces=True))
 
     def items(
         self, instance_id: str, step: str, *, status: str | None = None, limit: int = 100, cursor: str | None = None
@@ -109,14 +108,14 @@ class Connection:
         if self.runner is None:
             return self._deployed().items(instance_id, step, status=status, limit=limit, cursor=cursor)
         with explained(self.account):
-            return _page(self.runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
+            return to_json_page(self.runner.items(instance_id, step, status=status, limit=limit, cursor=cursor))
 
     def list(self, wanted: ListFilter = EVERY, *, limit: int = 50, cursor: str | None = None) -> Json:
         """A page of instances, newest first: ``items`` and ``cursor``, ``None`` at the end."""
         if self.runner is None:
             return self._deployed().list(wanted, limit=limit, cursor=cursor)
         with explained(self.account):
-            return _page(self.runner.find(wanted, limit=limit, cursor=cursor))
+            return to_json_page(self.runner.find(wanted, limit=limit, cursor=cursor))
 
     def do(self, command: Command, *, wait: int | None = None) -> Json:
         """Have the deployed functions do what ``command`` asks for.
@@ -244,7 +243,3 @@ def _check_address(address: str) -> None:
 def _unknown() -> list[Json]:
     message = "a table alone does not say which workflows there are"
     raise BadRequest(message)
-
-
-def _page(page: Page[Any]) -> Json:
-    return {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 
 from hephaestus.adapters.deadline import ending_in
-from hephaestus.definition.views import to_json_object
+from hephaestus.definition.views import to_json_object, to_json_page
 from hephaestus.errors import CallerError, InstanceNotFound, RetryLater
 from hephaestus.handlers.http import prefer, problem
 from hephaestus.handlers.http.fitting import dump, fits, fitted
@@ -108,7 +108,7 @@ class Api(APIGatewayRestResolver):
         limit = self.incoming.number("limit", default, MAX_LIMIT) or default
         while True:
             page = fetch(limit)
-            body = {"items": [to_json_object(item) for item in page.items], "cursor": page.cursor}
+            body = to_json_page(page)
             if limit == 1 or fits(dump(body)):
                 return self.answer(body)
             limit //= 2
