@@ -333,12 +333,16 @@ class Table(Protocol):
         """How many items a partition of an index has, counted up to ``most`` (at most some thousands)."""
 
 
+def changed(item: Item, changes: Mapping[str, Value | None]) -> Item:
+    """What ``item`` becomes where attributes are set, or removed by ``None``."""
+    return {name: value for name, value in {**item, **changes}.items() if value is not None}
+
+
 def added(item: Item, name: str, by: int, changes: Mapping[str, Value | None]) -> Item:
     """What ``item`` becomes where ``by`` is added to its number ``name``, and other attributes are set."""
     number = item[name]
     assert isinstance(number, int)  # noqa: S101 - as its condition says
-    changed = {**item, **changes, name: number + by}
-    return {name: value for name, value in changed.items() if value is not None}
+    return changed(item, {**changes, name: number + by})
 
 
 def check_size(item: Item, most: int) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, added, check_size
+from hephaestus.store.table import EXPIRES, MAX_ITEM_BYTES, Condition, Page, added, changed, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,8 +100,7 @@ class InMemoryTable:
             found = partition.items.get(sk)
             if found is None or not condition.holds(found):
                 return False
-            changed = {**found, **changes}
-            after = {name: value for name, value in changed.items() if value is not None}
+            after = changed(found, changes)
             check_size(after, self.max_item_bytes)
             partition.items[sk] = after
             self._changed((pk, sk), found, after)

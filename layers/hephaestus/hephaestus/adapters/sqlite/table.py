@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus.adapters.sqlite.database import Database
 from hephaestus.adapters.sqlite.user_tables import SCHEMA, SqliteUserTables
 from hephaestus.errors import CorruptLog
-from hephaestus.store.table import ABSENT, EXPIRES, MAX_ITEM_BYTES, Page, added, check_size
+from hephaestus.store.table import ABSENT, EXPIRES, MAX_ITEM_BYTES, Page, added, changed, check_size
 
 if TYPE_CHECKING:
     import sqlite3
@@ -87,8 +87,7 @@ class SqliteTable:
             found = _find(connection, pk, sk)
             if found is None or not condition.holds(found):
                 return False
-            changed = {**found, **changes}
-            after = {name: value for name, value in changed.items() if value is not None}
+            after = changed(found, changes)
             check_size(after, self.max_item_bytes)
             connection.execute(self._replace, self._row(after))
         return True
