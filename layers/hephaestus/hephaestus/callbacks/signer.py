@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 MAX_TOKEN: Final = 4_096  # characters; API Gateway takes 10,240 bytes of request line and headers
 CONFIRM_SECONDS: Final = 60 * 60  # how long an opened page may be left before its button is pressed
-TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{1,4052})\.([A-Za-z0-9_-]{43})")
-CONFIRMATION: Final = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
+SIGNATURE: Final = 43  # characters
+TOKEN: Final = re.compile(rf"([A-Za-z0-9_-]{{1,{MAX_TOKEN - 1 - SIGNATURE}}})\.([A-Za-z0-9_-]{{{SIGNATURE}}})")
+CONFIRMATION: Final = re.compile(rf"([0-9]{{1,12}})\.([A-Za-z0-9_-]{{{SIGNATURE}}})")
 # What is signed begins with what it is for, so that nothing signed for one purpose serves for the other.
 LINK: Final = b"hephaestus link 1\n"
 CONFIRM: Final = b"hephaestus confirmation 1\n"

@@ -30,7 +30,6 @@ MISSING: Final = object()
 TOKEN: Final = re.compile(r"\s*([#:]\w+|[A-Za-z_]\w*|<>|<=|>=|[-=<>(),+.\[\]]|[0-9]+|\S)")
 COMPARISONS: Final = ("=", "<>", "<", "<=", ">", ">=")
 ORDERED: Final = (str, Decimal, bytes)
-SECTIONS: Final = ("SET", "REMOVE", "ADD", "DELETE")
 UNKNOWN: Final = ("contains", "size", "attribute_type", "list_append", "IN", "BETWEEN", "DELETE", ".", "[")
 ARITHMETIC: Final = Context(prec=MAX_DIGITS)
 
