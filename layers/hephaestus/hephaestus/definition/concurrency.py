@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import NonRetryable
+from hephaestus.values.scalars import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,11 +131,6 @@ def check_named(wrong: Mistakes, name: object, per: object, priority: object) ->
         wrong.add(f"its per {problem}", "Give a plain function that takes the context and returns a text")
     if not is_whole(priority) or not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
         wrong.add(f"priority is {shown(priority)}", f"Give a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}")
-
-
-def is_whole(given: object) -> TypeGuard[int]:
-    """Whether it is a whole number."""
-    return isinstance(given, int) and not isinstance(given, bool)
 
 
 def limits_wrong(limits: object, *, of_workflow: bool = False) -> Iterator[tuple[str, str]]:

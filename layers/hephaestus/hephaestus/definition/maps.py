@@ -18,6 +18,7 @@ from hephaestus.engine.graph import WHOLE_SHARE, Spread
 from hephaestus.engine.records import NOTHING
 from hephaestus.values import FrozenDict, FrozenList, NotSerializable, freeze
 from hephaestus.values.lazy_dataclass import dataclass
+from hephaestus.values.scalars import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,9 +122,9 @@ class Map(Step):
                 and (unfit := call_problem(function, argument, coroutines=False))
             ):
                 wrong.add(f"its {what} {unfit}", f"Give a plain function that takes the {argument}")
-        if not _is_number(concurrency) or not 1 <= concurrency <= MOST_AT_ONCE:
+        if not is_whole(concurrency) or not 1 <= concurrency <= MOST_AT_ONCE:
             wrong.add(f"concurrency is {shown(concurrency)}", f"Give a whole number from 1 to {MOST_AT_ONCE:,}")
-        if not _is_number(chunk) or not 1 <= chunk <= MOST_CHUNK:
+        if not is_whole(chunk) or not 1 <= chunk <= MOST_CHUNK:
             wrong.add(f"chunk is {shown(chunk)}", f"Give a whole number from 1 to {MOST_CHUNK}")
         if isinstance(over, Items) and key is not None:
             wrong.add("has a key and the lines of an object as its items", "Drop key: their keys are their indexes")
@@ -230,13 +231,9 @@ def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
         yield (f"is a map of {made.key}, which names the rate {rates[0]!r}", fix)
 
 
-def _is_number(given: object) -> bool:
-    return isinstance(given, int) and not isinstance(given, bool)
-
-
 def read_tolerated(given: object) -> tuple[int, int | None] | None:
     """How many items may fail: a number, or a share in hundredths of a per cent; ``None`` for neither."""
-    if isinstance(given, int) and _is_number(given):
+    if is_whole(given):
         return (int(given), None) if given >= 0 else None
     if not isinstance(given, str) or not given.endswith("%"):
         return None

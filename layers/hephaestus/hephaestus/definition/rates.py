@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.concurrency import Limit, check_named, is_whole
+from hephaestus.definition.concurrency import Limit, check_named
 from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
+from hephaestus.values.scalars import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,6 +13,7 @@ from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.raised import frames_of, name_of
 from hephaestus.definition.signatures import call_problem
 from hephaestus.errors import EngineSignal, NonRetryable
+from hephaestus.values.scalars import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ class Retry:
     ) -> None:
         """Check it, with durations as ``timedelta`` from here on."""
         wrong = Mistakes("Retry")
-        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+        if not is_whole(max_attempts) or max_attempts < 1:
             wrong.add(f"max_attempts is {shown(max_attempts)}", "Give a whole number of at least 1")
         if not is_one_of(backoff, BACKOFFS):
             wrong.add(f"backoff is {shown(backoff)}", f"Give one of {', '.join(BACKOFFS)}")

@@ -10,6 +10,7 @@ from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.step import events_wrong, plain_events
 from hephaestus.engine.graph import Bounds
+from hephaestus.values.scalars import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Rounds:
     def __init__(self, at_most: int, within: Duration | None = None, again_on: Sequence[str] = ()) -> None:
         """Check it, with the duration as ``timedelta`` from here on."""
         wrong = Mistakes("Rounds")
-        if isinstance(at_most, bool) or not isinstance(at_most, int) or not 1 <= at_most <= MOST_ROUNDS:
+        if not is_whole(at_most) or not 1 <= at_most <= MOST_ROUNDS:
             wrong.add(f"at_most is {shown(at_most)}", f"Give a whole number from 1 to {MOST_ROUNDS:,}")
         limit = None if within is None else wrong.read(read_duration, within, "within")
         for problem, fix in () if again_on == () else events_wrong(again_on):

@@ -12,7 +12,7 @@ from hephaestus.definition.definition import CHECKPOINTS, FORKS
 from hephaestus.definition.durations import is_one_of, shown
 from hephaestus.definition.header import FIRST, MAX_TAGS, tags_problem
 from hephaestus.errors import Problem
-from hephaestus.values.scalars import plain_name
+from hephaestus.values.scalars import is_whole, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,18 +33,17 @@ def read_umbrella(  # noqa: PLR0913 - a header's arguments
     problems += _keys_wrong(cls, key, scope, members)
     own_tags = () if tags_problem(cls.tags) else cls.tags
     for number, member in versions.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number != member.version:
+        if not is_whole(number) or number != member.version:
             problem = f"is version {member.version} but stands under {shown(number)}"
-            sound_number = isinstance(number, int) and not isinstance(number, bool)
-            fix = f"Define it with version={number}" if sound_number else f"Write the key as {member.version}"
+            fix = f"Define it with version={number}" if is_whole(number) else f"Write the key as {member.version}"
             problems.append(Problem(member.__name__, problem, fix))
         together = dict.fromkeys((*member.tags, *own_tags))
         if len(together) > MAX_TAGS:
             problem = f"has {len(together)} tags together with the umbrella"
             problems.append(Problem(member.__name__, problem, f"Leave at most {MAX_TAGS}"))
-    numbers = [number for number in versions if isinstance(number, int) and not isinstance(number, bool)]
+    numbers = [number for number in versions if is_whole(number)]
     newest = max(numbers, default=0) if current is None else current
-    if numbers and (isinstance(newest, bool) or not isinstance(newest, int) or newest not in numbers):
+    if numbers and (not is_whole(newest) or newest not in numbers):
         problem = f"current is {shown(newest)}, which is not among the versions"
         problems.append(Problem(cls.__name__, problem, "Name one of them"))
     if not problems and sound:

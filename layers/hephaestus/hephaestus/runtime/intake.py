@@ -14,7 +14,7 @@ from hephaestus.engine.requests import DIGEST, short
 from hephaestus.errors import BadRequest, InvalidInput, PayloadTooLarge
 from hephaestus.values import FrozenDict, NotSerializable, TooManyParts, freeze, from_wire, to_json
 from hephaestus.values.foreign import by_alias, changed_fields, is_model
-from hephaestus.values.scalars import Unstorable, has_surrogates, plain_name
+from hephaestus.values.scalars import Unstorable, has_surrogates, is_whole, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,7 +202,7 @@ def check_number(what: str, number: object, most: int = MAX_NUMBER) -> int:
     Raises:
         BadRequest: naming ``what`` was given: it is no whole number from 1 to ``most``.
     """
-    if isinstance(number, int) and not isinstance(number, bool):
+    if is_whole(number):
         plain = int.__int__(number)
         if 1 <= plain <= most:
             return plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ def plain_name(value: Any) -> Any:
     if issubclass(kind, str):
         return str.__str__(value)
     return int.__int__(value) if issubclass(kind, int) and kind is not bool else value
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, which ``True`` is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def enum_value(value: Enum) -> Any:

@@ -29,7 +29,7 @@ from hephaestus.runtime.intake import (
     read_value,
 )
 from hephaestus.values import FrozenDict
-from hephaestus.values.scalars import plain_name
+from hephaestus.values.scalars import is_whole, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ def _read_step(name: str, step: Any) -> str:
 
 def _read_delay(name: str, delay: Any) -> int:
     delay = plain_name(delay)
-    if isinstance(delay, bool) or not isinstance(delay, int) or not 0 < delay <= LONGEST_SCHEDULE_MS:
+    if not is_whole(delay) or not 0 < delay <= LONGEST_SCHEDULE_MS:
         message = f"{name} is {shown(delay)}: it must be a whole number of milliseconds from 1 to {LONGEST_SCHEDULE_MS}"
         raise InvalidDelay(message)
     return int(delay)
