@@ -133,6 +133,7 @@ docs-serve: .venvs/docs/.stamp ## Show the documentation while you write it (DOC
 bench: .venvs/bench/.stamp ## Measure the engine's own cost, how it grows, and a cold start, each beside what it is compared with
 	@.venvs/bench/bin/python benchmarks/engine.py
 	@.venvs/bench/bin/python benchmarks/scaling.py
+	@.venvs/bench/bin/python benchmarks/walk.py
 	@.venvs/bench/bin/python benchmarks/rounds.py
 	@.venvs/bench/bin/python benchmarks/children.py
 	@.venvs/bench/bin/python benchmarks/maps.py
