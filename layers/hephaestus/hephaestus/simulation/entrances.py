@@ -55,7 +55,8 @@ class Entrances:
             require(its, RULE, f"{state.instance_id} runs, and permit {mine[0].slot} of {name} is {owner!r}")
             self.inside[name].add((state.instance_id, state.life))
             within = sorted(one for one, _ in self.inside[name])
-            require(len(within) <= limit.n, RULE, f"{within} are under way, and {name} has {limit.n} permits")
+            most = self.ledger.numberings.bound(name, limit.n)
+            require(len(within) <= most, RULE, f"{within} are under way, and {name} has {most} permits")
 
     def _needs(self, known: Generation) -> Iterator[tuple[Generation, Concurrency]]:
         """The limits of an instance and of those above it, each with the topmost that names it."""

@@ -44,6 +44,7 @@ from hephaestus.simulation.checks import (
     needed_at,
 )
 from hephaestus.simulation.entrances import Entrances
+from hephaestus.simulation.numberings import Numberings
 from hephaestus.simulation.saga import nets_to_zero
 from hephaestus.simulation.standstills import Standstills
 from hephaestus.simulation.timekeeper import Timekeeper
@@ -130,6 +131,7 @@ class Ledger:
         self.newest: dict[str, Generation] = {}
         self.unreadable: set[str] = set()
         self.kids: dict[str, tuple[str, str]] = {}
+        self.numberings = Numberings(self)
         self.turnstiles = Turnstiles(self)
         self.entrances = Entrances(self)
         self.timekeeper = Timekeeper(self)

@@ -51,6 +51,7 @@ STORM_TURNS: Final = 600
 RETENTION_DAYS: Final = 1
 WITH_BUS: Final = (4, 1)  # one run of four publishes status events, by its seed: a choice would change all the others
 BROKEN_BUS: Final = (8, 5)  # every other one of these on a bus that takes nothing
+NUMBERING: Final = (12, 11)  # of runs with limits, one of these has operators set numbers; every other one pauses
 PAUSING: Final = (24, 15)  # one of these has whole workflows paused, too, which is read for by a call that others lack
 LINK_KEY: Final = b"every simulation signs its links"
 RETRIES: Final = 2  # EventBridge Scheduler's, as the template has them
@@ -98,7 +99,8 @@ class Run:
         self.retention = RETENTION_DAYS if choices.below(3) == 1 else None
         self.store = Store(table, retention_days=self.retention, sizes=sizes)
         events, snapshots = lru_cache(None)(load_events), lru_cache(None)(load_state)  # every change is read many times
-        definitions = Registry(subject.workflows).definition
+        registry = Registry(subject.workflows)
+        definitions = registry.definition
         self.ledger = ledger = Ledger(world, self.store, definitions)
         timers = SimulatedTimers(world, ledger, self.fire)
         self.timers = timers
@@ -115,13 +117,14 @@ class Run:
             workers=lambda: SimulatedWorkers(world),
         )
         self.runner.bus = self.bus if published else None
-        pauses = choices.seed % PAUSING[0] == PAUSING[1]
+        numbers = choices.seed % NUMBERING[0] == NUMBERING[1] and bool(registry.limits())
+        pauses = choices.seed % PAUSING[0] == PAUSING[1] or (numbers and choices.seed % PAUSING[0] != NUMBERING[1])
         if pauses:
             self.runner.heed_pauses()
         for store in (self.store, self.runner.store):
             store.reader.load_events, store.reader.load_state = events, snapshots
         expiring = self.retention is not None
-        self.outside = Outside(world, ledger, self.runner, subject, expiring=expiring, pauses=pauses)
+        self.outside = Outside(world, ledger, self.runner, subject, expiring=expiring, pauses=pauses, numbers=numbers)
 
     def go(self) -> list[InstanceView]:
         """Run to the end, and check it; the generations that there were.

@@ -90,8 +90,9 @@ class Turnstiles:
             own = state.instance_id, state.life, state.activation(work)
             is_its = isinstance(owner, str) and holder_of(owner)[:3] == own
             require(is_its, RULE, f"step {step.key} runs, and permit {grant.slot} of {name} is {owner!r}")
-            within = grant.slot < self._number(name)
-            require(within, RULE, f"{name} has {limit.n} permits, and number {grant.slot} is held")
+            most = self.ledger.numberings.bound(limit_of(name), limit.n)
+            within = grant.slot < share_of(most, place_of_shard(name)[0])
+            require(within, RULE, f"{name} has {most} permits, and number {grant.slot} is held")
             runs = self._running.get((name, grant.slot))
             if runs is None or (runs.by, runs.holder) != (invocation, owner):
                 runs = self._running[name, grant.slot] = AtWork(invocation, str(owner), work)
@@ -134,6 +135,7 @@ class Turnstiles:
         """No one who runs has lost its permit, and who was called was the first in line."""
         after, left = self._item(limit), [item["sk"] for item in self._line(limit)]
         self.look(limit)
+        self.ledger.numberings.changes(limit.removeprefix("limit#"), before, after)
         for slot in range(MOST):
             old, new = before.get(f"s{slot}"), after.get(f"s{slot}")
             if old != new and old is not None:
@@ -201,6 +203,8 @@ class Turnstiles:
 
     def _is_exact(self) -> None:
         """Where no one dies and every answer comes, no permit and no line waits for a sweep (F.4)."""
+        if self.ledger.world.now - self.ledger.numberings.changed_at < SOON_MS:
+            return
         for known in self.ledger.newest.values():
             if known.state.owner is not None or self.ledger.world.now - known.state.updated_at < SOON_MS:
                 return
@@ -223,7 +227,7 @@ class Turnstiles:
 
     def _free(self, stored: str) -> list[tuple[str, int]]:
         """The free permits of a limit, of all its shards."""
-        limit, number = limit_of(stored), self.numbers.get(limit_of(stored), 0)
+        limit, number = limit_of(stored), self._in_force(stored)
         shards = [shard_of(limit, number, shard) for shard in range(shards_of(number))]
         places = [
             (name, slot, self._item(name)) for name in map(stored_as, shards) for slot in range(self._number(name))
@@ -232,7 +236,11 @@ class Turnstiles:
 
     def _number(self, stored: str) -> int:
         """How many permits a limit, or a shard of one, has; 0 where that is not known yet."""
-        return share_of(self.numbers.get(limit_of(stored), 0), place_of_shard(stored)[0])
+        return share_of(self._in_force(stored), place_of_shard(stored)[0])
+
+    def _in_force(self, stored: str) -> int:
+        """How many permits a limit has in all."""
+        return self.ledger.numberings.number(limit_of(stored), self.numbers.get(limit_of(stored), 0))
 
     def _item(self, limit: str) -> Item:
         key = limit if is_limit(limit) else limit_key(limit)

@@ -15,6 +15,7 @@ from hephaestus.engine.inbox import accepted_events, far_maps, items_open, taker
 from hephaestus.engine.requests import repeats
 from hephaestus.engine.state import is_paused_alone
 from hephaestus.errors import CallerError, EngineError, RetryLater
+from hephaestus.runtime.commands.set_limit import SetLimit, UnsetLimit
 from hephaestus.runtime.dispatch import Budget, Enqueue, InPlace
 from hephaestus.values import freeze
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hephaestus.definition.workflow import Workflow
     from hephaestus.engine.graph import Graph
     from hephaestus.engine.state import State
+    from hephaestus.runtime.commands.command import Command
     from hephaestus.runtime.dispatch import Dispatch
     from hephaestus.runtime.runner import Runner
     from hephaestus.simulation.checks import Generation
@@ -37,6 +39,7 @@ AGAIN_MS: Final = 20_000
 PAUSES_MS: Final = (0, 0, 3, 40, 1_000, 30_000, 15 * 60_000)
 LONG_MS: Final = (60_000, 15_000, 15 * 60_000, 4 * 3_600_000)  # that a workflow is paused
 EXPIRY_MS: Final = 3 * 24 * 3600 * 1000
+NUMBERS: Final = (0, 1, 1, 2, 3, None)
 ACTS: Final = 8
 A_LINE: Final = 3  # events
 PARTS: Final = 4  # of so many acts one may be done to a part of a map
@@ -55,6 +58,7 @@ class Outside:
         *,
         expiring: bool = False,
         pauses: bool = False,
+        numbers: bool = False,
     ) -> None:
         self.world = world
         self.choices = world.choices
@@ -70,6 +74,7 @@ class Outside:
         self._acts = self.choices.below(ACTS * (1 + len(self._beside)))
         self._steers = subject.steer and bool(world.weather.kinds)
         self._pauses_all = pauses and subject.steer
+        self._sets_numbers = numbers and subject.steer
         ledger.standstills.began = self.paused
 
     def begin(self) -> None:
@@ -83,8 +88,7 @@ class Outside:
         if not self.ledger.newest:
             self.start("s1")
             return True
-        if self.ledger.standstills.since:
-            self.unpause_all(next(iter(self.ledger.standstills.since)))
+        if self._takes_back():
             return True
         for known in self.ledger.newest.values():
             state = known.state
@@ -99,6 +103,16 @@ class Outside:
             self.start_another()
             return True
         return False
+
+    def _takes_back(self) -> bool:
+        """Have workflows and limits go on that operators have stopped; whether there was one."""
+        if self.ledger.standstills.since:
+            self.unpause_all(next(iter(self.ledger.standstills.since)))
+        elif (stopped := self.ledger.numberings.stopped()) is not None:
+            self.set_number(stopped, None)
+        else:
+            return False
+        return True
 
     def act(self) -> None:
         """Do something that a client might."""
@@ -117,7 +131,8 @@ class Outside:
         another: tuple[Callable[[State], object], ...] = (lambda _: self.start_another(),) * 4 if self._beside else ()
         name = state.workflow
         whole = (lambda _: self.pause_all(name), lambda _: self.unpause_all(name)) * 3 if self._pauses_all else ()
-        return [*self._done_to(state), *another, *whole]
+        numbers = (lambda _: self.set_any(),) * 6 if self._sets_numbers else ()
+        return [*self._done_to(state), *another, *whole, *numbers]
 
     def _done_to(self, state: State) -> list[Callable[[State], object]]:
         if not self._steers:
@@ -308,6 +323,24 @@ class Outside:
     def unpause_all(self, workflow: str) -> None:
         """Unpause a workflow."""
         self._call(f"unpause all of {workflow}", lambda: self.runner.unpause_workflow(workflow), lambda _: True)
+
+    def set_any(self) -> None:
+        """Set the number of some limit that was used, or take it back."""
+        limits = sorted(self.ledger.turnstiles.numbers)
+        if limits:
+            limit = limits[self.choices.below(len(limits))]
+            self.set_number(limit, NUMBERS[self.choices.below(len(NUMBERS))])
+
+    def set_number(self, limit: str, number: int | None) -> None:
+        """Set the number of a limit, or take it back: once that is acknowledged, it is so, or another has set it."""
+        asked = self.ledger.numberings.asked[limit]
+        command: Command = UnsetLimit(limit=limit) if number is None else SetLimit(limit=limit, number=number)
+
+        def call() -> None:
+            asked.add(number)
+            self.runner.do(command)
+
+        self._call(f"set {limit} to {number}", call, lambda _: True)
 
     def redrive(self, state: State) -> None:
         """Redrive."""
