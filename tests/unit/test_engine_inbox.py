@@ -101,6 +101,21 @@ def test_a_step_that_has_ended_takes_nothing() -> None:
         accept(play.graph, play.state, "approved", "b")
 
 
+def test_beside_a_step_that_waits_one_that_was_ruled_out_a_moment_ago_takes_nothing() -> None:
+    """Its skip is not recorded yet, and the other one alone needs no look at what leads where."""
+    edges: dict[str, dict[str, list[str]]] = {
+        "a": {"done": ["b", "c"]},
+        "b": {"approved": ["e"]},
+        "c": {"go": ["d"], "stop": ["e"]},
+        "d": {"approved": ["e"]},
+        "e": {"done": []},
+    }
+    play = Play(edges, ["b", "d"]).done("a").waits("b").done("c", "stop")
+    assert takers(play.graph, play.state) == ["b", "e"]
+    with pytest.raises(UnexpectedEvent):
+        accept(play.graph, play.state, "approved", "d")
+
+
 def test_an_unknown_step_is_refused_with_those_that_exist() -> None:
     """Whatever the event."""
     play = approvals()
