@@ -171,7 +171,7 @@ function List({ count, row, onSeen, problem, answers }: ListProps) {
           {open.child && (
             <p>
               {"its workflow: "}
-              <a href={instanceHash(open.child)}>{open.child}</a>
+              <a href={instanceHash(open.child)}>{open.child}</a> {open.child_status && <Status status={open.child_status} />}
             </p>
           )}
           {open.error && <ErrorText error={open.error} />}

@@ -79,8 +79,9 @@ export interface ItemView {
   event?: string;
   results?: Json;
   error?: Failure;
-  /** Where it is a workflow, its instance. */
+  /** Where it is a workflow, its instance, and the status of that. */
   child?: string;
+  child_status?: string;
 }
 
 export interface StepView {

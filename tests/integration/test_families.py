@@ -248,7 +248,7 @@ class TestCommandLine:
     def test_a_tree_is_drawn(self, loading: str) -> None:
         """And a child says whose it is."""
         said = call("get", TOP, "--tree")
-        assert said.startswith(f"{TOP}  ◷ waiting\n└── loading  ◷ waiting  {loading}")
+        assert said.startswith(f"{TOP}  ◷ waiting\n└── loading  {loading}  ◷ waiting")
         (child,) = answer("get", TOP, "--tree")["children"]
         assert child["id"] == loading
         assert f"loading waits for the child {loading} (for " in call("get", TOP).replace("\n", " ")

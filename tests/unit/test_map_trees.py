@@ -986,7 +986,7 @@ def test_the_open_workflows_of_a_map_are_stopped_as_its_instance_is(chunk: int, 
     local.runner.redrive(name)
     local.settle()
     for one in local.runner.items(name, "work").items:
-        if one.status == "running":
+        if one.status == "waiting":
             local.resume(str(one.child), "go")
     if local.runner.get(name).accepts.get("side"):
         local.resume(name, "ok")
@@ -1278,8 +1278,11 @@ def test_why_says_what_holds_a_map_of_workflows(chunk: int) -> None:
     local = LocalRuntime(Every, One)
     local.start(Every, "1")
     said = local.runner.why("every::1").steps["ones"]
-    assert said.startswith("0 of 4 items have ended; 4 running; of its workflows one::")
+    assert said.startswith("0 of 4 items have ended; 4 waiting; of its workflows one::")
     assert ": work waits for `ok` (for " in said
+    assert local.runner.get("every::1").accepts == {}, "what is for a workflow is sent to its instance"
+    with pytest.raises(UnexpectedEvent, match="done"):
+        local.resume("every::1", "done")
     local.runner.pause_workflow("One", "down")
     local.advance(20)
     assert ": waits: workflow One is paused" in local.runner.why("every::1").steps["ones"]

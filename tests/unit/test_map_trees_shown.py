@@ -689,7 +689,7 @@ def test_the_workflows_of_a_map_are_children_of_the_instance_that_has_it(chunk: 
     items = every_item(local, shown.id)
     assert {one.id for one in found} == {item.child for item in items}
     assert len(found) == 7
-    assert {item.status for item in items} == {"running"}
+    assert {(item.status, item.child_status) for item in items} == {("waiting", "waiting")}
     assert local.runner.list(parent=shown.id, status="completed").items == []
     for item in items:
         kid = local.runner.get(item.child)

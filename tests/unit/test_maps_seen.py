@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,9 @@ def test_a_tree_shows_the_workflows_of_a_map_that_failed_and_that_are_open(
         f"ship[{n}]": "failed" if n % 2 else "waiting" for n in range(12) if n % 2 or n % 4 == 0
     }
     tree = see("get", shown.id, "--tree")
-    assert "ship[3]  ✗ failed  shipping::" in tree
+    assert re.search(r"ship\[3\]  shipping::\w+  ✗ failed", tree)
     assert "step ship failed after 1 attempt(s): odd" in tree
-    assert "ship[8]  ◷ waiting  shipping::" in tree
+    assert re.search(r"ship\[8\]  shipping::\w+  ◷ waiting", tree)
     assert "more" not in tree
     monkeypatch.setattr(descendants, "MOST_OF_MAP", 2)
     tree = see("get", shown.id, "--tree")
@@ -112,7 +113,7 @@ def test_a_tree_shows_the_workflows_of_a_map_that_failed_and_that_are_open(
         "ship[1]", "ship[3]", "ship[0]", "ship[4]"
     ]  # fmt: skip
     assert "and 4 more failed: hephaestus items fleet::1 ship --status failed" in tree
-    assert "and 1 more open: hephaestus items fleet::1 ship --status running" in tree
+    assert "and 1 more open: hephaestus items fleet::1 ship --status waiting" in tree
 
 
 def test_what_failed_is_in_the_tree_behind_pages_that_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_a_dry_redrive_says_how_many_items_it_repeats(monkeypatch: pytest.Monkey
     local.runner.redrive("fleet::held")
     local.settle()
     counts = local.runner.get("fleet::held").steps["ship"].progress
-    assert counts == {"total": 5, "running": 2, "completed": 3, "failed": 0}
+    assert counts == {"total": 5, "waiting": 2, "completed": 3, "failed": 0}
 
 
 def test_undone_items_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

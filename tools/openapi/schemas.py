@@ -272,10 +272,12 @@ def workflow() -> Schema:
         },
         "map": {
             "type": "object",
-            "description": "The step that it runs for each item, how many at a time, and how many may fail.",
+            "description": "What it runs for each item, of how many at a time, and how many may fail.",
             "required": ["step", "concurrency", "tolerate", "events"],
             "properties": {
                 "step": text,
+                "workflow": WORKFLOW,
+                "chunk": {"type": "integer"},
                 "concurrency": {"type": "integer"},
                 "tolerate": {"type": ["integer", "string"]},
                 "events": texts,

@@ -285,10 +285,17 @@ def _items(found: list[Json]) -> Table:
             Text(safe(one["key"])),
             styles.status(one["status"]) + Text(tried, "dim"),
             Text(safe(one.get("event", ""))),
-            *([Text(safe(one.get("child", "")))] if workflows else ()),
+            *([_child(one)] if workflows else ()),
             item_left(one),
         )
     return table
+
+
+def _child(one: Json) -> Text:
+    """The instance of an item that is a workflow and, where that is in another status, its own."""
+    own = one.get("child_status", "")
+    status = f"  {own}" if own and own != one["status"] else ""
+    return Text.assemble(safe(one.get("child", "")), (status, "dim"))
 
 
 def item_left(one: Json) -> Text:

@@ -41,8 +41,8 @@ def _add(to: Tree, name: str, maps: Json, children: Sequence[Json]) -> None:
 
 
 def _line(child: Json) -> Text:
-    line = Text.assemble((safe(child["step"]), "bold"), "  ", styles.status(child["status"]), "  ")
-    line.append(safe(child["id"]), "dim")
+    line = Text.assemble((safe(child["step"]), "bold"), "  ", (safe(child["id"]), "dim"), "  ")
+    line.append(styles.status(child["status"]))
     if child.get("detached"):
         line.append("  detached", "dim")
     if child.get("parked"):
@@ -56,9 +56,9 @@ def _more(name: str, key: str, counts: Json, shown: Sequence[Json]) -> Iterator[
     """The workflows of a map that are not shown, and the command that shows them."""
     closed = sum(child["status"] in CLOSED for child in shown)
     bad = [status for status in BAD if counts.get(status)]
-    for statuses, seen in ((bad, closed), (["running"], len(shown) - closed)):
+    for statuses, seen in ((bad, closed), (["waiting"], len(shown) - closed)):
         left = sum(counts.get(status, 0) for status in statuses) - seen
         if left > 0:
-            what = "open" if statuses == ["running"] else "failed"
+            what = "open" if statuses == ["waiting"] else "failed"
             command = f"hephaestus items {quoted(name)} {quoted(key)} --status {statuses[0]}"
             yield f"and {left:,} more {what}: {command}"

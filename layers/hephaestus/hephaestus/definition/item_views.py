@@ -45,8 +45,8 @@ class ItemView:
     Attributes:
         key: its key, as ``resume`` takes it for ``item``.
         index: its place, from 0.
-        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``completed``, ``failed``, ``cancelled``,
-            ``compensated`` or ``compensation_failed``.
+        status: ``pending``, ``running``, ``waiting`` (also for its workflow), ``retrying``, ``completed``, ``failed``,
+            ``cancelled``, ``compensated`` or ``compensation_failed``.
         item: what ``over`` gave.
         attempt: which attempt it is at; 0 before the first, and where the entry that ended it has expired.
         event: the event that it completed with.
@@ -58,6 +58,7 @@ class ItemView:
         deadline: when its wait is over.
         entry: the number of the log entry that ended it.
         child: where it is a workflow, the id of its instance, once that has begun.
+        child_status: and the status of that, which the item waits for.
     """
 
     key: str
@@ -74,32 +75,44 @@ class ItemView:
     deadline: datetime | None = None
     entry: int | None = None
     child: str | None = None
+    child_status: str | None = None
 
 
-def under_way(state: State, step: str) -> frozenset[str]:
-    """The keys of a map's items that run."""
-    every = () if state.closed else (*state.running, *state.children)
-    found = [parse(one) for one in every if "[" in one]
-    return frozenset([one.item or "" for one in found if one.step == step])
+def under_way(state: State, step: str) -> dict[str, ItemStatus]:
+    """By key, a map's items that run, and those that wait for their workflows.
+
+    One that is being undone is what it was, as a step is, until it has been.
+    """
+    found: dict[str, ItemStatus] = {}
+    if state.closed:
+        return found
+    for activation, child in state.children.items():
+        if "[" in activation and child.stopping != "undo":
+            found[activation] = "waiting"
+    found |= dict.fromkeys([one for one in state.running if "[" in one], "running")
+    parsed = ((parse(one), status) for one, status in found.items())
+    return {one.item or "": status for one, status in parsed if one.step == step and not one.undo}
 
 
-def item_status(mapped: Mapped, place: int, running: frozenset[str]) -> ItemStatus:
-    """The status of an item; ``running`` are the keys of those that run, or are instances that have not ended."""
+def item_status(mapped: Mapped, place: int, open_: Mapping[str, ItemStatus]) -> ItemStatus:
+    """The status of an item; ``open_`` is what ``under_way`` says of its map."""
     key = mapped.key(place)
-    if key in running:
-        return "running"
+    if key in open_:
+        return open_[key]
     if (ended := _ENDS.get(mapped.ends[place])) is not None:
         return ended
+    if mapped.is_stuck(place):
+        return "failed"  # what it did is still to be undone
     one = mapped.open.get(key)
     return "pending" if one is None else "waiting" if one.retry_at is None else "retrying"
 
 
 def counted(state: State, step: str, mapped: Mapped) -> dict[ItemStatus, int]:
     """How many of the items that an instance runs itself are in which status."""
-    running, seen = under_way(state, step), mapped.over() if state.closed else mapped
+    open_, seen = under_way(state, step), mapped.over() if state.closed else mapped
     counts = dict.fromkeys(ITEM_STATUSES, 0)
     for place in range(len(seen.ends)):
-        counts[item_status(seen, place, running)] += 1
+        counts[item_status(seen, place, open_)] += 1
     return counts
 
 

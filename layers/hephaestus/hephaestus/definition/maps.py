@@ -145,7 +145,8 @@ class Map(Step):
 
     def spread(self, item: Declared) -> Spread:
         """How it runs its items, as the engine reads it; ``item`` is what its step declares."""
-        return Spread(self.concurrency, self.tolerate, self.share, item.events)
+        workflows = isinstance(self.target, ChildWorkflow)
+        return Spread(self.concurrency, self.tolerate, self.share, item.events, workflows)
 
     def execute(self, instance: Instance, config: Mapping[str, Any], context: StepContext) -> Spreads:  # noqa: ARG002 - the signature of every step
         """Ask for the items.

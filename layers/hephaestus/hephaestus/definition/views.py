@@ -46,8 +46,8 @@ class StepView:
     """One step of an instance; times are aware ``datetime`` objects in UTC.
 
     Attributes:
-        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``looping`` (between two rounds), ``completed``,
-            ``failed``, ``skipped``, ``compensated`` or ``compensation_failed``.
+        status: ``pending``, ``running``, ``waiting``, ``retrying``, ``looping`` (between two rounds), ``mapping`` (its
+            items are under way), ``completed``, ``failed``, ``skipped``, ``compensated`` or ``compensation_failed``.
         event: the event that it completed with.
         results: its results.
         retry_at: when its next attempt begins, or its next round.
@@ -225,8 +225,8 @@ def view(state: State, graph: Graph | None, far: Mapping[str, Mapping[str, int]]
     accepts = accepted_events(graph, state) if graph and open_ else {}
     for step, known in (far or {}).items():
         spread = graph.maps.get(step) if graph and open_ else None  # it may have been renamed under the same version
-        if spread is not None and known.get("waiting") and state.step_status(step) == "mapping":
-            accepts[step] = spread.events
+        if spread is not None and spread.takes and known.get("waiting") and state.step_status(step) == "mapping":
+            accepts[step] = spread.takes
     return InstanceView(
         id=state.instance_id,
         key=key_of(state.instance_id),

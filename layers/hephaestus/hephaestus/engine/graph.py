@@ -34,13 +34,20 @@ class Spread(NamedTuple):
         concurrency: how many of them are under way, wait or are between two attempts at a time at most.
         tolerate: how many may fail.
         share: how many may fail of all of them, in hundredths of a per cent; instead of ``tolerate``.
-        events: those that an item may be sent.
+        events: those that an item emits.
+        workflows: whether its items are workflows: what is for one is sent to its instance.
     """
 
     concurrency: int = 100
     tolerate: int = 0
     share: int | None = None
     events: tuple[str, ...] = ("done",)
+    workflows: bool = False
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The events that an item may be sent."""
+        return () if self.workflows else self.events
 
     def tolerated(self, total: int) -> int:
         """How many of so many items may fail."""

@@ -112,7 +112,7 @@ def local_items(graph: Graph, state: State, event: str, step: str | None, item: 
 def _open_items(graph: Graph, state: State, event: str, step: str | None, item: str | None) -> Iterator[str]:
     """The items that may take ``event`` now or later, by the text of their activation."""
     for key, spread in graph.maps.items():
-        if event in spread.events and step in {None, key}:
+        if event in spread.takes and step in {None, key}:
             yield from items_open(graph, state, key, item)
 
 
@@ -140,7 +140,7 @@ def far_maps(graph: Graph, state: State, step: str | None = None, event: str | N
         if known is None or known.mapped is None or not known.mapped.in_parts or known.status != "mapping":
             continue
         over = state.closed or state.cancel or state.compensation or is_stopped(graph, state, key)
-        if step in {None, key} and (event is None or event in spread.events) and not over:
+        if step in {None, key} and (event is None or event in spread.takes) and not over:
             found.append(key)
     return found
 
@@ -192,5 +192,5 @@ def accepted_events(graph: Graph, state: State) -> dict[str, tuple[str, ...]]:
             found[step] = events
     for step, spread in graph.maps.items():
         if state.step_status(step) == "mapping" and is_item_waiting(state, step) and not is_stopped(graph, state, step):
-            found[step] = spread.events
+            found[step] = spread.takes
     return found

@@ -138,7 +138,9 @@ def _version(name: str, described: Mapping[str, Any]) -> Definition:
             ends_on[step["key"]] = tuple(step["ends_on"])
         if spread := step.get("map"):
             number, share = read_tolerated(spread["tolerate"]) or (0, None)
-            maps[step["key"]] = Spread(spread["concurrency"], number, share, tuple(spread["events"]))
+            maps[step["key"]] = Spread(
+                spread["concurrency"], number, share, tuple(spread["events"]), "workflow" in spread
+            )
     edges, ends = edges_of(routes)
     ending = described.get("output", ""), described.get("on_failure", "")
     known = (described["start"], edges, frozenset(waits), frozenset(compensates), *ending, ends)

@@ -28,7 +28,7 @@ MOST_SHOWN: Final = 1_000  # of a tree
 MOST_OF_MAP: Final = 20  # items of a map that have failed, and as many that are open
 MOST_PAGES: Final = 5  # in which they are looked for: of a large map, a page may be empty
 BAD: Final = ("compensation_failed", "failed")
-OPEN: Final = ("running",)
+OPEN: Final = ("waiting",)
 
 
 class Descendants:
@@ -78,7 +78,9 @@ class Descendants:
         state = self._load(name)
         ours = state is not None and state.origin is not None and state.origin.public[0] == parent.instance_id
         activation = parent.item(step, item.key)
-        shown = self._shown(activation, Child(name, status=item.status), state if ours else None, numbers)
+        shown = self._shown(
+            activation, Child(name, status="" if item.status in OPEN else item.status), state if ours else None, numbers
+        )
         return {**shown, **({"error": item.error} if item.error and "error" not in shown else {})}
 
     def _worth_a_look(self, parent: State, step: str) -> Iterator[ItemView]:

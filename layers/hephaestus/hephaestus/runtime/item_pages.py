@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.definition.item_views import ITEM_STATUSES, ItemView, item_status, under_way
+from hephaestus.definition.item_views import ITEM_STATUSES, ItemStatus, ItemView, item_status, under_way
 from hephaestus.definition.views import Page, moment
 from hephaestus.engine.events import ItemCompleted, ItemFailed, PartEnded
 from hephaestus.engine.map_items import mapped_of
@@ -131,22 +131,22 @@ class _Found:
                 self._take_pending(some, most)
             return
         state, step = some.state, self.step
-        running, mapped = under_way(state, step), mapped_of(state, step)
+        open_, mapped = under_way(state, step), mapped_of(state, step)
         mapped = mapped.over() if state.closed else mapped
         places = [
             place
             for place in range(max(self.first - some.first, 0), len(mapped.ends))
-            if self.status is None or item_status(mapped, place, running) == self.status
+            if self.status is None or item_status(mapped, place, open_) == self.status
         ][: most - len(self.items)]
         if mapped.child:
-            views = [_workflow(self.store, state, step, mapped, place, running) for place in places]
+            views = [_workflow(self.store, state, step, mapped, place, open_) for place in places]
             self.items += _with_errors(self.store, state, step, views)
             return
         numbers = {mapped.entries[place] for place in places} - {0}
         entries = (
             self.store.reader.entries(state.instance_id, state.life, sorted(numbers)) if mapped.left is None else {}
         )
-        self.items += [_item(state, step, mapped, place, running, entries) for place in places]
+        self.items += [_item(state, step, mapped, place, open_, entries) for place in places]
 
     def _take_pending(self, some: Held, most: int) -> None:
         """Take items that no instance runs yet: they stand in the partition of the map's owner."""
@@ -168,18 +168,23 @@ class _Found:
 
 
 def _workflow(  # noqa: PLR0913, PLR0917 - what is known of it
-    store: Store, state: State, step: str, mapped: Mapped, place: int, running: frozenset[str]
+    store: Store, state: State, step: str, mapped: Mapped, place: int, open_: Mapping[str, ItemStatus]
 ) -> ItemView:
     """An item that is a workflow: what became of it is read of its instance."""
     key = mapped.key(place)
-    activation, status = state.item(step, key), item_status(mapped, place, running)
+    activation, status = state.item(step, key), item_status(mapped, place, open_)
     shown: dict[str, Any] = {"item": own(mapped.items[place])}
     if mapped.entries[place] or activation in state.children:
         shown["child"] = part_in(state, activation).instance_id
         child = store.load(shown["child"])
         if child is not None:
             ended = moment(child.updated_at) if child.closed else None
-            shown |= {"attempt": 1, "started_at": moment(child.created_at), "ended_at": ended}
+            shown |= {
+                "child_status": child.status,
+                "attempt": 1,
+                "started_at": moment(child.created_at),
+                "ended_at": ended,
+            }
             shown |= {"event": "done", "results": own_mapping(left_by(child))} if status == "completed" else {}
         if child is not None and child.error is not None and status == "failed":
             shown["error"] = {"type": child.error.type, "message": child.error.message}
@@ -206,7 +211,7 @@ def _with_errors(store: Store, state: State, step: str, views: list[ItemView]) -
 
 
 def _item(  # noqa: PLR0913, PLR0917 - what is known of it
-    state: State, step: str, mapped: Mapped, place: int, running: frozenset[str], entries: Mapping[int, Entry]
+    state: State, step: str, mapped: Mapped, place: int, open_: Mapping[str, ItemStatus], entries: Mapping[int, Entry]
 ) -> ItemView:
     key, entry = mapped.key(place), entries.get(mapped.entries[place])
     activation, one = state.item(step, key), mapped.open.get(key)
@@ -224,8 +229,8 @@ def _item(  # noqa: PLR0913, PLR0917 - what is known of it
         shown["results"] = own_mapping(mapped.left[place])
     if one is not None:
         shown |= {"attempt": one.attempt, "started_at": moment(one.started_at), "retry_at": moment(one.retry_at)}
-    if key in running:
+    if open_.get(key) == "running":
         shown["attempt"] = state.attempt_of(activation)
     timers = () if state.closed or one is None else state.timers.get(activation, ())
     shown["deadline"] = moment(min((timer.due_at for timer in timers), default=None))
-    return ItemView(key, mapped.first + place, item_status(mapped, place, running), **shown)
+    return ItemView(key, mapped.first + place, item_status(mapped, place, open_), **shown)

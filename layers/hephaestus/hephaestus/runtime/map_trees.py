@@ -127,8 +127,11 @@ def progress_of(
             left -= 1
             if why and parked is not None:
                 parked.append(why)
-            if found is None or not is_of(tree, found) or found.steps[step].mapped is None:
+            if found is None or not is_of(tree, found):
                 _add(counts, part.known)
+            elif found.steps[step].mapped is None:
+                read = found.steps[step].error is None  # else its items have failed, as `held` has it
+                _add(counts, part.known if read else {"failed": part.node.size})
             elif mapped_of(found, step).in_parts:
                 level.append((found, part.node))
             else:

@@ -64,10 +64,11 @@ def _child(step: Step) -> dict[str, Any]:
 
 def _map(definition: Definition, key: str) -> dict[str, Any]:
     """How a map runs its items."""
-    target, spread, made = definition.items[key][1], definition.graph.maps[key], definition.steps[key]
+    (of, target), spread, made = definition.items[key], definition.graph.maps[key], definition.steps[key]
     assert isinstance(made, Map)  # noqa: S101 - no other step is a map
     return {
         "step": target.key,
+        **({"workflow": of.workflow.name} if isinstance(of, ChildWorkflow) else {}),
         "concurrency": spread.concurrency,
         "tolerate": spread.tolerate if spread.share is None else f"{spread.share / 100:g}%",
         "events": list(spread.events),
