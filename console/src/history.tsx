@@ -202,6 +202,12 @@ function askedBy(event: LogEvent): string {
   return event.by_source === "api" ? ", through the API, without authorization" : "";
 }
 
+/** Of a child: the way to it from the top of its tree. */
+function placeOf(event: LogEvent): string {
+  const origin = event["origin"] as { path?: string; root?: string } | undefined;
+  return origin?.path ? `, at ${origin.path} of ${origin.root}` : "";
+}
+
 /** What a fork was given in place of its source's data. */
 function replacedIn(event: LogEvent): string {
   const completed = Array.isArray(event["completed"]) ? (event["completed"] as { step: string; replaced?: unknown }[]) : [];
@@ -304,7 +310,7 @@ function sentence(event: LogEvent): string {
   const reason = text("reason") ? `: ${text("reason")}` : "";
   switch (event.type) {
     case "InstanceStarted":
-      return `started ${text("workflow")} v${text("version")}${by}`;
+      return `started ${text("workflow")} v${text("version")}${placeOf(event)}${by}`;
     case "Forked":
       return `forked from ${text("instance_id")}, generation ${text("generation")}, entry ${text("sequence")}${by}${replacedIn(event)}`;
     case "Claimed":

@@ -136,6 +136,7 @@ function Places({ title, places, now, none, rest = 0 }: { title: string; places:
         {places.map((one) => (
           <li key={`${one.id} ${one.step ?? ""}`}>
             <a href={instanceHash(one.id)}>{one.id}</a>
+            {one.path && <small>{`${one.path} of ${one.root}`}</small>}
             <span>{one.step ?? "the whole instance"}</span>
             <Time at={one.since} text={ago(one.since, now)} />
           </li>

@@ -425,6 +425,7 @@ function InstanceList({ filters, tell }: { filters: Filters; tell: (problem?: Pr
                   {item.id}
                 </a>
                 {item.generation > 1 && <small title="generation">{`#${item.generation}`}</small>}
+                {item.path && <small title="where it is in its tree">{`${item.path} of ${item.root}`}</small>}
               </span>
               <span role="cell">
                 <Status status={item.status} />

@@ -123,6 +123,9 @@ export interface Listed {
   created_at: string;
   updated_at: string;
   tags?: string[];
+  /** Of a child: the top of its tree, and the way from there. */
+  root?: string;
+  path?: string;
 }
 
 export interface Instance extends Listed {
@@ -141,8 +144,6 @@ export interface Instance extends Listed {
   forked_from?: string;
   forked_by?: string;
   parent?: string;
-  root?: string;
-  path?: string;
   /** The instance at which it is cancelled, redriven and forked, where that is another. */
   steered_at?: string;
   context_replaced?: Replaced;
@@ -207,6 +208,8 @@ export interface Place {
   /** Nothing where the instance as a whole has it. */
   step?: string;
   since: string;
+  root?: string;
+  path?: string;
 }
 
 export interface LimitInfo {

@@ -1278,8 +1278,8 @@ def test_why_says_what_holds_a_map_of_workflows(chunk: int) -> None:
     local = LocalRuntime(Every, One)
     local.start(Every, "1")
     said = local.runner.why("every::1").steps["ones"]
-    assert said.startswith("0 of 4 items have ended; 4 waiting; of its workflows one::")
-    assert ": work waits for `ok` (for " in said
+    assert said.startswith("0 of 4 items have ended; 4 waiting; the workflow of item 0 (one::")
+    assert "): work waits for `ok` (for " in said
     assert local.runner.get("every::1").accepts == {}, "what is for a workflow is sent to its instance"
     with pytest.raises(UnexpectedEvent, match="done"):
         local.resume("every::1", "done")

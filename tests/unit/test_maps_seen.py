@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, Again, Completed, Retry, Rounds, StepContext, Workflow, step
+from hephaestus import DONE, Again, Completed, Concurrency, Pending, Retry, Rounds, StepContext, Workflow, step
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
 from hephaestus.console.embedded import LocalConnection
-from hephaestus.runtime import descendants, item_pages
+from hephaestus.dev import readable_log
+from hephaestus.runtime import descendants, item_pages, telemetry
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
@@ -377,3 +379,50 @@ def test_a_run_answers_the_workflows_that_parts_of_a_map_wait_for(tmp_path: Path
     done = CliRunner().invoke(app, ["run", f"{tmp_path}/asking_flow.py:Everyone", *answers, "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["steps"]["every"]["results"]["completed"] == 5
+
+
+@pytest.mark.parametrize("chunk", [100, 2])
+def test_an_instance_of_an_item_is_shown_with_its_map_and_key(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever its derived id is: lists, lines and holders of limits, its history, reasons, and the log of ``dev``."""
+    one = Concurrency("one", 1, held="step")
+
+    @step(key="pack", limits=[one])
+    def pack(_: StepContext) -> Pending:
+        return Pending()
+
+    class Parcel(Workflow, key="parcel"):
+        start_at = pack
+        transitions = {pack: {"done": DONE}}
+
+    made = Map(
+        Parcel, over=lambda _: [{"data": "x" * 3_000}] * 3, key=lambda _: next(keys), chunk=chunk, name="parcels"
+    )
+    keys = iter(["rome", "oslo", "kyiv"])
+    flow = type("Order", (Workflow,), {"start_at": made, "transitions": {made: {"done": DONE}}}, key="order")
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger(readable_log.NAME), "log", lambda _, text, *about: said.append(text % about))
+    telemetry.attach("shown", readable_log.tell, readable_log.SAID)
+    try:
+        local = LocalRuntime(flow, Parcel)
+        shown = local.start(flow, "1", {})
+    finally:
+        telemetry.detach("shown")
+    see = Seen(local, monkeypatch)
+    places = {f"parcels[{key}] of order::1" for key in ("rome", "oslo", "kyiv")}
+    children = {item.child: f"parcels[{item.key}] of order::1" for item in local.runner.items(shown.id, made).items}
+    assert set(children.values()) == places
+    listed = see("list", "--parent", shown.id)
+    limits = see("limits", "show", "one")
+    for child, place in children.items():
+        assert re.search(f"{child} +{re.escape(place)} ", listed)
+        assert f"{child} ({place}) pack" in limits
+        assert f"started Parcel v1  at {place}" in see("history", str(child))
+    child, place = next(iter(children.items()))
+    assert f"{child} ({place})  pack waits" in said
+    held, line = (getattr(local.runner.limits("one").items[0], name) for name in ("holders", "line"))
+    assert {children[one["id"]] for one in (*held, *line)} == places
+    assert {f"{one['path']} of {one['root']}" for one in (*held, *line)} == places
+    waits = str(local.runner.why(line[0]["id"]))
+    assert f"oldest holder {held[0]['id']} ({children[held[0]['id']]}) for " in waits
+    assert f"the workflow of item {place[8:12]} ({child}): pack waits for" in str(local.runner.why(shown.id))
+    assert " of " not in see("list"), "a root is nowhere"

@@ -166,4 +166,6 @@ def _whole(item: Json, now: datetime) -> Iterator[Text]:
 
 def _place(what: str, who: Json, now: datetime) -> Text:
     since = ago(who["since"], now).removesuffix(" ago")
-    return Text.assemble((f"{what} ", "dim"), (safe(who["id"]), "bold"), f" {safe(who.get('step', ''))}  for {since}")
+    line = Text.assemble((f"{what} ", "dim"), (safe(who["id"]), "bold"))
+    line.append(f" ({safe(who['path'])} of {safe(who['root'])})" if who.get("path") else "", style="dim")
+    return line.append(f" {safe(who.get('step', ''))}  for {since}")

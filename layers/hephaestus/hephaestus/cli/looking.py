@@ -64,7 +64,8 @@ class ItemStatuses(StrEnum):
 
 
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as orderid::abc123.")]
-COLUMNS: Final = ("id", "key", "status", "workflow", "version", "generation", "tags", "started", "updated")
+COLUMNS: Final = ("id", "of", "key", "status", "workflow", "version", "generation", "tags", "started", "updated")
+FOLDED: Final = ("id", "of")
 USUAL: Final = "id,status,workflow,started,updated"
 
 
@@ -206,6 +207,8 @@ def list_(
         if workflow is not None and not children and parent is None:
             session.say(Text("children are left out: --children shows them, too", style="dim"))
         return
+    if columns == USUAL and any(item.get("path") for item in items):
+        wanted.insert(1, "of")
     session.say(_table(items, wanted, datetime.now(UTC)))
     for paused in sorted({item["paused"] for item in items if "paused" in item}):
         session.say(styles.plain(f"‖ {paused}", "yellow"))
@@ -235,9 +238,10 @@ def _columns(columns: str) -> list[str]:
 def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in wanted:
-        table.add_column(name.upper(), overflow="fold" if name == "id" else "ellipsis", no_wrap=name != "id")
+        table.add_column(name.upper(), overflow="fold" if name in FOLDED else "ellipsis", no_wrap=name not in FOLDED)
     cells: dict[str, Callable[[Json], Text]] = {
         "id": lambda item: styles.plain(item["id"], "bold"),
+        "of": lambda item: styles.plain(f"{item['path']} of {item['root']}" if item.get("path") else "", "dim"),
         "key": lambda item: styles.plain(item["key"], "bold"),
         "status": lambda item: styles.status(item["status"]) + Text(" ‖" if "paused" in item else "", "yellow"),
         "workflow": lambda item: Text(short(item["workflow"], 28)),

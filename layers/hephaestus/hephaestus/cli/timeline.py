@@ -161,7 +161,10 @@ def _tell(event: Json, at: datetime) -> tuple[Text, Text]:
 
 def _started(event: Json, _at: datetime) -> Text:
     tags = f"  tags {', '.join(map(safe, event['tags']))}" if event.get("tags") else ""
-    return Text.assemble("started ", (f"{safe(event['workflow'])} v{event['version']}", "bold"), (tags, "dim"))
+    line = Text.assemble("started ", (f"{safe(event['workflow'])} v{event['version']}", "bold"))
+    if path := event.get("origin", {}).get("path"):
+        line.append(f"  at {safe(path)} of {safe(event['origin']['root'])}", style="dim")
+    return line.append(tags, style="dim")
 
 
 def _forked(event: Json, _at: datetime) -> Text:

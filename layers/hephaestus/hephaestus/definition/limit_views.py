@@ -28,7 +28,8 @@ class LimitView:
         more: whether there are more than that.
         waits_since: since when the one waits that joined the line first.
         holders: who holds a permit, the one that has held it longest first, no more than some: the instance's ``id``,
-            its ``step``, unless the instance has it as a whole, and ``since`` when.
+            its ``step``, unless the instance has it as a whole, and ``since`` when; of a child also its ``root`` and
+            ``path``.
         line: who stands in line, the first one first, as of ``holders``; no more than some.
         kind: ``rate`` of a rate, which has no permits; else ``None``.
         reserved_until: of a rate, when all its places are free again.

@@ -83,7 +83,9 @@ def tell(event: str, measurements: Mapping[str, float], about: Mapping[str, Any]
         then = f", tried again in {span(wait)}" if about["will_retry"] else ""
         then += f": {about['kind']}: {about['reason']}{_trace(about)}"
     said = SAID[event].format_map({**about, "step": _named(about), "took": took, "then": then})
-    _logger.log(logging.WARNING if "exception" in event else logging.INFO, "%s  %s", about["instance_id"], said)
+    child = f" ({about['path']} of {about['root']})" if about.get("path") else ""
+    level = logging.WARNING if "exception" in event else logging.INFO
+    _logger.log(level, "%s%s  %s", about["instance_id"], child, said)
 
 
 def _named(about: Mapping[str, Any]) -> str:

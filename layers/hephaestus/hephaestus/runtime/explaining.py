@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.reasons import Reasons, ended, explained, lasting
-from hephaestus.engine.activation import INSTANCE, step_of
+from hephaestus.engine.activation import INSTANCE, parse, step_of
 from hephaestus.engine.map_items import mapped_of, open_parts
 from hephaestus.errors import CorruptLog
 from hephaestus.runtime.declarations import STEP, carry_of
@@ -136,7 +136,7 @@ def _of_workflows(
             continue
         shown = show(found)
         if said := [*shown.why, *(f"{key} {one.why}" for key, one in shown.steps.items() if one.why)]:
-            return f"of its workflows {shown.id}: {said[0]}"
+            return f"the workflow of item {parse(activation).item} ({shown.id}): {said[0]}"
     return None
 
 

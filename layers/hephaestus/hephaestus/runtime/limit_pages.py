@@ -11,15 +11,15 @@ from hephaestus.definition.limit_views import LimitView
 from hephaestus.definition.views import Page, in_utc, label_of, moment
 from hephaestus.engine.activation import INSTANCE
 from hephaestus.errors import BadRequest
-from hephaestus.runtime.lines import known_as
 from hephaestus.runtime.names import said_id
 from hephaestus.store.numbers import RATES_LISTED_AS
+from hephaestus.store.offspring import Known
+from hephaestus.store.reservations import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from hephaestus.store.permits import Holder, Usage
-    from hephaestus.store.reservations import Queue
+    from hephaestus.store.permits import Holder, Permit, Usage
     from hephaestus.store.store import Store
 
 NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
@@ -54,35 +54,48 @@ def limits_page(store: Store, name: str | None, limit: int, cursor: str | None) 
     named = [(one, False) for one in store.permits.known(first, limit + 1, of=name)]
     named += [(one, True) for one in store.permits.known(first, limit + 1, name, RATES_LISTED_AS)]
     named.sort()
+    found = [store.rates.queue(one, most) if rate else store.permits.usage(one, most) for one, rate in named[:limit]]
+    known.read(found)
     shown: list[LimitView] = []
-    for one, is_rate in named[:limit]:
-        if is_rate:
-            shown.append(_rate(store.rates.queue(one, most), most, known))
-        elif (usage := store.permits.usage(one, most)).is_known:
-            shown.append(_shown(usage, most, known))
+    for one in found:
+        if isinstance(one, Queue):
+            shown.append(_rate(one, most, known))
+        elif one.is_known:
+            shown.append(_shown(one, most, known))
     return Page(shown, named[limit][0] if len(named) > limit else None)
 
 
 class _Known:
-    """The ids that people know holders by: of one that runs some of a map's items, that of the map's owner (C.1).
+    """As what people know holders: of one that runs some of a map's items, as the map's owner (C.1).
 
-    Each of those is read once, and at most ``MOST_READ`` of them.
+    At most ``MOST_READ`` of them are read for it, at once.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ids: dict[str, str] = {}
+        self._known: Mapping[str, Known] = {}
 
-    def id_of(self, holder: Holder) -> str:
-        """The id of a holder."""
-        if holder.instance_id not in self._ids:
-            read = len(self._ids) < MOST_READ
-            self._ids[holder.instance_id] = known_as(holder, self._store) if read else said_id(holder.instance_id)
-        return self._ids[holder.instance_id]
+    def read(self, found: Sequence[Usage | Queue]) -> None:
+        """Read those that are shown of these."""
+        names: list[str] = []
+        for one in found:
+            held = () if isinstance(one, Queue) else _held(one)
+            line = [holder for holder, _ in one.line] if isinstance(one, Queue) else one.line
+            names += [permit.holder.instance_id for permit in held]
+            names += [holder.instance_id for holder in line[:MOST_SHOWN]]
+        self._known = self._store.known(list(dict.fromkeys(names))[:MOST_READ])
+
+    def of(self, holder: Holder) -> Known:
+        """As what a holder is known."""
+        return self._known.get(holder.instance_id) or Known(said_id(holder.instance_id))
+
+
+def _held(usage: Usage) -> Sequence[Permit]:
+    """The permits that are shown, the one that was held longest first."""
+    return sorted(usage.permits, key=lambda permit: permit.grant.at)[:MOST_HOLDERS]
 
 
 def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
-    held = sorted(usage.permits, key=lambda permit: permit.grant.at)
     return LimitView(
         usage.limit,
         usage.number,
@@ -95,7 +108,7 @@ def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
         len(usage.line),
         True if len(usage.line) == most else None,
         moment(min(usage.since, default=None)),
-        tuple(_who(permit.holder, permit.grant.at, known) for permit in held[:MOST_HOLDERS]),
+        tuple(_who(permit.holder, permit.grant.at, known) for permit in _held(usage)),
         tuple(_who(*place, known) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
     )
 
@@ -115,4 +128,6 @@ def _rate(queue: Queue, most: int, known: _Known) -> LimitView:
 
 def _who(holder: Holder, since: int, known: _Known) -> Mapping[str, Any]:
     step = {} if holder.activation == INSTANCE else {"step": label_of(holder.activation)}
-    return {"id": known.id_of(holder), **step, "since": in_utc(since)}
+    found = known.of(holder)
+    place = {"root": found.root, "path": found.path} if found.path else {}
+    return {"id": found.id, **step, **place, "since": in_utc(since)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hephaestus.definition.reasons import lasting, ordinal
@@ -12,7 +11,7 @@ from hephaestus.engine.records import Need
 from hephaestus.engine.shards import limit_of, stored_as
 from hephaestus.errors import CorruptLog, RetryLater
 from hephaestus.runtime import turns
-from hephaestus.runtime.names import is_bulk, said_id
+from hephaestus.runtime.names import said_id
 from hephaestus.runtime.telemetry import LIMIT_SWEPT, emit, heard
 from hephaestus.runtime.turns import MOST_LOOKED_AT, in_line
 from hephaestus.store.permits import Holder
@@ -124,17 +123,16 @@ def _behind(name: Holder, need: Need, usage: Usage, store: Store, now: int) -> s
     text = f"waits for `{need.limit}` ({len(usage.permits)} of {number} held{by}), {place} in line"
     oldest = min(usage.permits, key=lambda permit: permit.grant.at, default=None)
     if oldest is not None:
-        text += f", oldest holder {known_as(oldest.holder, store)} for {lasting(now - oldest.grant.at)}"
+        text += f", oldest holder {_named(oldest.holder, store)} for {lasting(now - oldest.grant.at)}"
     return text
 
 
-def known_as(holder: Holder, store: Store) -> str:
-    """The id that people know a holder by: of one that runs some of a map's items, that of the map's owner (C.1)."""
-    found = None
-    if is_bulk(holder.instance_id):
-        with suppress(CorruptLog):
-            found = newest(store, holder.instance_id)
-    return said_id(holder.instance_id) if found is None else found.public_id
+def _named(holder: Holder, store: Store) -> str:
+    """A holder as people know it: what runs some of a map's items as the map's owner (C.1), a child with its place."""
+    found = store.known([holder.instance_id]).get(holder.instance_id)
+    if found is None:
+        return said_id(holder.instance_id)
+    return f"{found.id} ({found.at})" if found.at else found.id
 
 
 def newest(store: Store, instance_id: str) -> State | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.runtime.instances import Instances
     from hephaestus.store.listing import Listed
+    from hephaestus.store.offspring import Known
 
 MOST_COUNTED: Final = 1_000
 
@@ -140,11 +141,15 @@ class Queries:
         known = self._instances.registry.names() if by_head else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
-        return Page([self._listed(item) for item in listing.items], bind(listing.cursor, filters))
+        below = self._store.known([item.instance_id for item in listing.items])
+        items = [self._listed(item, below.get(item.instance_id)) for item in listing.items]
+        return Page(items, bind(listing.cursor, filters))
 
-    def _listed(self, listed: Listed) -> InstanceView:
-        """What the listing index knows, and whether its workflow is paused."""
+    def _listed(self, listed: Listed, below: Known | None) -> InstanceView:
+        """What the listing index knows, where it is in its tree, and whether its workflow is paused."""
         shown, paused = _listed(listed), None
+        if below is not None and below.path:
+            shown = replace(shown, root=below.root, path=below.path)
         if listed.status not in CLOSED:
             with suppress(RetryLater):
                 paused = self._pauses().of(listed.workflow)

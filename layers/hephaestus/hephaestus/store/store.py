@@ -20,14 +20,14 @@ from hephaestus.store.items import FORMAT, KEPT_BY, said_by, whole
 from hephaestus.store.keys import HEAD, LAST_NUMBER, MAIL, life_name, log_key, read_log_key, read_mail_key
 from hephaestus.store.listing import OtherWorkflows, Wanted, count_instances, list_instances, list_named
 from hephaestus.store.mailbox import Mailboxes
-from hephaestus.store.offspring import children_of
+from hephaestus.store.offspring import CHILD_OF, Known, as_known, children_of, known
 from hephaestus.store.overdue import read_overdue
 from hephaestus.store.paused import PausedWorkflows
 from hephaestus.store.reader import FIRST, Reader
 from hephaestus.store.reservations import Reservations
 from hephaestus.store.sharded_permits import ShardedPermits
 from hephaestus.store.start_ids import is_repeated
-from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition
+from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Condition, item_bytes
 from hephaestus.store.values import (
     MAX_VALUE_BYTES,
     OVERHEAD,
@@ -43,7 +43,7 @@ from hephaestus.values.weight import is_large
 from hephaestus.writes import WriteFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from hephaestus.engine.events import Entry, Event
@@ -456,6 +456,10 @@ class Store:
         ids = [] if parent is None else children_of(self.load, parent)
         return list_named(self.table, ids, wanted, limit, cursor)
 
+    def known(self, ids: Iterable[str]) -> Mapping[str, Known]:
+        """As what people know instances that are children, as far as their heads say so; see ``store.offspring``."""
+        return known(self.table, self.reader.load_events, ids)
+
     def other_workflows(self, known: Sequence[str]) -> Sequence[str]:
         """The names of workflows that have instances and are not among ``known``, sorted.
 
@@ -483,6 +487,10 @@ class Store:
             self.values.put(state.instance_id, state.life, FIRST, data)
             head[f"{FIRST}_at"] = FIRST
             names |= {FIRST}
+            if state.origin is not None:
+                told = as_known(state)
+                of: Item = {CHILD_OF: (told.id, told.root, told.path)}
+                head |= of if item_bytes(of) <= room(head, self.sizes.first) else {}
         return head, Kept(1, (), head, names)
 
     def expiry(self, at: int, later: int = 0) -> int | None:
