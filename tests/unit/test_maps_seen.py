@@ -17,6 +17,7 @@ from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
 from hephaestus.console.embedded import LocalConnection
 from hephaestus.dev import readable_log
+from hephaestus.errors import NotRedrivable
 from hephaestus.runtime import descendants, item_pages, telemetry
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -183,6 +184,28 @@ def test_a_dry_redrive_says_how_many_items_it_repeats(monkeypatch: pytest.Monkey
     local.settle()
     counts = local.runner.get("fleet::held").steps["ship"].progress
     assert counts == {"total": 5, "waiting": 2, "completed": 3, "failed": 0}
+
+
+@pytest.mark.parametrize("chunk", [100, 3])
+def test_a_redrive_says_what_is_to_be_done_about_failed_items_that_were_tolerated(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The map has completed, and what followed has used its results: a fork before it, with these items alone."""
+    flow = fleet(chunk, then=step(key="after", events=("go",))(lambda _: "go"), tolerate="100%")
+    local = LocalRuntime(flow, Shipping)
+    shown = local.start(flow, "1", {"n": [1, 2, 3, 6, 5]})
+    assert shown.status == "completed"
+    with pytest.raises(NotRedrivable, match=r"3 items of ship failed, which was tolerated, .* fork it before the map"):
+        local.runner.redrive(shown.id)
+    said = Seen(local, monkeypatch)("redrive", shown.id, "--dry-run")
+    assert "there is nothing to redrive\n3 failed items of ship tolerated; fork it before the map" in said
+    failed = local.runner.items(shown.id, "ship", status="failed").items
+    local.runner.fork(shown.id, at=1, new_id="2", context={"n": [2 * one.item["n"] for one in failed]})
+    local.settle()
+    assert local.runner.get("fleet::2").steps["ship"].progress == {"total": 3, "completed": 3, "failed": 0}
+    done = local.start(flow, "3", {"n": [2]})
+    with pytest.raises(NotRedrivable, match="start it again, or fork it from its history"):
+        local.runner.redrive(done.id)
 
 
 def test_undone_items_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,8 @@ def redrive_lines(shown: Json) -> list[Text]:
     """What a redrive would do to an instance, step by step."""
     plan = shown.get("redrive") or {}
     if not plan and shown["status"] not in ("failed", "cancelled") and not shown.get("parked"):
-        return [Text(f"{safe(shown['id'])} is {shown['status']}: there is nothing to redrive", style="yellow")]
+        done = Text(f"{safe(shown['id'])} is {shown['status']}: there is nothing to redrive", style="yellow")
+        return [done, *_tolerated(shown)]
     repeated = repeated_items(shown)
     lines = []
     for name, words in REDRIVE.items():
@@ -209,6 +210,15 @@ def redrive_lines(shown: Json) -> list[Text]:
         told = f"it is a child, which is redriven by its root as long as that waits for it: hephaestus redrive {root}"
         lines.append(Text(safe(told), style="yellow"))
     return lines
+
+
+def _tolerated(shown: Json) -> Iterator[Text]:
+    """The failed items of maps that have completed: a redrive does not repeat them."""
+    for key, step in shown.get("steps", {}).items():
+        if step["status"] == "completed" and (failed := (step.get("progress") or {}).get("failed")):
+            command = f"hephaestus items {quoted(shown['id'])} {quoted(key)} --status failed"
+            said = f"{counted(failed, 'failed item')} of {safe(key)} tolerated; fork it before the map with those alone"
+            yield Text(f"{said}: {command}", style="yellow")
 
 
 def _hints(shown: Json) -> list[Text]:

@@ -126,6 +126,16 @@ def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:
     return tuple(last_first(graph, state, stuck)) if stuck and state.status == "failed" else None
 
 
+def _failed_items(state: State) -> str:
+    """What can be done about the failed items of maps that have tolerated them, and completed; ``""`` without any."""
+    found = {step: one.mapped for step, one in state.steps.items() if one.status == "completed" and one.mapped}
+    failed = [f"{mapped.failed} items of {step}" for step, mapped in found.items() if mapped.failed]
+    if not failed:
+        return ""
+    which = f"{', '.join(failed)} failed, which was tolerated, and what followed has used the results"
+    return f"{which}; fork it before the map, with these items alone in the data that it is given"
+
+
 def redriven(graph: Graph, state: State) -> Redriven:
     """What a redrive sets back, so that the instance goes on.
 
@@ -137,7 +147,7 @@ def redriven(graph: Graph, state: State) -> Redriven:
     if state.status not in ("failed", "cancelled"):
         message = (
             f"instance {state.instance_id} is {state.status}: only a failed, cancelled or parked instance is redriven; "
-            "start it again, or fork it from its history"
+            f"{_failed_items(state) or 'start it again, or fork it from its history'}"
         )
         raise NotRedrivable(message)
     statuses = {step: state.step_status(step) for step in graph.order}
