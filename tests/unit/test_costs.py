@@ -6,10 +6,10 @@ import pytest
 
 from hephaestus import DONE, Pending, Rounds, StepContext, Workflow, step
 from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
-from hephaestus.costs.estimate import Bill, Work
+from hephaestus.costs.estimate import Bill, Estimate, Work
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
-from hephaestus.steps import ChildWorkflow, Map, Repeat, Wait
+from hephaestus.steps import ChildWorkflow, Map, Repeat, Wait, WaitForEvent
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow
 from workflows import OrderFlow
@@ -142,6 +142,66 @@ def test_a_round_that_goes_on_with_an_event_waits_for_one() -> None:
     assert 0 < more.write_units - few.write_units <= 8
 
 
+class Parcel(Workflow, key="parcel"):
+    """Two steps."""
+
+    pack, send = (step(key=name)(lambda ctx: "done") for name in ("pack", "send"))
+    start_at = pack
+    transitions = {pack: {"done": send}, send: {"done": DONE}}
+
+
+class Asked(Workflow, key="asked"):
+    """A step, and a wait."""
+
+    ask, send = WaitForEvent("yes", name="ask"), step(key="send")(lambda ctx: "done")
+    start_at = ask
+    transitions = {ask: {"yes": send}, send: {"done": DONE}}
+
+
+def fleet(item: type[Workflow], key: str = "fleet") -> type[Workflow]:
+    """A map of a workflow."""
+    every = Map(item, over=lambda _: [], name="every")
+    return type(key.capitalize(), (Workflow,), {"start_at": every, "transitions": {every: {"done": DONE}}}, key=key)
+
+
+def of_items(item: type[Workflow], number: int, *others: type[Workflow]) -> Estimate:
+    """What a map of so many workflows costs."""
+    kids = {one.name: describe(one)["versions"][0] for one in (item, *others)}
+    return estimate(describe(fleet(item))["versions"][0], Plan(children=kids, items={"every": number}))
+
+
+def test_the_workflows_of_a_map_are_priced_with_their_own_steps() -> None:
+    """Here each is an instance; elsewhere a transition a step, or an execution that a transition starts."""
+    few, more = of_items(Parcel, 20), of_items(Parcel, 30)
+    alone = play(describe(Parcel)["versions"][0])
+    assert (more.counts.steps, more.counts.items, more.counts.workflows) == (61, 30, 30)
+    assert more.counts.write_units - few.counts.write_units >= 10 * alone.write_units
+    _, standard, distributed, durable = (lines(bill) for bill in more.bills)
+    assert standard["state transitions"][0] == 1 + 30 * 2
+    assert distributed["state transitions"][0] == 1 + 30
+    assert distributed["Express executions"][0] == 30
+    assert distributed["Express GB-seconds"][0] == pytest.approx(30 * 0.2 * 64 / 1024)
+    assert durable["durable operations"][0] == 1 + 1 + 30 * (1 + 2)
+    with pytest.raises(BadRequest, match="items of every: give a number from 0 to 10000, not 20000"):
+        of_items(Parcel, 20_000)
+
+
+def test_workflows_of_a_map_that_wait_are_standard_executions() -> None:
+    """As an Express workflow waits for nothing; each is answered, and no Lambda works meanwhile."""
+    found = of_items(Asked, 5)
+    assert (found.counts.steps, found.counts.waits, found.counts.callbacks) == (11, 5, 5)
+    _, standard, distributed, _ = (lines(bill) for bill in found.bills)
+    assert (distributed["state transitions"][0], distributed["transitions of items"][0]) == (6, 10)
+    assert "Express executions" not in distributed
+    assert standard["Lambda invocations"][0] == 6
+
+
+def test_maps_of_workflows_in_workflows_of_a_map_are_priced_whole() -> None:
+    """The inner one has as many items as the plan has for its key."""
+    inner = fleet(Parcel, "inner")
+    assert of_items(inner, 3, Parcel).counts.steps == 1 + 3 * (1 + 3 * 2)
+
+
 def test_a_map_is_priced_beside_both_kinds_of_step_functions_maps() -> None:
     """An item is a transition, and in a distributed map starts an Express workflow; ours share commits and Lambdas."""
 
@@ -158,7 +218,6 @@ def test_a_map_is_priced_beside_both_kinds_of_step_functions_maps() -> None:
     found = estimate(version, Plan(items={"every": 1_000}), Work(step_ms=250, memory_mb=1024))
     ours, standard, distributed, _ = found.bills
     assert [lines(bill)["state transitions"][0] for bill in (standard, distributed)] == [1_001, 1_001]
-    assert any("Of a workflow as item, an instance comes on top" in one for one in found.assumptions)
     assert lines(distributed)["Express executions"] == (1_000, 1_000.0)
     assert lines(distributed)["Express GB-seconds"][0] == 1_000 * 0.3 * 64 / 1024
     assert any("a distributed map" in one for one in found.assumptions)

@@ -238,7 +238,7 @@ def cost(
     if flow is not None:
         plan = plan_of(flow.definition(shown["version"]), plan)
         plan = replace(plan, children={each.name: version_of(describe(each), None) for each in with_children((flow,))})
-    elif any("child" in step for step in shown["steps"]):
+    elif any("child" in step or "workflow" in step.get("map", {}) for step in shown["steps"]):
         plan = replace(plan, children={each["name"]: version_of(each, None) for each in session.connection.workflows()})
     found = estimate(shown, plan, Work(step_ms, memory))
     title = f"{described['name']} v{shown['version']}"

@@ -125,12 +125,20 @@ def _step_functions(version: Mapping[str, Any], counts: Counts, work: Work, pric
 
 
 def _distributed(version: Mapping[str, Any], counts: Counts, work: Work, prices: Prices) -> Bill:
-    """Each item is an execution of an Express workflow, which a transition starts."""
-    working, took = _working(counts), -(-work.step_ms // EXPRESS_MS) * EXPRESS_MS
+    """A transition starts an execution for each item: of an Express workflow, or of a Standard one where it waits."""
+    working = _working(counts)
+    starts = _transitions(version, counts) - counts.item_steps - counts.item_waits + counts.items
+    if counts.item_waits:
+        within = [_line("transitions of items", counts.item_steps + counts.item_waits, prices.transitions)]
+    else:
+        took = -(-work.step_ms * counts.item_steps // max(counts.items, 1) // EXPRESS_MS) * EXPRESS_MS
+        within = [
+            _line("Express executions", counts.items, prices.express_requests),
+            _line(EXPRESS_TIME, counts.items * took / 1000 * EXPRESS_MB / 1024, prices.express_gb_seconds),
+        ]
     lines = [
-        _line("state transitions", _transitions(version, counts), prices.transitions),
-        _line("Express executions", counts.items, prices.express_requests),
-        _line(EXPRESS_TIME, counts.items * took / 1000 * EXPRESS_MB / 1024, prices.express_gb_seconds),
+        _line("state transitions", starts, prices.transitions),
+        *within,
         _line("Lambda invocations", working, prices.invocations),
         _time(working * work.step_ms, work, prices),
     ]
@@ -145,7 +153,7 @@ def _transitions(version: Mapping[str, Any], counts: Counts) -> int:
 
 
 def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -> Bill:
-    operations = 1 + counts.steps + (CALLBACK_OPERATIONS - 1) * counts.callbacks
+    operations = 1 + counts.steps + counts.workflows + (CALLBACK_OPERATIONS - 1) * counts.callbacks
     written = operations * plan.result_bytes
     lines = [
         _line("durable operations", operations, prices.durable_operations),
@@ -157,8 +165,9 @@ def _durable_functions(counts: Counts, plan: Plan, work: Work, prices: Prices) -
 
 
 OF_MAPS: Final = (
-    "An item of a map is one step. Of a workflow as item, an instance comes on top for each: estimate that, too.",
-    "An item of a map is a transition; in a distributed map it starts an Express workflow of 64 MB.",
+    "An item of a map is one step. One that is a workflow is its steps, in an instance of its own; all are alike.",
+    "In a distributed map it is a transition that starts an Express workflow of 64 MB, or a Standard one if it waits.",
+    "In a durable function, an item that is a workflow is an operation more than its steps.",
     "Where a history of 25,000 events or an input of 256 KB has no room for the items, only a distributed map is left.",
 )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from operator import add
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from hephaestus.definition.definition import Definition
     from hephaestus.definition.views import InstanceView
 
+T = TypeVar("T")
 Json = Mapping[str, Any]
 UNKNOWN_WAIT: Final = timedelta(hours=1)
 INVOCATION_MS: Final = 600_000
 TURNS: Final = 10_000
 MOST_ROUNDS: Final = 1_000  # that are played
+MOST_WORKFLOWS: Final = 10_000  # of a map, each of which is played
 USUAL_ROUNDS: Final = 10
 DEEPEST: Final = 10
 USUAL_ITEMS: Final = 10
@@ -89,10 +92,11 @@ class Counts:
         schedules: one-shot schedules that fired.
         published: status events.
         steps: steps that ran, each round of them, waits included, and those of children.
-        items: items of maps among them.
         waits: waits among them.
         callbacks: waits among those whose length is not known: for events, and whatever else comes from outside.
         route: the steps in the order in which they ended, each with its event.
+        items: items of maps; those of steps are among the steps, of the ``workflows`` among them the steps are.
+        item_steps, item_waits: how many steps have run for the items, without waits, and how many of those.
     """
 
     requests: Mapping[str, int]
@@ -107,11 +111,35 @@ class Counts:
     callbacks: int
     route: Sequence[tuple[str, str]]
     items: int = 0
+    workflows: int = 0
+    item_steps: int = 0
+    item_waits: int = 0
 
     @property
     def total_requests(self) -> int:
         """All requests of DynamoDB."""
         return sum(self.requests.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What has run; see ``Counts``."""
+
+    steps: int = 0
+    waits: int = 0
+    callbacks: int = 0
+    items: int = 0
+    workflows: int = 0
+    item_steps: int = 0
+    item_waits: int = 0
+
+    def __add__(self, more: Ran) -> Ran:
+        """Both."""
+        return Ran(*map(add, astuple(self), astuple(more)))
+
+    def __mul__(self, times: int) -> Ran:
+        """The same so many times."""
+        return Ran(*(times * number for number in astuple(self)))
 
 
 def play(version: Json, plan: Plan | None = None) -> Counts:
@@ -138,7 +166,11 @@ def _check(version: Json, plan: Plan) -> None:
         if event not in steps[key]:
             message = f"step {key} has no event {event!r}: it has {', '.join(steps[key])}"
             raise BadRequest(message)
-    maps = {each["key"]: MOST_ITEMS for each in version["steps"] if "map" in each}
+    maps = {
+        each["key"]: MOST_WORKFLOWS if "workflow" in each["map"] else MOST_ITEMS
+        for each in version["steps"]
+        if "map" in each
+    }
     loops = {each["key"]: min(each["rounds"]["at_most"], MOST_ROUNDS) for each in version["steps"] if "rounds" in each}
     _check_numbers(plan.items, maps, 0, ("items", "map"))
     _check_numbers(plan.rounds, loops, 1, ("rounds", "step with rounds"))
@@ -196,9 +228,10 @@ class _Game:
 
     def _open(self, shown: InstanceView) -> tuple[InstanceView, Json]:
         """An instance whose own steps wait, and its version: the instance, or a child that it waits for."""
-        for one in shown.steps.values():
-            if one.status == "waiting" and one.child is not None:
-                child = self._look(one.child)
+        for key, one in shown.steps.items():
+            below = [one.child] if one.status == "waiting" and one.child is not None else []
+            below += self._items(shown, key, "waiting") if one.status == "mapping" else []
+            for child in map(self._look, below):
                 if not child.closed:
                     return self._open(child)
         return shown, self.shapes.versions[shown.workflow]
@@ -229,18 +262,20 @@ class _Game:
                 self.runner.timeout(timeout, budget=self._budget())
 
     def _look(self, instance_id: str) -> InstanceView:
-        """See how it is; that is nothing to pay for."""
+        """See how it is."""
+        return self._unpaid(lambda: self.runner.get(instance_id))
+
+    def _unpaid(self, look: Callable[[], T]) -> T:
+        """What a look sees; that is nothing to pay for."""
         tally = self.table.tally
         kept = dict(tally.requests), tally.read_units
-        shown = self.runner.get(instance_id)
+        seen = look()
         tally.requests, tally.read_units = kept
-        return shown
+        return seen
 
     def _counts(self, shown: InstanceView) -> Counts:
         done = [(key, one.event or "") for key, one in shown.steps.items() if one.status == "completed"]
-        waits = {each["key"] for each in self.version["steps"] if each.get("waits")}
-        tally = self.table.tally
-        below = [(one.child, one.round or 1) for one in shown.steps.values() if one.child is not None]
+        tally, ran = self.table.tally, self._ran(shown)
         return Counts(
             tally.requests,
             tally.write_units,
@@ -249,19 +284,43 @@ class _Game:
             self.messages,
             self.schedules,
             len(self.bus.events),
-            steps=sum((shown.steps[key].round or 1) + _items(shown, key) for key, _ in done)
-            + sum(self._steps_of(*one) for one in below),
-            waits=sum(key in waits for key, _ in done),
-            callbacks=sum(key in waits and key not in self.plan.waits for key, _ in done),
+            steps=ran.steps,
+            waits=ran.waits,
+            callbacks=ran.callbacks,
             route=done,
-            items=sum(_items(shown, key) for key, _ in done),
+            items=ran.items,
+            workflows=ran.workflows,
+            item_steps=ran.item_steps,
+            item_waits=ran.item_waits,
         )
 
-    def _steps_of(self, child: str, rounds: int) -> int:
-        """How many steps of a child, and of those below it, have run, in so many rounds."""
-        steps = self._look(child).steps.values()
-        below = sum(self._steps_of(one.child, one.round or 1) for one in steps if one.child is not None)
-        return rounds * (below + sum(one.round or 1 for one in steps if one.status == "completed"))
+    def _ran(self, shown: InstanceView) -> Ran:
+        """What has run of an instance, and of those below it."""
+        described = {each["key"]: each for each in self.shapes.versions[shown.workflow]["steps"]}
+        total = Ran()
+        for key, one in shown.steps.items():
+            waits = "child" not in described[key] and bool(described[key].get("waits"))
+            if one.status == "completed":
+                total += Ran(one.round or 1, int(waits), int(waits and key not in self.plan.waits))
+            if one.child is not None:
+                total += self._ran(self._look(one.child)) * (one.round or 1)
+            if number := _items(shown, key):
+                total += self._of_item(shown, key) * number
+        return total
+
+    def _of_item(self, shown: InstanceView, key: str) -> Ran:
+        """What has run of an item of a map: each item is like the first."""
+        child = next(iter(self._items(shown, key)), None)
+        if child is None:
+            return Ran(steps=1, items=1, item_steps=1)
+        ran = self._ran(self._look(child))
+        outer = Ran(items=1, workflows=1, item_steps=ran.steps - ran.waits, item_waits=ran.waits)
+        return replace(ran, items=0, workflows=0, item_steps=0, item_waits=0) + outer
+
+    def _items(self, shown: InstanceView, key: str, status: str | None = None) -> list[str]:
+        """The instance of the first item of a map, of those in a status, where it is a workflow."""
+        found = self._unpaid(lambda: self.runner.items(shown.id, key, status=status, limit=1).items)
+        return [one.child for one in found if one.child is not None]
 
     def _going(self) -> Enqueue | InPlace:
         return Enqueue() if self.plan.queued else InPlace(self._budget())
@@ -309,7 +368,10 @@ class Shapes:
         return made
 
     def _step(self, described: Json, key: str) -> Step:
-        child = described.get("child")
+        mapped, child = described.get("map", {}), described.get("child")
+        if "workflow" in mapped and key.count("-") <= DEEPEST:
+            flow = self.of(self.plan.children.get(mapped["workflow"], ONE_STEP), key)
+            return _map(described["key"], mapped, self.plan, flow)
         if child is None or key.count("-") > DEEPEST:
             return _step(described, self.plan)
         flow = self.of(self.plan.children.get(child["workflow"], ONE_STEP), key)
@@ -375,10 +437,13 @@ def _limits(described: Json) -> list[Limit]:
     return found
 
 
-def _map(key: str, described: Json, plan: Plan) -> Step:
-    """A map of a step that runs."""
-    number, item = plan.items.get(key, USUAL_ITEMS), step(key="item")(_emit("done", plan.result_bytes))
+def _map(key: str, described: Json, plan: Plan, flow: type[Workflow] | None = None) -> Step:
+    """A map of a step that runs, or of a workflow."""
+    number = plan.items.get(key, USUAL_ITEMS)
     how = {name: described[name] for name in ("concurrency", "chunk") if name in described}
+    item: Step = step(key="item")(_emit("done", plan.result_bytes))
+    if flow is not None:
+        item = ChildWorkflow(flow, context=lambda _: _data(plan.input_bytes), name="item")
     return Map(item, over=lambda _: range(number), name=key, **how)
 
 
