@@ -151,7 +151,10 @@ def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, mon
         "limit files 2, a permit for up to 20 items"
     ) in told
     assert "one  up to 1 attempt, up to 1 round, limit mail 1 for each value, limit db 8, waits included" in told
-    assert "kids  can be undone, runs the workflow Kid for each item, 100 at a time, 3 may fail" in told
+    assert (
+        "kids  can be undone, runs the workflow Kid for each item, "
+        "100 at a time, 16 for each 100 of more than 100 items, 3 may fail"
+    ) in told
     assert "work  up to 5 attempts, can be undone, start, limit mail 1 for each value" in told
     assert "limit kids 5, from its first step to its end" in told
 

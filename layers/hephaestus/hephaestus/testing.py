@@ -157,7 +157,7 @@ def _check_children(flows: Sequence[type[Workflow]]) -> None:
     """
     from hephaestus.definition.child import lacking_children  # noqa: PLC0415 - as above
 
-    if lacking := [f"{step.workflow.name} (step {step.key} of {flow.name})" for flow, step in lacking_children(flows)]:
+    if lacking := [f"{child.name} (step {key} of {flow.name})" for flow, key, child in lacking_children(flows)]:
         message = f"LocalRuntime has no {', '.join(lacking)}: give each workflow that a step or a map starts, too"
         raise TypeError(message)
 

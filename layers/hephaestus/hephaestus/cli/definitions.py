@@ -31,6 +31,7 @@ from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, Unkn
 from hephaestus.handlers.http.describe import describe
 from hephaestus.operations.advice import NoSuchStack
 from hephaestus.operations.comparison import differences
+from hephaestus.runtime.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,9 +172,9 @@ def _read(modules: list[str]) -> tuple[list[type[Workflow]], list[Json]]:
 def _lacking(flows: list[type[Workflow]]) -> list[Json]:
     """The steps whose child would not be deployed: its workflow is in none of the modules."""
     found: dict[str, list[str]] = {}
-    for flow, step in lacking_children(flows):
+    for flow, key, child in lacking_children(flows):
         problem = (
-            f"{step.key}: starts {step.workflow.name}, which none of these modules holds. "
+            f"{key}: starts {child.name}, which none of these modules holds. "
             "Import the workflow there, or name its module, too."
         )
         found.setdefault(flow.name, []).append(problem)
@@ -353,7 +354,14 @@ def _of_map(definition: Definition, key: str) -> list[str]:
         if spread.tolerate
         else "none"
     )
-    return [f"runs {what} for each item", f"{spread.concurrency:,} at a time", f"{may} may fail"]
+    return [f"runs {what} for each item", _at_once(definition.steps[key], spread.concurrency), f"{may} may fail"]
+
+
+def _at_once(made: object, concurrency: int) -> str:
+    """How many items are under way at a time: of more than `chunk`, no more in an instance than it runs steps."""
+    cap, chunk = Limits().concurrency, made.chunk if isinstance(made, Map) else 1
+    each = f", {cap} for each {chunk} of more than {chunk} items" if concurrency > cap and chunk > cap else ""
+    return f"{concurrency:,} at a time{each}"
 
 
 def _limit(limit: Limit) -> str:

@@ -34,12 +34,13 @@ def with_children(flows: Iterable[type[Workflow]]) -> tuple[type[Workflow], ...]
     return tuple(found)
 
 
-def lacking_children(flows: Sequence[type[Workflow]]) -> Iterator[tuple[type[Workflow], ChildWorkflow]]:
-    """The steps of these workflows that start one which is not among them, each with its workflow and once."""
+def lacking_children(flows: Sequence[type[Workflow]]) -> Iterator[tuple[type[Workflow], str, type[Workflow]]]:
+    """The steps of these workflows that start one which is not among them: whose, which, and what it starts."""
     for flow in flows:
-        steps = [step for known in flow.definitions.values() for step in known.every_step]
-        lacking = [step for step in steps if isinstance(step, ChildWorkflow) and step.workflow not in flows]
-        yield from ((flow, step) for step in dict.fromkeys(lacking))
+        steps = [one for known in flow.definitions.values() for one in known.steps.items()]
+        steps += [(key, item) for known in flow.definitions.values() for key, (item, _) in known.items.items()]
+        children = [(key, step.workflow) for key, step in steps if isinstance(step, ChildWorkflow)]
+        yield from ((flow, key, child) for key, child in dict.fromkeys(children) if child not in flows)
 
 
 def is_workflow(given: object) -> TypeGuard[type[Workflow]]:
