@@ -21,7 +21,7 @@ interface Line {
 
 const BOOKKEEPING = new Set(["Claimed", "StepsStarted", "OutputStarted", "Suspended", "HandedOver"]);
 const BAD = new Set(["StepFailed", "CompensationFailed", "OnFailureFailed", "Parked", "TimedOut", "OutputFailed", "LimitsFailed", "ItemFailed", "ItemUndoFailed"]);
-const KEPT_BACK = new Set(["type", "large", "error", "failed"]);
+const KEPT_BACK = new Set(["type", "large", "error", "failed", "so_far"]);
 
 interface Props {
   instance: Instance;
@@ -37,9 +37,12 @@ export function HistoryView({ instance, log, step, clearStep, fork }: Props) {
   const [chosen, setChosen] = useState<string>();
   const lines = useMemo(() => {
     const found: Line[] = [];
+    const failures = new Failures();
     for (const { entry, last, events } of together(log.entries, all)) {
       let first = true;
+      for (const event of events) failures.note(event);
       for (const { event, index } of folded(events)) {
+        if (event.type === "PartReported") event["so_far"] = failures.said(event.step ?? "");
         if (!all && BOOKKEEPING.has(event.type)) continue;
         const here = first;
         first = false;
@@ -250,7 +253,7 @@ function together(entries: Entry[], all: boolean): { entry: Entry; last?: Entry;
 function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
   const found: { event: LogEvent; index: number }[] = [];
   const known = new Map<string, LogEvent>();
-  const reported = new Map<string, number>();
+  const reported = new Set<string>();
   events.forEach((event, index) => {
     if (!OF_PARTS.has(event.type) || event.item !== undefined) {
       found.push({ event, index });
@@ -260,18 +263,17 @@ function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
     const one = known.get(key);
     const part = `${key} ${String(event["part"])}`;
     // A part says again and again how many of its items have failed by then.
-    const before = event.type === "PartReported" ? reported.get(part) : undefined;
-    if (event.type === "PartReported") reported.set(part, Number(event["failed"]));
+    const before = event.type === "PartReported" && reported.has(part);
+    if (event.type === "PartReported") reported.add(part);
     if (one === undefined) {
       const first: LogEvent = { ...event, parts: 1 };
       known.set(key, first);
       found.push({ event: first, index });
       return;
     }
-    if (before === undefined) one["parts"] = Number(one["parts"]) + 1;
+    if (!before) one["parts"] = Number(one["parts"]) + 1;
     delete one["part"];
     if (event["share"] !== undefined) one["share"] = Number(one["share"] ?? 0) + Number(event["share"]);
-    if (event.type === "PartReported") one["reported"] = Number(one["reported"] ?? one["failed"]) + Number(event["failed"]) - (before ?? 0);
     const counts = { ...((one["counts"] as Counts) ?? {}) };
     for (const [name, count] of Object.entries((event["counts"] as Counts) ?? {})) counts[name] = (counts[name] ?? 0) + count;
     if (Object.keys(counts).length) one["counts"] = counts;
@@ -282,15 +284,52 @@ function folded(events: LogEvent[]): { event: LogEvent; index: number }[] {
 
 type Counts = { [name: string]: number };
 
-/** In how many parts of a map the same happened. */
-const parts = (event: LogEvent) => (Number(event["parts"] ?? 1) > 1 ? ` in ${String(event["parts"])} parts` : "");
+/** The parts of a map of which the same is said. */
+const parts = (event: LogEvent) => (Number(event["parts"] ?? 1) > 1 ? `${String(event["parts"])} parts` : "a part");
+
+/** What has become of a child. */
+function became(event: LogEvent): string {
+  const words: { [status: string]: string } = {
+    completed: "has completed",
+    failed: "has failed",
+    cancelled: "was cancelled",
+    undone: "has undone what it did",
+    rejected: "did not start: another instance has its id",
+  };
+  return words[String(event["status"] ?? "")] ?? "could not be reached";
+}
+
+/** The failed items of each map, as its parts report them: of a part, the newest number counts. */
+class Failures {
+  private totals = new Map<string, number>();
+  private failed = new Map<string, Map<string, number>>();
+
+  note(event: LogEvent) {
+    const step = event.step ?? "";
+    if (event.type === "Redriven") this.failed.clear();
+    if (event.type === "MapSpread") {
+      this.totals.set(step, Number(event["total"]));
+      this.failed.set(step, new Map());
+    }
+    if (event.type !== "PartReported") return;
+    const known = this.failed.get(step) ?? new Map<string, number>();
+    this.failed.set(step, known.set(String(event["part"]), Number(event["failed"])));
+  }
+
+  /** How many have failed by now, of how many, if that is known. */
+  said(step: string): string {
+    const failed = [...(this.failed.get(step)?.values() ?? [])].reduce((sum, one) => sum + one, 0);
+    const total = this.totals.get(step);
+    return total ? `${failed} of ${plural(total, "item")}` : plural(failed, "item");
+  }
+}
 
 /** What became of some of the items of a map, or of the workflow of one of them. */
 function partEnded(event: LogEvent): string {
-  if (event.item !== undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} is ${String(event["status"] ?? "lost")}`;
-  if (event["status"] === "undone") return `${event.step} has undone some of its items${parts(event)}`;
+  if (event.item !== undefined) return `the workflow of item ${String(event["item"] ?? "")} of ${event.step} ${became(event)}`;
+  if (event["status"] === "undone") return `${event.step} has undone the items of ${parts(event)}`;
   const counts = Object.entries((event["counts"] as { [name: string]: number }) ?? {}).map(([name, count]) => `${count} ${name}`);
-  return `${event.step}: some items have ended${parts(event)}: ${counts.join(", ") || "none ran"}`;
+  return `${event.step}: ${parts(event)} of its items ended: ${counts.join(", ") || "none ran"}`;
 }
 
 /** So many steps are named in a line. */
@@ -340,9 +379,9 @@ function sentence(event: LogEvent): string {
     case "ChildrenStopping":
       return `the children of ${many} are cancelled`;
     case "ChildEnded":
-      return `the child of ${event.step} is ${text("status")}`;
+      return `the child of ${event.step} ${became(event)}`;
     case "ChildUndoing":
-      return parts(event) ? `${event.step} undoes its items${parts(event)}` : `the child of ${about} undoes what it did`;
+      return event["part"] !== undefined || Number(event["parts"] ?? 1) > 1 ? `${event.step} undoes the items of ${parts(event)}` : `the child of ${about} undoes what it did`;
     case "UndoRequested":
       return `its parent has it undo ${many || "nothing"}`;
     case "MapBegun":
@@ -350,7 +389,7 @@ function sentence(event: LogEvent): string {
     case "MapSpread":
       return `${event.step} runs for ${plural(Number(event["total"]), "item")}`;
     case "PartStarted":
-      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins some of its items${parts(event)}${text("share") ? `, at most ${text("share")} at a time` : ""}`;
+      return event["child"] ? `item ${text("item")} of ${event.step} goes on with the child ${text("child")}` : `${event.step} begins ${parts(event)} of its items${text("share") ? `, at most ${text("share")} items at a time` : ""}`;
     case "PermitsTaken":
       return event.step ? `${event.step} has its permits` : "the instance has the permits of its workflow";
     case "StepQueued":
@@ -362,7 +401,7 @@ function sentence(event: LogEvent): string {
     case "StartQueued":
       return `${event.step} stands in line for a time to start at`;
     case "PartReported":
-      return `${event.step}: ${text("reported") || text("failed")} of some items have failed${parts(event)}`;
+      return `${event.step}: ${text("so_far")} failed so far`;
     case "PartResumed":
       return `items that had not completed run again, at most ${text("share")} at a time`;
     case "PartEnded":

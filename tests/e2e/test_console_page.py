@@ -705,8 +705,8 @@ def test_the_parts_of_a_large_map_are_a_line_in_history_and_undone_items_are_cou
         show(page, "crate::1")
         expect(step(page, "pack")).to_contain_text("7 of 7 items undone")
         history = page.get_by_role("region", name="History")
-        expect(history).to_contain_text("pack begins some of its items in 4 parts, at most 7 at a time")
-        expect(history).to_contain_text("pack undoes its items in 4 parts")
+        expect(history).to_contain_text("pack begins 4 parts of its items, at most 7 items at a time")
+        expect(history).to_contain_text("pack undoes the items of 4 parts")
         page.get_by_role("group", name="Actions").get_by_role("button", name="Redrive").click()
         expect(page.get_by_role("dialog")).to_contain_text("Run again: pack (anew, with all its items), halt")
 
@@ -722,16 +722,14 @@ def test_entries_that_tell_of_nothing_but_parts_of_a_map_are_one_line(browser: B
     with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
         show(page, "slow::1")
         history = page.get_by_role("region", name="History")
-        folded = history.get_by_role(
-            "button", name=re.compile(r"^ask: some items have ended in \d parts: \d+ completed$")
-        )
+        folded = history.get_by_role("button", name=re.compile(r"^ask: \d parts of its items ended: \d+ completed$"))
         expect(folded).to_have_count(1)
         folded.click()
         expect(page.get_by_role("complementary", name="Entry")).to_contain_text(re.compile(r"Entries \d+ to \d+, "))
         expect(page.get_by_role("button", name="Fork after these entries…")).to_be_visible()
         history.get_by_label("bookkeeping (claims, starts, suspensions)").check()
         expect(folded).to_have_count(0)
-        expect(history.get_by_role("button", name="ask: some items have ended: 2 completed").first).to_be_visible()
+        expect(history.get_by_role("button", name="ask: a part of its items ended: 2 completed").first).to_be_visible()
 
 
 def test_an_item_is_answered_in_its_row(browser: Browser) -> None:

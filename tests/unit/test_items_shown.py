@@ -135,13 +135,13 @@ def test_a_map_that_many_instances_run_is_one_line(monkeypatch: pytest.MonkeyPat
     assert "hephaestus-map" not in tree
     said = call("history", "long::1")
     assert "ask runs for 12 items" in said
-    assert "ask begins some of its items in 6 parts, at most 12 at a time" in said
+    assert "ask begins 6 parts of its items, at most 12 items at a time" in said
     assert "hephaestus-map" not in said
     for item in range(1, 11):
         local.resume("long::1", "yes", item=str(item))
     said = call("history", "long::1", "--all")
-    assert "ask some items have ended in 5 parts: 10 completed" in said
-    assert "ask some items have ended: 1 completed, 1 failed" in said
+    assert "ask 5 parts of its items ended: 10 completed" in said
+    assert "ask a part of its items ended: 1 completed, 1 failed" in said
 
 
 def test_a_map_under_way_has_a_bar_while_it_is_watched() -> None:

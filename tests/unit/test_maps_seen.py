@@ -19,7 +19,7 @@ from hephaestus.console.embedded import LocalConnection
 from hephaestus.dev import readable_log
 from hephaestus.errors import NotRedrivable
 from hephaestus.runtime import descendants, item_pages, telemetry
-from hephaestus.steps import Map, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
 
@@ -219,7 +219,7 @@ def test_undone_items_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> 
     told = see("history", shown.id)
     for item in range(2):
         assert f"the child of ship[{item}] undoes what it did" in told
-        assert f"ship[{item}] its workflow is undone" in told
+        assert f"ship[{item}] its workflow has undone what it did" in told
 
 
 @pytest.mark.parametrize("target", ["steps", "workflows"])
@@ -239,12 +239,12 @@ def test_the_parts_of_a_map_are_folded_in_history(target: str, monkeypatch: pyte
     shown = local.start(flow, "1", {"n": 7})
     assert shown.steps["ship"].status == "compensated"
     lines = see_lines(Seen(local, monkeypatch)("history", shown.id, "--all"))
-    assert sum("begins some of its items in 4 parts, at most 7 at a time" in line for line in lines) == 1
-    assert sum("undoes its items in 4 parts" in line for line in lines) == 1
-    ends = [line.partition("some items have ended")[2] for line in lines if "some items have ended" in line]
+    assert sum("begins 4 parts of its items, at most 7 items at a time" in line for line in lines) == 1
+    assert sum("undoes the items of 4 parts" in line for line in lines) == 1
+    ends = [line for line in lines if "of its items ended: " in line]
     assert sum(int(end.rpartition(": ")[2].split()[0]) for end in ends) == 7
-    undone = [line.partition("some of its items")[2] for line in lines if "has undone some of its items" in line]
-    assert sum(int(end.split()[1]) if end else 1 for end in undone) == 4
+    undone = [line.partition("has undone the items of ")[2] for line in lines if "has undone the items of " in line]
+    assert sum(int(end.split()[0].replace("a", "1")) for end in undone) == 4
     assert not [line for line in lines if "its workflow" in line]
 
 
@@ -287,25 +287,69 @@ def test_entries_that_tell_of_nothing_but_parts_are_folded_too() -> None:
     lines = told(
         entry(1, begun("0"), {"type": "MapSpread", "step": "ship", "total": 12}), *middle, entry(7, CLAIMED, done)
     )
-    assert [line.partition("ship ")[2] for line in lines if "some" in line] == [
-        "begins some of its items, at most 2 at a time",
-        "some items have ended in 3 parts: 3 completed, 3 failed",
-        "begins some of its items in 2 parts",
-        "3 of some items have failed in 2 parts",
+    assert [line.partition("ship ")[2] for line in lines if "ship " in line][:4] == [
+        "begins a part of its items, at most 2 items at a time",
+        "runs for 12 items",
+        "3 parts of its items ended: 3 completed, 3 failed",
+        "begins 2 parts of its items",
     ]
+    assert "3 of 12 items failed so far" in "".join(lines)
     assert "entries 2 to 6, until" in "".join(lines)
     assert [line.split()[0] for line in lines if line[0].isdigit()] == ["2026-01-01", "1", "2", "7"]
+
+
+def test_failed_items_are_counted_over_all_parts_that_have_reported() -> None:
+    """Of a part, its newest number counts; a redrive counts anew, and the total is known from the beginning."""
+    ended_ = {"type": "StepSkipped", "steps": []}
+    spread = entry(1, {"type": "MapSpread", "step": "ship", "total": 9})
+    lines = told(
+        spread,
+        entry(2, reported("0", 1), ended_),
+        entry(3, reported("0", 2), reported("1", 1), ended_),
+        entry(4, reported("2", 1), ended_),
+        entry(5, {"type": "Redriven"}),
+        entry(6, reported("2", 1), ended_),
+    )
+    assert [line.partition("ship ")[2] for line in lines if "so far" in line] == [
+        f"{failed} of 9 items failed so far" for failed in (1, 3, 4, 1)
+    ]
+    assert "ship 1 item failed so far" in "".join(told(entry(2, reported("0", 1)))), "it begins in the middle"
+
+
+def test_the_history_of_a_child_says_why_its_parent_has_it_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, and what runs then are compensations."""
+    ship_ = ChildWorkflow(Shipping, context=lambda _: {"n": 4}, name="ship", timeout=60)
+    flow = type(
+        "Fleet",
+        (Workflow,),
+        {"start_at": ship_, "transitions": {ship_: {"done": halt}, halt: {"done": DONE}}},
+        key="fleet",
+    )
+    local = LocalRuntime(flow, Shipping)
+    see = Seen(local, monkeypatch)
+    child = {name: str(local.start(flow, name, {}).steps["ship"].child) for name in ("late", "cancelled", "undone")}
+    local.runner.cancel("fleet::cancelled", "enough", compensate=True)
+    local.resume(child["undone"], "go")
+    local.advance(70)
+    assert "cancel and undo its parent waits no longer" in see("history", child["late"])
+    told_ = see("history", child["cancelled"])
+    assert "cancel and undo its parent ends" in told_
+    assert "starts the compensation of ship" in told_
+    assert "the child of ship was cancelled" in see("history", "fleet::cancelled")
+    undone = see("history", child["undone"])
+    assert "starts the compensation of ship" in undone.partition("its parent has it undo ship")[2]
+    assert "the child of ship has undone what it did" in see("history", "fleet::undone")
 
 
 def test_few_entries_and_those_that_tell_of_no_part_stay_as_they_are() -> None:
     """A run of three, and invocations that found nothing to do."""
     few = [entry(number, CLAIMED, ended(str(number), completed=2)) for number in (1, 2, 3)]
-    assert sum("some items have ended: 2 completed" in line for line in told(*few)) == 3
+    assert sum("a part of its items ended: 2 completed" in line for line in told(*few)) == 3
     empty = [entry(number, CLAIMED if number % 2 else LEFT) for number in range(1, 7)]
     assert len([line for line in told(*empty) if "invocation" in line]) == 6
     workflow = {"type": "PartEnded", "step": "ship", "item": "a", "status": "completed"}
     items = [entry(number, workflow) for number in range(1, 7)]
-    assert len([line for line in told(*items) if "ship[a] its workflow is completed" in line]) == 6
+    assert len([line for line in told(*items) if "ship[a] its workflow has completed" in line]) == 6
 
 
 def see_lines(text: str) -> list[str]:
@@ -378,7 +422,7 @@ def test_one_of_something_is_one(bad: int, said: str) -> None:
 
 ASKING = """
 from hephaestus import DONE, Workflow
-from hephaestus.steps import Map, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 
 ask = WaitForEvent("yes", "no", name="ask")
 

@@ -76,3 +76,25 @@ def folded(events: Iterable[Json]) -> list[Json]:
         if "error" in event:
             one.setdefault("error", event["error"])
     return found
+
+
+class Failures:
+    """Counts the failed items of each map, as its parts report them: of a part, the newest number counts."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, int] = {}
+        self._failed: dict[str, dict[str, int]] = {}
+
+    def note(self, event: Json) -> None:
+        """Take note of an event, as it stands in the log."""
+        match event["type"]:
+            case "MapSpread":
+                self._totals[event["step"]], self._failed[event["step"]] = event["total"], {}
+            case "PartReported" if "part" in event:
+                self._failed.setdefault(event["step"], {})[event["part"]] = event["failed"]
+            case "Redriven":
+                self._failed.clear()
+
+    def so_far(self, step: str) -> Json:
+        """How many items of a map have failed, as far as was read, and how many there are, if that is known."""
+        return {"failed": sum(self._failed[step].values()), "total": self._totals.get(step, 0)}

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hephaestus.cli import styles
-from hephaestus.cli.folding import Folds, folded
+from hephaestus.cli.folding import Failures, Folds, folded
 from hephaestus.cli.text import ago, asked_by, brief, clock, counted, date, dump, moment, safe, span, until
 
 if TYPE_CHECKING:
@@ -60,14 +60,16 @@ class Timeline:
         self._undoing = False
         self._handler = ""
         self._folds = Folds()
+        self._failures = Failures()
 
     def skip(self, entry: Json) -> None:
         """Take note of an entry that is not shown."""
         for event in entry["events"]:
+            self._failures.note(event)
             self._note(event)
 
     def _note(self, event: Json) -> None:
-        if event["type"] in ("CompensationStarted", "Redriven"):
+        if event["type"] in ("CompensationStarted", "UndoRequested", "Redriven"):
             self._handler = event.get("then", self._handler)
             self._undoing = event["type"] != "Redriven" or event.get("status") == "compensating"
 
@@ -92,7 +94,11 @@ class Timeline:
         self._before = moment(entry.get("until")) or at
         after = f"+{span(since)}" if since else ""
         head = (str(entry["sequence"]), clock(at), after)
+        for event in entry["events"]:
+            self._failures.note(event)
         for event in folded(entry["events"]):
+            if event["type"] == "PartReported":
+                event |= self._failures.so_far(event["step"])  # noqa: PLW2901 - as it is shown
             if "item" in event:
                 event = {**event, "step": f"{event['step']}[{event['item']}]"}  # noqa: PLW2901 - as it is shown
             self._note(event)
@@ -234,13 +240,13 @@ def _map_spread(event: Json, _at: datetime) -> Text:
 def _part_started(event: Json, _at: datetime) -> Text:
     if event.get("child"):
         return Text.assemble((safe(event["step"]), "bold"), f" goes on with the child {safe(event['child'])}")
-    share = f", at most {event['share']:,} at a time" if "share" in event else ""
-    return Text.assemble((safe(event["step"]), "bold"), f" begins some of its items{_parts(event)}", (share, "dim"))
+    share = f", at most {event['share']:,} items at a time" if "share" in event else ""
+    return Text.assemble((safe(event["step"]), "bold"), f" begins {_parts(event)} of its items", (share, "dim"))
 
 
 def _parts(event: Json) -> str:
-    """In how many parts of a map the same happened."""
-    return f" in {event['parts']:,} parts" if event.get("parts", 0) > 1 else ""
+    """The parts of a map of which the same is said."""
+    return f"{event['parts']:,} parts" if event.get("parts", 0) > 1 else "a part"
 
 
 def _permits(event: Json, _at: datetime) -> Text:
@@ -270,21 +276,20 @@ def _limits(event: Json, name: str) -> Iterator[str]:
 
 
 def _part_reported(event: Json, _at: datetime) -> Text:
-    failed = event.get("failed", 0)
-    return Text.assemble(
-        (safe(event["step"]), "bold"), (f" {failed:,} of some items have failed{_parts(event)}", "red")
-    )
+    failed, total = event.get("failed", 0), event.get("total", 0)
+    of = f"{failed:,} of {counted(total, 'item')}" if total else counted(failed, "item")
+    return Text.assemble((safe(event["step"]), "bold"), (f" {of} failed so far", "red"))
 
 
 def _part_ended(event: Json, _at: datetime) -> Text:
     line = Text.assemble((safe(event["step"]), "bold"), " ")
     if "part" not in event:
-        line.append(f"its workflow is {safe(event.get('status') or 'lost')}")
+        line.append(f"its workflow {_became(event)}")
     elif event.get("status") == "undone":
-        line.append(f"has undone some of its items{_parts(event)}")
+        return line.append(f"has undone the items of {_parts(event)}")
     else:
         counts = ", ".join(f"{number:,} {name}" for name, number in (event.get("counts") or {}).items())
-        line.append(f"some items have ended{_parts(event)}: {counts or 'none ran'}")
+        line.append(f"{_parts(event)} of its items ended: {counts or 'none ran'}")
     if event.get("error"):
         line.append(f"\n{safe(event['error']['message'], lines=True)}", style="red")
     return line
@@ -374,7 +379,7 @@ def _cancel(event: Json, at: datetime) -> Text:
 
 def _redriven(event: Json, _at: datetime) -> Text:
     again = [*event.get("reset", ()), *event.get("undo", ())]
-    return Text.assemble(("redriven", "bold"), (f" {', '.join(map(safe, again))} again" if again else "", ""))
+    return Text.assemble(("redriven", "bold"), (f": {', '.join(map(safe, again))} again" if again else "", ""))
 
 
 def _finished(event: Json, _at: datetime) -> Text:
@@ -394,18 +399,32 @@ def _broken(words: str) -> Callable[[Json, datetime], Text]:
     return told
 
 
-def _child_started(event: Json, at: datetime) -> Text:
+def _child_started(event: Json, _at: datetime) -> Text:
     how = "starts the detached child" if event.get("detached") else "waits for the child"
-    return Text(f"{safe(event['step'])} {how} {safe(event['child'])}{_took(event, at)}")
+    return Text(f"{safe(event['step'])} {how} {safe(event['child'])}")
+
+
+BECAME: Final = {
+    "completed": "has completed",
+    "failed": "has failed",
+    "cancelled": "was cancelled",
+    "undone": "has undone what it did",
+    "rejected": "did not start: another instance has its id",
+}
+
+
+def _became(event: Json) -> str:
+    """What has become of a child."""
+    return BECAME.get(event.get("status", ""), "could not be reached")
 
 
 def _child_ended(event: Json, _at: datetime) -> Text:
-    return Text(f"the child of {safe(event['step'])} is {safe(event['status'])}")
+    return Text(f"the child of {safe(event['step'])} {_became(event)}")
 
 
 def _child_undoing(event: Json, _at: datetime) -> Text:
-    if event.get("parts", 0) > 1:
-        return Text(f"{safe(event['step'])} undoes its items{_parts(event)}")
+    if "part" in event:
+        return Text(f"{safe(event['step'])} undoes the items of {_parts(event)}")
     return Text(f"the child of {safe(event['step'])} undoes what it did")
 
 

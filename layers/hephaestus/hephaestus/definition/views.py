@@ -355,7 +355,8 @@ def _told(event: Event) -> dict[str, Any]:
         fields["activations"] = tuple(dict.fromkeys(map(_of_step, event.activations)))
     if isinstance(event, ChildUndoing):
         fields |= {"number": None, "of_item": None}
-        fields |= {} if event.of_item else {"activation": _of_step(event.activation)}
+        part = parse(event.activation).item
+        fields |= {} if event.of_item else {"activation": _of_step(event.activation), "part": part}
     return fields
 
 

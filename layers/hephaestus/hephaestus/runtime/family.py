@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 GOES_ON: Final = ("redrive", "undo", "resume_part")  # after these, the end of a child is waited for once more
 
+WHY: Final = {"end": "its parent ends", "timeout": "its parent waits no longer"}  # why a child is cancelled
 _logger = logging.getLogger("hephaestus.family")
 
 
@@ -210,7 +211,8 @@ def _command(steer: Steer, parent: State) -> commands.Command:
     match steer.action:
         case "cancel":
             undone = parent.cancel is None or parent.cancel.compensate
-            return commands.Cancel(instance_id=to, request_id=name, by=who, reason=steer.reason, compensate=undone)
+            reason = WHY.get(steer.reason, steer.reason)
+            return commands.Cancel(instance_id=to, request_id=name, by=who, reason=reason, compensate=undone)
         case "pause":
             return commands.Pause(instance_id=to, request_id=name, by=who, reason=steer.reason)
         case "unpause":
