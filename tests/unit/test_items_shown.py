@@ -131,7 +131,7 @@ def test_a_map_that_many_instances_run_is_one_line(monkeypatch: pytest.MonkeyPat
     assert "ValueError: broken" in call("items", "long::1", "ask", "--status", "failed")
     assert "no items" in call("items", "long::1", "ask", "--status", "cancelled")
     tree = call("get", "long::1", "--tree")
-    assert "ask 1 of 12 items, 1 failed, 10 under way" in tree
+    assert "ask 1 of 12 items, 1 failed, 10 waiting" in tree
     assert "hephaestus-map" not in tree
     said = call("history", "long::1")
     assert "ask runs for 12 items" in said
@@ -152,7 +152,7 @@ def test_a_map_under_way_has_a_bar_while_it_is_watched() -> None:
     shown = to_json_object(local.runner.get("long::1"))
     out = Console(width=100, record=True, file=io.StringIO())
     out.print(instance(shown, 100, bars=True))
-    assert re.search(r"ask +━+.* +1 of 12 items, 1 failed, 10 under way", out.export_text())
+    assert re.search(r"ask +━+.* +1 of 12 items, 1 failed, 10 waiting", out.export_text())
 
 
 class Slow(Workflow, key="slow"):

@@ -195,7 +195,7 @@ def test_a_redrive_says_what_is_to_be_done_about_failed_items_that_were_tolerate
     local = LocalRuntime(flow, Shipping)
     shown = local.start(flow, "1", {"n": [1, 2, 3, 6, 5]})
     assert shown.status == "completed"
-    with pytest.raises(NotRedrivable, match=r"3 items of ship failed, which was tolerated, .* fork it before the map"):
+    with pytest.raises(NotRedrivable, match=r"failed items of ship \(3\) were tolerated, .* fork it before the map"):
         local.runner.redrive(shown.id)
     said = Seen(local, monkeypatch)("redrive", shown.id, "--dry-run")
     assert "there is nothing to redrive\n3 failed items of ship tolerated; fork it before the map" in said
@@ -372,9 +372,9 @@ def test_who_watches_through_a_pipe_sees_how_far_a_map_has_come(monkeypatch: pyt
     monkeypatch.setattr("time.sleep", answer)
     told = Seen(local, monkeypatch)("get", shown.id, "--watch").splitlines()
     assert [line.partition("  ")[2] for line in told] == [
-        "waiting  ask 0 of 3 items, 3 under way",
-        "waiting  ask 1 of 3 items, 2 under way",
-        "waiting  ask 2 of 3 items, 1 under way",
+        "waiting  ask 0 of 3 items, 3 waiting",
+        "waiting  ask 1 of 3 items, 2 waiting",
+        "waiting  ask 2 of 3 items, 1 waiting",
         "completed  ask 3 of 3 items",
     ]
 

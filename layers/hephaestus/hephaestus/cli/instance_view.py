@@ -55,8 +55,7 @@ def instance(
 
 def said_progress(counts: Json) -> str:
     """How far a map has come, in words."""
-    under_way = sum(counts.get(name, 0) for name in ("running", "waiting", "retrying"))
-    left = f", {under_way:,} under way" if under_way else ""
+    left = "".join(f", {counts[name]:,} {name}" for name in ("running", "waiting", "retrying") if counts.get(name))
     return f"{counts['completed']:,} of {counted(counts['total'], 'item')}{''.join(_ended_otherwise(counts))}{left}"
 
 

@@ -129,11 +129,11 @@ def left_to_undo(graph: Graph, state: State) -> tuple[str, ...] | None:
 def _failed_items(state: State) -> str:
     """What can be done about the failed items of maps that have tolerated them, and completed; ``""`` without any."""
     found = {step: one.mapped for step, one in state.steps.items() if one.status == "completed" and one.mapped}
-    failed = [f"{mapped.failed} items of {step}" for step, mapped in found.items() if mapped.failed]
+    failed = [f"failed items of {step} ({mapped.failed})" for step, mapped in found.items() if mapped.failed]
     if not failed:
         return ""
-    which = f"{', '.join(failed)} failed, which was tolerated, and what followed has used the results"
-    return f"{which}; fork it before the map, with these items alone in the data that it is given"
+    which = f"{' and '.join(failed)} were tolerated, and what followed has used the results"
+    return f"{which}: fork it before the map, with these items alone in the data that it is given"
 
 
 def redriven(graph: Graph, state: State) -> Redriven:
