@@ -481,7 +481,7 @@ def test_an_instance_of_an_item_is_shown_with_its_map_and_key(chunk: int, monkey
     listed = see("list", "--parent", shown.id)
     limits = see("limits", "show", "one")
     for child, place in children.items():
-        assert re.search(f"{child} +{re.escape(place)} ", listed)
+        assert re.search(f"{child} .*\n *{re.escape(place)}\\b", listed)
         assert f"{child} ({place}) pack" in limits
         assert f"started Parcel v1  at {place}" in see("history", str(child))
     child, place = next(iter(children.items()))

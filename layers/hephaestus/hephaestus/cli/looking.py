@@ -207,8 +207,6 @@ def list_(
         if workflow is not None and not children and parent is None:
             session.say(Text("children are left out: --children shows them, too", style="dim"))
         return
-    if columns == USUAL and any(item.get("path") for item in items):
-        wanted.insert(1, "of")
     session.say(_table(items, wanted, datetime.now(UTC)))
     for paused in sorted({item["paused"] for item in items if "paused" in item}):
         session.say(styles.plain(f"‖ {paused}", "yellow"))
@@ -235,13 +233,22 @@ def _columns(columns: str) -> list[str]:
     return wanted
 
 
+def _place(item: Json) -> str:
+    """Where a child is in its tree."""
+    return f"{safe(item['path'])} of {safe(item['root'])}" if item.get("path") else ""
+
+
 def _table(items: list[Json], wanted: list[str], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in wanted:
         table.add_column(name.upper(), overflow="fold" if name in FOLDED else "ellipsis", no_wrap=name not in FOLDED)
+
+    def below(item: Json) -> str:
+        return f"\n{_place(item)}" if item.get("path") and "of" not in wanted else ""
+
     cells: dict[str, Callable[[Json], Text]] = {
-        "id": lambda item: styles.plain(item["id"], "bold"),
-        "of": lambda item: styles.plain(f"{item['path']} of {item['root']}" if item.get("path") else "", "dim"),
+        "id": lambda item: Text.assemble((safe(item["id"]), "bold"), (below(item), "dim")),
+        "of": lambda item: Text(_place(item), "dim"),
         "key": lambda item: styles.plain(item["key"], "bold"),
         "status": lambda item: styles.status(item["status"]) + Text(" ‖" if "paused" in item else "", "yellow"),
         "workflow": lambda item: Text(short(item["workflow"], 28)),
