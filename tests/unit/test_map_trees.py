@@ -1234,6 +1234,26 @@ def test_a_number_that_is_changed_while_the_map_runs_holds_in_each_instance(befo
     assert local.runner.get("flow::1").status == "completed"
 
 
+def test_a_greater_number_is_met_at_once_by_who_is_paused_and_unpaused() -> None:
+    """Rule C.8: what waits meets it at its next commit, which an operator can have it make."""
+    world, other = Waiting(concurrency=1), Waiting(concurrency=8)
+    world.start(18)
+    local = other.local = LocalRuntime(other.flow, store=world.local.store)
+    local.clock.move_to(world.local.clock.now())
+    local.settle()
+    assert _waiting(world) == 1
+    local.runner.pause("flow::1", "a greater number")
+    local.settle()
+    local.runner.unpause("flow::1")
+    local.settle()
+    assert 5 <= _waiting(world) <= 8
+    for item in range(18):
+        local.runner.resume("flow::1", "go", item=str(item))
+        local.settle()
+        assert _waiting(world) <= 8
+    assert local.runner.get("flow::1").status == "completed"
+
+
 def test_a_map_failed_by_the_item_that_failed_not_by_one_that_was_stopped_for_it() -> None:
     """The stopped ones may end first: of a map of workflows in several instances each instance tells by itself."""
     ask = WaitForEvent("go", name="ask")
