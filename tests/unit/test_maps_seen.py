@@ -493,3 +493,28 @@ def test_an_instance_of_an_item_is_shown_with_its_map_and_key(chunk: int, monkey
     assert f"oldest holder {held[0]['id']} ({children[held[0]['id']]}) for " in waits
     assert f"the workflow of item {place[8:12]} ({child}): pack waits for" in str(local.runner.why(shown.id))
     assert " of " not in see("list"), "a root is nowhere"
+
+
+def test_a_list_without_children_reads_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its ids look like: what is no child and has none is not read for its place."""
+
+    @step
+    def work(_: StepContext) -> str:
+        """Do nothing."""
+        return "done"
+
+    flow = type("Plain", (Workflow,), {"start_at": work, "transitions": {work: {"done": DONE}}}, key="plain")
+    local = LocalRuntime(flow)
+    local.start(flow, "0" * 32, {})
+    read: list[str] = []
+    table = type(local.store.table)
+    whole = table.get_many
+
+    def get_many(self: Any, keys: Any, attributes: Any) -> Any:
+        read.extend(attributes)
+        return whole(self, keys, attributes)
+
+    monkeypatch.setattr(table, "get_many", get_many)
+    assert [one.id for one in local.runner.list().items] == [f"plain::{'0' * 32}"]
+    assert "status" in read
+    assert "first" not in read

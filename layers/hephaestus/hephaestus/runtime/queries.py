@@ -141,7 +141,7 @@ class Queries:
         known = self._instances.registry.names() if by_head else ()
         # Without a workflow: everything, also of workflows that are not deployed any more.
         listing = self._store.list(wanted, limit=limit, cursor=unbind(cursor, filters), known=known)
-        below = self._store.known([item.instance_id for item in listing.items])
+        below = self._store.known([item.instance_id for item in listing.items if item.in_tree])
         items = [self._listed(item, below.get(item.instance_id)) for item in listing.items]
         return Page(items, bind(listing.cursor, filters))
 

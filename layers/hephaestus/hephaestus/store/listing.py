@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from hephaestus.engine.state import OF_ROOTS, STATUSES
 from hephaestus.errors import BadRequest, CorruptLog
+from hephaestus.store.heads import FAMILY
 from hephaestus.store.items import (
     APART,
     LISTED,
@@ -54,6 +55,7 @@ SHARES: Final = 100  # heads of one request; DynamoDB API Reference, BatchGetIte
 MAX_SORT_KEY_BYTES: Final = 1024  # DynamoDB: a sort key has at most so many
 LAST: Final = "~"  # sorts after every time
 DATED: Final = "updated_at"
+SHOWN: Final = ("list_at", *LISTED, DATED, FAMILY)
 EXACT: Final = "="  # in front of a cursor's time: read ``listing`` from there
 
 Key = TypeVar("Key")
@@ -63,7 +65,7 @@ _logger = logging.getLogger("hephaestus.listing")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a listing knows of an instance; it may lag its head by a moment."""
+    """What a listing knows of an instance; it may lag its head by a moment. ``in_tree``: a child, or a parent."""
 
     instance_id: str
     workflow: str
@@ -73,6 +75,7 @@ class Listed:
     tags: tuple[str, ...]
     created_at: int
     updated_at: int
+    in_tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ def list_named(table: Table, ids: Sequence[str], wanted: ListFilter, limit: int,
     before = _end(wanted, exact[1] if exact else LAST)
     heads: list[Item] = []
     for start in range(0, len(ids), SHARES):
-        heads += table.get_many([(one, HEAD) for one in ids[start : start + SHARES]], ("list_at", *LISTED, DATED))
+        heads += table.get_many([(one, HEAD) for one in ids[start : start + SHARES]], SHOWN)
     own, since = Wanted(wanted, limit), list_time(wanted.since or 0)
     found = [head for head in heads if own.takes(head) and since <= _at(head) < before]
     found = [head for head in found if wanted.tag is None or wanted.tag in _listed(head).tags]
@@ -326,7 +329,7 @@ def _at(item: Item) -> str:
 def _look_up(table: Table, wanted: Wanted, entries: Sequence[Item]) -> list[Listed]:
     """What the heads say of ``entries``, in their order; what is gone, or was started again, is left out."""
     keys = [(str(entry["pk"]), HEAD) for entry in entries]
-    heads = {head["pk"]: head for head in table.get_many(keys, ("list_at", *LISTED, DATED))} if keys else {}
+    heads = {head["pk"]: head for head in table.get_many(keys, SHOWN)} if keys else {}
     shown = []
     for entry in entries:
         head = heads.get(entry["pk"])
@@ -412,6 +415,7 @@ def _listed(item: Item) -> Listed:
         tags if isinstance(tags, tuple) else (),
         attribute(item, "created_at", int),
         attribute(item, DATED, int),
+        FAMILY in item,
     )
 
 
@@ -420,6 +424,6 @@ def _dated(table: Table, entries: Sequence[Item]) -> tuple[Listed, ...]:
     dates: dict[object, Item] = {}
     for start in range(0, len(entries), SHARES):
         keys = [(str(entry["pk"]), HEAD) for entry in entries[start : start + SHARES]]
-        dates.update((head["pk"], head) for head in table.get_many(keys, (DATED,)))
+        dates.update((head["pk"], head) for head in table.get_many(keys, (DATED, FAMILY)))
     shown = ({DATED: entry["created_at"], **entry, **dates.get(entry["pk"], {})} for entry in entries)
     return tuple(map(_listed, shown))
