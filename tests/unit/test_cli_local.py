@@ -60,7 +60,7 @@ FACTS = """
 from datetime import timedelta
 
 from hephaestus import DONE, Concurrency, Retry, Rounds, Schedule, Workflow, step
-from hephaestus.steps import Map
+from hephaestus.steps import Map, Repeat
 
 mail = Concurrency("mail", 1, per=lambda ctx: "a")
 work = step(key="work", limits=[mail], retry=Retry(), compensate=lambda ctx: None)(lambda ctx: "done")
@@ -83,13 +83,15 @@ class Facts(Workflow, key="facts"):
     once = Retry(max_attempts=1)
     each = Map(plain, over=lambda ctx: [], tolerate="2.5%", concurrency=7, retry=once, chunk=20, name="each")
     kids = Map(Kid, over=lambda ctx: [], tolerate=3, name="kids")
+    again = Repeat(Kid, until=lambda ctx: True, rounds=Rounds(3), name="again")
     schedules = [
         Schedule(
             "nightly", "30 2 * * *", timezone="Europe/Rome", overlap="queue", catch_up=3, jitter=timedelta(minutes=10)
         )
     ]
     start_at = each
-    transitions = {each: {"done": kids}, kids: {"done": one}, one: {"done": DONE, "exhausted": DONE}}
+    once_more = {"done": again, "exhausted": DONE}
+    transitions = {each: {"done": kids}, kids: {"done": one}, one: once_more, again: {"done": DONE}}
 """
 WRONG = """
 from hephaestus import DONE, Workflow, step
@@ -156,6 +158,7 @@ def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, mon
         "100 at a time, 16 for each 100 of more than 100 items, 3 may fail"
     ) in told
     assert "work  up to 5 attempts, can be undone, start, limit mail 1 for each value" in told
+    assert any(line.startswith("again  repeats the workflow Kid, can be undone, up to 3 rounds") for line in told), told
     assert "limit kids 5, from its first step to its end" in told
 
 

@@ -161,3 +161,16 @@ def test_a_step_that_is_a_workflow_is_drawn_as_such() -> None:
     assert "peripheries=2" in to_dot(picture)
     shown = {"id": "order::1", "status": "waiting", "steps": {"ship": {"status": "waiting", "child": "shipping::x"}}}
     assert draw(version, "Order", shown).nodes[0].detail == "shipping::x"
+
+
+@pytest.mark.parametrize(
+    ("target", "drawn"), [({"step": "pack"}, "pack"), ({"step": "kid", "workflow": "Kid"}, "workflow Kid")]
+)
+def test_a_map_says_what_it_runs_and_how_far_it_has_come(target: dict[str, str], drawn: str) -> None:
+    """Of an instance, how many of its items have completed."""
+    step = {"key": "every", "waits": False, "routes": {"done": ["DONE"]}, "map": target}
+    version = {"version": 1, "start": "every", "steps": [step]}
+    assert draw(version, "Order").nodes[0].detail == f"{drawn} for each item"
+    counts = {"total": 3_000, "completed": 1_200, "failed": 2}
+    shown = {"id": "order::1", "status": "running", "steps": {"every": {"status": "mapping", "progress": counts}}}
+    assert draw(version, "Order", shown).nodes[0].detail == "1,200 of 3,000 items"

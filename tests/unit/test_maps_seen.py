@@ -17,7 +17,7 @@ from hephaestus.cli.terminal import Session
 from hephaestus.cli.timeline import Timeline
 from hephaestus.console.embedded import LocalConnection
 from hephaestus.dev import readable_log
-from hephaestus.errors import NotRedrivable
+from hephaestus.errors import NotRedrivable, NotRoot
 from hephaestus.runtime import descendants, item_pages, telemetry
 from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
 from hephaestus.testing import LocalRuntime
@@ -200,6 +200,8 @@ def test_a_redrive_says_what_is_to_be_done_about_failed_items_that_were_tolerate
     said = Seen(local, monkeypatch)("redrive", shown.id, "--dry-run")
     assert "there is nothing to redrive\n3 failed items of ship tolerated; fork it before the map" in said
     failed = local.runner.items(shown.id, "ship", status="failed").items
+    with pytest.raises(NotRoot, match=r"ask at its root, fleet::1; that has completed, so this failure was tolerated"):
+        local.runner.redrive(str(failed[0].child))
     local.runner.fork(shown.id, at=1, new_id="2", context={"n": [2 * one.item["n"] for one in failed]})
     local.settle()
     assert local.runner.get("fleet::2").steps["ship"].progress == {"total": 3, "completed": 3, "failed": 0}

@@ -26,6 +26,7 @@ from hephaestus.definition.child import ChildWorkflow, lacking_children, with_ch
 from hephaestus.definition.concurrency import Concurrency, limits_of
 from hephaestus.definition.maps import Map
 from hephaestus.definition.rates import RateLimit
+from hephaestus.definition.repeat import Repeat
 from hephaestus.diagrams import draw, to_dot, to_mermaid, to_svg
 from hephaestus.errors import BadRequest, DefinitionError, HephaestusError, UnknownWorkflow
 from hephaestus.handlers.http.describe import describe
@@ -399,7 +400,8 @@ def _step(definition: Definition, key: str) -> Text:
     )
     facts += [f"timeout {span(step.timeout.total_seconds())}"] if step.timeout else []
     if isinstance(made := definition.steps[key], ChildWorkflow):
-        facts.append(f"{'starts' if made.detached else 'is'} the workflow {made.workflow.name}")
+        how = "repeats" if isinstance(made, Repeat) else "starts" if made.detached else "is"
+        facts.append(f"{how} the workflow {made.workflow.name}")
     facts += ["at most once"] if step.semantics == "at_most_once" else []
     facts += ["can be undone"] if step.compensates else []
     facts += ["no checkpoint"] if definition.defers(key) and not step.waits else []

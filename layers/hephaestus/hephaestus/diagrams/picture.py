@@ -113,12 +113,17 @@ def draw(version: Mapping[str, Any], name: str, instance: Mapping[str, Any] | No
     return Picture(title, (*nodes, *ends), edges)
 
 
+def _target(mapped: Mapping[str, Any]) -> str:
+    """What a map runs: a step, or a workflow."""
+    return f"workflow {mapped['workflow']}" if "workflow" in mapped else str(mapped["step"])
+
+
 def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> Node:
     waits = bool(step.get("waits"))
     most = step.get("rounds", {}).get("at_most")
     child = step.get("child", {}).get("workflow", "")
     if not shown:
-        each = f"{step['map']['step']} for each item" if "map" in step else ""
+        each = f"{_target(step['map'])} for each item" if "map" in step else ""
         facts = (f"workflow {child}" if child else "", f"up to {most:,} rounds" if most else "", each)
         what = ", ".join(filter(None, facts))
         return Node(step["key"], waits, detail=what, child=bool(child))
@@ -130,6 +135,8 @@ def _node(step: Mapping[str, Any], known: Mapping[str, Any], *, shown: bool) -> 
         detail = f"attempt {known.get('attempt', 1)}: {known.get('error', {}).get('type', '')}"
     elif most and known.get("round"):
         detail = f"round {known['round']:,} of {most:,}"
+    elif progress := known.get("progress"):
+        detail = f"{progress.get('completed', 0):,} of {progress.get('total', 0):,} items"
     return Node(step["key"], waits, status, detail or str(known.get("child", "")), bool(child))
 
 
