@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, StepContext, Workflow, step
+from hephaestus import DONE, Retry, StepContext, Workflow, step
 from hephaestus.runtime.family import Family
 from hephaestus.steps import ChildWorkflow, Map
 from hephaestus.store.keys import HEAD
@@ -166,3 +166,56 @@ def test_a_worker_that_dies_while_it_deletes_an_orphan_leaves_that_to_the_next(
         if done:
             break
         monkeypatch.undo()
+
+
+def test_a_part_that_is_resumed_after_its_tree_was_deleted_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule D.11: one worker was frozen over its start, and one over its resumption, before each call of the table."""
+    for number in count():
+        bad, steers, right = [1], list[tuple[Any, ...]](), Family._steer  # noqa: SLF001 - where a worker is frozen
+
+        @step(key="item", retry=Retry(max_attempts=1))
+        def item(ctx: StepContext, bad: list[int] = bad) -> str:
+            ran.append(ctx.instance.id)
+            if ctx.item in bad:
+                raise ValueError
+            return "done"
+
+        def steer(family: Family, *given: Any, steers: list[Any] = steers, right: Any = right) -> None:
+            steers.append((family, *given))
+            right(family, *given)
+
+        monkeypatch.setattr(Family, "_steer", steer)
+        flow, table = parent_of(Map(item, over=lambda _: range(3), chunk=2, name="map")), Interposed()
+        frozen, local = Frozen(monkeypatch), LocalRuntime(flow, store=Store(table))
+        local.start(flow, "1", {})
+        bad.clear()
+        local.runner.redrive("flow::1")
+        local.settle()
+        assert local.runner.get("flow::1").status == "completed"
+        monkeypatch.undo()
+        local.runner.delete("flow::1")
+        local.advance(timedelta(days=3))
+        ran.clear()
+        names = frozen.thaw()
+
+        def resume(steers: list[Any] = steers, right: Any = right) -> None:
+            assert any(given[1].action == "resume_part" for given in steers)
+            for given in steers:
+                right(*given)
+
+        local.queue.pop_due(local.clock.now())
+        met = False
+        for name in dict.fromkeys(names):
+            table.before(number, resume)
+            local.runner.wake(name, budget=local.budget())
+            met = met or table.left < 0
+            table.before(-1, resume)
+        for _ in range(3):
+            local.advance(timedelta(minutes=20))
+            local.sweep()
+        left = [found for name in names for found in table.query(name, low="", high="~")]
+        assert {found.get("ends") for found in left} == {"deleted"}, f"resumed before call {number}"
+        assert not ran
+        if not met:
+            assert number > 5, "else the test proves nothing"
+            break

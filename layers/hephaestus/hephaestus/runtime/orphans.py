@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import parse, step_of
@@ -10,7 +11,7 @@ from hephaestus.engine.events import ChildEnded, Claimed, InstanceFinished, Part
 from hephaestus.engine.events.children import LOST
 from hephaestus.engine.records import NOT_ENDED, NOTHING
 from hephaestus.engine.state import is_other, is_paused_alone, left_by, part_in
-from hephaestus.errors import CorruptLog, StoreUnavailable
+from hephaestus.errors import AlreadyRunning, CorruptLog, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ def forget(orphan: State, now: int, store: Store) -> bool:
     goes on. One whose parent has ended is left: it expires by itself.
 
     Returns:
-        Whether it is deleted.
+        Whether it is deleted, or no more is to be done here.
 
     Raises:
         StoreUnavailable: the store did not answer.
@@ -62,7 +63,9 @@ def forget(orphan: State, now: int, store: Store) -> bool:
     parent = read_other(origin.instance_id, store)
     if parent is not None and (parent.life == origin.life or store.reader.page(parent.instance_id, origin.life, 1, 1)):
         return False
-    return store.delete(orphan.instance_id, now)
+    with suppress(AlreadyRunning):
+        return store.delete(orphan.instance_id, now)
+    return True  # a worker that was frozen, too, has resumed it since: that has an alarm, and ends in the same way
 
 
 def _goes_on_alone(state: State, opening: tuple[Event, ...], store: Store) -> bool:

@@ -421,6 +421,8 @@ class Trees:
         origin = check.state.origin
         assert part is not None and origin is not None  # noqa: S101, PT018 - only these resume
         above = self._ledger.generations[origin.instance_id, origin.life]
+        if above.state.closed and not known.state.steps:
+            return  # started and resumed by workers that were frozen: its next claim ends it, before anything runs
         asked = origin.activation in above.state.children
         require(asked, "invariant 12", "it goes on, and no one waits for that")
         known.outcomes.clear()
