@@ -501,6 +501,7 @@ FROZEN = Faults(kinds=("zombie", "message late"), rates=(0.05,))
 DELETED = Faults(kinds=("zombie", "message late"), rates=(0.2,))
 BROKEN_OFF = Faults(kinds=["zombie"], rates=(0.2,))
 RARE_IN_TREES: dict[str, tuple[type[Workflow], Faults]] = {
+    "asked_again_of_what_goes_on": (Fewer, BROKEN_OFF),
     "cancelled_parts_are_over": (Held, STEERED),
     "cancelled_parts_repeat_what_was_tolerated": (Held, STEERED),
     "deletion_begins_below": (Failing, DELETED),
@@ -519,6 +520,8 @@ def test_a_tree_that_was_redriven_does_not_expire() -> None:
     simulate(Answered, {}, runs=60, faults=FROZEN, fan=2)
     for seed in (85, 100, 224, 375):
         simulate(Answered, {}, seed=seed, faults=FROZEN, fan=2)
+    simulate(Fewer, {}, seed=2048, faults=BROKEN_OFF, fan=2)
+    simulate(Fewer, {}, seed=2445, faults=Faults(kinds=("zombie", "message late"), rates=(0.3,)), fan=2)
     simulate(Fewer, {}, seed=60, faults=Faults(kinds=("zombie", "call refused"), rates=(0.1,)), fan=2)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hephaestus import DONE, Retry, StepContext, Workflow, step
+from hephaestus import DONE, Pending, Retry, StepContext, Workflow, step
+from hephaestus.engine.effects import Steer
 from hephaestus.runtime.family import Family
 from hephaestus.steps import ChildWorkflow, Map
 from hephaestus.store.keys import HEAD
@@ -219,3 +220,40 @@ def test_a_part_that_is_resumed_after_its_tree_was_deleted_goes_at_once(monkeypa
         if not met:
             assert number > 5, "else the test proves nothing"
             break
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause"])
+@pytest.mark.parametrize("kind", ["child", "part"])
+def test_what_a_child_was_asked_for_before_its_end_is_not_done_to_it_once_it_goes_on(kind: str, action: str) -> None:
+    """Rule D.1: it was closed when it was asked, which left no trace; a worker asks again after a redrive."""
+    bad = [1]
+
+    @step(key="item", retry=Retry(max_attempts=1), events=("go",))
+    def item(ctx: StepContext) -> Pending:
+        if bad:
+            raise ValueError
+        return Pending()
+
+    kid = type("Kid", (Workflow,), {"start_at": item, "transitions": {item: {"go": DONE}}}, key="kid")
+    made = ChildWorkflow(kid, context=lambda _: {}) if kind == "child" else Map(item, over=lambda _: [1, 2], chunk=1)
+    flow = parent_of(made)
+    local = LocalRuntime(flow, kid)
+    shown = local.start(flow, "1", {})
+    assert shown.status == "failed"
+    bad.clear()
+    local.runner.redrive(shown.id)
+    local.settle()
+    state = local.store.load(shown.id)
+    assert state is not None
+    family = Family(local.runner.instances)
+    for activation, child in state.children.items():
+        asked = (child.instance_id, activation, action)
+        family(Steer(*asked, f"{state.life}#4"), state)
+        found = local.store.load(child.instance_id)
+        assert found is not None
+        assert (found.status, found.cancel, found.paused) == ("waiting", None, None)
+        family(Steer(*asked, f"{state.life}#99", number=child.number), state)
+        found = local.store.load(child.instance_id)
+        assert found is not None
+        assert found.closed or found.cancel or found.paused, "what is asked for now is done"
+    assert state.children

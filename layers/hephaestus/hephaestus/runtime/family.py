@@ -47,23 +47,44 @@ from hephaestus.runtime.caller import Caller
 from hephaestus.runtime.commands.resume_part import ResumePart
 from hephaestus.runtime.commands.undo import Undo
 from hephaestus.runtime.dispatch import Enqueue
+from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.names import said_id
 from hephaestus.runtime.starts import start_commit
 from hephaestus.store.keys import life_name
 from hephaestus.store.store import LATEST_START_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from hephaestus.engine.events import ChildStarted
     from hephaestus.engine.records import Part
     from hephaestus.engine.state import State
-    from hephaestus.runtime.instances import Instances
 
 GOES_ON: Final = ("redrive", "undo", "resume_part")  # after these, the end of a child is waited for once more
 
 WHY: Final = {"end": "its parent ends", "timeout": "its parent waits no longer"}  # why a child is cancelled
 _logger = logging.getLogger("hephaestus.family")
+
+
+class Steered(Instances):
+    """Changes a child as long as it is at what its parent steers.
+
+    What it was asked for while it was closed has left no trace. Done again late, it must not be done to what the child
+    does since the parent, told of that end, had it go on.
+
+    Args:
+        of: changes any instance.
+        number: of the entry that closed the child, as far as its parent knew.
+    """
+
+    def __init__(self, of: Instances, number: int) -> None:
+        self.__dict__.update(of.__dict__)
+        self._number = number
+
+    def change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
+        """As of ``Instances``; nothing where it has gone on after a later end."""
+        known = self._number + 1
+        return super().change(instance_id, lambda state, now: state if state.went_on > known else decide(state, now))
 
 
 class Family:
@@ -188,7 +209,7 @@ class Family:
             self._tell(mail_of(child, origin, child.sequence))
         elif goes_on or not child.closed:
             with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
-                _command(steer, parent).perform(instances, Enqueue())
+                _command(steer, parent).perform(Steered(instances, steer.number), Enqueue())
 
 
 def _says_so_again(steer: Steer, child: State) -> bool:

@@ -220,6 +220,7 @@ class PartResumed(Event):
         }
         return {
             **ended,
+            "went_on": state.sequence + 1,
             "share": self.share,
             "steps": steps,
             "timers": timers,
