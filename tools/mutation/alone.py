@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,13 +43,18 @@ class Alone:
     @property
     def ended(self) -> bool:
         """Whether it has; what has waited too long is ended."""
-        if self.process.poll() is None and time.monotonic() > self.until:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        if self.process.poll() is None:
+        if self.process.poll() is None and time.monotonic() <= self.until:
             return False
-        self.file.unlink(missing_ok=True)
+        self.end()
         return True
+
+    def end(self) -> None:
+        """End it, if it runs, with all that it has started; it is waited for, so that nothing of it is left."""
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.file.unlink(missing_ok=True)
 
     @property
     def outcome(self) -> str:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     Report = Callable[[Mutant, str, float], None]
     Functions = dict[tuple[str, int], list[FunctionType]]
 
+CONTROLS: Final = 10  # tests that are run without a mutant, after a module
+QUICK: Final = 0.03  # seconds: quicker tests are not told apart by their time
+
 
 def functions_of(module: str) -> Functions:
     """The functions that a module has made, by their qualified name and their place among those of the same name."""
+    gc.unfreeze()  # the tests' conftest freezes what is there, and of what is frozen none is found
     path = str(PACKAGE / module)
     made: defaultdict[CodeType, list[FunctionType]] = defaultdict(list)
     for each in gc.get_objects():
@@ -108,9 +112,7 @@ class Runner:
         self.items = session.items
         self.reach = Reach(self, fresh=self.fresh)
         gc.collect()
-        functions = {
-            module: functions_of(module) for module in self.modules
-        }  # before they are frozen: then none is found
+        functions = {module: functions_of(module) for module in self.modules}
         gc.freeze()
         for module in self.modules:
             self.module(module, functions[module])
@@ -157,11 +159,21 @@ class Runner:
             else:
                 again.append((mutant, tests))
         self.alone(again)
+        self.control(module)
+
+    def control(self, module: str) -> None:
+        """What found mutants passes without one: else this process has something that fails a test after the fork."""
+        pid, answer = self.fork(None, {}, [index for index, _ in self.kills.most_common(CONTROLS)])
+        os.close(answer)
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            message = f"{module}: tests that have found mutants fail without any"
+            raise SystemExit(message)
 
     def tests(self, mutant: Mutant) -> list[int]:
-        """The tests that reach a mutant, within the budget: first those that found others, then the quick."""
+        """The tests that reach a mutant, within the budget: first those that found many a second, then the quick."""
         reaching = self.reach.tests(mutant)
-        reaching.sort(key=lambda index: (-self.kills[index], self.reach.seconds[index]))
+        seconds_of = self.reach.seconds
+        reaching.sort(key=lambda index: (-self.kills[index] / (seconds_of[index] + QUICK), seconds_of[index]))
         chosen, seconds = [], 0.0
         for index in reaching:
             seconds += self.reach.seconds[index]
@@ -169,7 +181,7 @@ class Runner:
                 chosen.append(index)
         return chosen
 
-    def fork(self, mutant: Mutant, functions: Functions, tests: list[int]) -> tuple[int, int]:
+    def fork(self, mutant: Mutant | None, functions: Functions, tests: list[int]) -> tuple[int, int]:
         """A process in which the mutant lives: it ends with 1 when a test fails, with 0 when none does, else with 2."""
         reading, writing = os.pipe()
         pid = os.fork()
@@ -179,7 +191,7 @@ class Runner:
         silence()
         limit(sum(self.reach.seconds[index] for index in tests))
         try:
-            if not exchange(mutant, functions):
+            if mutant and not exchange(mutant, functions):
                 os._exit(2)
             for index, _ in self.run(tests):
                 if self.failed:
@@ -200,12 +212,16 @@ class Runner:
         """Run mutants in processes of their own, which import the changed module."""
         waiting = mutants[::-1]
         running: dict[Alone, float] = {}
-        while waiting or running:
-            while waiting and len(running) < self.workers:
-                mutant, tests = waiting.pop()
-                seconds = sum(self.reach.seconds[index] for index in tests)
-                names = [self.items[index].nodeid for index in tests]
-                running[Alone(mutant, names, seconds)] = time.monotonic()
-            time.sleep(0.02)
-            for each in [each for each in running if each.ended]:
-                self.report(each.mutant, each.outcome, time.monotonic() - running.pop(each))
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    mutant, tests = waiting.pop()
+                    seconds = sum(self.reach.seconds[index] for index in tests)
+                    names = [self.items[index].nodeid for index in tests]
+                    running[Alone(mutant, names, seconds)] = time.monotonic()
+                time.sleep(0.02)
+                for each in [each for each in running if each.ended]:
+                    self.report(each.mutant, each.outcome, time.monotonic() - running.pop(each))
+        finally:  # whatever ends this run, ends them too
+            for each in running:
+                each.end()
