@@ -227,6 +227,20 @@ def test_what_was_confirmed_after_the_sweep_has_looked_stays(permits: Permits) -
     assert permits.find(b, ONE)
 
 
+def test_who_comes_late_while_the_sweep_puts_it_back_keeps_its_permit(permits: Permits) -> None:
+    """Rule F.1. Its log had it stand in line when the sweep looked, and names the permit when the sweep writes."""
+    a, b = standing(permits, "a", "b")
+    grants = permits.find(a, ONE)
+    assert grants
+
+    def stands(who: Holder, grant: Grant | None) -> Sequence[Need]:
+        assert grant is None or permits.confirm(who, grants)
+        return ONE
+
+    assert permits.sweep("one", NOW + 60_000, stands, unique()) == [a.instance_id]
+    assert (permits.find(a, ONE), permits.find(b, ONE)) == (grants, ())
+
+
 def test_the_sweep_takes_out_of_the_line_who_does_not_wait_any_more(permits: Permits) -> None:
     a, b, c = standing(permits, "a", "b", "c")
     permits.sweep("one", NOW + 200_000, lambda who, _: {a: None, c: ONE}.get(who, ()), unique())

@@ -131,6 +131,25 @@ def test_the_sweep_of_a_shard_with_a_line_grants_what_is_free_elsewhere(
     assert (len(held(permits, last)), held(permits, dead)) == (1, ())
 
 
+def test_who_comes_late_while_the_sweep_puts_it_back_keeps_its_permit(permits: ShardedPermits) -> None:
+    """Rule F.1. Of whichever shard: the sweep has looked at a log that did not name the permit yet."""
+    standing(permits, range(40))
+    before, named = permits.usage("many"), set[str]()
+
+    def stands(who: Holder, grant: Grant | None) -> Sequence[Need] | None:
+        if grant is None or who.name in named:
+            return MANY if grant is None else None
+        assert permits.confirm(who, [grant])
+        named.add(who.name)
+        return MANY
+
+    for shard in ("many", "1|many", "2|many"):
+        permits.sweep(shard, NOW + GRACE, stands, unique())
+    after = permits.usage("many")
+    assert ([one[:2] for one in after.permits], after.line) == ([one[:2] for one in before.permits], before.line)
+    assert all(permit.confirmed for permit in after.permits)
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_an_operators_number_is_that_of_all_shards(permits: ShardedPermits, used: bool) -> None:
     """Rule F.8. Also where it is set before anyone has come."""

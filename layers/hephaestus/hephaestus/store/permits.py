@@ -582,7 +582,8 @@ class Permits:
                 woken.append(holder.instance_id)
             late = now - grant.at >= GRACE_MS
             if needs and late:
-                woken += self._put_back(holder, grant, needs, now, f"{unique}.{number}")
+                seen = () if confirmed else (f"c{grant.slot}",)
+                woken += self._put_back(holder, grant, needs, now, f"{unique}.{number}", seen)
             elif needs is not None and late:
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
@@ -592,12 +593,17 @@ class Permits:
         self._look_later(usage, now, again=bool(woken) or not named)
         return woken
 
-    def _put_back(self, holder: Holder, grant: Grant, needs: Sequence[Need], now: int, unique: str) -> list[str]:
-        """Have who was called and does not come stand in line once more, if others stand there: the next is called."""
+    def _put_back(  # noqa: PLR0913, PLR0917 - who, of what, and when
+        self, holder: Holder, grant: Grant, needs: Sequence[Need], now: int, unique: str, missing: tuple[str, ...]
+    ) -> list[str]:
+        """Have who was called and does not come stand in line once more, if others stand there: the next is called.
+
+        Not one who has come since its log was looked at: it has confirmed the permit, which the item then says.
+        """
         item = self._read(grant.limit)
         if item is None or "line" not in item or item.get(_SLOTS[grant.slot]) != holder.name:
             return []
-        changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, ())
+        changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, missing)
         if not woken:
             if changes:
                 self.table.change_all(changes)

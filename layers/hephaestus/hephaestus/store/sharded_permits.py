@@ -365,16 +365,18 @@ class ShardedPermits(Permits):
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         return woken
 
-    def _put_back(self, holder: Holder, grant: Grant, needs: Sequence[Need], now: int, unique: str) -> list[str]:
+    def _put_back(  # noqa: PLR0913, PLR0917 - as of Permits
+        self, holder: Holder, grant: Grant, needs: Sequence[Need], now: int, unique: str, missing: tuple[str, ...]
+    ) -> list[str]:
         """As of ``Permits``: in the line of its own shard, whichever the permit was of."""
         own = [_home(holder, need, self._stored(need.limit)) for need in needs]
         home = next((need for need in own if limit_of(need.limit) == limit_of(grant.limit)), None)
         if home is None or stored_as(home.limit) == stored_as(grant.limit):
-            return super()._put_back(holder, grant, own, now, unique)
+            return super()._put_back(holder, grant, own, now, unique, missing)
         item = self._read(grant.limit)
         if item is None or "line" not in item or slot_of(item, holder) != grant.slot:
             return []
-        changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, ())
+        changes, woken = self._handing(item, grant, self._line(grant.limit, 2), now, unique, missing)
         joining = self._joining(holder, own, home, now, unique) if woken else None
         return [woken] if joining and self.table.change_all([*changes, *joining]) else []
 
