@@ -131,6 +131,33 @@ def test_who_leaves_after_it_was_called_gives_its_permit_to_the_next(permits: Pe
     assert permits.find(c, ONE)
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_who_leaves_while_it_is_called_by_another_limit_has_nothing(
+    permits: Permits, monkeypatch: pytest.MonkeyPatch, *, full: bool
+) -> None:
+    """After it has looked at the first limit, it is given a permit of that, too, or comes to stand in its line."""
+    both = (Need("one", 1), Need("two", 1))
+    of_one, of_two = (permits.take(attempt(need.limit), (need,), NOW) for need in both)
+    assert isinstance(of_one, tuple)
+    assert isinstance(of_two, tuple)
+    permits.give_back(attempt("one"), of_one, NOW, unique())
+    (who,) = standing(permits, "a", needs=both)
+    if full:
+        permits.take(attempt("one"), ONE, NOW)
+    read = permits._read  # noqa: SLF001 - it has seen one limit when the other calls it
+
+    def once(limit: str) -> object:
+        if limit == "two":
+            monkeypatch.undo()
+            assert permits.give_back(attempt("two"), of_two, NOW, unique()) == ([] if full else [who.instance_id])
+        return read(limit)
+
+    monkeypatch.setattr(permits, "_read", once)
+    assert permits.leave(who, both, NOW, unique()) == []
+    assert names(permits) == (["one"] if full else [], [])
+    assert names(permits, "two") == ([], [])
+
+
 def test_of_several_limits_all_are_taken_or_none(permits: Permits) -> None:
     """Whoever is first in one line goes to that of the other limit, and stands there by its own time."""
     both = (Need("one", 1), Need("two", 1))

@@ -313,26 +313,33 @@ class Permits:
             The instances that are to be woken; see ``give_back``.
         """
         woken: list[str] = []
-        for need in needs:
-            for _ in range(TRIES):
-                item = self._read(need.limit)
-                if item is None:
-                    break
-                if (slot := slot_of(item, holder)) is not None:
-                    if not called:
-                        break
-                    woken += self.give_back(holder, [Grant(need.limit, slot, since_of(item, slot))], now, unique)
-                    break
-                line = self._line(need.limit, 2)
-                if self.table.get(limit_key(need.limit), holder.place) is None:
-                    if slot_of(self._read(need.limit), holder) is None:
-                        break
-                    continue
-                if self.table.change_all(self._leaving(item, holder, line, unique)):
-                    break
-            else:
-                raise contended(need.limit)
-        return woken
+        for number in range(TRIES):
+            found = [self._leave(holder, need, now, unique, called=called) for need in needs]
+            woken += [one for each in found if each is not None for one in each]
+            if len(needs) == 1 or (number and all(each is None for each in found)):
+                return woken
+        raise contended(needs[0].limit)
+
+    def _leave(self, holder: Holder, need: Need, now: int, unique: str, *, called: bool) -> list[str] | None:
+        """Leave the line of one limit, or give its permit back; ``None`` where it had neither.
+
+        It may have neither here as it is on its way: to the line of another limit, or called by that one.
+        """
+        for _ in range(TRIES):
+            item = self._read(need.limit)
+            if item is None:
+                return None
+            if (slot := slot_of(item, holder)) is not None:
+                if not called:
+                    return None
+                return self.give_back(holder, [Grant(need.limit, slot, since_of(item, slot))], now, unique)
+            line = self._line(need.limit, 2)
+            if self.table.get(limit_key(need.limit), holder.place) is None:
+                if slot_of(self._read(need.limit), holder) is None:
+                    return None
+            elif self.table.change_all(self._leaving(item, holder, line, unique)):
+                return []
+        raise contended(need.limit)
 
     def _hand(self, grant: Grant, old: str | None, now: int, unique: str, missing: tuple[str, ...] = ()) -> list[str]:
         """Hand a permit to the first in line; free it where there is none.
@@ -588,7 +595,7 @@ class Permits:
                 woken += self.give_back(holder, [grant], now, f"{unique}.{number}", unconfirmed=not confirmed)
         for number, holder in enumerate(usage.line):
             if now - holder.order >= GRACE_MS and not stands(holder, None):
-                woken += Permits.leave(self, holder, [Need(limit, MOST)], now, f"{unique}-{number}", called=False)
+                woken += Permits._leave(self, holder, Need(limit, MOST), now, f"{unique}-{number}", called=False) or []
         woken += self._fill(limit, now, unique)
         self._look_later(usage, now, again=bool(woken) or not named)
         return woken

@@ -238,23 +238,20 @@ class ShardedPermits(Permits):
             woken += found
         return woken
 
-    def leave(self, holder: Holder, needs: Sequence[Need], now: int, unique: str, *, called: bool = True) -> list[str]:
+    def _leave(self, holder: Holder, need: Need, now: int, unique: str, *, called: bool) -> list[str] | None:
         """As of ``Permits``: whichever shard's line it is; and what was granted of other shards is given back."""
-        woken: list[str] = []
-        for need in needs:
-            woken += super().leave(holder, [need], now, unique, called=called)
-            item = None if is_copy(need.limit) else self._stored(need.limit)
-            if not _is_spread(item):
-                continue
-            home = _home(holder, need, item)
-            names = _all_of(holder, need, item)
+        found = [super()._leave(holder, need, now, unique, called=called)]
+        item = None if is_copy(need.limit) else self._stored(need.limit)
+        if _is_spread(item):
+            home, names = _home(holder, need, item), _all_of(holder, need, item)
             for name in names if numbers.is_moved(item) else (home.limit,):
                 if is_copy(name) and self._stands(holder, name):
                     there = Need(name, need.number, need.of)
-                    woken += super().leave(holder, [there], now, unique, called=called)
-            if called:
-                woken += self.give_back(holder, list(self._granted_of(holder, names)), now, unique)
-        return woken
+                    found.append(super()._leave(holder, there, now, unique, called=called))
+            if called and (grants := list(self._granted_of(holder, names))):
+                found.append(self.give_back(holder, grants, now, unique))
+        had = [each for each in found if each is not None]
+        return [one for each in had for one in each] if had else None
 
     def _hand_over(self, shard: str, to: str, now: int, unique: str, *, only: Holder | None = None) -> list[str] | None:
         """Hand a free permit of ``shard``, for which no one waits, to the first in the line of another.
