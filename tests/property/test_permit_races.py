@@ -83,7 +83,7 @@ class Interrupted(InMemoryTable):
         return super().query(pk, **asked)
 
     def change_all(self, changes: Sequence[Change]) -> bool:
-        self.history.others()
+        self.history.others(0.35)
         before = {key: self.seen(key) for key in {change.pk for change in changes}}
         if not super().change_all(changes):
             return False
@@ -154,9 +154,9 @@ class History:
             marks = {"line", "left", "joined", "wake_at"} & item.keys()
             check(f"no mark is left, as {marks}", not marks)
 
-    def others(self) -> None:
-        """What comes between two requests, if anything."""
-        if 0 < self.depth < DEEP and not self.over and self.random.random() < 0.15:
+    def others(self, often: float = 0.1) -> None:
+        """What comes between two requests, if anything: often between what was read and what is written."""
+        if 0 < self.depth < DEEP and not self.over and self.random.random() < often:
             self.act()
 
     def act(self) -> None:

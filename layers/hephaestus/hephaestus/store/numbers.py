@@ -71,7 +71,7 @@ def known_share(item: Item | None, shard: str) -> int:
 
 def is_newest(item: Item, need: Need) -> bool:
     """Whether no newer deployment has declared another number; of one and the same, what comes last counts."""
-    return need.of >= whole(item, "of", -1)
+    return need.of >= whole(item, "of")
 
 
 def declared(item: Item | None, need: Need) -> dict[str, Value | None]:
@@ -138,8 +138,8 @@ def spread(item: Item | None, need: Need) -> dict[str, Value | None]:
     return _spread(item, in_force(item, need))
 
 
-def _spread(item: Item | None, number: int | None) -> dict[str, Value | None]:
-    most = max(whole(item, "most"), number or 0)
+def _spread(item: Item | None, number: int) -> dict[str, Value | None]:
+    most = max(whole(item, "most"), number)
     if most <= shards.MOST:
         return {}
     changed = item is not None and known_number(item) not in {None, number}
@@ -158,8 +158,7 @@ def is_moved(item: Item | None) -> bool:
 
 def copied(of: Item, to: Item | None) -> dict[str, Value | None]:
     """What a shard's item is to have of the limit's own; nothing where it is as new already."""
-    mine, theirs = ([whole(item, name, -1) for name in ("sets", "of")] for item in (of, to))
-    if any(there > here for here, there in zip(mine, theirs, strict=True)):
+    if any(whole(to, name, -1) > whole(of, name, -1) for name in ("sets", "of")):
         return {}  # it was copied from a newer one than ``of`` is
     found = {name: of.get(name) for name in (*NUMBERS, "sets")}
     if to is not None and all(to.get(name) == value for name, value in found.items()):
