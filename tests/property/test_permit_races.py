@@ -290,6 +290,10 @@ class History:
                 not any(f"g{n}" in item or f"c{n}" in item for n in range(8) if f"s{n}" not in item),
             )
             joined = set(places_of(line)) - set(places_of(lined))
+            left = set(places_of(lined)) - set(places_of(line))
+            for mark, noted in (("joined", joined), ("left", left)):
+                check(f"who has {mark} is noted", not line or mark in item)
+                check(f"by another text, {mark}", not line or not noted or item[mark] != was.get(mark))
             self.joined |= {(key, place): next(self.texts) for place in joined}
             for one in has.keys() - had.keys():
                 check("since now", item[f"g{has[one]}"] == self.now or self.depth > 1)

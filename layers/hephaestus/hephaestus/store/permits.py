@@ -182,12 +182,11 @@ class Permits:
         for _ in range(TRIES):
             if none := next((need.limit for need in needs if not number_of(known[need.limit], need)), None):
                 return none
-            changes = [self._taking(holder, need, places[need.limit], now, known[need.limit]) for need in needs]
-            if self.table.change_all(changes):
-                return tuple(
-                    _granted(need.limit, places[need.limit], change)
-                    for need, change in zip(needs, changes, strict=True)
-                )
+            changes = {
+                need.limit: self._taking(holder, need, places[need.limit], now, known[need.limit]) for need in needs
+            }
+            if self.table.change_all(list(changes.values())):
+                return tuple(_granted(limit, places[limit], change) for limit, change in changes.items())
             for need in needs:
                 item = known[need.limit] = self._read(need.limit)
                 own = slot_of(item, holder)
@@ -314,7 +313,7 @@ class Permits:
         """
         woken: list[str] = []
         for number in range(TRIES):
-            found = [self._leave(holder, need, now, unique, called=called) for need in needs]
+            found = [self._leave(holder, need, now, f"{unique}.{number}", called=called) for need in needs]
             woken += [one for each in found if each is not None for one in each]
             if len(needs) == 1 or (number and all(each is None for each in found)):
                 return woken
@@ -362,7 +361,7 @@ class Permits:
             if old is not None and since_of(item, grant.slot) != grant.at:
                 return []
             line = self._line(grant.limit, 2) if "line" in item else []
-            changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}", missing)
+            changes, woken = self._handing(item, grant, line, now, f"{unique}.{number}@{grant.limit}", missing)
             if not changes:
                 return []
             if not self.table.change_all(changes):
@@ -674,8 +673,7 @@ def needs_of(place: Item) -> list[Need]:
     found = place["needs"]
     assert isinstance(found, tuple)  # noqa: S101 - as it was written
     pairs = [text.split(" ", 1) for text in found]
-    split = [(*number.partition("@"), limit) for number, limit in pairs]
-    return [Need(limit, int(number), int(of or 0)) for number, _, of, limit in split]
+    return [Need(limit, *map(int, number.split("@"))) for number, limit in pairs]
 
 
 def slot_of(item: Item | None, holder: Holder) -> int | None:
