@@ -184,6 +184,42 @@ def test_a_permit_that_changes_hands_before_it_is_handed_on_stays(
     assert (permits.held(), permits.line()) == (["b"], [c.instance_id])
 
 
+def test_who_frees_a_permit_frees_no_one_elses(permits: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was freed by another call, and taken, since it was looked at."""
+    (a,) = permits.standing("a")
+    (grant,), handing = permits.granted(a), permits._handing  # noqa: SLF001 - what it has seen is old
+
+    def late(*given: Any) -> object:
+        found = handing(*given)
+        monkeypatch.undo()
+        permits.give_back(a, [grant], NOW, permits.unique)
+        assert permits.take(attempt("x"), ONE, NOW) != "one"
+        return found
+
+    monkeypatch.setattr(permits, "_handing", late)
+    assert permits._hand(grant, a.name, NOW, permits.unique) == []  # noqa: SLF001 - as for one with a line
+    assert permits.held() == ["x"]
+
+
+def test_who_stands_in_line_once_more_after_it_was_called_is_called_once(
+    permits: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two owners had it stand there: the other was through before this one has joined."""
+    (z,) = permits.standing("z")
+    a = attempt("a", NOW + 1)
+
+    def other() -> None:
+        permits.stand(a, ONE, NOW, permits.unique)
+        assert permits.give_back(z, permits.granted(z), NOW, permits.unique) == ["a"]
+
+    before(monkeypatch, permits, "_joining", other)
+    assert permits.stand(a, ONE, NOW, permits.unique) == ()
+    assert (permits.held(), permits.line()) == (["a"], ["a"])
+    permits.stand(attempt("b", NOW + 2), ONE, NOW, permits.unique)
+    assert permits.give_back(a, permits.usage("one").permits[0][1:2], NOW + 5, permits.unique) == ["b"]
+    assert (permits.held(), permits.line()) == (["b"], [])
+
+
 def test_who_leaves_as_it_is_called_gives_the_permit_to_the_next(
     permits: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
