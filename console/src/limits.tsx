@@ -43,15 +43,13 @@ export function LimitsPage({ about, tell }: { about: About; tell: (problem?: Pro
                 {one.limit}
               </button>
             </h2>
-            {one.kind === "rate" ? <span>{reserved(one, now)}</span> : <Usage limit={one} />}
+            {one.kind === "rate" ? <span>{rateOf(one, now)}</span> : <Usage limit={one} />}
             <span>{lineOf(one, now)}</span>
             <span class="note">{numberOf(one, now)}</span>
             <span class="actions">
-              {one.kind !== "rate" && (
-                <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "set" }))}>
-                  Set
-                </button>
-              )}
+              <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "set" }))}>
+                Set
+              </button>
               {one.set_to !== undefined && (
                 <button type="button" onClick={() => (setDone(""), setWanted({ limit: one, action: "unset" }))}>
                   Unset
@@ -109,9 +107,19 @@ function Usage({ limit }: { limit: LimitInfo }) {
   );
 }
 
-function reserved(limit: LimitInfo, now: number): string {
-  const ahead = limit.reserved_until ? Date.parse(limit.reserved_until) - now : 0;
-  return ahead > 0 ? `rate, reserved ${Math.ceil(ahead / 1000)} s ahead` : "rate, free";
+function rateOf(limit: LimitInfo, now: number): string {
+  if (limit.number === undefined) return "rate";
+  if (!limit.number) return "0: nothing starts";
+  const ahead = limit.next_at ? Date.parse(limit.next_at) - now : 0;
+  return `${speed(limit.number, limit.period_seconds)}, ${limit.burst} at once; ${ahead > 0 ? `next place in ${Math.ceil(ahead / 1000)} s` : "free"}`;
+}
+
+function speed(number: number, period?: number): string {
+  return `${number} in ${period ?? "?"} s`;
+}
+
+function inCode(limit: LimitInfo): string {
+  return limit.kind === "rate" && limit.declared !== undefined ? speed(limit.declared, limit.declared_period_seconds) : String(limit.declared);
 }
 
 function lineOf(limit: LimitInfo, now: number): string {
@@ -124,7 +132,8 @@ function numberOf(limit: LimitInfo, now: number): string {
   if (limit.set_to === undefined) return limit.number === undefined ? "" : "the number is the code's";
   const by = limit.changed_by ? ` by ${limit.changed_by}` : "";
   const at = limit.changed_at ? ` ${ago(limit.changed_at, now)}` : "";
-  return `set${by}${at}${limit.declared === undefined ? "" : `; ${limit.declared} in the code`}`;
+  const why = limit.reason ? ` (${limit.reason})` : "";
+  return `set${by}${at}${why}${limit.declared === undefined ? "" : `; ${inCode(limit)} in the code`}`;
 }
 
 function Places({ title, places, now, none, rest = 0 }: { title: string; places: Place[]; now: number; none: string; rest?: number }) {
@@ -156,12 +165,16 @@ interface QuestionProps {
 }
 
 function NumberQuestion({ limit, action, by, close, done }: QuestionProps) {
+  const rate = limit.kind === "rate";
   const [number, setNumber] = useState(String(limit.number ?? ""));
+  const [period, setPeriod] = useState(String(limit.period_seconds ?? ""));
+  const [burst, setBurst] = useState(String(limit.burst ?? ""));
+  const [reason, setReason] = useState("");
   if (action === "unset") {
     return (
       <Question
         title={`Unset ${limit.limit}?`}
-        says={`The number of the newest deployment counts again${limit.declared === undefined ? "" : `: ${limit.declared}`}.`}
+        says={`The number of the newest deployment counts again${limit.declared === undefined ? "" : `: ${inCode(limit)}`}.`}
         button="Unset"
         note={shownBy(by)}
         close={close}
@@ -175,19 +188,39 @@ function NumberQuestion({ limit, action, by, close, done }: QuestionProps) {
   return (
     <Question
       title={`Set ${limit.limit}?`}
-      says="The number counts until it is unset, whatever is deployed. A greater one calls who stands in line at once; a smaller one takes no permit away. With 0, nothing that names the limit runs."
+      says={
+        rate
+          ? "It counts until it is unset, whatever is deployed. What has its time keeps it; what comes after it starts at the new rate. With 0, nothing that names the rate starts."
+          : "The number counts until it is unset, whatever is deployed. A greater one calls who stands in line at once; a smaller one takes no permit away. With 0, nothing that names the limit runs."
+      }
       button="Set"
       danger={number.trim() === "0"}
       note={shownBy(by)}
       close={close}
       send={async () => {
         if (!/^\d+$/.test(number.trim())) throw new Error("The number is a whole number, from 0 on.");
-        await change("limits", limit.limit, "set", { number: Number(number) });
-        done(`${limit.limit} is set to ${Number(number)}.`);
+        if (rate && !(Number(period) >= 1)) throw new Error("The time is a number of seconds, from 1 on.");
+        if (rate && !/^[1-9]\d*$/.test(burst.trim())) throw new Error("At once, 1 or more may start.");
+        const own = rate ? { period_seconds: Number(period), burst: Number(burst) } : {};
+        await change("limits", limit.limit, "set", { number: Number(number), ...own, ...(reason.trim() ? { reason: reason.trim() } : {}) });
+        done(`${limit.limit} is set to ${rate && Number(number) ? speed(Number(number), Number(period)) : Number(number)}.`);
       }}
     >
-      <Field label="How many may run at once">
+      <Field label={rate ? "How many may start" : "How many may run at once"}>
         <input type="text" inputMode="numeric" value={number} autocomplete="off" onInput={(event) => setNumber(event.currentTarget.value)} />
+      </Field>
+      {rate && (
+        <Field label="In how many seconds">
+          <input type="text" inputMode="decimal" value={period} autocomplete="off" onInput={(event) => setPeriod(event.currentTarget.value)} />
+        </Field>
+      )}
+      {rate && (
+        <Field label="At once after a pause">
+          <input type="text" inputMode="numeric" value={burst} autocomplete="off" onInput={(event) => setBurst(event.currentTarget.value)} />
+        </Field>
+      )}
+      <Field label="Reason (optional)">
+        <input type="text" value={reason} autocomplete="off" onInput={(event) => setReason(event.currentTarget.value)} />
       </Field>
     </Question>
   );

@@ -229,6 +229,14 @@ export interface LimitInfo {
   kind?: "rate";
   /** When all places of a rate are free again. */
   reserved_until?: string;
+  /** The time in which `number` may start, and how many of them at once. */
+  period_seconds?: number;
+  burst?: number;
+  declared_period_seconds?: number;
+  declared_burst?: number;
+  /** When the next may start; at once, where that has passed. */
+  next_at?: string;
+  reason?: string;
   holders?: Place[];
   line?: Place[];
 }

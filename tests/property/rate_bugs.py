@@ -14,7 +14,7 @@ from hephaestus.engine.effects import LeaveLine
 from hephaestus.runtime import executor, gate, turns, waking
 from hephaestus.simulation import Faults
 from hephaestus.steps import WaitForEvent
-from hephaestus.store import reservations
+from hephaestus.store import reservations, speeds
 from hephaestus.store.reservations import Reservations
 from hephaestus.store.table import ALWAYS, Change, Condition
 
@@ -78,7 +78,7 @@ FLOWS: Final = (Paced, Both, Spread)
 
 def forgets_its_burst(patch: Patch) -> None:
     """As many places as the burst has are given away again and again."""
-    patch.setattr(reservations, "_before", lambda pace: -pace.every * pace.burst * 2)
+    patch.setattr(speeds.Speed, "at_once", lambda speed, cost: speed.every * max(speed.burst, cost) * 2)
 
 
 def taken_without_condition(patch: Patch) -> None:
@@ -86,8 +86,8 @@ def taken_without_condition(patch: Patch) -> None:
 
     def together(self: Reservations, paces: Any, now: int, _place: str = "") -> int | str:
         items = {pace.limit: self._read(pace.limit) for pace in paces}
-        tats = {limit: int(str((item or {}).get("tat", 0))) for limit, item in items.items()}
-        at, _ = reservations._earliest(paces, tats, now)  # noqa: SLF001 - as above
+        known = {pace.limit: speeds.standing(items[pace.limit]).met_by(pace, now) for pace in paces}
+        at, _ = reservations._earliest(paces, known, now)  # noqa: SLF001 - as above
         changes = [self._takes(pace, items[pace.limit], at, now) for pace in paces]
         self.table.change_all([replace(change, condition=ALWAYS) for change in changes])
         return -(-at // 1000)

@@ -196,7 +196,7 @@ def test_a_limit_of_a_workflow_is_held_by_the_whole_instance() -> None:
     assert "charge" in local.runner.get("sync::b").steps
 
 
-def test_rates_are_listed_with_their_lines_and_have_no_number() -> None:
+def test_rates_are_listed_with_their_lines() -> None:
     """Beside limits that have permits, by name."""
     rate = RateLimit("openai", 1, timedelta(minutes=1))
     asks = step(key="asks", limits=[rate, stripe])(lambda _ctx: "done")
@@ -209,11 +209,9 @@ def test_rates_are_listed_with_their_lines_and_have_no_number() -> None:
     for name in "abc":
         local.start(Asks, name)
     openai, _ = local.runner.limits()
-    assert (openai.limit, openai.kind, openai.held, openai.number) == ("openai", "rate", 0, None)
+    assert (openai.limit, openai.kind, openai.held, openai.number) == ("openai", "rate", 0, 1)
     assert openai.in_line == len(openai.line) > 0
     assert openai.reserved_until is not None
-    with pytest.raises(UnknownLimit, match="is a rate"):
-        local.runner.do(SetLimit(limit="openai", number=1))
 
 
 def test_limits_are_listed_page_by_page(local: LocalRuntime) -> None:
@@ -338,7 +336,11 @@ def test_the_command_line_has_limits(local: LocalRuntime, monkeypatch: pytest.Mo
     assert run("unset", "stripe").endswith("stripe")
     assert "an operator's number was taken back by ann" in run("show", "stripe")
     assert "was not used yet" in run("show", "none")
-    assert "from 0 to" in run("set", "stripe", "--", "-1", code=2)
+    assert "a limit is 0 or more" in run("set", "stripe", "-1", code=2)
+    assert "a limit is 0 or more" in run("set", "stripe", "--", "-1", code=2)
+    assert "is no rate" in run("set", "stripe", "5/s", code=2)
+    assert run("set", "stripe", "1", "--reason", "it is down") == "✓ set stripe"
+    assert "reason: it is down" in run("show", "stripe")
 
 
 def test_the_sweep_tells_how_long_the_oldest_waits_and_a_permit_is_held(

@@ -632,6 +632,7 @@ def emitted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             about = {"workflow": "Orders", "step": "ship", "status": status, "attempt": 2}
             about |= {"schedule_of": "Orders", "left_out": 1, "late_ms": 1, "limit": "stripe"}
             told = {"duration": 1.0, "wait_duration": 1.0, "oldest_in_line": 1.0, "longest_held": 1.0}
+            told |= {"reserved_ahead": 1.0}
             handler(event, told, about)
     handler.flush()
     written = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in capsys.readouterr().out.splitlines()]

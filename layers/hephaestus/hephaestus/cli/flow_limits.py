@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,7 +13,8 @@ from rich.text import Text
 from hephaestus.cli import styles
 from hephaestus.cli.steering import Yes, ask
 from hephaestus.cli.terminal import Session
-from hephaestus.cli.text import ago, asked_by, clock, moment, safe
+from hephaestus.cli.text import ago, asked_by, clock, moment, safe, span
+from hephaestus.errors import BadRequest
 from hephaestus.runtime.commands import SetLimit, UnsetLimit
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
     from hephaestus.runtime.commands import Command
 
+UNITS: Final = {
+    "s": timedelta(seconds=1),
+    **dict.fromkeys(("sec", "second"), timedelta(seconds=1)),
+    **dict.fromkeys(("m", "min", "minute"), timedelta(minutes=1)),
+    **dict.fromkeys(("h", "hour"), timedelta(hours=1)),
+    **dict.fromkeys(("d", "day"), timedelta(days=1)),
+}
 Json = dict[str, Any]
 PAGE: Final = 200
 WIDEST: Final = 20  # of a bar
@@ -32,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(limits)
     group.command("list")(list_limits)
     group.command()(show)
-    group.command("set")(set_limit)
+    group.command("set", context_settings={"ignore_unknown_options": True})(set_limit)  # so that -1 is a number
     group.command("unset")(unset_limit)
     app.add_typer(group, name="limits", rich_help_panel="Look")
 
@@ -80,17 +89,38 @@ def show(ctx: typer.Context, name: Named) -> None:
 def set_limit(
     ctx: typer.Context,
     name: Named,
-    number: Annotated[int, typer.Argument(metavar="N", help="How many may run at once; 0 stops them all.")],
+    number: Annotated[
+        str,
+        typer.Argument(metavar="N", help="How many may run at once, or start in a time, as 50/s; 0 stops them all."),
+    ],
+    burst: Annotated[int | None, typer.Option(help="Of a rate: how many may start at once after a pause.")] = None,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Shown with the limit.")] = "",
     yes: Yes = False,
 ) -> None:
-    """Set how many permits a limit has, until it is unset: whatever the code says, and whatever is deployed."""
-    asked = SetLimit(limit=name, number=number)
-    _do(ctx.obj, asked, f"Set {name} to {number}{', so that nothing that names it runs' * (not number)}?", yes=yes)
+    """Set how many permits a limit has, or how fast a rate is, until it is unset: whatever the code says."""
+    count, period = read_number(number)
+    asked = SetLimit(limit=name, number=count, period_seconds=period, burst=burst, reason=reason)
+    _do(ctx.obj, asked, f"Set {name} to {number}{', so that nothing that names it runs' * (not count)}?", yes=yes)
 
 
 def unset_limit(ctx: typer.Context, name: Named, yes: Yes = False) -> None:
     """Take back an operator's number: that of the newest deployment counts again."""
     _do(ctx.obj, UnsetLimit(limit=name), f"Have {name} the number that the code says?", yes=yes)
+
+
+def read_number(text: str) -> tuple[int, timedelta | None]:
+    """A number, and of a rate the time, of what a person writes: ``5``, ``50/s``, ``500/min``, ``20/10s``.
+
+    Raises:
+        BadRequest: it is none of these.
+    """
+    found = re.fullmatch(r"(\d{1,10})(?:/(\d{0,6})\s*([a-z]+))?", text.strip().replace(",", "").replace("_", ""))
+    unit = None if found is None or found[3] is None else UNITS.get(found[3].removesuffix("s") or "s")
+    if found is None or (found[3] is not None and unit is None):
+        wrong = "a limit is 0 or more" if re.fullmatch(r"-\d+", text) else f"{text[:40]!r} is no number of a limit"
+        message = f"{wrong}: write 5, or of a rate 50/s, 500/min or 20/10s"
+        raise BadRequest(message)
+    return int(found[1]), None if unit is None else unit * int(found[2] or 1)
 
 
 def _do(session: Session, asked: Command, question: str, *, yes: bool) -> None:
@@ -110,7 +140,7 @@ def _table(items: list[Json], now: datetime) -> Table:
         table.add_row(
             styles.plain(item["limit"], "bold"),
             Text(_held(item)),
-            _bar(item),
+            Text() if item.get("kind") == "rate" else _bar(item),
             Text(_line(item)),
             Text(ago(item["waits_since"], now).removesuffix(" ago") if item.get("waits_since") else "-"),
             _number(item, now),
@@ -119,7 +149,15 @@ def _table(items: list[Json], now: datetime) -> Table:
 
 
 def _held(item: Json) -> str:
-    return "rate" if item.get("kind") == "rate" else f"{item['held']} of {item.get('number', '?')}"
+    if item.get("kind") != "rate":
+        return f"{item['held']} of {item.get('number', '?')}"
+    return _speed(item) if "number" in item else "rate"
+
+
+def _speed(item: Json, declared: str = "") -> str:
+    """How fast a rate is, as ``500 in 1 min``."""
+    number = item["declared" if declared else "number"]
+    return f"{number:,} in {item[f'{declared}period_seconds']:g} s"
 
 
 def _bar(item: Json) -> Text:
@@ -135,22 +173,36 @@ def _line(item: Json) -> str:
 
 
 def _number(item: Json, now: datetime) -> Text:
-    """Whose number it is; of a rate, until when it is reserved."""
-    until, rate = moment(item.get("reserved_until")), item.get("kind") == "rate"
-    if rate:
-        return Text(f"reserved until {clock(until)}" if until is not None and until > now else "free", style="dim")
+    """Whose number it is; of a rate, how far ahead it is reserved."""
+    rate = item.get("kind") == "rate"
+    ahead = f", {_ahead(item, now)}" if rate else ""
     if "set_to" not in item:
-        return Text("of the code", style="dim")
+        return Text(f"of the code{ahead}", style="dim")
     by = asked_by(item, "changed_by", "changed_by_source")
-    code = f", {item['declared']} in the code" if "declared" in item else ""
-    return styles.plain(f"set{by and f' {by}'} {ago(item['changed_at'], now)}{code}", "yellow")
+    code = f", {_speed(item, 'declared_') if rate else item['declared']} in the code" if "declared" in item else ""
+    return styles.plain(f"set{by and f' {by}'} {ago(item['changed_at'], now)}{code}{ahead}", "yellow")
+
+
+def _ahead(item: Json, now: datetime) -> str:
+    """When the next may start under a rate."""
+    if not item.get("number"):
+        return "nothing starts" if "number" in item else "free"
+    at = moment(item.get("next_at"))
+    seconds = 0.0 if at is None else (at - now).total_seconds()
+    return f"next place in {span(seconds)}" if seconds > 0 else "free"
 
 
 def _whole(item: Json, now: datetime) -> Iterator[Text]:
     """All that is known of a limit."""
-    held = " held" if item.get("kind") != "rate" else ""
-    yield Text.assemble((safe(item["limit"]), "bold"), f"  {_held(item)}{held}  ", _bar(item))
+    rate = item.get("kind") == "rate"
+    more = f", {item['burst']:,} at once" if rate and "burst" in item else "" if rate else " held"
+    yield Text.assemble((safe(item["limit"]), "bold"), f"  {_held(item)}{more}  ", *(() if rate else (_bar(item),)))
     yield _number(item, now)
+    until = moment(item.get("reserved_until"))
+    if rate and until is not None and until > now:
+        yield Text(f"all places are free again at {clock(until)}", style="dim")
+    if item.get("reason"):
+        yield Text(f"reason: {safe(item['reason'])}", style="dim")
     if "set_to" not in item and item.get("changed_at"):
         by = asked_by(item, "changed_by", "changed_by_source")
         yield Text(f"an operator's number was taken back{by and f' {by}'} {ago(item['changed_at'], now)}", style="dim")

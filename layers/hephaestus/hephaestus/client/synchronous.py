@@ -271,14 +271,27 @@ class Client:
         items = [LimitView(**_members(LimitView, each)) for each in page["items"]]
         return Page(items, page.get("cursor"), page.get("left_out"))
 
-    def set_limit(self, limit: str, number: int) -> None:
+    def set_limit(
+        self,
+        limit: str,
+        number: int,
+        *,
+        period_seconds: Duration | None = None,
+        burst: int | None = None,
+        reason: str = "",
+    ) -> None:
         """Set how many permits a limit has, whatever the code says, until it is unset; 0 stops what names it.
+
+        Of a rate, ``number`` may start in ``period_seconds``, ``burst`` of them at once; else as in the code.
 
         Raises:
             UnknownLimit: no deployed workflow names it.
-            BadRequest: the number is none, or too large.
+            BadRequest: the number is none, or too large; or the limit is no rate.
         """
-        self._done("set_limit", None, limit=limit, number=number)
+        seconds = None if period_seconds is None else _seconds(period_seconds)
+        own = {"period_seconds": seconds, "burst": burst, "reason": reason or None}
+        given = {name: value for name, value in own.items() if value is not None}
+        self._done("set_limit", None, limit=limit, number=number, **given)
 
     def unset_limit(self, limit: str) -> None:
         """Have a limit the number of the newest deployment again."""

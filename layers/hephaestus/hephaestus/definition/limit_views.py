@@ -18,7 +18,7 @@ class LimitView:
     Attributes:
         limit: its name and, behind a ``#``, the value of its ``per``, as ``stripe`` or ``stripe#acme``.
         number: how many permits it has: an operator's number, else the newest deployment's; ``None`` before its first
-            use.
+            use. Of a rate, how many may start in ``period_seconds``.
         declared: the number that the newest deployment has, which counts once an operator's is taken back.
         set_to: an operator's number, or ``None``.
         changed_by: who has set it last, or taken it back; ``changed_by_source`` is how that is known.
@@ -33,6 +33,12 @@ class LimitView:
         line: who stands in line, the first one first, as of ``holders``; no more than some.
         kind: ``rate`` of a rate, which has no permits; else ``None``.
         reserved_until: of a rate, when all its places are free again.
+        period_seconds: of a rate, the time in which ``number`` may start.
+        burst: how many of them may start at once after a pause.
+        declared_period_seconds, declared_burst: the same of ``declared``.
+        next_at: when the next may start that does not stand in line: at once, where that has passed; ``None`` where
+            none may.
+        reason: why it was changed last.
     """
 
     limit: str
@@ -50,3 +56,9 @@ class LimitView:
     line: Sequence[Mapping[str, Any]] = ()
     kind: str | None = None
     reserved_until: datetime | None = None
+    period_seconds: float | None = None
+    burst: int | None = None
+    declared_period_seconds: float | None = None
+    declared_burst: int | None = None
+    next_at: datetime | None = None
+    reason: str | None = None

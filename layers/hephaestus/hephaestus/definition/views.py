@@ -288,7 +288,8 @@ def _steps(
         deadlines[timer.step] = min(timer.due_at, deadlines.get(timer.step, timer.due_at))
     running = [step_of(one) for one in state.running if not parse(one).undo and "[" not in one and not state.closed]
     isolated = () if state.closed else tuple([step_of(one) for one in state.isolated if "[" not in one])
-    queued = () if state.closed else tuple([step_of(one) for one in state.queued if one and "[" not in one])
+    lines = () if state.closed else (*state.queued, *state.turns)
+    queued = tuple([step_of(one) for one in lines if one and "[" not in one])
     known = {**dict.fromkeys((*running, *isolated, *queued), StepState("pending")), **state.steps}
     return {
         key: StepView(

@@ -584,15 +584,19 @@ class Pace:
 
     Attributes:
         limit: its name, with the value of ``per``.
-        every: how far apart its places are (microseconds).
-        burst: how many of them may be used at once after a pause.
-        cost: how many the attempt takes.
+        period: the time (microseconds) in which ``n`` may start, as the code says.
+        burst: how many of them may start at once after a pause.
+        cost: how many places the attempt takes.
+        n: how many.
+        of: the number of the deployment whose code says so.
     """
 
     limit: str
-    every: int
+    period: int
     burst: int
     cost: int = 1
+    n: int = 1
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)

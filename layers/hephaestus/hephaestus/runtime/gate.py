@@ -144,7 +144,7 @@ class Gate:
             context = self.context(activation if activation == run.activation else f"{activation}[]", run.attempt)
             of = self.store.permits.deployment
             self.needs[activation] = tuple(Need(limit.key(context), limit.n, of) for limit in counts)
-            self.paces[activation] = tuple(pace_of(limit, context) for limit in rates)
+            self.paces[activation] = tuple(pace_of(limit, context, of) for limit in rates)
 
         return contain(needs, lambda error: error) if counts or rates else None
 

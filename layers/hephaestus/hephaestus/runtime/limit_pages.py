@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hephaestus.store.store import Store
 
 NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
+SECOND: Final = 1_000_000  # microseconds
 MOST_COUNTED: Final = 100  # of a line, in a page of many limits
 MOST_COUNTED_OF_ONE: Final = 1_000
 MOST_READ: Final = 100  # instances, for their names
@@ -110,13 +111,28 @@ def _shown(usage: Usage, most: int, known: _Known) -> LimitView:
         moment(min(usage.since, default=None)),
         tuple(_who(permit.holder, permit.grant.at, known) for permit in _held(usage)),
         tuple(_who(*place, known) for place in tuple(zip(usage.line, usage.since, strict=True))[:MOST_SHOWN]),
+        reason=usage.why or None,
     )
 
 
 def _rate(queue: Queue, most: int, known: _Known) -> LimitView:
-    """A rate: no one holds any of it; who stands in line, and until when it is reserved."""
+    """A rate: no one holds any of it; how fast it is, who stands in line, and until when it is reserved."""
+    stands = queue.stands
+    speed, own = stands.speed, stands.own
     return LimitView(
         queue.limit,
+        number=None if speed is None else speed.n,
+        declared=None if own is None else own.n,
+        set_to=None if stands.given is None else stands.given.n,
+        changed_by=queue.by or None,
+        changed_by_source=queue.by_source or None,
+        changed_at=moment(queue.at),
+        period_seconds=None if speed is None else speed.period / SECOND,
+        burst=None if speed is None else speed.burst,
+        declared_period_seconds=None if own is None else own.period / SECOND,
+        declared_burst=None if own is None else own.burst,
+        next_at=moment(stands.next_at),
+        reason=queue.why or None,
         in_line=len(queue.line),
         more=True if len(queue.line) == most else None,
         waits_since=moment(min((holder.order for holder, _ in queue.line), default=None)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hephaestus.definition.concurrency import Concurrency, Named, clashes, limits_of
 from hephaestus.definition.containment import watched_console
 from hephaestus.definition.limit_cycles import cycle_of_limits
+from hephaestus.definition.rates import RateLimit
 from hephaestus.definition.workflow import Workflow
 from hephaestus.engine.advance import changed, missing
 from hephaestus.errors import (
@@ -162,11 +163,16 @@ class Registry:
 
     def limits(self) -> list[Concurrency]:
         """The limits that workflows name and that have permits; one of a name, which has one number."""
-        flows = list(self)
-        versions = [flow.definition(version) for flow in flows for version in flow.versions]
+        return list({limit.name: limit for limit in self._limits() if isinstance(limit, Concurrency)}.values())
+
+    def rates(self) -> list[RateLimit]:
+        """The rates that workflows name; one of a name."""
+        return list({limit.name: limit for limit in self._limits() if isinstance(limit, RateLimit)}.values())
+
+    def _limits(self) -> list[Limit]:
+        versions = [flow.definition(version) for flow in self for version in flow.versions]
         every: list[Limit] = [limit for one in versions for limit in one.limits]
-        every += [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
-        return list({limit.name: limit for limit in every if isinstance(limit, Concurrency)}.values())
+        return every + [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
 
     def unavailable(self) -> list[str]:
         """The modules that cannot be loaded; the log says why."""

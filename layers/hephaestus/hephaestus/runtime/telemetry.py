@@ -41,8 +41,10 @@ ISOLATED: Final = "hephaestus.step.isolated"  # its process died; it runs alone 
 EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
 EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
 LIMIT_SWEPT: Final = "hephaestus.limit.swept"  # the sweep has looked at a limit that has a line, or had one
+RATE_CALLED: Final = "hephaestus.rate.called"  # the line of a rate was called
 OF_ALL: Final = frozenset({PARKED, EXECUTION_START, EXECUTION_STOP})  # told of instances that no one knows, too
-OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP, LIMIT_SWEPT)  # beside the family's, if asked for
+OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP, LIMIT_SWEPT, RATE_CALLED)
+"""Events beside those of the family, for handlers that ask for them."""
 
 FIELDS: Final = frozenset(
     {

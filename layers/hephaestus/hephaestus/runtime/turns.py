@@ -9,15 +9,17 @@ import logging
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
-from hephaestus.definition.rates import RateLimit
+from hephaestus.definition.rates import MICROSECOND, RateLimit
 from hephaestus.definition.reasons import lasting, ordinal
 from hephaestus.engine.effects import JoinLine, LeaveLine
 from hephaestus.engine.events import StartQueued, StartReserved
 from hephaestus.engine.pacing import EARLY_MS
 from hephaestus.engine.records import Pace
 from hephaestus.errors import CorruptLog, RetryLater
+from hephaestus.runtime.telemetry import RATE_CALLED, emit, heard
 from hephaestus.store.permits import Holder
 from hephaestus.store.reservations import LATE_MS, rate_key
+from hephaestus.store.speeds import Speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
     from hephaestus.runtime.journal import Journal
     from hephaestus.runtime.ports import Clock, WorkQueue
-    from hephaestus.store.reservations import Called
+    from hephaestus.store.reservations import Called, Queue
     from hephaestus.store.store import Store
 
 MOST_LOOKED_AT: Final = 200  # places in a line, for one sentence
@@ -48,13 +50,13 @@ def rates_of(limits: Iterable[Limit]) -> list[RateLimit]:
     return [limit for limit in limits if isinstance(limit, RateLimit)]
 
 
-def pace_of(limit: RateLimit, context: StepContext) -> Pace:
-    """What an attempt needs of a rate.
+def pace_of(limit: RateLimit, context: StepContext, of: int) -> Pace:
+    """What an attempt needs of a rate, as the code of deployment ``of`` says.
 
     Raises:
         NonRetryable: what its ``per`` gave is no text of 1 to 128 characters.
     """
-    return Pace(limit.key(context), limit.every, limit.burst, limit.cost)
+    return Pace(limit.key(context), limit.period // MICROSECOND, limit.burst, limit.cost, limit.n, of)
 
 
 def is_in_time(turn: Turn | None, attempt: int, now: int) -> bool:
@@ -199,8 +201,10 @@ def _send(key: str, delay_ms: int, queue: WorkQueue) -> None:
         _logger.warning("%s: a message was not sent; the sweep makes up for it", key)
 
 
-def call(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
+def call(limit: str, store: Store, clock: Clock, queue: WorkQueue, declared: Iterable[RateLimit] = ()) -> None:
     """Call those who are next in the line of a rate, each shortly before its time, and have it called again.
+
+    What the code of this deployment declares of it counts from now on, unless a newer deployment's does (F.8).
 
     Raises:
         StoreUnavailable: the store did not answer; send the message again.
@@ -216,9 +220,12 @@ def call(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
         its = turn is not None and not turn.at and (turn.attempt, turn.order) == (who.attempt, who.order)
         return None if its and state is not None and state.parked is not None else its
 
-    found = store.rates.call(limit, clock.now(), stands)
+    own = next((speed(one) for one in declared if one.name == limit.partition("#")[0]), None)
+    found = store.rates.call(limit, clock.now(), stands, None if own is None else (own, store.permits.deployment))
     if found is None:
         return
+    if heard(RATE_CALLED):
+        _measure(store.rates.queue(limit, 1), clock.now())
     call_at(limit, found.next, clock, queue)  # before anything else: who goes on with this may end here
     for other, due in found.moved:
         call_at(other, due, clock, queue)
@@ -230,6 +237,18 @@ def call(limit: str, store: Store, clock: Clock, queue: WorkQueue) -> None:
     _each(hand, found.places, distant=store.table.distant)
     if found.next is None:
         call_at(limit, store.rates.look_again(limit, clock.now()), clock, queue)
+
+
+def speed(limit: RateLimit) -> Speed:
+    """How fast a rate is, as the code says."""
+    return Speed(limit.n, limit.period // MICROSECOND, limit.burst)
+
+
+def _measure(queue: Queue, now: int) -> None:
+    """Say how long the first of a rate's line has waited, and how far ahead the rate is reserved."""
+    waits = now - min((holder.order for holder, _ in queue.line), default=now)
+    name = queue.limit.partition("#")[0]  # the values of a per are without bound
+    emit(RATE_CALLED, {"oldest_in_line": max(waits, 0), "reserved_ahead": max(queue.free_at - now, 0)}, {"limit": name})
 
 
 def _each(do: Callable[[Called], None], places: Sequence[Called], *, distant: bool) -> None:
@@ -255,20 +274,26 @@ def waits_for(state: State, store: Store, now: int) -> dict[str, str]:
     """
     found = {}
     for activation, turn in state.turns.items():
-        names = " and ".join(f"`{pace.limit}`" for pace in turn.paces)
         if turn.at > now:
+            names = " and ".join(f"`{pace.limit}`" for pace in turn.paces)
             verb = "allows" if len(turn.paces) == 1 else "allow"
             found[activation] = f"starts in {lasting(turn.at - now)}, as {names} {verb}"
         elif not turn.at:
-            found[activation] = f"waits for {names}, {_place(state, activation, turn, store)}"
+            found[activation] = f"waits for {_place(state, activation, turn, store)}"
     return found
 
 
 def _place(state: State, activation: str, turn: Turn, store: Store) -> str:
-    """Where in its line an attempt stands."""
+    """For which rates an attempt waits, and where in its line it stands."""
+    names = " and ".join(f"`{pace.limit}`" for pace in turn.paces)
     name = in_line(state, activation, turn)
     at = store.rates.find(name, turn.paces)
     if at is None:
-        return "and is about to stand in line"
-    line = [who for who, _ in store.rates.queue(at[0], MOST_LOOKED_AT).line]
-    return f"{ordinal(line.index(name) + 1)} in line" if name in line else f"behind more than {len(line)} in line"
+        return f"{names}, and is about to stand in line"
+    queue = store.rates.queue(at[0], MOST_LOOKED_AT)
+    if (given := queue.stands.given) is not None:
+        period = f" in {given.period / 1_000_000:g} s" if given.n else ""
+        names += f" (set to {given.n:,}{period}{queue.by and f' by {queue.by}'})"
+    line = [who for who, _ in queue.line]
+    where = f"{ordinal(line.index(name) + 1)} in line" if name in line else f"behind more than {len(line)} in line"
+    return f"{names}, {where}"

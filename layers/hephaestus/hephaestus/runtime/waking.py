@@ -74,7 +74,7 @@ class Waker:
             return
         if is_rate(instance_id):
             own = self._instances
-            call(instance_id.removeprefix(RATES), own.store, own.clock, own.queue)
+            call(instance_id.removeprefix(RATES), own.store, own.clock, own.queue, own.registry.rates())
             return
         if is_limit(instance_id):
             own = self._instances

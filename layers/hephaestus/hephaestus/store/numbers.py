@@ -13,6 +13,7 @@ sets        how often operators have set or unset it
 most        the greatest number, where it was ever more than one item has: so many shards there are
 changed     there where the number of one with shards has changed: places in lines may be of another number's shards
 by, at      who has set it last, or taken it back, and when (ms); ``by_source`` is how that is known
+why         the reason that was given
 
 A shard's item has a copy of ``n``, ``of``, ``set`` and ``sets``, which is not older than the newest that has answered.
 """
@@ -122,14 +123,14 @@ def together(one: Condition, other: Condition) -> Condition:
     )
 
 
-def given(item: Item | None, number: int | None, by: tuple[str, str], now: int) -> dict[str, Value | None]:
+def given(item: Item | None, number: int | None, by: tuple[str, str], now: int, why: str) -> dict[str, Value | None]:
     """The attributes of an operator's number, or of its end."""
     found: dict[str, Value | None] = {"set": number, "at": now, "format": FORMAT}
     found |= {
         "sets": whole(item, "sets") + 1,
         **_spread(item, whole(item, "n") if number is None else number),
     }
-    found |= {"by": by[0] or None, "by_source": by[1] or None}
+    found |= {"by": by[0] or None, "by_source": by[1] or None, "why": why or None}
     return {**found, EXPIRES: None if number is not None else idle(now)}
 
 

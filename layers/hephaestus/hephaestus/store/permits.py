@@ -108,6 +108,7 @@ class Usage(NamedTuple):
         declared: the number that the newest deployment has declared, if any.
         by, by_source: who has set a number last, or taken it back, and how that is known.
         at: when (ms); 0 for never.
+        why: the reason.
     """
 
     limit: str
@@ -120,6 +121,7 @@ class Usage(NamedTuple):
     by: str = ""
     by_source: str = ""
     at: int = 0
+    why: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -503,6 +505,7 @@ class Permits:
             str(item.get("by", "")),
             str(item.get("by_source", "")),
             whole(item, "at"),
+            str(item.get("why", "")),
         )
 
     def known(self, first: str, most: int, of: str | None = None, kind: str = numbers.LISTED_AS) -> list[str]:
@@ -535,7 +538,9 @@ class Permits:
 
     # --- Numbers ------------------------------------------------------------------------------------------------------
 
-    def give(self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str) -> list[str]:
+    def give(  # noqa: PLR0913, PLR0917 - a number, and who has set it
+        self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str, why: str = ""
+    ) -> list[str]:
         """Set an operator's number, or take it back; a greater one calls who stands in line at once.
 
         Args:
@@ -544,6 +549,7 @@ class Permits:
             by: who asks for it, and how that is known.
             now: the time, in ms.
             unique: a text that no other call has.
+            why: the reason.
 
         Returns:
             The instances that were granted a permit by it: they are to be woken.
@@ -552,7 +558,7 @@ class Permits:
             item = self._read(limit)
             if item is None and number is None:
                 return []
-            changes = {**numbers.given(item, number, by, now), **numbers.in_list(limit, self.shards.listing)}
+            changes = {**numbers.given(item, number, by, now, why), **numbers.in_list(limit, self.shards.listing)}
             if self.table.change_all([Change(limit_key(limit), PERMITS, changes, numbers.as_read(item))]):
                 return self._fill(limit, now, unique)
         raise contended(limit)

@@ -15,20 +15,25 @@ to it, and may start when it is no more than ``burst`` places ahead.
   is conditional on what the one before has left, and one that comes before ``next`` does nothing.
 * The place stays until its owner's log names the time. One that is not taken up for ``GRACE_MS`` is called again.
 
+How fast it is, ``hephaestus.store.speeds`` says. One that an operator has set to 0 admits no one: all stand in line.
+
 The item has an alarm from the first joining on, until the sweep finds no place in the line: so the line is called, and
 who was called is woken, whatever became of a message or of its reader.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from hephaestus.engine.records import Pace
 from hephaestus.errors import StoreUnavailable
-from hephaestus.store.items import FORMAT, as_read, check_format, whole
+from hephaestus.store import items, speeds
+from hephaestus.store.items import FORMAT, check_format, whole
 from hephaestus.store.keys import end_of
 from hephaestus.store.numbers import RATES_LISTED_AS, idle, in_list
 from hephaestus.store.permits import GRACE_MS, LINE, holder_of
+from hephaestus.store.speeds import MS, Standing
 from hephaestus.store.table import ABSENT, ALWAYS, EXPIRES, PRESENT, Change, Condition
 
 if TYPE_CHECKING:
@@ -36,18 +41,19 @@ if TYPE_CHECKING:
 
     from hephaestus.store.heads import Shards
     from hephaestus.store.permits import Holder
+    from hephaestus.store.speeds import Speed
     from hephaestus.store.table import Item, Table, Value
 
 Stands: TypeAlias = "Callable[[Holder], bool | None]"
 
 RATES: Final = "rate#"
 RATE: Final = "rate"
-MS: Final = 1_000  # microseconds
 AHEAD_MS: Final = 60_000
 TOGETHER_MS: Final = 2_000  # of several rates: what one has free before that, no one uses
 LATE_MS: Final = 1_000  # so long after its time an attempt may still start
 SHORTEST_LEAD_MS: Final = 5_000
 LEAD_PLACES: Final = 10
+STOPPED_MS: Final = 60_000  # between two looks at the line of a rate that is set to 0
 BETWEEN_MS: Final = 1_000  # two calls of a line
 SOON_MS: Final = 500  # so much before its time a call is made: clocks differ
 LONGEST_MS: Final = 900_000  # until the next call: a message's longest delay
@@ -92,11 +98,25 @@ class Queue(NamedTuple):
         limit: its name.
         free_at: when all its places will be free (ms).
         line: who stands in line, the first one first, each with the time that it was called for; 0 for none.
+        stands: how fast it is, and who says so.
+        by, by_source: who has set it last, or taken that back, and how that is known.
+        at: when (ms); 0 for never.
+        why: the reason.
     """
 
     limit: str
     free_at: int
     line: tuple[tuple[Holder, int], ...]
+    stands: Standing = Standing()
+    by: str = ""
+    by_source: str = ""
+    at: int = 0
+    why: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was used, or an operator has set it."""
+        return self.stands.speed is not None or bool(self.line)
 
 
 def rate_key(limit: str) -> str:
@@ -146,42 +166,68 @@ class Reservations:
 
     def _add(self, pace: Pace, now: int) -> int | str | None:
         """Reserve a place of one rate; ``None`` where it has changed meanwhile."""
-        key, moment = rate_key(pace.limit), now * MS
-        latest = moment + AHEAD_MS * MS - _before(pace)
-        asked = Condition(at_least={"tat": moment}, at_most={"tat": latest}, missing=("line",))
-        done, item = self.table.add(key, RATE, "tat", _taken(pace), {EXPIRES: idle(now)}, asked)
-        tat = _tat(item)
-        if done:
-            return max(now, _ms(tat - pace.every * pace.burst))
-        if (item is not None and "line" in check_format(item)) or tat > latest:
+        own = speeds.speed_of(pace)
+        newest = (Condition(missing=("of",)), Condition(at_most={"of": pace.of}))
+        known = Condition(equal={"own": own.text()}, missing=("set",), any_of=newest)
+        at, item = self._add_at(pace, own, known, {EXPIRES: idle(now), "of": pace.of}, now)
+        if at is not None:
+            return at
+        was = speeds.standing(item)
+        stands = was.met_by(pace, now)
+        if (item is not None and "line" in check_format(item)) or not stands.runs:
             return pace.limit
-        if tat >= moment:
-            return None
-        unused = (Condition(missing=("tat",)), Condition(below={"tat": moment}))
-        anew = self._set(pace.limit, moment + _taken(pace), now)
-        return now if self.table.change_all([Change(*anew, Condition(missing=("line",), any_of=unused))]) else None
+        if stands.speed is not None and stands.speed != own and stands.tat == was.tat >= now * MS:
+            # Not as this code says, and not changed by it: an operator has set it, or newer code declares it.
+            written = stands._replace(tat=was.tat).written(item, now)
+            at, item = self._add_at(pace, stands.speed, speeds.as_read(item, but="tat"), written, now)
+            if at is not None:
+                return at
+            if speeds.standing(item)[1:] != was[1:] or item is None or "line" in item:
+                return None
+            stands = speeds.standing(item).met_by(pace, now)
+        start = stands.start(pace.cost, now)
+        if start > (now + AHEAD_MS) * MS:
+            return pace.limit
+        done = self.table.change_all([self._takes(pace, item, start, now, missing=("line",))])
+        return _ms(start) if done else None
+
+    def _add_at(
+        self, pace: Pace, speed: Speed, known: Condition, changes: dict[str, Value | None], now: int
+    ) -> tuple[int | None, Item | None]:
+        """Reserve a place at a speed that is ``known`` to be in force, by one addition; the time, and the item."""
+        taken, at_once, moment = speed.every * pace.cost, speed.at_once(pace.cost), now * MS
+        asked = replace(
+            known,
+            at_least={"tat": moment},
+            at_most={"tat": moment + AHEAD_MS * MS - taken + at_once},
+            missing=("line", *known.missing),
+        )
+        done, item = self.table.add(rate_key(pace.limit), RATE, "tat", taken, changes, asked)
+        return (max(now, _ms(_tat(item) - at_once)) if done else None), item
 
     def _together(self, paces: Sequence[Pace], now: int, place: str) -> int | str | None:
         """Reserve a place of several rates, or before those in line; ``None`` where they have changed meanwhile."""
-        items = {pace.limit: self._read(pace.limit) for pace in paces}
+        found = {pace.limit: self._read(pace.limit) for pace in paces}
         for pace in paces:
-            item = items[pace.limit]
+            item = found[pace.limit]
             if item is not None and "line" in item and not (place and self.is_first(pace.limit, place)):
                 return pace.limit
-        at, last = _earliest(paces, {limit: _tat(item) for limit, item in items.items()}, now)
+        known = {pace.limit: speeds.standing(found[pace.limit]).met_by(pace, now) for pace in paces}
+        if stopped := next((limit for limit, stands in known.items() if not stands.runs), None):
+            return stopped
+        at, last = _earliest(paces, known, now)
         if at > (now + (AHEAD_MS if len(paces) == 1 else TOGETHER_MS)) * MS:
             return last
-        changes = [self._takes(pace, items[pace.limit], at, now) for pace in paces]
+        changes = [self._takes(pace, found[pace.limit], at, now) for pace in paces]
         return _ms(at) if self.table.change_all(changes) else None
 
-    def _takes(self, pace: Pace, item: Item | None, at: int, now: int) -> Change:
+    def _takes(self, pace: Pace, item: Item | None, at: int, now: int, *, missing: tuple[str, ...] = ()) -> Change:
         """The write that takes a place of a rate for ``at``, of which ``item`` was read."""
-        changes = self._set(pace.limit, max(_tat(item), at) + _taken(pace), now)
-        return Change(*changes, as_read(item, ("tat",)))
-
-    def _set(self, limit: str, tat: int, now: int) -> tuple[str, str, dict[str, Value | None]]:
-        listed = in_list(limit, self.shards.listing, RATES_LISTED_AS)
-        return rate_key(limit), RATE, {"tat": tat, "format": FORMAT, EXPIRES: idle(now), **listed}
+        stands = speeds.standing(item).met_by(pace, now).with_taken(pace.cost, at)
+        listed = in_list(pace.limit, self.shards.listing, RATES_LISTED_AS)
+        seen = speeds.as_read(item)
+        condition = Condition(equal=seen.equal, missing=(*seen.missing, *missing))
+        return Change(rate_key(pace.limit), RATE, stands.written(item, now) | listed, condition)
 
     def is_first(self, limit: str, place: str) -> bool:
         """Whether who has this place goes before all that stand in line and were not called."""
@@ -233,22 +279,28 @@ class Reservations:
             item = self._read(pace.limit)
             if item is not None and "line" in item:
                 return None
-            at, _ = _earliest((pace,), {pace.limit: _tat(item)}, now)
-            due = min(max(now, _ms(at) - _lead(pace)), now + LONGEST_MS)
-            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT, EXPIRES: idle(now)}
+            stands = speeds.standing(item).met_by(pace, now)
+            due = now + STOPPED_MS
+            if stands.runs:
+                due = min(max(now, _ms(stands.start(pace.cost, now)) - _lead(pace, stands)), now + LONGEST_MS)
+            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT}
+            marked |= {} if stands.given else {EXPIRES: idle(now)}
             marked |= self.shards.alarm(key, due + GRACE_MS)
-            if self.table.change_all([Change(key, RATE, marked, Condition(missing=("line",)))]):
+            marked |= in_list(pace.limit, self.shards.listing, RATES_LISTED_AS)
+            known = items.as_read(item, ("set", "line"))
+            if self.table.change_all([Change(key, RATE, marked, known)]):
                 return due
         raise _contended(pace.limit)
 
     # --- Calling it ---------------------------------------------------------------------------------------------------
 
-    def call(self, limit: str, now: int, stands: Stands) -> Call | None:
+    def call(self, limit: str, now: int, stands: Stands, declared: tuple[Speed, int] | None = None) -> Call | None:
         """Reserve for the first in line what may start within some seconds.
 
         Args:
             limit: the rate.
             now: the time, in ms.
+            declared: what the code that runs here declares of it, and the number of its deployment.
             stands: says of one that was called long ago whether its log still has it stand in line; ``None`` where it
                 does, and cannot go on for now.
 
@@ -263,7 +315,7 @@ class Reservations:
             item = self._read(limit)
             if item is None or whole(item, "next") > now + SOON_MS:
                 return None
-            found = _Round(self, limit, item, now, moved).go(stands)
+            found = _Round(self, limit, item, now, moved, declared).go(stands)
             if found is not None:
                 return found
         raise _contended(limit)
@@ -284,7 +336,44 @@ class Reservations:
         """What is known of a rate, and the first ``most`` in its line."""
         line = self.table.query(rate_key(limit), low=LINE, high=end_of(LINE), limit=most)
         places = tuple((holder_of(str(place["name"])), _at(place)) for place in line)
-        return Queue(limit, _ms(_tat(self._read(limit))), places)
+        item = self._read(limit)
+        by, source, why = (str((item or {}).get(name, "")) for name in ("by", "by_source", "why"))
+        known = speeds.standing(item)
+        return Queue(limit, _ms(known.tat), places, known, by, source, whole(item, "at"), why)
+
+    # --- Its speed ----------------------------------------------------------------------------------------------------
+
+    def give(self, limit: str, speed: Speed | None, by: tuple[str, str], why: str, now: int) -> int | None:
+        """Set how fast a rate is, whatever the code says, or take that back.
+
+        Args:
+            limit: the rate, which need not have been used.
+            speed: how fast; ``None`` for as the code declares.
+            by: who asks for it, and how that is known.
+            why: the reason.
+            now: the time, in ms.
+
+        Returns:
+            When its line is to be called (ms), if it has one.
+
+        Raises:
+            StoreUnavailable: others change the same rate all the time.
+        """
+        key = rate_key(limit)
+        for _ in range(TRIES):
+            item = self._read(limit)
+            if item is None and speed is None:
+                return None
+            own: dict[str, Value | None] = {"set": None if speed is None else speed.text(), "at": now}
+            own |= {"by": by[0] or None, "by_source": by[1] or None, "why": why or None}
+            own |= {EXPIRES: None, **speeds.standing(item).set_to(speed, now).written(item, now)}
+            own |= in_list(limit, self.shards.listing, RATES_LISTED_AS)
+            lined = item is not None and "line" in item
+            own |= {"next": now, **self.shards.alarm(key, now + GRACE_MS)} if lined else {}
+            seen = items.as_read(item, (*speeds.READ, "line", "next"))
+            if self.table.change_all([Change(key, RATE, own, seen)]):
+                return now if lined else None
+        raise _contended(limit)
 
     def _places(self, limit: str) -> Iterator[Item]:
         low = LINE
@@ -303,12 +392,22 @@ class Reservations:
 class _Round:
     """One call of a line, from what was read of its rate."""
 
-    def __init__(self, rates: Reservations, limit: str, item: Item, now: int, moved: list[tuple[str, int]]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what is known of a rate
+        self,
+        rates: Reservations,
+        limit: str,
+        item: Item,
+        now: int,
+        moved: list[tuple[str, int]],
+        declared: tuple[Speed, int] | None,
+    ) -> None:
         self.rates = rates
         self.limit = limit
         self.item = item
         self.now = now
-        self.tat = _tat(item)
+        self.stands = speeds.standing(item)
+        if declared is not None:
+            self.stands = self.stands.met(*declared, now)
         self.places: list[Called] = []
         self.moved = moved
         self.called = False  # whether someone was called and has not taken it up
@@ -347,51 +446,57 @@ class _Round:
 
     def _one(self, called: Called, pace: Pace) -> bool:
         """Reserve for one, if its time is near; whether there may be more."""
-        at, _ = _earliest((pace,), {self.limit: self.tat}, self.now)
-        lead = _lead(pace)
+        self.stands = self.stands.met_by(pace, self.now)
+        if not self.stands.runs:
+            self.next = self.now + STOPPED_MS
+            return False
+        at, lead = self.stands.start(pace.cost, self.now), _lead(pace, self.stands)
         if at > (self.now + lead) * MS or len(self.places) == MOST:
             full = len(self.places) == MOST
             self.next = self.now if full else max(_ms(at) - lead, self.now + lead // 2)  # so that it calls several
             return False
-        self.tat = max(self.tat, at) + _taken(pace)
+        self.stands = self.stands.with_taken(pace.cost, at)
         self.places.append(called._replace(at=_ms(at)))
         return True
 
     def _several(self, place: Item, paces: Sequence[Pace]) -> Call | None:
         """Reserve for one that needs several rates, or have it go to the line of another of them."""
         rates, holder, own = self.rates, holder_of(str(place["name"])), _own(paces, self.limit)
-        items = {pace.limit: rates._read(pace.limit) for pace in paces} | {self.limit: self.item}  # noqa: SLF001 - as above
-        at, last = _earliest(paces, {limit: _tat(item) for limit, item in items.items()}, self.now)
+        found = {pace.limit: rates._read(pace.limit) for pace in paces} | {self.limit: self.item}  # noqa: SLF001 - as above
+        self.stands = self.stands.met_by(own, self.now)
+        known = {pace.limit: speeds.standing(found[pace.limit]).met_by(pace, self.now) for pace in paces}
+        known[self.limit] = self.stands
+        running = [pace for pace in paces if known[pace.limit].runs]
+        at, last = _earliest(running, known, self.now) if running else (0, "")
         soon = (self.now + TOGETHER_MS) * MS
         for pace in paces:
-            there = items[pace.limit]
+            there = found[pace.limit]
             lined = there is not None and "line" in there and not rates.is_first(pace.limit, holder.place)
+            lined = lined or not known[pace.limit].runs
             if pace is not own and (lined or (last == pace.limit and at > soon)):
                 first = (pace, *(one for one in paces if one is not pace))
                 due = rates.stand(holder, first, self.now)
                 rates.table.delete(str(place["pk"]), str(place["sk"]), PRESENT)
                 self.moved += [] if due is None else [(pace.limit, due)]
                 return None
-        if at > soon:
-            self.next = _ms(at) - TOGETHER_MS
+        if at > soon or not self.stands.runs:
+            self.next = _ms(at) - TOGETHER_MS if self.stands.runs else self.now + STOPPED_MS
             return Call((), self._later(), tuple(self.moved)) if self._write() else None
         self.next = self.now
-        changes = [rates._takes(pace, items[pace.limit], at, self.now) for pace in paces if pace is not own]  # noqa: SLF001 - as above
-        self.tat = max(self.tat, at) + _taken(own)
+        changes = [rates._takes(pace, found[pace.limit], at, self.now) for pace in paces if pace is not own]  # noqa: SLF001 - as above
+        self.stands = self.stands.with_taken(own.cost, at)
         self.places.append(Called(holder, _ms(at), _at(place)))
         return self._call() if self._write(*changes) else None
 
     def _write(self, *others: Change) -> bool:
         """Reserve; whether nothing has changed meanwhile."""
-        own: dict[str, Value | None] = {EXPIRES: idle(self.now)}
-        if self.tat != _tat(self.item):
-            own["tat"] = self.tat
+        own = self.stands.written(self.item, self.now)
         if self.next is not None:
             own |= {"line": 1, "next": self._later()}
         elif "line" in self.item:
             own |= {"line": None, "next": None}
         own |= self._alarm(bool(self.places or self.called or self.next is not None or "line" in self.item))
-        seen = as_read(self.item, ("tat", "line", "next"))
+        seen = items.as_read(self.item, (*speeds.READ, "line", "next"))
         return self.rates.table.change_all([Change(rate_key(self.limit), RATE, own, seen), *others])
 
     def _alarm(self, needed: bool) -> dict[str, Value | None]:  # noqa: FBT001 - as above
@@ -413,24 +518,15 @@ class _Round:
         return Call(tuple(self.places), self._later(), tuple(self.moved))
 
 
-def _earliest(paces: Sequence[Pace], tats: dict[str, int], now: int) -> tuple[int, str]:
+def _earliest(paces: Sequence[Pace], known: dict[str, Standing], now: int) -> tuple[int, str]:
     """When something may start that needs all of these rates (microseconds), and which one has it wait longest."""
-    times = [(max(now * MS, tats[pace.limit] + _before(pace)), pace.limit) for pace in paces]
+    times = [(known[pace.limit].start(pace.cost, now), pace.limit) for pace in paces]
     return max(times, key=lambda pair: pair[0])
 
 
-def _before(pace: Pace) -> int:
-    """How far from ``tat`` an attempt may start (microseconds), never after it."""
-    return _taken(pace) - pace.every * pace.burst
-
-
-def _taken(pace: Pace) -> int:
-    return pace.every * pace.cost
-
-
-def _lead(pace: Pace) -> int:
+def _lead(pace: Pace, stands: Standing) -> int:
     """How far ahead of its time one is called (ms)."""
-    return min(max(SHORTEST_LEAD_MS, LEAD_PLACES * _taken(pace) // MS), AHEAD_MS)
+    return min(max(SHORTEST_LEAD_MS, LEAD_PLACES * stands.taken(pace.cost) // MS), AHEAD_MS)
 
 
 def _ms(moment: int) -> int:
@@ -447,15 +543,19 @@ def _at(place: Item) -> int:
 
 
 def _text(pace: Pace) -> str:
-    return f"{pace.every} {pace.burst} {pace.cost} {pace.limit}"
+    return f"{pace.n} {pace.period} {pace.burst} {pace.cost} {pace.of} {pace.limit}"
 
 
 def _paces(place: Item) -> tuple[Pace, ...]:
     """The rates that who stands at a place needs."""
     found = place["paces"]
     assert isinstance(found, tuple)  # noqa: S101 - as it was written
-    parts = [text.split(" ", 3) for text in found]
-    return tuple(Pace(limit, int(every), int(burst), int(cost)) for every, burst, cost, limit in parts)
+    paces = []
+    for text in found:
+        *numbers, limit = text.split(" ", 5)
+        n, period, burst, cost, of = map(int, numbers)
+        paces.append(Pace(limit, period, burst, cost, n, of))
+    return tuple(paces)
 
 
 def _own(paces: Sequence[Pace], limit: str) -> Pace:

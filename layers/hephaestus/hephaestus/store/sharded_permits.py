@@ -90,9 +90,11 @@ class ShardedPermits(Permits):
             self.table.change_all([Change(limit_key(need.limit), PERMITS, changes, numbers.as_read(item))])
         raise contended(need.limit)
 
-    def give(self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str) -> list[str]:
+    def give(  # noqa: PLR0913, PLR0917 - as of ``Permits``
+        self, limit: str, number: int | None, by: tuple[str, str], now: int, unique: str, why: str = ""
+    ) -> list[str]:
         """As of ``Permits``: once it answers, no shard has another number."""
-        woken = super().give(limit, number, by, now, unique)
+        woken = super().give(limit, number, by, now, unique, why)
         names = _all_shards(limit, self._stored(limit))
         for name in names[1:]:
             self._read(name)

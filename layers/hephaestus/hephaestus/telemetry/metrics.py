@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
-from hephaestus.runtime.telemetry import ISOLATED, LIMIT_SWEPT, PARKED
+from hephaestus.runtime.telemetry import ISOLATED, LIMIT_SWEPT, PARKED, RATE_CALLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,14 @@ HEARD: Final = (
     ISOLATED,
     PARKED,
     LIMIT_SWEPT,
+    RATE_CALLED,
 )
 COUNTED: Final = {"hephaestus.step.async": "StepsWaiting", ISOLATED: "StepsIsolated"}
+OF_LIMITS: Final = {
+    "OldestInLine": "oldest_in_line",
+    "LongestHeld": "longest_held",
+    "ReservedAhead": "reserved_ahead",
+}
 ENDS: Final = {"completed": "InstancesCompleted", "failed": "InstancesFailed", "cancelled": "InstancesCancelled"}
 
 
@@ -69,7 +75,7 @@ class MetricsHandler:
                 self._count(COUNTED[event], metadata, step=True)
             case "hephaestus.step.resume":
                 self._time("StepWait", measurements["wait_duration"], metadata, step=True)
-            case "hephaestus.limit.swept":
+            case "hephaestus.limit.swept" | "hephaestus.rate.called":
                 self._looked_at_a_limit(measurements, metadata)
             case _:
                 self._count("InstancesParked", metadata)
@@ -95,15 +101,19 @@ class MetricsHandler:
             self._time("OccurrenceDelay", late, own)
 
     def _looked_at_a_limit(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
-        """Say how long the oldest in a line has waited, and how long a permit is held, all values of its ``per``."""
+        """Say how long the oldest in a line has waited, and how long a permit is held, all values of its ``per``.
+
+        Of a rate, how far ahead it is reserved.
+        """
         key = ("limit", str(metadata["limit"]))
         found = self._open.get(key)
         if found is None:
             found = self._open[key] = AmazonCloudWatchEMFProvider(namespace=self.namespace, service=self.service)
             found.add_dimension("service", self.service)
             found.add_dimensions(service=self.service, limit=key[1])
-        found.add_metric("OldestInLine", MetricUnit.Seconds, measurements["oldest_in_line"] / 1000)
-        found.add_metric("LongestHeld", MetricUnit.Seconds, measurements["longest_held"] / 1000)
+        for name, measured in OF_LIMITS.items():
+            if measured in measurements:
+                found.add_metric(name, MetricUnit.Seconds, measurements[measured] / 1000)
 
     def _ended(self, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Count an end; a child that is undone was counted when it completed."""
