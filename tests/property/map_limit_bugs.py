@@ -16,15 +16,17 @@ from hephaestus.simulation import NO_FAULTS, Faults
 from hephaestus.steps import Map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pytest
 
     from hephaestus import StepContext
+    from hephaestus.definition.concurrency import Limit
     from hephaestus.definition.step import Step
     from hephaestus.engine.state import State
 
     Patch = pytest.MonkeyPatch
+    Rates = Callable[[Random], Sequence[Limit]]
 
 A_THIRD, A_HALF = 1 / 3, 0.5
 TOLERATED: Final[tuple[int | str, ...]] = (0, 1, "100%")
@@ -45,11 +47,14 @@ def _number(ctx: StepContext) -> int:
     return ctx.index if isinstance(ctx.item, str) else -1
 
 
-def mapping(number: int, name: str = "flow") -> type[Workflow]:
-    """A map under limits, in the instance or in leaves of two or three; some items fail, wait or are repeated."""
+def mapping(number: int, name: str = "flow", rates: Rates | None = None) -> type[Workflow]:
+    """A map under limits, in the instance or in leaves of two or three; some items fail, wait or are repeated.
+
+    Under ``rates`` that are drawn, where they are given.
+    """
     draw = Random(f"limits {number}")
     every = Map(
-        _target(draw),
+        _target(draw, rates),
         over=_over(draw.choice([1, 2, 3, 4, 5, 7])),
         chunk=draw.choice([2, 2, 3, 3, 100]),
         concurrency=draw.choice([1, 3, 5, 16]),
@@ -67,8 +72,8 @@ def _limit(draw: Random, which: int) -> Concurrency:
     return Concurrency(**kinds[which], held=draw.choice(["attempt", "attempt", "step"]))
 
 
-def _target(draw: Random) -> Step:
-    """The step that a map runs: it names limits."""
+def _target(draw: Random, rates: Rates | None) -> Step:
+    """The step that a map runs: it names limits, or rates."""
     failing, waiting = draw.sample(range(7), draw.choice([0, 0, 1, 2])), draw.sample(range(7), draw.choice([0, 1, 2]))
 
     def work(ctx: StepContext) -> str | Pending:
@@ -77,7 +82,7 @@ def _target(draw: Random) -> Step:
         return Pending(timeout=60) if _number(ctx) in waiting else "done"
 
     which = draw.choice([[0], [0], [1], [0, 1], [2]])
-    limits = [_limit(draw, one) for one in which]
+    limits: Sequence[Limit] = [_limit(draw, one) for one in which] if rates is None else rates(draw)
     options: dict[str, Any] = {"compensate": _undo} if draw.random() < A_HALF else {}
     retry = draw.choice([ONCE, *RETRIES])
     return step(key="work", limits=limits, events=("done", "go", "timeout"), retry=retry, **options)(work)
@@ -100,9 +105,9 @@ def _act(fails: bool) -> Callable[[StepContext], str]:
     return act
 
 
-def of_run(number: int) -> dict[str, Any]:
+def of_run(number: int, rates: Rates | None = None) -> dict[str, Any]:
     """How it is simulated, beside another such map: some runs without a fault, or with little that can go wrong."""
-    beside: dict[type[Workflow], Any] = {mapping(number + 1, "other"): {}}
+    beside: dict[type[Workflow], Any] = {mapping(number + 1, "other", rates): {}}
     return {"beside": beside, "fan": 2 + number % 2, "faults": (None, None, NO_FAULTS, MILD)[number % 4]}
 
 

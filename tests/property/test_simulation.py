@@ -27,6 +27,8 @@ from tests.property.limit_bugs import OF_SHARDS
 from tests.property.limit_bugs import SHOWN_BY as SHOWS_LIMITS
 from tests.property.map_flows import of_run, of_workflows
 from tests.property.map_limit_bugs import BUGS as OF_LIMITED_MAPS
+from tests.property.map_rate_bugs import BUGS as OF_RATED_MAPS
+from tests.property.map_rate_bugs import rates as rates_of_items
 from tests.property.random_flows import LOOPING, MAPPING, NESTING, REPEATING, SPREADING, TABLES, deadly_plan, flow, plan
 from tests.property.rate_bugs import BUGS as OF_RATES
 from tests.property.rate_bugs import FLOWS as RATED
@@ -795,6 +797,29 @@ def test_a_bug_in_what_leaves_hold_is_found(bug: Callable[[Any], None], monkeypa
     with pytest.raises(InvariantViolated) as caught:
         list(map(limited_map, seeds(bug)))
     assert caught.value.rule in OF_LIMITED_MAPS[bug]
+
+
+def rated_map(seed: int) -> Report:
+    """A run of two maps whose items contend for rates: in the instance, or in leaves of two or three items."""
+    own, run = map_limit_bugs.mapping(seed, rates=rates_of_items), map_limit_bugs.of_run(seed, rates_of_items)
+    return simulate(own, {}, seed=seed, shrinking=0, **run)
+
+
+def test_each_attempt_of_an_item_starts_in_a_time_of_its_own() -> None:
+    """Rules F.7 and F.9: by the times reserved and by the clock, over a record kept apart from the engine."""
+    statuses: Counter[str] = Counter()
+    for seed in range(PART // 16):
+        statuses += rated_map(seed).statuses
+    assert {"completed", "failed", "cancelled"} <= set(statuses)
+
+
+@pytest.mark.parametrize("bug", OF_RATED_MAPS, ids=lambda bug: bug.__name__)
+def test_a_bug_in_the_times_of_items_is_found(bug: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rule F.7, or as an item waits for ever."""
+    bug(monkeypatch)
+    with pytest.raises(InvariantViolated) as caught:
+        list(map(rated_map, seeds(bug)))
+    assert caught.value.rule in OF_RATED_MAPS[bug]
 
 
 @pytest.mark.parametrize("known", CORPUS, ids=lambda known: known["found"])

@@ -465,11 +465,8 @@ def test_a_workflow_has_no_rate_of_its_own(record: Record) -> None:
         type("Whole", (Workflow,), members, key="whole", limits=[RateLimit("calls", 1, SECOND)])
 
 
-def test_a_rate_is_for_steps_and_not_for_items_of_a_map(record: Record) -> None:
-    """A workflow for each item may have one."""
+def test_a_workflow_for_each_item_of_a_map_may_have_a_rate(record: Record) -> None:
     rated = record.runs(RateLimit("calls", 1, SECOND))
-    with pytest.raises(DefinitionError, match="is a map of work, which names the rate 'calls'"):
-        Map(rated, over=lambda _: range(3), name="every")
     item = flow(rated, "Item")
     every = Map(item, over=lambda _: [{"n": number} for number in range(3)], name="every")
     local = record.on(flow(every, "Whole"), item)

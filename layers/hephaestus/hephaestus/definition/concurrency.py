@@ -145,7 +145,10 @@ def limits_wrong(limits: object, *, of_workflow: bool = False) -> Iterator[tuple
         yield (f"names {len(limits)} limits", f"Name at most {MOST_LIMITS}")
     for one in limits if of_workflow else ():
         if not isinstance(one, Concurrency):
-            yield (f"names the rate {one.name!r}", "Give the rate to the steps that it is for")
+            yield (
+                f"names the rate {one.name!r}",
+                "Give the rate to its first step: nothing runs before that",
+            )
         elif one.held != "attempt":
             yield (f"names the limit {one.name!r} with held={one.held!r}", "Drop held: it is held until the end")
 

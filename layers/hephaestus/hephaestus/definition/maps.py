@@ -227,9 +227,11 @@ def _target_wrong(given: object, made: object) -> Iterator[tuple[str, str]]:
     elif made.checkpoint is False:
         fix = "Drop checkpoint=False: what items end together is one commit"
         yield (f"is a map of {made.key}, which has checkpoint=False", fix)
-    elif rates := [limit.name for limit in made.limits or () if isinstance(limit, RateLimit)]:
-        fix = "Put the step into a workflow, and run that for each item"
-        yield (f"is a map of {made.key}, which names the rate {rates[0]!r}", fix)
+    elif len({isinstance(limit, RateLimit) for limit in made.limits or ()}) > 1:
+        fix = (
+            "Give the map a concurrency in place of the limit; or make the step a workflow, and run that for each item"
+        )
+        yield (f"is a map of {made.key}, which names a rate and a limit that has permits", fix)
 
 
 def read_tolerated(given: object) -> tuple[int, int | None] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus.engine.activation import INSTANCE, is_item, parse, step_of
+from hephaestus.engine.map_items import is_open_item
 from hephaestus.engine.records import NOTHING
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def _may_run_items(state: State, step: str) -> bool:
 def _has_turn(before: State, after: State, activation: str, turn: Turn) -> bool:
     """Whether an attempt still has its time, or its place in line."""
     if after.closed or not _is_open(after, activation):
+        return False
+    if "[" in activation and not is_open_item(after, activation):
         return False
     if activation in after.running:
         return True

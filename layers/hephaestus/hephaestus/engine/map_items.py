@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus.engine.activation import parse, step_of
+from hephaestus.engine.activation import is_item, parse, step_of
 from hephaestus.engine.graph import Spread
+from hephaestus.engine.pacing import MOST_PACED, may_begin
 from hephaestus.engine.records import CANCELLED, COMPLETED, NOT_ENDED, NOT_UNDONE, Counts
 from hephaestus.values import FrozenDict
 
@@ -53,7 +54,9 @@ def at_once(graph: Graph, step: str, mapped: Mapped) -> int:
 def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collection[str]) -> Iterator[tuple[str, int]]:
     """The items that are due for an attempt, by activation, with the attempt's number: those that were tried first.
 
-    None while the map stands in line for permits: all items that an instance runs have the same ones (F.9).
+    None while the map stands in line for permits: all items that an instance runs have the same ones (F.9). An item
+    that a rate has wait holds one of the map's places. An instance reserves for no more items than it runs at a time:
+    of what it cannot start in its time, the place is lost.
     """
     if is_stopped(graph, state, step) or state.activation(step) in state.queued:
         return
@@ -63,17 +66,21 @@ def due_items(graph: Graph, state: State, step: str, now: int, in_flight: Collec
     others = open_parts(state, step) if mapped.child else {}
     places = at_once(graph, step, mapped) - len(mapped.open) - len(others)
     for key, one in mapped.open.items():
-        if one.retry_at is not None and one.retry_at <= now and (text := state.item(step, key)) not in in_flight:
+        due = one.retry_at is not None and one.retry_at <= now
+        if due and (text := state.item(step, key)) not in in_flight and may_begin(state, text, now):
             yield text, one.attempt + 1
     under_way = _under_way(step, in_flight) - mapped.open.keys()
     places -= len(under_way)
+    paced = sum(is_item(one, step) for one in state.turns)
+    begin = MOST_PACED - paced if paced else places
     at = mapped.ends.find(NOT_ENDED)
     while at >= 0 and places > 0:
         key = mapped.key(at)
-        if key not in mapped.open and key not in under_way and state.item(step, key) not in others:
+        if key not in mapped.open and key not in under_way and (activation := state.item(step, key)) not in others:
             places -= 1
-            if not mapped.child or not mapped.entries[at]:
-                yield state.item(step, key), 1
+            begin -= activation not in state.turns
+            if (not mapped.child or not mapped.entries[at]) and begin >= 0 and may_begin(state, activation, now):
+                yield activation, 1
         at = mapped.ends.find(NOT_ENDED, at + 1)
 
 

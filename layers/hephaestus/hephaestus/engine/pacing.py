@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hephaestus.engine.state import State
 
 EARLY_MS: Final = 1_200  # before its time an instance is woken: messages and clocks are not exact
+MOST_PACED: Final = 16  # of a map's items that run in an instance or have a time ahead: so many run at once
 IN_PLACE_MS: Final = 2_000  # a time that is no further ahead is waited for
 
 

@@ -594,15 +594,22 @@ class _Execution:
             self.journal.decide(PermitsTaken(INSTANCE, run.attempt, ()))  # its workflow has no limits any more
 
     def admitted(self, runs: Sequence[Run], now: int) -> list[Run]:
-        """Those that have the permits that they need; the others stand in line, or have failed."""
-        found = []
+        """Those that have the permits and times that they need; the others stand in line, or have failed.
+
+        Raises:
+            LookAgain: another writer was faster, or one has failed: perhaps nothing else is to start.
+        """
+        found, failed = [], False
         for run in runs:
             error = self.permits.ask(run, self.may_ask)
             if error is not None:
                 outcome, final = Outcome(run.activation, run.attempt, now, error=error), type(error) is Interrupted
                 self.journal.decide(self.within_room(self.judge.failed(outcome, error, final=final)))
+                failed = True
             elif self.permits.admits(run):
                 found.append(run)
+        if failed:
+            raise LookAgain
         return found
 
     def may_ask(self, activation: str) -> bool:

@@ -38,7 +38,7 @@ def with_reasons(shown: InstanceView, state: State, store: Store, now: int, lack
         return shown
     said = waits_for(state, store, now) if state.queued or state.turns else {}
     own = said.pop(INSTANCE, None)
-    lines = {step_of(activation): text for activation, text in said.items()}
+    lines = {step_of(activation): text for activation, text in reversed(said.items())}  # of items, that of the first
     if state.workflow == SCHEDULE_KEY and state.step_status(STEP) == "waiting":
         lines[STEP] = _of_schedule(state, now)
     found = explained(shown, state, now, lines)

@@ -5,7 +5,8 @@ Where a step needs a rate as well, the time is reserved last, when the permits a
 gives them back.
 
 A permit that was taken is given back where the step is not to start after all: the state has changed meanwhile.
-Items of a map have the permits of the map: one owner takes them once, for all items that it runs (F.9).
+Items of a map have the permits of the map: one owner takes them once, for all items that it runs. Of a rate, each of
+their attempts reserves a time (F.9). No item has both.
 """
 
 from __future__ import annotations
@@ -128,23 +129,23 @@ class Gate:
         activation, state = leaf_of(run.activation), self.journal.draft
         limits = self.limits_of(run.activation)
         self.needs.pop(activation, None)
-        self.paces.pop(activation, None)
+        self.paces.pop(run.activation, None)
         if run.undo or not limits or activation in state.queued:
             return None
         counts = [] if self._has_permits(run) else [one for one in limits if isinstance(one, Concurrency)]
-        in_time = is_in_time(state.turns.get(activation), run.attempt, self.clock.now())
+        in_time = is_in_time(state.turns.get(run.activation), run.attempt, self.clock.now())
         rates = [] if in_time else rates_of(limits)
         asks = any(limit.per is not None for limit in (*counts, *rates))
-        if asks and not may_ask(activation):
+        if asks and not may_ask(activation if counts else run.activation):
             who = f"instance {state.instance_id}" + (f": step {run.step}" * bool(run.step))
             return Interrupted(f"{who}: the Lambda that asked for the per of its limits ended each time before it did")
 
         def needs() -> None:
             # A map's items see the same, but for the item itself: so does what is asked once for all of them.
-            context = self.context(activation if activation == run.activation else f"{activation}[]", run.attempt)
-            of = self.store.permits.deployment
+            of, is_item = self.store.permits.deployment, activation != run.activation
+            context = self.context(f"{activation}[]" if is_item and counts else run.activation, run.attempt)
             self.needs[activation] = tuple(Need(limit.key(context), limit.n, of) for limit in counts)
-            self.paces[activation] = tuple(pace_of(limit, context, of) for limit in rates)
+            self.paces[run.activation] = tuple(pace_of(limit, context, of) for limit in rates)
 
         return contain(needs, lambda error: error) if counts or rates else None
 
@@ -155,7 +156,7 @@ class Gate:
             StoreUnavailable: the store did not answer.
         """
         state, activation = self.journal.draft, leaf_of(run.activation)
-        needs, paces = self.needs.pop(activation, ()), self.paces.pop(activation, ())
+        needs, paces = self.needs.pop(activation, ()), self.paces.pop(run.activation, ())
         if not needs and not paces:
             return activation not in state.queued  # with another item of its map
         limits, self.unsure = self.limits_of(run.activation), self.unsure or activation == INSTANCE

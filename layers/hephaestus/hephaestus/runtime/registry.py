@@ -172,7 +172,7 @@ class Registry:
     def _limits(self) -> list[Limit]:
         versions = [flow.definition(version) for flow in self for version in flow.versions]
         every: list[Limit] = [limit for one in versions for limit in one.limits]
-        return every + [limit for one in versions for step in one.declared.values() for limit in limits_of(step)]
+        return every + [limit for one in versions for _, step in one.all_declared for limit in limits_of(step)]
 
     def unavailable(self) -> list[str]:
         """The modules that cannot be loaded; the log says why."""

@@ -63,18 +63,17 @@ class Timekeeper:
         self._called: dict[str, set[str]] = {}
 
     def begins(self, known: Generation, step: Step, context: StepContext, invocation: Invocation, of: str) -> None:
-        """A step's own code is about to run: its log names its time, and that has come; items of a map have none."""
-        if of:
-            return
-        world, turn = self.ledger.world, known.state.turns.get(known.state.activation(step.key))
+        """A step's own code is about to run: its log names its time, and that has come; so with an item of ``of``."""
+        named = known.state.item(of, context.item_key) if of else known.state.activation(step.key)
+        world, turn = self.ledger.world, known.state.turns.get(named)
         for limit in step.limits:
             if not isinstance(limit, RateLimit):
                 continue
             name, now = limit.key(context), world.now + invocation.skew
             at = 0 if turn is None or turn.attempt != context.attempt else turn.at
-            require(at > 0, RULE, f"attempt {context.attempt} of {step.key} runs, and its log names no time for {name}")
+            require(at > 0, RULE, f"attempt {context.attempt} of {named} runs, and its log names no time for {name}")
             is_time = at <= max(now, known.state.updated_at) and now <= at + LATE_MS
-            require(is_time, RULE, f"step {step.key} runs at {now}, and its time for {name} is {at}")
+            require(is_time, RULE, f"{named} runs at {now}, and its time for {name} is {at}")
             book = self.books.setdefault(name, Book(limit))
             book.reserved.append((at, limit.cost))
             book.begun.append((world.now, limit.cost))

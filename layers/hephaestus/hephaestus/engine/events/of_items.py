@@ -422,9 +422,11 @@ def _put(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
 
 
 def _left(state: State, about: OfActivation) -> dict[str, Any]:
-    """What runs, and what runs alone, without the activation that an event is about."""
+    """What runs, and what runs alone, without the activation that an event is about; no ``per`` is asked for it."""
     gone = about.activation
+    choosing = {"choosing": without(state.choosing, gone)} if gone in state.choosing else {}
     return {
+        **choosing,
         "running": tuple([one for one in state.running if one != gone]),
         "isolated": tuple([one for one in state.isolated if one != gone]),
     }

@@ -35,7 +35,7 @@ class PermitsTaken(OfActivation):
         held = Held(self.attempt, self.grants, self.whole, self.order, self.owner)
         queued = without(state.queued, self.activation) if self.activation in state.queued else state.queued
         permits = added(state.permits, self.activation, held)
-        found = {"permits": permits, "queued": queued, **_asked(state, self.activation)}
+        found = {"permits": permits, "queued": queued, **asked(state, self.activation)}
         return {**found, **_go_on(state, at)} if self.activation == INSTANCE and state.resuming else found
 
 
@@ -60,7 +60,7 @@ class StepQueued(OfActivation):
             "queued": added(state.queued, self.activation, queued),
             "permits": permits,
             "running": tuple([one for one in left if not (one == own or is_item(one, step_of(own)))]),
-            **_asked(state, own),
+            **asked(state, own),
         }
 
 
@@ -87,8 +87,11 @@ def _go_on(state: State, at: int) -> dict[str, Any]:
     }
 
 
-def _asked(state: State, activation: str) -> dict[str, Any]:
-    """The ``per`` of a map's limits has been asked, and did not end the process: it will be asked again much later."""
+def asked(state: State, activation: str) -> dict[str, Any]:
+    """The ``per`` of a map's limits has been asked, and did not end the process: it will be asked again much later.
+
+    So has that of a rate, for an item.
+    """
     if activation not in state.choosing or state.step_status(step_of(activation)) != "mapping":
         return {}
     return {"choosing": without(state.choosing, activation)}

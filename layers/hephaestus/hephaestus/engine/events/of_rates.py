@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hephaestus.engine.events.event import OfActivation, event, stays
+from hephaestus.engine.events.of_limits import asked
 from hephaestus.engine.records import Turn
 from hephaestus.engine.state import added, without
 
@@ -25,7 +26,11 @@ class StartReserved(OfActivation):
     def changes(self, state: State, _at: int) -> dict[str, Any]:
         """It stands in no line, and is not under way before that."""
         turn = Turn(self.attempt, self.start_at, self.order, self.paces)
-        return {"turns": added(state.turns, self.activation, turn), "running": _others(state, self.activation)}
+        return {
+            "turns": added(state.turns, self.activation, turn),
+            "running": _others(state, self.activation),
+            **asked(state, self.activation),
+        }
 
 
 @event(stays("running"))
@@ -44,6 +49,7 @@ class StartQueued(OfActivation):
             "turns": added(state.turns, self.activation, Turn(self.attempt, 0, self.order, self.paces)),
             "permits": without(state.permits, self.activation) if lets_go else state.permits,
             "running": _others(state, self.activation),
+            **asked(state, self.activation),
         }
 
 
