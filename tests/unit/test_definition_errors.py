@@ -6,7 +6,7 @@ import math
 import types
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
@@ -79,6 +79,20 @@ def odd(name: str, value: Any) -> Step:
 
 
 ONE_STEP = {first: {"done": DONE}}
+
+
+def test_an_argument_that_there_is_not_is_an_error_of_the_definition() -> None:
+    """With the one that is meant, in the first line of a workflow and of a step."""
+    with pytest.raises(DefinitionError, match=r"is given limitt, which is no argument. Did you mean limits"):
+
+        class Misspelt(Workflow, key="misspelt", limitt=[]):  # type: ignore[arg-type]  # the mistake
+            start_at = DONE
+            transitions: ClassVar = {}
+
+    with pytest.raises(DefinitionError, match=r"@step is given time_out, which is no argument. Did you mean timeout"):
+        step(time_out=5)  # type: ignore[call-overload]  # the mistake
+    with pytest.raises(DefinitionError, match=r"is given zebra, which is no argument. Give one of events, "):
+        step(zebra=5)  # type: ignore[call-overload]  # the mistake
 
 
 def problems(

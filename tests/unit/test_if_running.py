@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from hephaestus import DONE, AlreadyRunning, DefinitionError, Workflow
+from hephaestus import DONE, AlreadyRunning, DefinitionError, Workflow, telemetry
 from hephaestus.cli.app import app
 from hephaestus.cli.terminal import Place, Session
 from hephaestus.client import Client
@@ -18,6 +18,7 @@ from hephaestus.handlers.commands import do_directly, serve
 from hephaestus.handlers.http.api import Api
 from hephaestus.operations.http_client import Api as Caller
 from hephaestus.runtime.instances import Instances
+from hephaestus.runtime.telemetry import START_USED
 from hephaestus.steps import ChildWorkflow, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.property.test_client_as_runner import InProcess
@@ -49,6 +50,23 @@ def test_rule_f10_a_start_uses_the_instance_that_is_open() -> None:
     assert len(history.items) == len(local.runner.history("sync::a", limit=len(history.items)).items)
     anew = local.start(USING, "a", {"n": 3}, start_id="again")
     assert (anew.used, anew.generation, anew.context) == (False, 2, {"n": 3})
+
+
+def test_a_start_that_uses_one_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """It costs no write, so history has nothing of it."""
+    heard: list[Any] = []
+    local = LocalRuntime(USING)
+    telemetry.attach("test", lambda _, __, metadata: heard.append(metadata), [START_USED])
+    try:
+        with caplog.at_level("INFO", "hephaestus.start"):
+            for _ in range(2):
+                local.start(USING, "a", start_id=f"{len(heard)}{_}")
+    finally:
+        telemetry.detach("test")
+    assert [(one["instance_id"], one["workflow"]) for one in heard] == [("sync::a", "Sync")]
+    assert [record.getMessage() for record in caplog.records] == [
+        "instance sync::a: a start of it by - used the one that is open"
+    ]
 
 
 @pytest.mark.parametrize("header", [{}, {"if_running": "reject"}])

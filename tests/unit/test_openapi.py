@@ -13,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]  # it brings no types
 import pydantic
 import pytest
 
-from hephaestus import DONE, FAIL, StepContext, Workflow, errors, step
+from hephaestus import DONE, FAIL, Concurrency, StepContext, Workflow, errors, step
 from hephaestus.definition.views import InstanceView, to_json_object
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.api import ROUTES
@@ -130,7 +130,7 @@ def begin(ctx: StepContext) -> str:
 gate = WaitForEvent("go", "no", name="gate", timeout=60)
 
 
-class Everything(Workflow, key="everything", tags=("all",)):
+class Everything(Workflow, key="everything", tags=("all",), limits=[Concurrency("everything", 2)]):
     """Says of itself all that a workflow can say."""
 
     Input = Receipt

@@ -104,11 +104,13 @@ def test_a_schedule_is_paused_with_a_reason_and_goes_on_from_then(local: LocalRu
 
 
 def test_a_trigger_starts_one_now_once_a_request(local: LocalRuntime) -> None:
-    """Rule G.8."""
+    """Rule G.8. Its history says who asked for it."""
     for _ in range(2):
-        done = _do(local, TriggerSchedule(schedule=NIGHTLY, request_id="r1"))
+        done = _do(local, TriggerSchedule(schedule=NIGHTLY, request_id="r1", by="ann"))
         assert done == "report::nightly.manual-r1"
     assert local.runner.get(done).status == "waiting"
+    started = local.runner.history(done).items[0].events[0]
+    assert (started["by"], started["by_source"]) == ("ann", "claim")
     odd = _do(local, TriggerSchedule(schedule=NIGHTLY, request_id="a b/c"))
     assert odd.startswith("report::nightly.manual-")
     assert local.runner.get(odd).steps["work"].results == {"for": "2026-01-01 00:00:00+00:00"}
@@ -253,14 +255,14 @@ def test_the_command_line_has_schedules(local: LocalRuntime, monkeypatch: pytest
 
     assert app is not None
     run("create", "Report.hourly", "0 * * * *", "--catch-up", "3", "--data", '{"a": 1}')
-    run("pause", NIGHTLY, "--reason", "a freeze")
+    assert run("pause", NIGHTLY, "--reason", "a freeze") == f"✓ paused {NIGHTLY}\n"
     listed = run("list")
     assert "paused by ann: a freeze" in listed
     assert "Report.hourly" in listed
     assert "2026-01-01 01:00 UTC" in listed
-    run("unpause", NIGHTLY)
+    assert run("unpause", NIGHTLY) == f"✓ unpaused {NIGHTLY}\n"
     assert "2026-01-01 02:30 Europe/Rome" in run("list")
-    run("trigger", NIGHTLY, "--request-id", "r1")
+    assert run("trigger", NIGHTLY, "--request-id", "r1") == "✓ started report::nightly.manual-r1\n"
     assert local.runner.get("report::nightly.manual-r1").status == "waiting"
     run("delete", "Report.hourly", "--yes")
     assert "Report.hourly" not in run("list")

@@ -250,22 +250,7 @@ def workflow() -> Schema:
         },
         "ends_on": {"type": "array", "items": {"type": "string"}},
         "checkpoint": {"type": "boolean", "description": "False: its result is left to the next commit. Else true."},
-        "limits": {
-            "type": "array",
-            "description": "How many of its attempts may run at once, or start in a time.",
-            "items": {
-                "type": "object",
-                "required": ["name", "n"],
-                "properties": {
-                    "name": text,
-                    "n": {"type": "integer"},
-                    "period_seconds": {"type": "number"},
-                    "burst": {"type": "integer"},
-                    "cost": {"type": "integer"},
-                },
-                "additionalProperties": False,
-            },
-        },
+        "limits": _limits("How many of its attempts may run at once, or start in a time."),
         "child": {
             **_all_of({"workflow": WORKFLOW, "detached": {"type": "boolean"}, "undoes": {"type": "boolean"}}),
             "description": "The workflow that it starts, and whether that undoes itself what it did.",
@@ -293,6 +278,7 @@ def workflow() -> Schema:
         "output": {**text, "description": "The step whose results are the output; without, the one completed last."},
         "on_failure": {**text, "description": "The step that runs before an instance ends as failed."},
         "timeout_seconds": {"type": "number", "description": "How long an instance may take."},
+        "limits": _limits("How many of its instances may be under way at once."),
     }
     whole = _all_of(
         {
@@ -313,6 +299,27 @@ def workflow() -> Schema:
         "additionalProperties": False,
     }
     return whole
+
+
+def _limits(what: str) -> Schema:
+    """What ``describe`` says of limits."""
+    number, text = {"type": "integer"}, {"type": "string"}
+    return {
+        "type": "array",
+        "description": what,
+        "items": {
+            "type": "object",
+            "required": ["name", "n"],
+            "properties": {
+                "name": text,
+                "n": number,
+                "period_seconds": {"type": "number"},
+                "burst": number,
+                "cost": number,
+            },
+            "additionalProperties": False,
+        },
+    }
 
 
 def trigger() -> Schema:

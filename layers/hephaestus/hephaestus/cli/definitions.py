@@ -78,6 +78,8 @@ def list_workflows(ctx: typer.Context) -> None:
         numbers = [f"v{each['version']}{'*' * (each['version'] == flow['current'])}" for each in flow["versions"]]
         cells = (", ".join(numbers), f"{safe(flow['key'])}::…", str(len(newest["steps"])), safe(", ".join(events)))
         table.add_row(styles.plain(flow["name"], "bold"), *map(Text, cells))
+        if limits := [f"{one['n']} of {one['name']}" for one in newest.get("limits", ())]:
+            notes.append(styles.plain(f"{flow['name']} has at most {', '.join(limits)} under way", "dim"))
         if paused := flow.get("paused"):
             by = f" by {paused['by']}" if paused["by"] else ""
             said = f"paused{by} since {paused['at']}" + (f": {paused['reason']}" if paused["reason"] else "")

@@ -17,6 +17,7 @@ from hephaestus.cli.text import safe
 from hephaestus.errors import BadRequest
 from hephaestus.runtime.commands import ROUTED, Cancel, Command, Deliver, Fork, Redrive, Start
 from hephaestus.runtime.commands.members import REQUIRED, Declared
+from hephaestus.runtime.names import SCHEDULE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -288,6 +289,7 @@ def tell(
     elif wait and "workflow" in done:
         session.say(instance(done, session.out.width))
     else:
-        session.say(Text.assemble(("✓ ", "green"), styles.plain(what), " ", (safe(done["id"]), "bold")))
+        name = done["id"].removeprefix(f"{SCHEDULE_KEY}::")  # a schedule by its name
+        session.say(Text.assemble(("✓ ", "green"), styles.plain(what), " ", (safe(name), "bold")))
     if done.get("status") not in ended_well:
         end_with(done)

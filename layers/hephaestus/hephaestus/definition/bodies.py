@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-HEADER: Final = ("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current", "checkpoint")
+HEADER: Final = (
+    *("key", "scope", "version", "tags", "metadata", "name", "forks", "versions", "current", "checkpoint"),
+    *("limits", "if_running"),
+)
 WORKFLOW: Final = ("start_at", "transitions", "retry", "Input", "output", "on_failure", "timeout", "example")
 SHARED: Final = ("triggers", "schedules")  # which an umbrella has, too
 STEP: Final = ("events", "step_key", "retry", "timeout", "semantics", "compensate_retry", "rounds", "checkpoint")
+OF_STEP: Final = (*(name for name in STEP if name != "step_key"), "compensate", "key", "limits")
 STEP_METHODS: Final = ("execute", "compensate")
 
 
@@ -39,6 +43,14 @@ def step_body_wrong(step: type, root: type) -> Iterator[tuple[str, str]]:
     methods = {name: value for name, value in body.items() if callable(value)}
     yield from _misspelt(body, root, STEP)
     yield from _misspelt(methods, root, STEP_METHODS)
+
+
+def unknown_wrong(given: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Arguments that there are not, each with the one that is meant, if it is known."""
+    for name in given:
+        meant = next((one for one in known if _alike(_plain(name), _plain(one))), None)
+        fix = f"Did you mean {meant}?" if meant else f"Give one of {', '.join(known)}"
+        yield (f"is given {name}, which is no argument", fix)
 
 
 def _misspelt(body: Iterable[str], root: type, known: Collection[str]) -> Iterator[tuple[str, str]]:

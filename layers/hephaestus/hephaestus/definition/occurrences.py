@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -126,7 +127,7 @@ def turn(carry: Mapping[str, Any], now: int, event: str, payload: Mapping[str, A
         case "unpause":
             look.unpause()
         case "trigger":
-            look.start(str(payload["name"]), now)
+            look.start(str(payload["name"]), now, str(payload.get("by", "")), str(payload.get("by_source", "")))
     return Turn(look.carry, tuple(look.starts), look.again_at())
 
 
@@ -200,8 +201,11 @@ class _Look:
         self.looked = True
         return bool(self.carry.get("open"))
 
-    def start(self, name: str, time: int) -> bool:
-        """Start an occurrence; ``False`` where that is done later. One that cannot start is left out."""
+    def start(self, name: str, time: int, by: str = "", by_source: str = "") -> bool:
+        """Start an occurrence, which someone may have triggered; ``False`` where that is done later.
+
+        One that cannot start is left out.
+        """
         try:
             found = self.asked.occurrence(self.declared, name, time)
         except NotThere:
@@ -210,7 +214,7 @@ class _Look:
         except LeftOut as error:
             self.leave_out(time, str(error))
             return True
-        self.starts.append(found)
+        self.starts.append(replace(found, by=by, by_source=by_source) if by_source else found)
         self.carry["last"] = {"id": found.child, "time": time}
         self.carry["open"] = [*self.carry.get("open", ()), found.child][-MOST_OPEN:]
         return True

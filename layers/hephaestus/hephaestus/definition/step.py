@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeAlias, get_args, overload
 
+from hephaestus.definition.bodies import OF_STEP, unknown_wrong
 from hephaestus.definition.durations import read_duration, shown
 from hephaestus.definition.mistakes import Mistakes
 from hephaestus.definition.results import Again, Completed, Pending, Result
@@ -252,6 +253,7 @@ def step(  # noqa: PLR0913 - what a step is made of
     rounds: Rounds | None = None,
     checkpoint: bool | None = None,
     limits: Sequence[Limit] = (),
+    **unknown: Never,
 ) -> FunctionStep | Callable[[StepFunction], FunctionStep]:
     """Make a step of a function that takes the context and returns a result.
 
@@ -272,8 +274,9 @@ def step(  # noqa: PLR0913 - what a step is made of
             ``[RateLimit("stripe", 100, timedelta(minutes=1))]``.
 
     Raises:
-        DefinitionError: it is given something by position that is no function.
+        DefinitionError: it is given something by position that is no function, or an argument that there is not.
     """
+    _reject(unknown)
     named: Any = events  # what is wrong with any of these is said when a workflow is defined with the step
     if isinstance(events, str):
         named = (events,)
@@ -303,6 +306,14 @@ def step(  # noqa: PLR0913 - what a step is made of
         wrong.add(f"@step is given {shown(function)}", 'Give what it takes by name, as in @step(events=("paid",))')
         wrong.report("step")
     return decorate if function is None else decorate(function)
+
+
+def _reject(unknown: Mapping[str, object]) -> None:
+    """Reject arguments that ``@step`` does not have."""
+    wrong = Mistakes("step")
+    for problem, fix in unknown_wrong(unknown, OF_STEP):
+        wrong.add(f"@step {problem}", fix)
+    wrong.report("step")
 
 
 class Done(Step):

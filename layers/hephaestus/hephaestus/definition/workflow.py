@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Never, cast
 
-from hephaestus.definition.bodies import body_wrong
+from hephaestus.definition.bodies import HEADER, body_wrong, unknown_wrong
 from hephaestus.definition.business_key import BusinessKey, Scope, check_id
 from hephaestus.definition.default import default_runner
 from hephaestus.definition.durations import shown
@@ -125,11 +125,12 @@ class Workflow(OfOutput[OutputT]):
         checkpoint: Checkpoint = "steps",
         limits: Sequence[Concurrency] = (),
         if_running: IfRunning = "reject",
+        **unknown: Never,
     ) -> None:
         """Read and check the definition."""
         super().__init_subclass__()
         cls.output_type = output_type(cls)
-        ignored = list(body_wrong(cls, Workflow))  # before it gets attributes of its own
+        ignored = [*unknown_wrong(unknown, HEADER), *body_wrong(cls, Workflow)]  # before it gets attributes of its own
         key, scope, forks = (plain_name(text) for text in (key, scope, forks))
         cls.name = cls.__name__ if name is None else plain_name(name)
         cls.version = version

@@ -197,6 +197,7 @@ class Occurrence:
         scheduled_for: the time that it is for (ms).
         start_id: the name of its start.
         workflow, version, initial, tags, metadata, graph, timeout_ms: see ``InstanceStarted``.
+        by, by_source: who has triggered it, and how that is known; empty where its time had come.
     """
 
     child: str
@@ -209,6 +210,8 @@ class Occurrence:
     metadata: Mapping[str, Any] = NOTHING
     graph: str = ""
     timeout_ms: int = 0
+    by: str = ""
+    by_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

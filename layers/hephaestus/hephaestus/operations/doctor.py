@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Verdict = Literal["ok", "note", "wrong"]
 INDEXES: Final = ("listing", "wake")
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+PAGE: Final = 200
+MOST_PAGES: Final = 10
 NOBODY: Final = "hephaestus-doctor::nobody"
 
 
@@ -80,6 +82,7 @@ def examine_api(api: Api) -> Iterator[Finding]:
         return
     yield Finding("API", "ok", "it answers")
     yield _loaded(broken, "see why in its log; their instances are parked until then")
+    yield from _stopped(api)
 
 
 def _looks(stack: Stack, account: Account) -> Iterator[tuple[str, Callable[[], list[Finding]], str]]:
@@ -189,7 +192,29 @@ def _workflows(stack: Stack, account: Account) -> list[Finding]:
         return []
     broken = Api(DirectInvocation(stack, account)).unavailable()
     fix = f"see why in the log of {stack.functions['read']}, and deploy again; their instances are parked until then"
-    return [_loaded(broken, fix)]
+    return [_loaded(broken, fix), *_stopped(Api(DirectInvocation(stack, account)))]
+
+
+def _stopped(api: Api) -> Iterator[Finding]:
+    """What operators have stopped: workflows that are paused, and limits of 0."""
+    for flow in api.workflows():
+        if paused := flow.get("paused"):
+            why = _because(paused["by"], paused["reason"])
+            yield Finding("paused", "note", f"{flow['name']}{why}", f"hephaestus unpause --workflow {flow['name']}")
+    cursor = None
+    for _ in range(MOST_PAGES):
+        page = api.limits(limit=PAGE, cursor=cursor)
+        for one in page["items"]:
+            if one.get("set_to") == 0:
+                why, waits = _because(one.get("changed_by"), one.get("reason")), one["in_line"]
+                detail = f"{one['limit']} is set to 0{why}; {waits}{' or more' if one.get('more') else ''} in line"
+                yield Finding("limit", "note", detail, f"hephaestus limits unset {one['limit']}")
+        if (cursor := page.get("cursor")) is None:
+            return
+
+
+def _because(by: str | None, reason: str | None) -> str:
+    return f"{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
 
 
 def _loaded(broken: list[str], fix: str) -> Finding:

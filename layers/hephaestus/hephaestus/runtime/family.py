@@ -142,8 +142,9 @@ class Family:
         if now - effect.decided > LATEST_START_MS:
             _logger.error("schedule %s: %s was not started within two weeks", schedule.instance_id, one.child)
             return
-        own = (one.workflow, one.version, one.initial, one.tags, one.metadata, one.start_id, schedule.instance_id)
-        first = InstanceStarted(*own, "parent", one.graph, one.timeout_ms, scheduled_for=one.scheduled_for)
+        own = (one.workflow, one.version, one.initial, one.tags, one.metadata, one.start_id)
+        who = (one.by, one.by_source) if one.by_source else (schedule.instance_id, "parent")
+        first = InstanceStarted(*own, *who, one.graph, one.timeout_ms, scheduled_for=one.scheduled_for)
         started = self._begin(one.child, first, now)
         if started is None:
             _logger.error("schedule %s: another instance has the id %s", schedule.instance_id, one.child)

@@ -41,9 +41,10 @@ ISOLATED: Final = "hephaestus.step.isolated"  # its process died; it runs alone 
 EXECUTION_START: Final = "hephaestus.execution.start"  # an invocation begins to run an instance
 EXECUTION_STOP: Final = "hephaestus.execution.stop"  # and has done with it
 LIMIT_SWEPT: Final = "hephaestus.limit.swept"  # the sweep has looked at a limit that has a line, or had one
+START_USED: Final = "hephaestus.start.used"  # a start has used the instance of its id that is open
 RATE_CALLED: Final = "hephaestus.rate.called"  # the line of a rate was called
 OF_ALL: Final = frozenset({PARKED, EXECUTION_START, EXECUTION_STOP})  # told of instances that no one knows, too
-OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP, LIMIT_SWEPT, RATE_CALLED)
+OURS: Final = (PARKED, ISOLATED, EXECUTION_START, EXECUTION_STOP, LIMIT_SWEPT, RATE_CALLED, START_USED)
 """Events beside those of the family, for handlers that ask for them."""
 
 FIELDS: Final = frozenset(

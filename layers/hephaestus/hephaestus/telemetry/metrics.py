@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
-from hephaestus.runtime.telemetry import ISOLATED, LIMIT_SWEPT, PARKED, RATE_CALLED
+from hephaestus.runtime.telemetry import ISOLATED, LIMIT_SWEPT, PARKED, RATE_CALLED, START_USED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,7 @@ HEARD: Final = (
     PARKED,
     LIMIT_SWEPT,
     RATE_CALLED,
+    START_USED,
 )
 COUNTED: Final = {"hephaestus.step.async": "StepsWaiting", ISOLATED: "StepsIsolated"}
 OF_LIMITS: Final = {
@@ -37,6 +38,7 @@ OF_LIMITS: Final = {
     "LongestHeld": "longest_held",
     "ReservedAhead": "reserved_ahead",
 }
+STARTS: Final = {"hephaestus.workflow.start": "InstancesStarted", "hephaestus.start.used": "StartsUsed"}
 ENDS: Final = {"completed": "InstancesCompleted", "failed": "InstancesFailed", "cancelled": "InstancesCancelled"}
 
 
@@ -57,8 +59,8 @@ class MetricsHandler:
     def __call__(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Count one event."""
         match event:
-            case "hephaestus.workflow.start":
-                self._count("InstancesStarted", metadata)
+            case "hephaestus.workflow.start" | "hephaestus.start.used":
+                self._count(STARTS[event], metadata)
             case "hephaestus.workflow.stop" | "hephaestus.workflow.exception":
                 self._ended(measurements, metadata)
             case "hephaestus.step.start":

@@ -99,6 +99,8 @@ def _version(definition: Definition) -> dict[str, Any]:
             if key != definition.graph.on_failure
         ],
     }
+    if definition.limits:
+        described["limits"] = list(map(_limit, definition.limits))
     if definition.timeout is not None:
         described["timeout_seconds"] = definition.timeout.total_seconds()
     if definition.graph.on_failure:

@@ -182,7 +182,8 @@ class TriggerSchedule(Command):
         request = self.request_id or instances.clock.unique()
         part = request if PLAIN.fullmatch(request) else digest(request)[:20]
         name = f"{declared['name']}.manual-{part}"
-        tell(instances, going, _id(self.schedule), "trigger", {"name": name}, request, self.by)
+        payload = {"name": name, "by": self.by.name, "by_source": self.by.source}
+        tell(instances, going, _id(self.schedule), "trigger", payload, request, self.by)
         return f"{flow.business_key.name}::{name}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus import errors
@@ -11,6 +12,7 @@ from hephaestus.runtime.commands.command import Command, Used
 from hephaestus.runtime.intake import check_input, digest, read_tags, read_value
 from hephaestus.runtime.sizes import check_size
 from hephaestus.runtime.starts import version_for
+from hephaestus.runtime.telemetry import START_USED, tell
 from hephaestus.values import FrozenDict
 from hephaestus.values.given import own
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from hephaestus.runtime.instances import Instances
 
 TRIES: Final = 5
+
+_logger = logging.getLogger("hephaestus.start")
 
 
 class Start(Command):
@@ -95,6 +99,8 @@ class Start(Command):
                 if flow.if_running != "use" or (other is not None and other.workflow != flow.name):
                     raise
                 if other is not None and not other.closed:
+                    _logger.info("instance %s: a start of it by %s used the one that is open", made, who.name or "-")
+                    tell(START_USED, other, {}, by=who.name)
                     return Used(made)
             else:
                 return made
