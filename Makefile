@@ -138,10 +138,16 @@ bench: .venvs/bench/.stamp ## Measure the engine's own cost, how it grows, and a
 	@.venvs/bench/bin/python benchmarks/children.py
 	@.venvs/bench/bin/python benchmarks/maps.py
 	@.venvs/bench/bin/python benchmarks/map_trees.py
+	@.venvs/bench/bin/python benchmarks/rates.py --starts 2000
 	@.venvs/bench/bin/python benchmarks/tables.py
 	@.venvs/bench/bin/python benchmarks/cold_start.py --limit 1.3
 	@.venvs/bench/bin/python benchmarks/beside.py
 	@.venvs/bench/bin/python benchmarks/dev.py
+
+.PHONY: bench-limits
+bench-limits: .venvs/dev/.stamp ## Have instances contend for limits and rates on DynamoDB Local, while workers are killed
+	@$(DEV)/python benchmarks/limits.py
+	@$(DEV)/python benchmarks/rates.py --dynamodb --starts 2000
 
 # More for the soak: make soak SOAK_ARGS='--instances 10000 --seed 7 --json report.json'
 SOAK_ARGS ?=

@@ -46,6 +46,34 @@ def standing(permits: ShardedPermits, numbers: range, needs: tuple[Need, ...] = 
     return found
 
 
+@pytest.mark.parametrize(("number", "taking", "giving"), [(8, 0, 0), (20, 2, 2), (40, 2, 4), (4000, 2, 4)])
+def test_a_permit_of_many_costs_a_few_reads_more(
+    permits: ShardedPermits, monkeypatch: pytest.MonkeyPatch, number: int, taking: int, giving: int
+) -> None:
+    """Without contention, and after the first of each shard: the limit's own item and the shard; four other lines."""
+    needs, reads = (Need("many", number),), Counter[str]()
+    get = permits.table.get
+    for _ in range(2):
+        for one in range(8):
+            grants = permits.take(attempt(one), needs, NOW)
+            assert not isinstance(grants, str)
+            permits.give_back(attempt(one), grants, NOW, unique())
+
+    def counted(*key: str) -> object:
+        reads["all"] += 1
+        return get(*key)
+
+    monkeypatch.setattr(permits.table, "get", counted)
+    for one in range(8):
+        reads.clear()
+        grants = permits.take(attempt(one), needs, NOW)
+        assert not isinstance(grants, str)
+        assert reads["all"] <= taking
+        reads.clear()
+        permits.give_back(attempt(one), grants, NOW, unique())
+        assert reads["all"] <= giving
+
+
 def held(permits: ShardedPermits, holder: Holder, needs: tuple[Need, ...] = MANY) -> tuple[Grant, ...]:
     """What a holder has."""
     return permits.find(holder, needs) or ()

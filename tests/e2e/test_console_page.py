@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import pytest
 from playwright.sync_api import expect
 
-from hephaestus import DONE, Concurrency, Pending, Retry, Rounds, Schedule, StepContext, Workflow
+from hephaestus import DONE, Concurrency, Pending, RateLimit, Retry, Rounds, Schedule, StepContext, Workflow
 from hephaestus import step as as_step
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.console.demo import Order, in_memory
@@ -846,6 +846,56 @@ def test_a_limit_shows_its_line_and_an_operator_sets_and_unsets_its_number(
         dialog.get_by_role("button", name="Unset").click()
         expect(stripe).to_contain_text("3 of 2 held")
         expect(stripe).to_contain_text("the number is the code's")
+
+
+@as_step(limits=[RateLimit("openai", 6, timedelta(minutes=1), burst=2)])
+def ask(_ctx: StepContext) -> str:
+    """Start in its time."""
+    return "done"
+
+
+class Ask(Workflow, key="ask"):
+    """Six a minute, two at once."""
+
+    start_at = ask
+    transitions: ClassVar = {ask: {"done": DONE}}
+
+
+def test_a_rate_shows_its_number_and_its_next_place_and_an_operator_sets_it(browser: Browser) -> None:
+    """Rules F.8 and F.10. So many, in which time, and how many at once; 0 stops it; with a reason."""
+    local = LocalRuntime(Ask)
+    local.clock.move_to(SystemClock().now())
+    for number in range(10):
+        local.start(Ask, str(number))
+    with serving(LocalConnection(local.runner, "a test", BY)) as console, opened(browser, console.server) as page:
+        page.get_by_role("link", name="Limits").click()
+        openai = page.get_by_role("region", name="Limit openai")
+        expect(openai).to_contain_text("6 in 60 s, 2 at once; next place in")
+        expect(openai).to_contain_text("2 in line")
+        dialog = page.get_by_role("dialog")
+        openai.get_by_role("button", name="Set", exact=True).click()
+        for label, wrong, says in (("In how many seconds", "0", "from 1 on"), ("At once", "0", "1 or more")):
+            field = dialog.get_by_label(label)
+            known = field.input_value()
+            field.fill(wrong)
+            dialog.get_by_role("button", name="Set", exact=True).click()
+            expect(dialog.get_by_role("alert")).to_contain_text(says)
+            field.fill(known)
+        dialog.get_by_label("How many may start").fill("50")
+        dialog.get_by_label("In how many seconds").fill("1")
+        dialog.get_by_label("Reason").fill("a new contract")
+        dialog.get_by_role("button", name="Set", exact=True).click()
+        expect(dialog).to_have_count(0)
+        expect(openai).to_contain_text("50 in 1 s, 2 at once")
+        expect(openai).to_contain_text(f"set by {BY}")
+        expect(openai).to_contain_text("(a new contract); 6 in 60 s in the code")
+        openai.get_by_role("button", name="Set", exact=True).click()
+        dialog.get_by_label("How many may start").fill("0")
+        dialog.get_by_role("button", name="Set", exact=True).click()
+        expect(openai).to_contain_text("0: nothing starts")
+        openai.get_by_role("button", name="Unset").click()
+        dialog.get_by_role("button", name="Unset").click()
+        expect(openai).to_contain_text("the number is the code's")
 
 
 def test_a_schedule_is_paused_with_a_reason_unpaused_and_triggered(browser: Browser, charged: LocalRuntime) -> None:

@@ -127,7 +127,11 @@ class Family:
         name = f"{parent.life}:{started.activation}"
         own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
-        if self._begin(started.child, first, self._instances.clock.now()) is None and not started.detached:
+        now = self._instances.clock.now()
+        begun = self._begin(started.child, first, now)
+        if begun is not None:
+            self._tell_begun(begun, now)
+        elif not started.detached:
             error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
             own_mail = (parent.instance_id, parent.life, started.activation, 0, started.child)
             self._tell(Mail(*own_mail, "", REJECTED, error=error))
@@ -148,9 +152,15 @@ class Family:
         started = self._begin(one.child, first, now)
         if started is None:
             _logger.error("schedule %s: another instance has the id %s", schedule.instance_id, one.child)
-        elif started[1] and started[0].created_at == now:
+        else:
+            self._tell_begun(started, now)
+
+    def _tell_begun(self, begun: tuple[State, bool], now: int) -> None:
+        """Tell that an instance has begun that another starts, where it has by this call."""
+        state, is_new = begun
+        if is_new and state.created_at == now:
             with suppress(UnknownVersion, UnknownWorkflow):
-                tell_start(started[0], instances.registry.definition(started[0]).graph.start)
+                tell_start(state, self._instances.registry.definition(state).graph.start)
 
     def _begin(self, name: str, first: InstanceStarted, now: int) -> tuple[State, bool] | None:
         """Put an instance that another starts, unless its id is taken; see ``Commits.start``. Its start has a name."""

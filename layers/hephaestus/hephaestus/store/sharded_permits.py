@@ -262,12 +262,12 @@ class ShardedPermits(Permits):
             Who is to be woken: none where no one waits there; ``None`` where no permit is free.
         """
         for again in range(TRIES):
+            theirs = self._stored(to)  # first: mostly no one waits there, and nothing else is read
+            if theirs is None or "line" not in theirs or not (line := self._line(to, 2)):
+                return []
             item = self._read(shard)
             if free_slot(item, numbers.known_share(item, shard)) is None:
                 return None
-            theirs = self._stored(to)
-            if theirs is None or "line" not in theirs or not (line := self._line(to, 2)):
-                return []
             first = first_in(line)
             if only is not None and first.place != only.place:
                 return []
