@@ -397,9 +397,9 @@ function sentence(event: LogEvent): string {
     case "LimitsFailed":
       return `the limits of the workflow could not be read: ${event.error?.message ?? ""}`;
     case "StartReserved":
-      return `${event.step} starts ${event.start_at ? exact(event.start_at) : ""}, as its rates allow`;
+      return `${about} starts ${event.start_at ? exact(event.start_at) : ""}, as its rates allow`;
     case "StartQueued":
-      return `${event.step} stands in line for a time to start at`;
+      return `${about} stands in line for a time to start at`;
     case "PartReported":
       return `${event.step}: ${text("so_far")} failed so far`;
     case "PartResumed":

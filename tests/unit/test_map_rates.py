@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hephaestus import DONE, Concurrency, DefinitionError, RateLimit, Retry, Workflow, step
+from hephaestus.costs import play
+from hephaestus.costs.play import Plan
 from hephaestus.engine.pacing import MOST_PACED
 from hephaestus.engine.state import PARTS
+from hephaestus.handlers.http.describe import describe
 from hephaestus.runtime.commands import SetLimit, UnsetLimit
 from hephaestus.steps import Map
 from hephaestus.testing import LocalRuntime
@@ -185,3 +188,14 @@ def test_a_map_under_a_rate_sends_no_message_an_item_and_costs_what_its_entries_
     assert (len(record.starts), state.status) == (100, "completed")
     assert state.sequence <= 1.2 * 100 + 20, "an entry a start, and a few more"
     assert not [one for one in local.runner.list(children=True) if one.id.startswith(PARTS)]
+
+
+def test_the_estimate_counts_what_items_reserve_and_the_api_shows_the_limits_of_a_map(record: Record) -> None:
+    """A request and a write unit an item, two for the first."""
+    shown = [
+        describe(mapping(record.runs(*limits, key="work"), chunk=100))["versions"][0]
+        for limits in ([], [RateLimit("calls", 2, SECOND, burst=2)])
+    ]
+    assert ["limits" in one["steps"][0]["map"] for one in shown] == [False, True]
+    plain, rated = (play(one, Plan(items={"every": 50})) for one in shown)
+    assert rated.write_units - plain.write_units == 50 + 2, "and the entry of the list of limits"

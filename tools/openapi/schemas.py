@@ -266,6 +266,7 @@ def workflow() -> Schema:
                 "concurrency": {"type": "integer"},
                 "tolerate": {"type": ["integer", "string"]},
                 "events": texts,
+                "limits": _limits("Of a rate, each attempt of an item starts in a time of its own."),
             },
             "additionalProperties": False,
         },

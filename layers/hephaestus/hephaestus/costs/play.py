@@ -17,7 +17,7 @@ from hephaestus.adapters.memory import MemoryBus, MemoryQueue, MemoryTimers
 from hephaestus.costs.counting import CountingTable
 from hephaestus.definition.concurrency import Concurrency
 from hephaestus.definition.maps import MOST_ITEMS
-from hephaestus.definition.rates import RateLimit
+from hephaestus.definition.rates import MOST_AT_ONCE, RateLimit
 from hephaestus.definition.results import Again, Completed, Pending
 from hephaestus.definition.rounds import Rounds
 from hephaestus.definition.step import DONE, FAIL, Choice, Step, step
@@ -438,13 +438,19 @@ def _limits(described: Json) -> list[Limit]:
 
 
 def _map(key: str, described: Json, plan: Plan, flow: type[Workflow] | None = None) -> Step:
-    """A map of a step that runs, or of a workflow."""
+    """A map of a step that runs, or of a workflow; what it needs of rates is free at once."""
     number = plan.items.get(key, USUAL_ITEMS)
     how = {name: described[name] for name in ("concurrency", "chunk") if name in described}
-    item: Step = step(key="item")(_emit("done", plan.result_bytes))
+    limits = [_at_once(one) for one in _limits(described)]
+    item: Step = step(key="item", limits=limits)(_emit("done", plan.result_bytes))
     if flow is not None:
         item = ChildWorkflow(flow, context=lambda _: _data(plan.input_bytes), name="item")
     return Map(item, over=lambda _: range(number), name=key, **how)
+
+
+def _at_once(limit: Limit) -> Limit:
+    """A rate of which all places are free."""
+    return RateLimit(limit.name, 1, 1, burst=MOST_AT_ONCE) if isinstance(limit, RateLimit) else limit
 
 
 class _CodedWait(WaitForEvent):

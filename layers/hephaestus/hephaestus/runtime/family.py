@@ -50,6 +50,7 @@ from hephaestus.runtime.dispatch import Enqueue
 from hephaestus.runtime.instances import Instances
 from hephaestus.runtime.names import said_id
 from hephaestus.runtime.starts import start_commit
+from hephaestus.runtime.telemetry import heard
 from hephaestus.store.keys import life_name
 from hephaestus.store.store import LATEST_START_MS
 
@@ -129,9 +130,9 @@ class Family:
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
         now = self._instances.clock.now()
         begun = self._begin(started.child, first, now)
-        if begun is not None:
+        if begun is not None and heard("hephaestus.workflow.start"):
             self._tell_begun(begun, now)
-        elif not started.detached:
+        elif begun is None and not started.detached:
             error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
             own_mail = (parent.instance_id, parent.life, started.activation, 0, started.child)
             self._tell(Mail(*own_mail, "", REJECTED, error=error))

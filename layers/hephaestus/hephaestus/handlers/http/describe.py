@@ -73,6 +73,7 @@ def _map(definition: Definition, key: str) -> dict[str, Any]:
         "tolerate": spread.tolerate if spread.share is None else f"{spread.share / 100:g}%",
         "events": list(spread.events),
         "chunk": made.chunk,
+        **({"limits": list(map(_limit, target.limits))} if target.limits else {}),
     }
 
 
