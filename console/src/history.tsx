@@ -287,6 +287,9 @@ type Counts = { [name: string]: number };
 /** The parts of a map of which the same is said. */
 const parts = (event: LogEvent) => (Number(event["parts"] ?? 1) > 1 ? `${String(event["parts"])} parts` : "a part");
 
+/** A step and, from the second on, which round of it. */
+const withRound = (event: LogEvent) => (event.round ? `${event.step}, round ${event.round},` : `${event.step}`);
+
 /** What has become of a child. */
 function became(event: LogEvent): string {
   const words: { [status: string]: string } = {
@@ -379,9 +382,9 @@ function sentence(event: LogEvent): string {
     case "ChildrenStopping":
       return `the children of ${many} are cancelled`;
     case "ChildEnded":
-      return `the child of ${event.step} ${became(event)}`;
+      return `the child of ${withRound(event)} ${became(event)}`;
     case "ChildUndoing":
-      return event["part"] !== undefined || Number(event["parts"] ?? 1) > 1 ? `${event.step} undoes the items of ${parts(event)}` : `the child of ${about} undoes what it did`;
+      return event["part"] !== undefined || Number(event["parts"] ?? 1) > 1 ? `${event.step} undoes the items of ${parts(event)}` : `the child of ${event.item === undefined ? withRound(event) : about} undoes what it did`;
     case "UndoRequested":
       return `its parent has it undo ${many || "nothing"}`;
     case "MapBegun":

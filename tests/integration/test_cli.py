@@ -104,7 +104,7 @@ def test_history_tells_who_did_what_when_and_for_how_long() -> None:
     assert "● started OrderFlow v1  tags sales" in said
     assert "validate_order valid → charge_payment" in said
     assert "total_cents=" in said
-    assert "‖ paused night ☾" in said
+    assert "‖ paused: night ☾" in said
     assert "by user/ann (claimed)" in said
     entries = answer("history", "orderid::o-1")["items"]
     who = {"by": ANN, "by_source": "claim"}
@@ -268,7 +268,7 @@ def test_a_history_of_five_thousand_entries_is_shown_page_by_page(deployment: De
             state = after
     said = call("history", "orderid::o-1").stdout.splitlines()
     assert said[-1] == "more: --cursor 200, --last 50 or --all"
-    assert "paused r2499" in call("history", "orderid::o-1", "--last", "2").stdout
+    assert "paused: r2499" in call("history", "orderid::o-1", "--last", "2").stdout
     assert len(answer("history", "orderid::o-1", "--all")["items"]) == state.sequence > 5_000
 
 

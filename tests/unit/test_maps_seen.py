@@ -19,7 +19,7 @@ from hephaestus.console.embedded import LocalConnection
 from hephaestus.dev import readable_log
 from hephaestus.errors import NotRedrivable, NotRoot
 from hephaestus.runtime import descendants, item_pages, telemetry
-from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 from hephaestus.testing import LocalRuntime
 from tests.unit.rendered import rendered
 
@@ -333,14 +333,54 @@ def test_the_history_of_a_child_says_why_its_parent_has_it_stop(monkeypatch: pyt
     local.runner.cancel("fleet::cancelled", "enough", compensate=True)
     local.resume(child["undone"], "go")
     local.advance(70)
-    assert "cancel and undo its parent waits no longer" in see("history", child["late"])
+    assert "cancel and undo: its parent waits no longer" in see("history", child["late"])
     told_ = see("history", child["cancelled"])
-    assert "cancel and undo its parent ends" in told_
+    assert "cancel and undo: its parent ends" in told_
     assert "starts the compensation of ship" in told_
     assert "the child of ship was cancelled" in see("history", "fleet::cancelled")
     undone = see("history", child["undone"])
     assert "starts the compensation of ship" in undone.partition("its parent has it undo ship")[2]
     assert "the child of ship has undone what it did" in see("history", "fleet::undone")
+
+
+@step(compensate=lambda _: None)
+def pack(_: StepContext) -> dict[str, int]:
+    """Leave what the next round starts with."""
+    return {"n": 2}
+
+
+class TwoOfThem(Workflow, key="two"):
+    """What is repeated."""
+
+    start_at = pack
+    transitions = {pack: {"done": DONE}}
+
+
+def test_history_says_which_round_a_child_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it ends, and as it undoes what it did."""
+    twice = Repeat(
+        TwoOfThem, until=lambda ctx: ctx.round > 1, context=lambda _: {"n": 2}, rounds=Rounds(3), name="twice"
+    )
+    members: dict[str, Any] = {"start_at": twice, "transitions": {twice: {"done": halt}, halt: {"done": DONE}}}
+    flow = type("Fleet", (Workflow,), members, key="fleet")
+    local = LocalRuntime(flow, TwoOfThem)
+    local.start(flow, "1", {})
+    told_ = Seen(local, monkeypatch)("history", "fleet::1")
+    for what in ("has completed", "undoes what it did", "has undone what it did"):
+        assert told_.index(f"the child of twice, round 2, {what}") > 0
+        assert f"the child of twice {what}" in told_
+
+
+def test_what_was_open_as_an_instance_was_cancelled_took_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes no further."""
+    gate = WaitForEvent("go", name="gate")
+    flow = type("Gated", (Workflow,), {"start_at": gate, "transitions": {gate: {"go": DONE}}}, key="gated")
+    local = LocalRuntime(flow)
+    local.start(flow, "1", {})
+    local.advance(7)
+    local.runner.cancel("gated::1")
+    local.settle()
+    assert re.search(r"^gate +\S waiting +7.0 s", Seen(local, monkeypatch)("get", "gated::1"), re.MULTILINE)
 
 
 def test_few_entries_and_those_that_tell_of_no_part_stay_as_they_are() -> None:
@@ -424,7 +464,7 @@ def test_one_of_something_is_one(bad: int, said: str) -> None:
 
 ASKING = """
 from hephaestus import DONE, Workflow
-from hephaestus.steps import ChildWorkflow, Map, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Repeat, WaitForEvent
 
 ask = WaitForEvent("yes", "no", name="ask")
 

@@ -110,6 +110,8 @@ def _replaced(shown: Json) -> Iterator[tuple[str, Json]]:
 
 def _steps(shown: Json, width: int, now: datetime) -> Table:
     steps: Json = shown["steps"]
+    if shown["status"] in CLOSED:
+        now = moment(shown["updated_at"]) or now  # what had not ended by then went no further
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("STEP", "STATUS", "TOOK", "EVENT", ""):
         table.add_column(name, no_wrap=True, overflow="ellipsis")

@@ -370,7 +370,9 @@ def _parked(event: Json, at: datetime) -> Text:
 
 
 def _asked(words: str) -> Callable[[Json, datetime], Text]:
-    return lambda event, _at: Text.assemble((words, "bold"), f" {safe(event.get('reason', ''))}".rstrip())
+    return lambda event, _at: Text.assemble(
+        (words, "bold"), f": {safe(event['reason'])}" if event.get("reason") else ""
+    )
 
 
 def _cancel(event: Json, at: datetime) -> Text:
@@ -419,13 +421,18 @@ def _became(event: Json) -> str:
 
 
 def _child_ended(event: Json, _at: datetime) -> Text:
-    return Text(f"the child of {safe(event['step'])} {_became(event)}")
+    return Text(f"the child of {_with_round(event)} {_became(event)}")
 
 
 def _child_undoing(event: Json, _at: datetime) -> Text:
     if "part" in event:
         return Text(f"{safe(event['step'])} undoes the items of {_parts(event)}")
-    return Text(f"the child of {safe(event['step'])} undoes what it did")
+    return Text(f"the child of {_with_round(event)} undoes what it did")
+
+
+def _with_round(event: Json) -> str:
+    """A step and, from the second on, which round of it."""
+    return f"{safe(event['step'])}{', round {}'.format(event['round']) + ',' if event.get('round') else ''}"
 
 
 def _took(event: Json, at: datetime) -> str:
