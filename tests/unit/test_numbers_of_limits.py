@@ -125,11 +125,15 @@ def test_two_conditions_are_one() -> None:
 def test_who_sets_a_number_is_noted_and_it_has_no_end_until_it_is_unset() -> None:
     item = {"n": 7, "of": 4, "sets": 2, EXPIRES: 1}
     common: dict[str, Any] = {"at": NOW, "format": FORMAT, "sets": 3, "by": "ann", "by_source": "claim"}
-    assert numbers.given(item, 2, ("ann", "claim"), NOW) == {**common, "set": 2, EXPIRES: None}
-    assert numbers.given(item, None, ("", ""), NOW) == {
-        **common, "set": None, "by": None, "by_source": None, EXPIRES: END,
+    assert numbers.given(item, 2, ("ann", "claim"), NOW, "quota") == {
+        **common, "set": 2, "why": "quota", EXPIRES: None,
     }  # fmt: skip
-    assert numbers.given(None, 0, ("ann", "claim"), NOW) == {**common, "set": 0, "sets": 1, EXPIRES: None}
+    assert numbers.given(item, None, ("", ""), NOW, "") == {
+        **common, "set": None, "by": None, "by_source": None, "why": None, EXPIRES: END,
+    }  # fmt: skip
+    assert numbers.given(None, 0, ("ann", "claim"), NOW, "quota") == {
+        **common, "set": 0, "sets": 1, "why": "quota", EXPIRES: None,
+    }  # fmt: skip
 
 
 def test_what_a_limit_ever_had_is_known_and_whether_that_has_changed() -> None:
@@ -142,13 +146,13 @@ def test_what_a_limit_ever_had_is_known_and_whether_that_has_changed() -> None:
     assert numbers.spread({"n": 20, "of": 5, "most": 20, "changed": 1}, MANY) == {"most": 20, "changed": 1}
     assert numbers.spread({"format": FORMAT}, MANY) == {"most": 20}
     assert numbers.spread({"set": 0, "most": 30}, MANY) == {"most": 30}
-    given = numbers.given({"n": 20, "of": 5, "most": 20}, 30, ("", ""), NOW)
+    given = numbers.given({"n": 20, "of": 5, "most": 20}, 30, ("", ""), NOW, "")
     assert (given["most"], given["changed"]) == (30, 1)
-    unset = numbers.given({"n": 20, "of": 5, "set": 30, "most": 30}, None, ("", ""), NOW)
+    unset = numbers.given({"n": 20, "of": 5, "set": 30, "most": 30}, None, ("", ""), NOW, "")
     assert (unset["most"], unset["changed"]) == (30, 1)
-    given = numbers.given({"n": 30, "of": 5, "set": 3}, None, ("", ""), NOW)
+    given = numbers.given({"n": 30, "of": 5, "set": 3}, None, ("", ""), NOW, "")
     assert (given["most"], given["changed"]) == (30, 1)
-    assert "most" not in numbers.given(None, None, ("", ""), NOW)
+    assert "most" not in numbers.given(None, None, ("", ""), NOW, "")
     assert [numbers.shards_there(item) for item in (None, {}, {"most": 20})] == [1, 1, 3]
 
 
