@@ -136,6 +136,16 @@ def test_what_is_read_while_it_looks_is_there_for_the_next(permits: Case) -> Non
     assert known == {"one": permits.item}
 
 
+def test_who_joins_a_line_declares_no_older_number(permits: Case) -> None:
+    """Rule F.8. And of a long line only so many are shown as are asked for, each with the time that it joined at."""
+    permits.take(attempt("a"), (Need("one", 1, 4),), NOW)
+    for number in range(3):
+        permits.stand(attempt(f"b{number}", NOW + number), (Need("one", 5, 3),), NOW + 70 + number, permits.unique)
+    assert (permits.item["n"], permits.item["of"]) == (1, 4)
+    usage = permits.usage("one", 2)
+    assert ([who.instance_id for who in usage.line], usage.since) == (["b0", "b1"], (NOW + 70, NOW + 71))
+
+
 def test_no_use_has_an_operators_number_expire(permits: Case) -> None:
     permits.give("one", 1, ANN, NOW, permits.unique)
     permits.give("one", 1, ANN, NOW, permits.unique)
