@@ -14,7 +14,7 @@ import pytest
 
 from hephaestus import DONE, FAIL, Choice, Completed, Pending, Put, Retry, StepContext, Workflow, step
 from hephaestus.engine import shards
-from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, simulate
+from hephaestus.simulation import FAULTS, NO_FAULTS, Faults, Finished, InvariantViolated, Report, numberings, simulate
 from hephaestus.steps import Map, WaitForEvent
 from hephaestus.store import sharded_permits
 from tests import engines
@@ -690,7 +690,7 @@ def test_a_bug_in_limits_is_found(bug: Callable[[Any], None], monkeypatch: pytes
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each permit is a shard of its own, so that few instances contend for several."""
-    for module in (shards, sharded_permits):
+    for module in (shards, sharded_permits, numberings):
         monkeypatch.setattr(module, "MOST", 1)
 
 
