@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from hephaestus.engine import shards
-from hephaestus.simulation import InvariantViolated
+from hephaestus.simulation import InvariantViolated, numberings
 from hephaestus.simulation.run import NUMBERING
 from hephaestus.store import numbers, sharded_permits
 from tests.property.test_limit_numbers import (
@@ -52,7 +52,7 @@ BUGS: Final[dict[Callable[[Patch], None], set[str]]] = {
 
 def alone(patch: Patch) -> None:
     """Each permit is a shard of its own, so that few instances contend for several."""
-    for module in (shards, sharded_permits):
+    for module in (shards, sharded_permits, numberings):
         patch.setattr(module, "MOST", 1)
 
 

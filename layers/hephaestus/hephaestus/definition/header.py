@@ -38,7 +38,8 @@ def check_header(cls: type[Workflow], key: object, scope: object, current: objec
 
     ``current`` is that of a class without ``versions``, for which it means nothing.
     """
-    limits = () if cls.limits == () else limits_wrong(cls.limits, of_workflow=True)
+    names_none = type(cls.limits) is tuple and not cls.limits  # what else it may be might not answer
+    limits = () if names_none else limits_wrong(cls.limits, of_workflow=True)
     found = [*_names_wrong(cls, key, scope, current), *_values_wrong(cls), *limits]
     return [Problem(cls.__name__, problem, fix) for problem, fix in found]
 
