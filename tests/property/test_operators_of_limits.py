@@ -82,7 +82,5 @@ def test_no_more_are_let_in_than_an_operator_says_and_all_of_them_end(
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_bug_in_what_operators_say_is_found(bug: Callable[[Patch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rule that it breaks."""
-    if bug is copies_keep_their_number:
-        alone(monkeypatch)
     bug(monkeypatch)
     assert broken(MOST) in BUGS[bug]

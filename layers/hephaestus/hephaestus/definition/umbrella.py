@@ -60,7 +60,7 @@ def _own_wrong(cls: type[Workflow]) -> Iterator[tuple[str, str]]:
         yield (f"has version={shown(cls.version)} beside versions=", "Drop it: each version has its own")
     if is_one_of(cls.checkpoint, CHECKPOINTS[1:]):
         yield (f"has checkpoint={shown(cls.checkpoint)} beside versions=", "Drop it: each version has its own")
-    if cls.limits:
+    if type(cls.limits) is not tuple or cls.limits:
         yield ("has limits= beside versions=", "Drop it: each version has its own")
     from hephaestus.definition.workflow import Workflow  # noqa: PLC0415 - which imports this module
 

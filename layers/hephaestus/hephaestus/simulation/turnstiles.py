@@ -210,7 +210,10 @@ class Turnstiles:
                 return
         for limit in self.alarms:
             name, item, line = limit.removeprefix("limit#"), self._item(limit), self._line(limit)
-            idle = line and self._free(name)
+            closed = not self._number(
+                name
+            )  # who was moved there since an operator's number closed it is found by a sweep
+            idle = line and not closed and self._free(name)
             require(not idle, RULE, f"{limit} has a free permit and a line, which only a sweep will find")
             slots = [str(item[f"s{slot}"]) for slot in range(MOST) if f"s{slot}" in item]
             for who in map(holder_of, [*slots, *(str(place["name"]) for place in line)]):
