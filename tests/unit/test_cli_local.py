@@ -59,12 +59,13 @@ class Mapped(Workflow, key="mapped"):
 FACTS = """
 from datetime import timedelta
 
-from hephaestus import DONE, Concurrency, Retry, Rounds, Schedule, Workflow, step
+from hephaestus import DONE, Concurrency, RateLimit, Retry, Rounds, Schedule, Workflow, step
 from hephaestus.steps import Map, Repeat
 
 mail = Concurrency("mail", 1, per=lambda ctx: "a")
 work = step(key="work", limits=[mail], retry=Retry(), compensate=lambda ctx: None)(lambda ctx: "done")
 plain = step(key="work", limits=[Concurrency("files", 2)])(lambda ctx: "done")
+calls = step(key="call", limits=[RateLimit("api", 20, 1, burst=5)])(lambda ctx: "done")
 one = step(
     key="one",
     retry=Retry(max_attempts=1),
@@ -83,6 +84,7 @@ class Facts(Workflow, key="facts"):
     once = Retry(max_attempts=1)
     each = Map(plain, over=lambda ctx: [], tolerate="2.5%", concurrency=7, retry=once, chunk=20, name="each")
     kids = Map(Kid, over=lambda ctx: [], tolerate=3, name="kids")
+    fast = Map(calls, over=lambda ctx: [], concurrency=7, name="fast")
     again = Repeat(Kid, until=lambda ctx: True, rounds=Rounds(3), name="again")
     schedules = [
         Schedule(
@@ -90,8 +92,8 @@ class Facts(Workflow, key="facts"):
         )
     ]
     start_at = each
-    once_more = {"done": again, "exhausted": DONE}
-    transitions = {each: {"done": kids}, kids: {"done": one}, one: once_more, again: {"done": DONE}}
+    once_more, end = {"done": again, "exhausted": DONE}, {"done": DONE}
+    transitions = {each: {"done": kids}, kids: {"done": fast}, fast: {"done": one}, one: once_more, again: end}
 """
 WRONG = """
 from hephaestus import DONE, Workflow, step
@@ -152,6 +154,7 @@ def test_check_shows_schedules_limits_and_what_maps_tolerate(tmp_path: Path, mon
         "each  up to 1 attempt, start, runs work for each item, 7 at a time, 2.5% may fail, "
         "limit files 2, a permit for up to 20 items"
     ) in told
+    assert "fast  runs call for each item, 7 at a time, none may fail, limit api 20 in 1 s, 5 at once" in told, told
     assert "one  up to 1 attempt, up to 1 round, limit mail 1 for each value, limit db 8, waits included" in told
     assert (
         "kids  can be undone, runs the workflow Kid for each item, "

@@ -378,11 +378,11 @@ def _limit(limit: Limit) -> str:
 
 
 def _of_limits(definition: Definition, key: str) -> list[str]:
-    """The limits of a step; a map has those of the step that it runs, for the items that share an instance."""
+    """The limits of a step; a map has those of the step that it runs, permits for the items that share an instance."""
     made, item = definition.steps[key], definition.items.get(key)
     named = limits_of(definition.declared[key] if item is None else item[1])
-    each = f", a permit for up to {counted(made.chunk, 'item')}" if isinstance(made, Map) else ""
-    return [f"limit {_limit(limit)}{each}" for limit in named]
+    shared = f", a permit for up to {counted(made.chunk, 'item')}" if isinstance(made, Map) else ""
+    return [f"limit {_limit(limit)}{'' if isinstance(limit, RateLimit) else shared}" for limit in named]
 
 
 def _schedule(schedule: Schedule) -> Text:
