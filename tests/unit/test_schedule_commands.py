@@ -260,6 +260,7 @@ def test_the_command_line_has_schedules(local: LocalRuntime, monkeypatch: pytest
     assert "paused by ann: a freeze" in listed
     assert "Report.hourly" in listed
     assert "2026-01-01 01:00 UTC" in listed
+    assert run() == listed  # as `hephaestus limits` lists limits
     assert run("unpause", NIGHTLY) == f"✓ unpaused {NIGHTLY}\n"
     assert "2026-01-01 02:30 Europe/Rome" in run("list")
     assert run("trigger", NIGHTLY, "--request-id", "r1") == "✓ started report::nightly.manual-r1\n"

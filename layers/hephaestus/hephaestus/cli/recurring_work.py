@@ -24,8 +24,9 @@ SHOWN: Final = 60
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="List schedules; pause, trigger, create and delete them.")
-    group.command("list")(schedules)
+    group = typer.Typer(help="List schedules; pause, trigger, create and delete them.")
+    group.callback(invoke_without_command=True)(schedules)
+    group.command("list")(list_schedules)
     group.command("create")(create)
     for command in ROUTED:
         if "schedule" in command.members and command is not CreateSchedule:
@@ -34,6 +35,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def schedules(ctx: typer.Context) -> None:
+    """List schedules: when each is due next, on the clocks of its zone, and what became of the last occurrence."""
+    if ctx.invoked_subcommand is None:
+        list_schedules(ctx)
+
+
+def list_schedules(ctx: typer.Context) -> None:
     """List schedules: when each is due next, on the clocks of its zone, and what became of the last occurrence."""
     session: Session = ctx.obj
     items = session.connection.schedules()
