@@ -343,6 +343,19 @@ def test_the_command_line_has_limits(local: LocalRuntime, monkeypatch: pytest.Mo
     assert "reason: it is down" in run("show", "stripe")
 
 
+def test_the_name_of_a_limit_stays_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose number it is, which is longer, is folded first: a name is to be copied."""
+    local = LocalRuntime(Report)
+    name = "tenant#a-customer-of-thirty-letters"
+    local.start("Report", "1", {"tenant": name.partition("#")[2]})
+    local.runner.do(SetLimit(limit=name, number=2, by="arn:aws:iam::123456789012:user/a-colleague"))
+    monkeypatch.setattr(Session, "connection", Connected(local))
+    said = CliRunner().invoke(app, ["limits"], env={"COLUMNS": "90"})
+    assert f"{name}  1 of 2" in said.output
+    assert "1 in the code" in " ".join(said.output.split())
+    assert max(map(len, said.output.splitlines())) <= 90
+
+
 def test_the_sweep_tells_how_long_the_oldest_waits_and_a_permit_is_held(
     local: LocalRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:

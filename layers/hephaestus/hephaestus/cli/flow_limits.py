@@ -32,6 +32,7 @@ UNITS: Final = {
 Json = dict[str, Any]
 PAGE: Final = 200
 WIDEST: Final = 20  # of a bar
+WHOLE: Final = 48  # letters of a name that stay in one line, to be copied
 Named = Annotated[str, typer.Argument(metavar="NAME", help="The limit, as stripe or stripe#acme.")]
 
 
@@ -134,8 +135,9 @@ def _do(session: Session, asked: Command, question: str, *, yes: bool) -> None:
 
 def _table(items: list[Json], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    folded = ("LIMIT", "NUMBER") if any(len(item["limit"]) > WHOLE for item in items) else ("NUMBER",)
     for name in ("LIMIT", "HELD", "", "IN LINE", "OLDEST", "NUMBER"):
-        table.add_column(name, overflow="fold" if name == "LIMIT" else "ellipsis", no_wrap=name != "LIMIT")
+        table.add_column(name, overflow="fold" if name in folded else "ellipsis", no_wrap=name not in folded)
     for item in items:
         table.add_row(
             styles.plain(item["limit"], "bold"),
