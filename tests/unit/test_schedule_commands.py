@@ -122,6 +122,8 @@ def test_operators_create_and_delete_schedules(local: LocalRuntime) -> None:
         schedule="Report.hourly", cron="0 * * * *", context={"a": 1}, overlap="allow", request_id="c"
     )
     assert _do(local, asked) == _do(local, asked) == "hephaestus-schedule::Report.hourly"
+    with pytest.raises(AlreadyRunning, match=r"there is a schedule Report\.hourly already: delete it first"):
+        _do(local, CreateSchedule(schedule="Report.hourly", cron="30 * * * *"))
     local.advance(2 * HOUR)
     assert local.runner.get("report::hourly.20260101T010000Z").context == {"a": 1}
     local.runner.declare_schedules()

@@ -234,7 +234,11 @@ class CreateSchedule(Command):
             raise errors.AlreadyRunning(message)
         initial = FrozenDict({"declared": FrozenDict({"workflow": workflow, **made.declaration})})
         request = self.request_id or instances.clock.unique()
-        begin(instances, going, _id(self.schedule), initial, request, self.by)
+        try:
+            begin(instances, going, _id(self.schedule), initial, request, self.by)
+        except errors.AlreadyRunning as error:
+            message = f"there is a schedule {self.schedule} already: delete it first, or give this one another name"
+            raise errors.AlreadyRunning(message) from error
         return _id(self.schedule)
 
 
