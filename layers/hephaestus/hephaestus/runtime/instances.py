@@ -190,11 +190,11 @@ class Instances:
         check_room(fresh)
         started = self.commits.start(fresh, entry)
         if started is None:
-            other, key = self.store.load(instance_id), instance_id.partition("::")[0]
+            other = self.store.load(instance_id)
             if other is not None and other.attached and other.origin is not None:
-                message = f"instance {instance_id} is a child of {other.origin.instance_id}: use another {key}"
+                message = f"instance {instance_id} is a child of {other.origin.instance_id}: use another id"
                 raise NotRoot(message)
-            message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another {key}"
+            message = f"instance {instance_id} is active: wait for it to end, cancel it, or use another id"
             raise AlreadyRunning(message)
         state, own = started
         if not own:
