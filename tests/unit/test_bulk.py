@@ -314,12 +314,16 @@ def test_several_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 < most[0] <= 4
 
 
-@pytest.mark.parametrize(("text", "rate"), [("20/s", 20), ("90/m", 1.5), ("360/h", 0.1), ("2.5", 2.5)])
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("20/s", 20), ("90/m", 1.5), ("90/min", 1.5), ("360/h", 0.1), ("360/hour", 0.1), ("20/sec", 20), ("2.5", 2.5)],
+)
 def test_rates(text: str, rate: float) -> None:
+    """Written as the rates of limits are, which ``limits set`` takes."""
     assert read_rate(text) == pytest.approx(rate)
 
 
-@pytest.mark.parametrize("text", ["", "0", "0/s", "-1/s", "20/d", "1001/s", "many", "1e3", "0.5/h"])
+@pytest.mark.parametrize("text", ["", "0", "0/s", "-1/s", "20/d", "20/mi", "1001/s", "many", "1e3", "0.5/h"])
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(BadRequest, match="is no rate"):
         read_rate(text)

@@ -33,7 +33,7 @@ Operation = Annotated[
     typer.Option(metavar="NAME", help="The name of an operation that was cut: what it has done is not done again."),
 ]
 Cursor = Annotated[str | None, typer.Option(help="Where the operation was cut.")]
-Rate = Annotated[str, typer.Option(help="At most so many: 20/s, 90/m or 100/h.")]
+Rate = Annotated[str, typer.Option(help="At most so many: 20/s, 90/min or 100/h.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without it, only say what would be done.")]
 
 

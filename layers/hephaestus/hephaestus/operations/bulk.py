@@ -150,15 +150,15 @@ def find(deployed: Deployed, wanted: ListFilter, cursor: str | None = None) -> I
 
 
 def read_rate(text: str) -> float:
-    """How many a second, of what a person writes: ``20/s``, ``90/m`` or ``20``.
+    """How many a second, of what a person writes: ``20/s``, ``90/min`` or ``20``.
 
     Raises:
         BadRequest: it is none of these, or not between one an hour and 1,000 a second.
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/([smh]))?", text.strip())
-    rate = float(found[1]) / UNITS[found[2] or "s"] if found else 0.0
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(s|sec|m|min|h|hour))?", text.strip())
+    rate = float(found[1]) / UNITS[(found[2] or "s")[0]] if found else 0.0
     if not 1 / 3600 <= rate <= 1000:  # noqa: PLR2004 - the bounds that the error names
-        message = f"{text[:40]!r} is no rate: write 20/s, 90/m or 100/h, 1,000 a second at most"
+        message = f"{text[:40]!r} is no rate: write 20/s, 90/min or 100/h, 1,000 a second at most"
         raise BadRequest(message)
     return rate
 
