@@ -52,6 +52,15 @@ def test_an_empty_folder_gets_every_file_and_the_answer_names_them(tmp_path: Pat
     assert "pip install -r requirements.txt" in told.output
 
 
+def test_the_command_that_enters_the_new_folder_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its name has a space."""
+    monkeypatch.chdir(tmp_path)
+    told = run("init", "my shop")
+    assert told.exit_code == 0, told.output
+    assert "  cd 'my shop'\n" in told.output
+    assert "  hephaestus dev src/my_shop\n" in told.output
+
+
 def test_the_team_s_template_nests_the_packaged_stack_with_parameters_that_it_has(shop: Path) -> None:
     own, stack = (cfn_yaml.load(str(shop / path)) for path in ("template.yaml", f"{packaged.FOLDER}/template.yaml"))
     nested = own["Resources"]["Hephaestus"]["Properties"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,7 @@ def init(
     stack = [each for each in plan.changes if each.path.startswith(FOLDER)]
     session.say(*(_line(each) for each in plan.changes if each not in stack))
     session.say(styles.plain(f"+ {FOLDER}/ ({len(stack)} files, which hephaestus upgrade keeps up)", "green"))
-    where = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    where = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     lines = [
         *where,
         "pip install -r requirements.txt",
