@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,13 @@ def answer(*arguments: str, code: int = 0, stdin: str | None = None) -> Any:
 def narrow(text: str) -> bool:
     """Whether it fits 80 columns."""
     return all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_the_help_shows_no_command_alone() -> None:
+    """Each part of it has several: a part for one command is a name that was misspelt."""
+    named = [one.rich_help_panel for one in app.registered_commands]
+    named += [one.rich_help_panel for one in app.registered_groups]
+    assert min(Counter(map(str, named)).values()) > 1, named
 
 
 def test_check_shows_what_was_understood() -> None:

@@ -23,7 +23,7 @@ LAST_PORT: Final = 65_535
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(rich_help_panel="Instances")(console)
+    app.command(rich_help_panel="Look")(console)
 
 
 def console(
