@@ -365,6 +365,43 @@ def test_a_greater_number_calls_who_stands_in_line_at_once(permits: Permits) -> 
     assert names(permits) == (["d"], [])
 
 
+def test_who_holds_one_above_a_smaller_number_keeps_no_one_from_what_is_left_below_it(permits: Permits) -> None:
+    """Rule F.8. Of a number that was greater for a while, the last holder may hold for months: one of two is free."""
+    standing(permits, "a", "b", "c", needs=TWO)
+    permits.give("one", 3, ("anna", "claim"), NOW, unique())
+    permits.give("one", None, ("anna", "claim"), NOW, unique())
+    assert names(permits) == (["a", "b", "c"], [])
+    standing(permits, "d", "e", needs=TWO)
+    a, b, c = permits.usage("one").permits
+    assert permits.give_back(a.holder, [a.grant], NOW, unique()) == [], "two of two are held"
+    assert permits.give_back(b.holder, [b.grant], NOW, unique()) == ["orderid::d"]
+    assert names(permits) == (["d", "c"], ["e"])
+    (d,) = (permit for permit in permits.usage("one").permits if permit.holder != c.holder)
+    assert permits.give_back(d.holder, [d.grant], NOW, unique()) == ["orderid::e"], "it is handed on"
+    (e,) = (permit for permit in permits.usage("one").permits if permit.holder != c.holder)
+    permits.give_back(e.holder, [e.grant], NOW, unique())
+    assert permits.take(attempt("f"), TWO, NOW) != "one"
+    assert permits.take(attempt("g"), TWO, NOW) == "one"
+    assert permits.give_back(c.holder, [c.grant], NOW, unique()) == []
+    assert permits.take(attempt("g"), TWO, NOW) != "one"
+
+
+@pytest.mark.parametrize("late", [f"late-{number}" for number in range(8)])
+def test_beside_one_above_the_number_no_more_are_taken_than_are_left(permits: Permits, late: str) -> None:
+    """Rule F.8. Two who see one of two free at once do not both have it: no place below the number says so alone."""
+    standing(permits, "a", "b", "c", needs=TWO)
+    permits.give("one", 3, ("anna", "claim"), NOW, unique())
+    permits.give("one", None, ("anna", "claim"), NOW, unique())
+    for permit in permits.usage("one").permits[:2]:
+        permits.give_back(permit.holder, [permit.grant], NOW, unique())
+    seen = permits.table.get(limit_key("one"), PERMITS)
+    assert permits.take(attempt("d"), TWO, NOW) != "one"
+    assert permits.take(attempt(late), TWO, NOW, {"one": seen}) == "one"
+    full = permits.table.get(limit_key("one"), PERMITS)
+    assert permits.take(attempt(late), TWO, NOW, {"one": full}) == "one"
+    assert names(permits)[0] == ["d", "c"]
+
+
 def test_a_number_of_zero_stops_all_until_another_is_there(permits: Permits) -> None:
     """Rule F.10. Also before its first use; who stands in line is called in order."""
     permits.give("one", 0, ("anna", "claim"), NOW, unique())

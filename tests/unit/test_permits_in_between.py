@@ -123,7 +123,7 @@ def test_of_what_no_one_uses_the_first_permit_is_free() -> None:
     assert (free_slot(None, 1), free_slot({}, 1), free_slot(None, 0)) == (0, 0, None)
     assert free_slot({"line": 1}, 1) is None
     assert free_slot({"line": 1}, 1, in_line=True) == 0
-    assert free_slot({"s2": "a"}, 2) is None
+    assert (free_slot({"s2": "a"}, 2), free_slot({"s0": "a", "s2": "b"}, 2)) == (0, None), "what is above it counts"
 
 
 def test_what_is_read_while_it_looks_is_there_for_the_next(permits: Case) -> None:

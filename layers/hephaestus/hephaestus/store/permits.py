@@ -208,7 +208,7 @@ class Permits:
             own: dict[str, Value] = {name: holder.name, since: since_of(known, slot)}
             condition = Condition(equal=own)
         else:
-            free = Condition(missing=("line", name, *_SLOTS[number_of(known, need) :]))
+            free = together(Condition(missing=("line",)), _room(known, name, number_of(known, need)))
             condition = together(free, stands(known, need))
             changes |= numbers.declared(known, need)
         return Change(limit_key(need.limit), PERMITS, changes, condition)
@@ -398,7 +398,7 @@ class Permits:
         if slot_of(item, first) is not None:
             return self._leaving(item, first, line, unique), ""  # called already: two owners had it stand twice
         number = number_of(item, next(need for need in needs if limit_key(need.limit) == limit))
-        if grant.slot >= number or any(f in item for f in _SLOTS[number:] if f != name):
+        if grant.slot >= number or len(_others(item, name)) >= number:
             return ([Change(limit, PERMITS, freed, mine)] if old is not None else []), ""
         known = {need.limit: self._read(need.limit) for need in needs if limit_key(need.limit) != limit}
         others = [need for need in needs if need.limit in known and slot_of(known[need.limit], first) is None]
@@ -688,13 +688,30 @@ def slot_of(item: Item | None, holder: Holder) -> int | None:
     return next((slot for slot, name in enumerate(_SLOTS) if item is not None and item.get(name) == own), None)
 
 
+def _others(item: Item | None, name: str) -> dict[str, Value]:
+    """The permits that are held, but for the one called ``name``."""
+    return {one: item[one] for one in _SLOTS if one != name and one in item} if item is not None else {}
+
+
+def _room(item: Item | None, name: str, number: int) -> Condition:
+    """That the permit called ``name`` is free, and fewer than ``number`` are held.
+
+    Where none above ``number`` is held, those below are fewer by themselves. Each that is, of a number that was
+    greater, takes the room of one below: then what is held has to be what was read. Without room it never holds.
+    """
+    others, above = _others(item, name), _SLOTS[number:]
+    if len(others) < number and any(one in others for one in above):
+        return Condition(equal=others, missing=tuple(one for one in _SLOTS if one not in others))
+    return Condition(missing=(name, *above))
+
+
 def free_slot(item: Item | None, number: int, *, in_line: bool = False) -> int | None:
-    """A permit that may be taken of a limit of ``number``: not while one above that is held, or there is a line."""
+    """A permit that may be taken of a limit of ``number``: not while so many are held, or there is a line."""
     if not number:
         return None
     if item is None:
         return 0
-    if ("line" in item and not in_line) or any(name in item for name in _SLOTS[number:]):
+    if ("line" in item and not in_line) or len(_others(item, "")) >= number:
         return None
     return next((slot for slot, name in enumerate(_SLOTS[:number]) if name not in item), None)
 
