@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus import DONE, Pending, Rounds, StepContext, Workflow, step
+from hephaestus import DONE, Pending, RateLimit, Rounds, StepContext, Workflow, step
 from hephaestus.costs import PRICES, Plan, estimate, plan_of, play
 from hephaestus.costs.estimate import Bill, Estimate, Work
 from hephaestus.errors import BadRequest
 from hephaestus.handlers.http.describe import describe
-from hephaestus.steps import ChildWorkflow, Map, Repeat, Wait, WaitForEvent
+from hephaestus.steps import ChildWorkflow, Map, Poll, Repeat, Wait, WaitForEvent
 from tests.contract.test_cost import chain
 from tests.property.random_flows import flow
 from workflows import OrderFlow
@@ -49,6 +49,25 @@ def test_whatever_is_assumed_is_said() -> None:
     for text in ("77 bytes", "123 ms at 256 MB", "queued", "120 bytes", "no free tier"):
         assert text in said
     assert "run in place" in " ".join(estimate(ORDER).assumptions)
+
+
+def test_the_usual_numbers_of_maps_loops_and_limits_are_said_where_there_are_some() -> None:
+    """How many items and rounds there are decides more than all else; nothing is said of what a workflow has not."""
+
+    @step(limits=[RateLimit("api", 20, 1)])
+    def work(ctx: StepContext) -> str:
+        return "done"
+
+    class Many(Workflow, key="x"):
+        every = Map(work, over=lambda _: [], name="every")
+        ready = Poll(lambda _: True, every=1, rounds=Rounds(500), name="ready")
+        start_at = ready
+        transitions = {ready: {"done": every, "exhausted": DONE}, every: {"done": DONE}}
+
+    texts = ("A map has 10 items", "A loop takes 10 rounds", "waits for a rate in place")
+    said, other = (" ".join(estimate(one).assumptions) for one in (describe(Many)["versions"][0], ORDER))
+    assert [text in said for text in texts] == [True] * 3
+    assert [text in other for text in texts] == [False] * 3
 
 
 def test_larger_data_cost_more_units() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus.costs.play import Counts, Plan, play
+from hephaestus.costs.play import USUAL_ITEMS, USUAL_ROUNDS, Counts, Plan, play
 from hephaestus.costs.prices import PRICES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hephaestus.costs.prices import Prices
 
@@ -97,7 +97,7 @@ def estimate(
         *([_distributed(version, counts, work, prices)] if counts.items else []),
         _durable_functions(counts, plan, work, prices),
     )
-    return Estimate(counts, bills, _assumptions(plan, work, counts))
+    return Estimate(counts, bills, [*_assumptions(plan, work), *_usual(version, counts)])
 
 
 def _hephaestus(counts: Counts, work: Work, prices: Prices) -> Bill:
@@ -172,6 +172,17 @@ OF_MAPS: Final = (
 )
 
 
+def _usual(version: Mapping[str, Any], counts: Counts) -> Iterator[str]:
+    """What is assumed of what a workflow has: of maps, loops and limits."""
+    if counts.items:
+        yield f"A map has {USUAL_ITEMS} items unless --items says otherwise."
+        yield from OF_MAPS
+    if any("rounds" in each for each in version["steps"]):
+        yield f"A loop takes {USUAL_ROUNDS} rounds, or all that it may if fewer, unless --rounds says otherwise."
+    if any("limits" in each or "limits" in each.get("map", {}) for each in (version, *version["steps"])):
+        yield "Nothing stands in line for a limit; the time for which a Lambda waits for a rate in place is left out."
+
+
 def _working(counts: Counts) -> int:
     return counts.steps - counts.waits
 
@@ -184,7 +195,7 @@ def _time(milliseconds: float, work: Work, prices: Prices) -> Line:
     return _line(TIME, milliseconds / 1000 * work.memory_mb / 1024, prices.gb_seconds)
 
 
-def _assumptions(plan: Plan, work: Work, counts: Counts) -> list[str]:
+def _assumptions(plan: Plan, work: Work) -> list[str]:
     how = "committed, queued and answered at once (the API's default)" if plan.queued else "run in place"
     took = f"leaves {plan.result_bytes} bytes and works {work.step_ms} ms at {work.memory_mb} MB"
     left_out = "Reads by people, the sweep (once a minute for the whole table), empty receives of the queue"
@@ -199,5 +210,4 @@ def _assumptions(plan: Plan, work: Work, counts: Counts) -> list[str]:
         f"A message is {SQS_REQUESTS} requests of SQS. {left_out}, API Gateway, logs and storage are left out.",
         "Step Functions: a transition a step, a Choice where events part ways, a Parallel where steps fan out.",
         "Durable functions: an operation for the start, each step and each wait; three for a wait for a callback.",
-        *(OF_MAPS if counts.items else ()),
     ]
