@@ -229,13 +229,16 @@ class Turnstiles:
             require(not line, RULE, f"all is over, and {line} stand in the line of {limit}")
 
     def _free(self, stored: str) -> list[tuple[str, int]]:
-        """The free permits of a limit, of all its shards."""
+        """The free permits of a limit, of all its shards; those above a number count, too."""
         limit, number = limit_of(stored), self._in_force(stored)
         shards = [shard_of(limit, number, shard) for shard in range(shards_of(number))]
         places = [
             (name, slot, self._item(name)) for name in map(stored_as, shards) for slot in range(self._number(name))
         ]
-        return [(name, slot) for name, slot, item in places if f"s{slot}" not in item]
+        held = {name: sum(f"s{slot}" in item for slot in range(MOST)) for name, _, item in places}
+        return [
+            (name, slot) for name, slot, item in places if f"s{slot}" not in item and held[name] < self._number(name)
+        ]
 
     def _number(self, stored: str) -> int:
         """How many permits a limit, or a shard of one, has; 0 where that is not known yet."""
