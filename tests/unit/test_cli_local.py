@@ -8,12 +8,14 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
 from hephaestus.cli.app import app
+from hephaestus.cli.terminal import Session
 from hephaestus.cli.watched_run import SkippingClock
 
 if TYPE_CHECKING:
@@ -583,3 +585,11 @@ def test_start_data_may_stand_in_the_place_of_their_file(tmp_path: Path) -> None
     assert answer("run", path, "--event", "yes", "--input", ' {"a": 1}')["context"] == {"a": 1}
     assert "must be a JSON object" in call("run", path, "--input", "[1]").stderr
     assert "the start data" in call("run", path, "--input", '{"a": }').stderr
+
+
+def test_where_no_stack_is_deployed_there_are_no_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names the stack of `hephaestus dev` is not told to name a stack alone."""
+    monkeypatch.setattr(Session, "connection", SimpleNamespace(stack=None))
+    done = call("dlq", "redrive", "--stack", "dev")
+    assert done.exit_code == 2
+    assert "hephaestus dev has none" in " ".join(done.stderr.split())

@@ -91,7 +91,7 @@ def redrive_letters(
 def _stack(session: Session) -> Stack:
     stack = session.connection.stack
     if stack is None:
-        message = "dead letters are found by the stack's name: name it with --stack"
+        message = "dead letters are those of a deployed stack: name it with --stack; hephaestus dev has none"
         raise BadRequest(message)
     return stack
 
