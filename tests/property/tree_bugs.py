@@ -411,7 +411,7 @@ BUGS: Final[dict[Callable[[Any], None], tuple[str, ...]]] = {
     report_deleted_before_its_commit: ("mail",),
     failures_are_not_reported: ("maps",),
     undo_forgets_the_parts_of_a_stopped_map: ("compensation",),
-    parts_about_to_go_on_are_not_undone: ("compensation", "saga"),
+    parts_about_to_go_on_are_not_undone: ("compensation", "saga", "maps"),
     parts_start_in_a_paused_instance: ("pause", "cancel"),
     cancelled_parts_are_over: ("maps",),
     cancelled_parts_repeat_what_was_tolerated: ("redrive",),
