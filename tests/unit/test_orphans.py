@@ -11,12 +11,14 @@ import pytest
 
 from hephaestus import DONE, Pending, Retry, StepContext, Workflow, step
 from hephaestus.engine.effects import Steer
+from hephaestus.runtime.dispatch import Budget
 from hephaestus.runtime.family import Family
 from hephaestus.steps import ChildWorkflow, Map
 from hephaestus.store.keys import HEAD
 from hephaestus.store.store import Store
 from hephaestus.store.table import ALWAYS
 from hephaestus.testing import LocalRuntime
+from tests.unit.test_children import edited
 from tests.unit.test_endings import Interposed, Killed, kill
 
 if TYPE_CHECKING:
@@ -257,3 +259,73 @@ def test_what_a_child_was_asked_for_before_its_end_is_not_done_to_it_once_it_goe
         assert found is not None
         assert found.closed or found.cancel or found.paused, "what is asked for now is done"
     assert state.children
+
+
+def left_alone(*, begun: bool) -> tuple[LocalRuntime, str]:
+    """A cancelled root that has left the item of its map, as no deployment could run that; now it can be run."""
+    bad = [1] * begun
+
+    @step(key="item", retry=Retry(max_attempts=1), events=("go",), compensate=lambda _: None)
+    def item(ctx: StepContext) -> Pending:
+        if bad:
+            raise ValueError
+        return Pending()
+
+    kid = type("Kid", (Workflow,), {"start_at": item, "transitions": {item: {"go": DONE}}}, key="kid")
+    flow = parent_of(Map(kid, over=lambda _: [{}], name="map"))
+    local = LocalRuntime(flow, kid)
+    if begun:
+        local.start(flow, "1", {})
+        bad.clear()
+        local.runner.redrive("flow::1")
+        local.settle()
+    else:
+        local.runner.start_instance(flow, {}, id="1")
+        local.runner.wake("flow::1", budget=Budget(local.clock.now() + 60_000))  # the child's message is late
+    without = edited(local, flow)
+    without.runner.cancel("flow::1", compensate=True)
+    for _ in range(4):
+        without.advance(timedelta(minutes=50))
+        without.sweep()
+    assert without.runner.get("flow::1").status == "cancelled"
+    again = edited(without, flow, kid)
+    (child,) = [one.id for one in again.runner.list(children=True).items if one.id.startswith("kid::")]
+    return again, child
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["that had failed before", "that had not begun"])
+@pytest.mark.parametrize("then", ["open", "cancelled", "redriven", "cancelled once more"])
+def test_a_child_that_was_left_and_has_ended_by_itself_goes_on_with_its_map(then: str, *, begun: bool) -> None:
+    """Rules D.1 and D.7: what it had come to meanwhile is not its end, and it is steered as any other."""
+    local, child = left_alone(begun=begun)
+    if not begun:
+        local.queue.wake(child)  # it ends as cancelled: no one waits for it
+        local.settle()
+        assert local.runner.get(child).status == "cancelled"
+    elif then != "open":
+        local.runner.cancel(child)
+    if then in ("redriven", "cancelled once more"):
+        local.runner.redrive(child)
+        local.settle()
+    if then == "cancelled once more":
+        local.runner.cancel(child)
+    local.advance(timedelta(minutes=1))
+    for _ in range(3):
+        if local.runner.get("flow::1").status in ("failed", "cancelled"):
+            local.runner.redrive("flow::1")
+        local.settle()
+    assert local.runner.get("flow::1").status == "waiting"
+    assert local.runner.get(child).status == "waiting"
+    local.runner.pause("flow::1")
+    local.settle()
+    assert local.runner.get(child).paused is not None
+    local.runner.unpause("flow::1")
+    local.settle()
+    local.runner.cancel("flow::1")
+    local.settle()
+    assert [local.runner.get(one).status for one in ("flow::1", child)] == ["cancelled", "cancelled"]
+    local.runner.redrive("flow::1")
+    local.settle()
+    local.resume(child, "go")
+    local.settle()
+    assert [local.runner.get(one).status for one in ("flow::1", child)] == ["completed", "completed"]

@@ -32,6 +32,7 @@ from hephaestus.engine.events import (
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.map_items import counts_of
 from hephaestus.engine.records import Part
+from hephaestus.engine.requests import steered_by
 from hephaestus.engine.state import is_paused_alone, left_by, not_undone, parts_before
 from hephaestus.values import FrozenDict
 from hephaestus.values.lazy_dataclass import dataclass
@@ -275,7 +276,7 @@ def owed(before: State, entry: Entry, after: State) -> tuple[Owed, ...]:
     for event in entry.events:
         found += _of_family(event, before, entry, after)
         action, activations = _asked(event, before)
-        reason, name = getattr(event, "reason", ""), f"{after.life}#{entry.sequence}"
+        reason, name = getattr(event, "reason", ""), steered_by(after.life, entry.sequence)
         steered = _open_children(before, after, activations)
         found += [Steer(one.instance_id, at, action, name, reason, one.number) for at, one in steered]
     if (reported := _reported(before, after, entry)) is not None:
@@ -331,7 +332,7 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     place = None if mapped is None else mapped.place(parse(event.activation).item or "")
     assert mapped is not None and place is not None  # noqa: S101, PT018 - as the event says
     if number := mapped.entries[place]:
-        name, action = f"{after.life}#{entry.sequence}", "redrive" if mapped.child else "resume_part"
+        name, action = steered_by(after.life, entry.sequence), "redrive" if mapped.child else "resume_part"
         asked = (event.child, event.activation, action, name)
         return Steer(*asked, number=number, share=event.share, keeps=event.keeps)
     assert mapped.plan is not None  # noqa: S101 - it has parts
@@ -341,7 +342,7 @@ def _part_begun(event: PartStarted, before: State, after: State, entry: Entry) -
     began_at = after.created_at if above is None else above.began_at
     part = Part(*of, *mapped.part(place), event.share, began_at)
     own = (event.activation, event.child, before.workflow, before.version, NOTHING, before.tags, before.metadata)
-    return StartChild(ChildStarted(*own, graph=mapped.plan.graph), part)
+    return StartChild(ChildStarted(*own, graph=mapped.plan.graph, started_at=entry.at), part)
 
 
 def _reported(before: State, after: State, entry: Entry) -> Tell | None:

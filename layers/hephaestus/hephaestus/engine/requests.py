@@ -34,6 +34,17 @@ def named(action: str, request_id: str) -> str:
     return short(f"{action}\n{request_id}", NAME)
 
 
+def steered_by(life: str, number: int) -> str:
+    """The id of what entry ``number`` of a parent's log asks of its children."""
+    return f"{life}#{number}"
+
+
+def number_of(request_id: str) -> int:
+    """The number of the entry of a parent that asks, by the id of what it asks for."""
+    number = request_id.rpartition("#")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def short(text: str, characters: int) -> str:
     """The first ``characters`` (a multiple of 4, at most 40) of a digest of ``text`` in base64url (RFC 4648)."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()

@@ -209,7 +209,7 @@ class State:
     stands in line for one. ``resuming`` are the activations whose children go on once it has its permits;
     ``alone``: it was left by its parent and redriven by itself, and has no permit but its own.
     An ``orphan`` was started when its parent had ended, or was gone, and has run nothing.
-    ``went_on`` is the number of the entry by which it went on after its last end, 0 if it never did.
+    ``went_on`` is the number of the entry of its parent by which that last had it go on, 0 if it never did.
     ``undelivered`` are by step the maps that begin anew, and where the events are kept that their items had not taken.
     ``graph`` is the fingerprint of the graph that it was started with.
     It has ``timeout_ms`` to end, until ``deadline``. ``verdict`` is why it fails although no step did; ``output_tries``

@@ -30,6 +30,7 @@ from hephaestus.engine.events.children import LOST, REJECTED
 from hephaestus.engine.fold import begin
 from hephaestus.engine.mail import Mail
 from hephaestus.engine.records import Failure, Origin
+from hephaestus.engine.requests import number_of
 from hephaestus.engine.state import above_of
 from hephaestus.errors import (
     HephaestusError,
@@ -71,11 +72,11 @@ class Steered(Instances):
     """Changes a child as long as it is at what its parent steers.
 
     What it was asked for while it was closed has left no trace. Done again late, it must not be done to what the child
-    does since the parent, told of that end, had it go on.
+    does since the parent had it go on.
 
     Args:
         of: changes any instance.
-        number: of the entry that closed the child, as far as its parent knew.
+        number: of the entry of the parent that asks for it.
     """
 
     def __init__(self, of: Instances, number: int) -> None:
@@ -83,9 +84,9 @@ class Steered(Instances):
         self._number = number
 
     def change(self, instance_id: str, decide: Callable[[State, int], State | None]) -> State:
-        """As of ``Instances``; nothing where it has gone on after a later end."""
-        known = self._number + 1
-        return super().change(instance_id, lambda state, now: state if state.went_on > known else decide(state, now))
+        """As of ``Instances``; nothing where a later entry of the parent had it go on."""
+        own = self._number
+        return super().change(instance_id, lambda state, now: state if state.went_on > own else decide(state, now))
 
 
 class Family:
@@ -123,14 +124,19 @@ class Family:
                 turns.perform(effect, state, own.store, own.clock, own.queue)
 
     def _start(self, started: ChildStarted, parent: State, part: Part | None = None) -> None:
-        """Start a child; the same start made again is one. An id that another has comes back as mail."""
+        """Start a child; the same start made again is one. An id that another has comes back as mail.
+
+        So does the end of one that was left before and has ended since: its parent starts it once more, and waits.
+        """
         origin = replace(origin_of(parent, started, of_map=part is not None), part=part)
         name = f"{parent.life}:{started.activation}"
         own = (started.workflow, started.version, started.initial, started.tags, started.metadata, name)
         first = InstanceStarted(*own, graph=started.graph, timeout_ms=started.timeout_ms, origin=origin)
         now = self._instances.clock.now()
         begun = self._begin(started.child, first, now)
-        if begun is not None and heard("hephaestus.workflow.start"):
+        if begun is not None and _ended_before(begun[0], started):
+            self._tell(mail_of(begun[0], origin, begun[0].sequence))
+        elif begun is not None and heard("hephaestus.workflow.start"):
             self._tell_begun(begun, now)
         elif begun is None and not started.detached:
             error = Failure("AlreadyRunning", f"another instance has the id {started.child}")
@@ -221,7 +227,12 @@ class Family:
             self._tell(mail_of(child, origin, child.sequence))
         elif goes_on or not child.closed:
             with suppress(InstanceClosed, InstanceNotFound, NotRedrivable, RequestIdReused):
-                _command(steer, parent).perform(Steered(instances, steer.number), Enqueue())
+                _command(steer, parent).perform(Steered(instances, number_of(steer.request_id)), Enqueue())
+
+
+def _ended_before(child: State, started: ChildStarted) -> bool:
+    """Whether a child had ended before it was started: its parent had left it, and begins with its item anew."""
+    return child.closed and not started.detached and child.updated_at < started.started_at
 
 
 def _says_so_again(steer: Steer, child: State) -> bool:

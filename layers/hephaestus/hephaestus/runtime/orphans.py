@@ -9,6 +9,7 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.effects import what_became
 from hephaestus.engine.events import ChildEnded, Claimed, InstanceFinished, PartEnded, Paused, Redriven
 from hephaestus.engine.events.children import LOST
+from hephaestus.engine.plans import RESUMED
 from hephaestus.engine.records import NOT_ENDED, NOTHING
 from hephaestus.engine.state import is_other, is_paused_alone, left_by, part_in
 from hephaestus.errors import AlreadyRunning, CorruptLog, StoreUnavailable
@@ -158,7 +159,9 @@ def is_read(state: State, mail: Mail, store: Store) -> bool:
     if is_other(state, mail.activation):
         known = state.children.get(mail.activation)
         if known is not None:
-            return 0 < mail.number <= known.number
+            # One that goes on may have ended once more after it had been left, and before it went on.
+            ended = known.number and mail.number > known.number and mail.status in RESUMED
+            return 0 < mail.number <= known.number or bool(ended and _has_gone_on(mail, store))
         return 0 < mail.number <= part_in(state, mail.activation).number or (not mail.number and _is_over(state, mail))
     step = state.steps.get(activation.step)
     child = state.children.get(mail.activation) or (step.child if step is not None else None)
@@ -177,7 +180,7 @@ def _is_over(state: State, mail: Mail) -> bool:
 
 
 def _has_gone_on(mail: Mail, store: Store) -> bool:
-    """Whether the child of an earlier round has ended anew since it told that it had."""
+    """Whether a child has gone on since it told that it had ended."""
     child = read_other(mail.child, store)
     return child is not None and child.life == mail.child_life and child.sequence > mail.number
 

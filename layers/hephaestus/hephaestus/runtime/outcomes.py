@@ -294,7 +294,13 @@ class Judge:
         )
 
     def part_ended(self, mail: Mail, said: Mapping[str, Any], state: State) -> PartEnded:
-        """A part of a map has ended: what it ``said`` of its items is counted; of one that could not, all failed."""
+        """A part of a map has ended: what it ``said`` of its items is counted; of one that could not, all failed.
+
+        One that was cancelled although its map goes on, once it had been left, is one that could not.
+        """
+        if mail.status == "cancelled" and not state.children[mail.activation].stopping:
+            why = Failure("ChildCancelled", f"instance {mail.child} was cancelled by itself")
+            mail = replace(mail, status="failed", error=mail.error or why)
         if not is_part(state, mail.activation):
             return self._item_of_child_ended(mail, state)
         became = (said.get("completed", 0), said.get("failed", 0), said.get("cancelled", 0))

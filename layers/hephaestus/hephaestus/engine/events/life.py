@@ -9,7 +9,7 @@ from hephaestus.engine.activation import parse, step_of
 from hephaestus.engine.events.children import deadline
 from hephaestus.engine.events.event import Entry, Event, event, stays
 from hephaestus.engine.records import NOTHING, Undelivered
-from hephaestus.engine.requests import NAME, remember
+from hephaestus.engine.requests import NAME, number_of, remember
 from hephaestus.engine.state import CAREFUL, Compensation, State, StepState, above_of, asked_for, child_of
 from hephaestus.errors import CorruptLog
 
@@ -242,7 +242,7 @@ class Redriven(Event):
             **({"verdict": None, "output_tries": 0} if self.status == "pending" else {}),
             **({"deadline": at + state.timeout_ms} if state.timeout_ms and state.closed else {}),
             "undelivered": self._undelivered(state),
-            "went_on": state.sequence + 1 if state.closed else state.went_on,
+            "went_on": number_of(self.request_id) if self.by_source == "parent" else state.went_on,
             "alone": self.by_source != "parent" and bool(above_of(state)) if self.status else state.alone,
             "orphan": False,
             "requests": remember(state, "redrive", self.request_id, self.digest, requests),
@@ -306,7 +306,7 @@ class UndoRequested(Event):
         return {
             "steps": {**state.steps, **{key: _to_undo(state.steps[key]) for key in self.steps}},
             "compensation": Compensation("undone", self.steps),
-            "went_on": state.sequence + 1,
+            "went_on": number_of(self.request_id),
             "running": (),
             "isolated": (),
             "error": None,

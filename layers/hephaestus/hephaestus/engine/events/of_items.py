@@ -22,7 +22,7 @@ from hephaestus.engine.records import (
     Mapped,
     OpenItem,
 )
-from hephaestus.engine.requests import remember
+from hephaestus.engine.requests import number_of, remember
 from hephaestus.engine.state import StepState, Timer, Trail, added, heartbeat_token, without
 from hephaestus.errors import CorruptLog
 
@@ -220,7 +220,7 @@ class PartResumed(Event):
         }
         return {
             **ended,
-            "went_on": state.sequence + 1,
+            "went_on": number_of(self.request_id),
             "share": self.share,
             "steps": steps,
             "timers": timers,
