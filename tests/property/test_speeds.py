@@ -45,7 +45,7 @@ class Life:
         """What an attempt of some deployment needs."""
         self.deployed = min(self.deployed + (self.random.random() < 0.2), len(CODE) - 1)
         of = self.random.choice([self.deployed, max(self.deployed - 1, 0)])
-        speed, cost = CODE[of], self.random.choice([1, 1, 2, 3])
+        speed, cost = CODE[of], self.random.choice([1, 1, 2, 3, 6])
         self.in_force.append(speed)
         self.greatest = max(self.greatest, cost)
         return Pace("calls", speed.period, speed.burst, cost, speed.n, of)
@@ -116,38 +116,50 @@ def test_no_window_has_more_than_the_greatest_numbers_allow() -> None:
     assert first_excess() == 0
 
 
-def keeps_tat(tat: int, _old: Speed | None, _new: Speed | None, _now: int) -> int:
+def keeps_tat(tat: int, _old: Speed | None, _new: Speed | None, _now: int, _cost: int) -> int:
     """The time at which all is free stays, whatever the burst is."""
     return tat
 
 
-def forgets_what_is_reserved(tat: int, old: Speed | None, new: Speed | None, now: int) -> int:
+def forgets_what_is_reserved(tat: int, old: Speed | None, new: Speed | None, now: int, cost: int) -> int:
     """As many places are taken as were, and the new start among the old ones."""
     if old is None or new is None or not old.n or not new.n:
-        return right(tat, old, new, now)
+        return right(tat, old, new, now, cost)
     return now * 1000 + max(tat - now * 1000, 0) // old.every * new.every
 
 
-def has_its_burst_at_once(tat: int, old: Speed | None, new: Speed | None, now: int) -> int:
+def has_its_burst_at_once(tat: int, old: Speed | None, new: Speed | None, now: int, cost: int) -> int:
     """A change gives the burst back."""
     if old is None or new is None or old == new or not old.n or not new.n:
-        return right(tat, old, new, now)
+        return right(tat, old, new, now, cost)
     return max(now * 1000, tat - old.at_once(1))
 
 
-def has_its_burst_after_a_stop(tat: int, old: Speed | None, new: Speed | None, now: int) -> int:
+def has_its_burst_after_a_stop(tat: int, old: Speed | None, new: Speed | None, now: int, cost: int) -> int:
     """After a stop, all is free."""
-    return tat if old is not None and not old.n else right(tat, old, new, now)
+    return tat if old is not None and not old.n else right(tat, old, new, now, cost)
+
+
+def forgets_what_an_attempt_takes(tat: int, old: Speed | None, new: Speed | None, now: int, _cost: int) -> int:
+    """The burst is taken, and an attempt that counts as more starts as if nothing were."""
+    return right(tat, old, new, now)
 
 
 right = speeds.translated
 
 
 @pytest.mark.parametrize(
-    "bug", [keeps_tat, forgets_what_is_reserved, has_its_burst_at_once, has_its_burst_after_a_stop]
+    "bug",
+    [
+        keeps_tat,
+        forgets_what_is_reserved,
+        has_its_burst_at_once,
+        has_its_burst_after_a_stop,
+        forgets_what_an_attempt_takes,
+    ],
 )
 def test_each_deliberate_bug_in_a_change_is_found(
-    bug: Callable[[int, Speed | None, Speed | None, int], int], monkeypatch: pytest.MonkeyPatch
+    bug: Callable[[int, Speed | None, Speed | None, int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speeds, "translated", bug)
     assert first_excess() > 0
@@ -165,6 +177,16 @@ def test_an_older_deployments_number_that_counts_is_found(monkeypatch: pytest.Mo
     assert reserved(2, CODE[2]) == CODE[2], "of one deployment, what comes last counts"
     monkeypatch.setattr(Standing, "met", lambda own, speed, of, _now: own._replace(own=speed, of=of))
     assert reserved(1, CODE[0]) == CODE[0]
+
+
+def test_an_attempt_that_counts_as_more_than_the_new_burst_waits_for_as_long() -> None:
+    """After one of six places, another comes when six places are free at the speed that was set."""
+    rates = Reservations(MemoryStore().table, Shards(2, 2))
+    pace = Pace("calls", 7 * SECOND, 6, 6, 1)
+    assert [rates.reserve((pace,), NOW) for _ in range(2)] == [NOW, NOW + 42_000]
+    rates.give("calls", Speed(1, SECOND, 1), ("ann", "claim"), "", NOW)
+    found = [rates.reserve((pace,), NOW + 42_000 + wait) for wait in (0, 0, 6_000)]
+    assert found == [NOW + 48_000, NOW + 54_000, NOW + 60_000]
 
 
 @pytest.mark.parametrize("old", CODE)

@@ -168,7 +168,8 @@ class Reservations:
         """Reserve a place of one rate; ``None`` where it has changed meanwhile."""
         own = speeds.speed_of(pace)
         newest = (Condition(missing=("of",)), Condition(at_most={"of": pace.of}))
-        known = Condition(equal={"own": own.text()}, missing=("set",), any_of=newest)
+        costs = {"cost": pace.cost} if pace.cost > 1 else {}
+        known = Condition(equal={"own": own.text()}, at_least=costs, missing=("set",), any_of=newest)
         at, item = self._add_at(pace, own, known, {EXPIRES: idle(now), "of": pace.of}, now)
         if at is not None:
             return at
@@ -176,7 +177,12 @@ class Reservations:
         stands = was.met_by(pace, now)
         if (item is not None and "line" in check_format(item)) or not stands.runs:
             return pace.limit
-        if stands.speed is not None and stands.speed != own and stands.tat == was.tat >= now * MS:
+        if (
+            stands.speed is not None
+            and stands.speed != own
+            and stands.tat == was.tat >= now * MS
+            and pace.cost <= was.cost
+        ):
             # Not as this code says, and not changed by it: an operator has set it, or newer code declares it.
             written = stands._replace(tat=was.tat).written(item, now)
             at, item = self._add_at(pace, stands.speed, speeds.as_read(item, but="tat"), written, now)
@@ -198,7 +204,7 @@ class Reservations:
         taken, at_once, moment = speed.every * pace.cost, speed.at_once(pace.cost), now * MS
         asked = replace(
             known,
-            at_least={"tat": moment},
+            at_least={"tat": moment, **known.at_least},
             at_most={"tat": moment + AHEAD_MS * MS - taken + at_once},
             missing=("line", *known.missing),
         )

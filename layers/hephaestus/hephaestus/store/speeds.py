@@ -5,6 +5,7 @@ write, and ``tat`` is in its terms: who writes another speed translates ``tat`` 
 
 attribute   is
 ----------  ----------------------------------------------------------------------------------------
+cost        the most places that one attempt has taken; not there where that is 1
 own, of     what the newest deployment declares, and the number of that deployment
 set         what an operator has set; not there where there is nothing
 why         the operator's reason
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from hephaestus.store.table import Item, Value
 
 MS: Final = 1_000  # microseconds
-READ: Final = ("tat", "own", "of", "set")
+READ: Final = ("tat", "cost", "own", "of", "set")
 
 
 class Speed(NamedTuple):
@@ -71,12 +72,14 @@ class Standing(NamedTuple):
         given: an operator's speed.
         own: that of the newest deployment.
         of: the number of that deployment.
+        cost: the most places that one attempt has taken.
     """
 
     tat: int = 0
     given: Speed | None = None
     own: Speed | None = None
     of: int = -1
+    cost: int = 1
 
     @property
     def speed(self) -> Speed | None:
@@ -99,7 +102,7 @@ class Standing(NamedTuple):
         """As it stands for one whose deployment ``of`` declares ``speed``: a newer one's counts, an older one's not."""
         if self.own is not None and of < self.of:
             return self
-        tat = self.tat if self.given is not None else translated(self.tat, self.own, speed, now)
+        tat = self.tat if self.given is not None else translated(self.tat, self.own, speed, now, self.cost)
         return self._replace(own=speed, of=of, tat=tat)
 
     def met_by(self, pace: Pace, now: int) -> Standing:
@@ -109,7 +112,7 @@ class Standing(NamedTuple):
     def set_to(self, speed: Speed | None, now: int) -> Standing:
         """As it stands once an operator has set it, or taken that back."""
         after = self._replace(given=speed)
-        return after._replace(tat=translated(self.tat, self.speed, after.speed, now))
+        return after._replace(tat=translated(self.tat, self.speed, after.speed, now, self.cost))
 
     def start(self, cost: int, now: int) -> int:
         """When something may start that takes so many places (microseconds), if the rate is not stopped."""
@@ -123,40 +126,45 @@ class Standing(NamedTuple):
 
     def with_taken(self, cost: int, at: int) -> Standing:
         """As it stands once so many places are taken for a start at ``at`` (microseconds)."""
-        return self._replace(tat=max(self.tat, at) + self.taken(cost))
+        return self._replace(tat=max(self.tat, at) + self.taken(cost), cost=max(self.cost, cost))
 
     def written(self, item: Item | None, now: int) -> dict[str, Value | None]:
         """What a write has of it, where ``item`` was read; a rate that an operator has set does not expire."""
         found: dict[str, Value | None] = {"format": FORMAT}
         if self.tat != whole(item, "tat"):
             found["tat"] = self.tat
+        if self.cost > 1:
+            found["cost"] = self.cost
         if self.own is not None:
             found |= {"own": self.own.text(), "of": self.of}
         return found | ({EXPIRES: idle(now)} if self.given is None else {})
 
 
-def translated(tat: int, old: Speed | None, new: Speed | None, now: int) -> int:
+def translated(tat: int, old: Speed | None, new: Speed | None, now: int, cost: int = 1) -> int:
     """``tat`` at another speed: never more start than the greater burst and the greater speed allow, in any window.
 
     The starts that are reserved stay as they are, and those at the new speed come after the last of them, one after the
-    other. Where none is ahead, as many places are taken as were; after a stop, all that may be taken at once.
+    other. Where none is ahead, as many places are taken as were; after a stop, all that may be taken at once, which is
+    as many as one attempt takes (``cost``) where that is more than the burst.
     """
     if old == new or not tat:
         return tat
     moment = now * MS
     if old is None or not old.n:
-        return tat if new is None or not new.n else max(moment, tat) + new.at_once(1)
+        return tat if new is None or not new.n else max(moment, tat) + new.at_once(cost)
     latest = max(moment, tat - old.at_once(1))
     if new is None or not new.n:
         return latest
     if latest > moment:
-        return latest + new.at_once(1)
+        return latest + new.at_once(cost)
     return moment + -(-max(tat - moment, 0) // old.every) * new.every
 
 
 def standing(item: Item | None) -> Standing:
     """How a rate stands, by its item."""
-    return Standing(whole(item, "tat"), _speed(item, "set"), _speed(item, "own"), whole(item, "of", -1))
+    return Standing(
+        whole(item, "tat"), _speed(item, "set"), _speed(item, "own"), whole(item, "of", -1), whole(item, "cost", 1)
+    )
 
 
 def as_read(item: Item | None, but: str = "") -> Condition:
