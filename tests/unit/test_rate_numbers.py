@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hephaestus import DONE, Concurrency, RateLimit, StepContext, Workflow, step, telemetry
 from hephaestus.cli.app import app
+from hephaestus.cli.flow_limits import read_number
 from hephaestus.cli.terminal import Session
 from hephaestus.client.synchronous import Client
 from hephaestus.errors import BadRequest, CallerError, UnknownLimit
@@ -256,3 +257,34 @@ def test_a_rate_tells_how_long_its_oldest_waits_and_how_far_it_is_reserved(
     assert [(one["limit"], len(one["OldestInLine"]), "LongestHeld" in one) for one in written] == [
         ("openai", len(heard), False)
     ]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_rate_whose_burst_takes_longer_than_dates_go_is_shown(asked: Asked, *, stopped: bool) -> None:
+    """Rule F.8. So are all others on its page: the next may start since long ago, or does in the year 9999."""
+    asked.start(1)
+    if stopped:
+        done(asked.local, SetLimit(limit="openai", number=0))
+    done(asked.local, SetLimit(limit="openai", number=1, period_seconds=31 * 24 * 3600, burst=1_000_000))
+    assert asked.shown.next_at is not None
+    assert asked.shown.next_at.year == (2026 if stopped else 1970)
+    assert asked.shown.reserved_until is not None
+    asked.local.settle()
+    assert (asked.shown.reserved_until.year, asked.shown.number) == (9999 if stopped else 2026, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,5/s", "5,5", "1_0", "50/1,5s", "5/ms", "5/ss", "5/1.5s", "٥/s", "1,0000/s", ",5", "5/0x1s"]
+)
+def test_what_may_mean_another_number_is_rejected(text: str) -> None:
+    """A comma as the decimal point would set ten times as much, and milliseconds would be minutes."""
+    with pytest.raises(BadRequest, match="is no number of a limit"):
+        read_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1,000/s", (1000, SECOND)), ("20/10 secs", (20, 10 * SECOND)), ("1_000", (1000, None)), ("5/mins", (5, MINUTE))],
+)
+def test_a_number_is_written_as_people_do(text: str, number: tuple[int, timedelta | None]) -> None:
+    assert read_number(text) == number

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from hephaestus.runtime.commands import Command
 
 UNITS: Final = {
-    "s": timedelta(seconds=1),
-    **dict.fromkeys(("sec", "second"), timedelta(seconds=1)),
-    **dict.fromkeys(("m", "min", "minute"), timedelta(minutes=1)),
-    **dict.fromkeys(("h", "hour"), timedelta(hours=1)),
-    **dict.fromkeys(("d", "day"), timedelta(days=1)),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), timedelta(seconds=1)),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), timedelta(minutes=1)),
+    **dict.fromkeys(("h", "hour", "hours"), timedelta(hours=1)),
+    **dict.fromkeys(("d", "day", "days"), timedelta(days=1)),
 }
+NUMBER: Final = r"([0-9]{1,10}|[0-9]{1,3}(?:[,_][0-9]{3})+)"  # a comma is no decimal point
 Json = dict[str, Any]
 PAGE: Final = 200
 WIDEST: Final = 20  # of a bar
@@ -115,13 +115,13 @@ def read_number(text: str) -> tuple[int, timedelta | None]:
     Raises:
         BadRequest: it is none of these.
     """
-    found = re.fullmatch(r"(\d{1,10})(?:/(\d{0,6})\s*([a-z]+))?", text.strip().replace(",", "").replace("_", ""))
-    unit = None if found is None or found[3] is None else UNITS.get(found[3].removesuffix("s") or "s")
+    found = re.fullmatch(rf"{NUMBER}(?:/([0-9]{{0,6}})\s*([a-z]+))?", text.strip())
+    unit = None if found is None or found[3] is None else UNITS.get(found[3])
     if found is None or (found[3] is not None and unit is None):
         wrong = "a limit is 0 or more" if re.fullmatch(r"-\d+", text) else f"{text[:40]!r} is no number of a limit"
         message = f"{wrong}: write 5, or of a rate 50/s, 500/min or 20/10s"
         raise BadRequest(message)
-    return int(found[1]), None if unit is None else unit * int(found[2] or 1)
+    return int(found[1].replace(",", "_")), None if unit is None else unit * int(found[2] or 1)
 
 
 def _do(session: Session, asked: Command, question: str, *, yes: bool) -> None:

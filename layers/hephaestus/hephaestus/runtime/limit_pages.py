@@ -18,12 +18,14 @@ from hephaestus.store.reservations import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from hephaestus.store.permits import Holder, Permit, Usage
     from hephaestus.store.store import Store
 
 NAMED: Final = re.compile(rf"{NAME.pattern}(#.{{1,{LONGEST_PER}}})?")
 SECOND: Final = 1_000_000  # microseconds
+LATEST_MS: Final = 253_402_300_799_000  # in the last second of the year 9999
 MOST_COUNTED: Final = 100  # of a line, in a page of many limits
 MOST_COUNTED_OF_ONE: Final = 1_000
 MOST_READ: Final = 100  # instances, for their names
@@ -131,15 +133,20 @@ def _rate(queue: Queue, most: int, known: _Known) -> LimitView:
         burst=None if speed is None else speed.burst,
         declared_period_seconds=None if own is None else own.period / SECOND,
         declared_burst=None if own is None else own.burst,
-        next_at=moment(stands.next_at),
+        next_at=_shown_at(stands.next_at),
         reason=queue.why or None,
         in_line=len(queue.line),
         more=True if len(queue.line) == most else None,
         waits_since=moment(min((holder.order for holder, _ in queue.line), default=None)),
         line=tuple(_who(holder, holder.order, known) for holder, _ in queue.line[:MOST_SHOWN]),
         kind="rate",
-        reserved_until=moment(queue.free_at),
+        reserved_until=_shown_at(queue.free_at),
     )
+
+
+def _shown_at(milliseconds: int | None) -> datetime | None:
+    """A time of a rate, as far as dates go: a burst may take thousands of years to be free again."""
+    return moment(None if milliseconds is None else milliseconds and min(max(milliseconds, 1), LATEST_MS))
 
 
 def _who(holder: Holder, since: int, known: _Known) -> Mapping[str, Any]:
