@@ -50,6 +50,9 @@ def test_headers_are_found_in_any_case_and_joined() -> None:
     lines = request(headers={"prefer": "b"}, multiValueHeaders={"PREFER": ["respond-async", "wait=1"]})
     assert lines.headers["prefer"] == "respond-async, wait=1"
     assert request(headers=None, multiValueHeaders=None).headers == {}
+    absent = request(headers={"prefer": "b"}, multiValueHeaders={"prefer": [None], "idempotency-key": None})
+    assert absent.headers == {"prefer": "b"}
+    assert absent.idempotency_key is None
 
 
 @pytest.mark.parametrize("key", ["abc", '"abc"', " abc "])

@@ -257,7 +257,7 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     lines = reversed((event.get("multiValueHeaders") or {}).items())
     single = reversed((event.get("headers") or {}).items())
     found = {name.lower(): str(value or "") for name, value in single}
-    return found | {name.lower(): ", ".join(map(str, values)) for name, values in lines if values}
+    return found | {name.lower(): ", ".join(values) for name, values in lines if values and None not in values}
 
 
 def _are_texts(values: Iterable[object]) -> bool:
