@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,8 @@ from hephaestus.store.reservations import AHEAD_MS, Reservations
 from tests.contract.tables import OF_LIMITS, attempt, make_subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hephaestus.store.permits import Holder
     from hephaestus.store.table import Table
 
@@ -154,6 +156,80 @@ def test_who_needs_another_rate_goes_to_its_line(rates: Reservations) -> None:
     called = rates.call("slow", NOW + 84_000, always)
     assert called is not None
     assert [(place.holder, place.at) for place in called.places] == [(a, NOW + 85_000)]
+
+
+class Between:
+    """A table: before one of the requests to it, ``comes`` is called."""
+
+    def __init__(self, table: Table, number: int, comes: Callable[[], object]) -> None:
+        self.table = table
+        self.left = number
+        self.comes = comes
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def request(*args: Any, **named: Any) -> Any:
+            self.left -= 1
+            if not self.left:
+                self.comes()
+            return getattr(self.table, name)(*args, **named)
+
+        return request
+
+
+def two(rates: Reservations, number: int, *, slow_ahead: int = 2) -> tuple[Holder, tuple[Pace, Pace]]:
+    """Who stands in the line of one rate, and needs another, of which so many places are taken ahead."""
+    calls, slow = Pace(f"calls{number}", SECOND, 3), Pace(f"slow{number}", 20 * SECOND, 1)
+    reserved(rates, 63, calls)
+    who = attempt("a", NOW)
+    rates.stand(who, (calls, slow), NOW)
+    for _ in range(slow_ahead):
+        rates.reserve((slow,), NOW + 45_000)
+    return who, (calls, slow)
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_who_leaves_while_it_goes_to_another_line_stands_nowhere(rates: Reservations, number: int) -> None:
+    """It goes before a request of the leaving, or the leaving comes before one of its going."""
+    who, paces = two(rates, number)
+    between = Between(rates.table, number, lambda: rates.call(paces[0].limit, NOW + 60_000, always))
+    Reservations(between, rates.shards).leave(who, paces[::-1])  # type: ignore[arg-type]  # it is one
+    assert rates.find(who, paces) is None
+    who, paces = two(rates, number + 10)
+    between = Between(rates.table, number, lambda: rates.leave(who, paces))
+    Reservations(between, rates.shards).call(paces[0].limit, NOW + 60_000, always)  # type: ignore[arg-type]  # as above
+    if between.left < 1:
+        assert rates.find(who, paces) is None
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_who_is_looked_for_while_it_goes_to_another_line_is_found(rates: Reservations, number: int) -> None:
+    who, paces = two(rates, number)
+    between = Between(rates.table, number, lambda: rates.call(paces[0].limit, NOW + 60_000, always))
+    found = Reservations(between, rates.shards).find(who, paces[::-1])  # type: ignore[arg-type]  # as above
+    assert found == (paces[number < 3].limit, 0)
+
+
+def test_who_was_to_stand_in_line_and_has_gone_to_another_stands_in_that_alone(rates: Reservations) -> None:
+    """What is to be done after a commit may be done again later."""
+    who, paces = two(rates, 0)
+    rates.call(paces[0].limit, NOW + 60_000, always)
+    assert rates.stand(who, paces, NOW + 60_000) is None
+    assert [len(rates.queue(pace.limit).line) for pace in paces] == [0, 1]
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_of_several_rates_that_are_reserved_by_others_at_once_no_place_is_given_twice(
+    rates: Reservations, number: int
+) -> None:
+    """Before each request of who calls the line of one, another takes the place of the other."""
+    who, paces = two(rates, number, slow_ahead=0)
+    found: list[int | str] = []
+    between = Between(rates.table, number, lambda: found.append(rates.reserve(paces[1:], NOW + 60_500)))
+    called = Reservations(between, rates.shards).call(paces[0].limit, NOW + 60_500, always)  # type: ignore[arg-type]  # as above
+    assert called is not None
+    times = [at - NOW for at in found if isinstance(at, int)] + [one.at - NOW for one in called.places]
+    assert times in ([60_500], [61_000], [81_000, 61_000])
+    assert (rates.find(who, paces) or ("",))[0] == paces[called.places == ()].limit
 
 
 def test_at_once_no_window_has_too_many(rates: Reservations) -> None:

@@ -251,10 +251,13 @@ class Reservations:
         Raises:
             StoreUnavailable: others change the same rate all the time.
         """
-        key, texts = rate_key(paces[0].limit), tuple(map(_text, paces))
-        own: dict[str, Value] = {"pk": key, "sk": holder.place, "format": FORMAT, "name": holder.name, "paces": texts}
-        self.table.put({**own, EXPIRES: idle(now)}, ABSENT)
-        return self._mark(paces[0], now)
+        key = rate_key(paces[0].limit)
+        self.table.put({"pk": key, "sk": holder.place, **_place(holder, paces, now)}, ABSENT)
+        if (there := self.find(holder, paces[1:])) is None:
+            return self._mark(paces[0], now)
+        stays = Change(rate_key(there[0]), holder.place, {"format": FORMAT}, PRESENT)  # it has gone there since
+        self.table.change_all([stays, Change(key, holder.place, None, Condition(missing=("at",)))])
+        return None
 
     def find(self, holder: Holder, paces: Sequence[Pace]) -> tuple[str, int] | None:
         """In whose line it stands, and the time that it was called for (ms), 0 if it was not.
@@ -262,7 +265,7 @@ class Reservations:
         Returns:
             ``None`` where it stands in none.
         """
-        for pace in paces:
+        for pace in (*paces, *paces[:-1]):  # once more: it may have gone from one that follows to one that was seen
             place = self.table.get(rate_key(pace.limit), holder.place)
             if place is not None:
                 return pace.limit, _at(check_format(place))
@@ -274,29 +277,51 @@ class Reservations:
         return self._mark(pace, now)
 
     def leave(self, holder: Holder, paces: Sequence[Pace]) -> None:
-        """Stand in none of the lines any more."""
-        for pace in paces:
-            self.table.delete(rate_key(pace.limit), holder.place, ALWAYS)
+        """Stand in none of the lines any more: of all at once, as it may be on its way from one to another."""
+        self.table.change_all([Change(rate_key(pace.limit), holder.place, None, ALWAYS) for pace in paces])
 
     def _mark(self, pace: Pace, now: int) -> int | None:
         """Make sure that a line is known to be there; when it is to be called (ms), if it was not."""
-        key = rate_key(pace.limit)
         for _ in range(TRIES):
             item = self._read(pace.limit)
             if item is not None and "line" in item:
                 return None
-            stands = speeds.standing(item).met_by(pace, now)
-            due = now + STOPPED_MS
-            if stands.runs:
-                due = min(max(now, _ms(stands.start(pace.cost, now)) - _lead(pace, stands)), now + LONGEST_MS)
-            marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT}
-            marked |= {} if stands.given else {EXPIRES: idle(now)}
-            marked |= self.shards.alarm(key, due + GRACE_MS)
-            marked |= in_list(pace.limit, self.shards.listing, RATES_LISTED_AS)
-            known = items.as_read(item, ("set", "line"))
-            if self.table.change_all([Change(key, RATE, marked, known)]):
+            change, due = self._marking(pace, item, now)
+            if self.table.change_all([change]):
                 return due
         raise _contended(pace.limit)
+
+    def _marking(self, pace: Pace, item: Item | None, now: int) -> tuple[Change, int]:
+        """The write that marks that a line is there, and when it is to be called (ms)."""
+        key, stands = rate_key(pace.limit), speeds.standing(item).met_by(pace, now)
+        due = now + STOPPED_MS
+        if stands.runs:
+            due = min(max(now, _ms(stands.start(pace.cost, now)) - _lead(pace, stands)), now + LONGEST_MS)
+        marked: dict[str, Value | None] = {"line": 1, "next": due, "format": FORMAT}
+        marked |= {} if stands.given else {EXPIRES: idle(now)}
+        marked |= self.shards.alarm(key, due + GRACE_MS)
+        marked |= in_list(pace.limit, self.shards.listing, RATES_LISTED_AS)
+        return Change(key, RATE, marked, items.as_read(item, ("set", "line"))), due
+
+    def move(self, place: Item, paces: Sequence[Pace], item: Item | None, now: int) -> tuple[bool, int | None]:
+        """Have who stands at ``place`` stand in the line of the first of ``paces`` instead, in one write.
+
+        Args:
+            place: the place, as it was read: who has left it meanwhile, or was called, goes nowhere.
+            paces: the rates.
+            item: the first one's item, as it was read.
+            now: the time, in ms.
+
+        Returns:
+            Whether it stands there; and when that line is to be called (ms), where it is not known to be called anyway.
+        """
+        key, holder = rate_key(paces[0].limit), holder_of(str(place["name"]))
+        mark, due = Change(key, RATE, {"format": FORMAT}, Condition(equal={"line": 1})), None
+        if item is None or "line" not in item:
+            mark, due = self._marking(paces[0], item, now)
+        there = Change(key, holder.place, _place(holder, paces, now), ALWAYS)
+        gone = Change(str(place["pk"]), holder.place, None, _seen(_at(place)))
+        return self.table.change_all([mark, there, gone]), due
 
     # --- Calling it ---------------------------------------------------------------------------------------------------
 
@@ -328,8 +353,7 @@ class Reservations:
 
     def hand(self, limit: str, called: Called) -> bool:
         """Write into its place the time that one is called for; whether it still stands there."""
-        seen = Condition(equal={"at": called.was}) if called.was else Condition(missing=("at",), present=True)
-        return self.table.update(rate_key(limit), called.holder.place, {"at": called.at}, seen)
+        return self.table.update(rate_key(limit), called.holder.place, {"at": called.at}, _seen(called.was))
 
     def look_again(self, limit: str, now: int) -> int | None:
         """After the mark was removed: whether someone has joined meanwhile; see ``stand``."""
@@ -417,6 +441,7 @@ class _Round:
         self.places: list[Called] = []
         self.moved = moved
         self.called = False  # whether someone was called and has not taken it up
+        self.has_gone = False  # whether who was looked at last has gone to the line of another rate
         self.next: int | None = None
 
     def go(self, stands: Stands) -> Call | None:
@@ -433,7 +458,8 @@ class _Round:
                 if self.places:
                     self.next = self.now
                     break
-                if (done := self._several(place, paces)) is not None:
+                done = self._several(place, paces)
+                if not self.has_gone:
                     return done
             elif not self._one(Called(holder, 0, was), paces[0]):
                 break
@@ -467,6 +493,7 @@ class _Round:
 
     def _several(self, place: Item, paces: Sequence[Pace]) -> Call | None:
         """Reserve for one that needs several rates, or have it go to the line of another of them."""
+        self.has_gone = False
         rates, holder, own = self.rates, holder_of(str(place["name"])), _own(paces, self.limit)
         found = {pace.limit: rates._read(pace.limit) for pace in paces} | {self.limit: self.item}  # noqa: SLF001 - as above
         self.stands = self.stands.met_by(own, self.now)
@@ -481,9 +508,8 @@ class _Round:
             lined = lined or not known[pace.limit].runs
             if pace is not own and (lined or (last == pace.limit and at > soon)):
                 first = (pace, *(one for one in paces if one is not pace))
-                due = rates.stand(holder, first, self.now)
-                rates.table.delete(str(place["pk"]), str(place["sk"]), PRESENT)
-                self.moved += [] if due is None else [(pace.limit, due)]
+                self.has_gone, due = rates.move(place, first, there, self.now)
+                self.moved += [(pace.limit, due)] if self.has_gone and due is not None else []
                 return None
         if at > soon or not self.stands.runs:
             self.next = _ms(at) - TOGETHER_MS if self.stands.runs else self.now + STOPPED_MS
@@ -546,6 +572,16 @@ def _tat(item: Item | None) -> int:
 
 def _at(place: Item) -> int:
     return whole(place, "at")
+
+
+def _seen(was: int) -> Condition:
+    """That someone stands at a place, called for the time ``was``; 0 for none."""
+    return Condition(equal={"at": was}) if was else Condition(missing=("at",), present=True)
+
+
+def _place(holder: Holder, paces: Sequence[Pace], now: int) -> dict[str, Value]:
+    """What stands at a place in a line."""
+    return {"format": FORMAT, "name": holder.name, "paces": tuple(map(_text, paces)), EXPIRES: idle(now)}
 
 
 def _text(pace: Pace) -> str:
