@@ -98,6 +98,25 @@ def test_of_twenty_permits_twenty_are_taken(permits: ShardedPermits) -> None:
     assert permits.take(attempt(99), MANY, NOW) == "many"
 
 
+def test_taking_again_after_the_answer_was_lost_takes_one(permits: ShardedPermits) -> None:
+    """Also where its first choice was taken then, and is free now: what is read says what it has."""
+    a = attempt("a")
+    first = permits.take(a, MANY, NOW)
+    assert isinstance(first, tuple)
+    permits.give_back(a, first, NOW, unique())
+    others = (attempt(number) for number in range(200))
+    other = next(
+        who
+        for who in others
+        if permits.take(who, MANY, NOW) == first or permits.give_back(who, held(permits, who), NOW, unique())
+    )
+    second = permits.take(a, MANY, NOW)
+    assert second != first
+    permits.give_back(other, first, NOW, unique())
+    assert permits.take(a, MANY, NOW + 1) == second
+    assert len(permits.usage("many").permits) == 1
+
+
 def test_who_gives_back_calls_one_of_another_shards_line(permits: ShardedPermits) -> None:
     """Whichever shard the permit is of, as long as someone waits."""
     found = standing(permits, range(32))

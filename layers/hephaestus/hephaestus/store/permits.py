@@ -163,7 +163,8 @@ class Permits:
         """Take a permit of each limit, or none.
 
         Args:
-            holder: who takes them.
+            holder: who takes them. Whose answer was lost takes no second permit of an item that is read here, and
+                may take one of an item that is not: so each claim of an instance has a name of its own.
             needs: the limits.
             now: the time, in ms.
             known: their items, as far as they were read; what is read here is added.
@@ -180,7 +181,10 @@ class Permits:
             if need.limit not in known:
                 unread = need.number and not is_copy(need.limit)
                 known[need.limit] = None if unread else self._read(need.limit)
-        places = {need.limit: first % (number_of(known[need.limit], need) or 1) for need in needs}
+        places = {}
+        for need in needs:
+            own = slot_of(known[need.limit], holder)
+            places[need.limit] = own if own is not None else first % (number_of(known[need.limit], need) or 1)
         for _ in range(TRIES):
             if none := next((need.limit for need in needs if not number_of(known[need.limit], need)), None):
                 return none
