@@ -106,7 +106,17 @@ class Interrupted(InMemoryTable):
 
     def change_all(self, changes: Sequence[Change]) -> bool:
         self.history.others(0.3)
-        return super().change_all(changes)
+        taken = [change.pk for change in changes if "tat" in (change.changes or {})]
+        lined = any("line" in (super(Interrupted, self).get(pk, RATE) or {}) for pk in taken)
+        done = super().change_all(changes)
+        check("no one comes before a line", not (done and lined and self.history.newcomers[-1]))
+        return done
+
+    def add(self, pk: str, *given: Any) -> tuple[bool, Item | None]:
+        self.history.others(0.3)
+        done, item = super().add(pk, *given)
+        check("no one comes before a line", not (done and "line" in (item or {})))
+        return done, item
 
     def seen(self, limit: str) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
         """A rate's item, and its line."""
@@ -125,11 +135,13 @@ class History:
         self.now = NOW
         self.moments = itertools.count()
         self.depth = 0
+        self.newcomers = [False]
         self.over = False
         self.messages: list[tuple[int, str]] = []
         self.starts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self.in_force = {limit: [speed] for limit, speed in SPEEDS.items()}
         self.sets = seed % 3 == 0
+        self.deployed = 0
         self.lost = 0.2 * (seed % 2)
 
     # --- What happens -------------------------------------------------------------------------------------------------
@@ -181,9 +193,10 @@ class History:
         else:
             self.calls(self.random.choice(list(SPEEDS)))
 
-    def does(self, what: Callable[[], Any], attempt: Attempt | None = None) -> Any:
+    def does(self, what: Callable[[], Any], attempt: Attempt | None = None, *, newcomer: bool = False) -> Any:
         """Do it, for an attempt, for which nothing else is done meanwhile: again where who does it has died."""
         self.depth += 1
+        self.newcomers.append(newcomer)
         if attempt is not None:
             attempt.busy = True
         try:
@@ -195,27 +208,33 @@ class History:
                         return None
         finally:
             self.depth -= 1
+            self.newcomers.pop()
             if attempt is not None:
                 attempt.busy = False
 
     def asks(self) -> None:
         """An attempt reserves a time, or has to stand in line."""
         number, order = len(self.attempts), self.random.choice(ORDERS)
-        paces = tuple(
-            Pace(limit, SPEEDS[limit].period, SPEEDS[limit].burst, self.random.choice((1, 1, 2)), SPEEDS[limit].n)
-            for limit in order
-        )
+        self.deployed += self.sets and self.random.random() < 0.05
+        paces = tuple(map(self.pace, order))
         since = self.now - self.random.choice((0, 0, 120_000)) + number % 10
         attempt = Attempt(Holder(f"k::{number}", "0123456789abcdef012", "charge", 1, since), paces)
         self.attempts.append(attempt)
         place = self.random.choice(("", "", attempt.who.place))
-        found = self.does(lambda: self.rates.reserve(paces, self.now, place), attempt)
+        found = self.does(lambda: self.rates.reserve(paces, self.now, place), attempt, newcomer=not place)
         if isinstance(found, int):
             self.started(attempt, found)
             return
         check("a rate that it needs", found in order)
         attempt.paces, attempt.waits = tuple(sorted(paces, key=lambda pace: pace.limit != found)), True
         self.joins(attempt)
+
+    def pace(self, limit: str) -> Pace:
+        """What an attempt of the newest deployment, or of the one before, needs of a rate."""
+        of, speed = max(self.deployed - self.random.randrange(2), 0), SPEEDS[limit]
+        speed = speed._replace(n=speed.n + of % 2)
+        self.in_force[limit].append(speed)
+        return Pace(limit, speed.period, speed.burst, min(self.random.choice((1, 1, 2)), speed.burst), speed.n, of)
 
     def started(self, attempt: Attempt, at: int) -> None:
         """A time is given away."""

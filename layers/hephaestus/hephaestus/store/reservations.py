@@ -224,7 +224,8 @@ class Reservations:
         at, last = _earliest(paces, known, now)
         if at > (now + (AHEAD_MS if len(paces) == 1 else TOGETHER_MS)) * MS:
             return last
-        changes = [self._takes(pace, found[pace.limit], at, now) for pace in paces]
+        missing = () if place else ("line",)
+        changes = [self._takes(pace, found[pace.limit], at, now, missing=missing) for pace in paces]
         return _ms(at) if self.table.change_all(changes) else None
 
     def _takes(self, pace: Pace, item: Item | None, at: int, now: int, *, missing: tuple[str, ...] = ()) -> Change:
@@ -495,18 +496,19 @@ class _Round:
         """Reserve for one that needs several rates, or have it go to the line of another of them."""
         self.has_gone = False
         rates, holder, own = self.rates, holder_of(str(place["name"])), _own(paces, self.limit)
-        found = {pace.limit: rates._read(pace.limit) for pace in paces} | {self.limit: self.item}  # noqa: SLF001 - as above
+        others = [pace for pace in paces if pace is not own]
+        found = {pace.limit: rates._read(pace.limit) for pace in others}  # noqa: SLF001 - as above
         self.stands = self.stands.met_by(own, self.now)
-        known = {pace.limit: speeds.standing(found[pace.limit]).met_by(pace, self.now) for pace in paces}
+        known = {pace.limit: speeds.standing(found[pace.limit]).met_by(pace, self.now) for pace in others}
         known[self.limit] = self.stands
         running = [pace for pace in paces if known[pace.limit].runs]
         at, last = _earliest(running, known, self.now) if running else (0, "")
         soon = (self.now + TOGETHER_MS) * MS
-        for pace in paces:
+        for pace in others:
             there = found[pace.limit]
             lined = there is not None and "line" in there and not rates.is_first(pace.limit, holder.place)
             lined = lined or not known[pace.limit].runs
-            if pace is not own and (lined or (last == pace.limit and at > soon)):
+            if lined or (last == pace.limit and at > soon):
                 first = (pace, *(one for one in paces if one is not pace))
                 self.has_gone, due = rates.move(place, first, there, self.now)
                 self.moved += [(pace.limit, due)] if self.has_gone and due is not None else []
@@ -515,7 +517,7 @@ class _Round:
             self.next = _ms(at) - TOGETHER_MS if self.stands.runs else self.now + STOPPED_MS
             return Call((), self._later(), tuple(self.moved)) if self._write() else None
         self.next = self.now
-        changes = [rates._takes(pace, found[pace.limit], at, self.now) for pace in paces if pace is not own]  # noqa: SLF001 - as above
+        changes = [rates._takes(pace, found[pace.limit], at, self.now) for pace in others]  # noqa: SLF001 - as above
         self.stands = self.stands.with_taken(own.cost, at)
         self.places.append(Called(holder, _ms(at), _at(place)))
         return self._call() if self._write(*changes) else None

@@ -1,0 +1,230 @@
+"""What a rate asks of its table, and leaves in it, to the letter (rule F.7): no request more, no attribute else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from hephaestus.adapters.memory import MemoryStore
+from hephaestus.engine.records import Pace
+from hephaestus.errors import StoreUnavailable
+from hephaestus.store.heads import Shards
+from hephaestus.store.permits import Holder
+from hephaestus.store.reservations import TRIES, Called, Reservations, is_rate, rate_key
+from hephaestus.store.speeds import Speed
+from hephaestus.store.table import ALWAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW: Final = 1_764_000_000_000
+SECOND: Final = 1_000_000
+UNTIL: Final = NOW // 1000 + 400 * 24 * 3600
+CALLS: Final = Pace("calls", SECOND, 3)
+SLOW: Final = Pace("slow", 20 * SECOND, 1)
+A: Final = Holder("orderid::a", "0123456789abcdef012", "charge", 1, NOW)
+ANN: Final = ("ann", "claim")
+
+
+class Asked:
+    """A table, and what it is asked for; ``comes`` may be called before some of it."""
+
+    def __init__(self) -> None:
+        self.table = MemoryStore().table
+        self.asked: list[str] = []
+        self.comes: Callable[[str], object] = lambda name: None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def request(*args: Any, **named: Any) -> Any:
+            self.asked.append(name)
+            self.comes(name)
+            return getattr(self.table, name)(*args, **named)
+
+        return request
+
+
+class World:
+    """The rates of a table."""
+
+    def __init__(self) -> None:
+        self.asked = Asked()
+        self.table = self.asked.table
+        self.rates = Reservations(self.asked, Shards(1, 1))  # type: ignore[arg-type]  # it is one
+        self.others = Reservations(self.table, Shards(1, 1))
+
+    def does(self, what: Callable[..., object], *given: Any) -> tuple[object, list[str]]:
+        """What it gives, and what it has asked for."""
+        self.asked.asked.clear()
+        return what(*given), list(self.asked.asked)
+
+    def reserve(self, pace: Pace = CALLS, at: int = 0) -> tuple[object, list[str]]:
+        """Reserve a place; the time from ``NOW`` on."""
+        found, asked = self.does(self.rates.reserve, (pace,), NOW + at)
+        return (found - NOW if isinstance(found, int) else found), asked
+
+    def fill(self, pace: Pace = CALLS, at: int = 0) -> None:
+        """Reserve all there is for a minute."""
+        while not isinstance(self.others.reserve((pace,), NOW + at), str):
+            pass
+
+    def item(self, limit: str = "calls") -> dict[str, object]:
+        """A rate's item, without what all have."""
+        item: dict[str, object] = {**(self.table.get(rate_key(limit), "rate") or {})}
+        own = {"pk": rate_key(limit), "sk": "rate", "format": 2, "list_key": "rate##0", "list_at": limit}
+        assert {name: item.pop(name, None) for name in own} == own
+        return item
+
+    def place(self, limit: str = "calls") -> dict[str, object]:
+        """What stands at the place of ``A``, without what all have."""
+        item: dict[str, object] = {**(self.table.get(rate_key(limit), A.place) or {})}
+        own = {"pk": rate_key(limit), "sk": A.place, "format": 2, "name": A.name, "expires": UNTIL}
+        assert {name: item.pop(name, None) for name in own} == own
+        return item
+
+
+@pytest.fixture
+def world() -> World:
+    """An empty table."""
+    return World()
+
+
+def test_a_reservation_is_one_addition_wherever_it_can_be(world: World) -> None:
+    one, two, idle = ["add"], ["add", "add"], ["add", "change_all"]
+    newer, fewer = replace(CALLS, of=1), Pace("calls", 2 * SECOND, 3, of=1)
+    assert world.reserve() == (0, idle), "its first use"
+    assert world.reserve() == (0, one)
+    assert world.reserve(at=2_000) == (2_000, one), "all is free at this moment"
+    assert world.reserve(at=3_001) == (3_001, idle), "all was free before"
+    assert world.reserve(newer, 3_001) == (3_001, one), "a newer deployment, which says the same"
+    assert world.item() == {"tat": (NOW + 5_001) * 1000, "own": "1 1000000 3", "of": 1, "expires": UNTIL + 3}
+    assert world.reserve(at=3_001) == (3_001, idle), "an older one, which has no say"
+    assert world.reserve(fewer, 3_001) == (5_001, idle), "a newer one, which says something else"
+    assert world.item()["of"] == 1
+    assert world.reserve(at=3_001) == (7_001, two), "an older one, which would say something else"
+    world.fill(fewer, 3_001)
+    assert world.reserve(fewer, 3_001) == ("calls", one)
+    assert world.reserve(at=3_001) == ("calls", two)
+    assert world.reserve(at=9_001) == (65_001, two)
+
+
+def test_a_reservation_at_an_operators_number_is_two_additions(world: World) -> None:
+    one, two, idle = ["add"], ["add", "add"], ["add", "change_all"]
+    assert world.does(world.rates.give, "calls", Speed(2, SECOND, 2), ANN, "why", NOW) == (None, ["get", "change_all"])
+    given = {"set": "2 1000000 2", "by": "ann", "by_source": "claim", "at": NOW, "why": "why"}
+    assert world.item() == given
+    assert world.reserve() == (0, idle)
+    assert world.item() == {**given, "tat": (NOW + 500) * 1000, "own": "1 1000000 3", "of": 0}
+    assert world.reserve() == (0, two)
+    assert world.reserve(at=1_000) == (1_000, two), "all is free at this moment"
+    assert world.reserve(replace(CALLS, of=1), 1_000) == (1_000, two)
+    assert world.item() == {**given, "tat": (NOW + 2_000) * 1000, "own": "1 1000000 3", "of": 1}
+    world.others.give("calls", Speed(0, SECOND, 2), ANN, "", NOW + 1_000)
+    assert world.reserve(at=1_000) == ("calls", one)
+    assert world.does(world.rates.give, "calls", None, ("", ""), "", NOW) == (None, ["get", "change_all"])
+    assert world.item() == {"tat": (NOW + 4_000) * 1000, "own": "1 1000000 3", "of": 1, "at": NOW, "expires": UNTIL}
+    assert world.does(world.rates.give, "none", None, ANN, "", NOW) == (None, ["get"])
+    assert world.table.get("rate#none", "rate") is None
+
+
+def test_who_stood_in_line_and_who_needs_several_read_each(world: World) -> None:
+    assert world.does(world.rates.reserve, (CALLS,), NOW, A.place) == (NOW, ["get", "change_all"])
+    assert world.does(world.rates.reserve, (CALLS, SLOW), NOW) == (NOW, ["get", "get", "change_all"])
+    assert world.item("slow") == {"tat": (NOW + 20_000) * 1000, "own": "1 20000000 1", "of": 0, "expires": UNTIL}
+    assert world.does(world.rates.reserve, (CALLS, SLOW), NOW + 18_000) == (NOW + 20_000, ["get", "get", "change_all"])
+    assert world.does(world.rates.reserve, (CALLS, SLOW), NOW + 37_999) == ("slow", ["get", "get"])
+    world.others.stand(A, (SLOW,), NOW)
+    assert world.does(world.rates.reserve, (CALLS, SLOW), NOW + 40_000) == ("slow", ["get", "get"])
+    again = ["get", "get", "query", "change_all"]
+    assert world.does(world.rates.reserve, (CALLS, SLOW), NOW + 40_000, A.place) == (NOW + 40_000, again)
+    world.others.give("calls", Speed(0, SECOND, 2), ANN, "", NOW)
+    assert world.does(world.rates.reserve, (SLOW, CALLS), NOW + 60_000, A.place) == ("calls", ["get", "get", "query"])
+
+
+def test_the_line_is_marked_once_and_gone_with_its_last(world: World) -> None:
+    world.fill()
+    free = {"own": "1 1000000 3", "of": 0, "tat": (NOW + 63_000) * 1000, "expires": UNTIL}
+    assert world.item() == free
+    assert world.does(world.rates.stand, A, (CALLS,), NOW) == (NOW + 51_000, ["put", "get", "change_all"])
+    marked = {**free, "line": 1, "next": NOW + 51_000, "wake_shard": "wake#0", "wake_at": NOW + 111_000}
+    assert world.item() == marked
+    assert world.place() == {"paces": ("1 1000000 3 1 0 calls",)}
+    assert world.does(world.rates.stand, A, (CALLS,), NOW) == (None, ["put", "get"])
+    assert world.does(world.rates.find, A, (CALLS,)) == (("calls", 0), ["get"])
+    assert world.reserve() == ("calls", ["add"])
+    found, asked = world.does(world.rates.call, "calls", NOW + 51_000, lambda _: True)
+    assert (found.places, found.next, found.moved) == ((Called(A, NOW + 61_000),), None, ())  # type: ignore[attr-defined]
+    assert asked == ["get", "query", "change_all"]
+    assert world.item() == {
+        **free,
+        "tat": (NOW + 64_000) * 1000,
+        "expires": UNTIL + 51,
+        "wake_shard": "wake#0",
+        "wake_at": NOW + 111_000,
+    }
+    assert world.does(world.rates.hand, "calls", Called(A, NOW + 61_000)) == (True, ["update"])
+    assert world.place() == {"paces": ("1 1000000 3 1 0 calls",), "at": NOW + 61_000}
+    assert world.does(world.rates.look_again, "calls", NOW + 51_000) == (None, ["query"])
+    assert world.does(world.rates.renew, A, CALLS, NOW + 61_000, NOW) == (NOW + 52_000, ["update", "get", "change_all"])
+    assert world.place() == {"paces": ("1 1000000 3 1 0 calls",)}
+    assert world.does(world.rates.leave, A, (CALLS,)) == (None, ["change_all"])
+    assert world.does(world.rates.find, A, (CALLS,)) == (None, ["get"])
+    assert world.does(world.rates.call, "calls", NOW + 51_499, lambda _: True) == (None, ["get"]), "it is too early"
+    _, asked = world.does(world.rates.call, "calls", NOW + 51_500, lambda _: True)
+    assert asked == ["get", "query", "change_all"]
+
+
+def test_who_goes_to_another_line_is_read_once_and_written_once(world: World) -> None:
+    world.fill()
+    world.others.reserve((SLOW,), NOW + 50_000)
+    assert world.does(world.rates.stand, A, (CALLS, SLOW), NOW)[1] == ["put", "get", "get", "change_all"]
+    found, asked = world.does(world.rates.call, "calls", NOW + 60_000, lambda _: True)
+    assert (found.places, found.next, found.moved) == ((), None, (("slow", NOW + 60_000),))  # type: ignore[attr-defined]
+    assert asked == ["get", "query", "get", "change_all", "change_all"]
+    assert world.item("slow") == {
+        "own": "1 20000000 1",
+        "of": 0,
+        "tat": (NOW + 70_000) * 1000,
+        "expires": UNTIL + 60,
+        "line": 1,
+        "next": NOW + 60_000,
+        "wake_shard": "wake#0",
+        "wake_at": NOW + 120_000,
+    }
+    place = dict(world.table.get(rate_key("slow"), A.place) or {})
+    assert (place["paces"], place["format"]) == (("1 20000000 1 1 0 slow", "1 1000000 3 1 0 calls"), 2)
+    assert (place["name"], place["expires"]) == (A.name, UNTIL + 60)
+    assert "line" not in world.item()
+
+
+def test_who_is_always_too_late_is_told_so(world: World) -> None:
+    """By each of those that read and then write: another writes before each of their writes."""
+    name = "the rate calls is being changed by many at once; nothing is lost, try again"
+
+    def other(asked: str) -> None:
+        if asked in {"add", "change_all"}:
+            world.others.give("calls", Speed(1 + len(world.asked.asked), SECOND, 2), ANN, "", NOW)
+            world.table.update("rate#calls", "rate", {"line": None, "next": None}, ALWAYS)
+
+    doing: dict[str, Callable[[], object]] = {
+        "reserve": lambda: world.rates.reserve((CALLS,), NOW, A.place),
+        "stand": lambda: world.rates.stand(A, (CALLS,), NOW),
+        "give": lambda: world.rates.give("calls", Speed(1, SECOND, 1), ANN, "", NOW),
+        "call": lambda: world.rates.call("calls", NOW, lambda _: True),
+    }
+    world.asked.comes = other
+    for what in doing.values():
+        world.asked.asked.clear()
+        with pytest.raises(StoreUnavailable, match=name):
+            what()
+        assert world.asked.asked.count("change_all") == TRIES
+
+
+def test_a_rate_is_known_by_its_use_its_number_or_its_line(world: World) -> None:
+    assert not world.rates.queue("calls").is_known
+    world.others.give("set", Speed(1, SECOND, 1), ANN, "", NOW)
+    world.others.stand(A, (CALLS,), NOW)
+    world.others.reserve((SLOW,), NOW)
+    assert all(world.rates.queue(limit).is_known for limit in ("set", "calls", "slow"))
+    assert (is_rate("rate#calls"), is_rate("limit#rate#")) == (True, False)
