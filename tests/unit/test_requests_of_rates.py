@@ -120,10 +120,15 @@ def test_a_reservation_at_an_operators_number_is_two_additions(world: World) -> 
     assert world.reserve(at=1_000) == (1_000, two), "all is free at this moment"
     assert world.reserve(replace(CALLS, of=1), 1_000) == (1_000, two)
     assert world.item() == {**given, "tat": (NOW + 2_000) * 1000, "own": "1 1000000 3", "of": 1}
+    world.asked.comes = lambda _: len(world.asked.asked) == len(two) and world.others.reserve((CALLS,), NOW + 1_000)
+    assert world.reserve(at=1_000) == (2_000, two), "another reserves between the two"
+    world.asked.comes = lambda _: None
+    assert world.reserve(at=3_000) == (3_000, two), "all is free at this moment"
+    assert world.reserve(at=3_501) == (3_501, idle), "all was free before"
     world.others.give("calls", Speed(0, SECOND, 2), ANN, "", NOW + 1_000)
     assert world.reserve(at=1_000) == ("calls", one)
     assert world.does(world.rates.give, "calls", None, ("", ""), "", NOW) == (None, ["get", "change_all"])
-    assert world.item() == {"tat": (NOW + 4_000) * 1000, "own": "1 1000000 3", "of": 1, "at": NOW, "expires": UNTIL}
+    assert world.item() == {"tat": (NOW + 6_001) * 1000, "own": "1 1000000 3", "of": 1, "at": NOW, "expires": UNTIL}
     assert world.does(world.rates.give, "none", None, ANN, "", NOW) == (None, ["get"])
     assert world.table.get("rate#none", "rate") is None
 
@@ -140,6 +145,34 @@ def test_who_stood_in_line_and_who_needs_several_read_each(world: World) -> None
     assert world.does(world.rates.reserve, (CALLS, SLOW), NOW + 40_000, A.place) == (NOW + 40_000, again)
     world.others.give("calls", Speed(0, SECOND, 2), ANN, "", NOW)
     assert world.does(world.rates.reserve, (SLOW, CALLS), NOW + 60_000, A.place) == ("calls", ["get", "get", "query"])
+
+
+def test_who_is_about_to_reserve_as_a_line_comes_into_being_joins_it(world: World) -> None:
+    """Whatever it has read before: it is noticed by the next write."""
+
+    def joins(after: int, limit: str) -> None:
+        pace = CALLS if limit == "calls" else SLOW
+        coming = lambda _: len(world.asked.asked) == after and world.others.stand(A, (pace,), NOW)  # noqa: E731 - as it is given
+        world.asked.comes = coming
+        world.others.leave(A, (pace,))
+        world.table.update(rate_key(limit), "rate", {"line": None, "next": None}, ALWAYS)
+
+    joins(2, "calls")
+    assert world.reserve() == ("calls", ["add", "change_all", "add"])
+    joins(3, "slow")
+    several = ["get", "get", "change_all", "get", "get"]
+    assert world.does(world.rates.reserve, (replace(CALLS, limit="other"), SLOW), NOW) == ("slow", several)
+    world.others.give("calls", Speed(2, SECOND, 2), ANN, "", NOW)
+    joins(9, "calls")
+    world.others.reserve((CALLS,), NOW)
+    joins(2, "calls")
+    assert world.reserve() == ("calls", ["add", "add", "add"])
+
+
+def test_a_newer_deployments_number_counts_to_the_last_place_of_a_minute(world: World) -> None:
+    for _ in range(62):
+        world.others.reserve((CALLS,), NOW)
+    assert world.reserve(Pace("calls", SECOND, 1, of=1)) == (60_000, ["add", "change_all"])
 
 
 def test_the_line_is_marked_once_and_gone_with_its_last(world: World) -> None:
@@ -166,6 +199,8 @@ def test_the_line_is_marked_once_and_gone_with_its_last(world: World) -> None:
     assert world.does(world.rates.hand, "calls", Called(A, NOW + 61_000)) == (True, ["update"])
     assert world.place() == {"paces": ("1 1000000 3 1 0 calls",), "at": NOW + 61_000}
     assert world.does(world.rates.look_again, "calls", NOW + 51_000) == (None, ["query"])
+    later = A._replace(order=NOW + 1).place
+    assert world.rates.is_first("calls", later), "who was called does not stand before anyone"
     assert world.does(world.rates.renew, A, CALLS, NOW + 61_000, NOW) == (NOW + 52_000, ["update", "get", "change_all"])
     assert world.place() == {"paces": ("1 1000000 3 1 0 calls",)}
     assert world.does(world.rates.leave, A, (CALLS,)) == (None, ["change_all"])
@@ -196,6 +231,13 @@ def test_who_goes_to_another_line_is_read_once_and_written_once(world: World) ->
     assert (place["paces"], place["format"]) == (("1 20000000 1 1 0 slow", "1 1000000 3 1 0 calls"), 2)
     assert (place["name"], place["expires"]) == (A.name, UNTIL + 60)
     assert "line" not in world.item()
+    again = ["put", "get", "change_all"]
+    assert world.does(world.rates.stand, A, (CALLS, SLOW), NOW) == (None, again), "it has gone to the other line"
+    assert (world.table.get(rate_key("slow"), A.place), world.table.get(rate_key("calls"), A.place)) == (place, None)
+    world.others.stand(A, (CALLS,), NOW)
+    world.others.hand("calls", Called(A, NOW + 61_000))
+    world.rates.stand(A, (CALLS, SLOW), NOW)
+    assert world.rates.find(A, (CALLS, SLOW)) == ("calls", NOW + 61_000), "it was called here"
 
 
 def test_who_is_always_too_late_is_told_so(world: World) -> None:

@@ -184,11 +184,11 @@ class Reservations:
             and pace.cost <= was.cost
         ):
             # Not as this code says, and not changed by it: an operator has set it, or newer code declares it.
-            written = stands._replace(tat=was.tat).written(item, now)
-            at, item = self._add_at(pace, stands.speed, speeds.as_read(item, but="tat"), written, now)
+            seen, written = speeds.as_read(item, but="tat"), stands.written(item, now)
+            at, item = self._add_at(pace, stands.speed, seen, written, now)
             if at is not None:
                 return at
-            if speeds.standing(item)[1:] != was[1:] or item is None or "line" in item:
+            if speeds.standing(item)[1:] != was[1:] or "line" in (item or {}):
                 return None
             stands = speeds.standing(item).met_by(pace, now)
         start = stands.start(pace.cost, now)

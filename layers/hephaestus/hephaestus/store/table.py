@@ -342,6 +342,7 @@ def added(item: Item, name: str, by: int, changes: Mapping[str, Value | None]) -
     """What ``item`` becomes where ``by`` is added to its number ``name``, and other attributes are set."""
     number = item[name]
     assert isinstance(number, int)  # noqa: S101 - as its condition says
+    assert name not in changes  # noqa: S101 - DynamoDB rejects it
     return changed(item, {**changes, name: number + by})
 
 
